@@ -1,0 +1,1 @@
+"""The controller of inference-time search: values, session, scheduling, results and tasks."""

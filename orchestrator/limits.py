@@ -1,0 +1,103 @@
+"""Hard limits of one problem, and the account that holds its search to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.errors import ConfigError
+from orchestrator.types import Params, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one problem may spend; None is no limit. ``seconds`` is wall time from its first call."""
+
+    generated_tokens: int | None = None
+    reward_calls: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("generated_tokens", "reward_calls", "seconds"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ConfigError(f"limits.{key}", value, "must be above 0, or null for no limit")
+
+
+class Account:
+    """The usage of one problem, shared by its session and every fork.
+
+    A call's maximum is reserved before dispatch and what it did not use is given back, so that a token or
+    reward limit is never exceeded, whatever runs side by side.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.usage = Usage()
+        self.stopped_by: str | None = None
+        self._reserved_tokens = 0
+        self._reserved_calls = 0
+        self._released = asyncio.Event()
+        self._begun: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None without a time limit; the clock starts at the first question."""
+        if self.limits.seconds is None:
+            return None
+        if self._begun is None:
+            self._begun = time.monotonic()
+        return max(0.0, self._begun + self.limits.seconds - time.monotonic())
+
+    @property
+    def tokens_left(self) -> int | None:
+        limit = self.limits.generated_tokens
+        return None if limit is None else limit - self.usage.generated_tokens - self._reserved_tokens
+
+    @property
+    def calls_left(self) -> int | None:
+        limit = self.limits.reward_calls
+        return None if limit is None else limit - self.usage.reward_calls - self._reserved_calls
+
+    def stop(self, limit: str) -> None:
+        """Note the first limit that withheld something."""
+        self.stopped_by = self.stopped_by or limit
+
+    async def reserve_tokens(self, params: Sequence[Params]) -> list[Params]:
+        """The leading rows that fit, reserved; the first may be clipped. Empty: nothing fits any more."""
+        while True:
+            left = self.tokens_left
+            if left is None:
+                return list(params)
+            fitting: list[Params] = []
+            for row in params:
+                if row.max_tokens > left:
+                    break
+                fitting.append(row)
+                left -= row.max_tokens
+            if not fitting and self._reserved_tokens:
+                self._released.clear()
+                await self._released.wait()
+                continue
+            if not fitting and left > 0:
+                clipped: Params = params[0].clip(left)
+                fitting = [clipped] if clipped.max_tokens <= left else []
+            self._reserved_tokens += sum(row.max_tokens for row in fitting)
+            return fitting
+
+    def release_tokens(self, params: Sequence[Params]) -> None:
+        if self.limits.generated_tokens is not None:
+            self._reserved_tokens -= sum(row.max_tokens for row in params)
+            self._released.set()
+
+    def reserve_calls(self, num_calls: int) -> int:
+        """How many of ``num_calls`` reward calls fit; that many are reserved."""
+        left = self.calls_left
+        fitting = num_calls if left is None else min(num_calls, max(0, left))
+        self._reserved_calls += fitting
+        return fitting
+
+    def release_calls(self, num_calls: int) -> None:
+        self._reserved_calls -= num_calls

@@ -1,0 +1,177 @@
+"""The seams: what an engine, a verifier, a task, a strategy and a tracker are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.types import Params, Problem, Reward, Solution, Step, Usage
+
+if TYPE_CHECKING:
+    from orchestrator.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One continuation of one prefix.
+
+    The engine renders ``instruction`` and ``question`` with its own template and appends ``token_ids``
+    (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` goes on
+    to the end of the text or of the first step that holds ``answer_marker``. ``home`` names the problem,
+    for routing and prefix caches alone. The reply depends on nothing but the request.
+    """
+
+    home: str
+    question: str
+    instruction: str
+    token_ids: tuple[int, ...]
+    params: Params
+    seed: int
+    delimiter: str
+    answer_marker: str | None
+    to_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a generate request returned: one step, or with ``to_end`` one or more.
+
+    Steps end with Finish.STEP, EOS or LENGTH; the session marks ANSWER. Every step but the last ends
+    with STEP. ``usage`` counts this request alone.
+    """
+
+    steps: tuple[Step, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class LoglikRequest:
+    """Teacher-forced likelihood of ``steps`` after ``token_ids``; each of ``steps`` is a step's token ids."""
+
+    home: str
+    question: str
+    instruction: str
+    token_ids: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loglik:
+    """Natural-log likelihood of each step at temperature 1."""
+
+    logprobs: tuple[float, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Rewards wanted for ``steps[num_locked:]``; the verifier tokenises the texts for itself."""
+
+    home: str
+    question: str
+    steps: tuple[str, ...]
+    num_locked: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReply:
+    """One reward a new step (read-out per_step), or a single one for the whole trajectory (whole)."""
+
+    rewards: tuple[Reward, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that could not be completed: ``type`` names the error, ``message`` is for a person.
+
+    Replies are values: one bad request fails itself and no other of its call.
+    """
+
+    type: str
+    message: str
+
+
+class Engine(Protocol):
+    """A policy: replies come in the order of the requests, and each depends on its request alone."""
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a reply is bitwise the same whatever shares its batch or its cache."""
+        ...
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]: ...
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]: ...
+
+    async def close(self) -> None: ...
+
+
+class Verifier(Protocol):
+    """Anything that rewards. ``readout`` is ``per_step`` or ``whole`` (METHODS: PRM aggregation "model")."""
+
+    @property
+    def batch_invariant(self) -> bool: ...
+
+    @property
+    def readout(self) -> str: ...
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]: ...
+
+    async def close(self) -> None: ...
+
+
+class Task(Protocol):
+    """Where problems come from, how an answer is read, and when two answers are the same."""
+
+    @property
+    def delimiter(self) -> str:
+        """The text that ends a step, and stays in it."""
+        ...
+
+    @property
+    def answer_marker(self) -> str | None:
+        """A text that only a step with the final answer holds; None: only end of text ends a trajectory."""
+        ...
+
+    @property
+    def instruction(self) -> str:
+        """What the policy is told beside the question; may be empty."""
+        ...
+
+    @property
+    def num_problems(self) -> int: ...
+
+    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
+        """Problems ``offset .. offset + limit``; the same for the same task and split, whatever the seed."""
+        ...
+
+    def extract(self, text: str) -> str | None:
+        """The final answer of a trajectory's text, or None where it states none."""
+        ...
+
+    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
+        """One key an answer; equivalent answers have equal keys, None stays None."""
+        ...
+
+    async def grade(self, answer: str | None, reference: str) -> bool: ...
+
+
+class Strategy(Protocol):
+    """A search method: a frozen dataclass of knobs with one coroutine."""
+
+    async def solve(self, session: Session) -> Solution: ...
+
+
+class Tracker(Protocol):
+    """Where a run's figures go while it runs. A tracker never stops a search."""
+
+    def start(self, run_dir: Path, config: Mapping[str, Any]) -> None: ...
+
+    def problem(self, line: Mapping[str, Any]) -> None:
+        """One finished problem, as the line that results.jsonl got."""
+        ...
+
+    def finish(self, summary: Mapping[str, Any]) -> None: ...

@@ -1,0 +1,255 @@
+"""The one impure object that a strategy touches: it asks the models and keeps the ledger of one problem."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from orchestrator.errors import EngineError, ProblemError, StrategyError, VerifierError
+from orchestrator.limits import Account, Limits
+from orchestrator.protocols import (
+    Completion,
+    Engine,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ScoreReply,
+    ScoreRequest,
+    Task,
+    Verifier,
+)
+from orchestrator.seeds import derive_rng, derive_seed
+from orchestrator.types import Finish, Params, Problem, Step, Trajectory, Usage
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
+
+
+class Session:
+    """One problem as its strategy sees it. Results come in the order of the inputs.
+
+    Every random number of a search derives from (run seed, problem id, scope, call number, row), never
+    from the order in which replies arrive. ``fork`` gives a concurrent branch a scope of its own.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        engine: Engine,
+        verifier: Verifier | None,
+        task: Task,
+        seed: int = 0,
+        limits: Limits = Limits(),
+    ) -> None:
+        self._problem = problem
+        self._engine = engine
+        self._verifier = verifier
+        self._task = task
+        self._seed = seed
+        self._account = Account(limits)
+        self._enter("")
+
+    def _enter(self, scope: str) -> None:
+        self._scope = scope
+        self._num_calls = 0
+        self.rng: np.random.Generator = derive_rng(self._seed, self._problem.id, scope, "rng")
+
+    def fork(self, name: str) -> Session:
+        """A session for a concurrent branch: own randomness under ``name``, the same ledger and limits."""
+        branch = object.__new__(Session)
+        branch.__dict__.update(self.__dict__)
+        branch._enter(f"{self._scope}/{name}")
+        return branch
+
+    @property
+    def usage(self) -> Usage:
+        """What this problem has spent so far, forks included."""
+        return self._account.usage
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The name of the limit that withheld something, or None."""
+        return self._account.stopped_by
+
+    @property
+    def exhausted(self) -> bool:
+        """A limit was reached: return the best there is."""
+        return self._account.stopped_by is not None
+
+    async def generate(
+        self,
+        trajectories: Sequence[Trajectory],
+        params: Params | Sequence[Params],
+        *,
+        to_end: bool = False,
+    ) -> list[Trajectory]:
+        """Each active trajectory extended by one step, or with ``to_end`` to its end.
+
+        One that is not active, or that a limit withholds, comes back as it is. ``params`` are one for
+        all, or one a row. Raises EngineError when a request fails.
+        """
+        call = self._next_call()
+        per_row = _per_row(params, len(trajectories))
+        pending = [i for i, t in enumerate(trajectories) if t.active]
+        result = list(trajectories)
+        while pending:
+            if self._account.seconds_left == 0.0:
+                self._account.stop("seconds")
+                break
+            admitted = await self._account.reserve_tokens([per_row[i] for i in pending])
+            if not admitted:
+                self._account.stop("generated_tokens")
+                break
+            rows, pending = pending[: len(admitted)], pending[len(admitted) :]
+            requests = [
+                self._generate_request(trajectories[i], p, derive_seed(self._seed, self._problem.id, self._scope, call, i), to_end)
+                for i, p in zip(rows, admitted, strict=True)
+            ]
+            try:
+                replies = await self._ask(self._engine.generate, requests, EngineError)
+            finally:
+                self._account.release_tokens(admitted)
+            if replies is None:
+                break
+            for i, p, reply in zip(rows, admitted, replies, strict=True):
+                self._account.usage += reply.usage
+                result[i] = trajectories[i].extend(*self._accept(reply, p))
+                if p.max_tokens < per_row[i].max_tokens and result[i].truncated:
+                    self._account.stop("generated_tokens")
+        return result
+
+    async def score(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """The same trajectories with the rewards of their new steps locked in.
+
+        A step that has a reward is never scored again. Raises VerifierError when the number of rewards
+        is not the number of new steps (read-out per_step) or one (whole), and when there is no verifier.
+        """
+        verifier = self._verifier
+        if verifier is None:
+            raise VerifierError("this strategy needs a verifier, and the run has none (verifier=none)")
+        rows = [i for i, t in enumerate(trajectories) if t.steps and t.steps[-1].reward is None]
+        result = list(trajectories)
+        if rows and self._account.seconds_left == 0.0:
+            self._account.stop("seconds")
+            return result
+        num_admitted = self._account.reserve_calls(len(rows))
+        if num_admitted < len(rows):
+            self._account.stop("reward_calls")
+            rows = rows[:num_admitted]
+        if not rows:
+            return result
+        requests = [self._score_request(trajectories[i]) for i in rows]
+        try:
+            replies = await self._ask(verifier.score, requests, VerifierError)
+        finally:
+            self._account.release_calls(num_admitted)
+        for i, request, reply in zip(rows, requests, replies or (), strict=replies is not None):
+            self._account.usage += replace(reply.usage, reward_calls=1)
+            result[i] = _lock(trajectories[i], request.num_locked, reply, verifier.readout)
+        return result
+
+    async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
+        """One key a trajectory: equivalent final answers have equal keys; None where there is none."""
+        texts = [self._task.extract(t.text) if t.finished else None for t in trajectories]
+        return await self._task.keys(texts)
+
+    async def loglik(self, prefix: Trajectory, steps: Sequence[Step]) -> list[float]:
+        """Natural-log likelihood of each of ``steps`` as one continuation of ``prefix``."""
+        request = LoglikRequest(
+            home=self._problem.id,
+            question=self._problem.question,
+            instruction=self._task.instruction,
+            token_ids=prefix.token_ids,
+            steps=tuple(s.token_ids for s in steps),
+        )
+        replies = await self._ask(self._engine.loglik, [request], EngineError)
+        if replies is None:
+            return [math.nan] * len(steps)
+        self._account.usage += replies[0].usage
+        return list(replies[0].logprobs)
+
+    def _next_call(self) -> int:
+        self._num_calls += 1
+        return self._num_calls
+
+    def _generate_request(
+        self, trajectory: Trajectory, params: Params, seed: int, to_end: bool
+    ) -> GenerateRequest:
+        return GenerateRequest(
+            home=self._problem.id,
+            question=self._problem.question,
+            instruction=self._task.instruction,
+            token_ids=trajectory.token_ids,
+            params=params,
+            seed=seed,
+            delimiter=self._task.delimiter,
+            answer_marker=self._task.answer_marker,
+            to_end=to_end,
+        )
+
+    def _score_request(self, trajectory: Trajectory) -> ScoreRequest:
+        return ScoreRequest(
+            home=self._problem.id,
+            question=self._problem.question,
+            steps=tuple(s.text for s in trajectory.steps),
+            num_locked=len(trajectory.rewards),
+        )
+
+    async def _ask(
+        self,
+        method: Callable[[Sequence[Request]], Awaitable[list[Reply | Failure]]],
+        requests: Sequence[Request],
+        error: type[ProblemError],
+    ) -> list[Reply] | None:
+        """The replies to one call, or None when the time limit cancelled it."""
+        try:
+            async with asyncio.timeout(self._account.seconds_left):
+                replies = await method(requests)
+        except TimeoutError:
+            if self._account.seconds_left != 0.0:
+                raise
+            self._account.stop("seconds")
+            return None
+        if len(replies) != len(requests):
+            raise error(f"{len(requests)} requests got {len(replies)} replies")
+        for reply in replies:
+            if isinstance(reply, Failure):
+                raise error(f"{reply.type}: {reply.message}")
+        return [reply for reply in replies if not isinstance(reply, Failure)]
+
+    def _accept(self, reply: Completion, params: Params) -> tuple[Step, ...]:
+        """The steps of a completion up to the one that states the answer, which is marked."""
+        num_tokens = sum(len(s.token_ids) for s in reply.steps)
+        if not reply.steps or num_tokens > params.max_tokens:
+            raise EngineError(f"{len(reply.steps)} steps of {num_tokens} tokens; allowed are {params.max_tokens}")
+        marker = self._task.answer_marker
+        for i, step in enumerate(reply.steps):
+            if marker and marker in step.text and step.finish is not Finish.LENGTH:
+                return (*reply.steps[:i], replace(step, finish=Finish.ANSWER))
+        return reply.steps
+
+
+def _per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
+    if not isinstance(params, Sequence):
+        return [params] * num_rows
+    if len(params) != num_rows:
+        raise StrategyError(f"{num_rows} trajectories but {len(params)} params")
+    return list(params)
+
+
+def _lock(trajectory: Trajectory, num_locked: int, reply: ScoreReply, readout: str) -> Trajectory:
+    """The trajectory with the rewards of its new steps; earlier ones stay as they are."""
+    steps = trajectory.steps
+    num_new = 1 if readout == "whole" else len(steps) - num_locked
+    if len(reply.rewards) != num_new:
+        raise VerifierError(f"{num_new} new steps got {len(reply.rewards)} rewards ({readout} read-out)")
+    first = len(steps) - num_new
+    scored = (replace(s, reward=r) for s, r in zip(steps[first:], reply.rewards, strict=True))
+    return Trajectory((*steps[:first], *scored))

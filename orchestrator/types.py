@@ -1,0 +1,228 @@
+"""The values that the whole system is made of: frozen, slotted, picklable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from orchestrator.errors import VerifierError
+
+
+class Finish(Enum):
+    """Why a step ended; the value is the message a person reads."""
+
+    STEP = "the step delimiter was reached"
+    EOS = "the model ended its text"
+    ANSWER = "the step states the final answer"
+    LENGTH = "the token limit cut the step off"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with its reference answer. The answer never reaches a strategy or an engine."""
+
+    id: str
+    question: str
+    answer: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Params(Protocol):
+    """Decoding parameters of one kind of engine; ``max_tokens`` bounds what one call may generate."""
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def clip(self, max_tokens: int) -> Any:
+        """The same parameters with a bound of at most ``max_tokens``."""
+        ...
+
+
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Autoregressive decoding: temperature 0 is greedy; ``max_tokens`` bounds one call's tokens."""
+
+    temperature: float = 0.8
+    top_p: float = 1.0
+    max_tokens: int = 2048
+
+    def clip(self, max_tokens: int) -> Sampling:
+        return Sampling(self.temperature, self.top_p, min(self.max_tokens, max_tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class Denoising:
+    """Masked-diffusion decoding of ``gen_length`` positions in blocks of ``block_length``."""
+
+    block_length: int
+    gen_length: int
+    num_steps: int
+    temperature: float = 0.0
+    remasking: str = "low_confidence"
+
+    @property
+    def max_tokens(self) -> int:
+        """A canvas is filled whole."""
+        return self.gen_length
+
+    def clip(self, max_tokens: int) -> Denoising:
+        """A canvas cannot be cut: unchanged (a session withholds a path that does not fit)."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A verifier's number: ``log_odds`` in [-inf, inf]; ``value`` = sigmoid(log_odds) in [0, 1]."""
+
+    log_odds: float
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.log_odds):
+            raise VerifierError("a reward is NaN")
+
+    @property
+    def value(self) -> float:
+        if self.log_odds >= 0:
+            return 1.0 / (1.0 + math.exp(-self.log_odds))
+        return math.exp(self.log_odds) / (1.0 + math.exp(self.log_odds))
+
+    @classmethod
+    def from_value(cls, value: float) -> Reward:
+        """From a value in [0, 1]; 0 and 1 have infinite log-odds. Raises VerifierError outside."""
+        if not 0.0 <= value <= 1.0:
+            raise VerifierError(f"a reward is {value}; it must be a number in [0, 1]")
+        if value in (0.0, 1.0):
+            return cls(math.inf if value else -math.inf)
+        return cls(math.log(value) - math.log1p(-value))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One delimited piece of reasoning, tokenised once and never again.
+
+    ``text`` keeps its delimiter. ``logprob`` is the sum over its tokens of their log-probability under
+    the policy at temperature 1 (None where the engine does not tell). ``reward`` is None until scored.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float | None = None
+    reward: Reward | None = None
+    finish: Finish = Finish.STEP
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A persistent sequence of steps: extending makes a new one, resampling is indexing."""
+
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(t for step in self.steps for t in step.token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(step.token_ids) for step in self.steps)
+
+    @property
+    def text(self) -> str:
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def reward(self) -> Reward | None:
+        """The reward of the last step that has one; None before any is scored."""
+        return next((s.reward for s in reversed(self.steps) if s.reward is not None), None)
+
+    @property
+    def rewards(self) -> tuple[Reward, ...]:
+        """The rewards locked so far, in step order."""
+        return tuple(s.reward for s in self.steps if s.reward is not None)
+
+    @property
+    def finished(self) -> bool:
+        """Ended by itself: with end of text or a final answer. A truncated trajectory is not finished."""
+        return bool(self.steps) and self.steps[-1].finish in (Finish.EOS, Finish.ANSWER)
+
+    @property
+    def truncated(self) -> bool:
+        """Cut off by a token limit: it can be neither extended nor finished."""
+        return bool(self.steps) and self.steps[-1].finish is Finish.LENGTH
+
+    @property
+    def active(self) -> bool:
+        """Can be extended."""
+        return not (self.finished or self.truncated)
+
+    def extend(self, *steps: Step) -> Trajectory:
+        """This trajectory with more steps. Raises ValueError on one that is not active."""
+        if not self.active:
+            raise ValueError(f"cannot extend: {self.steps[-1].finish.value}")
+        return Trajectory((*self.steps, *steps))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was spent on accepted replies; additive."""
+
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    reward_calls: int = 0
+    reward_tokens: int = 0
+    cached_reward_tokens: int = 0
+    denoising_passes: int = 0
+    flops: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """What was spent beside the accepted replies: tokens of requests that were retried or thrown away."""
+
+    retried_tokens: int = 0
+    speculated_tokens: int = 0
+
+    def __add__(self, other: Overhead) -> Overhead:
+        return Overhead(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Overhead)))
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What a plot of a population needs of one step; ``ancestors[i]`` is the index that slot i came from."""
+
+    step: int
+    ess: float
+    entropy: float
+    tempering: float
+    num_alive: int
+    ancestors: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What a strategy returns: candidates, which one is the answer's, and how the search went.
+
+    ``log_weights`` are unnormalised natural logarithms, one a trajectory; the strategy's docstring says
+    of what. ``answer_index`` is None when there is no candidate at all.
+    """
+
+    answer_index: int | None
+    trajectories: tuple[Trajectory, ...]
+    log_weights: tuple[float, ...]
+    history: tuple[StepRecord, ...] = ()
+    usage: Usage = Usage()
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """The sum of several usages."""
+    return sum(usages, Usage())

@@ -1,0 +1,69 @@
+"""The values: rewards, trajectories, usages."""
+
+import math
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import VerifierError
+from orchestrator.types import Finish, Reward, Sampling, Step, Trajectory, Usage, total
+
+
+@given(st.floats(0, 1))
+def test_reward_value_round_trips(value: float) -> None:
+    assert Reward.from_value(value).value == pytest.approx(value, abs=1e-12)
+
+
+def test_reward_edges() -> None:
+    assert Reward.from_value(0.0).log_odds == -math.inf
+    assert Reward.from_value(1.0).log_odds == math.inf
+    assert Reward(-math.inf).value == 0.0
+    assert Reward(math.inf).value == 1.0
+    assert Reward(800.0).value == 1.0
+    assert Reward(-800.0).value == 0.0
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_a_reward_outside_is_an_error(value: float) -> None:
+    with pytest.raises(VerifierError, match=r"must be a number in \[0, 1\]"):
+        Reward.from_value(value)
+
+
+def test_nan_log_odds_are_an_error() -> None:
+    with pytest.raises(VerifierError, match="NaN"):
+        Reward(math.nan)
+
+
+def test_extending_leaves_the_old_trajectory() -> None:
+    first = Trajectory().extend(Step("a\n", (1, 2)))
+    second = first.extend(Step("b", (3,), reward=Reward(0.0), finish=Finish.EOS))
+    assert (first.text, second.text) == ("a\n", "a\nb")
+    assert second.token_ids == (1, 2, 3)
+    assert second.num_tokens == 3
+    assert first.active and not first.finished
+    assert second.finished and not second.active
+    assert second.reward == Reward(0.0) and first.reward is None
+    with pytest.raises(ValueError, match="ended its text"):
+        second.extend(Step("c", (4,)))
+
+
+def test_a_truncated_trajectory_is_not_finished() -> None:
+    cut = Trajectory().extend(Step("a", (1,), finish=Finish.LENGTH))
+    assert cut.truncated and not cut.finished and not cut.active
+
+
+def test_values_pickle() -> None:
+    trajectory = Trajectory().extend(Step("a", (1,), -0.5, Reward(1.0), Finish.ANSWER))
+    assert pickle.loads(pickle.dumps(trajectory)) == trajectory
+
+
+def test_usage_adds_up() -> None:
+    a, b = Usage(1, 2, 3, 4, 5, 6, 7, 8.0), Usage(10, 20, 30, 40, 50, 60, 70, 80.0)
+    assert total([a, b]) == Usage(11, 22, 33, 44, 55, 66, 77, 88.0)
+
+
+def test_clipping_never_raises_a_limit() -> None:
+    assert Sampling(0.5, 0.9, 10).clip(4) == Sampling(0.5, 0.9, 4)
+    assert Sampling(max_tokens=10).clip(40).max_tokens == 10
