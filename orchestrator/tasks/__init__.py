@@ -1,0 +1,1 @@
+"""Tasks: where problems come from, how an answer is read and when two answers are the same."""

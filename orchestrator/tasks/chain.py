@@ -1,0 +1,212 @@
+"""Arithmetic chains: a start value and eight operations, carried out one a line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.errors import ConfigError
+from orchestrator.types import Problem
+
+Split = Literal["train", "dev", "test"]
+
+MAX_VALUE = 99
+NUM_STEPS = 8
+STEP_NAMES = "abcdefgh"
+ANSWER_MARKER = "#"
+DELIMITER = "\n"
+
+# Two buckets of twenty are held out, so that no problem can be in two splits whatever its index.
+_NUM_BUCKETS = 20
+_BUCKETS: dict[Split, frozenset[int]] = {
+    "test": frozenset({0}),
+    "dev": frozenset({1}),
+    "train": frozenset(range(2, _NUM_BUCKETS)),
+}
+
+
+class _Draws:
+    """Integers drawn from the digest of a name: the same on every machine and in every release."""
+
+    def __init__(self, name: str) -> None:
+        self._state = int.from_bytes(hashlib.blake2b(name.encode()).digest(), "big")
+
+    def below(self, n: int) -> int:
+        self._state, value = divmod(self._state, n)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a chain: ``symbol`` is one of ``+ - * /``, ``operand`` a positive integer."""
+
+    symbol: str
+    operand: int
+
+    def apply(self, value: int) -> int | None:
+        """The result, or None where it is no whole number of 1..MAX_VALUE."""
+        if self.symbol == "/":
+            result, rest = divmod(value, self.operand)
+            return result if rest == 0 and result > 0 else None
+        if self.symbol == "+":
+            result = value + self.operand
+        elif self.symbol == "-":
+            result = value - self.operand
+        else:
+            result = value * self.operand
+        return result if 0 < result <= MAX_VALUE else None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A start value and its operations; every intermediate value lies in 1..MAX_VALUE."""
+
+    start: int
+    operations: tuple[Operation, ...]
+
+    @property
+    def question(self) -> str:
+        """For example ``51 a/3 b+67``: operation ``a`` is done first."""
+        named = zip(STEP_NAMES, self.operations, strict=False)
+        return " ".join([str(self.start), *(f"{n}{o.symbol}{o.operand}" for n, o in named)])
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The value after each operation."""
+        values, value = [], self.start
+        for operation in self.operations:
+            result = operation.apply(value)
+            if result is None:
+                raise ValueError(f"{value}{operation.symbol}{operation.operand} leaves 1..{MAX_VALUE}")
+            value = result
+            values.append(value)
+        return tuple(values)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The right solution: a line for each operation, then the answer; each ends with a newline."""
+        before = (self.start, *self.values[:-1])
+        steps = [
+            step_line(i, v, o, r)
+            for i, (v, o, r) in enumerate(zip(before, self.operations, self.values, strict=True))
+        ]
+        return (*steps, answer_line(self.values[-1]))
+
+
+def step_line(index: int, value: int, operation: Operation, result: int) -> str:
+    """For example ``a51/3=17``."""
+    return f"{STEP_NAMES[index]}{value}{operation.symbol}{operation.operand}={result}{DELIMITER}"
+
+
+def answer_line(value: int) -> str:
+    """For example ``#17``."""
+    return f"{ANSWER_MARKER}{value}{DELIMITER}"
+
+
+def _draw_operation(value: int, draws: _Draws) -> Operation:
+    divisors = [k for k in range(2, 10) if value % k == 0]
+    factors = [k for k in range(2, 10) if value * k <= MAX_VALUE]
+    choices: list[tuple[str, list[int] | range]] = [("/", divisors), ("*", factors)]
+    choices += [("+", range(1, MAX_VALUE - value + 1)), ("-", range(1, value))]
+    feasible = [(symbol, operands) for symbol, operands in choices if operands]
+    symbol, operands = feasible[draws.below(len(feasible))]
+    return Operation(symbol, operands[draws.below(len(operands))])
+
+
+def _draw_chain(name: str, num_steps: int) -> Chain:
+    draws = _Draws(name)
+    start = value = 1 + draws.below(MAX_VALUE)
+    operations = []
+    for _ in range(num_steps):
+        operation = _draw_operation(value, draws)
+        operations.append(operation)
+        value = operation.apply(value) or 1  # never None: _draw_operation offers feasible ones only
+    return Chain(start, tuple(operations))
+
+
+def _bucket(chain: Chain) -> int:
+    digest = hashlib.blake2b(chain.question.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % _NUM_BUCKETS
+
+
+def draw_chain(split: Split, index: int, num_steps: int = NUM_STEPS) -> Chain:
+    """The chain that a split and an index name; splits are disjoint by the hash of the question."""
+    for attempt in range(10_000):
+        chain = _draw_chain(f"chain/{num_steps}/{split}/{index}/{attempt}", num_steps)
+        if _bucket(chain) in _BUCKETS[split]:
+            return chain
+    raise RuntimeError(f"no chain for split {split!r} and index {index}")
+
+
+def draw_chains(split: Split, start: int, num: int, num_steps: int = NUM_STEPS) -> Iterator[Chain]:
+    """``num`` chains of a split, from index ``start``."""
+    return (draw_chain(split, i, num_steps) for i in range(start, start + num))
+
+
+def read_value(line: str) -> int | None:
+    """The number that a line states: after ``=`` in a step, after ``#`` in an answer."""
+    mark = ANSWER_MARKER if line.startswith(ANSWER_MARKER) else "="
+    _, found, text = line.rstrip(DELIMITER).partition(mark)
+    return int(text) if found and text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def parse_question(question: str) -> Chain:
+    """The chain that a question states. Raises ValueError on another text."""
+    start, *operations = question.split(" ")
+    return Chain(int(start), tuple(Operation(o[1], int(o[2:])) for o in operations))
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTask:
+    """Arithmetic chains as a task; ``split`` and an index alone fix a problem (10,000 a split).
+
+    The three lengths bound a solution: steps, tokens of one step, and tokens of all steps together.
+    """
+
+    split: Split = "test"
+    max_steps: int = 10
+    max_step_tokens: int = 16
+    max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if self.split not in _BUCKETS:
+            raise ConfigError("task.split", self.split, f"must be one of {', '.join(_BUCKETS)}")
+        for key in ("max_steps", "max_step_tokens", "max_tokens"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"task.{key}", getattr(self, key), "must be a whole number above 0")
+
+    @property
+    def delimiter(self) -> str:
+        return DELIMITER
+
+    @property
+    def answer_marker(self) -> str | None:
+        return ANSWER_MARKER
+
+    @property
+    def instruction(self) -> str:
+        return ""
+
+    @property
+    def num_problems(self) -> int:
+        return 10_000
+
+    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
+        end = self.num_problems if limit is None else min(self.num_problems, offset + limit)
+        for index in range(offset, end):
+            chain = draw_chain(self.split, index)
+            yield Problem(f"chain-{self.split}-{index}", chain.question, str(chain.values[-1]))
+
+    def extract(self, text: str) -> str | None:
+        """The number after the last ``#``, without leading zeros."""
+        _, found, stated = text.rpartition(ANSWER_MARKER)
+        value = read_value(ANSWER_MARKER + stated) if found else None
+        return None if value is None else str(value)
+
+    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
+        return list(answers)
+
+    async def grade(self, answer: str | None, reference: str) -> bool:
+        return answer == reference
