@@ -1,0 +1,158 @@
+"""From a composed configuration to validated values, with one clear line for every mistake."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any, get_type_hints
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from orchestrator.errors import ConfigError, nearest
+from orchestrator.limits import Limits
+
+TARGET = "_target_"
+# Keys that may differ between a run and its continuation: none of them changes an answer.
+FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "dry_run", "keep_journal")
+
+
+class RunSettings(BaseModel):
+    """The scalar keys of a run; the groups stay nodes until they are built."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    budget: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    concurrency: int = Field(ge=1)
+    run_dir: str = Field(min_length=1)
+    resume: bool
+    dry_run: bool
+    keep_journal: bool
+
+
+class TaskRange(BaseModel):
+    """Which problems of the task a run solves."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    offset: int = Field(ge=0)
+    limit: int | None = Field(ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Problems ``offset .. offset + limit`` of a task; ``limit`` None is all that follow."""
+
+    offset: int
+    limit: int | None
+
+
+def as_plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain containers. Raises ConfigError for a value that is missing."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def read_settings(plain: Mapping[str, Any]) -> RunSettings:
+    """The scalar keys, validated."""
+    return _validated(RunSettings, plain, "")
+
+
+def read_limits(plain: Mapping[str, Any]) -> Limits:
+    """The node ``limits``, validated."""
+    limits = build(Limits, plain["limits"], "limits")
+    assert isinstance(limits, Limits)
+    return limits
+
+
+def read_range(task: Mapping[str, Any], num_problems: int) -> Range:
+    """``task.offset`` and ``task.limit``. Raises ConfigError for an offset past the end."""
+    checked = _validated(TaskRange, {k: task.get(k) for k in ("offset", "limit")}, "task")
+    if checked.offset >= num_problems:
+        raise ConfigError("task.offset", checked.offset, f"must be below {num_problems}, the number of problems")
+    return Range(checked.offset, checked.limit)
+
+
+def build_node(node: Mapping[str, Any], key: str, leave_out: tuple[str, ...] = ()) -> Any:
+    """The object that a group's ``_target_`` and knobs describe; every knob is checked against its type.
+
+    Raises ConfigError that names ``key.knob``, the value and what is allowed, or the nearest knob.
+    """
+    if TARGET not in node:
+        raise ConfigError(f"{key}.{TARGET}", None, "every group needs the class to build")
+    try:
+        cls = get_class(str(node[TARGET]))
+    except Exception as failure:
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"cannot be imported: {failure}") from failure
+    return build(cls, {k: v for k, v in node.items() if k != TARGET and k not in leave_out}, key)
+
+
+def build(cls: type[Any], knobs: Mapping[str, Any], key: str) -> Any:
+    """``cls(**knobs)`` with every knob checked against its annotation; nested nodes are built first."""
+    parameters = inspect.signature(cls).parameters
+    for name in knobs:
+        if name not in parameters:
+            known = ", ".join(parameters)
+            raise ConfigError(f"{key}.{name}", knobs[name], f"unknown key{nearest(name, parameters) or f'; known: {known}'}")
+    hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)
+    values = {name: _knob(f"{key}.{name}", value, hints.get(name, Any)) for name, value in knobs.items()}
+    missing = [n for n, p in parameters.items() if p.default is p.empty and n not in values]
+    if missing:
+        raise ConfigError(f"{key}.{missing[0]}", None, "must be given")
+    return cls(**values)
+
+
+def _knob(key: str, value: Any, hint: Any) -> Any:
+    if isinstance(value, Mapping) and TARGET in value:
+        return build_node(value, key)
+    if isinstance(value, Mapping) and is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value, key)
+    try:
+        # A list of a YAML file is a tuple for a frozen value, so sequences are not strict.
+        return TypeAdapter(hint, config=_arbitrary(hint)).validate_python(value, strict=_is_scalar(value))
+    except ValidationError as failure:
+        raise ConfigError(key, value, _message(failure)) from None
+
+
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, list | dict)
+
+
+def _arbitrary(hint: Any) -> ConfigDict | None:
+    """Pydantic takes no configuration for a dataclass or a model: they carry their own."""
+    is_own = isinstance(hint, type) and (is_dataclass(hint) or issubclass(hint, BaseModel))
+    return None if is_own else ConfigDict(arbitrary_types_allowed=True)
+
+
+def _validated(model: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as failure:
+        error = failure.errors()[0]
+        name = ".".join(str(part) for part in error["loc"] if isinstance(part, str) and part in model.model_fields)
+        value = values.get(name)
+        raise ConfigError(f"{prefix}.{name}" if prefix else name, value, _message(failure)) from None
+
+
+def _message(failure: ValidationError) -> str:
+    """Pydantic's words for the first mistake of one value, as what is allowed."""
+    words = {e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in failure.errors()}
+    return "must be " + " or ".join(sorted(words)).replace("None", "null")
+
+
+def differing_keys(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """The dotted keys in which two configurations differ, the free ones left out."""
+    if prefix in FREE_KEYS or before == after:
+        return []
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        return [prefix]
+    names = dict.fromkeys([*before, *after])
+    return [
+        key
+        for name in names
+        for key in differing_keys(before.get(name), after.get(name), f"{prefix}.{name}" if prefix else name)
+    ]

@@ -1,0 +1,118 @@
+"""Runs every problem's strategy as a coroutine of one event loop, with no barrier between problems."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from orchestrator.errors import GradingError, ProblemError, StrategyError
+from orchestrator.limits import Limits
+from orchestrator.protocols import Engine, Strategy, Task, Verifier
+from orchestrator.session import Session
+from orchestrator.types import Problem, Solution, Trajectory, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trajectory offered as an answer, read and graded."""
+
+    trajectory: Trajectory
+    log_weight: float
+    answer: str | None
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemResult:
+    """How one problem ended: candidates (the answer's first), or an error as a value."""
+
+    problem: Problem
+    candidates: tuple[Candidate, ...]
+    has_answer: bool
+    error: ProblemError | None
+    stopped_by: str | None
+    solution: Solution | None
+    usage: Usage
+    seconds: float
+
+    @property
+    def answer(self) -> str | None:
+        return self.candidates[0].answer if self.has_answer else None
+
+    @property
+    def correct(self) -> bool:
+        return self.has_answer and self.candidates[0].correct
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Solves problems, ``concurrency`` at a time; a failed problem is a result, and the run goes on."""
+
+    strategy: Strategy
+    engine: Engine
+    verifier: Verifier | None
+    task: Task
+    seed: int = 0
+    limits: Limits = Limits()
+    concurrency: int = 64
+
+    async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
+        """Call ``on_result`` for each problem as it ends. A bug in our own code propagates."""
+        source = iter(problems)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.concurrency):
+                    group.create_task(self._work(source, on_result))
+        except* Exception as bugs:
+            raise bugs.exceptions[0] from None
+
+    async def _work(self, source: Iterator[Problem], on_result: Callable[[ProblemResult], None]) -> None:
+        for problem in source:
+            on_result(await self.solve(problem))
+
+    async def solve(self, problem: Problem) -> ProblemResult:
+        """The result of one problem, whether it went well or not."""
+        session = Session(
+            problem,
+            engine=self.engine,
+            verifier=self.verifier,
+            task=self.task,
+            seed=self.seed,
+            limits=self.limits,
+        )
+        begun = time.monotonic()
+        solution, candidates, error = None, (), None
+        try:
+            solution = await self.strategy.solve(session)
+            candidates = await self._candidates(problem, solution)
+        except ProblemError as failure:
+            error = failure
+        return ProblemResult(
+            problem=problem,
+            candidates=candidates,
+            has_answer=error is None and solution is not None and solution.answer_index is not None,
+            error=error,
+            stopped_by=session.stopped_by,
+            solution=solution,
+            usage=session.usage,
+            seconds=time.monotonic() - begun,
+        )
+
+    async def _candidates(self, problem: Problem, solution: Solution) -> tuple[Candidate, ...]:
+        """The candidates with the answer's first; each distinct answer is graded once."""
+        trajectories, chosen = solution.trajectories, solution.answer_index
+        if len(solution.log_weights) != len(trajectories):
+            raise StrategyError(f"{len(trajectories)} trajectories, {len(solution.log_weights)} log-weights")
+        if chosen is not None and not 0 <= chosen < len(trajectories):
+            raise StrategyError(f"answer_index {chosen} of {len(trajectories)} trajectories")
+        order = sorted(range(len(trajectories)), key=lambda i: i != chosen)
+        try:
+            answers = [self.task.extract(t.text) if t.finished else None for t in trajectories]
+            grades = {a: await self.task.grade(a, problem.answer) for a in dict.fromkeys(answers)}
+        except Exception as failure:  # a task is the user's code: its failure ends this problem alone
+            raise GradingError(f"{type(failure).__name__}: {failure}") from failure
+        return tuple(
+            Candidate(trajectories[i], solution.log_weights[i], answers[i], grades[answers[i]]) for i in order
+        )

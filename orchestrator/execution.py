@@ -1,0 +1,131 @@
+"""One run from validated parts: solve the problems, write every file, survive an interruption."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.config import Range
+from orchestrator.controller import Controller, ProblemResult
+from orchestrator.progress import ProgressDisplay, summary_table
+from orchestrator.protocols import Tracker
+from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
+from orchestrator.types import Overhead, Problem
+
+
+class Status(IntEnum):
+    """Exit statuses."""
+
+    FINISHED = 0
+    SOME_ERRORS = 1
+    BAD_CONFIGURATION = 2
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_BY_SIGNAL = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
+
+
+@dataclass
+class Run:
+    """A run that is ready to go: its parts are validated and its models are loaded.
+
+    ``labels`` are the entries of summary.json that the configuration fixes; ``done`` are the result lines
+    of an earlier part of the same run; ``overhead`` tells what a problem's retries have cost.
+    """
+
+    run_dir: Path
+    controller: Controller
+    range: Range
+    num_problems: int
+    labels: Mapping[str, Any]
+    done: Sequence[Mapping[str, Any]]
+    tracker: Tracker
+    overhead: Callable[[str], Overhead]
+    console: Console
+
+    def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
+        """Solve what is left, write summary.json whatever happens, and print the table."""
+        totals = Totals()
+        for line in self.done:
+            totals.add(line)
+        begun = time.monotonic()
+        self.tracker.start(self.run_dir, config)
+        log = ResultLog(self.run_dir)
+        complete, interrupted = False, None
+        try:
+            interrupted = runner.run(self._solve(log, totals))
+            complete = interrupted is None
+        finally:
+            log.close()
+            summary = self._summary(totals, complete, time.monotonic() - begun)
+            write_json(self.run_dir / SUMMARY, summary)
+            self.tracker.finish(summary)
+        self.console.print(summary_table(summary))
+        if interrupted is not None:
+            self.console.print(f"interrupted; go on with: python run.py resume={self.run_dir}", soft_wrap=True)
+            return interrupted
+        self.console.print(f"results: {self.run_dir}", soft_wrap=True)
+        return Status.SOME_ERRORS if totals.num_errors else Status.FINISHED
+
+    async def _solve(self, log: ResultLog, totals: Totals) -> Status | None:
+        """The status of the signal that cut the run off, or None when it went to its end."""
+        with ProgressDisplay(self.console, self.num_problems, totals) as display:
+
+            def on_result(result: ProblemResult) -> None:
+                line = result_line(result, self.overhead(result.problem.id))
+                log.append(line)
+                totals.add(line)
+                self.tracker.problem(line)
+                display.update()
+
+            work = asyncio.ensure_future(self.controller.run(self._problems(), on_result))
+            with _cancelled_by_signals(work) as caught:
+                try:
+                    await work
+                except asyncio.CancelledError:
+                    if not caught:
+                        raise
+        return _BY_SIGNAL[caught[0]] if caught and work.cancelled() else None
+
+    def _problems(self) -> Iterator[Problem]:
+        """The problems of the range that no line of an earlier part has."""
+        done = {line["problem_id"] for line in self.done}
+        problems = self.controller.task.problems(self.range.offset, self.range.limit)
+        return itertools.filterfalse(lambda p: p.id in done, problems)
+
+    def _summary(self, totals: Totals, complete: bool, wall_seconds: float) -> dict[str, Any]:
+        return {
+            **self.labels,
+            "complete": complete,
+            **totals.summary(),
+            "wall_seconds": round(wall_seconds, 3),
+        }
+
+
+@contextmanager
+def _cancelled_by_signals(work: asyncio.Future[None]) -> Iterator[list[signal.Signals]]:
+    """Ctrl-C and SIGTERM cancel ``work``; the signals caught so far are in the list."""
+    loop, caught = asyncio.get_running_loop(), list[signal.Signals]()
+
+    def handle(number: signal.Signals) -> None:
+        caught.append(number)
+        work.cancel()
+
+    for number in _BY_SIGNAL:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        yield caught
+    finally:
+        for number in _BY_SIGNAL:
+            loop.remove_signal_handler(number)

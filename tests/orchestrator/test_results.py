@@ -1,0 +1,97 @@
+"""Files of a run directory: whole lines, strict JSON, nothing lost."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from orchestrator.controller import Candidate, ProblemResult
+from orchestrator.errors import EngineError
+from orchestrator.results import RESULTS, ResultLog, Totals, read_results, result_line, write_json
+from orchestrator.types import Finish, Overhead, Problem, Reward, Solution, Step, StepRecord, Trajectory, Usage
+
+
+def make_result(problem_id: str = "p", *, correct: bool = True, error: EngineError | None = None) -> ProblemResult:
+    trajectory = Trajectory((Step("#7\n", (1, 2), -0.5, Reward(2.0), Finish.ANSWER),))
+    solution = Solution(0, (trajectory,), (-math.inf,), (StepRecord(1, 1.0, math.nan, 1.0, 1, (0,)),))
+    candidates = () if error else (Candidate(trajectory, -math.inf, "7", correct),)
+    usage = Usage(generated_tokens=2, reward_calls=1)
+    return ProblemResult(Problem(problem_id, "q", "7"), candidates, error is None, error, None, solution, usage, 0.5)
+
+
+def test_a_line_has_every_field_and_is_strict_json() -> None:
+    line = result_line(make_result(), Overhead(retried_tokens=3))
+    assert list(line) == [
+        "problem_id", "question", "reference", "answer", "correct", "error", "stopped_by", "candidates",
+        "usage", "overhead", "seconds", "history",
+    ]  # fmt: skip
+    json.loads(json.dumps(line, allow_nan=False))
+    assert line["candidates"][0]["log_weight"] is None
+    assert line["candidates"][0]["reward"] == pytest.approx(1 / (1 + math.exp(-2.0)))
+    assert line["history"][0]["entropy"] is None
+    assert line["overhead"]["retried_tokens"] == 3
+
+
+def test_an_error_is_a_value() -> None:
+    line = result_line(make_result(error=EngineError("broken")), Overhead())
+    assert line["error"] == {"type": "EngineError", "message": "broken"}
+    assert line["answer"] is None and line["correct"] is False
+
+
+def test_a_torn_last_line_is_left_out_and_mended(tmp_path: Path) -> None:
+    log = ResultLog(tmp_path)
+    log.append(result_line(make_result("a"), Overhead()))
+    log.append(result_line(make_result("b"), Overhead()))
+    log.close()
+    path = tmp_path / RESULTS
+    path.write_bytes(path.read_bytes()[:-10])
+    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a"]
+    log.keep(read_results(tmp_path))
+    log.append(result_line(make_result("c"), Overhead()))
+    log.close()
+    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "c"]
+
+
+def test_a_failed_write_leaves_whole_lines(tmp_path: Path) -> None:
+    log = ResultLog(tmp_path)
+    log.append(result_line(make_result("a"), Overhead()))
+    real = log._file
+    assert real is not None
+
+    class Full:
+        """A disk that takes five bytes more."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def write(self, data: bytes) -> int:
+            return real.write(data[:5])
+
+    log._file = Full()  # type: ignore[assignment]
+    with pytest.raises(OSError, match="cut short"):
+        log.append(result_line(make_result("b"), Overhead()))
+    log._file = real
+    log.close()
+    assert (tmp_path / RESULTS).read_bytes().endswith(b"}\n")
+    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a"]
+
+
+def test_totals() -> None:
+    totals = Totals()
+    assert totals.accuracy is None
+    for i, correct in enumerate((True, False, True)):
+        totals.add(result_line(make_result(str(i), correct=correct), Overhead(1, 2)))
+    totals.add(result_line(make_result("e", error=EngineError("x")), Overhead()))
+    assert (totals.num_problems, totals.num_correct, totals.num_errors) == (4, 2, 1)
+    assert totals.accuracy == 0.5 and totals.pass_at_budget == 0.5
+    assert totals.usage.generated_tokens == 8
+    assert totals.overhead == Overhead(3, 6)
+
+
+def test_write_json_refuses_nan_and_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": math.nan})
+    assert json.loads(path.read_text()) == {"a": 1}
