@@ -1,0 +1,221 @@
+"""The house: what stands where, and which way dependencies point (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("orchestrator", "actors", "strategies")
+ROOMS = {*PACKAGES, "conf", "docs", "tests"}
+MAX_WEIGHT_BYTES = 20 * 2**20
+
+# The values and the seams, which everything may know.
+CORE = ("orchestrator.errors", "orchestrator.seeds", "orchestrator.types", "orchestrator.protocols")
+
+# What a part may import of this project. A name stands for itself and what is inside it; the first entry that
+# fits a module counts, so the core's layers come before the packages.
+MAY_IMPORT = {
+    "orchestrator.errors": (),
+    "orchestrator.seeds": (),
+    "orchestrator.types": ("orchestrator.errors",),
+    "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.protocols": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.session": (
+        "orchestrator.errors",
+        "orchestrator.limits",
+        "orchestrator.protocols",
+        "orchestrator.seeds",
+        "orchestrator.types",
+    ),
+    "orchestrator": ("orchestrator",),
+    "strategies": ("strategies", "orchestrator"),
+    "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.statistics"),
+    "actors": ("actors", *CORE),
+    "run": PACKAGES,
+}
+# Nothing else from outside the standard library, for whole packages.
+THIRD_PARTY = {"strategies": {"numpy"}}
+RAY_HOLDERS = {"actors.cluster", "actors.member", "actors.pool", "actors.replica"}
+
+
+def source_files() -> list[Path]:
+    """Every Python file of the project outside tests/."""
+    return [ROOT / "run.py", *(f for p in PACKAGES for f in sorted((ROOT / p).rglob("*.py")))]
+
+
+def module_name(path: Path) -> str:
+    """``orchestrator/tasks/__init__.py`` is ``orchestrator.tasks``."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    """``if TYPE_CHECKING:`` imports nothing when the program runs."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that a tree imports, inside functions too; ``from a import b`` gives ``a`` and ``a.b``."""
+    for node in ast.iter_child_nodes(tree):
+        if is_type_checking(node):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imported(node)
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    return frozenset(imported(ast.parse(path.read_text())))
+
+
+def is_inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def is_ours(name: str) -> bool:
+    return any(is_inside(name, package) for package in (*PACKAGES, "run", "tests"))
+
+
+def forbidden(module: str, imports: frozenset[str]) -> set[str]:
+    """The imports of ours that point the wrong way."""
+    allowed = next(names for part, names in MAY_IMPORT.items() if is_inside(module, part))
+    return {name for name in imports if is_ours(name) and not any(is_inside(name, a) for a in allowed)}
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_dependencies_point_one_way(path: Path) -> None:
+    assert forbidden(module_name(path), imports_of(path)) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "wrong"),
+    [
+        ("strategies.x", "def f():\n    import actors.pool", {"actors.pool"}),
+        ("strategies.x", "from orchestrator.session import Session", set()),
+        ("orchestrator.types", "from orchestrator.session import Session", {"orchestrator.session.Session"}),
+        ("orchestrator.controller", "from strategies import greedy", {"strategies.greedy"}),
+        ("orchestrator.protocols", "if TYPE_CHECKING:\n    from orchestrator.session import S", set()),
+        ("actors.pool", "import run", {"run"}),
+    ],
+)
+def test_a_wrong_import_is_seen(module: str, source: str, wrong: set[str]) -> None:
+    assert forbidden(module, frozenset(imported(ast.parse(source)))) == wrong
+
+
+@pytest.mark.parametrize("package", THIRD_PARTY)
+def test_third_party_imports(package: str) -> None:
+    used = {
+        name.partition(".")[0]
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for name in imports_of(path)
+        if not is_ours(name)
+    }
+    assert used - sys.stdlib_module_names <= THIRD_PARTY[package]
+
+
+def test_ray_is_held_by_few() -> None:
+    holders = {module_name(f) for f in source_files() if any(is_inside(i, "ray") for i in imports_of(f))}
+    assert holders <= RAY_HOLDERS
+
+
+def test_importing_strategies_loads_nothing_heavy() -> None:
+    modules = [module_name(f) for f in sorted((ROOT / "strategies").rglob("*.py"))]
+    heavy = "print(*{'hydra', 'ray', 'torch', 'transformers', 'wandb'}.intersection(sys.modules))"
+    program = f"import sys, {', '.join(modules)}; {heavy}"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ran.stdout.split() == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [str(f) for f in source_files() if not ast.get_docstring(ast.parse(f.read_text()))]
+    assert silent == []
+
+
+def tracked_files() -> list[Path]:
+    """The files that git would commit, relative to the root; skips where this is no repository."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git repository: what belongs to the tree is not known")
+    return [Path(name) for name in ran.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_rooms() -> None:
+    files = tracked_files()
+    folders = {f.parts[0] for f in files if len(f.parts) > 1 and not f.parts[0].startswith(".")}
+    assert folders <= ROOMS
+    assert [str(f) for f in files if len(f.parts) == 1 and f.suffix == ".py"] == ["run.py"]
+
+
+def test_kinds_of_files() -> None:
+    """Code where code belongs, YAML in conf/, weights and nothing else under a weights/ folder."""
+    for path in tracked_files():
+        room, suffix = path.parts[0], path.suffix
+        if suffix == ".py":
+            assert room in {*PACKAGES, "tests", "run.py"}, path
+        if room == "conf":
+            assert suffix == ".yaml", path
+        if suffix == ".safetensors":
+            assert "weights" in path.parts, path
+
+
+def test_tests_mirror_the_source() -> None:
+    """A folder of tests is named as the folder it tests; tests/bench holds the benchmarks."""
+    folders = {
+        f.relative_to("tests").parent for f in tracked_files() if f.parts[0] == "tests" and f.suffix == ".py"
+    }
+    strangers = {str(f) for f in folders if f.parts and f.parts[0] != "bench" and not (ROOT / f).is_dir()}
+    assert strangers == set()
+
+
+def test_shipped_weights_stay_small() -> None:
+    assert (
+        sum((ROOT / f).stat().st_size for f in tracked_files() if f.suffix == ".safetensors")
+        <= MAX_WEIGHT_BYTES
+    )
+
+
+def requirements() -> list[Requirement]:
+    """What `make install` asks pip for."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(r) for r in (*table["dependencies"], *table["optional-dependencies"]["dev"])]
+
+
+def pins() -> dict[str, str]:
+    pairs = (line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def test_constraints_are_names_and_versions_alone() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line)] == []
+    assert len(pins()) == len(lines)
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=str)
+def test_constraints_pin_every_requirement(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
+
+
+def test_make_offers_what_is_promised() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert {"install", "run", "test", "test-slow", "check", "demo", "bench", "clean", "help"} <= targets
