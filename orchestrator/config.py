@@ -59,7 +59,8 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:
     """The scalar keys, validated."""
-    return _validated(RunSettings, plain, "")
+    settings: RunSettings = _validated(RunSettings, plain, "")
+    return settings
 
 
 def read_limits(plain: Mapping[str, Any]) -> Limits:
@@ -73,7 +74,9 @@ def read_range(task: Mapping[str, Any], num_problems: int) -> Range:
     """``task.offset`` and ``task.limit``. Raises ConfigError for an offset past the end."""
     checked = _validated(TaskRange, {k: task.get(k) for k in ("offset", "limit")}, "task")
     if checked.offset >= num_problems:
-        raise ConfigError("task.offset", checked.offset, f"must be below {num_problems}, the number of problems")
+        raise ConfigError(
+            "task.offset", checked.offset, f"must be below {num_problems}, the number of problems"
+        )
     return Range(checked.offset, checked.limit)
 
 
@@ -97,7 +100,9 @@ def build(cls: type[Any], knobs: Mapping[str, Any], key: str) -> Any:
     for name in knobs:
         if name not in parameters:
             known = ", ".join(parameters)
-            raise ConfigError(f"{key}.{name}", knobs[name], f"unknown key{nearest(name, parameters) or f'; known: {known}'}")
+            raise ConfigError(
+                f"{key}.{name}", knobs[name], f"unknown key{nearest(name, parameters) or f'; known: {known}'}"
+            )
     hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)
     values = {name: _knob(f"{key}.{name}", value, hints.get(name, Any)) for name, value in knobs.items()}
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in values]
@@ -133,14 +138,18 @@ def _validated(model: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         return model.model_validate(dict(values))
     except ValidationError as failure:
         error = failure.errors()[0]
-        name = ".".join(str(part) for part in error["loc"] if isinstance(part, str) and part in model.model_fields)
+        name = ".".join(
+            str(part) for part in error["loc"] if isinstance(part, str) and part in model.model_fields
+        )
         value = values.get(name)
         raise ConfigError(f"{prefix}.{name}" if prefix else name, value, _message(failure)) from None
 
 
 def _message(failure: ValidationError) -> str:
     """Pydantic's words for the first mistake of one value, as what is allowed."""
-    words = {e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in failure.errors()}
+    words = {
+        e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in failure.errors()
+    }
     return "must be " + " or ".join(sorted(words)).replace("None", "null")
 
 

@@ -65,7 +65,7 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency):
                     group.create_task(self._work(source, on_result))
-        except* Exception as bugs:
+        except* Exception as bugs:  # noqa: BLE001 - unwrapped, never swallowed
             raise bugs.exceptions[0] from None
 
     async def _work(self, source: Iterator[Problem], on_result: Callable[[ProblemResult], None]) -> None:
@@ -83,7 +83,9 @@ class Controller:
             limits=self.limits,
         )
         begun = time.monotonic()
-        solution, candidates, error = None, (), None
+        solution: Solution | None = None
+        candidates: tuple[Candidate, ...] = ()
+        error: ProblemError | None = None
         try:
             solution = await self.strategy.solve(session)
             candidates = await self._candidates(problem, solution)

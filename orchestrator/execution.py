@@ -73,7 +73,9 @@ class Run:
             self.tracker.finish(summary)
         self.console.print(summary_table(summary))
         if interrupted is not None:
-            self.console.print(f"interrupted; go on with: python run.py resume={self.run_dir}", soft_wrap=True)
+            self.console.print(
+                f"interrupted; go on with: python run.py resume={self.run_dir}", soft_wrap=True
+            )
             return interrupted
         self.console.print(f"results: {self.run_dir}", soft_wrap=True)
         return Status.SOME_ERRORS if totals.num_errors else Status.FINISHED

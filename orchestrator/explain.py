@@ -26,7 +26,8 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
         return f"{group}={choice}: must be one of {', '.join(options)}{nearest(choice, options)}"
     if match := _UNKNOWN_KEY.search(text):
         key = _written_key(match.group(1) or match.group(2), values)
-        return f"{key}={values.get(key, '')}: unknown key{nearest(key, keys) or '; python run.py --cfg job shows them all'}"
+        hint = nearest(key, keys) or "; python run.py --cfg job shows them all"
+        return f"{key}={values.get(key, '')}: unknown key{hint}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 

@@ -25,7 +25,9 @@ def continued_command(arguments: Sequence[str]) -> list[str]:
     run_dir = Path(chosen[-1].partition("=")[2])
     saved_file = run_dir / _SAVED
     if not saved_file.exists():
-        raise ConfigError("resume", run_dir, f"must be true, false or the directory of a run ({_SAVED} is not there)")
+        raise ConfigError(
+            "resume", run_dir, f"must be true, false or the directory of a run ({_SAVED} is not there)"
+        )
     given = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
     new_keys = {_key(a) for a in given}
     saved = [str(o) for o in OmegaConf.load(saved_file)]

@@ -109,7 +109,12 @@ class Session:
                 break
             rows, pending = pending[: len(admitted)], pending[len(admitted) :]
             requests = [
-                self._generate_request(trajectories[i], p, derive_seed(self._seed, self._problem.id, self._scope, call, i), to_end)
+                self._generate_request(
+                    trajectories[i],
+                    p,
+                    derive_seed(self._seed, self._problem.id, self._scope, call, i),
+                    to_end,
+                )
                 for i, p in zip(rows, admitted, strict=True)
             ]
             try:
@@ -212,11 +217,13 @@ class Session:
         try:
             async with asyncio.timeout(self._account.seconds_left):
                 replies = await method(requests)
-        except TimeoutError:
-            if self._account.seconds_left != 0.0:
+        except Exception as failure:
+            if isinstance(failure, TimeoutError) and self._account.seconds_left == 0.0:
+                self._account.stop("seconds")
+                return None
+            if isinstance(failure, ProblemError):
                 raise
-            self._account.stop("seconds")
-            return None
+            raise error(f"{type(failure).__name__}: {failure}") from failure
         if len(replies) != len(requests):
             raise error(f"{len(requests)} requests got {len(replies)} replies")
         for reply in replies:
@@ -228,7 +235,9 @@ class Session:
         """The steps of a completion up to the one that states the answer, which is marked."""
         num_tokens = sum(len(s.token_ids) for s in reply.steps)
         if not reply.steps or num_tokens > params.max_tokens:
-            raise EngineError(f"{len(reply.steps)} steps of {num_tokens} tokens; allowed are {params.max_tokens}")
+            raise EngineError(
+                f"{len(reply.steps)} steps of {num_tokens} tokens; allowed are {params.max_tokens}"
+            )
         marker = self._task.answer_marker
         for i, step in enumerate(reply.steps):
             if marker and marker in step.text and step.finish is not Finish.LENGTH:

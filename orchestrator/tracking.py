@@ -150,6 +150,6 @@ class WandbTracker:
         try:
             if self._run is not None or action.__name__ == "start":
                 action()
-        except Exception as failure:  # whatever W&B raises, the search is worth more than its figures
+        except Exception as failure:  # noqa: BLE001 - whatever W&B raises, the search is worth more than its figures
             log.warning("wandb: %s: %s; the run goes on without it", type(failure).__name__, failure)
             self._run = None

@@ -209,6 +209,24 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """What a drawing of a search tree needs of one node.
+
+    ``parent`` is None for the root; ``text`` is the node's own step; ``reward`` is a value in [0, 1], None
+    where it was not scored; ``cost`` is g and ``heuristic`` h; ``closed`` counts from 0 in the order in
+    which nodes left the frontier, None for one that is still open.
+    """
+
+    node: int
+    parent: int | None
+    text: str
+    reward: float | None
+    cost: float
+    heuristic: float
+    closed: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
     """What a strategy returns: candidates, which one is the answer's, and how the search went.
 
@@ -219,7 +237,7 @@ class Solution:
     answer_index: int | None
     trajectories: tuple[Trajectory, ...]
     log_weights: tuple[float, ...]
-    history: tuple[StepRecord, ...] = ()
+    history: tuple[StepRecord | NodeRecord, ...] = ()
     usage: Usage = Usage()
 
 

@@ -65,7 +65,9 @@ def test_task_range_and_reading() -> None:
     assert task.extract("#2x\n") is None
 
 
-@pytest.mark.parametrize(("line", "value"), [("a5+3=8\n", 8), ("#8\n", 8), ("a5+3", None), ("a5=-1\n", None), ("", None)])
+@pytest.mark.parametrize(
+    ("line", "value"), [("a5+3=8\n", 8), ("#8\n", 8), ("a5+3", None), ("a5=-1\n", None), ("", None)]
+)
 def test_read_value(line: str, value: int | None) -> None:
     assert read_value(line) == value
 

@@ -89,7 +89,10 @@ def test_range() -> None:
         ({"mode": "c"}, "group.mode=c: must be 'a' or 'b'"),
         ({"maybe": "x"}, "group.maybe=x: must be a valid integer"),
         ({"cuont": 1}, "group.cuont=1: unknown key; did you mean 'count'?"),
-        ({"sampling": {"temprature": 1.0}}, "group.sampling.temprature=1.0: unknown key; did you mean 'temperature'?"),
+        (
+            {"sampling": {"temprature": 1.0}},
+            "group.sampling.temprature=1.0: unknown key; did you mean 'temperature'?",
+        ),
         ({"sampling": {"temperature": "x"}}, "group.sampling.temperature=x: must be a valid number"),
     ],
 )
@@ -106,12 +109,17 @@ def test_knobs_are_converted_once() -> None:
 
 
 def test_a_nested_target_is_built() -> None:
-    node = {"_target_": f"{__name__}.Knobs", "sampling": {"_target_": "orchestrator.types.Sampling", "top_p": 0.5}}
+    node = {
+        "_target_": f"{__name__}.Knobs",
+        "sampling": {"_target_": "orchestrator.types.Sampling", "top_p": 0.5},
+    }
     assert build_node(node, "group") == Knobs(sampling=Sampling(top_p=0.5))
 
 
 def test_a_target_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match=r"^strategy\._target_=strategies\.nothing\.Nothing: cannot be imported"):
+    with pytest.raises(
+        ConfigError, match=r"^strategy\._target_=strategies\.nothing\.Nothing: cannot be imported"
+    ):
         build_node({"_target_": "strategies.nothing.Nothing"}, "strategy")
 
 
@@ -124,11 +132,18 @@ def test_limits(key: str) -> None:
 
 def test_differing_keys_leaves_the_free_ones_out() -> None:
     a: dict[str, Any] = {"seed": 0, "cluster": {"engine_replicas": 1}, "task": {"limit": 5, "split": "test"}}
-    b: dict[str, Any] = {"seed": 1, "cluster": {"engine_replicas": 2}, "task": {"limit": 6, "split": "test"}, "new": 1}
+    b: dict[str, Any] = {
+        "seed": 1,
+        "cluster": {"engine_replicas": 2},
+        "task": {"limit": 6, "split": "test"},
+        "new": 1,
+    }
     assert differing_keys(a, b) == ["seed", "task.limit", "new"]
 
 
-@given(st.recursive(st.integers(), lambda inner: st.dictionaries(st.text("abc", min_size=1), inner, max_size=3)))
+@given(
+    st.recursive(st.integers(), lambda inner: st.dictionaries(st.text("abc", min_size=1), inner, max_size=3))
+)
 def test_a_configuration_does_not_differ_from_itself(config: object) -> None:
     assert differing_keys(config, config) == []
 
@@ -137,12 +152,12 @@ def test_a_configuration_does_not_differ_from_itself(config: object) -> None:
     ("text", "overrides", "line"),
     [
         (
-            "Could not override 'stratgy'.\nTo append to your config use +stratgy=x\nKey 'stratgy' is not in struct",
+            "Could not override 'stratgy'.\nTo append, use +stratgy=x\nKey 'stratgy' is not in struct",
             ["stratgy=x"],
             "stratgy=x: unknown key; did you mean 'strategy'?",
         ),
         (
-            "In 'config': Could not find 'strategy/gredy'\n\nAvailable options in 'strategy':\n\tgreedy\n\tastar\nConfig",
+            "In 'config': Could not find 'strategy/gredy'\n\nAvailable options:\n\tgreedy\n\tastar\nConfig",
             ["strategy=gredy"],
             "strategy=gredy: must be one of greedy, astar; did you mean 'greedy'?",
         ),

@@ -9,15 +9,29 @@ import pytest
 from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.errors import EngineError
 from orchestrator.results import RESULTS, ResultLog, Totals, read_results, result_line, write_json
-from orchestrator.types import Finish, Overhead, Problem, Reward, Solution, Step, StepRecord, Trajectory, Usage
+from orchestrator.types import (
+    Finish,
+    Overhead,
+    Problem,
+    Reward,
+    Solution,
+    Step,
+    StepRecord,
+    Trajectory,
+    Usage,
+)
 
 
-def make_result(problem_id: str = "p", *, correct: bool = True, error: EngineError | None = None) -> ProblemResult:
+def make_result(
+    problem_id: str = "p", *, correct: bool = True, error: EngineError | None = None
+) -> ProblemResult:
     trajectory = Trajectory((Step("#7\n", (1, 2), -0.5, Reward(2.0), Finish.ANSWER),))
     solution = Solution(0, (trajectory,), (-math.inf,), (StepRecord(1, 1.0, math.nan, 1.0, 1, (0,)),))
     candidates = () if error else (Candidate(trajectory, -math.inf, "7", correct),)
     usage = Usage(generated_tokens=2, reward_calls=1)
-    return ProblemResult(Problem(problem_id, "q", "7"), candidates, error is None, error, None, solution, usage, 0.5)
+    return ProblemResult(
+        Problem(problem_id, "q", "7"), candidates, error is None, error, None, solution, usage, 0.5
+    )
 
 
 def test_a_line_has_every_field_and_is_strict_json() -> None:

@@ -1,0 +1,199 @@
+"""Finding and loading models of the transformers library. Importing this file loads no heavy library."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from actors.forward import Runner
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = "embedded:"
+WEIGHTS = Path(__file__).parent / "embedded" / "weights"
+
+
+def resolve_model(model: str) -> str:
+    """A folder or a hub name: ``embedded:NAME`` stands for the folder of a shipped model."""
+    if model.startswith(EMBEDDED):
+        return str(WEIGHTS / model.removeprefix(EMBEDDED))
+    return os.path.expanduser(model) if model.startswith("~") else model
+
+
+def check_model_path(key: str, model: str) -> None:
+    """Raise ConfigError for ``key`` when ``model`` names a folder here that holds no model.
+
+    A name of the hub is not looked up: the hub may be out of reach now, and the model in its cache.
+    """
+    folder = Path(resolve_model(model))
+    if model.startswith(EMBEDDED):
+        shipped = sorted(f"{EMBEDDED}{p.parent.name}" for p in WEIGHTS.glob("*/config.json"))
+        if model not in shipped:
+            raise ConfigError(key, model, f"no such shipped model{nearest(model, shipped)}")
+    elif not model:
+        raise ConfigError(key, model, "must name a model: a folder, or a repository on the hub")
+    elif model.startswith(("/", ".", "~")) or folder.exists():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(key, model, "no such model: the folder holds no config.json")
+        if not any(folder.glob("*.safetensors")):
+            raise ConfigError(
+                key, model, "the folder holds no .safetensors file (other formats are not loaded)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is loaded; ``key`` is its place in the configuration, for error messages.
+
+    ``dtype`` is a torch dtype's name or ``auto``; ``device`` is ``auto`` or a torch device. With
+    ``batch_invariant`` None the invariant path is taken where it is possible: float32 on a CPU.
+    ``decodes`` says that most forwards will add one token a row.
+    """
+
+    key: str
+    model: str
+    auto_class: str
+    dtype: str = "float32"
+    device: str = "auto"
+    max_context: int | None = None
+    num_threads: int | None = None
+    batch_invariant: bool | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    decodes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in evaluation mode, ready to run, with what is known of it."""
+
+    runner: Runner
+    tokenizer: Any
+    max_context: int
+    num_parameters: int
+    eos_ids: frozenset[int]
+    batch_invariant: bool
+
+
+def load(options: LoadOptions) -> Loaded:
+    """Load a model and its tokenizer, from safetensors only.
+
+    Raises ConfigError when there is no such model, or when it or the device does not suit.
+    """
+    import torch
+
+    from actors.forward import probe
+
+    check_model_path(options.key, options.model)
+    if options.num_threads is not None:
+        torch.set_num_threads(options.num_threads)
+    model, tokenizer = _from_pretrained(options)
+    max_context = _max_context(options, model.config, tokenizer)
+    if _wants_invariance(options, model.device.type):
+        model.set_attn_implementation(_invariant_attention(options, model.config, max_context))
+    runner = _runner(model)
+    with torch.inference_mode():
+        batch_invariant = probe(runner)
+    return Loaded(
+        runner=runner,
+        tokenizer=tokenizer,
+        max_context=max_context,
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        eos_ids=_eos_ids(model, tokenizer),
+        batch_invariant=batch_invariant,
+    )
+
+
+def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
+    import torch
+    import transformers
+    from transformers.utils.logging import disable_progress_bar
+
+    from actors.attention import register
+
+    register()
+    disable_progress_bar()
+    device = _device(options)
+    where = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+    name = resolve_model(options.model)
+    dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype, None)
+    if dtype is None:
+        raise ConfigError(f"{options.key.rpartition('.')[0]}.dtype", options.dtype, "no such torch dtype")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **where)
+        model = getattr(transformers, options.auto_class).from_pretrained(
+            name, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, **where
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(options.key, options.model, f"cannot be loaded: {error}") from error
+    return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def _device(options: LoadOptions) -> str:
+    import torch
+
+    if options.device != "auto":
+        return options.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _wants_invariance(options: LoadOptions, device: str) -> bool:
+    """Whether to take the batch-invariant path, which only float32 on a CPU has."""
+    possible = device == "cpu" and options.dtype == "float32"
+    if options.batch_invariant and not possible:
+        key = f"{options.key.rpartition('.')[0]}.batch_invariant"
+        raise ConfigError(key, True, "needs device=cpu and dtype=float32")
+    return possible if options.batch_invariant is None else options.batch_invariant
+
+
+def _invariant_attention(options: LoadOptions, config: Any, max_context: int) -> str:
+    """One query at a time costs less while decoding, unless heads share keys or prompts are long."""
+    from actors.attention import PADDED, SINGLE
+
+    shares_keys = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
+    return SINGLE if options.decodes and not shares_keys and max_context <= 1024 else PADDED
+
+
+def _max_context(options: LoadOptions, config: Any, tokenizer: Any) -> int:
+    """The longest row, in tokens. Raises ConfigError where attention slides over less than that."""
+    key = f"{options.key.rpartition('.')[0]}.max_context"
+    known = [config.max_position_embeddings, getattr(tokenizer, "model_max_length", None)]
+    longest = min(int(n) for n in known if n is not None)
+    if options.max_context is not None and not 1 < options.max_context <= longest:
+        raise ConfigError(key, options.max_context, f"must be 2..{longest} for this model, or null")
+    wanted = options.max_context or longest
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if not kinds <= {"full_attention", "sliding_attention"}:
+        raise ConfigError(
+            options.key, options.model, f"layers of kind {', '.join(sorted(kinds))}: use engine=vllm"
+        )
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in kinds or not getattr(config, "layer_types", None)
+    if slides and window is not None and getattr(config, "use_sliding_window", True) and wanted > window:
+        raise ConfigError(
+            key, wanted, f"this model's attention slides over {window} tokens: set at most that"
+        )
+    return wanted
+
+
+def _runner(model: Any) -> Runner:
+    from actors.attention import INVARIANT
+    from actors.forward import Runner
+    from actors.kv import KVShape
+
+    shape = KVShape.of(model.config.get_text_config(), model.dtype, model.device)
+    return Runner(model, shape, invariant=model.config._attn_implementation in INVARIANT)
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a text, by the generation configuration and the tokenizer."""
+    generation = getattr(model, "generation_config", None)
+    configured = getattr(generation, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)

@@ -1,0 +1,174 @@
+"""The controller: failures are values, bugs propagate, nothing waits for a slow neighbour."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+
+from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
+from orchestrator.controller import Controller, ProblemResult
+from orchestrator.errors import EngineError, GradingError, StrategyError
+from orchestrator.limits import Limits
+from orchestrator.protocols import GenerateRequest
+from orchestrator.session import Session
+from orchestrator.types import Problem, Sampling, Solution, Trajectory
+from strategies.best_of_n import BestOfN
+from strategies.particle_filter import ParticleFilter
+
+STRATEGY = ParticleFilter(num_particles=4, max_steps=8, sampling=Sampling(max_tokens=16))
+
+
+def make_controller(**parts: object) -> Controller:
+    defaults: dict[str, object] = {
+        "strategy": STRATEGY, "engine": FakeEngine(), "verifier": FakeVerifier(), "task": FakeTask(),
+    }  # fmt: skip
+    return Controller(**(defaults | parts))  # type: ignore[arg-type]
+
+
+async def solve_all(controller: Controller, num_problems: int = 12) -> dict[str, ProblemResult]:
+    results: dict[str, ProblemResult] = {}
+    await controller.run(
+        controller.task.problems(0, num_problems), lambda r: results.update({r.problem.id: r})
+    )
+    return results
+
+
+def timeless(results: dict[str, ProblemResult]) -> dict[str, ProblemResult]:
+    return {k: replace(r, seconds=0.0) for k, r in results.items()}
+
+
+async def test_concurrency_and_arrival_change_nothing() -> None:
+    plain = await solve_all(make_controller(concurrency=1))
+    assert len(plain) == 12
+    assert any(r.correct for r in plain.values())
+    for seed in range(2):
+        engine = FakeEngine(latency=RandomLatency(seed, 0.01))
+        assert timeless(await solve_all(make_controller(concurrency=32, engine=engine))) == timeless(plain)
+
+
+async def test_another_seed_is_another_search() -> None:
+    a, b = await solve_all(make_controller(seed=0)), await solve_all(make_controller(seed=1))
+    assert any(a[k].solution != b[k].solution for k in a)
+
+
+async def test_the_answers_candidate_comes_first() -> None:
+    for result in (await solve_all(make_controller())).values():
+        solution = result.solution
+        assert solution is not None and solution.answer_index is not None
+        assert result.candidates[0].trajectory is solution.trajectories[solution.answer_index]
+        assert len(result.candidates) == len(solution.trajectories)
+
+
+async def test_an_engine_failing_on_one_prompt_fails_that_problem_alone() -> None:
+    word = next(FakeTask().problems(3, 1)).question
+    results = await solve_all(make_controller(engine=FakeEngine(fail_on=word)))
+    failed = [r for r in results.values() if r.error]
+    assert {r.problem.question for r in failed} == {word}
+    assert all(isinstance(r.error, EngineError) and not r.correct and r.answer is None for r in failed)
+    assert len(results) == 12
+
+
+@dataclass(frozen=True)
+class BrokenGrader(FakeTask):
+    """Raises on one reference answer."""
+
+    bad: str = ""
+
+    async def grade(self, answer: str | None, reference: str) -> bool:
+        if reference == self.bad:
+            raise ZeroDivisionError("cannot grade this")
+        return answer == reference
+
+
+async def test_a_grader_that_raises_fails_that_problem_alone() -> None:
+    word = next(FakeTask().problems(0, 1)).answer
+    results = await solve_all(make_controller(task=BrokenGrader(bad=word)))
+    assert {r.problem.answer for r in results.values() if r.error} == {word}
+    assert isinstance(results["fake-0"].error, GradingError)
+    assert str(results["fake-0"].error) == "ZeroDivisionError: cannot grade this"
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A strategy that returns what it is told."""
+
+    solution: Solution | None
+
+    async def solve(self, session: Session) -> Solution:
+        if self.solution is None:
+            raise KeyError("a bug")
+        return self.solution
+
+
+async def test_a_bug_propagates() -> None:
+    with pytest.raises(KeyError, match="a bug"):
+        await solve_all(make_controller(strategy=Fixed(None)))
+
+
+@pytest.mark.parametrize(
+    ("solution", "message"),
+    [
+        (Solution(0, (Trajectory(),), ()), "1 trajectories, 0 log-weights"),
+        (Solution(1, (Trajectory(),), (0.0,)), "answer_index 1 of 1 trajectories"),
+    ],
+)
+async def test_a_solution_that_is_none_is_an_error(solution: Solution, message: str) -> None:
+    results = await solve_all(make_controller(strategy=Fixed(solution)), 1)
+    assert isinstance(results["fake-0"].error, StrategyError)
+    assert str(results["fake-0"].error) == message
+
+
+async def test_no_candidate_is_no_error() -> None:
+    result = (await solve_all(make_controller(strategy=Fixed(Solution(None, (), ()))), 1))["fake-0"]
+    assert result.error is None and result.answer is None and not result.correct
+
+
+async def test_a_limit_is_said_in_the_result() -> None:
+    limited = make_controller(limits=Limits(generated_tokens=10))
+    for result in (await solve_all(limited)).values():
+        assert result.stopped_by == "generated_tokens"
+        assert result.usage.generated_tokens <= 10
+
+
+async def test_no_more_problems_in_flight_than_told() -> None:
+    in_flight, most = set[str](), 0
+
+    class Watching(FakeEngine):
+        async def generate(self, requests: Sequence[GenerateRequest]) -> list:  # type: ignore[type-arg]
+            nonlocal most
+            in_flight.update(r.home for r in requests)
+            most = max(most, len(in_flight))
+            await asyncio.sleep(0)
+            in_flight.difference_update(r.home for r in requests)
+            return await super().generate(requests)
+
+    await solve_all(make_controller(engine=Watching(), concurrency=3))
+    assert most == 3
+
+
+async def test_problems_are_taken_one_by_one() -> None:
+    """A stream of any length is never held in memory."""
+    taken: list[str] = []
+
+    class Stream(FakeTask):
+        __slots__ = ()
+
+    def stream() -> object:
+        for problem in Stream(num_problems=50).problems(0, None):
+            taken.append(problem.id)
+            yield problem
+
+    done: list[int] = []
+    controller = make_controller(
+        strategy=BestOfN(num_samples=1, sampling=Sampling(max_tokens=32)), concurrency=2
+    )
+    await controller.run(stream(), lambda r: done.append(len(taken)))  # type: ignore[arg-type]
+    assert len(done) == 50
+    assert all(num_taken - i <= 3 for i, num_taken in enumerate(done))
+
+
+async def test_a_problem_without_a_verifier_fails_with_the_key() -> None:
+    problem = Problem("x", "abca", "abca")
+    result = await make_controller(verifier=None).solve(problem)
+    assert result.error is not None and "verifier=none" in str(result.error)

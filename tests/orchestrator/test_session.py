@@ -1,0 +1,230 @@
+"""The session: limits to the token, seeds from names, rewards locked once, replies checked."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.fake import FakeEngine, FakeTask, FakeVerifier, TokenLatency
+from orchestrator.errors import EngineError, StrategyError, VerifierError
+from orchestrator.limits import Limits
+from orchestrator.protocols import Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
+from orchestrator.session import Session
+from orchestrator.types import Finish, Problem, Reward, Sampling, Step, Trajectory, Usage
+
+PROBLEM = Problem("p", "abca", "abca")
+PARAMS = Sampling(max_tokens=16)
+
+
+def make_session(**parts: object) -> Session:
+    defaults: dict[str, object] = {"engine": FakeEngine(), "verifier": FakeVerifier(), "task": FakeTask()}
+    return Session(PROBLEM, **(defaults | parts))  # type: ignore[arg-type]
+
+
+async def test_generate_extends_the_active_ones_in_order() -> None:
+    session = make_session()
+    ended = Trajectory((Step("=x\n", (1,), finish=Finish.ANSWER),))
+    result = await session.generate([Trajectory(), ended, Trajectory()], PARAMS)
+    assert [len(t.steps) for t in result] == [1, 1, 1]
+    assert result[1] is ended
+
+
+async def test_an_answer_is_marked_in_both_modes() -> None:
+    session = make_session()
+    whole = await session.generate([Trajectory()] * 8, replace(PARAMS, max_tokens=64), to_end=True)
+    for t in whole:
+        assert t.finished
+        assert all(s.finish is Finish.STEP for s in t.steps[:-1])
+    stepwise = [Trajectory()] * 8
+    while any(t.active for t in stepwise):
+        stepwise = await session.generate(stepwise, PARAMS)
+    finishes = {t.steps[-1].finish for t in [*whole, *stepwise] if "=" in t.steps[-1].text}
+    assert finishes == {Finish.ANSWER}
+
+
+async def test_nothing_is_asked_for_what_cannot_be_extended() -> None:
+    engine = FakeEngine()
+    session = make_session(engine=engine)
+    cut = Trajectory((Step("a", (97,), finish=Finish.LENGTH),))
+    assert await session.generate([cut], PARAMS) == [cut]
+    assert engine.requests == []
+
+
+async def test_seeds_differ_by_row_call_scope_problem_and_run() -> None:
+    engine = FakeEngine()
+    session = make_session(engine=engine)
+    await session.generate([Trajectory()] * 2, PARAMS)
+    await session.generate([Trajectory()] * 2, PARAMS)
+    await session.fork("a").generate([Trajectory()] * 2, PARAMS)
+    await session.fork("b").generate([Trajectory()] * 2, PARAMS)
+    await make_session(engine=engine, seed=1).generate([Trajectory()] * 2, PARAMS)
+    other = Session(replace(PROBLEM, id="q"), engine=engine, verifier=None, task=FakeTask())
+    await other.generate([Trajectory()] * 2, PARAMS)
+    seeds = [r.seed for r in engine.requests]
+    assert len(set(seeds)) == len(seeds) == 12
+
+
+async def test_a_row_keeps_its_seed_when_others_have_ended() -> None:
+    """The seed is the row's: resampling or finishing elsewhere must not shift it."""
+    one, two = FakeEngine(), FakeEngine()
+    ended = Trajectory((Step("=x\n", (1,), finish=Finish.ANSWER),))
+    await make_session(engine=one).generate([Trajectory(), Trajectory()], PARAMS)
+    await make_session(engine=two).generate([ended, Trajectory()], PARAMS)
+    assert one.requests[1].seed == two.requests[0].seed
+
+
+async def test_forks_have_randomness_of_their_own_and_one_ledger() -> None:
+    session = make_session()
+    a, b, again = session.fork("a"), session.fork("b"), session.fork("a")
+    assert a.rng.random() == again.rng.random() != b.rng.random()
+    await a.generate([Trajectory()], PARAMS)
+    await b.generate([Trajectory()], PARAMS)
+    assert session.usage == a.usage == b.usage
+    assert session.usage.generated_tokens > 0
+
+
+async def test_the_reference_answer_never_reaches_the_engine() -> None:
+    engine = FakeEngine()
+    session = Session(replace(PROBLEM, answer="SECRET"), engine=engine, verifier=None, task=FakeTask())
+    await session.generate([Trajectory()], PARAMS)
+    assert "SECRET" not in repr(engine.requests)
+
+
+@given(limit=st.integers(1, 120), rows=st.integers(1, 6), max_tokens=st.integers(1, 40))
+async def test_the_token_limit_is_never_exceeded_and_nearly_used(
+    limit: int, rows: int, max_tokens: int
+) -> None:
+    engine = FakeEngine()
+    session = make_session(engine=engine, limits=Limits(generated_tokens=limit))
+    trajectories = [Trajectory()] * rows
+    while any(t.active for t in trajectories) and not session.exhausted:
+        trajectories = await session.generate(trajectories, Sampling(max_tokens=max_tokens))
+    assert engine.usage.generated_tokens == session.usage.generated_tokens <= limit
+    if session.exhausted:
+        assert session.stopped_by == "generated_tokens"
+        assert session.usage.generated_tokens == limit
+
+
+async def test_concurrent_forks_share_the_token_limit() -> None:
+    engine = FakeEngine(latency=TokenLatency(0.001))
+    session = make_session(engine=engine, limits=Limits(generated_tokens=20))
+
+    async def work(branch: Session) -> None:
+        trajectories = [Trajectory()] * 3
+        while any(t.active for t in trajectories) and not branch.exhausted:
+            trajectories = await branch.generate(trajectories, Sampling(max_tokens=8))
+
+    await asyncio.wait_for(asyncio.gather(*(work(session.fork(str(i))) for i in range(4))), 20)
+    assert engine.usage.generated_tokens == 20
+
+
+async def test_reward_calls_are_withheld_past_the_limit() -> None:
+    verifier = FakeVerifier()
+    session = make_session(verifier=verifier, limits=Limits(reward_calls=3))
+    trajectories = await session.generate([Trajectory()] * 5, PARAMS)
+    scored = await session.score(trajectories)
+    assert [t.reward is not None for t in scored] == [True, True, True, False, False]
+    assert session.stopped_by == "reward_calls"
+    assert session.usage.reward_calls == len(verifier.requests) == 3
+    assert await session.score(trajectories) == trajectories
+
+
+async def test_seconds_cancel_what_is_in_flight() -> None:
+    engine = FakeEngine(latency=TokenLatency(5.0))
+    session = make_session(engine=engine, limits=Limits(seconds=0.05))
+    start = [Trajectory()] * 2
+    assert await asyncio.wait_for(session.generate(start, PARAMS), 2) == start
+    assert session.stopped_by == "seconds"
+    num_asked = len(engine.requests)
+    assert await session.generate(start, PARAMS) == start
+    assert len(engine.requests) == num_asked
+
+
+async def test_a_reward_is_locked_once_set() -> None:
+    verifier = FakeVerifier()
+    session = make_session(verifier=verifier)
+    first = await session.score(await session.generate([Trajectory()], PARAMS))
+    second = await session.score(await session.generate(first, PARAMS))
+    assert second[0].steps[0].reward is first[0].steps[0].reward
+    assert [r.num_locked for r in verifier.requests] == [0, 1]
+    assert await session.score(second) == second
+    assert len(verifier.requests) == 2
+
+
+class WrongCount(FakeVerifier):
+    """A verifier that returns one reward too many."""
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return [ScoreReply((Reward(0.0),) * (len(r.steps) + 1), Usage()) for r in requests]
+
+
+async def test_a_wrong_number_of_rewards_is_an_error_with_the_counts() -> None:
+    session = make_session(verifier=WrongCount())
+    with pytest.raises(VerifierError, match=r"1 new steps got 2 rewards \(per_step read-out\)"):
+        await session.score(await session.generate([Trajectory()], PARAMS))
+
+
+async def test_the_whole_readout_gives_one_reward_each_time() -> None:
+    session = make_session(verifier=FakeVerifier(readout="whole"))
+    t = await session.score(await session.generate([Trajectory()], Sampling(max_tokens=64), to_end=True))
+    assert [s.reward is None for s in t[0].steps] == [True] * (len(t[0].steps) - 1) + [False]
+
+
+async def test_no_verifier_is_said() -> None:
+    session = make_session(verifier=None)
+    with pytest.raises(VerifierError, match="verifier=none"):
+        await session.score(await session.generate([Trajectory()], PARAMS))
+
+
+@pytest.mark.parametrize(
+    "engine", [FakeEngine(raise_on="abca"), FakeEngine(fail_on="abca"), FakeEngine(raise_once=True)]
+)
+async def test_an_engine_that_fails_ends_the_problem(engine: FakeEngine) -> None:
+    with pytest.raises(EngineError, match="RuntimeError: this fake engine"):
+        await make_session(engine=engine).generate([Trajectory()], PARAMS)
+
+
+class TooLong(FakeEngine):
+    """An engine that takes no notice of the token limit."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        return [Completion((Step("a" * 99, (97,) * 99),), Usage(generated_tokens=99)) for _ in requests]
+
+
+class TooFew(FakeEngine):
+    """An engine that loses replies."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"), [(TooLong(), "99 tokens; allowed are 16"), (TooFew(), "1 requests got 0 replies")]
+)
+async def test_an_engine_that_breaks_its_contract_is_found_out(engine: FakeEngine, message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        await make_session(engine=engine).generate([Trajectory()], PARAMS)
+
+
+async def test_params_a_row() -> None:
+    engine = FakeEngine()
+    session = make_session(engine=engine)
+    await session.generate([Trajectory()] * 2, [Sampling(max_tokens=5), Sampling(max_tokens=6)])
+    assert [r.params.max_tokens for r in engine.requests] == [5, 6]
+    with pytest.raises(StrategyError, match="2 trajectories but 1 params"):
+        await session.generate([Trajectory()] * 2, [PARAMS])
+
+
+async def test_answers_and_likelihoods() -> None:
+    session = make_session()
+    done = await session.generate([Trajectory()] * 4, Sampling(max_tokens=64), to_end=True)
+    keys = await session.answers([*done, Trajectory()])
+    assert keys[-1] is None
+    assert any(k is not None for k in keys)
+    logprobs = await session.loglik(Trajectory(), done[0].steps)
+    assert logprobs == pytest.approx([s.logprob for s in done[0].steps])
+    assert all(math.isfinite(x) for x in logprobs)

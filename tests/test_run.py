@@ -1,0 +1,209 @@
+"""The command line, for real: the shipped models on a local Ray, files, exit statuses, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.results import read_results
+
+REPOSITORY = Path(__file__).parents[1]
+QUICK = ("task.limit=8", "budget=4")
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "run.py", *arguments]
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+def summary_of(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "summary.json").read_text())  # type: ignore[no-any-return]
+
+
+def answers_of(run_dir: Path) -> dict[str, Any]:
+    """Everything a search decides: not seconds, not what a cache held."""
+    spent = ("generated_tokens", "prompt_tokens", "reward_calls")
+    return {
+        line["problem_id"]: (
+            line["answer"],
+            line["candidates"],
+            line["history"],
+            [line["usage"][k] for k in spent],
+        )
+        for line in read_results(run_dir)
+    }
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two strategies, one process."""
+    run_dir = tmp_path_factory.mktemp("sweep")
+    done = run("-m", "strategy=particle_filter,best_of_n", *QUICK, f"run_dir={run_dir}")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweep: Path) -> Path:
+    """The particle filter's point of the sweep."""
+    return next(p.parent for p in sweep.rglob("summary.json") if "particle_filter" in p.read_text())
+
+
+def test_a_point_has_its_files(undisturbed: Path) -> None:
+    summary = summary_of(undisturbed)
+    assert (summary["strategy"], summary["task"]) == ("particle_filter", "chain")
+    assert (summary["engine"], summary["verifier"]) == ("embedded", "embedded")
+    assert summary["complete"] is True
+    assert summary["num_problems"] == 8 and summary["num_errors"] == 0
+    assert summary["replicas"] == {"engine": 1, "verifier": 1}
+    assert summary["batch_invariant"] is True
+    assert summary["accuracy_ci95"][0] <= summary["accuracy"] <= summary["accuracy_ci95"][1]
+    assert summary["pass_at_budget"] >= summary["accuracy"]
+    lines = read_results(undisturbed)
+    for key in ("generated_tokens", "reward_calls", "reward_tokens"):
+        assert summary["usage"][key] == sum(line["usage"][key] for line in lines) > 0
+    assert all(len(line["candidates"]) == 4 and line["history"] for line in lines)
+    assert (undisturbed / ".hydra" / "overrides.yaml").exists()
+    assert len((undisturbed / "metrics.jsonl").read_text().splitlines()) == 8
+    assert json.loads((undisturbed / "config.json").read_text())["budget"] == 4
+
+
+def test_the_sweep_has_a_folder_a_point(sweep: Path) -> None:
+    strategies = {summary_of(p.parent)["strategy"] for p in sweep.rglob("summary.json")}
+    assert strategies == {"particle_filter", "best_of_n"}
+    for path in sweep.rglob("summary.json"):
+        assert path.parent.parent == sweep
+
+
+def test_replicas_and_concurrency_change_no_answer(undisturbed: Path, tmp_path: Path) -> None:
+    point = ["cluster.engine_replicas=2", "cluster.verifier_replicas=2", "concurrency=1"]
+    done = run(*QUICK, f"run_dir={tmp_path}", *point)
+    assert done.returncode == 0, done.stderr
+    assert summary_of(tmp_path)["replicas"] == {"engine": 2, "verifier": 2}
+    assert answers_of(tmp_path) == answers_of(undisturbed)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_is_whole_and_goes_on(number: int, status: int, tmp_path: Path) -> None:
+    limit = "task.limit=200"
+    process = subprocess.Popen(
+        command(limit, "budget=4", f"run_dir={tmp_path}", "concurrency=4"),
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_for(lambda: len(read_results(tmp_path)) >= 3, process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert f"resume={tmp_path}" in output
+    lines = (tmp_path / "results.jsonl").read_bytes()
+    assert lines.endswith(b"\n")
+    done = read_results(tmp_path)
+    assert 3 <= len(done) < 200
+    summary = summary_of(tmp_path)
+    assert summary["complete"] is False and summary["num_problems"] == len(done)
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "nothing came in 90 s"
+        time.sleep(0.05)
+
+
+def test_resume_finishes_with_the_answers_of_an_undisturbed_run(undisturbed: Path, tmp_path: Path) -> None:
+    """Half of the lines are lost, one is torn and one ended in an error: all are made up for."""
+    run_dir = tmp_path / "run"
+    subprocess.run(["cp", "-r", str(undisturbed), str(run_dir)], check=True)
+    lines = [json.dumps(line) for line in read_results(undisturbed)]
+    broken = {**json.loads(lines[1]), "error": {"type": "EngineError", "message": "x"}, "answer": None}
+    (run_dir / "results.jsonl").write_text("\n".join([lines[0], json.dumps(broken), lines[2], lines[3][:50]]))
+    done = run(f"resume={run_dir}")
+    assert done.returncode == 0, done.stderr
+    assert answers_of(run_dir) == answers_of(undisturbed)
+    assert len((run_dir / "results.jsonl").read_text().splitlines()) == 8
+    assert summary_of(run_dir)["complete"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["stratgy=x"], "stratgy=x: unknown key; did you mean 'strategy'?"),
+        (["strategy=gredy"], "strategy=gredy: must be one of"),
+        (["budget=-1"], "budget=-1: must be greater than or equal to 1"),
+        (["engine.model=/nonexistent"], "engine.model=/nonexistent: no such model"),
+        (["task.limit=abc"], "task.limit=abc: must be a valid integer"),
+        (["task.offset=10000"], "task.offset=10000: must be below 10000"),
+        (["strategy.max_stepz=3"], "strategy.max_stepz=3: unknown key; did you mean 'strategy.max_steps'?"),
+        (["strategy.resampling=best"], "strategy.resampling=best: must be"),
+        (["cluster.engine_replicas=0"], "cluster.engine_replicas=0: must be"),
+        (["verifier.format=nothing"], "verifier.format=nothing: must be"),
+        (["resume=/nonexistent"], "resume=/nonexistent: must be true, false or the directory of a run"),
+        (["budget="], "budget"),
+        (["--no-such-flag"], "no-such-flag"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments: list[str], line: str, tmp_path: Path) -> None:
+    done = run(f"run_dir={tmp_path}/new", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    if not arguments[0].startswith("--"):
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_strategy_without_its_verifier_names_both_keys(tmp_path: Path) -> None:
+    done = run(f"run_dir={tmp_path}/new", "verifier=none")
+    assert done.returncode == 2
+    assert "strategy=particle_filter" in done.stderr and "verifier=none" in done.stderr
+
+
+def test_results_are_never_overwritten(undisturbed: Path) -> None:
+    before = (undisturbed / "results.jsonl").read_bytes()
+    done = run(*QUICK, f"run_dir={undisturbed}")
+    assert done.returncode == 2
+    assert "resume=true" in done.stderr
+    done = run(*QUICK, f"run_dir={undisturbed}", "resume=true", "seed=5")
+    assert done.returncode == 2
+    assert "seed=5: differs" in done.stderr
+    assert (undisturbed / "results.jsonl").read_bytes() == before
+
+
+def test_a_ray_job_needs_a_lasting_run_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    for run_dir in ("outputs/x", "/tmp/ray/x"):
+        done = run(f"run_dir={run_dir}")
+        assert done.returncode == 2
+        assert f"run_dir={run_dir}: must be absolute and outside" in done.stderr
+
+
+def test_dry_run_loads_and_writes_nothing(tmp_path: Path) -> None:
+    done = run(*QUICK, f"run_dir={tmp_path}/new", "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "placement: 1 engine and 1 verifier replicas" in done.stdout
+    assert "8 problems x budget 4" in done.stdout
+    assert not (tmp_path / "new" / "results.jsonl").exists()
+
+
+def test_help_is_quick_to_load_and_worth_reading() -> None:
+    code = "import run, sys; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'ray')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("strategy:", "particle_filter", "budget=N", "Exit status"):
+        assert word in done.stdout
+    assert os.fspath(REPOSITORY) not in done.stdout
