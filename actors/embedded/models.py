@@ -1,0 +1,52 @@
+"""The shapes of the shipped models: a character tokenizer, a Llama policy and a Llama verifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+CONTEXT = 256
+
+
+def build_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
+    """One token a character of ``alphabet``, after ``<pad> <bos> <eos>``; ``<bos>`` opens a prompt."""
+    vocab = {token: i for i, token in enumerate([PAD, BOS, EOS, *sorted(set(alphabet))])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=PAD))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, vocab[BOS])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def llama_config(
+    tokenizer: PreTrainedTokenizerFast, *, width: int, num_layers: int, num_labels: int = 2
+) -> LlamaConfig:
+    """A Llama of heads of 32 and a gated MLP of 2.7 times the width."""
+    labels: dict[str, Any] = {"num_labels": num_labels, "classifier_dropout": 0.0}
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=round(width * 2.7 / 16) * 16,
+        num_hidden_layers=num_layers,
+        num_attention_heads=width // 32,
+        num_key_value_heads=width // 32,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **labels,
+    )

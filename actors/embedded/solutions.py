@@ -1,0 +1,74 @@
+"""Many solutions from an in-process engine and verifier: rollouts to learn from, and to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from orchestrator.protocols import (
+    Completion,
+    Engine,
+    Failure,
+    GenerateRequest,
+    ScoreReply,
+    ScoreRequest,
+    Verifier,
+)
+from orchestrator.seeds import derive_seed
+from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, Chain, ChainTask
+from orchestrator.types import Sampling, Step
+
+Sample = tuple[Step, ...]
+_MAX_TOKENS = ChainTask().max_tokens
+
+
+async def sample_solutions(
+    engine: Engine, chains: Sequence[Chain], num_samples: int, temperature: float, seed: int = 0
+) -> list[list[Sample]]:
+    """``[chains][num_samples]`` solutions, each a tuple of steps up to its answer."""
+    requests = [
+        GenerateRequest(
+            home=chain.question,
+            question=chain.question,
+            instruction="",
+            token_ids=(),
+            params=Sampling(temperature=temperature, max_tokens=_MAX_TOKENS),
+            seed=derive_seed(seed, chain.question, temperature, i),
+            delimiter=DELIMITER,
+            answer_marker=ANSWER_MARKER,
+            to_end=True,
+        )
+        for chain in chains
+        for i in range(num_samples)
+    ]
+    replies = [_completion(reply).steps for reply in await engine.generate(requests)]
+    return [replies[i : i + num_samples] for i in range(0, len(replies), num_samples)]
+
+
+async def score_solutions(
+    verifier: Verifier, chains: Sequence[Chain], samples: Sequence[Sequence[Sample]]
+) -> list[list[Sample]]:
+    """The same solutions with a reward in every step."""
+    rows = [(chain, steps) for chain, group in zip(chains, samples, strict=True) for steps in group]
+    requests = [ScoreRequest(c.question, c.question, tuple(s.text for s in steps), 0) for c, steps in rows]
+    scored = iter(
+        tuple(replace(s, reward=r) for s, r in zip(steps, _score(reply).rewards, strict=True))
+        for (_, steps), reply in zip(rows, await verifier.score(requests), strict=True)
+    )
+    return [list(_take(scored, len(group))) for group in samples]
+
+
+def _take(items: Iterator[Sample], num_items: int) -> Iterator[Sample]:
+    return (next(items) for _ in range(num_items))
+
+
+def _completion(reply: Completion | Failure) -> Completion:
+    if isinstance(reply, Failure):
+        raise RuntimeError(f"{reply.type}: {reply.message}")
+    return reply
+
+
+def _score(reply: ScoreReply | Failure) -> ScoreReply:
+    if isinstance(reply, Failure):
+        raise RuntimeError(f"{reply.type}: {reply.message}")
+    return reply
