@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from netrc import netrc
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -85,7 +85,7 @@ def has_wandb_login() -> bool:
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     try:
         return path.exists() and netrc(str(path)).authenticators("api.wandb.ai") is not None
-    except (OSError, SyntaxError):
+    except (OSError, NetrcParseError):
         return False
 
 
@@ -129,7 +129,8 @@ class WandbTracker:
 
     def problem(self, line: Mapping[str, Any]) -> None:
         self._totals.add(line)
-        self._guard(lambda: self._run.log(figures(line, self._totals)))
+        if self._run is not None:
+            self._guard(lambda: self._run.log(figures(line, self._totals)))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         def finish() -> None:
@@ -148,8 +149,7 @@ class WandbTracker:
     def _guard(self, action: Callable[[], None]) -> None:
         """Run ``action``; after the first failure W&B is left alone."""
         try:
-            if self._run is not None or action.__name__ == "start":
-                action()
+            action()
         except Exception as failure:  # noqa: BLE001 - whatever W&B raises, the search is worth more than its figures
             log.warning("wandb: %s: %s; the run goes on without it", type(failure).__name__, failure)
             self._run = None

@@ -1,0 +1,106 @@
+"""Trackers: figures as problems finish, and a failing tracker that stops nothing."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.protocols import Tracker
+from orchestrator.tracking import JsonlTracker, NoTracker, WandbTracker, has_wandb_login
+
+
+def make_line(problem_id: str, *, correct: bool) -> dict[str, Any]:
+    record = {
+        "step": 1,
+        "ess": 2.5,
+        "entropy": 0.9,
+        "tempering": 1.0,
+        "num_alive": 4,
+        "ancestors": [0, 0, 1, 3],
+    }
+    usage = {"generated_tokens": 7, "reward_calls": 2}
+    return {
+        "problem_id": problem_id, "correct": correct, "error": None, "candidates": [{"correct": True}],
+        "usage": usage, "overhead": {}, "seconds": 0.5, "history": [record],
+    }  # fmt: skip
+
+
+def track(tracker: Tracker, run_dir: Path) -> None:
+    tracker.start(run_dir, {"budget": 4})
+    tracker.problem(make_line("a", correct=True))
+    tracker.problem(make_line("b", correct=False))
+    tracker.finish({"accuracy": 0.5})
+
+
+def test_none_writes_nothing(tmp_path: Path) -> None:
+    track(NoTracker(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jsonl_has_a_line_a_problem(tmp_path: Path) -> None:
+    track(JsonlTracker(), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["problem_id"] for line in lines] == ["a", "b"]
+    assert [line["run/accuracy"] for line in lines] == [1.0, 0.5]
+    assert lines[1]["run/generated_tokens"] == 14
+    assert lines[0]["smc/min_ess"] == 2.5
+    assert lines[0]["smc/unique_ancestors"] == 3
+
+
+@pytest.mark.timeout(100)
+def test_wandb_keeps_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    tracker = WandbTracker(mode="offline")
+    track(tracker, tmp_path)
+    files = list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(files) == 1
+    assert files[0].stat().st_size > 500
+
+
+def test_a_failure_of_wandb_is_one_warning_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with caplog.at_level(logging.WARNING):
+        track(WandbTracker(mode="online"), tmp_path)
+    assert [r.getMessage() for r in caplog.records] == [
+        "wandb: ConnectionError: no route; the run goes on without it"
+    ]
+
+
+def test_without_a_login_it_says_that_it_is_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    modes: list[object] = []
+    monkeypatch.setattr(wandb, "init", lambda **options: modes.append(options["mode"]))
+    with caplog.at_level(logging.WARNING):
+        WandbTracker().start(tmp_path, {})
+    assert modes == ["offline"]
+    assert "no login found" in caplog.text
+
+
+def test_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert not has_wandb_login()
+    netrc.write_text("machine api.wandb.ai login user password secret\n")
+    netrc.chmod(0o600)
+    assert has_wandb_login()
+    netrc.write_text("this is no netrc")
+    assert not has_wandb_login()
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    assert has_wandb_login()
