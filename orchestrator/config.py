@@ -16,7 +16,7 @@ from orchestrator.limits import Limits
 
 TARGET = "_target_"
 # Keys that may differ between a run and its continuation: none of them changes an answer.
-FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "dry_run", "keep_journal")
+FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "dry_run")
 
 
 class RunSettings(BaseModel):
@@ -30,7 +30,6 @@ class RunSettings(BaseModel):
     run_dir: str = Field(min_length=1)
     resume: bool
     dry_run: bool
-    keep_journal: bool
 
 
 class TaskRange(BaseModel):

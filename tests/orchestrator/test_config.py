@@ -24,7 +24,6 @@ from orchestrator.types import Sampling
 
 SETTINGS = {
     "budget": 8, "seed": 0, "concurrency": 4, "run_dir": "out", "resume": False, "dry_run": False,
-    "keep_journal": False, "task": {}, "strategy": {},
 }  # fmt: skip
 
 
