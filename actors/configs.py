@@ -1,4 +1,4 @@
-"""The schemas of the groups ``engine`` and ``verifier``: light values, checked before anything heavy loads."""
+"""The schemas of the groups ``engine`` and ``verifier``: light values, checked before a model loads."""
 
 from __future__ import annotations
 

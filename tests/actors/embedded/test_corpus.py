@@ -83,11 +83,8 @@ def test_collate_shifts_targets_and_ignores_what_is_wrong() -> None:
     end = start + len(right.response)
     assert ids[0] == SPECIALS[1]
     assert (batch.targets[0, : start - 1] == IGNORE).all()
-    assert (
-        batch.targets[0, start - 1 : start - 1 + len(right.response)]
-        == ids[start : start + len(right.response)]
-    ).all()
-    assert batch.targets[0, start - 1 + len(right.response)] == SPECIALS[2]
+    assert (batch.targets[0, start - 1 : end - 1] == ids[start:end]).all()
+    assert batch.targets[0, end - 1] == SPECIALS[2]
     slip = start + wrong.response.index("8")
     assert batch.targets[1, slip - 1] == IGNORE
     assert batch.expected[1, slip] == vocab["7"]
