@@ -1,0 +1,1 @@
+"""Search methods, one a file, and the pure mathematics they share."""

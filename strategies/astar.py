@@ -1,0 +1,136 @@
+"""A*-decoding: expand the open partial answer that promises most.
+
+arXiv 2505.13672. A state is a partial trajectory, a goal one that has ended; the heuristic is
+h = 1 - r, with r the (aggregated) reward of the partial answer. The open node of least f = g + h is
+expanded into ``branching`` sampled continuations. The source leaves the transition cost open; both
+readings are offered:
+
+    increase:  c(s, s') = max(0, h(s') - h(s)),    a step pays for what it makes worse
+    decrease:  c(s, s') = max(0, h(s) - h(s')),    the least cost that makes h consistent
+
+The first step costs nothing. Ties: least h, deepest, oldest (ours, as are the fallbacks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.session import Session
+from orchestrator.types import Sampling, Solution, Trajectory
+from strategies import checks
+from strategies.population import extend_and_score
+from strategies.search_tree import Node, SearchTree
+from strategies.selection import argmax, vote
+from strategies.weights import AGGREGATIONS, Aggregation, aggregate
+
+TransitionCost = Literal["increase", "decrease"]
+
+
+@dataclass(frozen=True)
+class AStar:
+    """Best-first search over partial trajectories.
+
+    Budget N: N x max_steps child steps, of which max_steps are kept back to finish the best open
+    trajectory, if none has ended by then; ``num_samples`` = N. It stops at the first goal that is the
+    best open node, or goes on to ``num_goals`` of them and lets them vote (ties: least f). Without one,
+    the ended trajectory of least f is the answer, else the best open one is finished.
+    ``Solution.log_weights``: -f. Its history is the tree, one NodeRecord a node.
+    """
+
+    num_samples: int
+    max_steps: int
+    sampling: Sampling
+    branching: int = 4
+    width: int = 1
+    num_goals: int = 1
+    transition_cost: TransitionCost = "increase"
+    aggregation: Aggregation = "last"
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
+        checks.at_least(1, branching=self.branching, width=self.width, num_goals=self.num_goals)
+        checks.sampling(self.sampling)
+        checks.one_of(("increase", "decrease"), transition_cost=self.transition_cost)
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+
+    async def solve(self, session: Session) -> Solution:
+        tree = SearchTree()
+        tree.add(None, Trajectory(), cost=0.0, heuristic=1.0, is_open=True)
+        goals = await self._search(session, tree)
+        ended = [n for n in tree.frontier if n.trajectory.finished]
+        last = [] if goals or ended else await self._finish_best(session, tree)
+        return await self._conclude(session, tree, goals, [*ended, *last])
+
+    async def _search(self, session: Session, tree: SearchTree) -> list[Node]:
+        """Expand until there are goals enough, no open node, no step left or a limit is reached."""
+        goals: list[Node] = []
+        num_left = (self.num_samples - 1) * self.max_steps
+        while num_left and not session.exhausted:
+            parents = self._next(tree, goals, num_left)
+            if not parents:
+                break
+            await self._expand(session, tree, parents)
+            num_left -= len(parents)
+        return goals
+
+    def _next(self, tree: SearchTree, goals: list[Node], num_left: int) -> list[Node]:
+        """The nodes to expand, each as often as it gets children; goals that come first are put aside.
+
+        A goal behind a node of this round stays open: that node's children may still overtake it.
+        """
+        parents: list[Node] = []
+        while len(goals) < self.num_goals and len(parents) < min(num_left, self.width * self.branching):
+            if tree.best is None or (parents and tree.best.trajectory.finished):
+                break
+            node = tree.pop()
+            if node.trajectory.finished:
+                goals.append(node)
+            else:
+                parents += [node] * min(self.branching, num_left - len(parents))
+        return parents
+
+    async def _expand(self, session: Session, tree: SearchTree, parents: Sequence[Node]) -> list[Node]:
+        """One child for each of ``parents``, fewer where a limit withholds some."""
+        children = await extend_and_score(session, [n.trajectory for n in parents], self.sampling)
+        rows = zip(parents, children, strict=True)
+        return [self._add(tree, parent, child) for parent, child in rows if child is not parent.trajectory]
+
+    def _add(self, tree: SearchTree, parent: Node, child: Trajectory) -> Node:
+        scored = child.steps[-1].reward is not None
+        heuristic = 1.0 - aggregate(child.rewards, self.aggregation).value if scored else 1.0
+        change = heuristic - parent.heuristic if parent.trajectory.steps else 0.0
+        cost = parent.cost + max(0.0, change if self.transition_cost == "increase" else -change)
+        # Neither a truncated trajectory nor one at the last step can become an answer.
+        is_open = child.finished or (child.active and len(child.steps) < self.max_steps)
+        return tree.add(parent, child, cost, heuristic, is_open=is_open)
+
+    async def _finish_best(self, session: Session, tree: SearchTree) -> list[Node]:
+        """Go on with the best open trajectory alone, to its end; the last of its nodes, if it has any."""
+        reached, node = tree.leaves()[:1], tree.best
+        while node and tree.is_open(node) and node.trajectory.active and not session.exhausted:
+            tree.close(node)
+            children = await self._expand(session, tree, [node])
+            reached = children or reached
+            node = children[0] if children else None
+        return reached
+
+    async def _conclude(
+        self, session: Session, tree: SearchTree, goals: Sequence[Node], others: Sequence[Node]
+    ) -> Solution:
+        """Goals vote; without one, the first of the others is the answer's."""
+        offered = [*goals, *others]
+        voters = goals or offered[:1]
+        scores = [-n.total for n in voters]
+        keys = await session.answers([n.trajectory for n in voters]) if len(voters) > 1 else []
+        elected = vote(keys, scores)
+        if elected is None and voters:
+            elected = argmax(scores)
+        return Solution(
+            answer_index=elected,
+            trajectories=tuple(n.trajectory for n in offered),
+            log_weights=tuple(-n.total for n in offered),
+            history=tree.records(),
+            usage=session.usage,
+        )

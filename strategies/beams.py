@@ -1,0 +1,72 @@
+"""Deterministic choices: the best slots survive, and the slots of the next step are shared among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from orchestrator.session import Session
+from orchestrator.types import Sampling, Trajectory
+from strategies.population import Population
+from strategies.weights import Aggregation, LogWeights, log_odds_of
+
+
+def distinct(trajectories: Sequence[Trajectory]) -> list[int]:
+    """The first index of each token sequence."""
+    first: dict[tuple[int, ...], int] = {}
+    for i, trajectory in enumerate(trajectories):
+        first.setdefault(trajectory.token_ids, i)
+    return list(first.values())
+
+
+def survivors(
+    particles: Sequence[Trajectory], scores: Sequence[float], slots: Sequence[int], keep: int
+) -> list[int]:
+    """The ``keep`` best distinct ones among ``slots``, best first; a tie goes to the first slot.
+
+    Truncated trajectories, which can become no answer, survive only where there are no others.
+    """
+    different = [slots[i] for i in distinct([particles[i] for i in slots])]
+    useful = [i for i in different if not particles[i].truncated] or different
+    return sorted(useful, key=lambda i: -scores[i])[:keep]
+
+
+def shared(particles: Sequence[Trajectory], kept: Sequence[int], num_slots: int) -> list[int]:
+    """``num_slots`` ancestors: one slot for each that has ended, the rest evenly for those still active.
+
+    The best come first, and take what does not divide. Where none is active the ended ones fill up.
+    """
+    ended = [i for i in kept if not particles[i].active]
+    active = [i for i in kept if particles[i].active]
+    if not active:
+        return [ended[i % len(ended)] for i in range(num_slots)]
+    ended = ended[: num_slots - 1]
+    each, rest = divmod(num_slots - len(ended), len(active))
+    return ended + [i for rank, i in enumerate(active) for _ in range(each + (rank < rest))]
+
+
+def split_slots(num_slots: int, num_groups: int) -> list[range]:
+    """Consecutive groups of slots, as even as can be."""
+    each, rest = divmod(num_slots, num_groups)
+    starts = [g * each + min(g, rest) for g in range(num_groups + 1)]
+    return [range(a, b) for a, b in pairwise(starts)]
+
+
+def without_copies(population: Population) -> Population:
+    """One slot for each token sequence."""
+    indices = distinct(population.particles)
+    particles = tuple(population.particles[i] for i in indices)
+    return Population(particles, tuple(population.log_weights[i] for i in indices))
+
+
+async def rewards_ahead(
+    session: Session, population: Population, sampling: Sampling, num_steps: int, aggregation: Aggregation
+) -> LogWeights:
+    """Log-odds after ``num_steps`` greedy steps more, of which only the reward is kept; 0 steps: of now."""
+    if num_steps == 0:
+        return population.log_weights
+    greedy = Sampling(temperature=0.0, max_tokens=sampling.max_tokens)
+    ahead: Sequence[Trajectory] = population.particles
+    for _ in range(num_steps):
+        ahead = await session.generate(ahead, greedy)
+    return tuple(log_odds_of(t, aggregation) for t in await session.score(ahead))

@@ -1,0 +1,47 @@
+"""Best of N: sample whole answers, let the verifier score them, take the best.
+
+Cobbe et al., "Training Verifiers to Solve Math Word Problems", arXiv 2110.14168. With R_i the aggregated
+step rewards of answer i, take argmax_i R_i, or draw i from softmax(logit(R) / selection_temperature).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.session import Session
+from orchestrator.types import Sampling, Solution
+from strategies import checks
+from strategies.population import Population, fresh
+from strategies.selection import conclude
+from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """N independent samples in one call, one reward call for each.
+
+    Budget N: ``num_samples`` = N. ``Solution.log_weights``: the aggregated reward's log-odds over the
+    selection temperature; -inf where a limit left a sample unscored.
+    """
+
+    num_samples: int
+    sampling: Sampling
+    aggregation: Aggregation = "last"
+    selection: Literal["argmax", "sample"] = "argmax"
+    selection_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_samples=self.num_samples)
+        checks.sampling(self.sampling)
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.one_of(("argmax", "sample"), selection=self.selection)
+        checks.positive(selection_temperature=self.selection_temperature)
+
+    async def solve(self, session: Session) -> Solution:
+        starts = fresh(self.num_samples).particles
+        sampled = await session.generate(starts, self.sampling, to_end=True)
+        scored = tuple(await session.score(sampled))
+        log_odds = (log_odds_of(t, self.aggregation) for t in scored)
+        log_weights = tuple(x / self.selection_temperature for x in log_odds)
+        return await conclude(session, Population(scored, log_weights), (), self.selection, self.aggregation)

@@ -1,0 +1,29 @@
+"""Greedy decoding: the policy's most likely token each time, once. The floor of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.session import Session
+from orchestrator.types import Sampling, Solution, Trajectory
+from strategies import checks
+from strategies.population import Population
+from strategies.selection import conclude
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """One sample at temperature 0; no reward calls.
+
+    Budget N: not read; it costs one sample whatever the budget. ``Solution.log_weights``: 0, one vote.
+    """
+
+    max_tokens: int
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, max_tokens=self.max_tokens)
+
+    async def solve(self, session: Session) -> Solution:
+        sampling = Sampling(temperature=0.0, max_tokens=self.max_tokens)
+        particles = tuple(await session.generate([Trajectory()], sampling, to_end=True))
+        return await conclude(session, Population(particles, (0.0,)), (), "argmax", "last")

@@ -1,0 +1,147 @@
+"""Parallel tempering: particle Gibbs chains at several temperings that exchange their references.
+
+Puri et al., arXiv 2502.01618 (structure); Geyer (1991) for the exchange. Chain k leaves
+
+    pi_k(x) = policy(x) r(x)^(1/T_k),    T_0 = 1 < T_1 < ...
+
+invariant by sweeps of particle Gibbs; the hot chains move freely and hand what they find to the cold one.
+After each sweep neighbouring references are swapped with probability min(1, A), where
+
+    log A = (1/T_k - 1/T_{k+1}) (log r(x_{k+1}) - log r(x_k)).
+
+Weighting is incremental: a swap needs the density that a chain aims at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.session import Session
+from orchestrator.types import Sampling, Solution, Trajectory
+from strategies import checks
+from strategies.concurrent import concurrently
+from strategies.particle_gibbs import Sweep, pool, sweep, sweep_sizes
+from strategies.population import Population
+from strategies.selection import SELECTIONS, Selection, conclude, draw
+from strategies.weighting import Incremental
+from strategies.weights import AGGREGATIONS, Aggregation
+
+
+def ladder(num_chains: int, max_tempering: float) -> list[float]:
+    """Temperings from 1 to ``max_tempering`` in equal ratios."""
+    return [max_tempering ** (k / max(1, num_chains - 1)) for k in range(num_chains)]
+
+
+def swap_log_odds(tempering: float, hotter: float, log_reward: float, log_reward_hotter: float) -> float:
+    """log A of the exchange between neighbouring chains; 0 where both rewards are 0."""
+    if log_reward == log_reward_hotter:
+        return 0.0
+    return (1 / tempering - 1 / hotter) * (log_reward_hotter - log_reward)
+
+
+def swapped(
+    rng: np.random.Generator, log_rewards: Sequence[float], temperings: Sequence[float], first: int
+) -> list[int]:
+    """Which reference each chain goes on with, after trying the pairs (first, first + 1), two further ..."""
+    order = list(range(len(temperings)))
+    for k in range(first, len(order) - 1, 2):
+        log_odds = swap_log_odds(temperings[k], temperings[k + 1], log_rewards[k], log_rewards[k + 1])
+        # The draw is made whatever the odds, so that it does not shift those that follow.
+        if math.log1p(-rng.random()) <= log_odds:
+            order[k], order[k + 1] = order[k + 1], order[k]
+    return order
+
+
+@dataclass(frozen=True)
+class ParallelTempering:
+    """Chains of particle Gibbs side by side, with exchanges after each round of sweeps.
+
+    Budget N: ``num_samples`` = N particles over all chains and sweeps; where N is small there are fewer
+    of both, so that each sweep has two particles at least. ``Solution`` offers the particles of every
+    sweep of every chain; its ``log_weights`` are those for the cold target policy(x) r(x), normalised
+    within the sweep. Steps in the history count on from sweep to sweep.
+    """
+
+    num_samples: int
+    max_steps: int
+    sampling: Sampling
+    num_chains: int = 2
+    num_iterations: int = 2
+    max_tempering: float = 4.0
+    aggregation: Aggregation = "last"
+    selection: Selection = "argmax"
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
+        checks.at_least(1, num_chains=self.num_chains, num_iterations=self.num_iterations)
+        checks.sampling(self.sampling)
+        hot = self.max_tempering
+        checks.require(1 <= hot < math.inf, "max_tempering", hot, "must be a finite number of 1 or more")
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.one_of(SELECTIONS, selection=self.selection)
+
+    async def solve(self, session: Session) -> Solution:
+        sizes = self._sizes()
+        temperings = ladder(len(sizes[0]), self.max_tempering)
+        branches = [session.fork(f"chain{k}") for k in range(len(temperings))]
+        references: list[list[Trajectory]] = [[] for _ in temperings]
+        sweeps: list[Sweep] = []
+        for i, slots in enumerate(sizes):
+            chains = zip(branches, slots, references, temperings, strict=True)
+            done = await concurrently(self._sweep(*chain) for chain in chains)
+            sweeps += [self._at_cold(s, t) for s, t in zip(done, temperings, strict=True)]
+            if session.exhausted:
+                break
+            references = self._exchange(session, branches, done, temperings, first=i % 2)
+        population, history = pool(sweeps)
+        return await conclude(session, population, history, self.selection, self.aggregation)
+
+    def _sizes(self) -> list[list[int]]:
+        """Slots by round of sweeps, then by chain."""
+        by_chain = sweep_sizes(self.num_samples, self.num_chains)
+        num_rounds = min(len(sweep_sizes(n, self.num_iterations)) for n in by_chain)
+        rounds = [sweep_sizes(n, num_rounds) for n in by_chain]
+        return [list(slots) for slots in zip(*rounds, strict=True)]
+
+    async def _sweep(
+        self, branch: Session, num_slots: int, references: Sequence[Trajectory], tempering: float
+    ) -> Sweep:
+        return await sweep(
+            branch,
+            num_slots,
+            references,
+            max_steps=self.max_steps,
+            params=self.sampling,
+            weighting=Incremental(self.aggregation, 1 / tempering),
+        )
+
+    def _exchange(
+        self,
+        session: Session,
+        branches: Sequence[Session],
+        sweeps: Sequence[Sweep],
+        temperings: Sequence[float],
+        first: int,
+    ) -> list[list[Trajectory]]:
+        """A reference for each chain: drawn from its sweep, then perhaps its neighbour's."""
+        drawn = [
+            population.particles[draw(branch.rng, population.log_weights)]
+            for branch, (population, _) in zip(branches, sweeps, strict=True)
+        ]
+        potential = Incremental(self.aggregation).potential
+        order = swapped(session.rng, [potential(t) for t in drawn], temperings, first)
+        return [[drawn[k]] for k in order]
+
+    def _at_cold(self, done: Sweep, tempering: float) -> Sweep:
+        """A sweep of a hot chain with the weights that its particles have for the cold target."""
+        if tempering == 1:
+            return done
+        population, history = done
+        rest = Incremental(self.aggregation, 1 - 1 / tempering)
+        rows = zip(population.log_weights, population.particles, strict=True)
+        log_weights = tuple(w + rest.potential(t) for w, t in rows)
+        return Population(population.particles, log_weights), history

@@ -1,0 +1,179 @@
+"""The particle cascade: a particle filter in which no particle waits for another.
+
+Paige, Wood, Doucet, Teh, "Asynchronous Anytime Sequential Monte Carlo", NeurIPS 2014. A particle that
+arrives at step t, as the k-th there, with weight W, is compared with the mean W_mean of the k that have
+arrived so far, and branches at once. With R = W / W_mean:
+
+    R < 1     it goes on with probability R, and the weight W_mean
+    R >= 1    it goes on as M copies of weight W / M each; M is R rounded up or down at random
+
+Either way the expected weight that goes on is W, so the evidence is unbiased in any order of arrival. The
+first to arrive always goes on. The number of particles varies about that of the first step, so the search
+starts with less than its budget, and M is also at most what the steps left can bring to an end (ours).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from orchestrator.session import Session
+from orchestrator.types import Sampling, Solution, StepRecord, Trajectory
+from strategies import checks
+from strategies.particle_filter import check_weighting
+from strategies.population import Population, extend_and_score
+from strategies.selection import SELECTIONS, Selection, conclude
+from strategies.weighting import Absolute, Incremental, WeightingName
+from strategies.weights import (
+    Aggregation,
+    effective_sample_size,
+    log_mean_exp,
+    normalise,
+    normalised_entropy,
+)
+
+
+@dataclass(frozen=True)
+class ParticleCascade:
+    """Particles that never wait: the answer depends on the order of arrival, by nature.
+
+    ``weighting``: *incremental* grows a log-weight by log r_t - log r_{t-1}; *absolute* by the clipped
+    log-odds of r_t at each of a particle's own steps. Budget N: ``num_samples`` = N, at most N x max_steps
+    steps; ``initial_share`` of N particles start. ``Solution.log_weights``: accumulated, over the number
+    that started, so that with incremental weighting their log-sum-exp is the log-evidence. A history's
+    step holds who arrived there, and which of them each of the next came from.
+    """
+
+    num_samples: int
+    max_steps: int
+    sampling: Sampling
+    initial_share: float = 0.75
+    weighting: WeightingName = "absolute"
+    aggregation: Aggregation = "last"
+    epsilon: float = 1e-7
+    selection: Selection = "argmax"
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
+        checks.sampling(self.sampling)
+        share = self.initial_share
+        checks.require(0 < share <= 1, "initial_share", share, "must be above 0 and at most 1")
+        check_weighting(self.weighting, self.aggregation, self.epsilon)
+        checks.one_of(SELECTIONS, selection=self.selection)
+
+    @property
+    def num_initial(self) -> int:
+        """How many particles start."""
+        return max(1, round(self.num_samples * self.initial_share))
+
+    async def solve(self, session: Session) -> Solution:
+        cascade = _Cascade(self, session)
+        await cascade.run()
+        # In order of descent, so that ties do not depend on who came first.
+        ended = [particle for _, particle in sorted(cascade.ended, key=lambda item: item[0])]
+        population = Population(tuple(t for t, _ in ended), tuple(w for _, w in ended))
+        return await conclude(session, population, cascade.history(), self.selection, self.aggregation)
+
+    def grow(self, log_weight: float, parent: Trajectory, child: Trajectory) -> float:
+        """The log-weight after a step."""
+        if self.weighting == "incremental":
+            start = Population((parent,), (log_weight,))
+            return Incremental(self.aggregation).weigh(start, [child])[0]
+        growth = Absolute(self.aggregation, self.epsilon).log_weight(child)
+        return -math.inf if -math.inf in (log_weight, growth) else log_weight + growth
+
+
+@dataclass
+class Barrier:
+    """Who has arrived at a step so far, and how many copies have gone on from there."""
+
+    log_weights: list[float] = field(default_factory=list)
+    ancestors: list[int] = field(default_factory=list)
+
+    def arrive(self, log_weight: float) -> None:
+        self.log_weights.append(log_weight)
+
+    def branch(self, rng: np.random.Generator, most: int) -> tuple[int, float]:
+        """How many copies of the last to arrive go on, at most ``most`` >= 1; the log-weight of each."""
+        log_weight, arrival = self.log_weights[-1], len(self.log_weights) - 1
+        log_mean = log_mean_exp(self.log_weights)
+        uncertain = math.isinf(log_weight) and log_weight == log_mean
+        ratio = 1.0 if uncertain else math.exp(min(log_weight - log_mean, 700.0))
+        if ratio < 1:
+            num_copies, log_weight = int(rng.random() < ratio), log_mean
+        else:
+            rounded = math.floor(ratio) + int(rng.random() < ratio % 1)
+            num_copies = min(rounded, most)
+            log_weight -= math.log(num_copies)
+        self.ancestors += [arrival] * num_copies
+        return num_copies, log_weight
+
+
+Lineage = tuple[int, ...]
+"""The number of a particle among its siblings, at each of its steps."""
+
+
+class _Cascade:
+    """One run: the particles in flight, the barriers they meet at, and those that have ended."""
+
+    def __init__(self, knobs: ParticleCascade, session: Session) -> None:
+        self._knobs = knobs
+        self._session = session
+        self._barriers = [Barrier() for _ in range(knobs.max_steps)]
+        # Steps beyond those that particles in flight may still take.
+        self._num_spare = (knobs.num_samples - knobs.num_initial) * knobs.max_steps
+        self.ended: list[tuple[Lineage, tuple[Trajectory, float]]] = []
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                num_initial = self._knobs.num_initial
+                for i in range(num_initial):
+                    self._launch((i,), Trajectory(), -math.log(num_initial))
+        except BaseExceptionGroup as errors:
+            # A problem's error is one error, as in any other method.
+            raise errors.exceptions[0] from None
+
+    def _launch(self, lineage: Lineage, trajectory: Trajectory, log_weight: float) -> None:
+        self._group.create_task(self._step(lineage, trajectory, log_weight))
+
+    async def _step(self, lineage: Lineage, parent: Trajectory, log_weight: float) -> None:
+        branch = self._session.fork("particle" + ".".join(map(str, lineage)))
+        (child,) = await extend_and_score(branch, [parent], self._knobs.sampling)
+        log_weight = self._knobs.grow(log_weight, parent, child)
+        num_copies, log_weight = self._arrive(branch, lineage, child, log_weight)
+        for i in range(num_copies):
+            self._launch((*lineage, i), child, log_weight)
+
+    def _arrive(
+        self, branch: Session, lineage: Lineage, child: Trajectory, log_weight: float
+    ) -> tuple[int, float]:
+        """How many copies go on from here, and their log-weight; one that has ended is put aside."""
+        barrier, num_ahead = self._barriers[len(lineage) - 1], self._knobs.max_steps - len(lineage)
+        barrier.arrive(log_weight)
+        ends = not child.active or num_ahead == 0 or self._session.exhausted
+        if ends:
+            self.ended.append((lineage, (child, log_weight)))
+            num_copies = 0
+        else:
+            num_copies, log_weight = barrier.branch(branch.rng, 1 + self._num_spare // num_ahead)
+        self._num_spare -= (num_copies - 1) * num_ahead
+        return num_copies, log_weight
+
+    def history(self) -> list[StepRecord]:
+        return [_record(step, b) for step, b in enumerate(self._barriers, 1) if b.log_weights]
+
+
+def _record(step: int, barrier: Barrier) -> StepRecord:
+    weights = normalise(barrier.log_weights)
+    return StepRecord(
+        step=step,
+        ess=effective_sample_size(weights),
+        entropy=normalised_entropy(weights),
+        tempering=1.0,
+        num_alive=len(barrier.ancestors),
+        ancestors=tuple(barrier.ancestors),
+    )

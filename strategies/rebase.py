@@ -1,0 +1,77 @@
+"""REBASE: share the next level's samples among partial answers in proportion to their softmax reward.
+
+Wu et al., "Inference Scaling Laws", arXiv 2408.00724. With B slots left for active nodes of rewards R in
+[0, 1], node i gets B softmax(R / balance_temperature)_i children; those that get none are dropped, and an
+answer that has ended holds one slot for good. Shares are rounded by largest remainder, so that they add
+up to B (the paper rounds each by itself).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.session import Session
+from orchestrator.types import Reward, Sampling, Solution
+from strategies import checks
+from strategies.population import Choice, Population, by_one_step, fresh, keep, pick, propagate
+from strategies.selection import SELECTIONS, Selection, conclude
+from strategies.weighting import Absolute
+from strategies.weights import AGGREGATIONS, Aggregation, normalise
+
+
+def allocate(values: Sequence[float], temperature: float, num_slots: int) -> list[int]:
+    """Whole shares of ``num_slots`` proportional to exp(value / temperature); a tie goes to the first."""
+    expected = num_slots * normalise(np.asarray(values) / temperature)
+    shares = np.floor(expected + 1e-9).astype(int)
+    by_remainder = np.argsort(shares - expected, kind="stable")
+    shares[by_remainder[: num_slots - int(shares.sum())]] += 1
+    return [int(share) for share in shares]
+
+
+@dataclass(frozen=True)
+class Rebase:
+    """N slots, shared anew at each level. Budget N: ``num_samples`` = N.
+
+    ``Solution`` holds one trajectory a slot, in which equal answers were drawn apart and all vote; its
+    ``log_weights`` are the log-odds of the aggregated reward.
+    """
+
+    num_samples: int
+    max_steps: int
+    sampling: Sampling
+    balance_temperature: float = 0.2
+    aggregation: Aggregation = "last"
+    selection: Selection = "weighted_majority"
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
+        checks.sampling(self.sampling)
+        checks.positive(balance_temperature=self.balance_temperature)
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.one_of(SELECTIONS, selection=self.selection)
+
+    async def solve(self, session: Session) -> Solution:
+        population, history = await propagate(
+            session,
+            fresh(self.num_samples),
+            max_steps=self.max_steps,
+            extend=by_one_step(session, self.sampling),
+            weigh=Absolute(self.aggregation, epsilon=0.0).weigh,
+            choose=self._choose,
+        )
+        return await conclude(session, population, history, self.selection, self.aggregation)
+
+    async def _choose(self, step: int, population: Population) -> Choice:
+        del step
+        particles = population.particles
+        finished = [i for i, t in enumerate(particles) if t.finished]
+        active = [i for i, t in enumerate(particles) if t.active]
+        if not active:
+            return keep(population)
+        values = [Reward(population.log_weights[i]).value for i in active]
+        shares = allocate(values, self.balance_temperature, self.num_samples - len(finished))
+        children = [i for i, share in zip(active, shares, strict=True) for _ in range(share)]
+        return pick(population, finished + children)

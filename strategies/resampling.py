@@ -1,0 +1,103 @@
+"""Resampling: five schemes behind one signature, each unbiased (E[copies of i] = n * weights[i]).
+
+Every scheme takes ``(rng, weights, n)``, with ``weights`` ``[N]`` that sum to 1, and returns ``n`` indices
+into them. None ever returns an index of weight zero. Sources: Douc, Cappe, Moulines, "Comparison of
+resampling schemes for particle filtering" (2005); Gerber, Chopin, Whiteley, "Negative association,
+ordering and convergence of resampling methods" (2019) for ssp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from strategies.weights import Weights
+
+Indices = npt.NDArray[np.int64]
+Resampler = Callable[[np.random.Generator, Weights, int], Indices]
+Scheme = Literal["multinomial", "systematic", "stratified", "residual", "ssp"]
+
+
+def multinomial(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
+    """Independent draws: the scheme with the most variance, and the one that proofs are about."""
+    return _invert(weights, rng.random(n))
+
+
+def systematic(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
+    """Positions (i + u) / n with one u: each index gets floor or ceil of n * weights[i] copies."""
+    return _invert(weights, (np.arange(n) + rng.random()) / n)
+
+
+def stratified(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
+    """Positions (i + u_i) / n, a draw of its own in each of n equal strata."""
+    return _invert(weights, (np.arange(n) + rng.random(n)) / n)
+
+
+def residual(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
+    """floor(n * weights[i]) copies for sure; the rest multinomially on the remainders."""
+    copies, remainders = _split(weights, n)
+    rest = n - int(copies.sum())
+    sure = np.repeat(np.arange(len(weights)), copies)
+    if rest == 0:
+        return sure
+    return np.concatenate([sure, multinomial(rng, remainders / remainders.sum(), rest)])
+
+
+def ssp(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
+    """Srinivasan's sampling process: floor or ceil of n * weights[i] copies, negatively associated.
+
+    Remainders meet in pairs: one of the two takes from the other until it is 0 or 1, with the odds that
+    keep both expectations; the one still between goes on to meet the next.
+    """
+    copies, remainders = _split(weights, n)
+    num_left = n - int(copies.sum())
+    open_index, *others = np.flatnonzero(weights > 0).tolist()
+    settled = np.zeros(len(weights), dtype=bool)
+    for other in others:
+        closed, open_index = _meet(rng, remainders, open_index, other)
+        settled[closed] = remainders[closed] > 0.5
+    # What is left to the last one is 0 or 1 up to rounding: the count of copies decides.
+    settled[open_index] = num_left > settled.sum()
+    return np.repeat(np.arange(len(weights)), copies + settled)
+
+
+def _meet(rng: np.random.Generator, remainders: Weights, i: int, j: int) -> tuple[int, int]:
+    """Settle one of two remainders at 0 or 1, in place; (the settled index, the one that is open)."""
+    up = min(remainders[j], 1.0 - remainders[i])
+    down = min(remainders[i], 1.0 - remainders[j])
+    change = up if up + down > 0 and rng.random() < down / (up + down) else -down
+    remainders[i] += change
+    remainders[j] -= change
+    distance_i = min(remainders[i], 1.0 - remainders[i])
+    distance_j = min(remainders[j], 1.0 - remainders[j])
+    return (i, j) if distance_i <= distance_j else (j, i)
+
+
+def _split(weights: Weights, n: int) -> tuple[Indices, Weights]:
+    """Whole copies and what remains of n * weights, each ``[N]``."""
+    expected = n * weights
+    # A product that misses an integer by rounding alone counts as that integer.
+    nearest = np.round(expected)
+    expected = np.where(np.isclose(expected, nearest, rtol=0, atol=1e-9), nearest, expected)
+    copies = np.floor(expected).astype(np.int64)
+    return copies, expected - copies
+
+
+def _invert(weights: Weights, positions: Weights) -> Indices:
+    """For each position in [0, 1) the index whose share of the cumulative weight holds it."""
+    cumulative = np.cumsum(weights)
+    # Rounding may leave the last sum below a position: the last positive weight takes all that is above.
+    cumulative[np.flatnonzero(weights > 0)[-1] :] = np.inf
+    return np.searchsorted(cumulative, positions, side="right").astype(np.int64)
+
+
+RESAMPLERS: Mapping[Scheme, Resampler] = {
+    "multinomial": multinomial,
+    "systematic": systematic,
+    "stratified": stratified,
+    "residual": residual,
+    "ssp": ssp,
+}

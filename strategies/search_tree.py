@@ -1,0 +1,99 @@
+"""The tree of a best-first search: open nodes in a heap, closed ones in the order they were closed."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+from orchestrator.types import NodeRecord, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A partial trajectory with its cost so far g and its heuristic h; f = g + h."""
+
+    index: int
+    parent: int | None
+    trajectory: Trajectory
+    cost: float
+    heuristic: float
+
+    @property
+    def total(self) -> float:
+        return self.cost + self.heuristic
+
+    @property
+    def key(self) -> tuple[float, float, int, int]:
+        """Least f first; ties go to the least h, then to the deepest, then to the oldest."""
+        return (self.total, self.heuristic, -len(self.trajectory.steps), self.index)
+
+
+@dataclass
+class SearchTree:
+    """Every node ever made, by index; ``pop`` closes the best open one."""
+
+    nodes: list[Node] = field(default_factory=list)
+    _heap: list[tuple[tuple[float, float, int, int], int]] = field(default_factory=list)
+    _closed: dict[int, int] = field(default_factory=dict)
+
+    def add(
+        self, parent: Node | None, trajectory: Trajectory, cost: float, heuristic: float, *, is_open: bool
+    ) -> Node:
+        """A new node; one that is not open is a dead end, which no search returns to."""
+        above = None if parent is None else parent.index
+        node = Node(len(self.nodes), above, trajectory, cost, heuristic)
+        self.nodes.append(node)
+        if is_open:
+            heapq.heappush(self._heap, (node.key, node.index))
+        return node
+
+    @property
+    def best(self) -> Node | None:
+        """The open node that ``pop`` would close; None when the frontier is empty."""
+        return self.nodes[self._heap[0][1]] if self._heap else None
+
+    @property
+    def frontier(self) -> list[Node]:
+        """The open nodes, best first."""
+        return [self.nodes[index] for _, index in sorted(self._heap)]
+
+    def leaves(self) -> list[Node]:
+        """The nodes with a step but no child, best first, dead ends included."""
+        inner = {node.parent for node in self.nodes}
+        leaves = [n for n in self.nodes if n.index not in inner and n.trajectory.steps]
+        return sorted(leaves, key=lambda n: n.key)
+
+    def is_open(self, node: Node) -> bool:
+        return any(index == node.index for _, index in self._heap)
+
+    def close(self, node: Node) -> None:
+        """Take a node out of the frontier. Raises ValueError when it is not open."""
+        self._heap.remove((node.key, node.index))
+        heapq.heapify(self._heap)
+        self._closed[node.index] = len(self._closed)
+
+    def pop(self) -> Node:
+        """Close the best open node. Raises IndexError when the frontier is empty."""
+        node = self.nodes[self._heap[0][1]]
+        self.close(node)
+        return node
+
+    def records(self) -> tuple[NodeRecord, ...]:
+        """The whole tree, for a drawing."""
+        return tuple(
+            NodeRecord(
+                node=node.index,
+                parent=node.parent,
+                text=node.trajectory.steps[-1].text if node.trajectory.steps else "",
+                reward=_last_reward(node.trajectory),
+                cost=node.cost,
+                heuristic=node.heuristic,
+                closed=self._closed.get(node.index),
+            )
+            for node in self.nodes
+        )
+
+
+def _last_reward(trajectory: Trajectory) -> float | None:
+    reward = trajectory.steps[-1].reward if trajectory.steps else None
+    return None if reward is None else reward.value

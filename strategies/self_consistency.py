@@ -1,0 +1,117 @@
+"""Self-consistency: sample several whole answers and take the one that most of them agree on.
+
+Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language Models", arXiv 2203.11171.
+Votes are counted over equivalent answers, never over raw strings; weighted by reward, an answer's votes
+are the sum of its samples' rewards (Li et al., arXiv 2206.02336).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal
+
+from orchestrator.session import Session
+from orchestrator.types import P, Sampling, Solution, Trajectory
+from strategies import checks
+from strategies.selection import argmax, candidates, lead, vote
+from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of, log_sigmoid
+
+VoteWeight = Literal["count", "reward"]
+TieBreak = Literal["earliest", "likelihood"]
+
+
+@dataclass(frozen=True)
+class MajorityVote(Generic[P]):
+    """One sampled answer for each of ``paths``, the decoding parameters of any kind of engine; then a vote.
+
+    Ties: the answer with more samples, then the one with the greatest reward (weighted votes) or the
+    greatest likelihood (``tie_break="likelihood"``), then the earliest path. ``Solution.log_weights``: the
+    log of each sample's vote, 0 for a plain vote, else the log of its reward in [0, 1].
+
+    With a ``wave_size`` above 0 the paths are sampled in waves of that many, until no vote still to come
+    could change the answer (a vote is 1 at most); 0 samples all in one call.
+    """
+
+    paths: Sequence[P]
+    weight: VoteWeight = "count"
+    aggregation: Aggregation = "last"
+    tie_break: TieBreak = "earliest"
+    wave_size: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", tuple(self.paths))
+        checks.require(len(self.paths) > 0, "paths", self.paths, "must hold one path or more")
+        checks.one_of(("count", "reward"), weight=self.weight)
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.one_of(("earliest", "likelihood"), tie_break=self.tie_break)
+        checks.at_least(0, wave_size=self.wave_size)
+
+    async def solve(self, session: Session) -> Solution:
+        trajectories: list[Trajectory] = []
+        wave_size = self.wave_size or len(self.paths)
+        for start in range(0, len(self.paths), wave_size):
+            trajectories += await self._sample(session, self.paths[start : start + wave_size])
+            num_left = len(self.paths) - start - wave_size
+            if session.exhausted or (num_left > 0 and await self._decided(session, trajectories, num_left)):
+                break
+        return Solution(
+            answer_index=await self._elect(session, trajectories),
+            trajectories=tuple(trajectories),
+            log_weights=tuple(self._log_vote(t) for t in trajectories),
+            usage=session.usage,
+        )
+
+    async def _sample(self, session: Session, paths: Sequence[P]) -> list[Trajectory]:
+        sampled = await session.generate([Trajectory()] * len(paths), paths, to_end=True)
+        if self.weight == "reward":
+            sampled = await session.score(sampled)
+        return [t for t in sampled if t.steps]
+
+    async def _decided(self, session: Session, trajectories: Sequence[Trajectory], num_left: int) -> bool:
+        votes = [math.exp(self._log_vote(t)) for t in trajectories]
+        return lead(await session.answers(trajectories), votes) > num_left
+
+    async def _elect(self, session: Session, trajectories: Sequence[Trajectory]) -> int | None:
+        if not trajectories:
+            return None
+        keys = await session.answers(trajectories)
+        priorities = [self._priority(t) for t in trajectories]
+        elected = vote(keys, priorities, [math.exp(self._log_vote(t)) for t in trajectories])
+        if elected is not None:
+            return elected
+        offered = candidates(trajectories)
+        return offered[argmax([priorities[i] for i in offered])]
+
+    def _log_vote(self, trajectory: Trajectory) -> float:
+        return 0.0 if self.weight == "count" else log_sigmoid(log_odds_of(trajectory, self.aggregation))
+
+    def _priority(self, trajectory: Trajectory) -> float:
+        if self.tie_break == "likelihood":
+            return sum(s.logprob if s.logprob is not None else -math.inf for s in trajectory.steps)
+        return log_odds_of(trajectory, self.aggregation)
+
+
+@dataclass(frozen=True)
+class SelfConsistency:
+    """N samples and their vote. Budget N: ``num_samples`` = N; a plain vote makes no reward call."""
+
+    num_samples: int
+    sampling: Sampling
+    weight: VoteWeight = "count"
+    aggregation: Aggregation = "last"
+    tie_break: TieBreak = "earliest"
+    wave_size: int = 0
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_samples=self.num_samples)
+        checks.sampling(self.sampling)
+        self._vote()
+
+    def _vote(self) -> MajorityVote[Sampling]:
+        paths = [self.sampling] * self.num_samples
+        return MajorityVote(paths, self.weight, self.aggregation, self.tie_break, self.wave_size)
+
+    async def solve(self, session: Session) -> Solution:
+        return await self._vote().solve(session)

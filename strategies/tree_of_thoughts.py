@@ -1,0 +1,66 @@
+"""Tree of thoughts, breadth first: propose several thoughts for each state, drop the bad, keep the best.
+
+Yao et al., arXiv 2305.10601, with a verifier as the state evaluator: thoughts whose reward is below
+``threshold`` are pruned, the best N / M of the others each propose M thoughts for the next level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.session import Session
+from orchestrator.types import Reward, Sampling, Solution
+from strategies import checks
+from strategies.beams import survivors, without_copies
+from strategies.population import Choice, Population, by_one_step, fresh, pick, propagate
+from strategies.selection import SELECTIONS, Selection, conclude
+from strategies.weighting import Absolute
+from strategies.weights import AGGREGATIONS, Aggregation
+
+
+@dataclass(frozen=True)
+class TreeOfThoughts:
+    """At most N / ``branching`` states a level, ``branching`` thoughts for each: pruned states save tokens.
+
+    A level where every thought is below the threshold keeps its best one, so that a search never ends
+    empty-handed. Budget N: ``num_thoughts`` = N a level. ``Solution`` holds distinct trajectories; its
+    ``log_weights`` are the log-odds of the aggregated reward.
+    """
+
+    num_thoughts: int
+    max_steps: int
+    sampling: Sampling
+    branching: int = 4
+    threshold: float = 0.1
+    aggregation: Aggregation = "last"
+    selection: Selection = "argmax"
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_thoughts=self.num_thoughts, max_steps=self.max_steps)
+        checks.at_least(1, branching=self.branching)
+        checks.fraction(threshold=self.threshold)
+        checks.sampling(self.sampling)
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.one_of(SELECTIONS, selection=self.selection)
+
+    async def solve(self, session: Session) -> Solution:
+        population, history = await propagate(
+            session,
+            fresh(self.num_thoughts),
+            max_steps=self.max_steps,
+            extend=by_one_step(session, self.sampling),
+            weigh=Absolute(self.aggregation, epsilon=0.0).weigh,
+            choose=self._choose,
+        )
+        different = without_copies(population)
+        return await conclude(session, different, history, self.selection, self.aggregation)
+
+    async def _choose(self, step: int, population: Population) -> Choice:
+        del step
+        particles, log_odds = population.particles, population.log_weights
+        breadth = max(1, self.num_thoughts // self.branching)
+        best = survivors(particles, log_odds, range(len(particles)), breadth)
+        bar = Reward.from_value(self.threshold).log_odds
+        kept = [i for i in best if log_odds[i] >= bar] or best[:1]
+        thoughts = min(self.branching, self.num_thoughts)
+        return pick(population, [i for i in kept for _ in range(thoughts if particles[i].active else 1)])

@@ -1,0 +1,112 @@
+"""Weights in log space: normalising, measuring degeneracy, aggregating a trajectory's rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.types import Reward, Trajectory
+
+Weights = npt.NDArray[np.float64]
+LogWeights = tuple[float, ...]
+Aggregation = Literal["last", "min", "prod", "mean", "model"]
+
+
+def log_sum_exp(log_weights: npt.ArrayLike) -> float:
+    """log of the sum of exp(log_weights); -inf when all are -inf. Raises ValueError on NaN or nothing."""
+    lw = _checked(log_weights)
+    top = float(lw.max())
+    return top if math.isinf(top) else top + math.log(float(np.exp(lw - top).sum()))
+
+
+def log_mean_exp(log_weights: npt.ArrayLike) -> float:
+    """log of the mean of exp(log_weights); of incremental weights this is the log-evidence."""
+    return log_sum_exp(log_weights) - math.log(np.size(log_weights))
+
+
+def normalise(log_weights: npt.ArrayLike) -> Weights:
+    """Weights ``[N]`` that sum to 1, proportional to exp(log_weights).
+
+    The two limits that exp cannot reach: entries of +inf share all the weight among themselves, and when
+    all are -inf nothing tells them apart, so each has 1/N. Raises ValueError on NaN or nothing.
+    """
+    lw = _checked(log_weights)
+    top = lw.max()
+    weights = np.asarray(lw == top, dtype=np.float64) if np.isinf(top) else np.exp(lw - top)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def effective_sample_size(weights: Weights) -> float:
+    """ESS = 1 / sum of squares, in [1, N]; ``weights`` ``[N]`` sum to 1 (Kong, 1992)."""
+    return float(min(len(weights), 1.0 / np.square(weights).sum()))
+
+
+def normalised_entropy(weights: Weights) -> float:
+    """Entropy / log N, in [0, 1]; 1.0 for one weight, which is as even as can be."""
+    if len(weights) == 1:
+        return 1.0
+    positive = weights[weights > 0]
+    entropy = -float((positive * np.log(positive)).sum()) / math.log(len(weights))
+    return min(1.0, max(0.0, entropy))
+
+
+def log_sigmoid(log_odds: float) -> float:
+    """log of the value that has these log-odds; exact at both infinities."""
+    if log_odds == -math.inf:
+        return -math.inf
+    return min(log_odds, 0.0) - math.log1p(math.exp(-abs(log_odds)))
+
+
+def _log_odds(log_value: float, log_complement: float) -> float:
+    """Log-odds from log v and log(1 - v), where at most one of them is -inf."""
+    return math.inf if log_complement == -math.inf else log_value - log_complement
+
+
+def _prod(log_odds: Sequence[float]) -> float:
+    log_value = sum(log_sigmoid(x) for x in log_odds)
+    complement = -math.expm1(log_value)
+    return _log_odds(log_value, math.log(complement) if complement > 0 else -math.inf)
+
+
+def _mean(log_odds: Sequence[float]) -> float:
+    # 1 - v is sigmoid(-x): averaging both sides apart keeps the digits of a mean near 1.
+    return _log_odds(
+        log_mean_exp([log_sigmoid(x) for x in log_odds]), log_mean_exp([log_sigmoid(-x) for x in log_odds])
+    )
+
+
+_AGGREGATIONS: Mapping[Aggregation, Callable[[Sequence[float]], float]] = {
+    "last": lambda log_odds: log_odds[-1],
+    "min": min,
+    "prod": _prod,
+    "mean": _mean,
+    # The paper's "model" aggregation is a verifier's read-out of the whole text: its latest number.
+    "model": lambda log_odds: log_odds[-1],
+}
+AGGREGATIONS: tuple[Aggregation, ...] = tuple(_AGGREGATIONS)
+
+
+def aggregate(rewards: Sequence[Reward], how: Aggregation) -> Reward:
+    """One reward for a trajectory from those of its steps; the mean and product are of values in [0, 1].
+
+    ``model`` is for verifiers with the read-out ``whole``. Raises ValueError when there are none.
+    """
+    if not rewards:
+        raise ValueError("no rewards to aggregate")
+    return Reward(_AGGREGATIONS[how]([r.log_odds for r in rewards]))
+
+
+def log_odds_of(trajectory: Trajectory, how: Aggregation) -> float:
+    """The aggregated reward as log-odds; -inf where no step is scored, so that it ranks last."""
+    return aggregate(trajectory.rewards, how).log_odds if trajectory.rewards else -math.inf
+
+
+def _checked(log_weights: npt.ArrayLike) -> Weights:
+    lw = np.asarray(log_weights, dtype=np.float64)
+    if lw.size == 0 or np.isnan(lw).any():
+        raise ValueError(f"log-weights must be numbers, and one at least: {lw}")
+    return lw

@@ -1,0 +1,218 @@
+"""A*-decoding against a brute-force best-first search over the same tree, and whole trees kept as JSON.
+
+``UPDATE_GOLDEN=1 pytest tests/strategies/test_astar.py`` writes the golden trees anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.fake import Copying
+from orchestrator.errors import ConfigError
+from orchestrator.types import NodeRecord, Solution
+from strategies.astar import AStar
+from tests.toy import BRANCHING, EVEN, Table, World, sampling, steps_of, uneven
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def astar(num_samples: int = 8, max_steps: int = 5, **knobs: Any) -> AStar:
+    return AStar(num_samples, max_steps, sampling(), **knobs)
+
+
+def tree_of(solution: Solution) -> list[NodeRecord]:
+    return [r for r in solution.history if isinstance(r, NodeRecord)]
+
+
+def path_of(nodes: Sequence[NodeRecord], node: NodeRecord) -> list[NodeRecord]:
+    """From the first step to the node; the root has none."""
+    path = []
+    while node.parent is not None:
+        path.append(node)
+        node = nodes[node.parent]
+    return path[::-1]
+
+
+def brute_key(nodes: Sequence[NodeRecord], node: NodeRecord, cost: str) -> tuple[float, float, int, int]:
+    """(f, h, -depth, age), with f summed along the path from rewards alone."""
+    h = [1 - (n.reward or 0.0) for n in path_of(nodes, node)]
+    if not h:
+        return (1.0, 1.0, 0, 0)
+    steps = [b - a if cost == "increase" else a - b for a, b in pairwise(h)]
+    return (sum(max(0.0, c) for c in steps) + h[-1], h[-1], -len(h), node.node)
+
+
+def ended(node: NodeRecord) -> bool:
+    return "=" in node.text or not node.text.endswith("\n")
+
+
+def brute_force(nodes: Sequence[NodeRecord], cost: str, max_steps: int) -> list[int]:
+    """The order in which best-first search closes nodes of this tree, by scanning all open ones each time."""
+    order, opened = [], [0]
+    while opened:
+        best = min(opened, key=lambda i: brute_key(nodes, nodes[i], cost))
+        opened.remove(best)
+        order.append(best)
+        if best and ended(nodes[best]):
+            break
+        children = [n for n in nodes if n.parent == best]
+        if not children:
+            return order[:-1]  # the budget ended here
+        opened += [n.node for n in children if ended(n) or len(path_of(nodes, n)) < max_steps]
+    return order
+
+
+@pytest.mark.parametrize("cost", ["increase", "decrease"])
+@pytest.mark.parametrize("language", [BRANCHING, EVEN], ids=["branching", "even"])
+async def test_nodes_are_closed_in_brute_force_order(cost: Any, language: Any) -> None:
+    for seed in range(30):
+        solution = await World(language, uneven).solve(astar(transition_cost=cost, branching=3), seed)
+        nodes = tree_of(solution)
+        closed = sorted((n for n in nodes if n.closed is not None), key=lambda n: n.closed or 0)
+        assert [n.node for n in closed] == brute_force(nodes, cost, 5)
+        assert solution.answer_index == 0
+        assert steps_of(solution)[0] == tuple(n.text for n in path_of(nodes, closed[-1]))
+        for node in nodes[1:]:
+            key = brute_key(nodes, node, cost)
+            assert node.cost + node.heuristic == pytest.approx(key[0])
+            assert node.heuristic == pytest.approx(key[1])
+
+
+async def test_f_never_falls_along_a_path_with_a_consistent_cost() -> None:
+    for seed in range(10):
+        solution = await World(BRANCHING, uneven).solve(astar(transition_cost="decrease"), seed)
+        nodes = tree_of(solution)
+        for node in nodes[1:]:
+            parent = nodes[node.parent or 0]
+            if parent.parent is not None:
+                assert node.cost + node.heuristic >= parent.cost + parent.heuristic - 1e-12
+
+
+async def test_the_first_step_costs_nothing() -> None:
+    solution = await World(BRANCHING, uneven).solve(astar())
+    assert all(n.cost == 0 for n in tree_of(solution) if n.parent == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("increase", {}),
+        ("decrease", {"transition_cost": "decrease"}),
+        ("wide", {"width": 2, "branching": 2, "num_goals": 3}),
+        ("out_of_budget", {"num_samples": 2, "branching": 4}),
+    ],
+)
+async def test_golden_trees(name: str, knobs: dict[str, Any]) -> None:
+    solution = await World().solve(astar(**({"num_samples": 6} | knobs)), 11)
+    tree = [
+        {k: round(v, 9) if isinstance(v, float) else v for k, v in asdict(n).items()}
+        for n in tree_of(solution)
+    ]
+    shown = {"answer": solution.trajectories[solution.answer_index or 0].text, "nodes": tree}
+    path = GOLDEN / f"astar_{name}.json"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(json.dumps(shown, indent=1) + "\n")
+    assert shown == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(("num_samples", "branching"), [(1, 4), (2, 4), (2, 3), (4, 16)])
+async def test_the_budget_and_what_is_kept_back(num_samples: int, branching: int) -> None:
+    """No goal within reach of the search: it spends (N - 1) max_steps, then finishes one by max_steps."""
+    world = World(Copying(stop=0.0), lambda q, steps: 0.9 - 0.1 * len(steps))  # breadth first
+    solution = await world.solve(astar(num_samples, 5, branching=branching))
+    searched = (num_samples - 1) * 5
+    assert searched < len(world.engine.requests) <= num_samples * 5
+    assert len(solution.trajectories[0].steps) == 5
+
+
+async def test_one_sample_is_one_sample() -> None:
+    world = World(EVEN, uneven)
+    solution = await world.solve(astar(1, 3))
+    assert len(world.engine.requests) == 3
+    assert solution.trajectories[0].finished
+
+
+async def test_the_best_open_trajectory_is_finished_when_the_budget_ends() -> None:
+    world = World()
+    solution = await world.solve(astar(2, 5, branching=5), 3)
+    nodes = tree_of(solution)
+    first = max((n for n in nodes if n.parent == 0), key=lambda n: n.reward or 0)
+    assert solution.trajectories[0].finished
+    assert solution.trajectories[0].steps[0].text == first.text
+
+
+async def test_several_goals_vote() -> None:
+    """Two in three say 1, and 2 looks a little better: one goal takes 2, many goals vote for 1."""
+    language = Table({}, {"=1\n": 0.7, "=2\n": 0.3})
+    world = World(language, lambda q, steps: 0.6 if steps == ("=2\n",) else 0.5)
+    one = await world.solve(astar(8, 2, branching=12), 1)
+    many = await world.solve(astar(8, 2, branching=12, num_goals=12), 1)
+    assert one.answer_index == 0
+    assert steps_of(one)[0] == ("=2\n",)
+    assert many.answer_index is not None
+    assert steps_of(many)[many.answer_index] == ("=1\n",)
+    assert len(many.trajectories) == 12
+
+
+async def test_width_asks_for_more_at_once() -> None:
+    for width, expected in ((1, 3), (2, 6)):
+        world = World(Table({}, {"a\n": 0.5, "b\n": 0.5}), uneven)
+        sizes: list[int] = []
+        generate = world.engine.generate
+
+        async def counted(requests: Any, generate: Any = generate, sizes: list[int] = sizes) -> Any:
+            sizes.append(len(requests))
+            return await generate(requests)
+
+        world.engine.generate = counted  # type: ignore[method-assign]
+        await world.solve(astar(8, 6, width=width, branching=3))
+        assert max(sizes) == expected
+
+
+async def test_a_goal_waits_for_the_children_of_its_round() -> None:
+    """With room for both, the better open node goes first, and its child overtakes the goal behind it."""
+    language = Table({"": {"a\n": 0.2, "=1\n": 0.8}}, {"=2\n": 1.0})
+    rewards = {("a\n",): 0.9, ("=1\n",): 0.8, ("a\n", "=2\n"): 0.95}
+    num_seen = 0
+    for seed in range(20):
+        world = World(language, lambda q, steps: rewards[steps])
+        solution = await world.solve(astar(8, 3, width=4, branching=4), seed)
+        first = [n.text for n in tree_of(solution) if n.parent == 0]
+        if first.count("a\n") == 1:
+            num_seen += 1
+            assert steps_of(solution)[0] == ("a\n", "=2\n")
+    assert num_seen > 3
+
+
+async def test_dead_ends_are_left_alone() -> None:
+    """A truncated child can be neither expanded nor an answer; the search goes round it."""
+    language = Table({"": {"too long to be a step\n": 0.8, "a\n": 0.2}}, {"=1\n": 1.0})
+    strategy = AStar(6, 3, sampling(max_tokens=4), branching=10)
+    solution = await World(language, lambda q, s: 0.9 if s[-1].startswith("too") else 0.5).solve(strategy)
+    assert steps_of(solution)[0] == ("a\n", "=1\n")
+    closed = [n.text for n in tree_of(solution) if n.closed is not None]
+    assert "too " not in closed
+
+
+@pytest.mark.parametrize(
+    ("knobs", "key"),
+    [
+        ({"branching": 0}, "strategy.branching"),
+        ({"width": 0}, "strategy.width"),
+        ({"num_goals": 0}, "strategy.num_goals"),
+        ({"transition_cost": "up"}, "strategy.transition_cost"),
+        ({"aggregation": "max"}, "strategy.aggregation"),
+    ],
+)
+def test_a_bad_knob_is_named(knobs: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        astar(**knobs)
+    assert error.value.key == key

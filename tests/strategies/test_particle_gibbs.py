@@ -1,0 +1,200 @@
+"""Particle Gibbs: a sweep leaves its target as it is, and the reference is never lost or charged for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.fake import RewardFunction
+from orchestrator.errors import ConfigError
+from orchestrator.types import Trajectory
+from strategies.particle_gibbs import ParticleGibbs, draw_several, sweep, sweep_sizes
+from strategies.population import Population
+from strategies.selection import draw
+from strategies.weighting import Absolute, Incremental
+from tests.laws import chi_square_excess
+from tests.toy import (
+    BRANCHING,
+    EVEN,
+    Steps,
+    World,
+    enumerate_paths,
+    normalised,
+    odds,
+    records_of,
+    sampling,
+    steps_of,
+    trajectory_of,
+    uneven,
+)
+
+
+def gibbs(num_samples: int = 8, max_steps: int = 4, **knobs: Any) -> ParticleGibbs:
+    return ParticleGibbs(num_samples, max_steps, knobs.pop("sampling", sampling()), **knobs)
+
+
+def path_of(trajectory: Trajectory) -> Steps:
+    return tuple(s.text for s in trajectory.steps)
+
+
+def steep(question: str, steps: Steps) -> float:
+    """Rewards far enough apart that a wrong weight shows within a few hundred sweeps."""
+    return uneven(question, steps) ** 2
+
+
+def odds_of_all_steps(path: Steps) -> float:
+    return float(np.prod([odds(uneven("", path[: t + 1])) for t in range(len(path))]))
+
+
+def after_one_sweep(
+    language: Any, reward: RewardFunction, target: dict[Steps, float], num_runs: int, **knobs: Any
+) -> Counter[Steps]:
+    """References drawn from the target itself, each moved by one sweep of three slots."""
+    paths, rng = list(target), np.random.default_rng(7)
+    starts = rng.choice(len(paths), size=num_runs, p=list(target.values()))
+
+    async def move(seed: int, start: int) -> Steps:
+        session = World(language, reward).session(seed)
+        reference = trajectory_of(paths[start], reward)
+        population, _ = await sweep(session, 3, [reference], max_steps=4, params=sampling(), **knobs)
+        return path_of(population.particles[draw(session.rng, population.log_weights)])
+
+    async def run() -> list[Steps]:
+        return [await move(seed, int(start)) for seed, start in enumerate(starts)]
+
+    return Counter(asyncio.run(run()))
+
+
+@pytest.mark.parametrize("ancestor_sampling", [False, True])
+def test_a_sweep_leaves_the_posterior_as_it_is(ancestor_sampling: bool) -> None:
+    target = normalised({x: p * steep("", x) for x, p in enumerate_paths(BRANCHING, 4).items()})
+    counts = after_one_sweep(
+        BRANCHING, steep, target, 600, weighting=Incremental(), ancestor_sampling=ancestor_sampling
+    )
+    assert chi_square_excess(counts, target) < 4
+
+
+def test_a_sweep_leaves_the_absolute_target_as_it_is() -> None:
+    target = normalised({x: p * odds_of_all_steps(x) for x, p in enumerate_paths(EVEN, 3).items()})
+    counts = after_one_sweep(EVEN, uneven, target, 600, weighting=Absolute())
+    assert chi_square_excess(counts, target) < 4
+
+
+async def test_the_reference_holds_its_slot_and_costs_nothing() -> None:
+    reference = trajectory_of(("b\n", "b\n", "a\n", "=1\n"), uneven)
+    for seed in range(20):
+        world = World(BRANCHING, uneven)
+        population, history = await sweep(
+            world.session(seed), 3, [reference], max_steps=4, params=sampling(), weighting=Absolute()
+        )
+        assert population.particles[0] == reference
+        assert all(record.ancestors[0] == 0 for record in history)
+        assert all(r.params == sampling() for r in world.engine.requests)
+        assert len(world.engine.requests) <= 2 * 4
+
+
+async def test_a_fork_of_the_reference_starts_from_where_it_was() -> None:
+    """The reference ends after four steps; a fork at step 2 has its first two steps, and is active."""
+    reference = trajectory_of(("b\n", "b\n", "a\n", "=1\n"), lambda q, steps: 0.99)
+    forked = 0
+    for seed in range(30):
+        world = World(BRANCHING, lambda q, steps: 0.99 if steps[0] == "b\n" else 0.01)
+        await sweep(world.session(seed), 3, [reference], max_steps=4, params=sampling(), weighting=Absolute())
+        prefixes = ["".join(map(chr, r.token_ids)) for r in world.engine.requests]
+        forked += "b\nb\n" in prefixes
+        assert all("=" not in prefix for prefix in prefixes)
+    assert forked > 20
+
+
+async def test_ancestor_sampling_moves_the_past_of_the_reference() -> None:
+    reference = trajectory_of(("b\n", "b\n", "=1\n"), uneven)
+    pasts = set()
+    for seed in range(40):
+        population, _ = await sweep(
+            World(EVEN, uneven).session(seed),
+            4,
+            [reference],
+            max_steps=3,
+            params=sampling(),
+            weighting=Incremental(),
+            ancestor_sampling=True,
+        )
+        held = population.particles[0]
+        assert held.steps[-1].text == "=1\n"
+        reward = held.steps[-1].reward
+        assert reward is not None and reward.value == pytest.approx(uneven("", path_of(held)))
+        pasts.add(path_of(held)[:2])
+    assert len(pasts) == 4
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_iterations", "sizes"),
+    [(16, 4, [4, 4, 4, 4]), (10, 4, [3, 3, 2, 2]), (3, 4, [3]), (1, 4, [1]), (4, 4, [2, 2]), (5, 1, [5])],
+)
+def test_sweep_sizes(num_samples: int, num_iterations: int, sizes: list[int]) -> None:
+    assert sweep_sizes(num_samples, num_iterations) == sizes
+
+
+async def test_all_sweeps_are_offered() -> None:
+    solution = await World(EVEN, uneven).solve(gibbs(12, 3, num_iterations=3))
+    assert len(solution.trajectories) == 12
+    assert [r.step for r in records_of(solution)] == list(range(1, 10))
+    weights = np.exp(solution.log_weights).reshape(3, 4).sum(axis=1)
+    assert weights == pytest.approx(1)
+    assert solution.answer_index is not None
+    best = max(uneven("", path) for path in steps_of(solution))
+    assert uneven("", steps_of(solution)[solution.answer_index]) == best
+
+
+def test_references_are_drawn_without_replacement() -> None:
+    particles = tuple(trajectory_of((text,), uneven) for text in ("a\n", "b\n", "=1\n"))
+    population = Population(particles, (5.0, 0.0, -5.0))
+    for seed in range(20):
+        drawn = draw_several(np.random.default_rng(seed), population, 9)
+        assert sorted(map(path_of, drawn)) == sorted(map(path_of, particles))
+    first = [draw_several(np.random.default_rng(s), population, 1)[0] for s in range(50)]
+    assert first.count(particles[0]) > 45
+
+
+async def test_several_references_are_held_and_none_twice() -> None:
+    world = World(EVEN, uneven)
+    solution = await world.solve(gibbs(8, 3, num_iterations=2, num_references=2))
+    assert all(r.ancestors[:2] == (0, 1) for r in records_of(solution)[3:])
+    held = solution.trajectories[4:6]
+    assert all(t in solution.trajectories[:4] for t in held)
+    assert len(world.engine.requests) == 4 * 3 + 2 * 3  # what is held costs nothing
+    everything = await World(EVEN, uneven).solve(gibbs(4, 3, num_iterations=2, num_references=9))
+    assert len(everything.trajectories) == 4  # one slot of each sweep stays free
+
+
+async def test_one_iteration_is_the_particle_filter() -> None:
+    solution = await World(BRANCHING, uneven).solve(gibbs(5, 4, num_iterations=1))
+    assert len(solution.trajectories) == 5
+    assert records_of(solution)[0].ancestors != (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "key"),
+    [
+        ({"num_iterations": 0}, "strategy.num_iterations"),
+        ({"num_references": 0}, "strategy.num_references"),
+        ({"ancestor_sampling": True}, "strategy.ancestor_sampling"),
+        (
+            {"ancestor_sampling": True, "weighting": "incremental", "aggregation": "min"},
+            "strategy.ancestor_sampling",
+        ),
+        (
+            {"ancestor_sampling": True, "weighting": "incremental", "sampling": sampling(temperature=0.8)},
+            "strategy.ancestor_sampling",
+        ),
+    ],
+    ids=range(5),
+)
+def test_a_bad_knob_is_named(knobs: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        gibbs(**knobs)
+    assert error.value.key == key

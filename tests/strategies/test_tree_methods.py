@@ -1,0 +1,198 @@
+"""Beam search, DVTS, tree of thoughts and REBASE: who survives, what is shared, what is paid for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ConfigError
+from orchestrator.types import Trajectory
+from strategies.beam_search import BeamSearch
+from strategies.beams import shared, split_slots, survivors
+from strategies.dvts import DiverseTreeSearch
+from strategies.rebase import Rebase, allocate
+from strategies.tree_of_thoughts import TreeOfThoughts
+from tests.toy import BRANCHING, Table, World, records_of, sampling, steps_of, trajectory_of, uneven
+
+ENDLESS = Table({}, {"a\n": 0.5, "b\n": 0.3, "c\n": 0.2})
+
+
+def particles(*paths: tuple[str, ...]) -> list[Trajectory]:
+    return [trajectory_of(path, uneven) for path in paths]
+
+
+A, B, C, DONE, DONE_TOO = particles(("a\n",), ("b\n",), ("c\n",), ("=1\n",), ("=2\n",))
+
+
+@pytest.mark.parametrize(
+    ("slots", "scores", "keep", "kept"),
+    [
+        pytest.param([A, B, C, DONE], [0.1, 0.4, 0.3, 0.2], 2, [1, 2], id="the best, best first"),
+        pytest.param([A, B, A, C], [0.4, 0.1, 0.4, 0.3], 2, [0, 3], id="equal ones count once"),
+        pytest.param([A, B, C], [0.2, 0.2, 0.2], 2, [0, 1], id="a tie goes to the first"),
+        pytest.param([A, B], [0.0, 0.0], 5, [0, 1], id="fewer than asked for"),
+    ],
+)
+def test_survivors(slots: Any, scores: list[float], keep: int, kept: list[int]) -> None:
+    assert survivors(slots, scores, range(len(slots)), keep) == kept
+
+
+@pytest.mark.parametrize(
+    ("slots", "kept", "num_slots", "ancestors"),
+    [
+        pytest.param([A, B], [1, 0], 4, [1, 1, 0, 0], id="evenly"),
+        pytest.param([A, B], [1, 0], 5, [1, 1, 1, 0, 0], id="the best takes what does not divide"),
+        pytest.param([DONE, B], [0, 1], 4, [0, 1, 1, 1], id="an ended one has one slot"),
+        pytest.param([DONE, DONE_TOO], [1, 0], 3, [1, 0, 1], id="only ended ones fill up"),
+        pytest.param([DONE, B], [0, 1], 1, [1], id="one slot: it goes on"),
+    ],
+)
+def test_shared(slots: Any, kept: list[int], num_slots: int, ancestors: list[int]) -> None:
+    assert shared(slots, kept, num_slots) == ancestors
+
+
+def test_split_slots() -> None:
+    assert split_slots(8, 2) == [range(4), range(4, 8)]
+    assert split_slots(7, 3) == [range(3), range(3, 5), range(5, 7)]
+
+
+async def test_beams_are_the_best_distinct_children_each_step() -> None:
+    for seed in range(10):
+        world = World(ENDLESS, uneven)
+        solution = await world.solve(BeamSearch(8, 3, sampling(), branching=4), seed)
+        prefixes = ["".join(map(chr, r.token_ids)) for r in world.engine.requests]
+        children: dict[str, float] = {}
+        assert world.verifier is not None
+        for request in world.verifier.requests[:8]:
+            children["".join(request.steps)] = uneven("", request.steps)
+        best = sorted(children, key=lambda text: -children[text])[:2]
+        assert prefixes[8:16] == [text for text in best for _ in range(8 // len(best))]
+        assert len(set(steps_of(solution))) == len(solution.trajectories)
+        assert len(world.engine.requests) == 24
+
+
+async def test_a_look_ahead_is_scored_and_decides() -> None:
+    """``a`` looks good now and is worthless one step on; ``b`` is the other way round."""
+    language = Table({"": {"a\n": 0.5, "b\n": 0.5}}, {"c\n": 0.9, "=1\n": 0.1})
+    rewards = {("a\n",): 0.9, ("b\n",): 0.2, ("a\n", "c\n"): 0.1, ("b\n", "c\n"): 0.8}
+    for look_ahead, start in ((0, "a\n"), (1, "b\n")):
+        world = World(language, lambda q, steps: rewards.get(steps, 0.5))
+        await world.solve(BeamSearch(6, 2, sampling(), branching=6, look_ahead=look_ahead))
+        assert "".join(map(chr, world.engine.requests[-1].token_ids)) == start
+        # Six children, then six from the best; looking ahead asks for six more, greedily, and scores them.
+        assert len(world.engine.requests) == 12 + 6 * look_ahead
+        assert world.verifier is not None
+        assert len(world.verifier.requests) == 12 + 6 * look_ahead
+        assert sum(r.params == sampling(temperature=0.0) for r in world.engine.requests) == 6 * look_ahead
+
+
+async def test_nothing_is_looked_at_beyond_the_last_step() -> None:
+    world = World(ENDLESS, uneven)
+    await world.solve(BeamSearch(4, 2, sampling(), branching=2, look_ahead=5))
+    assert len(world.engine.requests) == 4 + 4 * 1 + 4
+
+
+async def test_subtrees_do_not_compete() -> None:
+    """Each subtree's slots descend from that subtree, and one beam survives in each."""
+    for seed in range(10):
+        strategy = DiverseTreeSearch(9, 3, sampling(), branching=3)
+        solution = await World(ENDLESS, uneven).solve(strategy, seed)
+        for record in records_of(solution)[:-1]:
+            for slots in split_slots(9, 3):
+                assert len({record.ancestors[i] for i in slots}) == 1
+                assert record.ancestors[slots[0]] in slots
+
+
+async def test_dvts_with_one_subtree_is_beam_search_with_one_beam() -> None:
+    for seed in range(5):
+        one = await World(BRANCHING, uneven).solve(DiverseTreeSearch(4, 4, sampling(), branching=4), seed)
+        assert one == await World(BRANCHING, uneven).solve(BeamSearch(4, 4, sampling(), branching=4), seed)
+
+
+@pytest.mark.parametrize("num_beams", [1, 2, 3, 5, 7, 10])
+async def test_slots_that_do_not_divide(num_beams: int) -> None:
+    for strategy in (
+        BeamSearch(num_beams, 4, sampling(), branching=3),
+        DiverseTreeSearch(num_beams, 4, sampling(), branching=3),
+        TreeOfThoughts(num_beams, 4, sampling(), branching=3),
+        Rebase(num_beams, 4, sampling()),
+    ):
+        world = World(ENDLESS, uneven)
+        solution = await world.solve(strategy)
+        assert 4 <= len(world.engine.requests) <= 4 * num_beams
+        assert all(len(r.ancestors) <= num_beams for r in records_of(solution))
+
+
+async def test_thoughts_below_the_threshold_are_pruned_and_save_tokens() -> None:
+    world = World(ENDLESS, lambda q, steps: 0.9 if "c\n" not in steps else 0.3)
+    solution = await world.solve(TreeOfThoughts(12, 3, sampling(), branching=2, threshold=0.5))
+    pruned = [p for p in steps_of(solution) if "c\n" in p[:-1]]
+    assert not pruned
+    assert len(world.engine.requests) < 36
+
+
+async def test_the_best_thought_survives_where_none_reaches_the_threshold() -> None:
+    world = World(ENDLESS, lambda q, steps: 0.3 if steps[-1] == "a\n" else 0.1)
+    solution = await world.solve(TreeOfThoughts(6, 3, sampling(), branching=2, threshold=0.99))
+    assert all(path[:2] == ("a\n", "a\n") for path in steps_of(solution))
+    assert len(world.engine.requests) == 6 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("values", "temperature", "num_slots", "shares"),
+    [
+        ([0.5, 0.5], 0.2, 4, [2, 2]),
+        ([0.5, 0.5], 0.2, 5, [3, 2]),  # a tie goes to the first
+        ([1.0, 0.0], 0.2, 8, [8, 0]),  # 7.95 and .05
+        ([0.9, 0.7, 0.1], 0.2, 8, [6, 2, 0]),  # 5.76, 2.12, .11
+        ([0.9, 0.7, 0.1], 100.0, 9, [3, 3, 3]),
+        ([0.3], 0.2, 3, [3]),
+    ],
+)
+def test_allocate(values: list[float], temperature: float, num_slots: int, shares: list[int]) -> None:
+    assert allocate(values, temperature, num_slots) == shares
+
+
+@given(
+    st.lists(st.integers(0, 100).map(lambda x: x / 100), min_size=1, max_size=12),
+    st.floats(0.01, 10),
+    st.integers(0, 40),
+)
+def test_shares_add_up(values: list[float], temperature: float, num_slots: int) -> None:
+    shares = allocate(values, temperature, num_slots)
+    assert sum(shares) == num_slots
+    assert min(shares) >= 0
+    assert shares[values.index(max(values))] == max(shares)
+
+
+async def test_rebase_shares_by_reward_and_keeps_what_has_ended() -> None:
+    language = Table({"": {"a\n": 0.45, "b\n": 0.25, "=1\n": 0.3}}, {"=2\n": 1.0})
+    world = World(language, lambda q, steps: {"a\n": 0.9, "b\n": 0.5}.get(steps[0], 0.6))
+    solution = await world.solve(Rebase(10, 3, sampling()), 1)
+    paths = steps_of(solution)
+    assert len(paths) == 10
+    first = [tuple(map(chr, r.token_ids)) for r in world.engine.requests]
+    num_ended = 10 - (len(first) - 10)
+    assert paths.count(("=1\n",)) == num_ended > 0
+    assert paths.count(("a\n", "=2\n")) > 2 * paths.count(("b\n", "=2\n"))
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (lambda: BeamSearch(0, 3, sampling()), "strategy.num_beams"),
+        (lambda: BeamSearch(4, 3, sampling(), look_ahead=-1), "strategy.look_ahead"),
+        (lambda: BeamSearch(4, 3, sampling(), num_subtrees=5), "strategy.num_subtrees"),
+        (lambda: DiverseTreeSearch(4, 3, sampling(), branching=0), "strategy.branching"),
+        (lambda: TreeOfThoughts(4, 3, sampling(), threshold=1.5), "strategy.threshold"),
+        (lambda: Rebase(4, 3, sampling(), balance_temperature=0.0), "strategy.balance_temperature"),
+    ],
+    ids=range(6),
+)
+def test_a_bad_knob_is_named(make: Any, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        make()
+    assert error.value.key == key
