@@ -1,0 +1,139 @@
+"""Ray itself: started or joined, what its nodes have, and the actors that are placed on them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from actors.placement import ClusterConfig, ReplicaSpec, Resources
+from actors.replica import Replica
+
+# Requests and replies are small and travel inline; the smallest store that Ray takes needs no big /dev/shm.
+_OBJECT_STORE_BYTES = 100 * 2**20
+# The second is Ray's new default; without it every start warns about the old one.
+_LOCAL_ENVIRON = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
+_TOKEN_CPU = 0.001
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: int | None = None) -> None:
+    """Joins the Ray of ``cluster.address`` or RAY_ADDRESS, or starts one here; once is enough.
+
+    A Ray started here reports nothing to anybody, has no dashboard, and keeps token authentication on (the
+    token is made at the first start). ``num_cpus`` and ``num_gpus`` are for it alone; None is what the
+    machine has. Raises ConnectionError where an address does not answer.
+    """
+    if ray.is_initialized():
+        return
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address:
+        ray.init(address=address, **quiet)
+        return
+    with _environment(**_LOCAL_ENVIRON, PYTHONPATH=_import_path()):
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            **quiet,
+        )
+
+
+def stop_ray() -> None:
+    """Leaves the cluster, or stops it where ``start_ray`` started it."""
+    ray.shutdown()
+
+
+def _import_path() -> str:
+    """The folders that this process imports from, outside its Python installation: workers need them too."""
+    outside = (p for p in sys.path if p and not p.startswith((sys.prefix, sys.base_prefix)))
+    return os.pathsep.join(os.path.abspath(p) for p in outside)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Environment variables for the processes that are started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def living_nodes() -> dict[str, Resources]:
+    """What each node has that is alive, by its id."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
+
+
+def free_resources() -> str:
+    """What no actor has reserved at the moment, for a person."""
+    free = ray.available_resources()  # type: ignore[no-untyped-call]
+    return f"{free.get('GPU', 0.0):g} GPUs and {free.get('CPU', 0.0):g} CPUs"
+
+
+class ReplicaActor:
+    """A Ray actor that holds one replica, with the placement group that keeps its GPUs together."""
+
+    def __init__(self, spec: ReplicaSpec, name: str, max_concurrency: int) -> None:
+        node_id = dict(zip(spec.names, spec.node_ids, strict=False)).get(name)
+        self._group = _reserve(spec)
+        environ = dict.fromkeys(_THREAD_VARIABLES, str(spec.num_threads))
+        if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that asked for none
+            environ["CUDA_VISIBLE_DEVICES"] = ""
+        factory = ray.cloudpickle.dumps(spec.factory)  # type: ignore[no-untyped-call]
+        self.handle = (
+            _remote_class()
+            .options(
+                num_cpus=spec.num_cpus or (_TOKEN_CPU if node_id else 0),
+                # A tensor-parallel engine gives the group's bundles to its own workers.
+                num_gpus=0 if spec.num_gpus > 1 else spec.num_gpus,
+                max_concurrency=max_concurrency,
+                max_restarts=-1,
+                max_task_retries=0,  # retries are the fleet's: it knows who is to blame
+                scheduling_strategy=_strategy(self._group, node_id),
+            )
+            .remote(factory, environ)
+        )
+
+    def kill(self, *, restart: bool) -> None:
+        """Ends the process at once, whatever it does; with ``restart`` Ray starts another."""
+        ray.kill(self.handle, no_restart=not restart)
+        if not restart and self._group is not None:
+            remove_placement_group(self._group)
+
+
+@cache
+def _remote_class() -> Any:
+    """The pulse has an event loop and a thread of its own: it beats while ``ask`` computes."""
+    return ray.remote(concurrency_groups={"pulse": 4})(Replica)  # type: ignore[call-overload]
+
+
+def _reserve(spec: ReplicaSpec) -> PlacementGroup | None:
+    """One bundle a GPU, all on one node. A group of its own for each replica: each can come and go."""
+    return placement_group(spec.bundles, strategy="STRICT_PACK") if spec.bundles else None
+
+
+def _strategy(group: PlacementGroup | None, node_id: str | None) -> Any:
+    if group is not None:
+        return PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
+    if node_id is not None:  # soft: should the node be lost, any other will do
+        return NodeAffinitySchedulingStrategy(node_id, soft=True)
+    return "SPREAD"

@@ -1,0 +1,237 @@
+"""The replicas of one kind behind one ``ask``: admission, routing and retries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from actors.jobs import Died, End, Job, Life
+from actors.member import Member
+from actors.placement import ClusterConfig, ReplicaSpec
+from actors.replica import Raised, ReplicaInfo
+from actors.routing import ranking, route
+from orchestrator.protocols import Failure
+
+Ticket = tuple[Member, Life]
+"""A place on a replica, taken for as many rows as a job has."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStats:
+    """Counts since the start; ``home_hits`` calls went to their home, ``spills`` elsewhere."""
+
+    replicas: int = 0
+    calls: int = 0
+    rows: int = 0
+    home_hits: int = 0
+    spills: int = 0
+    retried_rows: int = 0
+    quarantined_rows: int = 0
+    failed_rows: int = 0
+    deaths: int = 0
+
+
+async def together(*work: Coroutine[Any, Any, None]) -> None:
+    """All of it at once; the first error cancels the rest and is raised by itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+class Fleet:
+    """``num_replicas`` replicas of one spec behind one ``ask``. All of it runs on one event loop.
+
+    A call that raises, or whose replica dies, is asked again with the same seeds, one request a call. A
+    death counts against a request only if it alone was in flight on the replica, and not if the node was
+    lost; an exception counts if the request alone was in the call. After ``max_attempts`` that count, the
+    request becomes a Failure and no other does. A Failure that the engine returns is its last word.
+    """
+
+    def __init__(self, spec: ReplicaSpec, config: ClusterConfig) -> None:
+        self.spec = spec
+        self._config = config
+        self._members = {name: Member(name, spec, config, self._wake) for name in spec.names}
+        self._turnstile = asyncio.Lock()  # calls are admitted in their order: a large one is not starved
+        self._quarantine = asyncio.Lock()  # one replica at a time is closed to others
+        self._waiting: set[asyncio.Event] = set()
+        self._counts: Counter[str] = Counter()
+        self.retried_tokens: Counter[str] = Counter()
+        self._infos: list[ReplicaInfo] = []
+
+    async def start(self) -> None:
+        """Makes every engine, all at once. Raises ConfigError or EngineError with what went wrong."""
+        await together(*(member.start() for member in self._members.values()))
+        self._infos = [m.life.info for m in self._members.values() if m.life is not None]
+
+    async def close(self) -> None:
+        await asyncio.gather(*(member.close() for member in self._members.values()))
+
+    @property
+    def batch_invariant(self) -> bool:
+        return all(info.batch_invariant for info in self._infos)
+
+    @property
+    def readout(self) -> str:
+        return self._infos[0].readout or ""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in flight on replicas that are alive."""
+        return sum(m.life.num_rows for m in self._members.values() if m.life is not None)
+
+    def pids(self) -> dict[str, int]:
+        """The process of each replica that is alive."""
+        return {name: m.life.info.pid for name, m in self._members.items() if m.life is not None}
+
+    def stats(self) -> FleetStats:
+        deaths = sum(m.num_deaths for m in self._members.values())
+        return FleetStats(replicas=len(self._members), deaths=deaths, **self._counts)
+
+    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        """One reply a request, in order: rows of one problem travel together."""
+        groups = [(home, tuple(rows)) for home, rows in groupby(requests, key=lambda r: r.home)]
+        if len(groups) == 1:
+            return await self._serve(Job(method, *groups[0]))
+        served = await asyncio.gather(*(self._serve(Job(method, home, rows)) for home, rows in groups))
+        return [reply for replies in served for reply in replies]
+
+    async def _serve(self, job: Job) -> list[Any]:
+        """Tries until there is a reply or a Failure for every request."""
+        while True:
+            outcome = await self._attempt(job)
+            if isinstance(outcome, list):
+                return outcome
+            if isinstance(outcome, Failure):
+                return self._fail(replace(job, failure=outcome))
+            self._account(job, outcome)
+            job = job.after(outcome)
+            if job.num_failures >= self._config.max_attempts:
+                job = await self._pardon(job)
+                if job.num_failures >= self._config.max_attempts:
+                    return self._fail(job)
+            self._counts["retried_rows"] += len(job.requests)
+            if len(job.requests) > 1:
+                served = await asyncio.gather(*map(self._serve, job.split()))
+                return [reply for replies in served for reply in replies]
+
+    def _fail(self, job: Job) -> list[Any]:
+        self._counts["failed_rows"] += len(job.requests)
+        return [job.failure] * len(job.requests)
+
+    async def _attempt(self, job: Job) -> list[Any] | Raised | Died | Failure:
+        if job.needs_quarantine(self._config.max_attempts):
+            return await self._attempt_alone(job)
+        async with self._turnstile:
+            ticket = await self._until(partial(self._choose, job))
+        return await self._use(ticket, job)
+
+    async def _attempt_alone(self, job: Job) -> list[Any] | Raised | Died | Failure:
+        """Closes one replica to others, waits until it has drained, and asks there."""
+        self._counts["quarantined_rows"] += 1
+        async with self._quarantine:
+            try:
+                ticket = await self._until(partial(self._isolate, job))
+                return await self._use(ticket, job)
+            finally:
+                for member in self._members.values():
+                    member.closed = False
+                self._wake()
+
+    async def _use(self, ticket: Ticket | None, job: Job) -> list[Any] | Raised | Died | Failure:
+        if ticket is None:
+            return Failure("ReplicaDeath", "; ".join(m.lost or "" for m in self._members.values()))
+        member, life = ticket
+        try:
+            return await member.call(life, job.method, job.requests)
+        finally:
+            life.num_rows -= len(job.requests)
+            self._wake()
+
+    async def _until(self, find: Callable[[], Ticket | None]) -> Ticket | None:
+        """What ``find`` finds, as soon as it does; None when no replica can be expected any more."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            while (ticket := find()) is None:
+                if all(m.life is None and m.lost for m in self._members.values()):
+                    return None
+                event.clear()
+                await event.wait()
+            return ticket
+        finally:
+            self._waiting.discard(event)
+
+    def _wake(self) -> None:
+        for event in self._waiting:
+            event.set()
+
+    def _choose(self, job: Job) -> Ticket | None:
+        """A replica with room for the job, which is taken: its home, or where siblings spill."""
+        loads = self._loads(job)
+        name = route(
+            job.home,
+            loads,
+            len(job.requests),
+            spill_margin=self._config.spill_margin,
+            max_in_flight=self._config.max_in_flight,
+        )
+        if name is None:
+            return None
+        self._counts["calls"] += 1
+        self._counts["rows"] += len(job.requests)
+        self._counts["home_hits" if name == ranking(job.home, tuple(loads))[0] else "spills"] += 1
+        return self._take(name, job)
+
+    def _isolate(self, job: Job) -> Ticket | None:
+        """The closed replica, taken, once it has drained; closes one where none is."""
+        closed = next((n for n, m in self._members.items() if m.closed), None)
+        if closed is not None and self._members[closed].life is None:  # it died meanwhile: take another
+            self._members[closed].closed, closed = False, None
+        if closed is None:
+            loads = self._loads(job)
+            if not loads:
+                return None
+            closed = min(loads, key=loads.__getitem__)
+            self._members[closed].closed = True
+        life = self._members[closed].life
+        return self._take(closed, job) if life is not None and life.num_rows == 0 else None
+
+    def _loads(self, job: Job) -> dict[str, int]:
+        """Rows in flight of the replicas that take calls, without the one to avoid if there are others."""
+        loads = {n: m.life.num_rows for n, m in self._members.items() if m.life is not None and not m.closed}
+        if job.avoid in loads and len(loads) > 1:
+            del loads[job.avoid]
+        return loads
+
+    def _take(self, name: str, job: Job) -> Ticket | None:
+        member = self._members[name]
+        if member.life is None:
+            return None
+        member.life.num_rows += len(job.requests)
+        if member.life.num_rows == len(job.requests):  # it was idle: its silence begins to count now
+            member.life.last_progress = time.monotonic()
+        return member, member.life
+
+    @staticmethod
+    async def _pardon(job: Job) -> Job:
+        """The job without the deaths that were the loss of a node, which takes a while to tell."""
+        ends = [await asyncio.shield(life.end) for life in job.died_alone]
+        guilty = (d for d, end in zip(job.died_alone, ends, strict=True) if end is not End.NODE_LOST)
+        return replace(job, died_alone=tuple(guilty))
+
+    def _account(self, job: Job, outcome: Raised | Died) -> None:
+        """Adds this job's share of the tokens that a dead replica had made and not delivered."""
+        if isinstance(outcome, Raised) or job.method != "generate":
+            return
+        bound = sum(request.params.max_tokens for request in job.requests)
+        share = outcome.life.lost_tokens * len(job.requests) // max(1, outcome.life.rows_at_death)
+        self.retried_tokens[job.home] += min(share, bound)

@@ -1,0 +1,252 @@
+"""One replica as the controller sees it: its calls, its pulse, its deaths and its lives after them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import ray.exceptions as rex
+
+from actors.cluster import ReplicaActor, free_resources, living_nodes
+from actors.jobs import Died, End, Life
+from actors.placement import ClusterConfig, ReplicaSpec
+from actors.replica import Raised, ReplicaInfo
+from orchestrator.errors import EngineError
+from orchestrator.protocols import Completion, Loglik
+
+log = logging.getLogger(__name__)
+
+_DEATHS = (
+    rex.RayActorError,
+    rex.ActorUnschedulableError,
+    rex.ActorPlacementGroupRemoved,
+    rex.OutOfMemoryError,
+    rex.NodeDiedError,
+    rex.WorkerCrashedError,
+)
+_PATIENCE_S = 10.0
+_PULSE_S = 5.0
+_LONGEST_PAUSE_S = 2.0
+_CLOSE_TIMEOUT_S = 5.0
+
+
+@dataclass(eq=False)
+class Member:
+    """A replica under its own name, across its lives. ``life`` is None while there is none.
+
+    ``on_change`` is called whenever it becomes able, or unable for good, to take calls. ``lost`` says why
+    it cannot be expected back; it may come back all the same.
+    """
+
+    name: str
+    spec: ReplicaSpec
+    config: ClusterConfig
+    on_change: Callable[[], None]
+    life: Life | None = None
+    lost: str | None = None
+    closed: bool = False  # to all but a request in quarantine
+    num_deaths: int = 0
+    _latest: Life | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._actor = self._place()
+
+    def _place(self) -> ReplicaActor:
+        # A row is a call at the most: calls wait in the controller and never in Ray.
+        return ReplicaActor(self.spec, self.name, max(1000, 2 * self.config.max_in_flight))
+
+    async def start(self) -> None:
+        """Waits until the engine is made. Raises the error of making it, or EngineError: what hinders it."""
+        num_deaths, deadline = 0, time.monotonic() + self.config.start_timeout_s
+        while self.life is None:
+            answer = await self._probe(min(_PATIENCE_S, max(0.05, deadline - time.monotonic())))
+            if isinstance(answer, ReplicaInfo):
+                if answer.error is not None:
+                    raise answer.error
+                self._begin(answer)
+            elif isinstance(answer, str):
+                num_deaths += 1
+                if num_deaths >= self.config.max_attempts:
+                    raise EngineError(f"{self.name} died {num_deaths} times before it was ready: {answer}")
+            elif time.monotonic() >= deadline:
+                raise EngineError(await self._absence())
+            else:
+                log.warning(await self._absence())
+        self._spawn(self._watch())
+
+    async def _absence(self) -> str:
+        """What a person needs to know of a replica that is not ready."""
+        free = await asyncio.to_thread(free_resources)
+        limit = f"cluster.start_timeout_s={self.config.start_timeout_s:g}"
+        return f"{self.name} is not ready ({limit}); asked are {self.spec}, free are {free}"
+
+    async def _probe(self, timeout_s: float) -> ReplicaInfo | str | None:
+        """The replica's own words; the message of its death; or None when it said nothing in time."""
+        try:
+            return await asyncio.wait_for(self._actor.handle.ready.remote(), timeout_s)
+        except TimeoutError:
+            return None
+        except _DEATHS as error:
+            # A death under which Ray restarts the actor is "unavailable"; any other is for good.
+            if not isinstance(error, rex.ActorUnavailableError):
+                self._actor.kill(restart=False)
+                self._actor = self._place()
+            return _brief(error)
+
+    def _begin(self, info: ReplicaInfo) -> None:
+        end = asyncio.get_running_loop().create_future()
+        self.life = self._latest = Life(info, end, last_progress=time.monotonic())
+        self.lost = None
+        self.on_change()
+
+    async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
+        """The replies, or what happened instead. Cancelling it cancels the call inside the replica."""
+        ref = self._actor.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
+        try:
+            answer = await ref
+        except asyncio.CancelledError:
+            ray.cancel(ref)
+            raise
+        except _DEATHS as error:
+            self._bury(life, _brief(error))
+            alone = len(requests) == 1 and life.rows_at_death == 1
+            return Died(self.name, life, alone, _brief(error))
+        except rex.RayError as error:  # a reply that could not be moved
+            return Raised(type(error).__name__, _brief(error))
+        life.last_progress = time.monotonic()
+        if isinstance(answer, Raised):
+            return answer
+        replies: list[Any] = pickle.loads(answer)
+        life.tokens_delivered += sum(map(_num_tokens, replies))
+        return replies
+
+    def _bury(self, life: Life, message: str) -> None:
+        """Ends a life, once: nothing is sent to the replica until it is back."""
+        if self.life is not life:
+            return
+        self.life = None
+        life.rows_at_death = life.num_rows
+        self.num_deaths += 1
+        log.warning("%s died under %d rows (pid %d): %s", self.name, life.num_rows, life.info.pid, message)
+        self._spawn(self._revive(life))
+
+    async def _revive(self, dead: Life) -> None:
+        """Waits for the replica to come back, however long that takes, and tells when it takes too long."""
+        num_broken, pause, deadline = 0, 0.05, time.monotonic() + self.config.start_timeout_s
+        while True:
+            answer = await self._probe(_LONGEST_PAUSE_S)
+            if isinstance(answer, ReplicaInfo) and self._is_back(answer, dead):
+                await self._conclude(dead, answer)
+                if answer.error is None:
+                    return self._begin(answer)
+                num_broken += 1
+                if num_broken >= self.config.max_attempts:
+                    return self._give_up(f"{self.name} came back without an engine: {answer.error}")
+                self._actor.kill(restart=True)  # the dead may still hold a card's memory: once more
+            else:
+                await self._conclude(dead, None)
+            if time.monotonic() >= deadline and self.lost is None:
+                self._give_up(await self._absence())
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    @staticmethod
+    def _is_back(info: ReplicaInfo, dead: Life) -> bool:
+        """A process that was told to die may still have answered."""
+        return not (dead.killed and info.incarnation == dead.info.incarnation)
+
+    @staticmethod
+    async def _conclude(dead: Life, info: ReplicaInfo | None) -> None:
+        """Settles how a life ended, as soon as that is known: at the latest when the replica is back."""
+        if dead.end.done():
+            return
+        if info is not None and info.incarnation == dead.info.incarnation:
+            dead.conclude(End.LINK_LOST)
+        elif dead.info.node_id not in await asyncio.to_thread(living_nodes):
+            dead.conclude(End.NODE_LOST)
+        elif info is not None:
+            dead.conclude(End.DIED)
+
+    def _give_up(self, reason: str) -> None:
+        log.error(reason)
+        self._retire(reason)
+
+    def _retire(self, reason: str) -> None:
+        """Nobody waits for this replica any more; should it come back, it is welcome."""
+        self.life, self.lost = None, reason
+        if self._latest is not None:
+            self._latest.conclude(End.SILENT)
+        self.on_change()
+
+    async def _watch(self) -> None:
+        """Kills the process when no token is made for ``request_timeout_s`` while rows are in flight.
+
+        An idle replica is asked too: its death is noticed before a request meets it.
+        """
+        period = min(_PULSE_S, self.config.request_timeout_s / 4)
+        while True:
+            await asyncio.sleep(period)
+            life = self.life
+            if life is None:
+                continue
+            await self._take_pulse(life, period)
+            quiet_s = time.monotonic() - life.last_progress
+            if self.life is life and life.num_rows and quiet_s > self.config.request_timeout_s:
+                life.killed = True
+                self._actor.kill(restart=True)
+                self._bury(life, f"no token for {quiet_s:.1f} s (cluster.request_timeout_s): killed")
+
+    async def _take_pulse(self, life: Life, timeout_s: float) -> None:
+        try:
+            pulse = self._actor.handle.pulse.options(concurrency_group="pulse").remote()
+            tokens = await asyncio.wait_for(pulse, timeout_s)
+        except TimeoutError:
+            return
+        except _DEATHS as error:
+            self._bury(life, _brief(error))
+            return
+        if tokens is not None and tokens != life.tokens_seen:
+            life.tokens_seen, life.last_progress = tokens, time.monotonic()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        """A bug in our own code must not leave callers waiting for ever."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a bug in watching over %s", self.name, exc_info=error)
+            self._give_up(f"{self.name} is no longer watched: {error!r}")
+
+    async def close(self) -> None:
+        """Lets the engine close, for a moment, and ends the process."""
+        for task in self._tasks:
+            task.cancel()
+        if self.life is not None:
+            try:
+                await asyncio.wait_for(self._actor.handle.close.remote(), _CLOSE_TIMEOUT_S)
+            except (TimeoutError, rex.RayError):
+                log.warning("%s did not close by itself", self.name)
+        self._retire(f"{self.name} is closed")
+        self._actor.kill(restart=False)
+
+
+def _num_tokens(reply: object) -> int:
+    """What a reply adds to its engine's own counter: tokens generated, or read for a likelihood."""
+    if isinstance(reply, Completion):
+        return reply.usage.generated_tokens
+    return reply.usage.prompt_tokens if isinstance(reply, Loglik) else 0
+
+
+def _brief(error: Exception) -> str:
+    """Ray's messages run over many lines; the log has them whole."""
+    return " ".join(str(error).split())[:400]

@@ -1,0 +1,194 @@
+"""What the pool is to place, and whether the cluster can hold it: decided before anything loads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from orchestrator.errors import ConfigError
+
+Resources = Mapping[str, float]
+"""What Ray says that one node has: ``{"CPU": 8.0, "GPU": 2.0, ...}``."""
+
+Factory = Callable[[], Any]
+"""Makes an engine or a verifier inside its replica; picklable, such as ``functools.partial(Engine, ...)``."""
+
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """The keys of ``conf/cluster/*.yaml``, which say what each is for. Raises ConfigError on a bad one."""
+
+    address: str | None = None
+    engine_replicas: int = 1
+    verifier_replicas: int = 1
+    gpus_per_replica: float | None = None
+    cpus_per_replica: float = 0.0
+    threads_per_replica: int | None = None
+    spill_margin: int = 32
+    max_in_flight: int = 1024
+    max_attempts: int = 3
+    request_timeout_s: float = 300.0
+    start_timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        for key in fields(self):
+            _check_key(key.name, getattr(self, key.name))
+
+
+_WHOLE = {
+    "engine_replicas": 1,
+    "verifier_replicas": 1,
+    "threads_per_replica": 1,
+    "spill_margin": 0,
+    "max_in_flight": 1,
+    "max_attempts": 1,
+}
+_OPTIONAL = ("address", "gpus_per_replica", "threads_per_replica")
+
+
+def _check_key(name: str, value: object) -> None:
+    key, auto = f"cluster.{name}", ", or null for the default" if name in _OPTIONAL else ""
+    if value is None and name in _OPTIONAL:
+        return
+    if name == "address":
+        if not isinstance(value, str) or not value:
+            raise ConfigError(key, value, f"must be an address such as auto or host:6379{auto}")
+    elif name in _WHOLE:
+        if isinstance(value, bool) or not isinstance(value, int) or value < _WHOLE[name]:
+            raise ConfigError(key, value, f"must be a whole number of {_WHOLE[name]} or more{auto}")
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigError(key, value, f"must be a number of 0 or more{auto}")
+    elif name.endswith("_s") and value == 0:
+        raise ConfigError(key, value, "must be a number of seconds above 0")
+    elif name == "gpus_per_replica" and value > 1 and value != int(value):
+        raise ConfigError(key, value, "must be a fraction of one GPU or a whole number of GPUs")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """One kind of replica: how it is made, how many there are, and what each one reserves.
+
+    ``kind`` is ``engine`` or ``verifier``. ``num_cpus`` 0 reserves nothing: replicas then share the cores,
+    each with ``num_threads`` threads. ``num_gpus`` is a share of one GPU, or a whole number on one node.
+    ``node_ids`` names the node that each had best run on; empty where Ray is to decide.
+    """
+
+    kind: str
+    factory: Factory
+    num_replicas: int
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+    num_threads: int = 1
+    node_ids: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{self.kind}-{i}" for i in range(self.num_replicas))
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """Of one replica's placement group: one GPU (or a share of one) each; none without GPUs."""
+        if self.num_gpus == 0:
+            return []
+        bundle = {"GPU": min(1.0, self.num_gpus), "CPU": self.num_cpus}
+        return [{k: v for k, v in bundle.items() if v}] * math.ceil(self.num_gpus)
+
+    def __str__(self) -> str:
+        each = (("GPUs", self.num_gpus), ("CPUs", self.num_cpus))
+        what = " and ".join(f"{number:g} {name}" for name, number in each if number)
+        return f"{self.num_replicas} {self.kind} replicas" + (f" of {what}" if what else "")
+
+
+def plan(
+    config: ClusterConfig, engine: Factory, verifier: Factory | None, nodes: Mapping[str, Resources]
+) -> list[ReplicaSpec]:
+    """The specs of a run on ``nodes`` (by id), whose resources settle what the configuration leaves open."""
+    factories = [("engine", engine, config.engine_replicas)]
+    if verifier is not None:
+        factories.append(("verifier", verifier, config.verifier_replicas))
+    total = sum(num for _, _, num in factories)
+    num_gpus = _share_of_gpus(config, total, nodes.values())
+    node_ids, num_threads = _spread(total, nodes)
+    if num_gpus or config.cpus_per_replica or len(set(node_ids)) < 2:
+        node_ids = []  # Ray knows where there is room for what is reserved, and one node needs no choice
+    specs = []
+    for kind, factory, num in factories:
+        mine, node_ids = tuple(node_ids[:num]), node_ids[num:]
+        threads = config.threads_per_replica or num_threads
+        specs.append(ReplicaSpec(kind, factory, num, config.cpus_per_replica, num_gpus, threads, mine))
+    return specs
+
+
+def _share_of_gpus(config: ClusterConfig, num_replicas: int, nodes: Iterable[Resources]) -> float:
+    """GPUs for each replica: as told, else one, or an equal share where replicas outnumber the GPUs."""
+    if config.gpus_per_replica is not None:
+        return config.gpus_per_replica
+    num_gpus = int(sum(node.get("GPU", 0.0) for node in nodes))
+    return 1.0 / math.ceil(num_replicas / num_gpus) if num_gpus else 0.0
+
+
+def _spread(num_replicas: int, nodes: Mapping[str, Resources]) -> tuple[list[str], int]:
+    """A node for each replica, by their cores; and the threads of each that keep the cores just busy."""
+    cores = {node_id: node["CPU"] for node_id, node in nodes.items() if node.get("CPU")}
+    if not cores:
+        return [], 1
+    node_ids: list[str] = []
+    for _ in range(num_replicas):
+        node_ids.append(max(cores, key=lambda n: cores[n] / (node_ids.count(n) + 1)))
+    return node_ids, max(1, min(int(cores[n] // node_ids.count(n)) for n in node_ids))
+
+
+def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) -> None:
+    """Raises ConfigError where the nodes cannot hold the replicas: what is asked, what there is, which key.
+
+    Compares with what the nodes have, not with what is free: others may be about to leave.
+    """
+    misfit = _first_misfit(specs, nodes)
+    if misfit is None:
+        return
+    cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
+    asked = " and ".join(str(spec) for spec in specs)
+    message = (
+        f"asked are {asked}; the cluster has {gpus:g} GPUs and {cpus:g} CPUs on {len(nodes)} nodes: lower "
+    )
+    only_cpus_lack = _first_misfit([replace(spec, num_cpus=0.0) for spec in specs], nodes) is None
+    of_each, value = ("cpus", misfit.num_cpus) if only_cpus_lack else ("gpus", misfit.num_gpus)
+    key = f"cluster.{of_each}_per_replica"
+    if _first_misfit([replace(misfit, num_replicas=1)], nodes):  # not even one, with nothing beside it
+        raise ConfigError(key, f"{value:g}", f"{message}{key}")
+    keys = ", ".join(f"cluster.{spec.kind}_replicas" for spec in specs)
+    raise ConfigError(f"cluster.{misfit.kind}_replicas", misfit.num_replicas, f"{message}{keys} or {key}")
+
+
+def _first_misfit(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) -> ReplicaSpec | None:
+    """The first spec with a replica for which no node has room, the largest laid out first; None: all fit."""
+    left = [_Node(node) for node in nodes]
+    for spec in sorted(specs, key=lambda s: -s.num_gpus):
+        for _ in range(spec.num_replicas):
+            if not any(node.take(spec) for node in left):
+                return spec
+    return None
+
+
+class _Node:
+    """What is left of a node while replicas are laid out on it."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.cpus = resources.get("CPU", 0.0)
+        self.gpus = [1.0] * int(resources.get("GPU", 0.0))
+
+    def take(self, spec: ReplicaSpec) -> bool:
+        """Lays out one replica, if it fits; a share of a GPU goes to the fullest card that holds it."""
+        share, num_bundles = min(1.0, spec.num_gpus), max(1, math.ceil(spec.num_gpus))
+        holding = sorted((left, i) for i, left in enumerate(self.gpus) if left >= share - _EPSILON)
+        num_cpus = spec.num_cpus * num_bundles
+        if self.cpus < num_cpus - _EPSILON or (share and len(holding) < num_bundles):
+            return False
+        self.cpus -= num_cpus
+        for _, i in holding[:num_bundles] if share else []:
+            self.gpus[i] -= share
+        return True

@@ -1,0 +1,135 @@
+"""Engines and verifiers as Ray actors, behind the same protocols as in-process ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from actors.cluster import living_nodes
+from actors.fleet import Fleet, FleetStats, together
+from actors.placement import ClusterConfig, Factory, check_placement, plan
+from orchestrator.protocols import (
+    Completion,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ScoreReply,
+    ScoreRequest,
+)
+from orchestrator.types import Overhead
+
+
+@dataclass(frozen=True, slots=True)
+class PooledEngine:
+    """An Engine whose replicas are actors."""
+
+    fleet: Fleet
+
+    @property
+    def batch_invariant(self) -> bool:
+        return self.fleet.batch_invariant
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        return await self.fleet.ask("generate", requests)
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        return await self.fleet.ask("loglik", requests)
+
+    async def close(self) -> None:
+        await self.fleet.close()
+
+
+@dataclass(frozen=True, slots=True)
+class PooledVerifier:
+    """A Verifier whose replicas are actors."""
+
+    fleet: Fleet
+
+    @property
+    def batch_invariant(self) -> bool:
+        return self.fleet.batch_invariant
+
+    @property
+    def readout(self) -> str:
+        return self.fleet.readout
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return await self.fleet.ask("score", requests)
+
+    async def close(self) -> None:
+        await self.fleet.close()
+
+
+class Pool:
+    """The replicas of a run: ``async with await Pool.start(...) as pool``, then ask ``pool.engine``.
+
+    Ray must have been started (``actors.cluster.start_ray``). A pool lives on the event loop that started
+    it: several runs share it under one ``asyncio.Runner``.
+    """
+
+    def __init__(self, fleets: Mapping[str, Fleet]) -> None:
+        self._fleets = fleets
+        self.engine = PooledEngine(fleets["engine"])
+        self.verifier = PooledVerifier(fleets["verifier"]) if "verifier" in fleets else None
+
+    @classmethod
+    async def start(cls, config: ClusterConfig, engine: Factory, verifier: Factory | None = None) -> Pool:
+        """Places and makes all replicas, engines and verifiers at once, and waits until they are ready.
+
+        Raises ConfigError where the cluster cannot hold them or a factory refuses its configuration, and
+        EngineError where an engine cannot be made or is not ready after ``cluster.start_timeout_s``.
+        """
+        nodes = living_nodes()
+        specs = plan(config, engine, verifier, nodes)
+        check_placement(specs, nodes.values())
+        fleets = {spec.kind: Fleet(spec, config) for spec in specs}
+        pool = cls(fleets)
+        try:
+            await together(*(fleet.start() for fleet in fleets.values()))
+        except BaseException:
+            await pool.close()
+            raise
+        return pool
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        """How many replicas there are, as in ``summary.json``: ``{"engine": 2, "verifier": 1}``."""
+        return {kind: fleet.spec.num_replicas for kind, fleet in self._fleets.items()} | (
+            {} if "verifier" in self._fleets else {"verifier": 0}
+        )
+
+    def pids(self) -> dict[str, int]:
+        """The process of each replica that is alive: ``{"engine-0": 4711, ...}``."""
+        return {name: pid for fleet in self._fleets.values() for name, pid in fleet.pids().items()}
+
+    def stats(self) -> dict[str, FleetStats]:
+        """How calls were routed and retried, by kind."""
+        return {kind: fleet.stats() for kind, fleet in self._fleets.items()}
+
+    @property
+    def overhead(self) -> Overhead:
+        """Tokens generated for replies that were lost with a replica.
+
+        A lower bound: what the engine's token counter showed at the last pulse before the death, for the
+        rows then in flight. An engine that reports no progress counts 0, and so does a verifier.
+        """
+        return Overhead(retried_tokens=self._fleets["engine"].retried_tokens.total())
+
+    def overhead_of(self, home: str) -> Overhead:
+        """The part of ``overhead`` that requests of one problem met with."""
+        return Overhead(retried_tokens=self._fleets["engine"].retried_tokens[home])
+
+    async def close(self) -> None:
+        """Ends every replica."""
+        await asyncio.gather(*(fleet.close() for fleet in self._fleets.values()))
+
+    async def __aenter__(self) -> Pool:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

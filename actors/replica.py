@@ -1,0 +1,128 @@
+"""What runs inside a Ray actor: one engine or verifier, asked by name and watched by a pulse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import ray
+
+from orchestrator.errors import ConfigError, EngineDeadError, EngineError, MurmurationError
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class ReportsProgress(Protocol):
+    """An engine that counts its tokens while it works, so that a long batch is told from a hang."""
+
+    @property
+    def progress(self) -> int:
+        """Tokens generated (or scored) since it was made; it grows while a call runs."""
+        ...
+
+
+@runtime_checkable
+class ReportsHealth(Protocol):
+    """An engine that knows when it is beyond repair."""
+
+    @property
+    def healthy(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInfo:
+    """A replica that has made its engine, or failed to: then ``error`` says why, and the rest is empty.
+
+    ``incarnation`` differs between the process before a restart and the one after it.
+    """
+
+    pid: int
+    incarnation: str
+    node_id: str
+    batch_invariant: bool = False
+    readout: str | None = None
+    error: MurmurationError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The whole call raised: what it was, as text, so that no exception need survive pickling."""
+
+    type: str
+    message: str
+
+
+class Replica:
+    """One engine or verifier in a process of its own.
+
+    The factory arrives pickled and is read after ``environ`` is set: libraries that read their number of
+    threads when they are imported find it. The engine is made by ``ready``, not by the constructor, so
+    that an error in making it is a reply and not an endless loop of restarts.
+    """
+
+    def __init__(self, factory: bytes, environ: Mapping[str, str]) -> None:
+        os.environ.update(environ)
+        self._factory = factory
+        self._incarnation = uuid.uuid4().hex
+        self._model: Any = None
+        self._error: MurmurationError | None = None
+
+    async def ready(self) -> ReplicaInfo:
+        """Makes the engine at the first call, and says what it is."""
+        if self._model is None and self._error is None:
+            self._make()
+        who = (os.getpid(), self._incarnation, ray.get_runtime_context().get_node_id())
+        if self._model is None:
+            return ReplicaInfo(*who, error=self._error)
+        return ReplicaInfo(*who, self._model.batch_invariant, getattr(self._model, "readout", None))
+
+    def _make(self) -> None:
+        try:
+            self._model = pickle.loads(self._factory)()
+        except ConfigError as error:
+            self._error = ConfigError(error.key, str(error.value), error.allowed)
+        except Exception as error:
+            log.exception("the engine could not be made")
+            self._error = EngineError(f"{type(error).__name__}: {error}")
+
+    async def ask(self, method: str, requests: bytes) -> bytes | Raised:
+        """The pickled replies of ``engine.<method>(requests)``, as many as there are requests.
+
+        Pickled here and not by Ray, which takes several times as long over small frozen values.
+        """
+        try:
+            asked = pickle.loads(requests)
+            replies = await getattr(self._model, method)(asked)
+            if len(replies) != len(asked):
+                raise EngineError(f"{len(asked)} requests got {len(replies)} replies")
+            return pickle.dumps(replies, protocol=5)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # it becomes a value, and fails no other call
+            log.exception("%s raised", method)
+            self._exit_if_dead(error)
+            return Raised(type(error).__name__, str(error))
+
+    async def pulse(self) -> int | None:
+        """The engine's token counter, None where it has none; runs in a thread of its own, beside ``ask``."""
+        self._exit_if_dead(None)
+        return self._model.progress if isinstance(self._model, ReportsProgress) else None
+
+    def _exit_if_dead(self, error: Exception | None) -> None:
+        """A dead engine in a live process would fail every call: Ray replaces only dead processes."""
+        sick = isinstance(self._model, ReportsHealth) and not self._model.healthy
+        if sick or isinstance(error, EngineDeadError):
+            log.critical("the engine is dead: the replica exits")
+            logging.shutdown()
+            os._exit(1)
+
+    async def close(self) -> None:
+        if self._model is not None:
+            await self._model.close()

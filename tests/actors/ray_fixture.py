@@ -1,0 +1,18 @@
+"""One local Ray for all tests that need one: ``from ray_fixture import local_ray``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from actors.cluster import start_ray, stop_ray
+from actors.placement import ClusterConfig
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of two cores on this machine, which goes with the tests."""
+    start_ray(ClusterConfig(), num_cpus=2, num_gpus=0)
+    yield
+    stop_ray()

@@ -1,0 +1,250 @@
+"""The pool on a real Ray: the same replies as in-process, whatever happens to the replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import ray
+from ray_fixture import local_ray
+from troubled import TroubledEngine, die, engine, load_slowly, refuse, refuse_configuration
+
+from actors.fake import FakeVerifier
+from actors.placement import ClusterConfig
+from actors.pool import Pool
+from orchestrator.errors import ConfigError, EngineError
+from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest, ScoreRequest
+from orchestrator.types import Sampling
+
+__all__ = ["local_ray"]
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("local_ray")]
+
+QUICK = ClusterConfig(engine_replicas=2, max_attempts=2, request_timeout_s=60, start_timeout_s=60)
+
+
+def request(question: str, seed: int = 0, home: str | None = None) -> GenerateRequest:
+    return GenerateRequest(
+        home or f"home of {question}", question, "", (), Sampling(1.0, 1.0, 32), seed, "\n", None, to_end=True
+    )
+
+
+def siblings(question: str, num: int = 4) -> list[GenerateRequest]:
+    return [request(question, seed) for seed in range(num)]
+
+
+async def in_process(requests: list[GenerateRequest]) -> list[Completion | Failure]:
+    return await engine().generate(requests)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("troubles")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(local_ray: None, folder: Path) -> AsyncIterator[Pool]:
+    """Two engines and a verifier, which the tests of this file hand on to one another, dead or alive."""
+    async with await Pool.start(QUICK, partial(TroubledEngine, folder), FakeVerifier) as started:
+        yield started
+
+
+async def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def test_replies_are_those_of_the_engine_itself(pool: Pool) -> None:
+    calls = [siblings(f"problem {i}") for i in range(20)]
+    replies = await asyncio.gather(*map(pool.engine.generate, calls))
+    assert replies == [await in_process(call) for call in calls]
+    scores = [ScoreRequest("p", "abc", ("a\n", "c\n"), num_locked) for num_locked in (0, 1)]
+    assert pool.verifier is not None
+    assert await pool.verifier.score(scores) == await FakeVerifier().score(scores)
+    loglik = [LoglikRequest("p", "abc", "", (), ((97, 10), (98, 10)))]
+    assert await pool.engine.loglik(loglik) == await engine().loglik(loglik)
+    assert await pool.engine.generate([]) == []
+
+
+async def test_rows_of_several_problems_come_back_in_order(pool: Pool) -> None:
+    mixed = [request(f"problem {i % 3}", i) for i in range(12)]
+    assert await pool.engine.generate(mixed) == await in_process(mixed)
+
+
+async def test_it_tells_what_its_replicas_are(pool: Pool) -> None:
+    assert pool.engine.batch_invariant
+    assert pool.verifier is not None
+    assert pool.verifier.readout == "per_step"
+    assert pool.replicas == {"engine": 2, "verifier": 1}
+    pids = pool.pids()
+    assert set(pids) == {"engine-0", "engine-1", "verifier-0"}
+    assert len({*pids.values(), os.getpid()}) == 4
+
+
+async def test_a_problem_stays_at_its_home(pool: Pool) -> None:
+    before = pool.stats()["engine"]
+    for seed in range(5):
+        await pool.engine.generate([request("at home", seed)])
+    after = pool.stats()["engine"]
+    assert (after.home_hits - before.home_hits, after.spills - before.spills) == (5, 0)
+
+
+async def test_a_call_that_raises_once_is_asked_again(pool: Pool) -> None:
+    call = [*siblings("same"), request("raise-once first", home="home of same")]
+    assert await pool.engine.generate(call) == await in_process(call)
+
+
+async def test_only_the_request_that_always_raises_fails(pool: Pool) -> None:
+    call = [request("fine", 1, "h"), request("raise this", 2, "h"), request("fine", 3, "h")]
+    replies = await pool.engine.generate(call)
+    expected = await in_process(call)
+    assert replies == [expected[0], Failure("RuntimeError", "cannot do this"), expected[2]]
+
+
+async def test_a_death_in_mid_request_changes_no_reply(pool: Pool) -> None:
+    """Twice: the second time the replica that died is back."""
+    for round in range(2):
+        calls = [siblings(f"slow {round} {i}") for i in range(6)]
+        asked = [asyncio.create_task(pool.engine.generate(call)) for call in calls]
+        await asyncio.sleep(0.15)
+        os.kill(pool.pids()["engine-0"], signal.SIGKILL)
+        assert await asyncio.gather(*asked) == [await in_process(call) for call in calls]
+        await until(lambda: "engine-0" in pool.pids())
+
+
+async def test_a_poison_request_fails_alone(pool: Pool, folder: Path) -> None:
+    """It kills what it meets; those in flight beside it, of its own problem and of others, do not fail."""
+    before = pool.stats()["engine"]
+    family = [*siblings("sister", 2), request("exit poison", 9, home="home of sister")]
+    others = [siblings(f"slow other {i}", 2) for i in range(4)]
+    replies = await asyncio.gather(*map(pool.engine.generate, [family, *others]))
+    assert replies[1:] == [await in_process(call) for call in others]
+    assert replies[0][:2] == (await in_process(family))[:2]
+    assert isinstance(replies[0][2], Failure)
+    assert replies[0][2].type == "ReplicaDeath"
+    assert pool.stats()["engine"].failed_rows - before.failed_rows == 1
+    # In its call; perhaps beside others; and twice (max_attempts) with nobody else.
+    assert 3 <= len((folder / "deaths").read_text().split()) <= 4
+
+
+@pytest.mark.parametrize("trouble", ["dead-once", "sick-once"])
+async def test_a_dead_engine_takes_its_process_along(pool: Pool, trouble: str) -> None:
+    await until(lambda: len(pool.pids()) == 3)
+    before = set(pool.pids().values())
+    call = siblings(f"{trouble} {trouble}")
+    assert await pool.engine.generate(call) == await in_process(call)
+    await until(lambda: len(pool.pids()) == 3)
+    assert len(before - set(pool.pids().values())) == 1
+
+
+async def test_cancellation_reaches_the_engine(pool: Pool, folder: Path) -> None:
+    asked = asyncio.create_task(pool.engine.generate([request("wait call")]))
+    await until((folder / "call-begun").exists)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await until((folder / "call-cancelled").exists)
+
+
+async def test_a_killed_actor_that_ray_does_not_restart_is_replaced(pool: Pool) -> None:
+    await until(lambda: len(pool.pids()) == 3)
+    member = pool.engine.fleet._members["engine-1"]
+    ray.kill(member._actor.handle)
+    calls = [siblings(f"slow late {i}") for i in range(4)]
+    assert await asyncio.gather(*map(pool.engine.generate, calls)) == [await in_process(c) for c in calls]
+    await until(lambda: "engine-1" in pool.pids())
+
+
+async def test_one_replica_gives_the_same_as_two(folder: Path) -> None:
+    """And holds no more rows at once than it may."""
+    config = ClusterConfig(max_in_flight=8)
+    calls = [siblings(f"problem {i}", 1 + i % 5) for i in range(20)]
+    async with await Pool.start(config, partial(TroubledEngine, folder)) as alone:
+        assert alone.verifier is None
+        assert alone.replicas == {"engine": 1, "verifier": 0}
+        asked = asyncio.gather(*map(alone.engine.generate, calls))
+        most = 0
+        while not asked.done():
+            await asyncio.sleep(0)
+            most = max(most, alone.engine.fleet.num_rows)
+        replies = await asked
+        assert 4 < most <= 8
+        assert alone.engine.fleet.num_rows == 0
+    assert replies == [await in_process(call) for call in calls]
+
+
+@pytest.mark.parametrize("trouble", ["hang-once", "block-once"])
+async def test_a_hang_is_cut_and_a_long_batch_is_not(tmp_path: Path, trouble: str) -> None:
+    config = ClusterConfig(request_timeout_s=1.0)
+    async with await Pool.start(config, partial(TroubledEngine, tmp_path)) as single:
+        long = [request("work long")]
+        assert await single.engine.generate(long) == await in_process(long)
+        assert single.stats()["engine"].deaths == 0
+        call = siblings(f"{trouble} now", 2)
+        assert await single.engine.generate(call) == await in_process(call)
+        assert single.stats()["engine"].deaths == 1
+
+
+async def test_tokens_that_were_lost_are_overhead(tmp_path: Path) -> None:
+    async with await Pool.start(
+        ClusterConfig(request_timeout_s=2.0), partial(TroubledEngine, tmp_path)
+    ) as single:
+        asked = asyncio.create_task(single.engine.generate([request("work lost")]))
+        await asyncio.sleep(1.5)
+        os.kill(single.pids()["engine-0"], signal.SIGKILL)
+        await asked
+        assert 0 < single.overhead.retried_tokens <= 20
+        assert single.overhead_of("home of work lost") == single.overhead
+        assert single.overhead_of("another").retried_tokens == 0
+
+
+async def test_a_close_lets_the_engine_close(tmp_path: Path) -> None:
+    async with await Pool.start(ClusterConfig(), partial(TroubledEngine, tmp_path)) as single:
+        pid = single.pids()["engine-0"]
+    assert (tmp_path / f"closed-{pid}").exists()
+
+
+async def test_a_close_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async with await Pool.start(ClusterConfig(), partial(TroubledEngine, tmp_path)) as single:
+        asked = [asyncio.create_task(single.engine.generate([request(f"wait {i}")])) for i in range(2)]
+        await until((tmp_path / "1-begun").exists)
+    for (reply,) in await asyncio.wait_for(asyncio.gather(*asked), 10):
+        assert reply == Failure("ReplicaDeath", "engine-0 is closed")
+
+
+async def test_a_factory_that_refuses_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"engine.model=/nonexistent: must be a folder"):
+        await Pool.start(ClusterConfig(engine_replicas=2), refuse_configuration, FakeVerifier)
+    with pytest.raises(EngineError, match="ValueError: no such weights"):
+        await Pool.start(ClusterConfig(), refuse)
+    with pytest.raises(EngineError, match=r"engine-0 died 2 times before it was ready"):
+        await Pool.start(ClusterConfig(max_attempts=2), die)
+
+
+async def test_a_start_does_not_wait_for_ever() -> None:
+    began = time.monotonic()
+    with pytest.raises(
+        EngineError, match=r"engine-0 is not ready \(cluster.start_timeout_s=1\); asked are 1 engine"
+    ):
+        await Pool.start(ClusterConfig(start_timeout_s=1), partial(load_slowly, 30))
+    assert time.monotonic() - began < 20
+
+
+async def test_what_does_not_fit_is_said_at_once() -> None:
+    with pytest.raises(ConfigError, match="the cluster has 0 GPUs"):
+        await Pool.start(ClusterConfig(gpus_per_replica=1), engine)
+
+
+async def test_four_replicas_run_on_two_cores() -> None:
+    async with await Pool.start(ClusterConfig(engine_replicas=3), engine, FakeVerifier) as four:
+        assert len(four.pids()) == 4
+        call = siblings("one of four")
+        assert await four.engine.generate(call) == await in_process(call)
