@@ -1,0 +1,118 @@
+"""Continuous batching: callers queue jobs, and a worker takes them in between two forwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from orchestrator.protocols import Failure
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+@dataclass(eq=False, slots=True)
+class Job(Generic[Request, Reply]):
+    """One request on its way: the worker sets ``reply``, the caller's end sets ``cancelled``."""
+
+    request: Request
+    reply: Reply | Failure | None = None
+    cancelled: bool = False
+
+
+class Worker(Protocol[Request, Reply]):
+    """What computes jobs. Only one thread calls it, so it needs no locks."""
+
+    def tick(self, arrived: Sequence[Job[Request, Reply]]) -> list[Job[Request, Reply]]:
+        """Take in new jobs, drop cancelled ones, run one forward; returns the jobs that got their reply.
+
+        Must make progress: called again and again, it ends every job that it was given.
+        """
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Call(Generic[Request, Reply]):
+    jobs: list[Job[Request, Reply]]
+    future: asyncio.Future[None]
+    num_left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.num_left = len(self.jobs)
+
+
+class Batcher(Generic[Request, Reply]):
+    """Feeds one worker from any number of concurrent callers; none waits for another's jobs to end."""
+
+    def __init__(self, worker: Worker[Request, Reply], executor: ThreadPoolExecutor) -> None:
+        self._worker = worker
+        self._executor = executor
+        self._arrived: list[Job[Request, Reply]] = []
+        self._calls: dict[Job[Request, Reply], _Call[Request, Reply]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def submit(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        """The reply to each request, in order. A cancelled caller's jobs are dropped at the next tick.
+
+        Raises RuntimeError once closed, and whatever bug the worker raises.
+        """
+        if self._closed:
+            raise RuntimeError("the engine is closed")
+        if not requests:
+            return []
+        jobs: list[Job[Request, Reply]] = [Job(request) for request in requests]
+        call = _Call(jobs, asyncio.get_running_loop().create_future())
+        self._calls.update(dict.fromkeys(jobs, call))
+        self._arrived.extend(jobs)
+        self._ensure_running()
+        try:
+            await call.future
+        finally:
+            for job in jobs:
+                job.cancelled = self._calls.pop(job, None) is not None
+        return [job.reply for job in jobs if job.reply is not None]
+
+    async def close(self) -> None:
+        """End the background task; callers that still wait get a RuntimeError."""
+        self._closed = True
+        self._fail(RuntimeError("the engine is closed"))
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
+    def _ensure_running(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        """Tick while anybody waits. A bug in the worker goes to every caller."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._calls:
+                arrived, self._arrived = self._arrived, []
+                for job in await loop.run_in_executor(self._executor, self._worker.tick, arrived):
+                    self._settle(job)
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
+            self._fail(error)
+        finally:
+            for job in self._calls:
+                job.cancelled = True
+
+    def _settle(self, job: Job[Request, Reply]) -> None:
+        call = self._calls.pop(job, None)
+        if call is None:
+            return
+        call.num_left -= 1
+        if call.num_left == 0 and not call.future.done():
+            call.future.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._arrived.clear()
+        for job, call in self._calls.items():
+            job.cancelled = True
+            if not call.future.done():
+                call.future.set_exception(error)
+        self._calls.clear()

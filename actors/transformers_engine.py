@@ -1,0 +1,203 @@
+"""A policy of the transformers library, decoded in this process."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actors.batcher import Batcher
+from actors.decoding import Decoder, Prompted
+from actors.encoding import Encoder, Passage, Reader, Reading, refuse_tokens
+from actors.forward import worker_thread
+from actors.loading import Loaded, LoadOptions, load
+from actors.prefix import PrefixStore, TokenIds
+from actors.stepping import Detokenizer
+from orchestrator.errors import ConfigError
+from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.types import Usage
+
+_FIELDS = {"question", "instruction"}
+
+
+class TransformersEngine:
+    """Continuous batching over a causal language model with its keys and values kept for each prefix.
+
+    A request joins the running batch at its next token, and waits for no other request to end. With
+    ``batch_invariant`` (float32 on a CPU) a reply depends on its request alone, bit by bit; elsewhere on
+    the request and its seed up to rounding.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        template: str | None = None,
+        chat: bool = False,
+        dtype: str = "float32",
+        device: str = "auto",
+        max_batch_size: int = 128,
+        max_context: int | None = None,
+        cache_bytes: int = 256 * 2**20,
+        num_threads: int | None = None,
+        batch_invariant: bool | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        """Load ``model``: a folder, a name on the hub, or ``embedded:NAME``.
+
+        ``template`` renders ``{question}`` and ``{instruction}``; None puts one after the other, each with a
+        newline. With ``chat`` the tokenizer's chat template renders a system message, the instruction, and
+        a user's, the question; a ``template`` then makes the user's message, and where it holds the
+        instruction there is no other.
+        ``cache_bytes`` bounds what is kept of finished prefixes, 0 keeps nothing. Raises ConfigError.
+        """
+        self._chat = chat
+        self._template = None if template is None else check_template(template)
+        _require(max_batch_size >= 1, "engine.max_batch_size", max_batch_size, "must be at least 1")
+        _require(cache_bytes >= 0, "engine.cache_bytes", cache_bytes, "must be at least 0")
+        loaded = load(
+            LoadOptions(
+                key="engine.model",
+                model=model,
+                auto_class="AutoModelForCausalLM",
+                dtype=dtype,
+                device=device,
+                max_context=max_context,
+                num_threads=num_threads,
+                batch_invariant=batch_invariant,
+                revision=revision,
+                trust_remote_code=trust_remote_code,
+                decodes=True,
+            )
+        )
+        self._loaded = loaded
+        self._flops_per_token = 2.0 * loaded.num_parameters
+        self._vocab_size = int(loaded.runner.model.config.vocab_size)
+        self._prompt_ids = lru_cache(maxsize=4096)(self._tokenize)
+        self._executor = worker_thread("engine")
+        self._decoder, self._reader = self._workers(loaded, max_batch_size, cache_bytes)
+        self._decoding = Batcher(self._decoder, self._executor)
+        self._reading = Batcher(self._reader, self._executor)
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a reply is bitwise the same whatever shares its batch or its cache: probed at load."""
+        return self._loaded.batch_invariant
+
+    @property
+    def healthy(self) -> bool:
+        """False once forwards fail time after time: the engine should be replaced."""
+        return self._loaded.runner.healthy
+
+    @property
+    def progress(self) -> int:
+        """Tokens sampled or read since the start; it grows while a call runs."""
+        return self._decoder.stats.sampled_tokens + self._reader.num_tokens
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        """One step, or with ``to_end`` all remaining ones, for each request."""
+        return await self._decoding.submit(
+            [Prompted(r, self._prompt_ids(r.question, r.instruction)) for r in requests]
+        )
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        """The likelihood of each request's steps, all in one pass."""
+        passages = [self._passage(r) for r in requests]
+        refused = [refuse_tokens(p.token_ids, self._loaded.max_context, self._vocab_size) for p in passages]
+        allowed = [p for p, failure in zip(passages, refused, strict=True) if failure is None]
+        readings = iter(await self._reading.submit(allowed))
+        return [
+            failure or self._loglik(request, passage, next(readings))
+            for request, passage, failure in zip(requests, passages, refused, strict=True)
+        ]
+
+    async def close(self) -> None:
+        """End the background work; requests under way raise RuntimeError."""
+        await self._decoding.close()
+        await self._reading.close()
+        self._executor.shutdown()
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the start: tokens generated, of prompts, and of prompts served from the cache."""
+        counters = self._decoder.stats
+        return {
+            "generated_tokens": counters.generated_tokens,
+            "prompt_tokens": counters.prompt_tokens,
+            "cached_tokens": counters.cached_tokens,
+            "forwards": counters.forwards,
+        }
+
+    def _workers(self, loaded: Loaded, max_batch_size: int, cache_bytes: int) -> tuple[Decoder, Reader]:
+        store = PrefixStore(loaded.runner.shape, cache_bytes)
+        encoder = Encoder(loaded.runner, store, token_logprobs, self._vocab_size)
+        decoder = Decoder(
+            loaded.runner,
+            store,
+            encoder,
+            Detokenizer(loaded.tokenizer, self._vocab_size, loaded.eos_ids),
+            max_batch_size=max_batch_size,
+            max_context=loaded.max_context,
+            flops_per_token=self._flops_per_token,
+        )
+        return decoder, Reader(encoder)
+
+    def _tokenize(self, question: str, instruction: str) -> TokenIds:
+        tokenizer, template = self._loaded.tokenizer, self._template
+        if not self._chat:
+            text = f"{instruction}\n{question}\n" if instruction else f"{question}\n"
+            if template is not None:
+                text = template.format(question=question, instruction=instruction)
+            return tuple(tokenizer(text)["input_ids"])
+        user = template.format(question=question, instruction=instruction) if template else question
+        messages = [{"role": "user", "content": user}]
+        if instruction and "{instruction}" not in (template or ""):
+            messages.insert(0, {"role": "system", "content": instruction})
+        return tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+
+    def _passage(self, request: LoglikRequest) -> Passage:
+        """The whole text; a token's likelihood is read at the token before it."""
+        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        token_ids = prefix + tuple(t for step in request.steps for t in step)
+        return Passage(token_ids, tuple(range(len(prefix) - 1, len(token_ids) - 1)), len(prefix))
+
+    def _loglik(
+        self, request: LoglikRequest, passage: Passage, reading: Reading | Failure
+    ) -> Loglik | Failure:
+        if isinstance(reading, Failure):
+            return reading
+        values, logprobs = iter(reading.values.tolist()), []
+        for step in request.steps:
+            logprobs.append(float(sum(next(values) for _ in step)))
+        num_computed = len(passage.token_ids) - reading.num_cached
+        usage = Usage(
+            prompt_tokens=len(passage.token_ids),
+            cached_tokens=reading.num_cached,
+            flops=self._flops_per_token * num_computed,
+        )
+        return Loglik(tuple(logprobs), usage)
+
+
+def token_logprobs(logits: Tensor, following: Tensor) -> Tensor:
+    """The log-probability ``[n]`` of each following token ``[n]`` under ``logits`` ``[n, vocab]``."""
+    return torch.log_softmax(logits.double(), dim=-1).gather(-1, following[:, None])[:, 0]
+
+
+def check_template(template: str, key: str = "engine.template") -> str:
+    """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ConfigError(key, repr(template), str(error)) from None
+    if not names <= _FIELDS or "question" not in names:
+        raise ConfigError(key, repr(template), "must hold {question}, and may hold {instruction}")
+    return template
+
+
+def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(key, value, allowed)

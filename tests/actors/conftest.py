@@ -1,0 +1,52 @@
+"""Small models for the tests of the engines, loaded once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from actors.embedded.models import build_tokenizer
+from actors.transformers_engine import TransformersEngine
+from actors.transformers_verifier import TransformersVerifier
+from tests.actors.small_models import ALPHABET, byte_level_tokenizer, save_policy, save_reward_model
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_policy(tmp_path_factory.mktemp("policy"), build_tokenizer(ALPHABET))
+
+
+@pytest.fixture(scope="session")
+def bpe_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_policy(tmp_path_factory.mktemp("bpe"), byte_level_tokenizer(), num_kv_heads=1)
+
+
+@pytest.fixture(scope="session")
+def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_reward_model(tmp_path_factory.mktemp("verifier"), build_tokenizer(ALPHABET))
+
+
+@pytest.fixture(scope="session")
+def engine(policy: Path) -> Iterator[TransformersEngine]:
+    engine = TransformersEngine(str(policy))
+    yield engine
+    asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="session")
+def verifier(reward_model: Path) -> Iterator[TransformersVerifier]:
+    verifier = TransformersVerifier(str(reward_model))
+    yield verifier
+    asyncio.run(verifier.close())
+
+
+@pytest.fixture(params=[1, 2])
+def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
