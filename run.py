@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -39,7 +40,7 @@ from orchestrator.rundir import check_place, open_run_dir, package_versions
 if TYPE_CHECKING:
     from actors.pool import Pool
 
-from actors.configs import Buildable, NoVerifier
+from actors.configs import EngineConfig, VerifierConfig
 from actors.placement import ClusterConfig
 
 NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
@@ -58,8 +59,8 @@ class Plan:
     range: Range
     task: Task
     strategy: Strategy
-    engine: Buildable
-    verifier: Buildable
+    engine: EngineConfig
+    verifier: VerifierConfig
     cluster: ClusterConfig
     tracker: Tracker
     run_dir: Path
@@ -75,12 +76,27 @@ class Plan:
         return json.dumps([self.plain[group] for group in LOADED_GROUPS], sort_keys=True)
 
 
-def make_plan(config: DictConfig, names: Mapping[str, str]) -> Plan:
+def check_pair(strategy_name: str, strategy: Strategy, verifier_name: str, verifier: VerifierConfig) -> None:
+    """Raise ConfigError that names both keys when the verifier does not give what the strategy reads."""
+    allowed, pair = strategy.readouts, f"strategy={strategy_name}"
+    if allowed and verifier.readout is None:
+        raise ConfigError(
+            "verifier", verifier_name, f"{pair} needs a verifier; choose one, or another strategy"
+        )
+    if allowed and verifier.readout not in allowed:
+        reason = f"{pair} with its aggregation needs {' or '.join(allowed)}"
+        raise ConfigError("verifier.readout", verifier.readout, reason)
+
+
+def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str) -> Plan:
     """Validate everything that can be wrong before a model loads. Raises ConfigError."""
     plain = as_plain(config)
     settings = read_settings(plain)
     limits = read_limits(plain)
     task: Task = build_node(plain["task"], "task", leave_out=("offset", "limit"))
+    strategy: Strategy = build_node(plain["strategy"], "strategy")
+    verifier: VerifierConfig = build_node(plain["verifier"], "verifier")
+    check_pair(names["strategy"], strategy, names["verifier"], verifier)
     return Plan(
         plain=plain,
         names=names,
@@ -88,12 +104,12 @@ def make_plan(config: DictConfig, names: Mapping[str, str]) -> Plan:
         limits=limits,
         range=read_range(plain["task"], task.num_problems),
         task=task,
-        strategy=build_node(plain["strategy"], "strategy"),
+        strategy=strategy,
         engine=build_node(plain["engine"], "engine"),
-        verifier=build_node(plain["verifier"], "verifier"),
+        verifier=verifier,
         cluster=build_node(plain["cluster"], "cluster"),
         tracker=build_node(plain["tracker"], "tracker"),
-        run_dir=check_place(settings.run_dir),
+        run_dir=check_place(run_dir),
     )
 
 
@@ -114,7 +130,7 @@ class Models:
         from actors.cluster import start_ray
         from actors.pool import Pool
 
-        verifier = None if isinstance(plan.verifier, NoVerifier) else plan.verifier.build
+        verifier = None if plan.verifier.readout is None else plan.verifier.build
         with console.status("starting Ray and loading models"):
             start_ray(plan.cluster)
             self._pool = self.runner.run(Pool.start(plan.cluster, plan.engine.build, verifier))
@@ -217,9 +233,11 @@ def main() -> int:
 
     @hydra.main(version_base="1.3", config_path="conf", config_name="config")
     def point(config: DictConfig) -> None:
-        choices = HydraConfig.get().runtime.choices
+        choices, run_dir = HydraConfig.get().runtime.choices, str(config.run_dir)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a point has a folder of its own
+            run_dir = HydraConfig.get().runtime.output_dir
         try:
-            plan = make_plan(config, {group: str(choices[group]) for group in NAMED_GROUPS})
+            plan = make_plan(config, {group: str(choices[group]) for group in NAMED_GROUPS}, run_dir)
             status = run_point(plan, models)
         except ConfigError as mistake:
             _complain(str(mistake))

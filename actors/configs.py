@@ -12,8 +12,19 @@ from orchestrator.errors import ConfigError
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
 
-class Buildable(Protocol):
-    """A configuration that a replica can turn into an engine or a verifier; picklable."""
+class EngineConfig(Protocol):
+    """A configuration that a replica turns into an engine; picklable."""
+
+    def build(self) -> Any: ...
+
+
+class VerifierConfig(Protocol):
+    """A configuration that a replica turns into a verifier; picklable."""
+
+    @property
+    def readout(self) -> str | None:
+        """``per_step`` or ``whole``; None where there is no verifier."""
+        ...
 
     def build(self) -> Any: ...
 
@@ -81,6 +92,10 @@ class TransformersVerifier:
 @dataclass(frozen=True)
 class NoVerifier:
     """No verifier: strategies that vote or take one sample need none."""
+
+    @property
+    def readout(self) -> None:
+        return None
 
     def build(self) -> None:
         return None

@@ -162,6 +162,11 @@ class Task(Protocol):
 class Strategy(Protocol):
     """A search method: a frozen dataclass of knobs with one coroutine."""
 
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        """The verifier read-outs it can work with; empty where it needs no verifier."""
+        ...
+
     async def solve(self, session: Session) -> Solution: ...
 
 

@@ -23,7 +23,7 @@ from strategies import checks
 from strategies.population import extend_and_score
 from strategies.search_tree import Node, SearchTree
 from strategies.selection import argmax, vote
-from strategies.weights import AGGREGATIONS, Aggregation, aggregate
+from strategies.weights import AGGREGATIONS, Aggregation, aggregate, readouts_for
 
 TransitionCost = Literal["increase", "decrease"]
 
@@ -54,6 +54,10 @@ class AStar:
         checks.sampling(self.sampling)
         checks.one_of(("increase", "decrease"), transition_cost=self.transition_cost)
         checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         tree = SearchTree()

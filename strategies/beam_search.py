@@ -16,7 +16,7 @@ from strategies.beams import rewards_ahead, shared, split_slots, survivors, with
 from strategies.population import Choice, Choose, Population, by_one_step, fresh, pick, propagate
 from strategies.selection import SELECTIONS, Selection, conclude
 from strategies.weighting import Absolute
-from strategies.weights import AGGREGATIONS, Aggregation
+from strategies.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class BeamSearch:
         checks.sampling(self.sampling)
         checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
         checks.one_of(SELECTIONS, selection=self.selection)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         population, history = await propagate(

@@ -14,7 +14,7 @@ from orchestrator.types import Sampling, Solution
 from strategies import checks
 from strategies.population import Population, fresh
 from strategies.selection import conclude
-from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of
+from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of, readouts_for
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class BestOfN:
         checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
         checks.one_of(("argmax", "sample"), selection=self.selection)
         checks.positive(selection_temperature=self.selection_temperature)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         starts = fresh(self.num_samples).particles

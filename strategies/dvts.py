@@ -13,7 +13,7 @@ from orchestrator.types import Sampling, Solution
 from strategies import checks
 from strategies.beam_search import BeamSearch
 from strategies.selection import Selection
-from strategies.weights import Aggregation
+from strategies.weights import Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class DiverseTreeSearch:
             aggregation=self.aggregation,
             selection=self.selection,
         )
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         return await self._beams().solve(session)

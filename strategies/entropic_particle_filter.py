@@ -27,7 +27,7 @@ from strategies.resampling import Scheme
 from strategies.selection import Selection
 from strategies.tempering import ANNEALINGS, Annealing, AnnealingName
 from strategies.weighting import WeightingName, weighting
-from strategies.weights import Aggregation, LogWeights
+from strategies.weights import Aggregation, LogWeights, readouts_for
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class EntropicParticleFilter:
         mixed = self.look_ahead == "reuse" and self.weighting == "incremental"
         allowed = "must be off or fresh with incremental weighting, whose weights hold both rewards already"
         checks.require(not mixed, "look_ahead", self.look_ahead, allowed)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         tempering = Annealing(self.annealing, self.max_steps, self.annealing_threshold, self.early_phase)

@@ -23,6 +23,10 @@ class Greedy:
     def __post_init__(self) -> None:
         checks.at_least(1, max_tokens=self.max_tokens)
 
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return ()
+
     async def solve(self, session: Session) -> Solution:
         sampling = Sampling(temperature=0.0, max_tokens=self.max_tokens)
         particles = tuple(await session.generate([Trajectory()], sampling, to_end=True))

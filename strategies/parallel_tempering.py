@@ -28,7 +28,7 @@ from strategies.particle_gibbs import Sweep, pool, sweep, sweep_sizes
 from strategies.population import Population
 from strategies.selection import SELECTIONS, Selection, conclude, draw
 from strategies.weighting import Incremental
-from strategies.weights import AGGREGATIONS, Aggregation
+from strategies.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
 def ladder(num_chains: int, max_tempering: float) -> list[float]:
@@ -83,6 +83,10 @@ class ParallelTempering:
         checks.require(1 <= hot < math.inf, "max_tempering", hot, "must be a finite number of 1 or more")
         checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
         checks.one_of(SELECTIONS, selection=self.selection)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         sizes = self._sizes()

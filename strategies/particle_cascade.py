@@ -33,6 +33,7 @@ from strategies.weights import (
     log_mean_exp,
     normalise,
     normalised_entropy,
+    readouts_for,
 )
 
 
@@ -68,6 +69,10 @@ class ParticleCascade:
     def num_initial(self) -> int:
         """How many particles start."""
         return max(1, round(self.num_samples * self.initial_share))
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         cascade = _Cascade(self, session)

@@ -22,7 +22,7 @@ from strategies.resampling import RESAMPLERS, Scheme
 from strategies.selection import SELECTIONS, Selection, conclude
 from strategies.tempering import Tempering, constant
 from strategies.weighting import WeightingName, weighting
-from strategies.weights import AGGREGATIONS, Aggregation
+from strategies.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class ParticleFilter:
         checks.require(not gated, "ess_threshold", self.ess_threshold, allowed)
         checks.positive(tempering=self.tempering)
         checks.one_of(SELECTIONS, selection=self.selection)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         return await self.search(session, constant(self.tempering))

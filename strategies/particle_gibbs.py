@@ -28,7 +28,7 @@ from strategies.population import Choice, Population, extend_and_score, fresh, p
 from strategies.resampling import multinomial
 from strategies.selection import SELECTIONS, Selection, conclude, draw
 from strategies.weighting import Incremental, Weighting, WeightingName, weighting
-from strategies.weights import Aggregation, log_sum_exp, normalise
+from strategies.weights import Aggregation, log_sum_exp, normalise, readouts_for
 
 Sweep = tuple[Population, tuple[StepRecord, ...]]
 
@@ -136,6 +136,10 @@ class ParticleGibbs:
             self.ancestor_sampling,
             allowed,
         )
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         sweeps: list[Sweep] = []

@@ -19,7 +19,7 @@ from strategies import checks
 from strategies.population import Choice, Population, by_one_step, fresh, keep, pick, propagate
 from strategies.selection import SELECTIONS, Selection, conclude
 from strategies.weighting import Absolute
-from strategies.weights import AGGREGATIONS, Aggregation, normalise
+from strategies.weights import AGGREGATIONS, Aggregation, normalise, readouts_for
 
 
 def allocate(values: Sequence[float], temperature: float, num_slots: int) -> list[int]:
@@ -52,6 +52,10 @@ class Rebase:
         checks.positive(balance_temperature=self.balance_temperature)
         checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
         checks.one_of(SELECTIONS, selection=self.selection)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         population, history = await propagate(

@@ -16,7 +16,7 @@ from orchestrator.session import Session
 from orchestrator.types import P, Sampling, Solution, Trajectory
 from strategies import checks
 from strategies.selection import argmax, candidates, lead, vote
-from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of, log_sigmoid
+from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of, log_sigmoid, readouts_for
 
 VoteWeight = Literal["count", "reward"]
 TieBreak = Literal["earliest", "likelihood"]
@@ -112,6 +112,10 @@ class SelfConsistency:
     def _vote(self) -> MajorityVote[Sampling]:
         paths = [self.sampling] * self.num_samples
         return MajorityVote(paths, self.weight, self.aggregation, self.tie_break, self.wave_size)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation) if self.weight == "reward" else ()
 
     async def solve(self, session: Session) -> Solution:
         return await self._vote().solve(session)

@@ -15,7 +15,7 @@ from strategies.beams import survivors, without_copies
 from strategies.population import Choice, Population, by_one_step, fresh, pick, propagate
 from strategies.selection import SELECTIONS, Selection, conclude
 from strategies.weighting import Absolute
-from strategies.weights import AGGREGATIONS, Aggregation
+from strategies.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class TreeOfThoughts:
         checks.sampling(self.sampling)
         checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
         checks.one_of(SELECTIONS, selection=self.selection)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
         population, history = await propagate(

@@ -90,6 +90,11 @@ _AGGREGATIONS: Mapping[Aggregation, Callable[[Sequence[float]], float]] = {
 AGGREGATIONS: tuple[Aggregation, ...] = tuple(_AGGREGATIONS)
 
 
+def readouts_for(how: Aggregation) -> tuple[str, ...]:
+    """The verifier read-outs that an aggregation is for: ``model`` takes the verifier's own, ``whole``."""
+    return ("whole",) if how == "model" else ("per_step", "whole")
+
+
 def aggregate(rewards: Sequence[Reward], how: Aggregation) -> Reward:
     """One reward for a trajectory from those of its steps; the mean and product are of values in [0, 1].
 

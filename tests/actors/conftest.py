@@ -1,4 +1,4 @@
-"""Small models for the tests of the engines, loaded once."""
+"""What several tests share: a local Ray, and small models that are loaded once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import torch
 from actors.embedded.models import build_tokenizer
 from actors.transformers_engine import TransformersEngine
 from actors.transformers_verifier import TransformersVerifier
+from tests.actors.ray_fixture import local_ray
 from tests.actors.small_models import ALPHABET, byte_level_tokenizer, save_policy, save_reward_model
+
+__all__ = ["local_ray"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""One local Ray for all tests that need one: ``from ray_fixture import local_ray``."""
+"""One local Ray for all tests that need one; ``conftest`` offers it to every test here."""
 
 from __future__ import annotations
 

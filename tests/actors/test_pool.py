@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import ray
-from ray_fixture import local_ray
-from troubled import TroubledEngine, die, engine, load_slowly, refuse, refuse_configuration
 
 from actors.fake import FakeVerifier
 from actors.placement import ClusterConfig
@@ -22,8 +20,7 @@ from actors.pool import Pool
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest, ScoreRequest
 from orchestrator.types import Sampling
-
-__all__ = ["local_ray"]
+from tests.actors.troubled import TroubledEngine, die, engine, load_slowly, refuse, refuse_configuration
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("local_ray")]
 

@@ -1,0 +1,44 @@
+"""``resume=DIR`` and run directories with any name."""
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ConfigError
+from orchestrator.resuming import continued_command
+
+NAMES = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
+
+
+def make_run(folder: Path, *overrides: str) -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {o}\n" for o in overrides))
+    return folder
+
+
+def test_a_plain_command_stays() -> None:
+    assert continued_command(["budget=4", "resume=true"]) == ["budget=4", "resume=true"]
+    assert continued_command(["-m", "resume=False"]) == ["-m", "resume=False"]
+
+
+def test_the_saved_command_comes_back_and_the_new_one_wins(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path / "a=1,b=2", "strategy=greedy", "budget=8", "run_dir=x", "concurrency=4")
+    command = continued_command(["concurrency=9", f"resume={run_dir}"])
+    assert command == ["strategy=greedy", "budget=8", "concurrency=9", f"run_dir='{run_dir}'", "resume=true"]
+
+
+def test_no_run_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be true, false or the directory of a run"):
+        continued_command([f"resume={tmp_path}"])
+
+
+@given(NAMES)
+def test_hydra_reads_back_any_directory_name(name: str) -> None:
+    path = f"/runs/{name}x"
+    if "${" in path:
+        return
+    (argument,) = continued_command([f"run_dir={path}"])
+    assert OverridesParser.create().parse_override(argument).value() == path
