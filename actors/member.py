@@ -30,7 +30,7 @@ _DEATHS = (
     rex.NodeDiedError,
     rex.WorkerCrashedError,
 )
-_PATIENCE_S = 10.0
+_PATIENCE_S = 30.0
 _PULSE_S = 5.0
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_TIMEOUT_S = 5.0
