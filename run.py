@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from orchestrator.command_line import check_choices, continued_command, folder_names
 from orchestrator.config import (
     Range,
     RunSettings,
@@ -29,13 +31,15 @@ from orchestrator.config import (
     read_settings,
 )
 from orchestrator.controller import Controller
-from orchestrator.errors import ConfigError
-from orchestrator.execution import Run, Status
+from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.execution import Run, Status, terminate
 from orchestrator.explain import explain
 from orchestrator.limits import Limits
+from orchestrator.progress import summary_table
 from orchestrator.protocols import Strategy, Task, Tracker
-from orchestrator.resuming import continued_command
+from orchestrator.results import SUMMARY
 from orchestrator.rundir import check_place, open_run_dir, package_versions
+from orchestrator.tracking import GuardedTracker
 
 if TYPE_CHECKING:
     from actors.pool import Pool
@@ -64,6 +68,7 @@ class Plan:
     cluster: ClusterConfig
     tracker: Tracker
     run_dir: Path
+    overrides: Sequence[str]
 
     @property
     def num_problems(self) -> int:
@@ -78,7 +83,10 @@ class Plan:
 
 def check_pair(strategy_name: str, strategy: Strategy, verifier_name: str, verifier: VerifierConfig) -> None:
     """Raise ConfigError that names both keys when the verifier does not give what the strategy reads."""
-    allowed, pair = strategy.readouts, f"strategy={strategy_name}"
+    pair = f"strategy={strategy_name}"
+    if not isinstance(strategy, Strategy):
+        raise ConfigError("strategy", strategy_name, "must be a class with the members of protocols.Strategy")
+    allowed = strategy.readouts
     if allowed and verifier.readout is None:
         raise ConfigError(
             "verifier", verifier_name, f"{pair} needs a verifier; choose one, or another strategy"
@@ -88,7 +96,7 @@ def check_pair(strategy_name: str, strategy: Strategy, verifier_name: str, verif
         raise ConfigError("verifier.readout", verifier.readout, reason)
 
 
-def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str) -> Plan:
+def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
     """Validate everything that can be wrong before a model loads. Raises ConfigError."""
     plain = as_plain(config)
     settings = read_settings(plain)
@@ -108,8 +116,9 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str) -> Pla
         engine=build_node(plain["engine"], "engine"),
         verifier=verifier,
         cluster=build_node(plain["cluster"], "cluster"),
-        tracker=build_node(plain["tracker"], "tracker"),
+        tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
         run_dir=check_place(run_dir),
+        overrides=overrides,
     )
 
 
@@ -133,6 +142,7 @@ class Models:
         verifier = None if plan.verifier.readout is None else plan.verifier.build
         with console.status("starting Ray and loading models"):
             start_ray(plan.cluster)
+            signal.signal(signal.SIGTERM, terminate)  # Ray has put a handler of its own there
             self._pool = self.runner.run(Pool.start(plan.cluster, plan.engine.build, verifier))
         self._key = plan.model_key
         return self._pool
@@ -174,7 +184,10 @@ def run_point(plan: Plan, models: Models) -> Status:
     if plan.settings.dry_run:
         describe(plan)
         return Status.FINISHED
-    done = open_run_dir(plan.run_dir, plan.plain, resume=plan.settings.resume)
+    done = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
+    if len(done) == plan.num_problems and (plan.run_dir / SUMMARY).exists():
+        console.print(summary_table(json.loads((plan.run_dir / SUMMARY).read_text(encoding="utf-8"))))
+        return Status.FINISHED
     pool = models.of(plan)
     controller = Controller(
         strategy=plan.strategy,
@@ -209,8 +222,14 @@ def run_point(plan: Plan, models: Models) -> Status:
     return run.execute(plan.plain, models.runner)
 
 
-def _complain(line: str) -> None:
-    print(f"error: {line}", file=sys.stderr)
+def _complain(text: str, overrides: Sequence[str] = ()) -> None:
+    """One line, whatever a library wrote; in a sweep with the point that it is about."""
+    about = f"[{' '.join(overrides)}] " if HydraConfig.initialized() and _is_sweep() else ""
+    print(f"error: {about}{' '.join(text.split())}", file=sys.stderr)
+
+
+def _is_sweep() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _known_keys(node: Any, prefix: str = "") -> list[str]:
@@ -234,26 +253,36 @@ def main() -> int:
     @hydra.main(version_base="1.3", config_path="conf", config_name="config")
     def point(config: DictConfig) -> None:
         choices, run_dir = HydraConfig.get().runtime.choices, str(config.run_dir)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a point has a folder of its own
+        if _is_sweep():  # a point has a folder of its own
             run_dir = HydraConfig.get().runtime.output_dir
+        overrides = list(HydraConfig.get().overrides.task)
         try:
-            plan = make_plan(config, {group: str(choices[group]) for group in NAMED_GROUPS}, run_dir)
+            plan = make_plan(config, {g: str(choices[g]) for g in NAMED_GROUPS}, run_dir, overrides)
             status = run_point(plan, models)
-        except ConfigError as mistake:
-            _complain(str(mistake))
+        except (MurmurationError, OmegaConfBaseException) as mistake:  # all before the first problem
+            _complain(explain(mistake, (), ()), overrides)
             status = Status.BAD_CONFIGURATION
+        except OSError as failure:
+            _complain(f"{failure}; what was finished is in {run_dir}", overrides)
+            status = Status.SOME_ERRORS
         statuses.append(status)
         if status in (Status.INTERRUPTED, Status.TERMINATED):
             raise SystemExit(status)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed with a traceback
     try:
-        sys.argv[1:] = continued_command(sys.argv[1:])
+        signal.signal(signal.SIGTERM, terminate)
+        check_choices(sys.argv[1:])
+        sys.argv[1:] = folder_names(continued_command(sys.argv[1:]))
         point()
     except (ConfigError, HydraException, OmegaConfBaseException) as mistake:
         _complain(explain(mistake, _default_keys(), sys.argv[1:]))
         statuses.append(Status.BAD_CONFIGURATION)
+    except OSError as failure:
+        _complain(f"run_dir: {failure}")
+        statuses.append(Status.BAD_CONFIGURATION)
     except KeyboardInterrupt:
+        _complain("interrupted before the search began")
         statuses.append(Status.INTERRUPTED)
     finally:
         models.close()

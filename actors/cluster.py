@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from actors.placement import ClusterConfig, ReplicaSpec, Resources
 from actors.replica import Replica
+from orchestrator.errors import ConfigError
 
 # Requests and replies are small and travel inline; the smallest store that Ray takes needs no big /dev/shm.
 _OBJECT_STORE_BYTES = 100 * 2**20
@@ -31,13 +33,14 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
 
     A Ray started here reports nothing to anybody, has no dashboard, and keeps token authentication on (the
     token is made at the first start). ``num_cpus`` and ``num_gpus`` are for it alone; None is what the
-    machine has. Raises ConnectionError where an address does not answer.
+    machine has. Raises ConfigError where an address does not answer.
     """
     if ray.is_initialized():
         return
     address = config.address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
+        _check_reachable(address)
         ray.init(address=address, **quiet)
         return
     with _environment(**_LOCAL_ENVIRON, PYTHONPATH=_import_path()):
@@ -49,6 +52,17 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
             object_store_memory=_OBJECT_STORE_BYTES,
             **quiet,
         )
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ConfigError where nothing listens: Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # a name such as auto, which Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as failure:
+        raise ConfigError("cluster.address", address, f"no Ray answers there: {failure}") from failure
 
 
 def stop_ray() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-from actors.loading import check_model_path
+from actors.loading import check_model_path, check_template
 from orchestrator.errors import ConfigError
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
@@ -47,7 +48,11 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model)
-        _check_positive("engine", self, ("max_batch_size", "max_context"))
+        if self.template is not None:
+            check_template(self.template)
+        _check_device("engine", self.device)
+        _check_at_least(1, "engine", self, ("max_batch_size", "max_context"))
+        _check_at_least(0, "engine", self, ("cache_bytes",))
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -78,7 +83,9 @@ class TransformersVerifier:
 
     def __post_init__(self) -> None:
         check_model_path("verifier.model", self.model)
-        _check_positive("verifier", self, ("max_context",))
+        _check_device("verifier", self.device)
+        _check_at_least(1, "verifier", self, ("max_context",))
+        _check_at_least(0, "verifier", self, ("cache_bytes",))
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -101,8 +108,13 @@ class NoVerifier:
         return None
 
 
-def _check_positive(group: str, config: object, names: tuple[str, ...]) -> None:
+def _check_at_least(least: int, group: str, config: object, names: tuple[str, ...]) -> None:
     for name in names:
         value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"{group}.{name}", value, "must be a whole number above 0")
+        if value is not None and value < least:
+            raise ConfigError(f"{group}.{name}", value, f"must be a whole number of {least} or more")
+
+
+def _check_device(group: str, device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
+        raise ConfigError(f"{group}.device", device, "must be auto, cpu, cuda, cuda:0, xpu or mps")

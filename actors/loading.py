@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded:"
+_FIELDS = {"question", "instruction"}
 WEIGHTS = Path(__file__).parent / "embedded" / "weights"
 
 
@@ -45,6 +47,17 @@ def check_model_path(key: str, model: str) -> None:
             raise ConfigError(
                 key, model, "the folder holds no .safetensors file (other formats are not loaded)"
             )
+
+
+def check_template(template: str, key: str = "engine.template") -> str:
+    """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ConfigError(key, repr(template), str(error)) from None
+    if not names <= _FIELDS or "question" not in names:
+        raise ConfigError(key, repr(template), "must hold {question}, and may hold {instruction}")
+    return template
 
 
 @dataclass(frozen=True, slots=True)

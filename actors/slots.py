@@ -59,6 +59,8 @@ class SlotTable:
     def nearest(self, prefix: Ints) -> tuple[int, int]:
         """The free slot that has most leading tokens of ``prefix`` in the cache, and how many."""
         free = np.flatnonzero(~self.busy)
+        if len(prefix) == 0:
+            return int(free[0]), 0
         equal = self.tokens[free, : len(prefix)] == prefix
         common = np.where(equal.all(axis=1), len(prefix), equal.argmin(axis=1))
         common = np.minimum(common, self.lengths[free])

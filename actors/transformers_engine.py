@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,14 +13,12 @@ from actors.batcher import Batcher
 from actors.decoding import Decoder, Prompted
 from actors.encoding import Encoder, Passage, Reader, Reading, refuse_tokens
 from actors.forward import worker_thread
-from actors.loading import Loaded, LoadOptions, load
+from actors.loading import Loaded, LoadOptions, check_template, load
 from actors.prefix import PrefixStore, TokenIds
 from actors.stepping import Detokenizer
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
 from orchestrator.types import Usage
-
-_FIELDS = {"question", "instruction"}
 
 
 class TransformersEngine:
@@ -185,17 +182,6 @@ class TransformersEngine:
 def token_logprobs(logits: Tensor, following: Tensor) -> Tensor:
     """The log-probability ``[n]`` of each following token ``[n]`` under ``logits`` ``[n, vocab]``."""
     return torch.log_softmax(logits.double(), dim=-1).gather(-1, following[:, None])[:, 0]
-
-
-def check_template(template: str, key: str = "engine.template") -> str:
-    """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
-    try:
-        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    except ValueError as error:
-        raise ConfigError(key, repr(template), str(error)) from None
-    if not names <= _FIELDS or "question" not in names:
-        raise ConfigError(key, repr(template), "must hold {question}, and may hold {instruction}")
-    return template
 
 
 def _require(condition: bool, key: str, value: Any, allowed: str) -> None:

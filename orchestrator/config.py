@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError, nearest
 from orchestrator.limits import Limits
 
 TARGET = "_target_"
+GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
 # Keys that may differ between a run and its continuation: none of them changes an answer.
 FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "dry_run")
 
@@ -22,7 +23,7 @@ FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "dry_run"
 class RunSettings(BaseModel):
     """The scalar keys of a run; the groups stay nodes until they are built."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     budget: int = Field(ge=1)
     seed: int = Field(ge=0)
@@ -50,10 +51,21 @@ class Range:
 
 
 def as_plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain containers. Raises ConfigError for a value that is missing."""
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
+    """The resolved configuration as plain containers.
+
+    Raises ConfigError for a key that nothing reads and a group that is none, OmegaConf's own errors for a
+    value that is missing or cannot be resolved.
+    """
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    plain = {str(k): v for k, v in container.items()}
+    known = (*GROUPS, "limits", *RunSettings.model_fields)
+    for key, value in plain.items():
+        if key not in known:
+            raise ConfigError(key, value, f"unknown key{nearest(key, known)}")
+        if key not in RunSettings.model_fields and not isinstance(value, Mapping):
+            raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
+    return plain
 
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:

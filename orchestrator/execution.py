@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -33,6 +36,12 @@ class Status(IntEnum):
     TERMINATED = 143
 
 
+def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """What SIGTERM does while nothing is being solved: leave, with the status that says so."""
+    raise SystemExit(Status.TERMINATED)
+
+
+_UNSOLVING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
 _BY_SIGNAL = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
 
 
@@ -60,7 +69,8 @@ class Run:
         for line in self.done:
             totals.add(line)
         begun = time.monotonic()
-        self.tracker.start(self.run_dir, config)
+        earlier_seconds = self._earlier_seconds() if self.done else 0.0
+        self.tracker.start(self.run_dir, config, totals)
         log = ResultLog(self.run_dir)
         complete, interrupted = False, None
         try:
@@ -68,14 +78,15 @@ class Run:
             complete = interrupted is None
         finally:
             log.close()
-            summary = self._summary(totals, complete, time.monotonic() - begun)
-            write_json(self.run_dir / SUMMARY, summary)
-            self.tracker.finish(summary)
+            summary = self._summary(totals, complete, earlier_seconds + time.monotonic() - begun)
+            try:
+                write_json(self.run_dir / SUMMARY, summary)
+            finally:
+                self.tracker.finish(summary)
         self.console.print(summary_table(summary))
         if interrupted is not None:
-            self.console.print(
-                f"interrupted; go on with: python run.py resume={self.run_dir}", soft_wrap=True
-            )
+            again = shlex.quote(f"resume={self.run_dir}")
+            self.console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True)
             return interrupted
         self.console.print(f"results: {self.run_dir}", soft_wrap=True)
         return Status.SOME_ERRORS if totals.num_errors else Status.FINISHED
@@ -106,6 +117,11 @@ class Run:
         problems = self.controller.task.problems(self.range.offset, self.range.limit)
         return itertools.filterfalse(lambda p: p.id in done, problems)
 
+    def _earlier_seconds(self) -> float:
+        """The wall time of the earlier parts of a run that goes on, as far as it is known."""
+        path = self.run_dir / SUMMARY
+        return float(json.loads(path.read_text())["wall_seconds"]) if path.exists() else 0.0
+
     def _summary(self, totals: Totals, complete: bool, wall_seconds: float) -> dict[str, Any]:
         return {
             **self.labels,
@@ -117,7 +133,11 @@ class Run:
 
 @contextmanager
 def _cancelled_by_signals(work: asyncio.Future[None]) -> Iterator[list[signal.Signals]]:
-    """Ctrl-C and SIGTERM cancel ``work``; the signals caught so far are in the list."""
+    """Ctrl-C and SIGTERM cancel ``work``; the signals caught so far are in the list.
+
+    After the first one, further ones are ignored to the end of the process: what is left to do is short,
+    and it is what makes the run readable.
+    """
     loop, caught = asyncio.get_running_loop(), list[signal.Signals]()
 
     def handle(number: signal.Signals) -> None:
@@ -131,3 +151,4 @@ def _cancelled_by_signals(work: asyncio.Future[None]) -> Iterator[list[signal.Si
     finally:
         for number in _BY_SIGNAL:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN if caught else _UNSOLVING[number])

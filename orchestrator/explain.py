@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from orchestrator.errors import ConfigError, nearest
+from hydra.errors import OverrideParseException
+
+from orchestrator.errors import MurmurationError, nearest
 
 _UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
 _UNKNOWN_CHOICE = re.compile(r"Could not find '([^']+)/([^'/]+)'")
@@ -16,7 +18,7 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
 
     ``keys`` are the known dotted keys and group names; ``overrides`` the command line, to show the value.
     """
-    if isinstance(error, ConfigError):
+    if isinstance(error, MurmurationError):
         return str(error)
     text = str(error)
     values = dict(o.lstrip("+~").split("=", 1) for o in overrides if "=" in o)
@@ -26,9 +28,12 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
         return f"{group}={choice}: must be one of {', '.join(options)}{nearest(choice, options)}"
     if match := _UNKNOWN_KEY.search(text):
         key = _written_key(match.group(1) or match.group(2), values)
-        hint = nearest(key, keys) or "; python run.py --cfg job shows them all"
+        others = [k for k in keys if k != key]  # known elsewhere: another choice of its group has it
+        hint = nearest(key, others) or "; python run.py --cfg job shows them all"
         return f"{key}={values.get(key, '')}: unknown key{hint}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {lines[0]}"
     return lines[0] if lines else type(error).__name__
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ class Limits:
     def __post_init__(self) -> None:
         for key in ("generated_tokens", "reward_calls", "seconds"):
             value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise ConfigError(f"limits.{key}", value, "must be above 0, or null for no limit")
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"limits.{key}", value, "must be above 0 and finite, or null for no limit")
 
 
 class Account:

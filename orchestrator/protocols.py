@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from orchestrator.types import Params, Problem, Reward, Solution, Step, Usage
 
 if TYPE_CHECKING:
+    from orchestrator.results import Totals
     from orchestrator.session import Session
 
 
@@ -159,6 +160,7 @@ class Task(Protocol):
     async def grade(self, answer: str | None, reference: str) -> bool: ...
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """A search method: a frozen dataclass of knobs with one coroutine."""
 
@@ -171,9 +173,11 @@ class Strategy(Protocol):
 
 
 class Tracker(Protocol):
-    """Where a run's figures go while it runs. A tracker never stops a search."""
+    """Where a run's figures go while it runs. One that raises is left alone from then on."""
 
-    def start(self, run_dir: Path, config: Mapping[str, Any]) -> None: ...
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        """``totals`` are the run's figures so far: each line is in them before ``problem`` is told of it."""
+        ...
 
     def problem(self, line: Mapping[str, Any]) -> None:
         """One finished problem, as the line that results.jsonl got."""

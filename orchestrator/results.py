@@ -1,4 +1,4 @@
-"""The files of a run directory: results.jsonl, summary.json and config.json."""
+"""The files of a run directory: results.jsonl, summary.json, config.json and command.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.statistics import wilson_interval
 from orchestrator.types import Overhead, Usage
 
-RESULTS, SUMMARY, CONFIG = "results.jsonl", "summary.json", "config.json"
+RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
 
 
 def finite(number: float) -> float | None:
@@ -61,11 +61,15 @@ def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file: a reader sees the old text or the new one, whatever happens."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -99,7 +103,7 @@ class ResultLog:
         if self._file is None:
             self._file = self._path.open("ab", buffering=0)
         data = _dump(line).encode()
-        start = self._file.tell()
+        start = os.fstat(self._file.fileno()).st_size  # a failed write leaves the position past the end
         try:
             if self._file.write(data) != len(data):
                 raise OSError(f"{self._path}: the line was cut short")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import differing_keys
 from orchestrator.errors import ConfigError
-from orchestrator.results import CONFIG, RESULTS, ResultLog, read_results, write_json
+from orchestrator.results import COMMAND, CONFIG, RESULTS, ResultLog, read_results, write_json
 
 # Ray sets it for the entry point of a job.
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -28,9 +28,13 @@ def check_place(run_dir: str) -> Path:
     return path
 
 
-def open_run_dir(run_dir: Path, config: Mapping[str, Any], *, resume: bool) -> list[dict[str, Any]]:
+def open_run_dir(
+    run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], *, resume: bool
+) -> list[dict[str, Any]]:
     """Write config.json, or compare with the one that is there; the lines of the problems that are done.
 
+    ``overrides``, the command line, are kept beside it for ``resume=DIR``: Hydra's own record is written
+    anew by every command that names the directory, refused ones included.
     Raises ConfigError when there are results and no ``resume``, or when a key that matters differs.
     """
     try:
@@ -46,6 +50,7 @@ def open_run_dir(run_dir: Path, config: Mapping[str, Any], *, resume: bool) -> l
         _compare(json.loads((run_dir / CONFIG).read_text(encoding="utf-8")), config, run_dir)
     else:
         write_json(run_dir / CONFIG, config)
+        write_json(run_dir / COMMAND, {"overrides": list(overrides)})
     done = [line for line in lines if line["error"] is None]
     if has_results:
         ResultLog(run_dir).keep(done)

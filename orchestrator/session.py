@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from orchestrator.errors import EngineError, ProblemError, StrategyError, VerifierError
+from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError, VerifierError
 from orchestrator.limits import Account, Limits
 from orchestrator.protocols import (
     Completion,
@@ -162,8 +162,11 @@ class Session:
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
         """One key a trajectory: equivalent final answers have equal keys; None where there is none."""
-        texts = [self._task.extract(t.text) if t.finished else None for t in trajectories]
-        return await self._task.keys(texts)
+        try:
+            answers = [self._task.extract(t.text) if t.finished else None for t in trajectories]
+            return await self._task.keys(answers)
+        except Exception as failure:  # a task is a plug-in: its failure ends one problem
+            raise GradingError(f"{type(failure).__name__}: {failure}") from failure
 
     async def loglik(self, prefix: Trajectory, steps: Sequence[Step]) -> list[float]:
         """Natural-log likelihood of each of ``steps`` as one continuation of ``prefix``."""
@@ -214,11 +217,12 @@ class Session:
         error: type[ProblemError],
     ) -> list[Reply] | None:
         """The replies to one call, or None when the time limit cancelled it."""
+        clock = asyncio.timeout(self._account.seconds_left)
         try:
-            async with asyncio.timeout(self._account.seconds_left):
+            async with clock:
                 replies = await method(requests)
         except Exception as failure:
-            if isinstance(failure, TimeoutError) and self._account.seconds_left == 0.0:
+            if isinstance(failure, TimeoutError) and clock.expired():
                 self._account.stop("seconds")
                 return None
             if isinstance(failure, ProblemError):

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
+from orchestrator.protocols import Tracker
 from orchestrator.results import RESULTS, Totals
 
 METRICS = "metrics.jsonl"
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 def figures(line: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
     """What a tracker shows of one finished problem, and of the run so far."""
     history = line["history"]
-    smc = [record for record in history if "ess" in record]
+    smc = [record for record in history if record.get("ess") is not None]
     shown: dict[str, Any] = {
         "problem/correct": int(line["correct"]),
         "problem/error": int(line["error"] is not None),
@@ -45,7 +46,7 @@ def figures(line: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
 class NoTracker:
     """Tracks nothing."""
 
-    def start(self, run_dir: Path, config: Mapping[str, Any]) -> None:
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
         pass
 
     def problem(self, line: Mapping[str, Any]) -> None:
@@ -53,6 +54,32 @@ class NoTracker:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         pass
+
+
+class GuardedTracker:
+    """Another tracker, whose first failure is one warning and its end: the search goes on without it."""
+
+    def __init__(self, inner: Tracker) -> None:
+        self._inner: Tracker | None = inner
+
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        self._tell(lambda inner: inner.start(run_dir, config, totals))
+
+    def problem(self, line: Mapping[str, Any]) -> None:
+        self._tell(lambda inner: inner.problem(line))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._tell(lambda inner: inner.finish(summary))
+
+    def _tell(self, action: Callable[[Tracker], None]) -> None:
+        if self._inner is None:
+            return
+        try:
+            action(self._inner)
+        except Exception as failure:  # noqa: BLE001 - whatever a tracker raises
+            name, kind = type(self._inner).__name__, type(failure).__name__
+            log.warning("%s: %s: %s; the run goes on without it", name, kind, failure)
+            self._inner = None
 
 
 @dataclass
@@ -60,22 +87,18 @@ class JsonlTracker:
     """Appends one line of figures a finished problem to ``metrics.jsonl`` of the run directory."""
 
     _totals: Totals = field(default_factory=Totals, init=False)
-    _file: TextIO | None = field(default=None, init=False)
+    _path: Path = field(default=Path(METRICS), init=False)
 
-    def start(self, run_dir: Path, config: Mapping[str, Any]) -> None:
-        self._file = (run_dir / METRICS).open("a", encoding="utf-8")
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        self._path, self._totals = run_dir / METRICS, totals
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        assert self._file is not None
-        self._totals.add(line)
         shown = {"problem_id": line["problem_id"], **figures(line, self._totals)}
-        self._file.write(json.dumps(shown, allow_nan=False) + "\n")
-        self._file.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(shown, allow_nan=False) + "\n")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        pass
 
 
 def has_wandb_login() -> bool:
@@ -93,8 +116,7 @@ def has_wandb_login() -> bool:
 class WandbTracker:
     """One W&B run a run: figures as problems finish, the summary and results.jsonl at the end.
 
-    Offline where no login is found, and says so in one line. A failure of W&B is logged once, and the
-    search goes on without it.
+    Offline where no login is found, and says so in one line.
     """
 
     project: str = "murmuration"
@@ -105,51 +127,33 @@ class WandbTracker:
     _run: Any = field(default=None, init=False)
     _run_dir: Path = field(default=Path(), init=False)
 
-    def start(self, run_dir: Path, config: Mapping[str, Any]) -> None:
-        self._run_dir = run_dir
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        import wandb  # heavy, and needed by this tracker alone
+
+        self._run_dir, self._totals = run_dir, totals
         mode = self.mode or os.environ.get("WANDB_MODE") or ("online" if has_wandb_login() else "offline")
         if mode == "offline" and self.mode is None:
             log.warning("wandb: no login found, so the run is kept offline below %s/wandb", run_dir)
-
-        def start() -> None:
-            import wandb  # heavy, and needed by this tracker alone
-
-            self._run = wandb.init(
-                project=self.project,
-                entity=self.entity,
-                group=self.group,
-                mode=mode,  # type: ignore[arg-type]
-                dir=str(run_dir),
-                name=run_dir.name,
-                config=dict(config),
-                settings=wandb.Settings(silent=True, console="off"),
-            )
-
-        self._guard(start)
+        self._run = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=self.group,
+            mode=mode,  # type: ignore[arg-type]
+            dir=str(run_dir),
+            name=run_dir.name,
+            config=dict(config),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        self._totals.add(line)
-        if self._run is not None:
-            self._guard(lambda: self._run.log(figures(line, self._totals)))
+        self._run.log(figures(line, self._totals))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        def finish() -> None:
-            import wandb
+        import wandb
 
-            self._run.summary.update(dict(summary))
-            if (self._run_dir / RESULTS).exists():
-                artifact = wandb.Artifact(f"results-{self._run.id}", type="results")
-                artifact.add_file(str(self._run_dir / RESULTS))
-                self._run.log_artifact(artifact)
-            self._run.finish()
-
-        if self._run is not None:
-            self._guard(finish)
-
-    def _guard(self, action: Callable[[], None]) -> None:
-        """Run ``action``; after the first failure W&B is left alone."""
-        try:
-            action()
-        except Exception as failure:  # noqa: BLE001 - whatever W&B raises, the search is worth more than its figures
-            log.warning("wandb: %s: %s; the run goes on without it", type(failure).__name__, failure)
-            self._run = None
+        self._run.summary.update(dict(summary))
+        if (self._run_dir / RESULTS).exists():
+            artifact = wandb.Artifact(f"results-{self._run.id}", type="results")
+            artifact.add_file(str(self._run_dir / RESULTS))
+            self._run.log_artifact(artifact)
+        self._run.finish()

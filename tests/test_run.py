@@ -98,7 +98,7 @@ def test_replicas_and_concurrency_change_no_answer(undisturbed: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_is_whole_and_goes_on(number: int, status: int, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_whole(number: int, status: int, tmp_path: Path) -> None:
     limit = "task.limit=200"
     process = subprocess.Popen(
         command(limit, "budget=4", f"run_dir={tmp_path}", "concurrency=4"),
@@ -106,6 +106,8 @@ def test_an_interrupted_run_is_whole_and_goes_on(number: int, status: int, tmp_p
     )  # fmt: skip
     wait_for(lambda: len(read_results(tmp_path)) >= 3, process)
     process.send_signal(number)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)  # an impatient second one changes nothing
     output, _ = process.communicate(timeout=60)
     assert process.returncode == status, output
     assert f"resume={tmp_path}" in output
@@ -153,7 +155,18 @@ def test_resume_finishes_with_the_answers_of_an_undisturbed_run(undisturbed: Pat
         (["cluster.engine_replicas=0"], "cluster.engine_replicas=0: must be"),
         (["verifier.format=nothing"], "verifier.format=nothing: must be"),
         (["resume=/nonexistent"], "resume=/nonexistent: must be true, false or the directory of a run"),
-        (["budget="], "budget"),
+        (["budget="], "budget=: must be a valid integer"),
+        (["+foo=1"], "foo=1: unknown key"),
+        (["verifier=null"], "verifier=null: must be the name of a file of conf/verifier"),
+        (["limits=null"], "limits=null: must be"),
+        (["limits.seconds=inf"], "limits.seconds=inf: must be above 0 and finite"),
+        (["engine.template=abc"], "engine.template='abc': must hold {question}"),
+        (["engine.device=tpu"], "engine.device=tpu: must be"),
+        (["verifier.cache_bytes=-1"], "verifier.cache_bytes=-1: must be"),
+        (["strategy=greedy", "strategy.resampling=ssp"], "strategy.resampling=ssp: unknown key"),
+        (["budget=(1"], "budget=(1: "),
+        (["run_dir=/dev/null/x"], "run_dir: "),
+        (["cluster.address=127.0.0.1:1"], "cluster.address=127.0.0.1:1: "),
         (["--no-such-flag"], "no-such-flag"),
     ],
 )
@@ -172,15 +185,30 @@ def test_a_strategy_without_its_verifier_names_both_keys(tmp_path: Path) -> None
     assert "strategy=particle_filter" in done.stderr and "verifier=none" in done.stderr
 
 
-def test_results_are_never_overwritten(undisturbed: Path) -> None:
-    before = (undisturbed / "results.jsonl").read_bytes()
-    done = run(*QUICK, f"run_dir={undisturbed}")
+def test_results_are_never_overwritten_and_a_refusal_breaks_nothing(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "a,b=c"
+    subprocess.run(["cp", "-r", str(undisturbed), str(run_dir)], check=True)
+    before = (run_dir / "results.jsonl").read_bytes()
+    done = run(*QUICK, f"run_dir={run_dir}")
     assert done.returncode == 2
     assert "resume=true" in done.stderr
-    done = run(*QUICK, f"run_dir={undisturbed}", "resume=true", "seed=5")
+    done = run(*QUICK, f"run_dir={run_dir}", "resume=true", "seed=5")
     assert done.returncode == 2
     assert "seed=5: differs" in done.stderr
-    assert (undisturbed / "results.jsonl").read_bytes() == before
+    done = run(f"resume={run_dir}")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    assert (run_dir / "results.jsonl").read_bytes() == before
+    assert summary_of(run_dir) == summary_of(undisturbed)
+
+
+def test_a_bad_point_of_a_sweep_is_named_and_the_rest_runs(tmp_path: Path) -> None:
+    done = run("-m", "budget=-1,2", "strategy=greedy", "dry_run=true", f"run_dir={tmp_path}/sweep")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: [budget=-1 strategy=greedy")
+    assert "1 engine and 1 verifier replicas" in done.stdout
 
 
 def test_a_ray_job_needs_a_lasting_run_dir(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from orchestrator.session import Session
 from orchestrator.types import Problem, Sampling, Solution, Trajectory
 from strategies.best_of_n import BestOfN
 from strategies.particle_filter import ParticleFilter
+from strategies.self_consistency import SelfConsistency
 
 STRATEGY = ParticleFilter(num_particles=4, max_steps=8, sampling=Sampling(max_tokens=16))
 
@@ -70,23 +71,38 @@ async def test_an_engine_failing_on_one_prompt_fails_that_problem_alone() -> Non
 
 
 @dataclass(frozen=True)
-class BrokenGrader(FakeTask):
-    """Raises on one reference answer."""
+class BrokenTask(FakeTask):
+    """One of whose methods raises, on one problem's answer."""
 
+    broken: str = ""
     bad: str = ""
 
+    def extract(self, text: str) -> str | None:
+        if self.broken == "extract" and text.endswith(f"={self.bad}\n"):
+            raise ZeroDivisionError("cannot do this")
+        return FakeTask.extract(self, text)
+
+    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
+        if self.broken == "keys" and self.bad in answers:
+            raise ZeroDivisionError("cannot do this")
+        return await FakeTask.keys(self, answers)
+
     async def grade(self, answer: str | None, reference: str) -> bool:
-        if reference == self.bad:
-            raise ZeroDivisionError("cannot grade this")
+        if self.broken == "grade" and reference == self.bad:
+            raise ZeroDivisionError("cannot do this")
         return answer == reference
 
 
-async def test_a_grader_that_raises_fails_that_problem_alone() -> None:
+@pytest.mark.parametrize("broken", ["extract", "keys", "grade"])
+async def test_a_task_that_raises_fails_that_problem_alone(broken: str) -> None:
+    """Whether the strategy asks for answers, which a vote does, or the controller does."""
     word = next(FakeTask().problems(0, 1)).answer
-    results = await solve_all(make_controller(task=BrokenGrader(bad=word)))
-    assert {r.problem.answer for r in results.values() if r.error} == {word}
+    vote = SelfConsistency(num_samples=8, sampling=Sampling(max_tokens=64))
+    results = await solve_all(make_controller(strategy=vote, task=BrokenTask(broken=broken, bad=word)))
+    assert len(results) == 12
+    assert [r.problem.answer for r in results.values() if r.error] == [word]
     assert isinstance(results["fake-0"].error, GradingError)
-    assert str(results["fake-0"].error) == "ZeroDivisionError: cannot grade this"
+    assert str(results["fake-0"].error) == "ZeroDivisionError: cannot do this"
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,14 @@ def test_a_failed_write_leaves_whole_lines(tmp_path: Path) -> None:
             return real.write(data[:5])
 
     log._file = Full()  # type: ignore[assignment]
-    with pytest.raises(OSError, match="cut short"):
-        log.append(result_line(make_result("b"), Overhead()))
+    for problem_id in ("b", "c"):
+        with pytest.raises(OSError, match="cut short"):
+            log.append(result_line(make_result(problem_id), Overhead()))
     log._file = real
+    log.append(result_line(make_result("d"), Overhead()))
     log.close()
     assert (tmp_path / RESULTS).read_bytes().endswith(b"}\n")
-    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a"]
+    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "d"]
 
 
 def test_totals() -> None:

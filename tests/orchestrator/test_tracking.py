@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.protocols import Tracker
-from orchestrator.tracking import JsonlTracker, NoTracker, WandbTracker, has_wandb_login
+from orchestrator.results import Totals
+from orchestrator.tracking import GuardedTracker, JsonlTracker, NoTracker, WandbTracker, has_wandb_login
 
 
 def make_line(problem_id: str, *, correct: bool) -> dict[str, Any]:
@@ -28,9 +29,12 @@ def make_line(problem_id: str, *, correct: bool) -> dict[str, Any]:
 
 
 def track(tracker: Tracker, run_dir: Path) -> None:
-    tracker.start(run_dir, {"budget": 4})
-    tracker.problem(make_line("a", correct=True))
-    tracker.problem(make_line("b", correct=False))
+    totals = Totals()
+    tracker.start(run_dir, {"budget": 4}, totals)
+    for problem_id, correct in (("a", True), ("b", False)):
+        line = make_line(problem_id, correct=correct)
+        totals.add(line)
+        tracker.problem(line)
     tracker.finish({"accuracy": 0.5})
 
 
@@ -70,10 +74,27 @@ def test_a_failure_of_wandb_is_one_warning_and_no_more(
 
     monkeypatch.setattr(wandb, "init", refuse)
     with caplog.at_level(logging.WARNING):
-        track(WandbTracker(mode="online"), tmp_path)
-    assert [r.getMessage() for r in caplog.records] == [
-        "wandb: ConnectionError: no route; the run goes on without it"
-    ]
+        track(GuardedTracker(WandbTracker(mode="online")), tmp_path)
+    message = "WandbTracker: ConnectionError: no route; the run goes on without it"
+    assert [r.getMessage() for r in caplog.records] == [message]
+
+
+def test_a_full_disk_under_a_tracker_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with caplog.at_level(logging.WARNING):
+        track(GuardedTracker(JsonlTracker()), tmp_path)
+    assert len(caplog.records) == 1
+    assert "No space left" in caplog.text
+
+
+def test_a_record_without_an_ess_is_no_obstacle(tmp_path: Path) -> None:
+    line = make_line("a", correct=True)
+    line["history"][0]["ess"] = None
+    tracker = JsonlTracker()
+    tracker.start(tmp_path, {}, Totals())
+    tracker.problem(line)
+    assert "smc/min_ess" not in (tmp_path / "metrics.jsonl").read_text()
+    tracker.finish({})
 
 
 def test_without_a_login_it_says_that_it_is_offline(
@@ -87,7 +108,7 @@ def test_without_a_login_it_says_that_it_is_offline(
     modes: list[object] = []
     monkeypatch.setattr(wandb, "init", lambda **options: modes.append(options["mode"]))
     with caplog.at_level(logging.WARNING):
-        WandbTracker().start(tmp_path, {})
+        WandbTracker().start(tmp_path, {}, Totals())
     assert modes == ["offline"]
     assert "no login found" in caplog.text
 

@@ -1,5 +1,6 @@
 """``resume=DIR`` and run directories with any name."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.command_line import continued_command, folder_names
 from orchestrator.errors import ConfigError
-from orchestrator.resuming import continued_command
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
 
 
 def make_run(folder: Path, *overrides: str) -> Path:
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {o}\n" for o in overrides))
+    folder.mkdir()
+    (folder / "command.json").write_text(json.dumps({"overrides": overrides}))
     return folder
 
 
@@ -42,3 +43,11 @@ def test_hydra_reads_back_any_directory_name(name: str) -> None:
         return
     (argument,) = continued_command([f"run_dir={path}"])
     assert OverridesParser.create().parse_override(argument).value() == path
+
+
+def test_a_sweep_over_a_free_key_has_a_folder_for_each_value() -> None:
+    arguments = ["-m", "concurrency=1,4", "cluster.engine_replicas=2", "run_dir=x", "seed=0,1"]
+    *same, added = folder_names(arguments)
+    assert same == arguments
+    assert added == "hydra.job.config.override_dirname.exclude_keys=[cluster.engine_replicas,run_dir]"
+    assert folder_names(["seed=1"]) == ["seed=1"]
