@@ -16,6 +16,7 @@ from orchestrator.tasks.chain import (
     parse_question,
     read_value,
 )
+from orchestrator.tasks.draws import SPLITS, is_in_split
 
 
 def test_a_problem_never_changes() -> None:
@@ -46,6 +47,13 @@ def test_splits_are_disjoint() -> None:
     for a, b in itertools.combinations(questions.values(), 2):
         assert not a & b
     assert all(len(q) > 1_490 for q in questions.values())
+
+
+def test_a_question_belongs_to_one_split_alone() -> None:
+    """Disjoint by construction: the hash of a question decides, not the chance that two draws differ."""
+    for split in SPLITS:
+        for chain in draw_chains(split, 0, 300):
+            assert [s for s in SPLITS if is_in_split(chain.question, s)] == [split]
 
 
 def test_training_draws_are_never_held_out_problems() -> None:
