@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from orchestrator.errors import ConfigError
+from orchestrator.tasks.draws import Draws, Split, bucket
 from orchestrator.types import Problem
-
-Split = Literal["train", "dev", "test"]
 
 MAX_VALUE = 99
 NUM_STEPS = 8
@@ -18,24 +15,8 @@ STEP_NAMES = "abcdefgh"
 ANSWER_MARKER = "#"
 DELIMITER = "\n"
 
-# Two buckets of twenty are held out, so that no problem can be in two splits whatever its index.
-_NUM_BUCKETS = 20
-_BUCKETS: dict[Split, frozenset[int]] = {
-    "test": frozenset({0}),
-    "dev": frozenset({1}),
-    "train": frozenset(range(2, _NUM_BUCKETS)),
-}
-
-
-class _Draws:
-    """Integers drawn from the digest of a name: the same on every machine and in every release."""
-
-    def __init__(self, name: str) -> None:
-        self._state = int.from_bytes(hashlib.blake2b(name.encode()).digest(), "big")
-
-    def below(self, n: int) -> int:
-        self._state, value = divmod(self._state, n)
-        return value
+# Buckets of twenty: two are held out, so that no problem can be in two splits whatever its index.
+BUCKETS: dict[Split, range] = {"test": range(1), "dev": range(1, 2), "train": range(2, 20)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +86,7 @@ def answer_line(value: int) -> str:
     return f"{ANSWER_MARKER}{value}{DELIMITER}"
 
 
-def _draw_operation(value: int, draws: _Draws) -> Operation:
+def _draw_operation(value: int, draws: Draws) -> Operation:
     divisors = [k for k in range(2, 10) if value % k == 0]
     factors = [k for k in range(2, 10) if value * k <= MAX_VALUE]
     choices: list[tuple[str, list[int] | range]] = [("/", divisors), ("*", factors)]
@@ -116,7 +97,7 @@ def _draw_operation(value: int, draws: _Draws) -> Operation:
 
 
 def _draw_chain(name: str, num_steps: int) -> Chain:
-    draws = _Draws(name)
+    draws = Draws(name)
     start = value = 1 + draws.below(MAX_VALUE)
     operations = []
     for _ in range(num_steps):
@@ -126,16 +107,11 @@ def _draw_chain(name: str, num_steps: int) -> Chain:
     return Chain(start, tuple(operations))
 
 
-def _bucket(chain: Chain) -> int:
-    digest = hashlib.blake2b(chain.question.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % _NUM_BUCKETS
-
-
 def draw_chain(split: Split, index: int, num_steps: int = NUM_STEPS) -> Chain:
     """The chain that a split and an index name; splits are disjoint by the hash of the question."""
     for attempt in range(10_000):
         chain = _draw_chain(f"chain/{num_steps}/{split}/{index}/{attempt}", num_steps)
-        if _bucket(chain) in _BUCKETS[split]:
+        if bucket(chain.question) in BUCKETS[split]:
             return chain
     raise RuntimeError(f"no chain for split {split!r} and index {index}")
 
@@ -171,8 +147,8 @@ class ChainTask:
     max_tokens: int = 128
 
     def __post_init__(self) -> None:
-        if self.split not in _BUCKETS:
-            raise ConfigError("task.split", self.split, f"must be one of {', '.join(_BUCKETS)}")
+        if self.split not in BUCKETS:
+            raise ConfigError("task.split", self.split, f"must be one of {', '.join(BUCKETS)}")
         for key in ("max_steps", "max_step_tokens", "max_tokens"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"task.{key}", getattr(self, key), "must be a whole number above 0")

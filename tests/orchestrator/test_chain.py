@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
 from orchestrator.tasks.chain import (
+    BUCKETS,
     MAX_VALUE,
     NUM_STEPS,
     ChainTask,
@@ -16,7 +17,7 @@ from orchestrator.tasks.chain import (
     parse_question,
     read_value,
 )
-from orchestrator.tasks.draws import SPLITS, is_in_split
+from orchestrator.tasks.draws import bucket
 
 
 def test_a_problem_never_changes() -> None:
@@ -51,9 +52,10 @@ def test_splits_are_disjoint() -> None:
 
 def test_a_question_belongs_to_one_split_alone() -> None:
     """Disjoint by construction: the hash of a question decides, not the chance that two draws differ."""
-    for split in SPLITS:
+    assert sorted(b for buckets in BUCKETS.values() for b in buckets) == list(range(20))
+    for split in BUCKETS:
         for chain in draw_chains(split, 0, 300):
-            assert [s for s in SPLITS if is_in_split(chain.question, s)] == [split]
+            assert [s for s in BUCKETS if bucket(chain.question) in BUCKETS[s]] == [split]
 
 
 def test_training_draws_are_never_held_out_problems() -> None:
