@@ -14,10 +14,10 @@ PROBE   := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 PIP   := $(BIN)/python -m pip install --no-compile --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: help install run test test-slow check format demo bench constraints clean
+.PHONY: help install run test test-slow check format demo bench bench-strategies constraints clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  \1 ~/p' Makefile | awk -F '~' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1 ~/p' Makefile | awk -F '~' '{ printf "%-19s%s\n", $$1, $$2 }'
 	@echo "  Variables: ARGS='...' goes to the program; PYTHON=... makes .venv; TORCH_INDEX=... offers builds of torch."
 
 install: $(STAMP) ## make .venv; done once, and again when pyproject.toml or constraints.txt change
@@ -48,6 +48,9 @@ bench: $(STAMP) ## the benchmarks of tests/bench, one after another
 	@set -e; for file in tests/bench/bench_*.py; do \
 	    name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "tests.bench.$$name" $(ARGS); \
 	done
+
+bench-strategies: $(STAMP) ## every strategy's accuracy against its cost, into docs/strategies.md; takes hours
+	$(BIN)/python -m tests.bench.bench_strategies --docs docs/strategies.md $(ARGS)
 
 constraints: $(STAMP) ## pin what .venv holds now in constraints.txt, by name and version alone
 	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' > $(DIRTY).txt
