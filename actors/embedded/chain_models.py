@@ -35,9 +35,9 @@ class Verifier(nn.Module):
     tokens to be found: the label alone says too little about where an error is.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, alphabet: str = ALPHABET) -> None:
         super().__init__()
-        config = llama_config(build_tokenizer(ALPHABET), width=recipe.width, num_layers=recipe.num_layers)
+        config = llama_config(build_tokenizer(alphabet), width=recipe.width, num_layers=recipe.num_layers)
         self.model = LlamaModel(config)
         self.lm_head = nn.Linear(recipe.width, config.vocab_size, bias=False)
         self.score = nn.Linear(recipe.width, 2)

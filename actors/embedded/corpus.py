@@ -35,7 +35,8 @@ class Example:
     expected: tuple[str, ...]
 
 
-def _num_common(a: str, b: str) -> int:
+def num_common(a: str, b: str) -> int:
+    """The length of the longest common prefix."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return i
@@ -54,9 +55,9 @@ def annotate(chain: Chain, lines: Sequence[str]) -> Example:
     stated: int | None = chain.start
     was_right = True
     for i, line in enumerate(lines[: len(true_lines)]):
-        num_right = _num_common(line, true_lines[i]) if was_right else 0
+        num_right = num_common(line, true_lines[i]) if was_right else 0
         local_line = _local_line(chain, i, stated)
-        num_local = _num_common(line, local_line)
+        num_local = num_common(line, local_line)
         stated = read_value(line)
         was_right = stated == true_values[i]
         is_right += [int(j < num_right) for j in range(len(line) - 1)] + [int(was_right)]
@@ -66,6 +67,21 @@ def annotate(chain: Chain, lines: Sequence[str]) -> Example:
         ]
     response = "".join(lines[: len(true_lines)])
     return Example(chain.question + "\n", response, tuple(is_right), tuple(is_local), tuple(expected))
+
+
+def are_right(chain: Chain, lines: Sequence[str]) -> list[bool]:
+    """For each line, whether the value that it states is the true one."""
+    true_values = (*chain.values, chain.values[-1])
+    return [read_value(line) == value for line, value in zip(lines, true_values, strict=False)]
+
+
+def stated_answer(lines: Sequence[str]) -> int | None:
+    """The number of an answer line, or None."""
+    return read_value(lines[-1]) if lines and lines[-1].startswith(ANSWER_MARKER) else None
+
+
+def is_right(chain: Chain, lines: Sequence[str]) -> bool:
+    return stated_answer(lines) == chain.values[-1]
 
 
 def _local_line(chain: Chain, index: int, stated: int | None) -> str:
@@ -81,7 +97,7 @@ def _local_line(chain: Chain, index: int, stated: int | None) -> str:
     return step_line(index, stated, operation, result)
 
 
-def _near_miss(value: int, rng: np.random.Generator) -> int:
+def near_miss(value: int, rng: np.random.Generator) -> int:
     """A wrong value of the kind that a weak policy writes: off by 1, 2, 10 or 20, or with a digit changed."""
     for _ in range(20):
         if rng.random() < 0.7:
@@ -103,11 +119,11 @@ def corrupt(chain: Chain, rng: np.random.Generator, rate: float) -> list[str]:
         if result is None:
             result = int(rng.integers(1, MAX_VALUE + 1))
         elif rng.random() < rate:
-            result = _near_miss(result, rng)
-        shown = _near_miss(value, rng) if rng.random() < rate / 10 else value
+            result = near_miss(result, rng)
+        shown = near_miss(value, rng) if rng.random() < rate / 10 else value
         lines.append(step_line(i, shown, operation, result))
         value = result
-    shown = _near_miss(value, rng) if rng.random() < rate / 2 else value
+    shown = near_miss(value, rng) if rng.random() < rate / 2 else value
     return [*lines, answer_line(shown)]
 
 

@@ -6,7 +6,8 @@ import argparse
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -15,23 +16,56 @@ from typing import Any
 import numpy as np
 import torch
 
+from actors.embedded.families import FAMILIES
+from actors.embedded.family import Family
 from actors.embedded.solutions import Sample, sample_solutions, score_solutions
 from actors.transformers_engine import TransformersEngine
 from actors.transformers_verifier import TransformersVerifier
 from orchestrator.statistics import pass_at_k
-from orchestrator.tasks.chain import Chain, draw_chains, read_value
+from orchestrator.types import Reward
 
 BUDGETS = (1, 2, 4, 8, 16, 32, 64)
 MIN_AUC = 0.80
 
 
-def stated_answer(sample: Sample) -> int | None:
-    """The number of an answer line, or None."""
-    return read_value(sample[-1].text) if sample and sample[-1].text.startswith("#") else None
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The samples of one problem, with what is true of them.
+
+    ``are_right[i][k]``: the state after step k of sample i is right; ``is_right[i]``: its answer is;
+    ``answers[i]``: the answer in a form that can be counted, or None.
+    """
+
+    samples: Sequence[Sample]
+    are_right: Sequence[Sequence[bool]]
+    is_right: Sequence[bool]
+    answers: Sequence[Hashable | None]
+
+    @property
+    def num_right(self) -> int:
+        return sum(self.is_right)
+
+    def at_step(self, step: int, *, of_answer: bool = False) -> tuple[list[float], list[bool]]:
+        """Log-odds and labels of the samples that have that step: of the state, or of the answer."""
+        rows = [i for i, marks in enumerate(self.are_right) if len(marks) > step]
+        labels = [self.is_right[i] if of_answer else self.are_right[i][step] for i in rows]
+        return [reward_of(self.samples[i], step) for i in rows], labels
 
 
-def is_right(chain: Chain, sample: Sample) -> bool:
-    return stated_answer(sample) == chain.values[-1]
+def judge(family: Family, problems: Sequence[Any], samples: Sequence[Sequence[Sample]]) -> list[Group]:
+    """The samples of each problem as a Group."""
+    groups = []
+    for problem, rows in zip(problems, samples, strict=True):
+        texts = [[step.text for step in steps] for steps in rows]
+        groups.append(
+            Group(
+                samples=rows,
+                are_right=[family.are_right(problem, lines) for lines in texts],
+                is_right=[family.is_right(problem, lines) for lines in texts],
+                answers=[family.answer(lines) for lines in texts],
+            )
+        )
+    return groups
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
@@ -42,48 +76,75 @@ def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
     return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
 
-def within_problem_auc(chains: Sequence[Chain], samples: Sequence[Sequence[Sample]]) -> float:
-    """Mean AUC of "the state is right" among samples of one problem at one step.
+def within_problem_auc(
+    groups: Sequence[Group], steps: Sequence[int], *, of_answer: bool = False
+) -> float | None:
+    """Mean AUC of "the state is right" (or the answer) among samples of one problem at one step.
 
-    Neither how hard a problem is nor how late a step is helps here. Weighted by the number of pairs.
+    Neither how hard a problem is nor how late a step is helps here. Weighted by the number of pairs;
+    None without any.
     """
     values, weights = [], []
-    for chain, group in zip(chains, samples, strict=True):
-        true_values = (*chain.values, chain.values[-1])
-        for k, true_value in enumerate(true_values):
-            rows = [steps[k] for steps in group if len(steps) > k]
-            labels = [read_value(step.text) == true_value for step in rows]
+    for group in groups:
+        for step in steps:
+            scores, labels = group.at_step(step, of_answer=of_answer)
             num_pairs = sum(labels) * (len(labels) - sum(labels))
             if num_pairs:
-                values.append(auc([s.reward.log_odds for s in rows if s.reward], labels))
+                values.append(auc(scores, labels))
                 weights.append(num_pairs)
-    return float(np.average(values, weights=weights))
+    return float(np.average(values, weights=weights)) if values else None
 
 
-def best_of(
-    chains: Sequence[Chain], samples: Sequence[Sequence[Sample]], score: Callable[[Sample], float], n: int
-) -> float:
+def by_step(groups: Sequence[Group], num_steps: int) -> list[dict[str, float | None]]:
+    """For each step: how sure the verifier is, how often it is right to be, and what it tells apart.
+
+    ``mean_reward`` above ``ends_right`` is over-confidence; ``auc_of_answer`` that rises late is evidence
+    that comes late.
+    """
+    rows: list[dict[str, float | None]] = []
+    for step in range(num_steps):
+        scored = [group.at_step(step) for group in groups]
+        ends = [label for group in groups for label in group.at_step(step, of_answer=True)[1]]
+        if not ends:
+            break
+        rows.append(
+            {
+                "step": step + 1,
+                "mean_reward": fmean(Reward(x).value for scores, _ in scored for x in scores),
+                "state_right": fmean(label for _, labels in scored for label in labels),
+                "ends_right": fmean(ends),
+                "auc_of_state": within_problem_auc(groups, [step]),
+                "auc_of_answer": within_problem_auc(groups, [step], of_answer=True),
+            }
+        )
+    return rows
+
+
+def best_of(groups: Sequence[Group], score: Callable[[Sample], float], n: int) -> float:
     """Accuracy of the best of n, averaged over disjoint groups of n samples."""
     hits = [
-        is_right(chain, max(group[i : i + n], key=score))
-        for chain, group in zip(chains, samples, strict=True)
-        for i in range(0, len(group) - n + 1, n)
+        group.is_right[max(range(i, i + n), key=lambda row: score(group.samples[row]))]
+        for group in groups
+        for i in range(0, len(group.samples) - n + 1, n)
     ]
     return fmean(hits)
 
 
-def majority(chains: Sequence[Chain], samples: Sequence[Sequence[Sample]], n: int) -> float:
+def majority(groups: Sequence[Group], n: int) -> float:
     """Accuracy of the most frequent answer of n; the earliest wins a tie."""
     hits = []
-    for chain, group in zip(chains, samples, strict=True):
-        for i in range(0, len(group) - n + 1, n):
-            votes = Counter(a for s in group[i : i + n] if (a := stated_answer(s)) is not None)
-            hits.append(bool(votes) and votes.most_common(1)[0][0] == chain.values[-1])
+    for group in groups:
+        for i in range(0, len(group.samples) - n + 1, n):
+            rows = [row for row in range(i, i + n) if group.answers[row] is not None]
+            votes = Counter(group.answers[row] for row in rows)
+            winner = votes.most_common(1)[0][0] if votes else None
+            hits.append(any(group.is_right[row] for row in rows if group.answers[row] == winner))
     return fmean(hits)
 
 
-def reward_of(sample: Sample) -> float:
-    reward = sample[-1].reward
+def reward_of(sample: Sample, step: int = -1) -> float:
+    """The log-odds of a step's reward."""
+    reward = sample[step].reward
     assert reward is not None
     return reward.log_odds
 
@@ -93,26 +154,29 @@ def likelihood_of(sample: Sample) -> float:
     return sum(step.logprob or 0.0 for step in sample)
 
 
-async def evaluate(policy: str, verifier: str, num_problems: int, num_samples: int) -> dict[str, Any]:
+async def evaluate(
+    family: Family, policy: str, verifier: str, num_problems: int, num_samples: int
+) -> dict[str, Any]:
     """Every figure of the two model cards that can be had from the shipped files."""
-    chains = list(draw_chains("dev", 0, num_problems))
-    engine, judge = TransformersEngine(policy, template="{question}\n"), TransformersVerifier(verifier)
-    greedy = await sample_solutions(engine, chains, 1, 0.0)
-    samples = await sample_solutions(engine, chains, num_samples, 0.8)
-    scored = await score_solutions(judge, chains, samples)
+    problems = list(family.draw("dev", 0, num_problems))
+    engine, scorer = TransformersEngine(policy, template="{question}\n"), TransformersVerifier(verifier)
+    greedy = judge(family, problems, await sample_solutions(engine, problems, 1, 0.0))
+    samples = await sample_solutions(engine, problems, num_samples, 0.8)
+    groups = judge(family, problems, await score_solutions(scorer, problems, samples))
     await engine.close()
-    await judge.close()
-    num_right = [sum(is_right(c, s) for s in group) for c, group in zip(chains, samples, strict=True)]
+    await scorer.close()
     budgets = [n for n in BUDGETS if n <= num_samples]
+    num_steps = max(len(marks) for group in groups for marks in group.are_right)
     return {
         "problems": num_problems,
         "samples": num_samples,
-        "greedy": fmean(is_right(c, g[0]) for c, g in zip(chains, greedy, strict=True)),
-        "pass_at": {n: fmean(pass_at_k(num_samples, r, n) for r in num_right) for n in budgets},
-        "majority_at": {n: majority(chains, samples, n) for n in budgets},
-        "within_problem_auc": within_problem_auc(chains, scored),
-        "best_of": {n: best_of(chains, scored, reward_of, n) for n in budgets},
-        "best_of_by_policy_likelihood": {n: best_of(chains, samples, likelihood_of, n) for n in budgets},
+        "greedy": fmean(group.is_right[0] for group in greedy),
+        "pass_at": {n: fmean(pass_at_k(num_samples, g.num_right, n) for g in groups) for n in budgets},
+        "majority_at": {n: majority(groups, n) for n in budgets},
+        "within_problem_auc": within_problem_auc(groups, range(num_steps)),
+        "best_of": {n: best_of(groups, reward_of, n) for n in budgets},
+        "best_of_by_policy_likelihood": {n: best_of(groups, likelihood_of, n) for n in budgets},
+        "by_step": by_step(groups, num_steps),
     }
 
 
@@ -120,8 +184,9 @@ def failed_gates(figures: dict[str, Any]) -> list[str]:
     """What keeps a verifier from being shipped."""
     curve = list(figures["best_of"].values())
     failed = []
-    if figures["within_problem_auc"] < MIN_AUC:
-        failed.append(f"within-problem AUC {figures['within_problem_auc']:.3f} is below {MIN_AUC}")
+    area = figures["within_problem_auc"]
+    if area is None or area < MIN_AUC:
+        failed.append(f"within-problem AUC {area if area is None else round(area, 3)} is below {MIN_AUC}")
     if any(later < earlier for earlier, later in pairwise(curve)):
         failed.append(f"best-of-N does not rise with N: {', '.join(f'{v:.3f}' for v in curve)}")
     return failed
@@ -129,15 +194,18 @@ def failed_gates(figures: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", default="embedded:chain-policy")
-    parser.add_argument("--verifier", default="embedded:chain-verifier")
+    parser.add_argument("--task", choices=sorted(FAMILIES), default="chain")
+    parser.add_argument("--policy", help="default: the shipped policy of the task")
+    parser.add_argument("--verifier", help="default: the shipped verifier of the task")
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    figures = asyncio.run(evaluate(args.policy, args.verifier, args.problems, args.samples))
+    policy = args.policy or f"embedded:{args.task}-policy"
+    verifier = args.verifier or f"embedded:{args.task}-verifier"
+    figures = asyncio.run(evaluate(FAMILIES[args.task], policy, verifier, args.problems, args.samples))
     text = json.dumps(figures, indent=2)
     print(text)
     if args.out:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from actors.embedded.family import Posed
 from orchestrator.protocols import (
     Completion,
     Engine,
@@ -15,7 +16,7 @@ from orchestrator.protocols import (
     Verifier,
 )
 from orchestrator.seeds import derive_seed
-from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, Chain, ChainTask
+from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, ChainTask
 from orchestrator.types import Sampling, Step
 
 Sample = tuple[Step, ...]
@@ -23,22 +24,22 @@ _MAX_TOKENS = ChainTask().max_tokens
 
 
 async def sample_solutions(
-    engine: Engine, chains: Sequence[Chain], num_samples: int, temperature: float, seed: int = 0
+    engine: Engine, problems: Sequence[Posed], num_samples: int, temperature: float, seed: int = 0
 ) -> list[list[Sample]]:
-    """``[chains][num_samples]`` solutions, each a tuple of steps up to its answer."""
+    """``[problems][num_samples]`` solutions, each a tuple of steps up to its answer."""
     requests = [
         GenerateRequest(
-            home=chain.question,
-            question=chain.question,
+            home=problem.question,
+            question=problem.question,
             instruction="",
             token_ids=(),
             params=Sampling(temperature=temperature, max_tokens=_MAX_TOKENS),
-            seed=derive_seed(seed, chain.question, temperature, i),
+            seed=derive_seed(seed, problem.question, temperature, i),
             delimiter=DELIMITER,
             answer_marker=ANSWER_MARKER,
             to_end=True,
         )
-        for chain in chains
+        for problem in problems
         for i in range(num_samples)
     ]
     replies = [_completion(reply).steps for reply in await engine.generate(requests)]
@@ -46,11 +47,11 @@ async def sample_solutions(
 
 
 async def score_solutions(
-    verifier: Verifier, chains: Sequence[Chain], samples: Sequence[Sequence[Sample]]
+    verifier: Verifier, problems: Sequence[Posed], samples: Sequence[Sequence[Sample]]
 ) -> list[list[Sample]]:
     """The same solutions with a reward in every step."""
-    rows = [(chain, steps) for chain, group in zip(chains, samples, strict=True) for steps in group]
-    requests = [ScoreRequest(c.question, c.question, tuple(s.text for s in steps), 0) for c, steps in rows]
+    rows = [(problem, steps) for problem, group in zip(problems, samples, strict=True) for steps in group]
+    requests = [ScoreRequest(p.question, p.question, tuple(s.text for s in steps), 0) for p, steps in rows]
     scored = iter(
         tuple(replace(s, reward=r) for s, r in zip(steps, _score(reply).rewards, strict=True))
         for (_, steps), reply in zip(rows, await verifier.score(requests), strict=True)

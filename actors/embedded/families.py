@@ -1,0 +1,40 @@
+"""The tasks that have shipped models, by name."""
+
+from __future__ import annotations
+
+from actors.embedded import chain_models, corpus, countdown_corpus, countdown_models
+from actors.embedded.family import Family
+from orchestrator.tasks.chain import draw_chains
+from orchestrator.tasks.countdown import draw_puzzles
+
+CHAIN = Family(
+    name="chain",
+    alphabet=chain_models.ALPHABET,
+    policy=chain_models.POLICY,
+    verifier=chain_models.VERIFIER,
+    policy_examples=chain_models.policy_examples,
+    verifier_examples=chain_models.verifier_examples,
+    draw=draw_chains,
+    are_right=corpus.are_right,
+    is_right=corpus.is_right,
+    answer=corpus.stated_answer,
+    shipped_snapshot=10,
+    rollouts=((8, 0.8), (9, 0.8), (9, 1.0), (11, 1.0)),
+    num_rollout_problems=800,
+)
+COUNTDOWN = Family(
+    name="countdown",
+    alphabet=countdown_models.ALPHABET,
+    policy=countdown_models.POLICY,
+    verifier=countdown_models.VERIFIER,
+    policy_examples=countdown_models.policy_examples,
+    verifier_examples=countdown_models.verifier_examples,
+    draw=draw_puzzles,
+    are_right=countdown_corpus.are_right,
+    is_right=countdown_corpus.is_right,
+    answer=countdown_corpus.stated_answer,
+    shipped_snapshot=8,
+    rollouts=((8, 0.8),),
+    num_rollout_problems=300,
+)
+FAMILIES = {family.name: family for family in (CHAIN, COUNTDOWN)}

@@ -1,0 +1,45 @@
+"""What is peculiar to a task in the training and the judging of its two shipped models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors.embedded.corpus import Example
+from actors.embedded.trainer import Recipe
+
+
+class Posed(Protocol):
+    """A drawn problem: its question is the policy's and the verifier's prompt."""
+
+    @property
+    def question(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A task's policy and verifier, ``NAME-policy`` and ``NAME-verifier`` among the shipped weights.
+
+    ``draw(split, start, num)`` gives problems. Of a solution, given as its lines, ``are_right`` says for each
+    line whether the state after it is right, ``is_right`` whether its answer is, and ``answer`` gives that
+    in a form that can be counted, or None. ``rollouts`` are (snapshot, temperature) pairs:
+    the shipped policy and its neighbours, so that their mistakes are known to the verifier; each solves
+    ``num_rollout_problems``.
+    ``shipped_snapshot`` is under-trained on purpose, which leaves a search room; it is chosen on
+    development problems by its pass@1 and pass@64.
+    """
+
+    name: str
+    alphabet: str
+    policy: Recipe
+    verifier: Recipe
+    policy_examples: Callable[[Recipe, int, float], list[Example]]
+    verifier_examples: Callable[[Recipe, int, float, list[dict[str, str]]], list[Example]]
+    draw: Callable[..., Iterable[Any]]
+    are_right: Callable[[Any, Sequence[str]], list[bool]]
+    is_right: Callable[[Any, Sequence[str]], bool]
+    answer: Callable[[Sequence[str]], Hashable | None]
+    shipped_snapshot: int
+    rollouts: tuple[tuple[int, float], ...]
+    num_rollout_problems: int

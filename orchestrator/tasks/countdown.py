@@ -1,0 +1,204 @@
+"""Countdown: reach a target from four numbers, two of them combined at each step until one is left.
+
+A step looks like ``16*3=48 7,11,48``: an operation, then the numbers left, its result last. A first step
+nearly always looks fine: whether the target can still be reached shows late, when few numbers are left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.errors import ConfigError
+from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, Operation
+from orchestrator.tasks.countdown_steps import (
+    SYMBOLS,
+    Move,
+    Numbers,
+    Step,
+    answer_line,
+    is_valid,
+    read_answer,
+    read_step,
+    take,
+)
+from orchestrator.tasks.draws import Draws, Split, bucket
+from orchestrator.types import Problem
+
+NUM_NUMBERS = 4
+MAX_NUMBER = 30
+MAX_TARGET = 20
+
+# No problem can be in two splits whatever its index. Small numbers make few different puzzles, so the test
+# split takes a quarter of them.
+_BUCKETS: dict[Split, range] = {"test": range(5), "dev": range(5, 6), "train": range(6, 20)}
+
+
+@dataclass(frozen=True, slots=True)
+class Puzzle:
+    """Numbers of 1..MAX_NUMBER in ascending order, a target of 1..MAX_TARGET, and a known way there.
+
+    ``solution`` is empty where the puzzle was read and not drawn; it takes no part in comparisons.
+    """
+
+    numbers: Numbers
+    target: int
+    solution: tuple[Move, ...] = field(default=(), compare=False)
+
+    @property
+    def question(self) -> str:
+        """For example ``3,7,11,16:15``."""
+        return f"{','.join(map(str, self.numbers))}:{self.target}"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The known solution: a line for each step, then the answer; each ends with a newline."""
+        numbers, lines = self.numbers, []
+        for move in self.solution:
+            step = take(numbers, move)
+            if step is None:
+                raise ValueError(f"{move.text} cannot be done with {numbers}")
+            lines.append(step.line)
+            numbers = step.left
+        return (*lines, answer_line(self.target))
+
+
+def parse_question(question: str) -> Puzzle:
+    """The puzzle that a question states. Raises ValueError on another text."""
+    numbers, target = question.split(":")
+    return Puzzle(tuple(map(int, numbers.split(","))), int(target))
+
+
+def _draw_puzzle(name: str, num_numbers: int) -> Puzzle | None:
+    """Numbers, and where random steps end; None where that is above MAX_TARGET or no step can be taken."""
+    draws = Draws(name)
+    numbers = drawn = tuple(sorted(1 + draws.below(MAX_NUMBER) for _ in range(num_numbers)))
+    solution = []
+    for num_left in range(num_numbers, 1, -1):
+        first = draws.below(num_left)
+        second = (first + 1 + draws.below(num_left - 1)) % num_left
+        a, b = sorted((numbers[first], numbers[second]), reverse=True)
+        possible = [m for s in SYMBOLS if (m := Move(a, Operation(s, b))).result is not None]
+        if not possible:
+            return None
+        move = possible[draws.below(len(possible))]
+        step = take(numbers, move)
+        assert step is not None
+        solution.append(move)
+        numbers = step.left
+    return Puzzle(drawn, numbers[0], tuple(solution)) if numbers[0] <= MAX_TARGET else None
+
+
+def draw_puzzle(split: Split, index: int, num_numbers: int = NUM_NUMBERS) -> Puzzle:
+    """The puzzle that a split and an index name; splits are disjoint by the hash of the question."""
+    for attempt in range(10_000):
+        puzzle = _draw_puzzle(f"countdown/{num_numbers}/{split}/{index}/{attempt}", num_numbers)
+        if puzzle is not None and bucket(puzzle.question) in _BUCKETS[split]:
+            return puzzle
+    raise RuntimeError(f"no puzzle for split {split!r} and index {index}")
+
+
+def draw_puzzles(split: Split, start: int, num: int, num_numbers: int = NUM_NUMBERS) -> Iterator[Puzzle]:
+    """``num`` puzzles of a split, from index ``start``."""
+    return (draw_puzzle(split, i, num_numbers) for i in range(start, start + num))
+
+
+def read_solution(text: str) -> tuple[list[Step], int] | None:
+    """The steps and the stated answer of a whole solution; None where it is not steps and then an answer."""
+    *lines, last = text.splitlines() or [""]
+    steps, value = [read_step(line) for line in lines], read_answer(last)
+    if value is None or None in steps:
+        return None
+    return [step for step in steps if step is not None], value
+
+
+def is_solution(puzzle: Puzzle, steps: Sequence[Step], value: int) -> bool:
+    """Whether every step does what it states with what the one before left, and the end is the target."""
+    numbers = puzzle.numbers
+    for step in steps:
+        if not is_valid(numbers, step):
+            return False
+        numbers = step.left
+    return numbers == (value,) and value == puzzle.target
+
+
+def normal_text(steps: Sequence[Step], value: int) -> str:
+    """One text for solutions that differ in writing alone: the order of operands and of the numbers left."""
+    written = (f"{s.move.normal.text}={s.result} {','.join(map(str, sorted(s.left)))}" for s in steps)
+    return "; ".join((*written, answer_line(value).rstrip(DELIMITER)))
+
+
+def solution_key(answer: str) -> str:
+    """The same for solutions that take the same steps in another order, where each does what it states.
+
+    A solution's numbers are not at hand, but its steps tell which it began with: those that they used and
+    did not make. One that lies or loses count stands for itself, lest it share a key with a right one.
+    """
+    read = read_solution(answer.replace("; ", DELIMITER))
+    if read is None or not read[0]:
+        return answer
+    steps, value = read
+    used = Counter(n for s in steps for n in (s.move.value, s.move.operation.operand))
+    used.subtract(s.result for s in steps[:-1])
+    begun_with = tuple(sorted(used.elements()))
+    if not is_solution(Puzzle(begun_with, value), steps, value):
+        return answer
+    return "; ".join(sorted(f"{s.move.text}={s.result}" for s in steps))
+
+
+@dataclass(frozen=True, slots=True)
+class CountdownTask:
+    """Countdown as a task; ``split`` and an index alone fix a problem (12,000 a split).
+
+    Some 10,600 of the 12,000 of ``test`` are different: small numbers make few puzzles.
+
+    An answer is a whole solution, since many are right; the reference is the question, and grading carries
+    the solution out. The three lengths bound a solution: steps, tokens of one step, and tokens of all.
+    """
+
+    split: Split = "test"
+    max_steps: int = NUM_NUMBERS
+    max_step_tokens: int = 20
+    max_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        if self.split not in _BUCKETS:
+            raise ConfigError("task.split", self.split, f"must be one of {', '.join(_BUCKETS)}")
+        for key in ("max_steps", "max_step_tokens", "max_tokens"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"task.{key}", getattr(self, key), "must be a whole number above 0")
+
+    @property
+    def delimiter(self) -> str:
+        return DELIMITER
+
+    @property
+    def answer_marker(self) -> str | None:
+        return ANSWER_MARKER
+
+    @property
+    def instruction(self) -> str:
+        return ""
+
+    @property
+    def num_problems(self) -> int:
+        return 12_000
+
+    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
+        end = self.num_problems if limit is None else min(self.num_problems, offset + limit)
+        for index in range(offset, end):
+            question = draw_puzzle(self.split, index).question
+            yield Problem(f"countdown-{self.split}-{index}", question, question)
+
+    def extract(self, text: str) -> str | None:
+        """The whole solution, normalised; None where it has no answer line or a line that is no step."""
+        read = read_solution(text)
+        return None if read is None else normal_text(*read)
+
+    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
+        return [None if answer is None else solution_key(answer) for answer in answers]
+
+    async def grade(self, answer: str | None, reference: str) -> bool:
+        read = None if answer is None else read_solution(answer.replace("; ", DELIMITER))
+        return read is not None and is_solution(parse_question(reference), *read)
