@@ -83,7 +83,8 @@ def caption(args: argparse.Namespace) -> str:
     size = (args.problems, args.seeds)
     reduced = "" if all(a >= b for a, b in zip(size, FULL, strict=True)) else "Reduced run: "
     keys = f", {' '.join(args.overrides)}" if args.overrides else ""
-    return f"{reduced}{args.problems} problems ({args.split}) x {args.seeds} seeds{keys}"
+    seeds = f"{args.seeds} seed{'s' if args.seeds > 1 else ''}"
+    return f"{reduced}{args.problems} problems ({args.split}) x {seeds}{keys}"
 
 
 def tables(curves: Curves, args: argparse.Namespace) -> str:

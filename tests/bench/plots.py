@@ -36,19 +36,27 @@ def _figure(num_panels: int, size: tuple[float, float]) -> tuple[Figure, Sequenc
     return figure, list(axes[0])
 
 
-def _draw(axes: Axes, points: Sequence[Measured], cost: str, **style: Any) -> None:
+def _draw(axes: Axes, points: Sequence[Measured], cost: str, *, interval: bool, **style: Any) -> None:
     # A method that never asks the verifier has no place on a logarithmic axis of its calls.
     shown = [p for p in points if getattr(p, cost) > 0]
     x, y = [getattr(p, cost) for p in shown], [p.accuracy.value for p in shown]
-    below = [p.accuracy.value - p.accuracy.low for p in shown]
-    above = [p.accuracy.high - p.accuracy.value for p in shown]
-    axes.errorbar(x, y, yerr=[below, above], linewidth=1.2, markersize=4, elinewidth=0.6, **style)
+    axes.plot(x, y, linewidth=1.2, markersize=4, **style)
+    if interval:
+        low, high = [p.accuracy.low for p in shown], [p.accuracy.high for p in shown]
+        axes.vlines(x, low, high, color=style["color"], linewidth=0.6)
+
+
+def _style(index: int) -> dict[str, str]:
+    """Ten colours, then the same ones dashed."""
+    dashed = "--" if index // 10 % 2 else "-"
+    return {"color": f"C{index % 10}", "marker": MARKERS[index % len(MARKERS)], "linestyle": dashed}
 
 
 def _label(panels: Sequence[Axes], costs: Sequence[str]) -> None:
     panels[0].set_ylabel("accuracy")
     for axes, cost in zip(panels, costs, strict=True):
-        axes.set_xscale("log")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}")
         axes.set_xlabel(COSTS[cost])
         axes.grid(alpha=0.3, linewidth=0.5)
 
@@ -62,7 +70,7 @@ def plot_all(curves: Curves, title: str, paths: Sequence[Path]) -> None:
     figure, panels = _figure(len(COSTS), (11, 4.6))
     for axes, cost in zip(panels, COSTS, strict=True):
         for i, (strategy, points) in enumerate(curves.items()):
-            _draw(axes, points, cost, label=strategy, color=f"C{i % 10}", marker=MARKERS[i % len(MARKERS)])
+            _draw(axes, points, cost, interval=True, label=strategy, **_style(i))
     _label(panels, list(COSTS))
     figure.suptitle(title)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
@@ -75,10 +83,10 @@ def plot_one(curves: Curves, strategy: str, title: str, path: Path) -> None:
     costs = ["generated_tokens", "reward_calls"]
     figure, panels = _figure(len(costs), (7, 2.8))
     for axes, cost in zip(panels, costs, strict=True):
-        for name in [*(n for n in curves if n != strategy), strategy]:
-            own = name == strategy
-            style = {"color": "C0", "marker": "o"} if own else {"color": "0.8", "marker": ".", "zorder": 0}
-            _draw(axes, curves[name], cost, **style)
+        for name in curves:
+            if name != strategy:
+                _draw(axes, curves[name], cost, interval=False, color="0.8", marker=".")
+        _draw(axes, curves[strategy], cost, interval=True, color="C0", marker="o")
     _label(panels, costs)
     figure.suptitle(f"{strategy}: {title}", fontsize=9)
     _save(figure, path)
