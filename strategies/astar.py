@@ -2,7 +2,9 @@
 
 arXiv 2505.13672. A state is a partial trajectory, a goal one that has ended; the heuristic is
 h = 1 - r, with r the (aggregated) reward of the partial answer. The open node of least f = g + h is
-expanded into ``branching`` sampled continuations. The source leaves the transition cost open; both
+expanded into ``branching`` sampled continuations; those that came out equal are one state, rewarded and
+expanded once (ours, as in any graph search: a policy that is sure draws the same step again and again).
+The source leaves the transition cost open; both
 readings are offered:
 
     increase:  c(s, s') = max(0, h(s') - h(s)),    a step pays for what it makes worse
@@ -20,7 +22,7 @@ from typing import Literal
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
 from strategies import checks
-from strategies.population import extend_and_score
+from strategies.beams import distinct
 from strategies.search_tree import Node, SearchTree
 from strategies.selection import argmax, vote
 from strategies.weights import AGGREGATIONS, Aggregation, aggregate, readouts_for
@@ -34,7 +36,8 @@ class AStar:
 
     Budget N: N x max_steps child steps, of which max_steps are kept back to finish the best open
     trajectory, if none has ended by then; ``num_samples`` = N. It stops at the first goal that is the
-    best open node, or goes on to ``num_goals`` of them and lets them vote (ties: least f). Without one,
+    best open node, or goes on to ``num_goals`` of them and lets them vote (ties: least f; with
+    ``merge_equal`` off, equal ones have a vote each). Without one,
     the ended trajectory of least f is the answer, else the best open one is finished.
     ``Solution.log_weights``: -f. Its history is the tree, one NodeRecord a node.
     """
@@ -45,6 +48,7 @@ class AStar:
     branching: int = 4
     width: int = 1
     num_goals: int = 1
+    merge_equal: bool = True
     transition_cost: TransitionCost = "increase"
     aggregation: Aggregation = "last"
 
@@ -96,10 +100,17 @@ class AStar:
         return parents
 
     async def _expand(self, session: Session, tree: SearchTree, parents: Sequence[Node]) -> list[Node]:
-        """One child for each of ``parents``, fewer where a limit withholds some."""
-        children = await extend_and_score(session, [n.trajectory for n in parents], self.sampling)
-        rows = zip(parents, children, strict=True)
-        return [self._add(tree, parent, child) for parent, child in rows if child is not parent.trajectory]
+        """One child for each of ``parents``, fewer where some came out equal or a limit withholds them."""
+        drawn = await session.generate([n.trajectory for n in parents], self.sampling)
+        rows = [
+            (parent, child)
+            for parent, child in zip(parents, drawn, strict=True)
+            if child is not parent.trajectory
+        ]
+        if self.merge_equal:  # equal states have the same parent: a state is expanded once
+            rows = [rows[i] for i in distinct([child for _, child in rows])]
+        scored = await session.score([child for _, child in rows])
+        return [self._add(tree, parent, child) for (parent, _), child in zip(rows, scored, strict=True)]
 
     def _add(self, tree: SearchTree, parent: Node, child: Trajectory) -> Node:
         scored = child.steps[-1].reward is not None

@@ -70,11 +70,13 @@ def brute_force(nodes: Sequence[NodeRecord], cost: str, max_steps: int) -> list[
     return order
 
 
+@pytest.mark.parametrize("merge_equal", [True, False])
 @pytest.mark.parametrize("cost", ["increase", "decrease"])
 @pytest.mark.parametrize("language", [BRANCHING, EVEN], ids=["branching", "even"])
-async def test_nodes_are_closed_in_brute_force_order(cost: Any, language: Any) -> None:
+async def test_nodes_are_closed_in_brute_force_order(cost: Any, language: Any, merge_equal: bool) -> None:
     for seed in range(30):
-        solution = await World(language, uneven).solve(astar(transition_cost=cost, branching=3), seed)
+        strategy = astar(transition_cost=cost, branching=3, merge_equal=merge_equal)
+        solution = await World(language, uneven).solve(strategy, seed)
         nodes = tree_of(solution)
         closed = sorted((n for n in nodes if n.closed is not None), key=lambda n: n.closed or 0)
         assert [n.node for n in closed] == brute_force(nodes, cost, 5)
@@ -107,6 +109,7 @@ async def test_the_first_step_costs_nothing() -> None:
         ("increase", {}),
         ("decrease", {"transition_cost": "decrease"}),
         ("wide", {"width": 2, "branching": 2, "num_goals": 3}),
+        ("copies", {"merge_equal": False}),
         ("out_of_budget", {"num_samples": 2, "branching": 4}),
     ],
 )
@@ -154,12 +157,22 @@ async def test_several_goals_vote() -> None:
     language = Table({}, {"=1\n": 0.7, "=2\n": 0.3})
     world = World(language, lambda q, steps: 0.6 if steps == ("=2\n",) else 0.5)
     one = await world.solve(astar(8, 2, branching=12), 1)
-    many = await world.solve(astar(8, 2, branching=12, num_goals=12), 1)
+    many = await world.solve(astar(8, 2, branching=12, num_goals=12, merge_equal=False), 1)
     assert one.answer_index == 0
     assert steps_of(one)[0] == ("=2\n",)
     assert many.answer_index is not None
     assert steps_of(many)[many.answer_index] == ("=1\n",)
     assert len(many.trajectories) == 12
+
+
+@pytest.mark.parametrize("merge_equal", [True, False])
+async def test_an_equal_state_is_rewarded_and_expanded_once(merge_equal: bool) -> None:
+    """Two first steps are all there is: twelve children are two states, or twelve."""
+    world = World(Table({}, {"a\n": 0.5, "b\n": 0.5}), uneven)
+    solution = await world.solve(astar(4, 4, branching=12, merge_equal=merge_equal))
+    first = [n.text for n in tree_of(solution) if n.parent == 0]
+    assert len(first) == (2 if merge_equal else 12)
+    assert (solution.usage.reward_calls < len(world.engine.requests)) is merge_equal
 
 
 async def test_width_asks_for_more_at_once() -> None:
