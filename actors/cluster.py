@@ -15,7 +15,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from actors.placement import ClusterConfig, ReplicaSpec, Resources
+from actors.placement import GPUS_VARIABLE, ClusterConfig, ReplicaSpec, Resources
 from actors.replica import Replica
 from orchestrator.errors import ConfigError
 
@@ -110,6 +110,7 @@ class ReplicaActor:
         node_id = dict(zip(spec.names, spec.node_ids, strict=False)).get(name)
         self._group = _reserve(spec)
         environ = dict.fromkeys(_THREAD_VARIABLES, str(spec.num_threads))
+        environ[GPUS_VARIABLE] = f"{spec.num_gpus:g}"
         if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that asked for none
             environ["CUDA_VISIBLE_DEVICES"] = ""
         factory = ray.cloudpickle.dumps(spec.factory)  # type: ignore[no-untyped-call]

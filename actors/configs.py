@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-from actors.loading import check_model_path, check_template
+from actors.diffusion_layouts import check_layout
+from actors.loading import check_model_path
+from actors.prompting import PromptStyle
+from actors.reward_formats import build_format
+from actors.vllm_arguments import check_arguments
 from orchestrator.errors import ConfigError
+from orchestrator.types import Denoising, Params, Sampling
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
 
 class EngineConfig(Protocol):
     """A configuration that a replica turns into an engine; picklable."""
+
+    @property
+    def takes(self) -> type[Params]:
+        """The kind of decoding parameters that its requests must carry."""
+        ...
 
     def build(self) -> Any: ...
 
@@ -37,6 +47,8 @@ class TransformersEngine:
     model: str
     template: str | None = None
     chat: bool = False
+    system: str | None = None
+    chat_options: Mapping[str, Any] = field(default_factory=dict)
     dtype: Dtype = "float32"
     device: str = "auto"
     max_batch_size: int = 128
@@ -48,11 +60,14 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model)
-        if self.template is not None:
-            check_template(self.template)
+        PromptStyle(self.template, self.chat, self.system, self.chat_options)
         _check_device("engine", self.device)
         _check_at_least(1, "engine", self, ("max_batch_size", "max_context"))
         _check_at_least(0, "engine", self, ("cache_bytes",))
+
+    @property
+    def takes(self) -> type[Params]:
+        return Sampling
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -62,15 +77,98 @@ class TransformersEngine:
 
 
 @dataclass(frozen=True)
-class TransformersVerifier:
-    """A process reward model of the transformers library (``conf/verifier/transformers.yaml``).
+class DiffusionEngine:
+    """A masked-diffusion language model (``conf/engine/diffusion.yaml``)."""
 
-    ``options`` are the fields of the format: for ``token_classification`` its ``template``, ``step_tag``
-    and ``positive_label``.
+    model: str
+    template: str | None = None
+    chat: bool = False
+    system: str | None = None
+    chat_options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: Dtype = "float32"
+    device: str = "auto"
+    max_batch_size: int = 64
+    max_context: int | None = None
+    cache: Literal["none", "prefix", "dual"] = "none"
+    block_delimiters: Sequence[str] = ("\n",)
+    compile: bool = False
+    batch_invariant: bool | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        check_model_path("engine.model", self.model)
+        check_layout("engine.model", self.model)
+        PromptStyle(self.template, self.chat, self.system, self.chat_options)
+        _check_device("engine", self.device)
+        _check_at_least(1, "engine", self, ("max_batch_size", "max_context"))
+        if self.device == "mps":
+            raise ConfigError("engine.device", "mps", "draws need float64: must be cpu, cuda or xpu")
+        if not all(self.block_delimiters):
+            raise ConfigError("engine.block_delimiters", self.block_delimiters, "must be texts, none empty")
+
+    @property
+    def takes(self) -> type[Params]:
+        return Denoising
+
+    def build(self) -> Any:
+        """Load the model. Raises ConfigError."""
+        from actors import diffusion_engine
+
+        return diffusion_engine.DiffusionEngine(**asdict(self))
+
+
+@dataclass(frozen=True)
+class VllmEngine:
+    """A causal language model served by vLLM (``conf/engine/vllm.yaml``).
+
+    ``args`` are vLLM's own engine arguments, by its own names.
     """
 
     model: str
-    format: Literal["token_classification"] = "token_classification"
+    template: str | None = None
+    chat: bool = False
+    system: str | None = None
+    chat_options: Mapping[str, Any] = field(default_factory=dict)
+    thinking_budget: int | None = None
+    thinking_start: str = "<think>"
+    thinking_end: str = "</think>"
+    logprobs: bool = True
+    dtype: Dtype = "auto"
+    max_context: int | None = None
+    batch_invariant: bool = False
+    revision: str | None = None
+    trust_remote_code: bool = False
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_model_path("engine.model", self.model)
+        PromptStyle(self.template, self.chat, self.system, self.chat_options)
+        _check_at_least(1, "engine", self, ("thinking_budget", "max_context"))
+        for name in ("thinking_start", "thinking_end"):
+            if not getattr(self, name):
+                raise ConfigError(f"engine.{name}", repr(""), "must be a text")
+        check_arguments("engine", self.args)
+
+    @property
+    def takes(self) -> type[Params]:
+        return Sampling
+
+    def build(self) -> Any:
+        """Start vLLM. Raises ConfigError."""
+        from actors import vllm_engine
+
+        return vllm_engine.VllmEngine(**asdict(self))
+
+
+@dataclass(frozen=True)
+class TransformersVerifier:
+    """A process reward model of the transformers library (``conf/verifier/transformers.yaml``).
+
+    ``format`` is a name of ``actors.reward_formats.FORMATS``, and ``options`` are the fields of its class.
+    """
+
+    model: str
+    format: str = "token_classification"
     readout: Literal["per_step", "whole"] = "per_step"
     dtype: Dtype = "float32"
     device: str = "auto"
@@ -83,6 +181,7 @@ class TransformersVerifier:
 
     def __post_init__(self) -> None:
         check_model_path("verifier.model", self.model)
+        build_format(self.format, self.options, self.readout)
         _check_device("verifier", self.device)
         _check_at_least(1, "verifier", self, ("max_context",))
         _check_at_least(0, "verifier", self, ("cache_bytes",))
@@ -91,9 +190,42 @@ class TransformersVerifier:
         """Load the model. Raises ConfigError."""
         from actors import transformers_verifier
 
-        settings = asdict(self)
-        options = settings.pop("options")
-        return transformers_verifier.TransformersVerifier(**settings, **options)
+        return transformers_verifier.TransformersVerifier(**asdict(self))
+
+
+@dataclass(frozen=True)
+class VllmVerifier:
+    """A reward model served by vLLM (``conf/verifier/vllm.yaml``).
+
+    ``format`` is a name of ``actors.reward_formats.FORMATS``, and ``options`` are the fields of its class;
+    ``args`` are vLLM's own engine arguments, by its own names.
+    """
+
+    model: str
+    format: str = "token_classification"
+    readout: Literal["per_step", "whole"] = "per_step"
+    dtype: Dtype = "auto"
+    max_context: int | None = None
+    batch_invariant: bool = False
+    revision: str | None = None
+    trust_remote_code: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_model_path("verifier.model", self.model)
+        build_format(self.format, self.options, self.readout)
+        if self.format == "value_head":
+            allowed = "vLLM loads no such head: take verifier=transformers with verifier/format=skywork"
+            raise ConfigError("verifier.format", self.format, allowed)
+        _check_at_least(1, "verifier", self, ("max_context",))
+        check_arguments("verifier", self.args)
+
+    def build(self) -> Any:
+        """Start vLLM. Raises ConfigError."""
+        from actors import vllm_verifier
+
+        return vllm_verifier.VllmVerifier(**asdict(self))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ class Passage:
         """How many tokens may come from the store: whatever is read must be computed."""
         return self.reads[0] if self.reads else len(self.token_ids)
 
+    @property
+    def shared(self) -> TokenIds:
+        """The beginning that may be read once for several passages: nothing in it is to be read out."""
+        return self.token_ids[: min(self.num_shared, self.max_cached)]
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -198,18 +203,26 @@ class Reader:
             if not job.cancelled:
                 waiting.setdefault(job.request, []).append(job)
         passages = list(waiting)
-        self._read_shared(passages)
+        costs = self._read_shared(passages)
         for readings in self._encoder.read(passages):
             for reading in readings:
-                _reply(waiting[passages[reading.index]], reading)
+                passage = passages[reading.index]
+                cost = costs.pop(passage.shared, 0)
+                paid = max(0, reading.num_cached - cost)  # by the first of those that share a beginning
+                _reply(waiting[passage], replace(reading, num_cached=paid))
         return [job for jobs in waiting.values() for job in jobs]
 
-    def _read_shared(self, passages: Sequence[Passage]) -> None:
-        counts = Counter(p.token_ids[: p.num_shared] for p in passages if p.num_shared)
+    def _read_shared(self, passages: Sequence[Passage]) -> dict[TokenIds, int]:
+        """Reads each beginning that several passages share; returns how many tokens it took."""
+        counts = Counter(p.shared for p in passages if p.shared)
         shared = [Passage(token_ids) for token_ids, count in counts.items() if count > 1]
+        unknown = [p for p in shared if not self._encoder.knows(p)]
         # A failure shows again in the passages themselves.
-        for _ in self._encoder.read([p for p in shared if not self._encoder.knows(p)]):
-            pass
+        return {
+            unknown[reading.index].token_ids: len(unknown[reading.index].token_ids) - reading.num_cached
+            for readings in self._encoder.read(unknown)
+            for reading in readings
+        }
 
 
 def _reply(jobs: Sequence[ReadJob], reading: Reading) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -36,6 +36,12 @@ class FleetStats:
     failed_rows: int = 0
     deaths: int = 0
 
+    def since(self, before: FleetStats) -> dict[str, float | None]:
+        """What was counted after ``before``, with the share of calls that went to their home."""
+        counts = {f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)}
+        rate = counts["home_hits"] / counts["calls"] if counts["calls"] else None
+        return {**counts, "replicas": self.replicas, "home_hit_rate": rate}
+
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
     """All of it at once; the first error cancels the rest and is raised by itself."""
@@ -56,20 +62,29 @@ class Fleet:
     request becomes a Failure and no other does. A Failure that the engine returns is its last word.
     """
 
-    def __init__(self, spec: ReplicaSpec, config: ClusterConfig) -> None:
+    def __init__(
+        self, spec: ReplicaSpec, config: ClusterConfig, make_member: Callable[..., Member] = Member
+    ) -> None:
         self.spec = spec
         self._config = config
-        self._members = {name: Member(name, spec, config, self._wake) for name in spec.names}
+        self._members = {name: make_member(name, spec, config, self._wake) for name in spec.names}
         self._turnstile = asyncio.Lock()  # calls are admitted in their order: a large one is not starved
         self._quarantine = asyncio.Lock()  # one replica at a time is closed to others
         self._waiting: set[asyncio.Event] = set()
         self._counts: Counter[str] = Counter()
         self.retried_tokens: Counter[str] = Counter()
+        self.speculated_tokens: Counter[str] = Counter()
         self._infos: list[ReplicaInfo] = []
 
     async def start(self) -> None:
-        """Makes every engine, all at once. Raises ConfigError or EngineError with what went wrong."""
-        await together(*(member.start() for member in self._members.values()))
+        """Makes every engine, all at once. Raises ConfigError or EngineError with what went wrong.
+
+        Extra ones are not waited for: Ray places them when there is room, and they join then.
+        """
+        members = list(self._members.values())
+        for extra in members[self.spec.num_replicas :]:
+            extra.join_later()
+        await together(*(member.start() for member in members[: self.spec.num_replicas]))
         self._infos = [m.life.info for m in self._members.values() if m.life is not None]
 
     async def close(self) -> None:
@@ -94,7 +109,8 @@ class Fleet:
 
     def stats(self) -> FleetStats:
         deaths = sum(m.num_deaths for m in self._members.values())
-        return FleetStats(replicas=len(self._members), deaths=deaths, **self._counts)
+        replicas = sum(m.life is not None for m in self._members.values())
+        return FleetStats(replicas=replicas, deaths=deaths, **self._counts)
 
     async def ask(self, method: str, requests: Sequence[Any]) -> list[Any]:
         """One reply a request, in order: rows of one problem travel together."""
@@ -152,6 +168,10 @@ class Fleet:
         member, life = ticket
         try:
             return await member.call(life, job.method, job.requests)
+        except asyncio.CancelledError:
+            if job.method == "generate" and member.life is life:
+                self.speculated_tokens[job.home] += await member.spent_on(life, job.requests)
+            raise
         finally:
             life.num_rows -= len(job.requests)
             self._wake()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -12,6 +12,8 @@ from orchestrator.protocols import Failure
 
 # A request that saw two deaths runs alone from then on: chance rarely strikes twice.
 _DEATHS_BEFORE_QUARANTINE = 2
+# One share is what a fair replica needs; a queue ahead may need a second; the rest is doubt.
+_FAIR_SHARES = 4
 
 
 class End(Enum):
@@ -24,11 +26,32 @@ class End(Enum):
 
 
 @dataclass(slots=True, eq=False)
+class Flight:
+    """A call in flight: the task that waits for it, and what the replica had done when it began."""
+
+    task: asyncio.Task[Any]
+    begun: float
+    work_before: int
+    most_rows: int
+    hung: bool = False
+
+    def is_hung(self, life: Life, now: float, timeout_s: float) -> bool:
+        """Late, though the replica has done several times what all rows beside it can have asked for.
+
+        A long batch is no hang, nor is a queue: a replica that is fair to its rows has brought each to its
+        end once it has done the most that a row may take for each of the rows in flight.
+        """
+        enough = _FAIR_SHARES * self.most_rows * life.most_work
+        return now - self.begun > timeout_s and life.work_done - self.work_before > enough
+
+
+@dataclass(slots=True, eq=False)
 class Life:
     """A replica from ready to death. ``num_rows`` are in flight; ``rows_at_death`` were when it died.
 
     ``tokens_seen`` is the engine's counter at the last pulse, ``tokens_delivered`` those of its replies:
-    what lies between is lost with a death.
+    what lies between is lost with a death. ``work_done`` are the tokens, or rows where there are none, of
+    all replies; ``most_work`` is what a row may take at the most, ``flights`` the calls in flight.
     """
 
     info: ReplicaInfo
@@ -39,6 +62,9 @@ class Life:
     last_progress: float = 0.0
     tokens_seen: int = 0
     tokens_delivered: int = 0
+    work_done: int = 0
+    most_work: int = 1
+    flights: set[Flight] = field(default_factory=set)
 
     @property
     def lost_tokens(self) -> int:
@@ -66,7 +92,7 @@ class Job:
 
     ``num_deaths`` were seen; ``num_raised`` calls of its own raised; ``died_alone`` are the lives that ended
     with nothing else in flight, unless it is known that their nodes were lost. ``avoid`` names the replica
-    that died last. ``failure`` is what the request becomes when it is given up.
+    that failed last. ``failure`` is what the request becomes when it is given up.
     """
 
     method: str
@@ -96,7 +122,8 @@ class Job:
         """The job after a failed attempt."""
         if isinstance(outcome, Raised):
             failure = Failure(outcome.type, outcome.message)
-            return replace(self, num_raised=self.num_raised + (len(self.requests) == 1), failure=failure)
+            num_raised = self.num_raised + (len(self.requests) == 1)
+            return replace(self, num_raised=num_raised, avoid=outcome.member or self.avoid, failure=failure)
         message = f"{outcome.member} died under this request alone ({outcome.message})"
         return replace(
             self,

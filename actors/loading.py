@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,14 +50,17 @@ def check_model_path(key: str, model: str) -> None:
             )
 
 
-def check_template(template: str, key: str = "engine.template") -> str:
+def check_template(template: str, key: str = "engine.template", *, needs_question: bool = True) -> str:
     """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
     try:
         names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
     except ValueError as error:
         raise ConfigError(key, repr(template), str(error)) from None
-    if not names <= _FIELDS or "question" not in names:
-        raise ConfigError(key, repr(template), "must hold {question}, and may hold {instruction}")
+    if not names <= _FIELDS or (needs_question and "question" not in names):
+        allowed = "must hold {question}, and may hold {instruction}"
+        if not needs_question:
+            allowed = "may hold {instruction} and {question}, and no other field"
+        raise ConfigError(key, repr(template), allowed)
     return template
 
 
@@ -66,7 +70,8 @@ class LoadOptions:
 
     ``dtype`` is a torch dtype's name or ``auto``; ``device`` is ``auto`` or a torch device. With
     ``batch_invariant`` None the invariant path is taken where it is possible: float32 on a CPU.
-    ``decodes`` says that most forwards will add one token a row.
+    ``decodes`` says that most forwards will add one token a row. ``make`` makes the model where no class of
+    transformers does: ``make(name, tokenizer, **keywords of from_pretrained)``.
     """
 
     key: str
@@ -80,6 +85,7 @@ class LoadOptions:
     revision: str | None = None
     trust_remote_code: bool = False
     decodes: bool = False
+    make: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +146,11 @@ def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
         raise ConfigError(f"{options.key.rpartition('.')[0]}.dtype", options.dtype, "no such torch dtype")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **where)
-        model = getattr(transformers, options.auto_class).from_pretrained(
-            name, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, **where
-        )
+        how = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True, **where}
+        if options.make is not None:
+            model = options.make(name, tokenizer, **how)
+        else:
+            model = getattr(transformers, options.auto_class).from_pretrained(name, **how)
     except (OSError, ValueError) as error:
         raise ConfigError(options.key, options.model, f"cannot be loaded: {error}") from error
     return model.to(device).eval().requires_grad_(False), tokenizer

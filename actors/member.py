@@ -7,18 +7,18 @@ import logging
 import pickle
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 import ray.exceptions as rex
 
 from actors.cluster import ReplicaActor, free_resources, living_nodes
-from actors.jobs import Died, End, Life
+from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from orchestrator.errors import EngineError
-from orchestrator.protocols import Completion, Loglik
+from orchestrator.protocols import Completion, GenerateRequest, Loglik
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ _PATIENCE_S = 30.0
 _PULSE_S = 5.0
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_TIMEOUT_S = 5.0
+_LAST_PULSE_S = 0.25
 
 
 @dataclass(eq=False)
@@ -81,6 +82,24 @@ class Member:
                 log.warning(await self._absence())
         self._spawn(self._watch())
 
+    def join_later(self) -> None:
+        """Joins whenever Ray has found room for it; until then nobody waits for it."""
+        self.lost = f"{self.name} has not joined"
+        self._spawn(self._join())
+
+    async def _join(self) -> None:
+        while self.life is None:
+            answer = await self._probe(_PATIENCE_S)
+            if isinstance(answer, ReplicaInfo):
+                if answer.error is not None:
+                    log.error("%s cannot join: %s", self.name, answer.error)
+                    return
+                self._begin(answer)
+                log.info("%s joins", self.name)
+            elif answer is not None:
+                await asyncio.sleep(_LONGEST_PAUSE_S)
+        await self._watch()
+
     async def _absence(self) -> str:
         """What a person needs to know of a replica that is not ready."""
         free = await asyncio.to_thread(free_resources)
@@ -109,23 +128,50 @@ class Member:
     async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
         """The replies, or what happened instead. Cancelling it cancels the call inside the replica."""
         ref = self._actor.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
+        flight = self._take_off(life, requests)
         try:
             answer = await ref
         except asyncio.CancelledError:
             ray.cancel(ref)
+            if flight.hung and flight.task.uncancel() == 0:
+                return Raised("TimeoutError", f"no reply from {self.name}, which finished others", self.name)
             raise
         except _DEATHS as error:
             self._bury(life, _brief(error))
             alone = len(requests) == 1 and life.rows_at_death == 1
             return Died(self.name, life, alone, _brief(error))
         except rex.RayError as error:  # a reply that could not be moved
-            return Raised(type(error).__name__, _brief(error))
+            return Raised(type(error).__name__, _brief(error), self.name)
+        finally:
+            life.flights.discard(flight)
         life.last_progress = time.monotonic()
         if isinstance(answer, Raised):
-            return answer
+            return replace(answer, member=self.name)
         replies: list[Any] = pickle.loads(answer)
         life.tokens_delivered += sum(map(_num_tokens, replies))
+        life.work_done += sum(map(_work, replies))
         return replies
+
+    @staticmethod
+    def _take_off(life: Life, requests: Sequence[Any]) -> Flight:
+        """Notes a call that is about to be waited for."""
+        task = asyncio.current_task()
+        assert task is not None
+        life.most_work = max(life.most_work, *(_most_work(r) for r in requests))
+        flight = Flight(task, time.monotonic(), life.work_done, max(life.num_rows, len(requests)))
+        life.flights.add(flight)
+        return flight
+
+    async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:
+        """Tokens made for a call that was cancelled: its share of what is made and not delivered.
+
+        An estimate: the replica counts its tokens, and not whose they are.
+        """
+        await self._take_pulse(life, _LAST_PULSE_S)
+        share = life.lost_tokens * len(requests) // max(1, life.num_rows)
+        spent = min(share, sum(_most_work(r) for r in requests))
+        life.tokens_delivered += spent  # they are accounted for
+        return spent
 
     def _bury(self, life: Life, message: str) -> None:
         """Ends a life, once: nothing is sent to the replica until it is back."""
@@ -197,11 +243,22 @@ class Member:
             if life is None:
                 continue
             await self._take_pulse(life, period)
+            self._cut_hung_calls(life)
             quiet_s = time.monotonic() - life.last_progress
             if self.life is life and life.num_rows and quiet_s > self.config.request_timeout_s:
                 life.killed = True
                 self._actor.kill(restart=True)
                 self._bury(life, f"no token for {quiet_s:.1f} s (cluster.request_timeout_s): killed")
+
+    def _cut_hung_calls(self, life: Life) -> None:
+        """Ends calls that get nothing while the replica goes on with others: they are tried elsewhere."""
+        now = time.monotonic()
+        for flight in list(life.flights):
+            flight.most_rows = max(flight.most_rows, life.num_rows)
+            if not flight.hung and flight.is_hung(life, now, self.config.request_timeout_s):
+                log.warning("%s: a call hangs since %.0f s: cut", self.name, now - flight.begun)
+                flight.hung = True
+                flight.task.cancel()
 
     async def _take_pulse(self, life: Life, timeout_s: float) -> None:
         try:
@@ -245,6 +302,16 @@ def _num_tokens(reply: object) -> int:
     if isinstance(reply, Completion):
         return reply.usage.generated_tokens
     return reply.usage.prompt_tokens if isinstance(reply, Loglik) else 0
+
+
+def _work(reply: object) -> int:
+    """What a reply took, in tokens; a row where it took none."""
+    return max(1, reply.usage.generated_tokens) if isinstance(reply, Completion) else 1
+
+
+def _most_work(request: object) -> int:
+    """What a request may take at the most."""
+    return int(request.params.max_tokens) if isinstance(request, GenerateRequest) else 1
 
 
 def _brief(error: Exception) -> str:

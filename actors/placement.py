@@ -15,6 +15,9 @@ Resources = Mapping[str, float]
 Factory = Callable[[], Any]
 """Makes an engine or a verifier inside its replica; picklable, such as ``functools.partial(Engine, ...)``."""
 
+GPUS_VARIABLE = "MURMURATION_GPUS"
+"""The environment variable that tells an engine what its replica has reserved, such as 0.5."""
+
 _EPSILON = 1e-9
 
 
@@ -26,6 +29,11 @@ class ClusterConfig:
     engine_replicas: int = 1
     verifier_replicas: int = 1
     gpus_per_replica: float | None = None
+    engine_gpus: float | None = None
+    verifier_gpus: float | None = None
+    share_gpu: bool | None = None
+    max_engine_replicas: int | None = None
+    max_verifier_replicas: int | None = None
     cpus_per_replica: float = 0.0
     threads_per_replica: int | None = None
     spill_margin: int = 32
@@ -42,29 +50,47 @@ class ClusterConfig:
 _WHOLE = {
     "engine_replicas": 1,
     "verifier_replicas": 1,
+    "max_engine_replicas": 1,
+    "max_verifier_replicas": 1,
     "threads_per_replica": 1,
     "spill_margin": 0,
     "max_in_flight": 1,
     "max_attempts": 1,
 }
-_OPTIONAL = ("address", "gpus_per_replica", "threads_per_replica")
+_GPUS = ("gpus_per_replica", "engine_gpus", "verifier_gpus")
+_OPTIONAL = (
+    "address",
+    *_GPUS,
+    "share_gpu",
+    "max_engine_replicas",
+    "max_verifier_replicas",
+    "threads_per_replica",
+)
 
 
 def _check_key(name: str, value: object) -> None:
     key, auto = f"cluster.{name}", ", or null for the default" if name in _OPTIONAL else ""
-    if value is None and name in _OPTIONAL:
+    if (value is None and name in _OPTIONAL) or (name == "share_gpu" and isinstance(value, bool)):
         return
+    if name == "share_gpu":
+        raise ConfigError(key, value, f"must be true or false{auto}")
     if name == "address":
         if not isinstance(value, str) or not value:
             raise ConfigError(key, value, f"must be an address such as auto or host:6379{auto}")
     elif name in _WHOLE:
         if isinstance(value, bool) or not isinstance(value, int) or value < _WHOLE[name]:
             raise ConfigError(key, value, f"must be a whole number of {_WHOLE[name]} or more{auto}")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    else:
+        _check_number(name, value, auto)
+
+
+def _check_number(name: str, value: object, auto: str) -> None:
+    key = f"cluster.{name}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ConfigError(key, value, f"must be a number of 0 or more{auto}")
-    elif name.endswith("_s") and value == 0:
+    if name.endswith("_s") and value == 0:
         raise ConfigError(key, value, "must be a number of seconds above 0")
-    elif name == "gpus_per_replica" and value > 1 and value != int(value):
+    if name in _GPUS and value > 1 and value != int(value):
         raise ConfigError(key, value, "must be a fraction of one GPU or a whole number of GPUs")
 
 
@@ -74,7 +100,9 @@ class ReplicaSpec:
 
     ``kind`` is ``engine`` or ``verifier``. ``num_cpus`` 0 reserves nothing: replicas then share the cores,
     each with ``num_threads`` threads. ``num_gpus`` is a share of one GPU, or a whole number on one node.
-    ``node_ids`` names the node that each had best run on; empty where Ray is to decide.
+    ``gpus_key`` is the key that settled ``num_gpus``. Up to ``num_extra`` more join while the run goes on, as
+    soon as the cluster has room. ``node_ids`` names the node that each had best run on;
+    empty where Ray is to decide.
     """
 
     kind: str
@@ -84,10 +112,12 @@ class ReplicaSpec:
     num_gpus: float = 0.0
     num_threads: int = 1
     node_ids: tuple[str, ...] = ()
+    gpus_key: str = "cluster.gpus_per_replica"
+    num_extra: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(f"{self.kind}-{i}" for i in range(self.num_replicas))
+        return tuple(f"{self.kind}-{i}" for i in range(self.num_replicas + self.num_extra))
 
     @property
     def bundles(self) -> list[dict[str, float]]:
@@ -111,24 +141,52 @@ def plan(
     if verifier is not None:
         factories.append(("verifier", verifier, config.verifier_replicas))
     total = sum(num for _, _, num in factories)
-    num_gpus = _share_of_gpus(config, total, nodes.values())
+    gpus = _gpus_of_each(config, {kind: num for kind, _, num in factories}, nodes.values())
     node_ids, num_threads = _spread(total, nodes)
-    if num_gpus or config.cpus_per_replica or len(set(node_ids)) < 2:
+    if any(num_gpus for num_gpus, _ in gpus.values()) or config.cpus_per_replica or len(set(node_ids)) < 2:
         node_ids = []  # Ray knows where there is room for what is reserved, and one node needs no choice
     specs = []
     for kind, factory, num in factories:
         mine, node_ids = tuple(node_ids[:num]), node_ids[num:]
         threads = config.threads_per_replica or num_threads
-        specs.append(ReplicaSpec(kind, factory, num, config.cpus_per_replica, num_gpus, threads, mine))
+        num_gpus, key = gpus[kind]
+        cpus = config.cpus_per_replica
+        extra = max(0, (getattr(config, f"max_{kind}_replicas") or num) - num)
+        specs.append(ReplicaSpec(kind, factory, num, cpus, num_gpus, threads, mine, key, extra))
     return specs
 
 
-def _share_of_gpus(config: ClusterConfig, num_replicas: int, nodes: Iterable[Resources]) -> float:
-    """GPUs for each replica: as told, else one, or an equal share where replicas outnumber the GPUs."""
+def _gpus_of_each(
+    config: ClusterConfig, num_replicas: Mapping[str, int], nodes: Iterable[Resources]
+) -> dict[str, tuple[float, str]]:
+    """GPUs for each replica of a kind, and the key that says so: as told, else what ``share_gpu`` says."""
+    told = {kind: getattr(config, f"{kind}_gpus") for kind in num_replicas}
+    gpus = {kind: (num, f"cluster.{kind}_gpus") for kind, num in told.items() if num is not None}
+    open_kinds = [kind for kind in num_replicas if kind not in gpus]
     if config.gpus_per_replica is not None:
-        return config.gpus_per_replica
-    num_gpus = int(sum(node.get("GPU", 0.0) for node in nodes))
-    return 1.0 / math.ceil(num_replicas / num_gpus) if num_gpus else 0.0
+        share, key = config.gpus_per_replica, "cluster.gpus_per_replica"
+    else:
+        taken = sum(num * num_replicas[kind] for kind, (num, _) in gpus.items())
+        there = sum(node.get("GPU", 0.0) for node in nodes)
+        num_open = sum(num_replicas[kind] for kind in open_kinds)
+        besides = [num for num, _ in gpus.values()]
+        share, key = _share(config.share_gpu, num_open, int(there - taken), besides), "cluster.share_gpu"
+        share = share if there else 0.0
+    return gpus | dict.fromkeys(open_kinds, (share, key))
+
+
+def _share(share_gpu: bool | None, num_replicas: int, num_gpus: int, besides: Sequence[float]) -> float:
+    """The part of a card for each of ``num_replicas`` that no key settles; ``num_gpus`` are left for them.
+
+    True: what a replica of the other kind leaves of its card, or half of one; False: a whole one; None: an
+    equal part where replicas outnumber the cards.
+    """
+    if share_gpu is False:
+        return 1.0
+    even = 1.0 / math.ceil(num_replicas / num_gpus) if num_gpus >= 1 and num_replicas else 1.0
+    if share_gpu is None:
+        return even
+    return 1.0 - besides[0] if besides and 0 < besides[0] < 1 else min(even, 0.5)
 
 
 def _spread(num_replicas: int, nodes: Mapping[str, Resources]) -> tuple[list[str], int]:
@@ -156,12 +214,19 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
         f"asked are {asked}; the cluster has {gpus:g} GPUs and {cpus:g} CPUs on {len(nodes)} nodes: lower "
     )
     only_cpus_lack = _first_misfit([replace(spec, num_cpus=0.0) for spec in specs], nodes) is None
-    of_each, value = ("cpus", misfit.num_cpus) if only_cpus_lack else ("gpus", misfit.num_gpus)
-    key = f"cluster.{of_each}_per_replica"
+    value = misfit.num_cpus if only_cpus_lack else misfit.num_gpus
+    key = "cluster.cpus_per_replica" if only_cpus_lack else _key_to_lower(misfit)
     if _first_misfit([replace(misfit, num_replicas=1)], nodes):  # not even one, with nothing beside it
         raise ConfigError(key, f"{value:g}", f"{message}{key}")
     keys = ", ".join(f"cluster.{spec.kind}_replicas" for spec in specs)
-    raise ConfigError(f"cluster.{misfit.kind}_replicas", misfit.num_replicas, f"{message}{keys} or {key}")
+    last = f"{keys}, or set cluster.share_gpu=true" if misfit.gpus_key == "cluster.share_gpu" else ""
+    remedy = f"{message}{last if last and not only_cpus_lack else f'{keys} or {key}'}"
+    raise ConfigError(f"cluster.{misfit.kind}_replicas", misfit.num_replicas, remedy)
+
+
+def _key_to_lower(spec: ReplicaSpec) -> str:
+    """What to lower where one replica asks for too many cards."""
+    return f"cluster.{spec.kind}_gpus" if spec.gpus_key == "cluster.share_gpu" else spec.gpus_key
 
 
 def _first_misfit(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) -> ReplicaSpec | None:

@@ -109,18 +109,25 @@ class Pool:
         """How calls were routed and retried, by kind."""
         return {kind: fleet.stats() for kind, fleet in self._fleets.items()}
 
+    def routing_since(self, before: Mapping[str, FleetStats]) -> dict[str, dict[str, float | None]]:
+        """The same after an earlier ``stats``, as in ``summary.json``: a sweep's points share a pool."""
+        return {kind: stats.since(before[kind]) for kind, stats in self.stats().items()}
+
     @property
     def overhead(self) -> Overhead:
-        """Tokens generated for replies that were lost with a replica.
+        """Tokens generated for replies that were lost with a replica, or cancelled by a time limit.
 
-        A lower bound: what the engine's token counter showed at the last pulse before the death, for the
-        rows then in flight. An engine that reports no progress counts 0, and so does a verifier.
+        Retried ones are a lower bound: what the engine's token counter showed at the last pulse before the
+        death, for the rows then in flight. Those of cancelled calls, ``speculated_tokens``, are their share
+        of what the counter shows then. An engine that reports no progress counts 0, and so does a verifier.
         """
-        return Overhead(retried_tokens=self._fleets["engine"].retried_tokens.total())
+        engine = self._fleets["engine"]
+        return Overhead(engine.retried_tokens.total(), engine.speculated_tokens.total())
 
     def overhead_of(self, home: str) -> Overhead:
         """The part of ``overhead`` that requests of one problem met with."""
-        return Overhead(retried_tokens=self._fleets["engine"].retried_tokens[home])
+        engine = self._fleets["engine"]
+        return Overhead(engine.retried_tokens[home], engine.speculated_tokens[home])
 
     async def close(self) -> None:
         """Ends every replica."""

@@ -68,7 +68,8 @@ class PrefixStore:
         self._touch(path)
         if not path:
             return np.zeros(0, np.int64)
-        return np.concatenate([*(n.places for n in path[:-1]), path[-1].places[:inside]])[:length]
+        places: Ints = np.concatenate([*(n.places for n in path[:-1]), path[-1].places[:inside]])
+        return places[:length]
 
     def load(
         self, cache: SlotCache, slots: Sequence[int], starts: Sequence[int], places: Sequence[Ints]

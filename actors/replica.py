@@ -53,10 +53,14 @@ class ReplicaInfo:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The whole call raised: what it was, as text, so that no exception need survive pickling."""
+    """The whole call raised: what it was, as text, so that no exception need survive pickling.
+
+    ``member`` names the replica, which is avoided at the next attempt.
+    """
 
     type: str
     message: str
+    member: str | None = None
 
 
 class Replica:

@@ -17,25 +17,28 @@ from orchestrator.types import Finish, Step
 TokenIds = tuple[int, ...]
 
 # What a decoder puts where the bytes so far are no whole character.
-_INCOMPLETE = "\ufffd"
+INCOMPLETE = "\ufffd"
 # A decoder may treat the first token of a text otherwise (a leading space): it sees this many before it.
 _CONTEXT = 4
 
 
 class Detokenizer:
-    """Text of token ids, without special tokens. ``eos_ids`` are the tokens that end a text."""
+    """Text of token ids, without special tokens. ``eos_ids`` are the tokens that end a text.
+
+    ``pieces`` are the texts of single tokens, by their ids.
+    """
 
     def __init__(self, tokenizer: Any, vocab_size: int, eos_ids: frozenset[int]) -> None:
         self.eos_ids = eos_ids
         self._tokenizer = tokenizer
-        self._pieces = [self._decode((i,)) if i < len(tokenizer) else "" for i in range(vocab_size)]
+        self.pieces = [self._decode((i,)) if i < len(tokenizer) else "" for i in range(vocab_size)]
         self._joins = _joins_pieces(tokenizer)
         self.can_end = lru_cache(maxsize=64)(self._can_end)
 
     def text(self, token_ids: TokenIds, context: TokenIds) -> str:
         """The text that ``token_ids`` add to a text that ends with the tokens ``context``."""
         if self._joins:
-            return "".join([self._pieces[i] for i in token_ids])
+            return "".join([self.pieces[i] for i in token_ids])
         context = context[-_CONTEXT:]
         before, whole = self._decode(context), self._decode(context + token_ids)
         return whole[len(before) :] if whole.startswith(before) else self._decode(token_ids)
@@ -47,7 +50,7 @@ class Detokenizer:
         """
         last = delimiter[-1:]
         # A decoder may drop spaces around a single token, so a token that shows none may still hold one.
-        table = [last == " " or last in p or _INCOMPLETE in p or not p for p in self._pieces]
+        table = [last == " " or last in p or INCOMPLETE in p or not p for p in self.pieces]
         table_array = np.array(table, dtype=np.bool_)
         table_array[list(self.eos_ids)] = True
         return table_array
@@ -94,7 +97,7 @@ class StepSplitter:
             return True
         text = self._text(token_ids, generated)
         ends = self.request.delimiter in text
-        self.held_back = ends and text.endswith(_INCOMPLETE)
+        self.held_back = ends and text.endswith(INCOMPLETE)
         if ends and not self.held_back:
             answers = self._answers(text)
             # Cut off at the end of a step, but before the end that was asked for or could ever be reached.
@@ -104,6 +107,10 @@ class StepSplitter:
         if at_limit:
             self._close(token_ids, text, logprobs, Finish.LENGTH)
         return at_limit
+
+    def open_text(self, generated: Sequence[int]) -> str:
+        """The text of what was ``generated`` after the last step that has ended."""
+        return self._text(tuple(generated[self._begun :]), generated)
 
     def _answers(self, text: str) -> bool:
         marker = self.request.answer_marker

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +12,9 @@ from actors.batcher import Batcher
 from actors.decoding import Decoder, Prompted
 from actors.encoding import Encoder, Passage, Reader, Reading, refuse_tokens
 from actors.forward import worker_thread
-from actors.loading import Loaded, LoadOptions, check_template, load
-from actors.prefix import PrefixStore, TokenIds
+from actors.loading import Loaded, LoadOptions, load
+from actors.prefix import PrefixStore
+from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
@@ -35,6 +35,8 @@ class TransformersEngine:
         *,
         template: str | None = None,
         chat: bool = False,
+        system: str | None = None,
+        chat_options: Mapping[str, Any] | None = None,
         dtype: str = "float32",
         device: str = "auto",
         max_batch_size: int = 128,
@@ -47,14 +49,10 @@ class TransformersEngine:
     ) -> None:
         """Load ``model``: a folder, a name on the hub, or ``embedded:NAME``.
 
-        ``template`` renders ``{question}`` and ``{instruction}``; None puts one after the other, each with a
-        newline. With ``chat`` the tokenizer's chat template renders a system message, the instruction, and
-        a user's, the question; a ``template`` then makes the user's message, and where it holds the
-        instruction there is no other.
+        ``template``, ``chat``, ``system`` and ``chat_options`` render prompts as ``PromptStyle`` says.
         ``cache_bytes`` bounds what is kept of finished prefixes, 0 keeps nothing. Raises ConfigError.
         """
-        self._chat = chat
-        self._template = None if template is None else check_template(template)
+        style = PromptStyle(template, chat, system, dict(chat_options or {}))
         _require(max_batch_size >= 1, "engine.max_batch_size", max_batch_size, "must be at least 1")
         _require(cache_bytes >= 0, "engine.cache_bytes", cache_bytes, "must be at least 0")
         loaded = load(
@@ -75,7 +73,7 @@ class TransformersEngine:
         self._loaded = loaded
         self._flops_per_token = 2.0 * loaded.num_parameters
         self._vocab_size = int(loaded.runner.model.config.vocab_size)
-        self._prompt_ids = lru_cache(maxsize=4096)(self._tokenize)
+        self._prompt_ids = Prompter(loaded.tokenizer, style).token_ids
         self._executor = worker_thread("engine")
         self._decoder, self._reader = self._workers(loaded, max_batch_size, cache_bytes)
         self._decoding = Batcher(self._decoder, self._executor)
@@ -142,19 +140,6 @@ class TransformersEngine:
             flops_per_token=self._flops_per_token,
         )
         return decoder, Reader(encoder)
-
-    def _tokenize(self, question: str, instruction: str) -> TokenIds:
-        tokenizer, template = self._loaded.tokenizer, self._template
-        if not self._chat:
-            text = f"{instruction}\n{question}\n" if instruction else f"{question}\n"
-            if template is not None:
-                text = template.format(question=question, instruction=instruction)
-            return tuple(tokenizer(text)["input_ids"])
-        user = template.format(question=question, instruction=instruction) if template else question
-        messages = [{"role": "user", "content": user}]
-        if instruction and "{instruction}" not in (template or ""):
-            messages.insert(0, {"role": "system", "content": instruction})
-        return tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
 
     def _passage(self, request: LoglikRequest) -> Passage:
         """The whole text; a token's likelihood is read at the token before it."""

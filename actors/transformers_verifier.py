@@ -1,23 +1,24 @@
-"""A process reward model of the transformers library, read in this process."""
+"""A reward model of the transformers library, read in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from actors.batcher import Batcher
 from actors.encoding import Encoder, Passage, Reader, Reading, refuse_tokens
 from actors.forward import worker_thread
-from actors.loading import LoadOptions, load
+from actors.loading import Loaded, LoadOptions, load
 from actors.prefix import PrefixStore
-from actors.reward_formats import build_format
+from actors.reward_formats import READOUTS, Format, Verdict, build_format
+from actors.reward_heads import load_classifier, load_lm, num_outputs
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
 from orchestrator.types import Reward, Usage
-
-READOUTS = ("per_step", "whole")
 
 
 class TransformersVerifier:
@@ -32,6 +33,7 @@ class TransformersVerifier:
         model: str,
         *,
         format: str = "token_classification",
+        options: Mapping[str, Any] | None = None,
         readout: str = "per_step",
         dtype: str = "float32",
         device: str = "auto",
@@ -41,18 +43,17 @@ class TransformersVerifier:
         batch_invariant: bool | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
-        **format_options: Any,
     ) -> None:
-        """Load ``model``; ``format_options`` are the fields of the format's class. Raises ConfigError."""
-        self._format = build_format(format, format_options)
+        """Load ``model``; ``options`` are the fields of the format's class. Raises ConfigError."""
         if readout not in READOUTS:
             raise ConfigError("verifier.readout", readout, f"must be one of {', '.join(READOUTS)}")
+        self._format = build_format(format, options or {}, readout)
         self._readout = readout
         self._loaded = loaded = load(
             LoadOptions(
                 key="verifier.model",
                 model=model,
-                auto_class=self._format.auto_class,
+                auto_class="AutoModel",
                 dtype=dtype,
                 device=device,
                 max_context=max_context,
@@ -60,13 +61,14 @@ class TransformersVerifier:
                 batch_invariant=batch_invariant,
                 revision=revision,
                 trust_remote_code=trust_remote_code,
+                make=_loader(self._format),
             )
         )
-        self._format.check(loaded.runner.model.config)
-        self._vocab_size = int(loaded.runner.model.config.vocab_size)
+        self._vocab_size = int(loaded.runner.model.config.get_text_config().vocab_size)
         self._layout = self._format.layout(loaded.tokenizer)
+        self._verdict = _verdict(self._format, loaded)
         store = PrefixStore(loaded.runner.shape, cache_bytes)
-        encoder = Encoder(loaded.runner, store, self._project, loaded.runner.model.config.num_labels)
+        encoder = Encoder(loaded.runner, store, self._project, num_outputs(loaded.runner.model))
         self._executor = worker_thread("verifier")
         self._reader = Reader(encoder)
         self._reading = Batcher(self._reader, self._executor)
@@ -93,7 +95,7 @@ class TransformersVerifier:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """The rewards of each request's new steps, in order."""
         passages = [self._passage(r) for r in requests]
-        refused = [refuse_tokens(p.token_ids, self._loaded.max_context, self._vocab_size) for p in passages]
+        refused = [self._refuse(p) for p in passages]
         allowed = [p for p, failure in zip(passages, refused, strict=True) if failure is None]
         readings = iter(await self._reading.submit(allowed))
         return [
@@ -107,26 +109,45 @@ class TransformersVerifier:
         self._executor.shutdown()
 
     def _project(self, logits: Tensor, _following: Tensor) -> Tensor:
-        return self._format.log_odds(logits)
+        """The rewards ``[n]`` as log-odds (``Verdict.log_odds``) from ``[n, outputs]``."""
+        exact = logits.double()
+        good = exact[:, list(self._verdict.good)]
+        if not self._verdict.bad:
+            return good[:, 0]
+        return torch.logsumexp(good, -1) - torch.logsumexp(exact[:, list(self._verdict.bad)], -1)
 
     def _passage(self, request: ScoreRequest) -> Passage:
-        prompt = self._layout.prompt(request.question)
-        last = len(request.steps) - 1
-        token_ids, reads = prompt, []
-        for index, text in enumerate(request.steps):
-            token_ids += self._layout.step(text, tagged=self._readout == "per_step" or index == last)
-            if index >= request.num_locked if self._readout == "per_step" else index == last:
-                reads.append(len(token_ids) - 1)
-        return Passage(token_ids, tuple(reads), len(prompt))
+        rendered = self._layout.render(request.question, request.steps, request.num_locked, self._readout)
+        return Passage(rendered.token_ids, rendered.reads, rendered.num_shared)
+
+    def _refuse(self, passage: Passage) -> Failure | None:
+        if not passage.token_ids:
+            return Failure("VerifierError", "a trajectory of 0 steps has no reward")
+        return refuse_tokens(passage.token_ids, self._loaded.max_context, self._vocab_size)
 
     def _reply(self, passage: Passage, reading: Reading | Failure) -> ScoreReply | Failure:
         if isinstance(reading, Failure):
             return reading
+        if len(reading.values) != len(passage.reads):
+            message = f"{len(passage.reads)} rewards were to be read, {len(reading.values)} were"
+            return Failure("VerifierError", message)
         num_computed = len(passage.token_ids) - reading.num_cached
         usage = Usage(
             reward_tokens=num_computed,
             cached_reward_tokens=reading.num_cached,
             flops=2.0 * self._loaded.num_parameters * num_computed,
         )
-        assert len(reading.values) == len(passage.reads)
         return ScoreReply(tuple(Reward(v) for v in reading.values.tolist()), usage)
+
+
+def _loader(format: Format) -> Any:
+    if format.head == "classifier":
+        return load_classifier
+    # The layout is made twice, here for its tokens: those are all of the vocabulary that is worked out.
+    return partial(load_lm, lambda tokenizer: format.verdict(format.layout(tokenizer), 0))
+
+
+def _verdict(format: Format, loaded: Loaded) -> Verdict:
+    """Which of the outputs that the loaded model has are read."""
+    verdict = format.verdict(format.layout(loaded.tokenizer), num_outputs(loaded.runner.model))
+    return verdict.narrowed() if format.head == "lm" else verdict

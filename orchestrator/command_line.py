@@ -1,31 +1,65 @@
-"""The command line before Hydra reads it: ``resume=DIR``, quoted folders, the names of a sweep's points."""
+"""The command line before Hydra reads it: flags, ``resume=DIR``, quoted folders, names of points."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from orchestrator.config import GROUPS
+from orchestrator.config import EXPERIMENT, GROUPS
 from orchestrator.errors import ConfigError
 from orchestrator.results import COMMAND
 
-_FLAGS = {"true", "false"}
+_SWITCHES = {"true", "false"}
+_OPEN = re.compile(r"(engine|verifier)\.(args|chat_options)\.[^=]+=")
+_MULTIRUN = ("-m", "--multirun")
+# Flags of Hydra that take a value, and those that ask for something else than a run.
+_VALUED = ("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
+_OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
+# Whoever chooses one of these wants points composed and run in another way than ours.
+_OTHER_SWEEPS = ("hydra/sweeper", "hydra/launcher")
+
+
+def complain(text: str) -> None:
+    """One line for a person, whatever a library wrote."""
+    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+
+
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags with their values, ``-m`` left out, and overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("-") or before in _VALUED:
+            flags += [] if argument in _MULTIRUN else [argument]
+        else:
+            overrides.append(argument)
+    return flags, overrides
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether these ask for a sweep, and one in our way: neither another sweeper nor another launcher."""
+    flags, overrides = split_flags(arguments)
+    asked = {flag.partition("=")[0] for flag in flags}
+    chosen = {_key(o) for o in overrides}
+    others = asked.intersection(_OTHER_COMMANDS) or chosen.intersection(_OTHER_SWEEPS)
+    return bool(set(arguments).intersection(_MULTIRUN)) and not others
 
 
 def continued_command(arguments: Sequence[str]) -> list[str]:
     """Arguments with ``resume=DIR`` replaced by DIR's own overrides, ``run_dir=DIR`` and ``resume=true``.
 
-    What the command line sets beside ``resume`` wins over what DIR's run had set. The folder of a sweep's
-    point holds ``=`` and ``,``, which Hydra would read as more than a name: ``run_dir`` is quoted. Raises
-    ConfigError where DIR holds no run.
+    DIR is that of a run, of a sweep's point or of a sweep. What the command line sets beside ``resume`` wins
+    over what DIR's run had set. The folder of a sweep's point holds ``=`` and ``,``, which Hydra would read
+    as more than a name: ``run_dir`` is quoted. Raises ConfigError where DIR holds no run.
     """
     chosen = [a for a in arguments if a.startswith("resume=")]
-    if not chosen or chosen[-1].partition("=")[2].lower() in _FLAGS:
-        return [_quoted(a) for a in arguments]
+    if not chosen or chosen[-1].partition("=")[2].lower() in _SWITCHES:
+        return [quoted(a) for a in arguments]
     run_dir = Path(chosen[-1].partition("=")[2].strip("'\""))
     saved_file = run_dir / COMMAND
     if not saved_file.exists():
@@ -33,20 +67,26 @@ def continued_command(arguments: Sequence[str]) -> list[str]:
         raise ConfigError("resume", run_dir, allowed)
     given = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
     new_keys = {_key(a) for a in given}
-    saved = json.loads(saved_file.read_text(encoding="utf-8"))["overrides"]
-    kept = [o for o in saved if _key(o) not in {*new_keys, "resume", "run_dir"}]
-    return [*kept, *given, _quoted(f"run_dir={run_dir}"), "resume=true"]
+    saved = json.loads(saved_file.read_text(encoding="utf-8"))
+    kept = [o for o in saved["overrides"] if _key(o) not in {*new_keys, "resume", "run_dir"}]
+    multirun = ["-m"] if saved.get("sweep") else []
+    return [*multirun, *kept, *given, quoted(f"run_dir={run_dir}"), "resume=true"]
+
+
+def with_open_keys(arguments: Sequence[str]) -> list[str]:
+    """Overrides below a node whose keys a library names (``engine.args``), with the ``++`` that they need."""
+    return [f"++{a}" if _OPEN.match(a) else a for a in arguments]
 
 
 def check_choices(arguments: Sequence[str]) -> None:
     """Raise ConfigError for a group that is given nothing: Hydra would end in a ValueError."""
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key in GROUPS and value in ("", "null"):
+        if (key in GROUPS and value in ("", "null")) or (key == EXPERIMENT and value == ""):
             raise ConfigError(key, value, f"must be the name of a file of conf/{key}")
 
 
-def _quoted(argument: str) -> str:
+def quoted(argument: str) -> str:
     """``run_dir='...'``, unless it is quoted or interpolated already."""
     key, _, value = argument.partition("=")
     if key != "run_dir" or not value or value[0] in "'\"" or "${" in value:
@@ -61,7 +101,7 @@ def _key(override: str) -> str:
 
 
 # What does not make a point of a sweep another point, unless the sweep runs over it.
-_NOT_IN_NAMES = ("run_dir", "resume", "dry_run", "tracker", "concurrency", "cluster")
+_NOT_IN_NAMES = ("run_dir", "resume", "keep_journal", "dry_run", "tracker", "concurrency", "cluster")
 
 
 def folder_names(arguments: Sequence[str]) -> list[str]:
@@ -70,7 +110,7 @@ def folder_names(arguments: Sequence[str]) -> list[str]:
     A sweep goes on in the same folders with other replicas or another tracker; one over such a key has a
     folder for each of its values.
     """
-    if not {"-m", "--multirun"} & set(arguments):
+    if not set(arguments).intersection(_MULTIRUN):
         return list(arguments)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(overrides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, get_type_hints
 
@@ -16,8 +16,9 @@ from orchestrator.limits import Limits
 
 TARGET = "_target_"
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
+EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
 # Keys that may differ between a run and its continuation: none of them changes an answer.
-FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "dry_run")
+FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run")
 
 
 class RunSettings(BaseModel):
@@ -30,6 +31,7 @@ class RunSettings(BaseModel):
     concurrency: int = Field(ge=1)
     run_dir: str = Field(min_length=1)
     resume: bool
+    keep_journal: bool
     dry_run: bool
 
 
@@ -102,18 +104,15 @@ def build_node(node: Mapping[str, Any], key: str, leave_out: tuple[str, ...] = (
         cls = get_class(str(node[TARGET]))
     except Exception as failure:
         raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"cannot be imported: {failure}") from failure
-    return build(cls, {k: v for k, v in node.items() if k != TARGET and k not in leave_out}, key)
+    knobs = {k: v for k, v in node.items() if k != TARGET}
+    _check_known(knobs, (*inspect.signature(cls).parameters, *leave_out), key)
+    return build(cls, {k: v for k, v in knobs.items() if k not in leave_out}, key)
 
 
 def build(cls: type[Any], knobs: Mapping[str, Any], key: str) -> Any:
     """``cls(**knobs)`` with every knob checked against its annotation; nested nodes are built first."""
     parameters = inspect.signature(cls).parameters
-    for name in knobs:
-        if name not in parameters:
-            known = ", ".join(parameters)
-            raise ConfigError(
-                f"{key}.{name}", knobs[name], f"unknown key{nearest(name, parameters) or f'; known: {known}'}"
-            )
+    _check_known(knobs, parameters, key)
     hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)
     values = {name: _knob(f"{key}.{name}", value, hints.get(name, Any)) for name, value in knobs.items()}
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in values]
@@ -122,9 +121,20 @@ def build(cls: type[Any], knobs: Mapping[str, Any], key: str) -> Any:
     return cls(**values)
 
 
+def _check_known(knobs: Mapping[str, Any], known: Iterable[str], key: str) -> None:
+    names = list(known)
+    for name in knobs:
+        if name not in names:
+            hint = nearest(name, names) or f"; known: {', '.join(names)}"
+            raise ConfigError(f"{key}.{name}", knobs[name], f"unknown key{hint}")
+
+
 def _knob(key: str, value: Any, hint: Any) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
-        return build_node(value, key)
+        try:
+            return build_node(value, key)
+        except ConfigError as error:
+            raise _placed(error, key) from None
     if isinstance(value, Mapping) and is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, key)
     try:
@@ -132,6 +142,14 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
         return TypeAdapter(hint, config=_arbitrary(hint)).validate_python(value, strict=_is_scalar(value))
     except ValidationError as failure:
         raise ConfigError(key, value, _message(failure)) from None
+
+
+def _placed(error: ConfigError, key: str) -> ConfigError:
+    """The error of a node below another: an engine in a verifier says ``engine.model`` all the same."""
+    parent, _, name = key.rpartition(".")
+    if not parent or error.key.startswith(f"{parent}.") or not error.key.startswith(f"{name}."):
+        return error
+    return ConfigError(f"{parent}.{error.key}", error.value, error.allowed)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.errors import GradingError, ProblemError, StrategyError
+from orchestrator.journal import Journal, Journals
 from orchestrator.limits import Limits
 from orchestrator.protocols import Engine, Strategy, Task, Verifier
 from orchestrator.session import Session
-from orchestrator.types import Problem, Solution, Trajectory, Usage
+from orchestrator.types import Params, Problem, Solution, Trajectory, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trajectory offered as an answer, read and graded."""
+    """A trajectory offered as an answer, read and graded; ``params`` where the strategy tells them."""
 
     trajectory: Trajectory
     log_weight: float
     answer: str | None
     correct: bool
+    params: Params | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,11 @@ class ProblemResult:
 
 @dataclass(frozen=True)
 class Controller:
-    """Solves problems, ``concurrency`` at a time; a failed problem is a result, and the run goes on."""
+    """Solves problems, ``concurrency`` at a time; a failed problem is a result, and the run goes on.
+
+    With ``journals`` every reply is written down as it comes, and what an earlier part of the run has left
+    there is not asked again. A journal stays open until ``Journals`` is told what became of the result.
+    """
 
     strategy: Strategy
     engine: Engine
@@ -57,10 +64,11 @@ class Controller:
     seed: int = 0
     limits: Limits = Limits()
     concurrency: int = 64
+    journals: Journals | None = None
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. A bug in our own code propagates."""
-        source = iter(problems)
+        source = longest_first(problems, self.concurrency - 1)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency):
@@ -74,6 +82,7 @@ class Controller:
 
     async def solve(self, problem: Problem) -> ProblemResult:
         """The result of one problem, whether it went well or not."""
+        journal = self.journals.open(problem.id) if self.journals else Journal()
         session = Session(
             problem,
             engine=self.engine,
@@ -81,13 +90,15 @@ class Controller:
             task=self.task,
             seed=self.seed,
             limits=self.limits,
+            journal=journal,
         )
-        begun = time.monotonic()
+        begun = time.monotonic() - journal.elapsed
         solution: Solution | None = None
         candidates: tuple[Candidate, ...] = ()
         error: ProblemError | None = None
         try:
             solution = await self.strategy.solve(session)
+            journal.check_over()
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
@@ -107,6 +118,8 @@ class Controller:
         trajectories, chosen = solution.trajectories, solution.answer_index
         if len(solution.log_weights) != len(trajectories):
             raise StrategyError(f"{len(trajectories)} trajectories, {len(solution.log_weights)} log-weights")
+        if len(solution.params) not in (0, len(trajectories)):
+            raise StrategyError(f"{len(trajectories)} trajectories, {len(solution.params)} params")
         if chosen is not None and not 0 <= chosen < len(trajectories):
             raise StrategyError(f"answer_index {chosen} of {len(trajectories)} trajectories")
         order = sorted(range(len(trajectories)), key=lambda i: i != chosen)
@@ -116,5 +129,31 @@ class Controller:
         except Exception as failure:  # a task is the user's code: its failure ends this problem alone
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
         return tuple(
-            Candidate(trajectories[i], solution.log_weights[i], answers[i], grades[answers[i]]) for i in order
+            Candidate(
+                trajectories[i],
+                solution.log_weights[i],
+                answers[i],
+                grades[answers[i]],
+                solution.params[i] if solution.params else None,
+            )
+            for i in order
         )
+
+
+def longest_first(problems: Iterable[Problem], num_held: int) -> Iterator[Problem]:
+    """The problems, of which the ``num_held`` that promise least work are held back for the end.
+
+    The last ones to begin are then short, and the replicas come to an end together; a long one that began
+    last would keep one of them busy while the others idle. (Graham, "Bounds on Multiprocessing Timing
+    Anomalies", 1969: longest processing time first.) Work is judged by the length of the question. No more
+    than ``num_held`` problems are ever held.
+    """
+    held: list[tuple[int, int, Problem]] = []
+    for i, problem in enumerate(problems):
+        entry = (-len(problem.question), i, problem)
+        if len(held) < num_held:
+            heapq.heappush(held, entry)
+        else:
+            yield heapq.heappushpop(held, entry)[2]
+    while held:
+        yield heapq.heappop(held)[2]

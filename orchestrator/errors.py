@@ -4,14 +4,14 @@
 
     MurmurationError
     ├── ConfigError            bad input: names the key, the value and what is allowed; exit status 2
-    ├── ProblemError           ends one problem; recorded in its result, and the run goes on
-    │   ├── EngineError        an engine could not complete a request
-    │   │   ├── EngineDeadError  the engine is beyond repair: its replica exits and is replaced
-    │   │   └── ReplicaDeath   the replica died under the request, after all attempts
-    │   ├── VerifierError      a verifier returned no reward, a NaN, or a wrong number of them
-    │   ├── GradingError       the task could not read or grade an answer
-    │   └── StrategyError      a strategy returned something that is no solution
-    └── JournalError           a journal does not match the run that reads it
+    └── ProblemError           ends one problem; recorded in its result, and the run goes on
+        ├── EngineError        an engine could not complete a request
+        │   ├── EngineDeadError  the engine is beyond repair: its replica exits and is replaced
+        │   └── ReplicaDeath   the replica died under the request, after all attempts
+        ├── VerifierError      a verifier returned no reward, a NaN, or a wrong number of them
+        ├── GradingError       the task could not read or grade an answer
+        ├── StrategyError      a strategy returned something that is no solution
+        └── JournalError       a journal does not match the search that reads it
 
 Anything else that escapes is a bug in our own code, and propagates.
 """
@@ -68,8 +68,8 @@ class StrategyError(ProblemError):
     """A strategy returned something that is no solution."""
 
 
-class JournalError(MurmurationError):
-    """A journal does not match the run that reads it."""
+class JournalError(ProblemError):
+    """A journal does not match the search that reads it: the code has changed since, or the file."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -7,8 +7,9 @@ import itertools
 import json
 import shlex
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,9 +21,12 @@ from rich.console import Console
 
 from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
+from orchestrator.errors import JournalError
+from orchestrator.oracle import oracle_mark
 from orchestrator.progress import ProgressDisplay, summary_table
 from orchestrator.protocols import Tracker
 from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
+from orchestrator.rundir import Earlier
 from orchestrator.types import Overhead, Problem
 
 
@@ -49,8 +53,9 @@ _BY_SIGNAL = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINAT
 class Run:
     """A run that is ready to go: its parts are validated and its models are loaded.
 
-    ``labels`` are the entries of summary.json that the configuration fixes; ``done`` are the result lines
-    of an earlier part of the same run; ``overhead`` tells what a problem's retries have cost.
+    ``labels`` are the entries of summary.json that the configuration fixes; ``earlier`` is what an earlier
+    part of the same run has finished; ``overhead`` tells what a problem's retries have cost, and ``figures``
+    what else to put into summary.json when the run is over.
     """
 
     run_dir: Path
@@ -58,18 +63,19 @@ class Run:
     range: Range
     num_problems: int
     labels: Mapping[str, Any]
-    done: Sequence[Mapping[str, Any]]
+    earlier: Earlier
     tracker: Tracker
     overhead: Callable[[str], Overhead]
     console: Console
+    figures: Callable[[], Mapping[str, Any]] = dict
+    num_replicas: Callable[[], int] | None = None
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve what is left, write summary.json whatever happens, and print the table."""
-        totals = Totals()
-        for line in self.done:
-            totals.add(line)
-        begun = time.monotonic()
-        earlier_seconds = self._earlier_seconds() if self.done else 0.0
+        totals, journals = self.earlier.totals, self.controller.journals
+        begun, earlier_seconds = time.monotonic(), self._earlier_seconds()
+        if journals is not None:
+            journals.forget(self.earlier.problem_ids)
         self.tracker.start(self.run_dir, config, totals)
         log = ResultLog(self.run_dir)
         complete, interrupted = False, None
@@ -78,9 +84,15 @@ class Run:
             complete = interrupted is None
         finally:
             log.close()
+            if journals is not None:
+                journals.close()
             summary = self._summary(totals, complete, earlier_seconds + time.monotonic() - begun)
+            broken = sys.exc_info()[0] is not None
             try:
                 write_json(self.run_dir / SUMMARY, summary)
+            except OSError:
+                if not broken:  # a full disk stopped the run already, and that is what to tell
+                    raise
             finally:
                 self.tracker.finish(summary)
         self.console.print(summary_table(summary))
@@ -93,11 +105,13 @@ class Run:
 
     async def _solve(self, log: ResultLog, totals: Totals) -> Status | None:
         """The status of the signal that cut the run off, or None when it went to its end."""
-        with ProgressDisplay(self.console, self.num_problems, totals) as display:
+        with ProgressDisplay(self.console, self.num_problems, totals, self.num_replicas) as display:
 
             def on_result(result: ProblemResult) -> None:
                 line = result_line(result, self.overhead(result.problem.id))
+                line |= oracle_mark(self.labels)
                 log.append(line)
+                self._settle(result)
                 totals.add(line)
                 self.tracker.problem(line)
                 display.update()
@@ -111,9 +125,24 @@ class Run:
                         raise
         return _BY_SIGNAL[caught[0]] if caught and work.cancelled() else None
 
+    def _settle(self, result: ProblemResult) -> None:
+        """What becomes of a problem's journal now that its result is on disk.
+
+        After an error it stays: what was answered is not asked again when the problem is tried again.
+        """
+        journals, problem_id = self.controller.journals, result.problem.id
+        if journals is None:
+            return
+        if result.error is None:
+            journals.done(problem_id)
+        elif isinstance(result.error, JournalError):
+            journals.discard(problem_id)
+        else:
+            journals.rest(problem_id)
+
     def _problems(self) -> Iterator[Problem]:
         """The problems of the range that no line of an earlier part has."""
-        done = {line["problem_id"] for line in self.done}
+        done = self.earlier.problem_ids
         problems = self.controller.task.problems(self.range.offset, self.range.limit)
         return itertools.filterfalse(lambda p: p.id in done, problems)
 
@@ -128,6 +157,7 @@ class Run:
             "complete": complete,
             **totals.summary(),
             "wall_seconds": round(wall_seconds, 3),
+            **self.figures(),
         }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hydra.errors import OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.errors import MurmurationError, nearest
 
@@ -28,13 +29,22 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
         return f"{group}={choice}: must be one of {', '.join(options)}{nearest(choice, options)}"
     if match := _UNKNOWN_KEY.search(text):
         key = _written_key(match.group(1) or match.group(2), values)
-        others = [k for k in keys if k != key]  # known elsewhere: another choice of its group has it
-        hint = nearest(key, others) or "; python run.py --cfg job shows them all"
+        hint = _hint(key, [k for k in keys if k != key])  # another choice of its group may have it
         return f"{key}={values.get(key, '')}: unknown key{hint}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {lines[0]}"
-    return lines[0] if lines else type(error).__name__
+        return f"{error.override}: {first}"
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        given = f"={values[error.full_key]}" if error.full_key in values else ""
+        return f"{error.full_key}{given}: {first}"
+    return first
+
+
+def _hint(key: str, keys: Sequence[str]) -> str:
+    """The nearest key: rather one beside it that begins as it does."""
+    longer = [k for k in keys if k.startswith(key) and "." not in k[len(key) :]]
+    return nearest(key, longer) or nearest(key, keys) or "; python run.py --cfg job shows them all"
 
 
 def _written_key(key: str, values: dict[str, str]) -> str:

@@ -31,11 +31,13 @@ class Account:
     """The usage of one problem, shared by its session and every fork.
 
     A call's maximum is reserved before dispatch and what it did not use is given back, so that a token or
-    reward limit is never exceeded, whatever runs side by side.
+    reward limit is never exceeded, whatever runs side by side. ``seconds_before`` is what an earlier part of
+    the same search took.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, seconds_before: float = 0.0) -> None:
         self.limits = limits
+        self._seconds_before = seconds_before
         self.usage = Usage()
         self.stopped_by: str | None = None
         self._reserved_tokens = 0
@@ -44,13 +46,17 @@ class Account:
         self._begun: float | None = None
 
     @property
-    def seconds_left(self) -> float | None:
-        """None without a time limit; the clock starts at the first question."""
-        if self.limits.seconds is None:
-            return None
+    def elapsed(self) -> float:
+        """Seconds on the clock, which starts at the first question to a model."""
+        now = time.monotonic()
         if self._begun is None:
-            self._begun = time.monotonic()
-        return max(0.0, self._begun + self.limits.seconds - time.monotonic())
+            self._begun = now - self._seconds_before
+        return now - self._begun
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None without a time limit."""
+        return None if self.limits.seconds is None else max(0.0, self.limits.seconds - self.elapsed)
 
     @property
     def tokens_left(self) -> int | None:

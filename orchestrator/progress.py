@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from orchestrator.oracle import oracle_mark
 from orchestrator.results import Totals
 
 SECONDS_BETWEEN_LINES = 60.0
 
 
 class ProgressDisplay:
-    """A live bar on a terminal; elsewhere one line a minute."""
+    """A live bar on a terminal; elsewhere one line a minute, also while no problem ends.
 
-    def __init__(self, console: Console, num_problems: int, totals: Totals) -> None:
+    ``totals`` are the run's figures so far, those of its earlier parts included. ``num_replicas`` tells how
+    many replicas are alive at the moment.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        num_problems: int,
+        totals: Totals,
+        num_replicas: Callable[[], int] | None = None,
+    ) -> None:
         self._console = console
         self._totals = totals
-        self._begun = self._last_line = time.monotonic()
-        self._begun_tokens = totals.usage.generated_tokens
+        self._num_replicas = num_replicas
+        self._begun = time.monotonic()
+        self._begun_tokens, self._begun_problems = totals.usage.generated_tokens, totals.num_problems
         self._num_problems = num_problems
+        self._over = threading.Event()
+        self._lines = threading.Thread(target=self._print_lines, daemon=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
             console=console,
             transient=True,
@@ -40,30 +57,53 @@ class ProgressDisplay:
         )
 
     def __enter__(self) -> ProgressDisplay:
-        self._bar.start()
+        if self._console.is_terminal:
+            self._bar.start()
+        else:
+            self._lines.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
+        if self._lines.is_alive():
+            self._lines.join()
         self._bar.stop()
 
     @property
     def figures(self) -> str:
-        """Accuracy so far with its interval, tokens a second, errors."""
+        """Accuracy so far with its interval, tokens a second, time left, replicas alive, errors."""
         low, high = self._totals.accuracy_ci95
         seconds = max(time.monotonic() - self._begun, 1e-9)
         rate = (self._totals.usage.generated_tokens - self._begun_tokens) / seconds
-        shown = f"accuracy {self._totals.accuracy or 0:.3f} [{low:.3f}, {high:.3f}]  {rate:,.0f} tokens/s"
-        return f"{shown}  {self._totals.num_errors} errors" if self._totals.num_errors else shown
+        parts = [
+            f"accuracy {self._totals.accuracy or 0:.3f} [{low:.3f}, {high:.3f}]",
+            f"{rate:,.0f} tokens/s",
+            f"{self._time_left(seconds)} left",
+        ]
+        if self._num_replicas is not None:
+            parts.append(f"{self._num_replicas()} replicas")
+        if self._totals.num_errors:
+            parts.append(f"{self._totals.num_errors} errors")
+        return "  ".join(parts)
+
+    def _time_left(self, seconds: float) -> str:
+        """At the pace of this part of the run, as h:mm:ss; ``-:--:--`` before a problem has ended."""
+        num_done = self._totals.num_problems - self._begun_problems
+        if num_done == 0:
+            return "-:--:--"
+        left = (self._num_problems - self._totals.num_problems) * seconds / num_done
+        return str(timedelta(seconds=round(left)))
 
     def update(self) -> None:
         """A problem was added to the totals."""
         self._bar.update(self._row, completed=self._totals.num_problems, figures=self.figures)
-        now = time.monotonic()
-        if not self._console.is_terminal and now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            self._console.print(f"{self._totals.num_problems}/{self._num_problems} problems  {self.figures}")
+
+    def _print_lines(self) -> None:
+        while not self._over.wait(SECONDS_BETWEEN_LINES):
+            line = f"{self._totals.num_problems}/{self._num_problems} problems  {self.figures}"
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -72,11 +112,14 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     low, high = summary["accuracy_ci95"]
     seconds = summary["wall_seconds"]
     title = f"{summary['strategy']} on {summary['task']}, budget {summary['budget']}, seed {summary['seed']}"
+    if oracle_mark(summary):
+        title += "\nUPPER BOUND: the verifier knows the answers (oracle)"
     table = Table(title=title, show_header=False)
     rows = [
         ("problems", f"{summary['num_problems']}" + ("" if summary["complete"] else " (not complete)")),
         ("accuracy", f"{_share(summary['accuracy'])}  (95 % interval {low:.3f} to {high:.3f})"),
-        (f"pass@{summary['budget']}", _share(summary["pass_at_budget"])),
+        *_schedule_rows(summary.get("schedules", {})),
+        ("some candidate right", _share(summary["pass_at_budget"])),
         ("errors", str(summary["num_errors"])),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
         ("reward calls", f"{usage['reward_calls']:,}"),
@@ -88,6 +131,37 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The vote's accuracy stands above: these are a single path's, by block length."""
+    return [
+        (f"one path, blocks of {block}", f"{_share(figures['accuracy'])}  ({figures['num_paths']:,} paths)")
+        for block, figures in schedules.items()
+    ]
+
+
+def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Table:
+    """A line for each point of a sweep, given by the overrides that vary and its summary."""
+    table = Table(title="sweep", box=SIMPLE)
+    for override in points[0][0]:
+        table.add_column(override.partition("=")[0], overflow="fold")
+    for name in ("accuracy", "tokens", "rewards", "errors", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for overrides, summary in points:
+        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *_sweep_row(summary))
+    return table
+
+
+def _sweep_row(summary: Mapping[str, Any]) -> list[str]:
+    low, high = summary["accuracy_ci95"]
+    return [
+        f"{_share(summary['accuracy'])} [{low:.3f}, {high:.3f}]" + ("" if summary["complete"] else " so far"),
+        f"{summary['usage']['generated_tokens']:,}",
+        f"{summary['usage']['reward_calls']:,}",
+        str(summary["num_errors"]),
+        f"{summary['wall_seconds']:.1f}",
+    ]
 
 
 def _share(value: float | None) -> str:

@@ -68,12 +68,18 @@ class Loglik:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Rewards wanted for ``steps[num_locked:]``; the verifier tokenises the texts for itself."""
+    """Rewards wanted for ``steps[num_locked:]``; the verifier tokenises the texts for itself.
+
+    ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
+    its engine does not tell) and its length in the policy's tokens.
+    """
 
     home: str
     question: str
     steps: tuple[str, ...]
     num_locked: int
+    logprobs: tuple[float | None, ...] = ()
+    num_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

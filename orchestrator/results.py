@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.statistics import wilson_interval
-from orchestrator.types import Overhead, Usage
+from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
 
 RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
 
@@ -22,17 +24,52 @@ def finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def exact(number: float) -> float | str:
+    """A number that ``float()`` reads back as it was: infinities are strings in JSON."""
+    return number if math.isfinite(number) else str(number)
+
+
 def candidate_line(candidate: Candidate) -> dict[str, Any]:
     """One entry of ``candidates``."""
-    reward = candidate.trajectory.reward
+    trajectory = candidate.trajectory
+    reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
     return {
         "answer": candidate.answer,
-        "text": candidate.trajectory.text,
+        "text": trajectory.text,
         "reward": None if reward is None else reward.value,
         "log_weight": finite(candidate.log_weight),
-        "num_tokens": candidate.trajectory.num_tokens,
+        "num_tokens": trajectory.num_tokens,
         "correct": candidate.correct,
+        "finished": trajectory.finished,
+        "logprob": finite(sum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
+        "step_lengths": [len(s.text) for s in trajectory.steps],
+        "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
+        **schedule_entries(candidate),
     }
+
+
+def schedule_entries(candidate: Candidate) -> dict[str, Any]:
+    """What the line of a denoised candidate holds beside: its block length, and its NLL.
+
+    The NLL is the sum of -log p of the candidate's tokens, up to the end of the text and that included, each
+    at the denoising pass that committed it.
+    """
+    params, logprobs = candidate.params, [s.logprob for s in candidate.trajectory.steps]
+    if not isinstance(params, Denoising):
+        return {}
+    known = [x for x in logprobs if x is not None]
+    return {
+        "block_length": params.block_length or params.gen_length,
+        "nll": finite(-sum(known)) if len(known) == len(logprobs) else None,
+    }
+
+
+def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
+    """One entry of ``history``; weights are for drawings, so six digits are enough."""
+    line = {k: finite(v) if isinstance(v, float) else v for k, v in asdict(record).items()}
+    if isinstance(record, StepRecord):
+        line["weights"] = [float(f"{w:.6g}") for w in record.weights]
+    return line
 
 
 def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
@@ -51,10 +88,8 @@ def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
         "usage": asdict(result.usage),
         "overhead": asdict(overhead),
         "seconds": round(result.seconds, 6),
-        "history": [
-            {k: finite(v) if isinstance(v, float) else v for k, v in asdict(record).items()}
-            for record in history
-        ],
+        "history": [record_line(record) for record in history],
+        "answer_index": result.solution.answer_index if result.solution else None,
     }
 
 
@@ -67,9 +102,16 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as failure:
         temporary.unlink(missing_ok=True)
+        if isinstance(failure, OSError):
+            raise _about(path, failure) from failure
         raise
+
+
+def _about(path: Path, failure: OSError) -> OSError:
+    """The same failure with the name of the file, which a failed write does not know."""
+    return OSError(failure.errno, failure.strerror, str(path)) if failure.errno else failure
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -77,26 +119,39 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_results(run_dir: Path) -> list[dict[str, Any]]:
-    """The whole lines of results.jsonl; a last line that was cut short is left out."""
+def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out."""
     path = run_dir / RESULTS
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (json.loads(line) for line in file if line.endswith(b"\n"))
+
+
+def read_results(run_dir: Path) -> list[dict[str, Any]]:
+    """The whole lines of results.jsonl, all at once."""
+    return list(stream_results(run_dir))
+
+
+def drop_unfinished(run_dir: Path) -> None:
+    """Takes the problems that ended in an error out of results.jsonl, and a last line that was cut short."""
+    path, kept = run_dir / RESULTS, run_dir / f"{RESULTS}.tmp"
+    try:
+        with kept.open("w", encoding="utf-8") as file:
+            file.writelines(_dump(line) for line in stream_results(run_dir) if line["error"] is None)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(kept, path)
+    except BaseException:
+        kept.unlink(missing_ok=True)
+        raise
 
 
 class ResultLog:
-    """Appends one line a finished problem, flushed and fsynced at once."""
+    """Appends one line a finished problem, flushed and fsynced at once. It keeps none of them."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / RESULTS
         self._file: BinaryIO | None = None
-
-    def keep(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Start from these lines: drops a torn last line and the problems to be tried again."""
-        text = "".join(_dump(line) for line in lines)
-        write_atomically(self._path, text)
 
     def append(self, line: Mapping[str, Any]) -> None:
         """A line is whole on disk when this returns, or it is not there."""
@@ -106,11 +161,11 @@ class ResultLog:
         start = os.fstat(self._file.fileno()).st_size  # a failed write leaves the position past the end
         try:
             if self._file.write(data) != len(data):
-                raise OSError(f"{self._path}: the line was cut short")
-        except OSError:
+                raise OSError(errno.ENOSPC, "the line was cut short")
+            os.fsync(self._file.fileno())
+        except OSError as failure:
             self._file.truncate(start)
-            raise
-        os.fsync(self._file.fileno())
+            raise _about(self._path, failure) from failure
 
     def close(self) -> None:
         if self._file is not None:
@@ -129,6 +184,7 @@ class Totals:
         self.num_problems = self.num_correct = self.num_errors = self.num_passed = 0
         self.usage = Usage()
         self.overhead = Overhead()
+        self._paths, self._right_paths = Counter[int](), Counter[int]()
 
     def add(self, line: Mapping[str, Any]) -> None:
         self.num_problems += 1
@@ -137,6 +193,18 @@ class Totals:
         self.num_passed += any(c["correct"] for c in line["candidates"])
         self.usage += Usage(**line["usage"])
         self.overhead += Overhead(**line["overhead"])
+        for candidate in line["candidates"]:
+            if "block_length" in candidate:
+                self._paths[candidate["block_length"]] += 1
+                self._right_paths[candidate["block_length"]] += bool(candidate["correct"])
+
+    @property
+    def schedules(self) -> dict[str, dict[str, Any]]:
+        """How often a single denoised path was right, by its block length."""
+        return {
+            str(block): {"num_paths": num, "accuracy": self._right_paths[block] / num}
+            for block, num in sorted(self._paths.items())
+        }
 
     @property
     def accuracy(self) -> float | None:
@@ -162,4 +230,5 @@ class Totals:
             "pass_at_budget": self.pass_at_budget,
             "usage": asdict(self.usage),
             "overhead": asdict(self.overhead),
+            **({"schedules": self.schedules} if self._paths else {}),
         }

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import differing_keys
 from orchestrator.errors import ConfigError
-from orchestrator.results import COMMAND, CONFIG, RESULTS, ResultLog, read_results, write_json
+from orchestrator.journal import JOURNAL
+from orchestrator.results import (
+    COMMAND,
+    CONFIG,
+    RESULTS,
+    Totals,
+    drop_unfinished,
+    stream_results,
+    write_json,
+)
 
 # Ray sets it for the entry point of a job.
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -28,33 +40,93 @@ def check_place(run_dir: str) -> Path:
     return path
 
 
-def open_run_dir(
-    run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], *, resume: bool
-) -> list[dict[str, Any]]:
-    """Write config.json, or compare with the one that is there; the lines of the problems that are done.
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier part of a run has finished: the ids of the problems, and their figures added up."""
 
-    ``overrides``, the command line, are kept beside it for ``resume=DIR``: Hydra's own record is written
-    anew by every command that names the directory, refused ones included.
-    Raises ConfigError when there are results and no ``resume``, or when a key that matters differs.
+    problem_ids: set[str] = field(default_factory=set)
+    totals: Totals = field(default_factory=Totals)
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """Keeps other processes out of a run directory while this one works in it.
+
+    The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
     """
+    _make(run_dir)
+    descriptor = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConfigError("run_dir", run_dir, "another process is at work in it; wait, or end it") from None
+    except OSError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
         raise ConfigError("run_dir", run_dir, f"cannot be made: {failure.strerror}") from failure
-    lines = read_results(run_dir)
-    has_results = (run_dir / RESULTS).exists() and (run_dir / RESULTS).stat().st_size > 0
-    if has_results and not resume:
-        allowed = "holds results; continue it with resume=true, or choose another run_dir"
+
+
+def open_run_dir(
+    run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], *, resume: bool
+) -> Earlier:
+    """Write config.json, or compare with the one that is there; what an earlier part has finished.
+
+    ``overrides``, the command line, are kept beside it for ``resume=DIR``: Hydra's own record is written
+    anew by every command that names the directory, refused ones included.
+    Raises ConfigError when there are results, or a journal of unfinished problems, and no ``resume``, or
+    when a key that matters differs.
+    """
+    _make(run_dir)
+    held = _held(run_dir)
+    if held and not resume:
+        allowed = f"holds {held}; continue with resume=true, or choose another run_dir"
         raise ConfigError("run_dir", run_dir, allowed)
     if (run_dir / CONFIG).exists() and resume:
         _compare(json.loads((run_dir / CONFIG).read_text(encoding="utf-8")), config, run_dir)
     else:
         write_json(run_dir / CONFIG, config)
         write_json(run_dir / COMMAND, {"overrides": list(overrides)})
-    done = [line for line in lines if line["error"] is None]
-    if has_results:
-        ResultLog(run_dir).keep(done)
-    return done
+    return _take_over(run_dir)
+
+
+def _held(run_dir: Path) -> str | None:
+    """What an earlier part of a run has left, in words."""
+    results, journal = run_dir / RESULTS, run_dir / JOURNAL
+    if results.exists() and results.stat().st_size > 0:
+        return "results"
+    return "a journal of unfinished problems" if journal.is_dir() and any(journal.iterdir()) else None
+
+
+def _take_over(run_dir: Path) -> Earlier:
+    """What is finished; the rest of results.jsonl, if there is any, is taken out of it."""
+    earlier, num_failed = Earlier(), 0
+    for line in stream_results(run_dir):
+        if line["error"] is not None:
+            num_failed += 1
+            continue
+        earlier.problem_ids.add(line["problem_id"])
+        earlier.totals.add(line)
+    path = run_dir / RESULTS
+    size = path.stat().st_size if path.exists() else 0
+    if num_failed or (size and not _ends_whole(path)):
+        drop_unfinished(run_dir)
+    return earlier
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path) -> None:

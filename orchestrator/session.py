@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, cast
 
 import numpy as np
 
 from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError, VerifierError
+from orchestrator.journal import Journal
 from orchestrator.limits import Account, Limits
 from orchestrator.protocols import (
     Completion,
@@ -36,6 +39,7 @@ class Session:
 
     Every random number of a search derives from (run seed, problem id, scope, call number, row), never
     from the order in which replies arrive. ``fork`` gives a concurrent branch a scope of its own.
+    What a ``journal`` holds is not asked again; its usage counts as if it had been.
     """
 
     def __init__(
@@ -47,18 +51,21 @@ class Session:
         task: Task,
         seed: int = 0,
         limits: Limits = Limits(),
+        journal: Journal | None = None,
     ) -> None:
         self._problem = problem
         self._engine = engine
         self._verifier = verifier
         self._task = task
         self._seed = seed
-        self._account = Account(limits)
+        self._journal = journal or Journal()
+        self._account = Account(limits, self._journal.elapsed)
         self._enter("")
 
     def _enter(self, scope: str) -> None:
         self._scope = scope
-        self._num_calls = 0
+        self._branch = self._journal.branch(scope)
+        self._num_calls: Counter[str] = Counter()
         self.rng: np.random.Generator = derive_rng(self._seed, self._problem.id, scope, "rng")
 
     def fork(self, name: str) -> Session:
@@ -95,17 +102,16 @@ class Session:
         One that is not active, or that a limit withholds, comes back as it is. ``params`` are one for
         all, or one a row. Raises EngineError when a request fails.
         """
-        call = self._next_call()
+        call = self._count("generate")
         per_row = _per_row(params, len(trajectories))
         pending = [i for i, t in enumerate(trajectories) if t.active]
-        result = list(trajectories)
+        result, num_parts = list(trajectories), 0
         while pending:
-            if self._account.seconds_left == 0.0:
-                self._account.stop("seconds")
-                break
+            num_parts += 1
+            name = await self._enter_call(f"generate {call}" + (f".{num_parts}" if num_parts > 1 else ""))
             admitted = await self._account.reserve_tokens([per_row[i] for i in pending])
             if not admitted:
-                self._account.stop("generated_tokens")
+                self._withhold("generated_tokens")
                 break
             rows, pending = pending[: len(admitted)], pending[len(admitted) :]
             requests = [
@@ -118,14 +124,16 @@ class Session:
                 for i, p in zip(rows, admitted, strict=True)
             ]
             try:
-                replies = await self._ask(self._engine.generate, requests, EngineError)
+                replies = await self._ask(
+                    name, self._engine.generate, requests, _check_completion, EngineError
+                )
             finally:
                 self._account.release_tokens(admitted)
             if replies is None:
                 break
             for i, p, reply in zip(rows, admitted, replies, strict=True):
                 self._account.usage += reply.usage
-                result[i] = trajectories[i].extend(*self._accept(reply, p))
+                result[i] = trajectories[i].extend(*self._mark_answer(reply))
                 if p.max_tokens < per_row[i].max_tokens and result[i].truncated:
                     self._account.stop("generated_tokens")
         return result
@@ -141,23 +149,25 @@ class Session:
             raise VerifierError("this strategy needs a verifier, and the run has none (verifier=none)")
         rows = [i for i, t in enumerate(trajectories) if t.steps and t.steps[-1].reward is None]
         result = list(trajectories)
-        if rows and self._account.seconds_left == 0.0:
-            self._account.stop("seconds")
+        if not rows:
             return result
+        name = await self._enter_call(f"score {self._count('score')}")
         num_admitted = self._account.reserve_calls(len(rows))
+        if num_admitted == 0:
+            self._withhold("reward_calls")
+            return result
         if num_admitted < len(rows):
             self._account.stop("reward_calls")
             rows = rows[:num_admitted]
-        if not rows:
-            return result
         requests = [self._score_request(trajectories[i]) for i in rows]
         try:
-            replies = await self._ask(verifier.score, requests, VerifierError)
+            check = partial(_check_rewards, verifier.readout)
+            replies = await self._ask(name, verifier.score, requests, check, VerifierError)
         finally:
             self._account.release_calls(num_admitted)
-        for i, request, reply in zip(rows, requests, replies or (), strict=replies is not None):
+        for i, reply in zip(rows, replies or (), strict=replies is not None):
             self._account.usage += replace(reply.usage, reward_calls=1)
-            result[i] = _lock(trajectories[i], request.num_locked, reply, verifier.readout)
+            result[i] = _lock(trajectories[i], reply)
         return result
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
@@ -177,15 +187,27 @@ class Session:
             token_ids=prefix.token_ids,
             steps=tuple(s.token_ids for s in steps),
         )
-        replies = await self._ask(self._engine.loglik, [request], EngineError)
+        name = await self._enter_call(f"loglik {self._count('loglik')}")
+        replies = await self._ask(name, self._engine.loglik, [request], _check_logprobs, EngineError)
         if replies is None:
             return [math.nan] * len(steps)
         self._account.usage += replies[0].usage
         return list(replies[0].logprobs)
 
-    def _next_call(self) -> int:
-        self._num_calls += 1
-        return self._num_calls
+    def _count(self, method: str) -> int:
+        """The number of this call of ``method`` in this scope, from 1."""
+        self._num_calls[method] += 1
+        return self._num_calls[method]
+
+    async def _enter_call(self, name: str) -> str:
+        """The call's name in the journal, once it may reserve what it needs."""
+        name = f"{self._branch} {name}".lstrip()
+        await self._journal.enter(name)
+        return name
+
+    def _withhold(self, limit: str) -> None:
+        self._account.stop(limit)
+        self._journal.decide()
 
     def _generate_request(
         self, trajectory: Trajectory, params: Params, seed: int, to_end: bool
@@ -208,22 +230,47 @@ class Session:
             question=self._problem.question,
             steps=tuple(s.text for s in trajectory.steps),
             num_locked=len(trajectory.rewards),
+            logprobs=tuple(_finite(s.logprob) for s in trajectory.steps),
+            num_tokens=tuple(len(s.token_ids) for s in trajectory.steps),
         )
 
     async def _ask(
+        self,
+        name: str,
+        method: Callable[[Sequence[Request]], Awaitable[list[Reply | Failure]]],
+        requests: Sequence[Request],
+        check: Callable[[Request, Reply], None],
+        error: type[ProblemError],
+    ) -> list[Reply] | None:
+        """The replies to one call, recorded or new, or None when the time limit cancelled it."""
+        call = await self._journal.ask(name, requests)
+        if call.record is not None:
+            replies = cast("list[Reply] | None", call.record.replies)
+        else:
+            replies = await self._ask_models(method, requests, error)
+            for request, reply in zip(requests, replies or (), strict=replies is not None):
+                check(request, reply)
+            self._journal.record(call, self._account.elapsed, replies)
+        if replies is None:
+            self._account.stop("seconds")
+        return replies
+
+    async def _ask_models(
         self,
         method: Callable[[Sequence[Request]], Awaitable[list[Reply | Failure]]],
         requests: Sequence[Request],
         error: type[ProblemError],
     ) -> list[Reply] | None:
-        """The replies to one call, or None when the time limit cancelled it."""
-        clock = asyncio.timeout(self._account.seconds_left)
+        """The replies to one new call, or None when there is no time left for them."""
+        seconds_left = self._account.seconds_left
+        if seconds_left == 0.0:
+            return None
+        clock = asyncio.timeout(seconds_left)
         try:
             async with clock:
                 replies = await method(requests)
         except Exception as failure:
             if isinstance(failure, TimeoutError) and clock.expired():
-                self._account.stop("seconds")
                 return None
             if isinstance(failure, ProblemError):
                 raise
@@ -235,18 +282,18 @@ class Session:
                 raise error(f"{reply.type}: {reply.message}")
         return [reply for reply in replies if not isinstance(reply, Failure)]
 
-    def _accept(self, reply: Completion, params: Params) -> tuple[Step, ...]:
+    def _mark_answer(self, reply: Completion) -> tuple[Step, ...]:
         """The steps of a completion up to the one that states the answer, which is marked."""
-        num_tokens = sum(len(s.token_ids) for s in reply.steps)
-        if not reply.steps or num_tokens > params.max_tokens:
-            raise EngineError(
-                f"{len(reply.steps)} steps of {num_tokens} tokens; allowed are {params.max_tokens}"
-            )
         marker = self._task.answer_marker
         for i, step in enumerate(reply.steps):
             if marker and marker in step.text and step.finish is not Finish.LENGTH:
                 return (*reply.steps[:i], replace(step, finish=Finish.ANSWER))
         return reply.steps
+
+
+def _finite(logprob: float | None) -> float | None:
+    """What a request may hold: an engine that tells no number tells nothing."""
+    return logprob if logprob is not None and math.isfinite(logprob) else None
 
 
 def _per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
@@ -257,12 +304,27 @@ def _per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
     return list(params)
 
 
-def _lock(trajectory: Trajectory, num_locked: int, reply: ScoreReply, readout: str) -> Trajectory:
-    """The trajectory with the rewards of its new steps; earlier ones stay as they are."""
-    steps = trajectory.steps
-    num_new = 1 if readout == "whole" else len(steps) - num_locked
+def _check_completion(request: GenerateRequest, reply: Completion) -> None:
+    num_tokens = sum(len(s.token_ids) for s in reply.steps)
+    if not reply.steps or num_tokens > request.params.max_tokens:
+        raise EngineError(
+            f"{len(reply.steps)} steps of {num_tokens} tokens; allowed are {request.params.max_tokens}"
+        )
+
+
+def _check_rewards(readout: str, request: ScoreRequest, reply: ScoreReply) -> None:
+    num_new = 1 if readout == "whole" else len(request.steps) - request.num_locked
     if len(reply.rewards) != num_new:
         raise VerifierError(f"{num_new} new steps got {len(reply.rewards)} rewards ({readout} read-out)")
-    first = len(steps) - num_new
+
+
+def _check_logprobs(request: LoglikRequest, reply: Loglik) -> None:
+    if len(reply.logprobs) != len(request.steps):
+        raise EngineError(f"{len(request.steps)} steps got {len(reply.logprobs)} likelihoods")
+
+
+def _lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
+    """The trajectory with the rewards of its last steps; earlier ones stay as they are."""
+    steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = (replace(s, reward=r) for s, r in zip(steps[first:], reply.rewards, strict=True))
     return Trajectory((*steps[:first], *scored))

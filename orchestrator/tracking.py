@@ -1,18 +1,17 @@
-"""Where a run's figures go while it runs: nowhere, a JSON-lines file, or Weights & Biases."""
+"""Where a run's figures go while it runs: nowhere, or a JSON-lines file; ``wandb_tracker`` is the third."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from orchestrator.diagnostics import search_figures
 from orchestrator.protocols import Tracker
-from orchestrator.results import RESULTS, Totals
+from orchestrator.results import Totals
 
 METRICS = "metrics.jsonl"
 log = logging.getLogger(__name__)
@@ -20,9 +19,7 @@ log = logging.getLogger(__name__)
 
 def figures(line: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
     """What a tracker shows of one finished problem, and of the run so far."""
-    history = line["history"]
-    smc = [record for record in history if record.get("ess") is not None]
-    shown: dict[str, Any] = {
+    return {
         "problem/correct": int(line["correct"]),
         "problem/error": int(line["error"] is not None),
         "problem/seconds": line["seconds"],
@@ -33,13 +30,8 @@ def figures(line: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
         "run/num_problems": totals.num_problems,
         "run/num_errors": totals.num_errors,
         "run/generated_tokens": totals.usage.generated_tokens,
+        **search_figures(line["history"]),
     }
-    if smc:
-        shown["smc/min_ess"] = min(record["ess"] for record in smc)
-        shown["smc/last_entropy"] = smc[-1]["entropy"]
-        shown["smc/max_tempering"] = max(record["tempering"] for record in smc)
-        shown["smc/unique_ancestors"] = min(len(set(record["ancestors"])) for record in smc)
-    return shown
 
 
 @dataclass(frozen=True)
@@ -99,61 +91,3 @@ class JsonlTracker:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         pass
-
-
-def has_wandb_login() -> bool:
-    """Whether an API key is at hand: in the environment, or in the user's netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    try:
-        return path.exists() and netrc(str(path)).authenticators("api.wandb.ai") is not None
-    except (OSError, NetrcParseError):
-        return False
-
-
-@dataclass
-class WandbTracker:
-    """One W&B run a run: figures as problems finish, the summary and results.jsonl at the end.
-
-    Offline where no login is found, and says so in one line.
-    """
-
-    project: str = "murmuration"
-    entity: str | None = None
-    group: str | None = None
-    mode: Literal["online", "offline", "disabled"] | None = None
-    _totals: Totals = field(default_factory=Totals, init=False)
-    _run: Any = field(default=None, init=False)
-    _run_dir: Path = field(default=Path(), init=False)
-
-    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
-        import wandb  # heavy, and needed by this tracker alone
-
-        self._run_dir, self._totals = run_dir, totals
-        mode = self.mode or os.environ.get("WANDB_MODE") or ("online" if has_wandb_login() else "offline")
-        if mode == "offline" and self.mode is None:
-            log.warning("wandb: no login found, so the run is kept offline below %s/wandb", run_dir)
-        self._run = wandb.init(
-            project=self.project,
-            entity=self.entity,
-            group=self.group,
-            mode=mode,  # type: ignore[arg-type]
-            dir=str(run_dir),
-            name=run_dir.name,
-            config=dict(config),
-            settings=wandb.Settings(silent=True, console="off"),
-        )
-
-    def problem(self, line: Mapping[str, Any]) -> None:
-        self._run.log(figures(line, self._totals))
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        import wandb
-
-        self._run.summary.update(dict(summary))
-        if (self._run_dir / RESULTS).exists():
-            artifact = wandb.Artifact(f"results-{self._run.id}", type="results")
-            artifact.add_file(str(self._run_dir / RESULTS))
-            self._run.log_artifact(artifact)
-        self._run.finish()

@@ -59,13 +59,26 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Denoising:
-    """Masked-diffusion decoding of ``gen_length`` positions in blocks of ``block_length``."""
+    """Masked-diffusion decoding of a canvas of ``gen_length`` positions, block after block.
 
-    block_length: int
-    gen_length: int
-    num_steps: int
+    ``block_length`` None is the whole canvas at once. ``num_steps`` passes are spread over the canvas, at
+    least one a block. ``remasking`` says what a position's confidence is: ``low_confidence``,
+    ``topk_margin``, ``entropy`` or ``random``. ``cfg_scale`` above 0 is classifier-free guidance, at twice
+    the passes. With a ``threshold`` each pass commits every position whose confidence reaches it, and at
+    least the best one, in place of a share of ``num_steps``. With a ``delimiter_threshold`` a block ends
+    at a delimiter predicted with that confidence (AdaBlock). ``early_stop`` leaves what follows the end of
+    the text undecided: the text is the same.
+    """
+
+    block_length: int | None = None
+    gen_length: int = 256
+    num_steps: int = 128
     temperature: float = 0.0
     remasking: str = "low_confidence"
+    cfg_scale: float = 0.0
+    threshold: float | None = None
+    delimiter_threshold: float | None = None
+    early_stop: bool = False
 
     @property
     def max_tokens(self) -> int:
@@ -75,6 +88,10 @@ class Denoising:
     def clip(self, max_tokens: int) -> Denoising:
         """A canvas cannot be cut: unchanged (a session withholds a path that does not fit)."""
         return self
+
+
+REMASKINGS = ("low_confidence", "topk_margin", "entropy", "random")
+"""The measures of confidence by which a denoising pass chooses what it commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +118,13 @@ class Reward:
         if value in (0.0, 1.0):
             return cls(math.inf if value else -math.inf)
         return cls(math.log(value) - math.log1p(-value))
+
+    @classmethod
+    def from_log_value(cls, log_value: float) -> Reward:
+        """From the log of a value, in [-inf, 0]. Raises VerifierError outside."""
+        if not log_value <= 0.0:
+            raise VerifierError(f"the log of a reward is {log_value}; it must be 0 or less")
+        return cls(math.inf if log_value == 0.0 else log_value - math.log(-math.expm1(log_value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +206,17 @@ class Usage:
     flops: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
+        # Written out: it runs twice for each expansion, and reflection is the dearest part of the ledger.
+        return Usage(
+            self.generated_tokens + other.generated_tokens,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reward_calls + other.reward_calls,
+            self.reward_tokens + other.reward_tokens,
+            self.cached_reward_tokens + other.cached_reward_tokens,
+            self.denoising_passes + other.denoising_passes,
+            self.flops + other.flops,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +232,10 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What a plot of a population needs of one step; ``ancestors[i]`` is the index that slot i came from."""
+    """What a plot of a population needs of one step; ``ancestors[i]`` is the index that slot i came from.
+
+    ``weights[i]`` is the normalised weight of slot i before that choice.
+    """
 
     step: int
     ess: float
@@ -206,6 +243,7 @@ class StepRecord:
     tempering: float
     num_alive: int
     ancestors: tuple[int, ...]
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +269,8 @@ class Solution:
     """What a strategy returns: candidates, which one is the answer's, and how the search went.
 
     ``log_weights`` are unnormalised natural logarithms, one a trajectory; the strategy's docstring says
-    of what. ``answer_index`` is None when there is no candidate at all.
+    of what. ``answer_index`` is None when there is no candidate at all. ``params`` are what each trajectory
+    was decoded with, where a strategy decodes them differently; empty elsewhere.
     """
 
     answer_index: int | None
@@ -239,6 +278,7 @@ class Solution:
     log_weights: tuple[float, ...]
     history: tuple[StepRecord | NodeRecord, ...] = ()
     usage: Usage = Usage()
+    params: tuple[Params, ...] = ()
 
 
 def total(usages: Sequence[Usage]) -> Usage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.errors import ConfigError, nearest
-from orchestrator.types import Sampling
+from orchestrator.types import REMASKINGS, Denoising, Sampling
 
 
 def require(holds: bool, knob: str, value: object, allowed: str) -> None:
@@ -48,3 +48,17 @@ def sampling(params: Sampling, knob: str = "sampling") -> None:
     require(0 <= temperature < float("inf"), f"{knob}.temperature", temperature, "must be 0 or more")
     require(0 < top_p <= 1, f"{knob}.top_p", top_p, "must be in (0, 1]")
     at_least(1, **{f"{knob}.max_tokens": params.max_tokens})
+
+
+def denoising(params: Denoising, knob: str = "denoising") -> None:
+    """A canvas of one position or more, temperatures of 0 or more, thresholds in [0, 1]."""
+    counts = {"gen_length": params.gen_length, "num_steps": params.num_steps}
+    at_least(1, **{f"{knob}.{name}": value for name, value in counts.items()})
+    for name, value in (("temperature", params.temperature), ("cfg_scale", params.cfg_scale)):
+        require(0 <= value < float("inf"), f"{knob}.{name}", value, "must be 0 or more")
+    one_of(REMASKINGS, **{f"{knob}.remasking": params.remasking})
+    for name, bound in (("threshold", params.threshold), ("delimiter_threshold", params.delimiter_threshold)):
+        require(bound is None or 0 <= bound <= 1, f"{knob}.{name}", bound, "must be in [0, 1], or null")
+    bounded = params.remasking in ("low_confidence", "topk_margin")
+    allowed = "needs a confidence in [0, 1]: remasking=low_confidence or topk_margin"
+    require(params.threshold is None or bounded, f"{knob}.threshold", params.threshold, allowed)

@@ -45,7 +45,7 @@ class ParticleCascade:
     log-odds of r_t at each of a particle's own steps. Budget N: ``num_samples`` = N, at most N x max_steps
     steps; ``initial_share`` of N particles start. ``Solution.log_weights``: accumulated, over the number
     that started, so that with incremental weighting their log-sum-exp is the log-evidence. A history's
-    step holds who arrived there, and which of them each of the next came from.
+    step holds who arrived there, in order of descent, and which of them each of the next came from.
     """
 
     num_samples: int
@@ -91,15 +91,21 @@ class ParticleCascade:
         return -math.inf if -math.inf in (log_weight, growth) else log_weight + growth
 
 
+Lineage = tuple[int, ...]
+"""The number of a particle among its siblings, at each of its steps."""
+
+
 @dataclass
 class Barrier:
     """Who has arrived at a step so far, and how many copies have gone on from there."""
 
     log_weights: list[float] = field(default_factory=list)
     ancestors: list[int] = field(default_factory=list)
+    lineages: list[Lineage] = field(default_factory=list)
 
-    def arrive(self, log_weight: float) -> None:
+    def arrive(self, log_weight: float, lineage: Lineage = ()) -> None:
         self.log_weights.append(log_weight)
+        self.lineages.append(lineage)
 
     def branch(self, rng: np.random.Generator, most: int) -> tuple[int, float]:
         """How many copies of the last to arrive go on, at most ``most`` >= 1; the log-weight of each."""
@@ -115,10 +121,6 @@ class Barrier:
             log_weight -= math.log(num_copies)
         self.ancestors += [arrival] * num_copies
         return num_copies, log_weight
-
-
-Lineage = tuple[int, ...]
-"""The number of a particle among its siblings, at each of its steps."""
 
 
 class _Cascade:
@@ -158,7 +160,7 @@ class _Cascade:
     ) -> tuple[int, float]:
         """How many copies go on from here, and their log-weight; one that has ended is put aside."""
         barrier, num_ahead = self._barriers[len(lineage) - 1], self._knobs.max_steps - len(lineage)
-        barrier.arrive(log_weight)
+        barrier.arrive(log_weight, lineage)
         ends = not child.active or num_ahead == 0 or self._session.exhausted
         if ends:
             self.ended.append((lineage, (child, log_weight)))
@@ -173,12 +175,16 @@ class _Cascade:
 
 
 def _record(step: int, barrier: Barrier) -> StepRecord:
+    """Slots in order of descent, so that the next step's stand in the order of ``ancestors``."""
     weights = normalise(barrier.log_weights)
+    order = sorted(range(len(weights)), key=lambda i: barrier.lineages[i])
+    slots = {arrival: slot for slot, arrival in enumerate(order)}
     return StepRecord(
         step=step,
         ess=effective_sample_size(weights),
         entropy=normalised_entropy(weights),
         tempering=1.0,
         num_alive=len(barrier.ancestors),
-        ancestors=tuple(barrier.ancestors),
+        ancestors=tuple(sorted(slots[arrival] for arrival in barrier.ancestors)),
+        weights=tuple(weights[order].tolist()),
     )

@@ -114,4 +114,5 @@ def _record(step: int, population: Population, choice: Choice) -> StepRecord:
         tempering=choice.tempering,
         num_alive=population.num_active,
         ancestors=choice.ancestors,
+        weights=tuple(weights.tolist()),
     )

@@ -62,6 +62,8 @@ def assert_sound(solution: Solution) -> None:
         assert record.ess >= 1 - 1e-9
         assert 0 <= record.entropy <= 1
         assert record.tempering > 0
+        assert abs(sum(record.weights) - 1) < 1e-9
+        assert all(0 <= slot < len(record.weights) for slot in record.ancestors)
     nodes = [r for r in solution.history if isinstance(r, NodeRecord)]
     assert [n.node for n in nodes] == list(range(len(nodes)))
     assert all(n.parent is None if n.node == 0 else n.parent in range(n.node) for n in nodes)

@@ -31,8 +31,12 @@ MAY_IMPORT = {
     "orchestrator.types": ("orchestrator.errors",),
     "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
     "orchestrator.protocols": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.journal_lines": ("orchestrator.protocols", "orchestrator.types"),
+    "orchestrator.appending": (),
+    "orchestrator.journal": ("orchestrator.appending", "orchestrator.errors", "orchestrator.journal_lines"),
     "orchestrator.session": (
         "orchestrator.errors",
+        "orchestrator.journal",
         "orchestrator.limits",
         "orchestrator.protocols",
         "orchestrator.seeds",

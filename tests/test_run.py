@@ -49,11 +49,13 @@ def answers_of(run_dir: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two strategies, one process."""
+    """Two strategies, one process; a third does not exist."""
     run_dir = tmp_path_factory.mktemp("sweep")
-    done = run("-m", "strategy=particle_filter,best_of_n", *QUICK, f"run_dir={run_dir}")
-    assert done.returncode == 0, done.stderr
-    assert "accuracy" in done.stdout
+    done = run("-m", "strategy=particle_filter,gredy,best_of_n", *QUICK, f"run_dir={run_dir}")
+    assert done.returncode == 2, done.stderr
+    (mistake,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert mistake.startswith("error: [strategy=gredy] strategy=gredy: must be one of")
+    assert "[2/2] strategy=best_of_n" in done.stdout and f"sweep: {run_dir}" in done.stdout
     return run_dir
 
 
@@ -165,6 +167,16 @@ def test_resume_finishes_with_the_answers_of_an_undisturbed_run(undisturbed: Pat
         (["verifier.cache_bytes=-1"], "verifier.cache_bytes=-1: must be"),
         (["strategy=greedy", "strategy.resampling=ssp"], "strategy.resampling=ssp: unknown key"),
         (["budget=(1"], "budget=(1: "),
+        (["-m", "budget=(1"], "budget=(1: "),
+        (["-m", "bugdet=1", "seed=1,2"], "bugdet=1: unknown key; did you mean 'budget'?"),
+        (["task.limit=${nope}"], "Interpolation key 'nope' not found"),
+        (["+task.limitt=3"], "task.limitt=3: unknown key; did you mean 'limit'?"),
+        (["strategy.sampling.temp=1"], "unknown key; did you mean 'strategy.sampling.temperature'?"),
+        (["strategy=astar", "strategy.num_goal=2"], "unknown key; did you mean 'strategy.num_goals'?"),
+        (
+            ["task=countdown"],
+            "task=countdown: engine=embedded with embedded:chain-policy knows task=chain",
+        ),
         (["run_dir=/dev/null/x"], "run_dir: "),
         (["cluster.address=127.0.0.1:1"], "cluster.address=127.0.0.1:1: "),
         (["--no-such-flag"], "no-such-flag"),
@@ -207,8 +219,8 @@ def test_results_are_never_overwritten_and_a_refusal_breaks_nothing(
 def test_a_bad_point_of_a_sweep_is_named_and_the_rest_runs(tmp_path: Path) -> None:
     done = run("-m", "budget=-1,2", "strategy=greedy", "dry_run=true", f"run_dir={tmp_path}/sweep")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: [budget=-1 strategy=greedy")
-    assert "1 engine and 1 verifier replicas" in done.stdout
+    assert done.stderr == "error: [budget=-1] budget=-1: must be greater than or equal to 1\n"
+    assert "[1/1] budget=2" in done.stdout
 
 
 def test_a_ray_job_needs_a_lasting_run_dir(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +234,7 @@ def test_a_ray_job_needs_a_lasting_run_dir(monkeypatch: pytest.MonkeyPatch) -> N
 def test_dry_run_loads_and_writes_nothing(tmp_path: Path) -> None:
     done = run(*QUICK, f"run_dir={tmp_path}/new", "dry_run=true")
     assert done.returncode == 0, done.stderr
-    assert "placement: 1 engine and 1 verifier replicas" in done.stdout
+    assert "placement: 1 engine replicas and 1 verifier replicas on a local Ray" in done.stdout
     assert "8 problems x budget 4" in done.stdout
     assert not (tmp_path / "new" / "results.jsonl").exists()
 

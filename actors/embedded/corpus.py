@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from orchestrator.tasks.chain import (
     ANSWER_MARKER,
@@ -138,7 +139,10 @@ def split_lines(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Integer arrays ``[rows, length]``: tokens, next-token targets, the three marks, and where steps end."""
+    """Integer arrays ``[rows, length]``: tokens, next-token targets, the three marks, and where steps end.
+
+    ``num_tokens`` counts the tokens that are no padding.
+    """
 
     token_ids: np.ndarray
     targets: np.ndarray
@@ -146,6 +150,7 @@ class Batch:
     local_labels: np.ndarray
     expected: np.ndarray
     is_step_end: np.ndarray
+    num_tokens: int
 
 
 def collate(examples: Iterable[Example], vocab: dict[str, int], specials: tuple[int, int, int]) -> Batch:
@@ -171,4 +176,14 @@ def collate(examples: Iterable[Example], vocab: dict[str, int], specials: tuple[
                 targets[row, first + j - 1] = ids[first + j]
         if e.response.startswith(ANSWER_MARKER, e.response[:-1].rfind("\n") + 1):
             targets[row, end - 1] = eos
-    return Batch(token_ids, targets, labels, local_labels, expected, is_step_end)
+    num_tokens = sum(len(e.prompt) + len(e.response) + 2 for e in rows)
+    return Batch(token_ids, targets, labels, local_labels, expected, is_step_end, num_tokens)
+
+
+def collating(
+    tokenizer: PreTrainedTokenizerFast, examples: Callable[[int, float], list[Example]]
+) -> Callable[[int, float], Batch]:
+    """``examples``, collated with a tokenizer's ids."""
+    vocab = tokenizer.get_vocab()
+    specials = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return lambda index, progress: collate(examples(index, progress), vocab, specials)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from actors.embedded import chain_models, corpus, countdown_corpus, countdown_models
+from actors.embedded import chain_models, corpus, countdown_corpus, countdown_models, twoway_models
+from actors.embedded.diffusion import DiffusionFamily
 from actors.embedded.family import Family
 from orchestrator.tasks.chain import draw_chains
 from orchestrator.tasks.countdown import draw_puzzles
+from orchestrator.tasks.twoway import TwoWayTask
 
 CHAIN = Family(
     name="chain",
@@ -38,3 +40,14 @@ COUNTDOWN = Family(
     num_rollout_problems=300,
 )
 FAMILIES = {family.name: family for family in (CHAIN, COUNTDOWN)}
+
+TWOWAY = DiffusionFamily(
+    name="twoway",
+    alphabet=twoway_models.ALPHABET,
+    recipes=(twoway_models.DIFFUSION, twoway_models.POLISH, twoway_models.FINISH),
+    solved=twoway_models.solved_walks,
+    task=TwoWayTask,
+    kind="asks",
+    schedules=twoway_models.SCHEDULES,
+)
+DIFFUSION_FAMILIES = {family.name: family for family in (TWOWAY,)}

@@ -7,13 +7,17 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+PAD, BOS, EOS, MASK = "<pad>", "<bos>", "<eos>", "<mask>"
 CONTEXT = 256
 
 
-def build_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
-    """One token a character of ``alphabet``, after ``<pad> <bos> <eos>``; ``<bos>`` opens a prompt."""
-    vocab = {token: i for i, token in enumerate([PAD, BOS, EOS, *sorted(set(alphabet))])}
+def build_tokenizer(alphabet: str, *, masks: bool = False) -> PreTrainedTokenizerFast:
+    """One token a character of ``alphabet``, after ``<pad> <bos> <eos>``; ``<bos>`` opens a prompt.
+
+    ``masks`` adds ``<mask>`` at the end, for a masked-diffusion model.
+    """
+    tokens = [PAD, BOS, EOS, *sorted(set(alphabet)), *([MASK] if masks else [])]
+    vocab = {token: i for i, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -25,6 +29,7 @@ def build_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
         pad_token=PAD,
         bos_token=BOS,
         eos_token=EOS,
+        mask_token=MASK if masks else None,
         model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
@@ -33,8 +38,13 @@ def build_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
 def llama_config(
     tokenizer: PreTrainedTokenizerFast, *, width: int, num_layers: int, num_labels: int = 2
 ) -> LlamaConfig:
-    """A Llama of heads of 32 and a gated MLP of 2.7 times the width."""
-    labels: dict[str, Any] = {"num_labels": num_labels, "classifier_dropout": 0.0}
+    """A Llama of heads of 32 and a gated MLP of 2.7 times the width.
+
+    Of a tokenizer with a mask token, a masked-diffusion model: the configuration holds ``mask_token_id``.
+    """
+    extra: dict[str, Any] = {"num_labels": num_labels, "classifier_dropout": 0.0}
+    if tokenizer.mask_token_id is not None:
+        extra["mask_token_id"] = tokenizer.mask_token_id
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -48,5 +58,5 @@ def llama_config(
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        **labels,
+        **extra,
     )

@@ -2,7 +2,8 @@
 
 Stages, each of which goes on where it was cut: ``policy`` (with snapshots; one of them is shipped, the last
 one is where the verifier starts), ``rollouts`` (solutions by several snapshots, for the verifier to learn
-from), ``verifier``, and ``export`` (into ``--weights``). Without a stage, all of them in turn.
+from), ``verifier``, and ``export`` (into ``--weights``). A task with a masked-diffusion model has two:
+``diffusion`` and ``export``. Without a stage, all of them in turn.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +20,10 @@ import torch
 from transformers import LlamaForCausalLM
 
 from actors.embedded.chain_models import Verifier, policy_loss, start_from_policy, verifier_loss
-from actors.embedded.corpus import Example
+from actors.embedded.corpus import Example, collating
+from actors.embedded.diffusion import DiffusionFamily, diffusion_loss, masking
 from actors.embedded.export import as_token_classifier, save_model
-from actors.embedded.families import FAMILIES
+from actors.embedded.families import DIFFUSION_FAMILIES, FAMILIES
 from actors.embedded.family import Family
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.embedded.solutions import sample_solutions
@@ -28,8 +31,8 @@ from actors.embedded.trainer import Trainer, console
 from actors.loading import WEIGHTS
 from actors.transformers_engine import TransformersEngine
 
-STAGES = ("policy", "rollouts", "verifier", "export")
 SNAPSHOT_EVERY = 200_000
+DIFFUSION_SNAPSHOT_EVERY = 500_000
 NUM_ROLLOUTS_EACH = 4
 FIRST_ROLLOUT_PROBLEM = 20_000_000
 
@@ -48,9 +51,8 @@ def train_policy(family: Family, work: Path) -> None:
         model,
         recipe,
         work / "policy",
-        lambda index, progress: family.policy_examples(recipe, index, progress),
+        collating(tokenizer, lambda index, progress: family.policy_examples(recipe, index, progress)),
         policy_loss,
-        tokenizer,
         snapshot_every=SNAPSHOT_EVERY,
     )
     for tokens in trainer.run():
@@ -88,7 +90,7 @@ def train_verifier(family: Family, work: Path) -> None:
     def examples(index: int, progress: float) -> list[Example]:
         return family.verifier_examples(recipe, index, progress, rollouts)
 
-    trainer = Trainer(model, recipe, work / "verifier", examples, verifier_loss, tokenizer)
+    trainer = Trainer(model, recipe, work / "verifier", collating(tokenizer, examples), verifier_loss)
     for _ in trainer.run():
         pass
     backbone = LlamaForCausalLM(model.model.config)  # with its language-model head, for a control
@@ -110,6 +112,34 @@ def export(family: Family, work: Path, weights: Path) -> None:
         target.write_bytes(file.read_bytes())
 
 
+def train_diffusion(family: DiffusionFamily, work: Path) -> None:
+    """A masked-diffusion model on right solutions, with a snapshot every DIFFUSION_SNAPSHOT_EVERY tokens."""
+    first = family.recipes[0]
+    torch.manual_seed(first.seed)
+    tokenizer = build_tokenizer(family.alphabet, masks=True)
+    model = LlamaForCausalLM(llama_config(tokenizer, width=first.width, num_layers=first.num_layers))
+    for i, recipe in enumerate(family.recipes):
+        folder = work / f"diffusion-{i}"
+        trainer = Trainer(
+            model,
+            recipe,
+            folder,
+            masking(family, recipe, tokenizer),
+            diffusion_loss,
+            snapshot_every=DIFFUSION_SNAPSHOT_EVERY,
+        )
+        for tokens in trainer.run():
+            model.save_pretrained(folder / f"snapshot-{tokens // DIFFUSION_SNAPSHOT_EVERY:03d}")
+    model.save_pretrained(work / "diffusion")
+
+
+def export_diffusion(family: DiffusionFamily, work: Path, weights: Path) -> None:
+    """The shipped folder, without its card."""
+    model = LlamaForCausalLM.from_pretrained(work / "diffusion")
+    tokenizer = build_tokenizer(family.alphabet, masks=True)
+    save_model(model, tokenizer, weights / f"{family.name}-diffusion")
+
+
 def scaled(family: Family, scale: float) -> Family:
     """The same family with that share of its recipes' tokens."""
     policy, verifier = (
@@ -118,31 +148,43 @@ def scaled(family: Family, scale: float) -> Family:
     return replace(family, policy=policy, verifier=verifier)
 
 
+def stages_of(task: str, scale: float) -> dict[str, Callable[[Path, Path], None]]:
+    """What is done for a task, in order: each stage takes the work folder and the one of the weights."""
+    if task in DIFFUSION_FAMILIES:
+        diffusion = DIFFUSION_FAMILIES[task]
+        recipes = (replace(r, num_tokens=round(r.num_tokens * scale)) for r in diffusion.recipes)
+        diffusion = replace(diffusion, recipes=tuple(recipes))
+        return {
+            "diffusion": lambda work, _: train_diffusion(diffusion, work),
+            "export": lambda work, weights: export_diffusion(diffusion, work, weights),
+        }
+    family = scaled(FAMILIES[task], scale)
+    return {
+        "policy": lambda work, _: train_policy(family, work),
+        "rollouts": lambda work, _: asyncio.run(write_rollouts(family, work)),
+        "verifier": lambda work, _: train_verifier(family, work),
+        "export": lambda work, weights: export(family, work, weights),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; default: all")
-    parser.add_argument("--task", choices=sorted(FAMILIES), default="chain")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="default: all of the task's")
+    parser.add_argument("--task", choices=sorted({*FAMILIES, *DIFFUSION_FAMILIES}), default="chain")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints, snapshots and rollouts")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where export writes")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recipes' tokens, for a trial")
     args = parser.parse_args()
-    if unknown := set(args.stages) - set(STAGES):
-        parser.error(f"unknown stage {unknown.pop()!r}; stages are {', '.join(STAGES)}")
+    stages = stages_of(args.task, args.scale)
+    if unknown := set(args.stages) - set(stages):
+        parser.error(f"unknown stage {unknown.pop()!r}; stages of {args.task} are {', '.join(stages)}")
     torch.set_num_threads(args.threads)
-    family = scaled(FAMILIES[args.task], args.scale)
-    for stage in args.stages or STAGES:
+    for stage in args.stages or stages:
         console.print(f"{stage}:")
-        if stage == "policy":
-            train_policy(family, args.work)
-        elif stage == "rollouts":
-            asyncio.run(write_rollouts(family, args.work))
-        elif stage == "verifier":
-            train_verifier(family, args.work)
-        else:
-            export(family, args.work, args.weights)
+        stages[stage](args.work, args.weights)
 
 
 if __name__ == "__main__":

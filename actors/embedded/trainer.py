@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
 
-from actors.embedded.corpus import Example, collate
 from actors.embedded.muon import Muon
 
 console = Console(stderr=True)
@@ -41,16 +40,25 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
     return max(0.02, 1 - (progress - recipe.decay_from) / (1 - recipe.decay_from))
 
 
+class Counted(Protocol):
+    """A batch, as far as a trainer looks into it."""
+
+    @property
+    def num_tokens(self) -> int: ...
+
+
 @dataclass
 class Trainer:
-    """One training run that can be cut and taken up again at its last checkpoint."""
+    """One training run that can be cut and taken up again at its last checkpoint.
+
+    ``batches(index, progress)`` makes the batch of a step, the same whenever it is asked for.
+    """
 
     model: nn.Module
     recipe: Recipe
     folder: Path
-    examples: Callable[[int, float], list[Example]]
+    batches: Callable[[int, float], Counted]
     loss: Callable[..., tuple[Tensor, dict[str, float]]]
-    tokenizer: PreTrainedTokenizerFast
     snapshot_every: int = 0
     tokens: int = 0
     index: int = 0
@@ -65,9 +73,6 @@ class Trainer:
             torch.optim.AdamW(others, lr=self.recipe.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
         )
         self.base_lr = [o.param_groups[0]["lr"] for o in self.optimizers]
-        tokenizer = self.tokenizer
-        self.vocab = tokenizer.get_vocab()
-        self.specials = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
 
     @property
     def checkpoint(self) -> Path:
@@ -99,7 +104,7 @@ class Trainer:
         progress = self.tokens / self.recipe.num_tokens
         for optimizer, base in zip(self.optimizers, self.base_lr, strict=True):
             optimizer.param_groups[0]["lr"] = base * learning_rate(self.recipe, progress)
-        batch = collate(self.examples(self.index, progress), self.vocab, self.specials)
+        batch = self.batches(self.index, progress)
         loss, figures = self.loss(self.model, batch)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
@@ -107,7 +112,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.tokens += int((batch.token_ids != self.specials[0]).sum())
+        self.tokens += batch.num_tokens
         self.index += 1
         return figures
 

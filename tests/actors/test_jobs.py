@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actors.fleet import Fleet
-from actors.jobs import Died, End, Job, Life
+from actors.jobs import Died, End, Flight, Job, Life
 from actors.replica import Raised, ReplicaInfo
 from orchestrator.protocols import Failure
 
@@ -72,3 +72,21 @@ async def test_lost_tokens_are_those_seen_and_not_delivered() -> None:
     assert one.lost_tokens == 20
     one.tokens_delivered = 40  # delivered since the last pulse
     assert one.lost_tokens == 0
+
+
+async def test_another_replica_is_tried_after_an_exception() -> None:
+    assert job().after(Raised("TimeoutError", "late", "engine-1")).avoid == "engine-1"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "work", "hung"),
+    [(11, 4 * 8 * 100 + 1, True), (11, 4 * 8 * 100, False), (9, 10**6, False), (10**6, 0, False)],
+)
+async def test_a_long_batch_is_no_hang(seconds: float, work: int, hung: bool) -> None:
+    """Late and overtaken, many times over: nothing less is a hang."""
+    one = life()
+    one.most_work, one.work_done = 100, 50 + work
+    task = asyncio.current_task()
+    assert task is not None
+    flight = Flight(task, begun=1000.0, work_before=50, most_rows=8)
+    assert flight.is_hung(one, 1000.0 + seconds, timeout_s=10.0) is hung

@@ -157,3 +157,37 @@ def test_what_is_left_to_the_pool_always_fits(
     resources = {str(i): {"GPU": float(g), "CPU": float(c)} for i, (g, c) in enumerate(nodes)}
     specs = planned(resources, engine_replicas=num_engines, verifier_replicas=num_verifiers)
     assert all(spec.num_threads >= 1 for spec in specs)
+
+
+def gpus(nodes: dict[str, dict[str, float]], **keys: Any) -> list[float]:
+    return [spec.num_gpus for spec in planned(nodes, **keys)]
+
+
+def test_policy_and_verifier_may_have_cards_of_their_own_sizes() -> None:
+    assert gpus(TWO_GPUS, engine_gpus=1, verifier_gpus=1) == [1, 1]
+    assert gpus({"a": {"GPU": 5.0, "CPU": 8.0}}, verifier_gpus=4) == [1, 4]
+    assert gpus({"a": {"GPU": 6.0, "CPU": 8.0}}, verifier_gpus=4, engine_replicas=3) == [0.5, 4]
+    assert gpus(TWO_GPUS, gpus_per_replica=0.25, verifier_gpus=1) == [0.25, 1]
+    with pytest.raises(ConfigError, match=r"^cluster.verifier_gpus=4: .*lower cluster.verifier_gpus$"):
+        planned(TWO_GPUS, verifier_gpus=4)
+    with pytest.raises(
+        ConfigError, match=r"^cluster.engine_gpus=1.5: must be a fraction of one GPU or a whole"
+    ):
+        ClusterConfig(engine_gpus=1.5)
+
+
+def test_sharing_is_told_or_found_out() -> None:
+    assert gpus(TWO_GPUS, share_gpu=True) == [0.5, 0.5]
+    assert gpus(TWO_GPUS, share_gpu=True, engine_gpus=0.7) == [0.7, pytest.approx(0.3)]
+    assert gpus(TWO_GPUS, share_gpu=False) == [1, 1]
+    assert gpus({"a": {"GPU": 1.0, "CPU": 4.0}}) == [0.5, 0.5]
+    assert gpus(LAPTOP, share_gpu=True) == [0, 0]
+    with pytest.raises(ConfigError) as caught:
+        planned(TWO_GPUS, share_gpu=False, engine_replicas=2)
+    assert str(caught.value) == (
+        "cluster.verifier_replicas=1: asked are 2 engine replicas of 1 GPUs and 1 verifier replicas "
+        "of 1 GPUs; the cluster has 2 GPUs and 16 CPUs on 1 nodes: lower cluster.engine_replicas, "
+        "cluster.verifier_replicas, or set cluster.share_gpu=true"
+    )
+    with pytest.raises(ConfigError, match=r"cluster.share_gpu=yes: must be true or false"):
+        ClusterConfig(share_gpu="yes")  # type: ignore[arg-type]

@@ -91,6 +91,9 @@ async def test_a_problem_stays_at_its_home(pool: Pool) -> None:
     for seed in range(5):
         await pool.engine.generate([request("at home", seed)])
     after = pool.stats()["engine"]
+    routing = pool.routing_since({"engine": before, "verifier": pool.stats()["verifier"]})
+    assert routing["engine"]["home_hit_rate"] == 1.0 and routing["engine"]["calls"] == 5
+    assert routing["verifier"]["home_hit_rate"] is None
     assert (after.home_hits - before.home_hits, after.spills - before.spills) == (5, 0)
 
 
@@ -188,6 +191,35 @@ async def test_a_hang_is_cut_and_a_long_batch_is_not(tmp_path: Path, trouble: st
         call = siblings(f"{trouble} now", 2)
         assert await single.engine.generate(call) == await in_process(call)
         assert single.stats()["engine"].deaths == 1
+
+
+async def test_a_row_that_hangs_among_others_is_cut_alone(tmp_path: Path) -> None:
+    """The replica goes on, so its silence does not tell; and nothing of what it does is lost."""
+    config = ClusterConfig(request_timeout_s=1.0, max_attempts=2)
+    async with await Pool.start(config, partial(TroubledEngine, tmp_path)) as single:
+        hung = [request("hang-once row")]
+        asked, i = asyncio.create_task(single.engine.generate(hung)), 0
+        while not asked.done():
+            call = siblings(f"busy {i}")
+            assert await single.engine.generate(call) == await in_process(call)
+            i += 1
+        assert await asked == await in_process(hung)
+        stats = single.stats()["engine"]
+        assert (stats.deaths, stats.retried_rows) == (0, 1)
+
+
+async def test_tokens_of_a_cancelled_call_are_overhead(tmp_path: Path) -> None:
+    """As when a time limit strikes: they were made, and nobody got them."""
+    async with await Pool.start(ClusterConfig(), partial(TroubledEngine, tmp_path)) as single:
+        asked = asyncio.create_task(single.engine.generate([request("work cancelled")]))
+        await asyncio.sleep(1.0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        assert 0 < single.overhead.speculated_tokens <= 12
+        assert single.overhead_of("home of work cancelled") == single.overhead
+        assert await single.engine.generate([request("next")]) == await in_process([request("next")])
+        assert single.overhead.retried_tokens == 0
 
 
 async def test_tokens_that_were_lost_are_overhead(tmp_path: Path) -> None:

@@ -101,10 +101,10 @@ async def test_equal_requests_and_shared_questions_are_computed_once(reward_mode
     replies = scored(await verifier.score([asked, asked, request(STEPS[1])]))
     assert replies[0].rewards == replies[1].rewards
     length = 1 + len(QUESTION) + 1 + len(STEPS[0])
-    assert [r.usage.reward_tokens for r in replies] == [len(STEPS[0]), 0, len(STEPS[1])]
+    assert [r.usage.reward_tokens for r in replies] == [length, 0, len(STEPS[1])], "the first pays"
     assert replies[1].usage.cached_reward_tokens == length
     assert replies[0].usage.flops > 0
-    assert verifier.progress == length + len(STEPS[1])
+    assert verifier.progress == sum(r.usage.reward_tokens for r in replies)
     await verifier.close()
 
 
@@ -133,7 +133,7 @@ async def test_the_positive_label_and_the_tag_are_options(
     verifier: TransformersVerifier, reward_model: Path
 ) -> None:
     turned = TransformersVerifier(
-        str(reward_model), positive_label=0, step_tag="=\n", template="#{question}\n"
+        str(reward_model), options={"positive_label": 0, "step_tag": "=\n", "template": "#{question}\n"}
     )
     reply = scored(await turned.score([request(*STEPS)]))[0]
     same = scored(
@@ -148,7 +148,7 @@ async def test_bad_requests_fail_alone(reward_model: Path) -> None:
     good = request(*STEPS[:2])
     reference = scored(await verifier.score([good]))[0].rewards
     with torch.no_grad():
-        verifier._loaded.runner.model.get_input_embeddings().weight[28] = torch.nan
+        verifier._loaded.runner.model.decoder.get_input_embeddings().weight[28] = torch.nan
     for _ in range(2):
         broken, over, fine = await verifier.score([request("h\n"), request("a" * 300 + "\n"), good])
         assert isinstance(broken, Failure)
@@ -179,10 +179,12 @@ async def test_a_cancelled_call_harms_nobody(reward_model: Path) -> None:
         ({"model": "./nowhere"}, "verifier.model"),
         ({"format": "token_clasification"}, "verifier.format"),
         ({"readout": "each"}, "verifier.readout"),
-        ({"template": "no question"}, "verifier.template"),
-        ({"step_tag": ""}, "verifier.step_tag"),
-        ({"step_tga": "x"}, "verifier"),
-        ({"positive_label": 2}, "verifier.positive_label"),
+        ({"options": {"template": "no question"}}, "verifier.options.template"),
+        ({"options": {"step_tag": ""}}, "verifier.options.step_tag"),
+        ({"options": {"step_tga": "x"}}, "verifier.options.step_tga"),
+        ({"options": {"positive_label": 2}}, "verifier.options.positive_label"),
+        ({"options": {"positive_label": "1"}}, "verifier.options.positive_label"),
+        ({"options": {"chat": True}}, "verifier.options.chat"),
     ],
 )
 def test_bad_configuration_names_its_key(reward_model: Path, options: dict[str, object], key: str) -> None:

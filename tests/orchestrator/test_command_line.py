@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.command_line import continued_command, folder_names
+from orchestrator.command_line import continued_command, folder_names, with_open_keys
 from orchestrator.errors import ConfigError
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
@@ -51,3 +51,20 @@ def test_a_sweep_over_a_free_key_has_a_folder_for_each_value() -> None:
     assert same == arguments
     assert added == "hydra.job.config.override_dirname.exclude_keys=[cluster.engine_replicas,run_dir]"
     assert folder_names(["seed=1"]) == ["seed=1"]
+
+
+def test_what_a_library_names_needs_no_plus() -> None:
+    given = [
+        "engine=vllm",
+        "engine.args.block_size=64",
+        "verifier.args.a.b=1,2",
+        "+engine.args.x=1",
+        "engine.args={}",
+    ]
+    assert with_open_keys(given) == [
+        "engine=vllm",
+        "++engine.args.block_size=64",
+        "++verifier.args.a.b=1,2",
+        "+engine.args.x=1",
+        "engine.args={}",
+    ]

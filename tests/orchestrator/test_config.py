@@ -23,7 +23,8 @@ from orchestrator.limits import Limits
 from orchestrator.types import Sampling
 
 SETTINGS = {
-    "budget": 8, "seed": 0, "concurrency": 4, "run_dir": "out", "resume": False, "dry_run": False,
+    "budget": 8, "seed": 0, "concurrency": 4, "run_dir": "out", "resume": False, "keep_journal": False,
+    "dry_run": False,
 }  # fmt: skip
 
 

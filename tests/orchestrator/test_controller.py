@@ -1,18 +1,24 @@
 """The controller: failures are values, bugs propagate, nothing waits for a slow neighbour."""
 
 import asyncio
+import gc
+import tracemalloc
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller, ProblemResult, longest_first
 from orchestrator.errors import EngineError, GradingError, StrategyError
+from orchestrator.journal import Journals
 from orchestrator.limits import Limits
 from orchestrator.protocols import GenerateRequest
+from orchestrator.results import ResultLog, Totals, result_line
 from orchestrator.session import Session
-from orchestrator.types import Problem, Sampling, Solution, Trajectory
+from orchestrator.types import Overhead, Problem, Sampling, Solution, Trajectory
 from strategies.best_of_n import BestOfN
 from strategies.particle_filter import ParticleFilter
 from strategies.self_consistency import SelfConsistency
@@ -181,10 +187,55 @@ async def test_problems_are_taken_one_by_one() -> None:
     )
     await controller.run(stream(), lambda r: done.append(len(taken)))  # type: ignore[arg-type]
     assert len(done) == 50
-    assert all(num_taken - i <= 3 for i, num_taken in enumerate(done))
+    assert all(num_taken - i <= 4 for i, num_taken in enumerate(done))  # and one is held for the end
 
 
 async def test_a_problem_without_a_verifier_fails_with_the_key() -> None:
     problem = Problem("x", "abca", "abca")
     result = await make_controller(verifier=None).solve(problem)
     assert result.error is not None and "verifier=none" in str(result.error)
+
+
+def test_the_shortest_are_left_for_the_end() -> None:
+    lengths = [3, 9, 1, 7, 7, 2, 8, 4, 6, 5]
+    problems = [Problem(str(i), "x" * n, "") for i, n in enumerate(lengths)]
+    order = [len(p.question) for p in longest_first(problems, 3)]
+    assert sorted(order) == sorted(lengths)
+    assert order[-3:] == [3, 2, 1]
+    assert list(longest_first(problems, 0)) == problems
+    assert [len(p.question) for p in longest_first(problems, 99)] == sorted(lengths, reverse=True)
+    assert [p.id for p in longest_first(problems, 99) if len(p.question) == 7] == ["3", "4"]
+
+
+def test_a_run_of_any_length_takes_the_same_memory(tmp_path: Path) -> None:
+    """With its files: from the 300th problem to the 1,200th nothing is kept."""
+    used: dict[int, int] = {}
+    log, totals, journals = ResultLog(tmp_path), Totals(), Journals(tmp_path)
+
+    def on_result(result: ProblemResult) -> None:
+        line = result_line(result, Overhead())
+        log.append(line)
+        totals.add(line)
+        journals.done(result.problem.id)
+        if totals.num_problems in (300, 1200):
+            gc.collect()
+            used[totals.num_problems] = tracemalloc.get_traced_memory()[0]
+
+    class Forgetful(FakeEngine):
+        async def generate(self, requests: Sequence[GenerateRequest]) -> list:  # type: ignore[type-arg]
+            replies = await super().generate(requests)
+            self.requests.clear()
+            return replies
+
+    controller = make_controller(
+        strategy=BestOfN(num_samples=1, sampling=Sampling(max_tokens=32)), engine=Forgetful(),
+        task=FakeTask(num_problems=1200), concurrency=8, journals=journals,
+    )  # fmt: skip
+    controller.verifier.requests = deque(maxlen=1)  # type: ignore[union-attr]
+    tracemalloc.start()
+    try:
+        asyncio.run(controller.run(controller.task.problems(0, None), on_result))
+    finally:
+        tracemalloc.stop()
+        log.close()
+    assert used[1200] - used[300] < 100_000  # 110 bytes a problem

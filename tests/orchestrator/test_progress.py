@@ -1,13 +1,14 @@
 """What a person sees: the table, and one line a minute where there is no terminal."""
 
 import io
+import time
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from orchestrator import progress
-from orchestrator.progress import ProgressDisplay, summary_table
+from orchestrator.progress import ProgressDisplay, summary_table, sweep_table
 from orchestrator.results import Totals
 
 SUMMARY: dict[str, Any] = {
@@ -26,7 +27,16 @@ def show(**changes: Any) -> str:
 
 def test_the_table_has_the_figures() -> None:
     text = show()
-    for figure in ("0.500", "0.200 to 0.800", "pass@4", "0.700", "1,000", "75%", "500", "2.0 s"):
+    for figure in (
+        "0.500",
+        "0.200 to 0.800",
+        "some candidate right",
+        "0.700",
+        "1,000",
+        "75%",
+        "500",
+        "2.0 s",
+    ):
         assert figure in text
     assert "not complete" not in text
 
@@ -36,15 +46,51 @@ def test_an_empty_run_has_a_table_too() -> None:
     assert "not complete" in text
 
 
-@pytest.mark.parametrize(("seconds", "num_lines"), [(0.0, 1), (1e9, 0)])
-def test_one_line_a_while_without_a_terminal(
-    seconds: float, num_lines: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", seconds)
+def totals(num_right: int, num_wrong: int) -> Totals:
+    usage = {"generated_tokens": 7}
+    line = {"error": None, "candidates": [], "usage": usage, "overhead": {}}
+    totals = Totals()
+    for i in range(num_right + num_wrong):
+        totals.add({**line, "correct": i < num_right})
+    return totals
+
+
+def printed(console: Console) -> str:
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_a_line_a_while_without_a_terminal_though_no_problem_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.02)
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    with ProgressDisplay(console, 10, totals(1, 1), lambda: 3):
+        time.sleep(0.2)
+    lines = printed(console).splitlines()
+    assert len(lines) >= 2
+    assert lines[0].startswith(
+        "2/10 problems  accuracy 0.500 [0.095, 0.905]  0 tokens/s  -:--:-- left  3 replicas"
+    )
+    time.sleep(0.1)
+    assert printed(console).splitlines() == lines  # none after the end
+
+
+def test_a_quick_run_prints_nothing_without_a_terminal() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
     with ProgressDisplay(console, 10, Totals()) as display:
         display.update()
-    assert len(console.file.getvalue().splitlines()) == num_lines  # type: ignore[attr-defined]
+    assert printed(console) == ""
+
+
+def test_the_time_left_is_that_of_this_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four of ten were done before; two more took 60 s, so four take 120 s."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    so_far = totals(2, 2)
+    display = ProgressDisplay(Console(file=io.StringIO()), 10, so_far)
+    now[0] = 60.0
+    for line in range(2):
+        so_far.num_problems += 1
+        so_far.num_errors += line
+    assert "0:02:00 left  1 errors" in display.figures
 
 
 def test_a_bar_on_a_terminal() -> None:
@@ -52,3 +98,13 @@ def test_a_bar_on_a_terminal() -> None:
     with ProgressDisplay(console, 10, Totals()) as display:
         display.update()
     assert "accuracy" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_sweep_has_a_line_a_point() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    rows = [((f"budget={budget}", "task.path=[x]"), SUMMARY | {"accuracy": budget / 10}) for budget in (4, 8)]
+    console.print(sweep_table(rows))
+    lines = [" ".join(line.split()) for line in printed(console).splitlines()]
+    assert "budget task.path accuracy tokens rewards errors seconds" in lines
+    assert "4 [x] 0.400 [0.200, 0.800] 1,000 40 1 2.0" in lines
+    assert "8 [x] 0.800 [0.200, 0.800] 1,000 40 1 2.0" in lines

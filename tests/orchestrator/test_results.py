@@ -8,7 +8,15 @@ import pytest
 
 from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.errors import EngineError
-from orchestrator.results import RESULTS, ResultLog, Totals, read_results, result_line, write_json
+from orchestrator.results import (
+    RESULTS,
+    ResultLog,
+    Totals,
+    drop_unfinished,
+    read_results,
+    result_line,
+    write_json,
+)
 from orchestrator.types import (
     Finish,
     Overhead,
@@ -38,7 +46,7 @@ def test_a_line_has_every_field_and_is_strict_json() -> None:
     line = result_line(make_result(), Overhead(retried_tokens=3))
     assert list(line) == [
         "problem_id", "question", "reference", "answer", "correct", "error", "stopped_by", "candidates",
-        "usage", "overhead", "seconds", "history",
+        "usage", "overhead", "seconds", "history", "answer_index",
     ]  # fmt: skip
     json.loads(json.dumps(line, allow_nan=False))
     assert line["candidates"][0]["log_weight"] is None
@@ -61,7 +69,7 @@ def test_a_torn_last_line_is_left_out_and_mended(tmp_path: Path) -> None:
     path = tmp_path / RESULTS
     path.write_bytes(path.read_bytes()[:-10])
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a"]
-    log.keep(read_results(tmp_path))
+    drop_unfinished(tmp_path)
     log.append(result_line(make_result("c"), Overhead()))
     log.close()
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "c"]

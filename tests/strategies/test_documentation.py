@@ -46,8 +46,10 @@ def knobs(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 def written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        return "`null`"
     if isinstance(value, str):
-        return "the task's" if "${task." in value else f"`{value}`"
+        return "the task's" if "${task." in value or ":task." in value else f"`{value}`"
     return "1e-7" if value == 1e-7 else str(value)
 
 

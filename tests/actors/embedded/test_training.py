@@ -15,7 +15,7 @@ from actors.embedded.chain_models import (
     verifier_examples,
     verifier_loss,
 )
-from actors.embedded.corpus import collate
+from actors.embedded.corpus import collate, collating
 from actors.embedded.evaluate import auc, failed_gates
 from actors.embedded.export import as_token_classifier, save_model
 from actors.embedded.models import build_tokenizer, llama_config
@@ -34,7 +34,8 @@ def make_trainer(folder: Path, recipe: Recipe = RECIPE) -> Trainer:
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(ALPHABET)
     model = LlamaForCausalLM(llama_config(tokenizer, width=recipe.width, num_layers=recipe.num_layers))
-    return Trainer(model, recipe, folder, lambda i, p: policy_examples(recipe, i, p), policy_loss, tokenizer)
+    batches = collating(tokenizer, lambda i, p: policy_examples(recipe, i, p))
+    return Trainer(model, recipe, folder, batches, policy_loss)
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:

@@ -1,0 +1,179 @@
+"""A masked-diffusion language model, denoised in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from actors.attention import PADDED
+from actors.batcher import Batcher
+from actors.diffusion_decoding import Denoiser, Filled, Masked
+from actors.diffusion_forward import DiffusionRunner, probe
+from actors.diffusion_loading import load_diffusion
+from actors.diffusion_passes import Cache
+from actors.forward import worker_thread
+from actors.prompting import Prompter, PromptStyle
+from actors.stepping import Detokenizer, StepSplitter
+from orchestrator.errors import ConfigError
+from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.types import Finish, Step
+
+
+class DiffusionEngine:
+    """Denoises canvases of any schedules in one batch; a path joins between two passes.
+
+    With ``batch_invariant`` (float32 on a CPU) a reply depends on its request alone, bit by bit; elsewhere on
+    the request and its seed up to rounding. A path's noise is a function of its seed and of where it is used.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        template: str | None = None,
+        chat: bool = False,
+        system: str | None = None,
+        chat_options: Mapping[str, Any] | None = None,
+        dtype: str = "float32",
+        device: str = "auto",
+        max_batch_size: int = 64,
+        max_context: int | None = None,
+        cache: Cache = "none",
+        block_delimiters: Sequence[str] = ("\n",),
+        compile: bool = False,
+        num_threads: int | None = None,
+        batch_invariant: bool | None = None,
+        revision: str | None = None,
+    ) -> None:
+        """Load ``model``: a folder, a name on the hub, or ``embedded:NAME``.
+
+        ``template``, ``chat``, ``system`` and ``chat_options`` render prompts as ``PromptStyle`` says.
+        ``cache`` keeps keys and values within a block: ``prefix`` those before it, ``dual`` all outside it;
+        both approximate. ``block_delimiters`` are the texts at which AdaBlock may end a block. Raises
+        ConfigError.
+        """
+        style = PromptStyle(template, chat, system, dict(chat_options or {}))
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        device = _device(device)
+        invariant = _wants_invariance(batch_invariant, device, dtype, compile)
+        attention = PADDED if invariant else "sdpa"
+        loaded = load_diffusion(
+            model, dtype=dtype, device=device, attention=attention, max_context=max_context, revision=revision
+        )
+        runner = DiffusionRunner(loaded.model, invariant=invariant, compiled=compile)
+        vocab_size = int(loaded.model.config.vocab_size)
+        self._invariant = probe(runner, vocab_size)
+        self._runner, self.loaded, self.cache = runner, loaded, cache
+        self._detokenizer = Detokenizer(loaded.tokenizer, vocab_size, loaded.eos_ids)
+        self._prompt_ids = Prompter(loaded.tokenizer, style).token_ids
+        self._executor = worker_thread("engine")
+        self._denoiser = Denoiser(
+            runner,
+            loaded,
+            cache=cache,
+            max_batch_size=max_batch_size,
+            delimiter_ids=delimiter_ids(self._detokenizer, vocab_size, block_delimiters),
+        )
+        self._batcher = Batcher(self._denoiser, self._executor)
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a reply is bitwise the same whatever shares its batch: probed at load."""
+        return self._invariant
+
+    @property
+    def healthy(self) -> bool:
+        """False once forwards fail time after time: the engine should be replaced."""
+        return self._runner.healthy
+
+    @property
+    def progress(self) -> int:
+        """Tokens committed since the start; it grows while a call runs."""
+        return self._denoiser.stats.committed_tokens
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        """A filled canvas for each request (``to_end``), split into steps."""
+        filled = await self.fill(requests)
+        return [
+            reply if isinstance(reply, Failure) else self._completion(request, reply)
+            for request, reply in zip(requests, filled, strict=True)
+        ]
+
+    async def fill(self, requests: Sequence[GenerateRequest]) -> list[Filled | Failure]:
+        """The canvases themselves, with what lies behind the end of the text and when each token came."""
+        return await self._batcher.submit(
+            [Masked(r, self._prompt_ids(r.question, r.instruction)) for r in requests]
+        )
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        """A Failure each: the likelihood of a text under a masked-diffusion model has no closed form."""
+        return [Failure("EngineError", "a masked-diffusion engine tells no likelihoods") for _ in requests]
+
+    async def close(self) -> None:
+        """End the background work; requests under way raise RuntimeError."""
+        await self._batcher.close()
+        self._executor.shutdown()
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the start."""
+        counters = self._denoiser.stats
+        return {
+            "generated_tokens": counters.generated_tokens,
+            "denoising_passes": counters.denoising_passes,
+            "forwards": counters.forwards,
+        }
+
+    def _completion(self, request: GenerateRequest, filled: Filled) -> Completion:
+        """The steps of a filled canvas, up to the end of the text or the step that answers.
+
+        ``Step.logprob`` sums log p of its tokens at the pass that committed each. A canvas is filled whole,
+        so its text ends with it even where no token says so.
+        """
+        canvas = filled.canvas
+        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        length = min(canvas.text_length, len(canvas.tokens))
+        tokens, logprobs = canvas.tokens[:length].tolist(), canvas.logprobs[:length].tolist()
+        splitter = StepSplitter(request, self._detokenizer, prefix)
+        may_end = self._detokenizer.can_end(request.delimiter)
+        for i, token in enumerate(tokens, start=1):
+            looks = may_end[token] or splitter.held_back or i == length
+            if looks and splitter.advance(tokens[:i], logprobs, at_limit=i == length):
+                break
+        return Completion((*splitter.steps[:-1], _ended(splitter.steps[-1])), filled.usage)
+
+
+def _ended(step: Step) -> Step:
+    return replace(step, finish=Finish.EOS) if step.finish is Finish.LENGTH else step
+
+
+def delimiter_ids(detokenizer: Detokenizer, vocab_size: int, delimiters: Sequence[str]) -> frozenset[int]:
+    """Tokens whose text is delimiters and nothing else, spaces aside."""
+    wanted = [d for d in delimiters if d]
+    return frozenset(
+        i for i in range(vocab_size) if _is_made_of(detokenizer.text((i,), ()).strip(" "), wanted)
+    )
+
+
+def _is_made_of(text: str, delimiters: Sequence[str]) -> bool:
+    rest = text
+    for delimiter in delimiters:
+        rest = rest.replace(delimiter, "")
+    return bool(text) and not rest
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _wants_invariance(wanted: bool | None, device: str, dtype: str, compiled: bool) -> bool:
+    """Whether to take the batch-invariant path, which only float32 on a CPU has."""
+    possible = device == "cpu" and dtype == "float32" and not compiled
+    if wanted and not possible:
+        raise ConfigError("engine.batch_invariant", True, "needs device=cpu, dtype=float32 and compile=false")
+    return possible if wanted is None else wanted

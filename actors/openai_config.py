@@ -1,0 +1,82 @@
+"""The schema of ``engine=openai``: a server that somebody else has started."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from actors.prompting import PromptStyle
+from orchestrator.errors import ConfigError
+from orchestrator.types import Params, Sampling
+
+
+@dataclass(frozen=True)
+class OpenAIEngine:
+    """A model behind an OpenAI-compatible completions interface (``conf/engine/openai.yaml``)."""
+
+    model: str
+    base_url: str
+    tokenizer: str | None = None
+    prompts: Literal["tokens", "text"] = "tokens"
+    template: str | None = None
+    chat: bool = False
+    system: str | None = None
+    chat_options: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: bool = True
+    max_context: int | None = None
+    api_key_env: str | None = None
+    max_concurrent: int = 256
+    requests_per_second: float | None = None
+    max_attempts: int = 6
+    max_wait_s: float = 30.0
+    request_timeout_s: float = 600.0
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ConfigError("engine.model", repr(self.model), "must be the name under which it is served")
+        if not re.match(r"https?://[^/]", self.base_url):
+            allowed = "must be a URL such as http://127.0.0.1:8000/v1"
+            raise ConfigError("engine.base_url", self.base_url, allowed)
+        PromptStyle(self.template, self.chat, self.system, self.chat_options)
+        for key in ("max_context", "max_concurrent", "max_attempts"):
+            self._check(key, lambda value: value >= 1, "must be a whole number of 1 or more")
+        for key in ("requests_per_second", "max_wait_s", "request_timeout_s"):
+            self._check(key, lambda value: value > 0, "must be above 0")
+        for key in RESERVED & self.extra_body.keys():
+            raise ConfigError(f"engine.extra_body.{key}", self.extra_body[key], "is set by the engine itself")
+
+    def _check(self, key: str, holds: Any, allowed: str) -> None:
+        value = getattr(self, key)
+        if value is not None and not holds(value):
+            raise ConfigError(f"engine.{key}", value, allowed)
+
+    @property
+    def takes(self) -> type[Params]:
+        return Sampling
+
+    def build(self) -> Any:
+        """Reach the server and load the tokenizer. Raises ConfigError."""
+        from actors import openai_engine
+
+        return openai_engine.OpenAIEngine(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+
+RESERVED = frozenset(
+    {
+        "model",
+        "prompt",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "n",
+        "stop",
+        "stream",
+        "logprobs",
+        "echo",
+    }
+)
+"""What a request's body holds by itself."""

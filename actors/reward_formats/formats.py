@@ -1,0 +1,317 @@
+"""The formats: one frozen value each, whose fields are the options of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+from actors.reward_formats.chat import chat_texts
+from actors.reward_formats.layout import READOUTS, Layout, Skeleton
+from actors.reward_formats.verdict import Verdict
+from orchestrator.errors import ConfigError, VerifierError, nearest
+
+
+class Format(Protocol):
+    """What a reward model has on top, how it is fed, and how a reward is read from its outputs."""
+
+    @property
+    def head(self) -> str:
+        """``classifier``: few outputs a token; ``lm``: the vocabulary's logits."""
+        ...
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        """Which of ``per_step`` and ``whole`` it can give."""
+        ...
+
+    def layout(self, tokenizer: Any) -> Layout:
+        """Raises ConfigError where the tokenizer does not suit."""
+        ...
+
+    def verdict(self, layout: Layout, num_labels: int) -> Verdict:
+        """Which outputs are read. Raises ConfigError where the model does not have them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedSteps:
+    """The layout that most reward models share: a question, then steps that each end with ``step_tag``.
+
+    ``template`` renders ``{question}`` (and the tokenizer's ``{bos}``, for models that want one which it
+    does not add by itself); with ``chat`` it makes the user's message, ``system`` is the system's, and the
+    steps are the assistant's answer. ``step_template`` renders ``{step}``, and ``{number}`` from 1;
+    ``before_first`` and ``between`` stand before the first step and before each later one.
+    """
+
+    template: str = "{question}\n"
+    chat: bool = False
+    system: str | None = None
+    step_tag: str = "\n"
+    step_template: str = "{step}"
+    before_first: str = ""
+    between: str = ""
+
+    def __post_init__(self) -> None:
+        _check_holds("template", self.template, "{question}")
+        _check_holds("step_template", self.step_template, "{step}")
+        _check_text("step_tag", self.step_tag, "it ends each step")
+        _check_system(self.system, self.chat)
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return READOUTS
+
+    def layout(self, tokenizer: Any) -> Layout:
+        before, after = _around_question(self.template, tokenizer)
+        if self.chat:
+            texts = chat_texts(tokenizer, self.system)
+            before, after = texts.opening + before, after + texts.asking
+        skeleton = Skeleton(
+            before_question=before,
+            after_question=after,
+            before_first=self.before_first,
+            between=self.between,
+            step=self.step_template,
+            tag=self.step_tag,
+            special=not self.chat,
+        )
+        return Layout(tokenizer, skeleton)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenClassification(TaggedSteps):
+    """A classifier's logits at the tag's last token: Qwen2.5-Math-PRM, PRM800K, models trained with TRL.
+
+    The log-odds are the positive label's logit against the others' (for two labels l1 - l0, unclipped).
+    """
+
+    positive_label: int = 1
+
+    @property
+    def head(self) -> str:
+        return "classifier"
+
+    def verdict(self, layout: Layout, num_labels: int) -> Verdict:
+        return _labels_verdict(self.positive_label, num_labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueHead(TaggedSteps):
+    """A value head's output at the tag, which its sigmoid turns into the reward: Skywork-o1-Open-PRM.
+
+    The value itself is the log-odds.
+    """
+
+    @property
+    def head(self) -> str:
+        return "classifier"
+
+    def verdict(self, layout: Layout, num_labels: int) -> Verdict:
+        if num_labels != 1:
+            raise ConfigError(
+                "verifier.format", "value_head", f"must be a model of one value a token, not {num_labels}"
+            )
+        return Verdict((0,), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LMHead(TaggedSteps):
+    """A language model's logits of two tokens, read at the tag: Math-Shepherd ("+" against "-")."""
+
+    good: str = "+"
+    bad: str = "-"
+
+    @property
+    def head(self) -> str:
+        return "lm"
+
+    def verdict(self, layout: Layout, num_labels: int) -> Verdict:
+        return _tokens_verdict(layout, self.good, self.bad)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LMTurns:
+    """A conversation in which the user shows a step a turn and the model answers each: RLHFlow.
+
+    The question stands before the first step, ``before_first`` between them. ``good`` against ``bad`` is
+    read where the model would answer; whatever the reward, the answer that it goes on from is ``good``, as
+    the authors' code does.
+    """
+
+    template: str = "{question}"
+    system: str | None = None
+    before_first: str = " "
+    good: str = "+"
+    bad: str = "-"
+
+    def __post_init__(self) -> None:
+        _check_holds("template", self.template, "{question}")
+
+    @property
+    def head(self) -> str:
+        return "lm"
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return READOUTS
+
+    def layout(self, tokenizer: Any) -> Layout:
+        texts = chat_texts(tokenizer, self.system)
+        if not texts.turning:
+            raise ConfigError("verifier.format", "lm_turns", "the model's chat template takes one turn only")
+        before, after = _around_question(self.template, tokenizer)
+        skeleton = Skeleton(
+            before_question=texts.opening + before,
+            after_question=after,
+            before_first=self.before_first,
+            between=self.good + texts.turning,
+            tag=texts.asking,
+            special=False,
+        )
+        return Layout(tokenizer, skeleton)
+
+    def verdict(self, layout: Layout, num_labels: int) -> Verdict:
+        return _tokens_verdict(layout, self.good, self.bad)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A reward of a whole answer: a sequence classifier's logits at the last token (outcome reward models).
+
+    With ``chat`` the last token is that of the chat template's end of the assistant's turn, else that of
+    ``end``. One label is a Bradley-Terry reward, whose sigmoid is the value (its scale is the model's own);
+    of several, ``positive_label`` is read against the others.
+    """
+
+    template: str = "{question}"
+    chat: bool = True
+    system: str | None = None
+    end: str | None = None
+    positive_label: int = 1
+
+    def __post_init__(self) -> None:
+        _check_holds("template", self.template, "{question}")
+        _check_system(self.system, self.chat)
+        if not self.chat:
+            _check_text("end", self.end or "", "without chat it ends the answer")
+
+    @property
+    def head(self) -> str:
+        return "classifier"
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return ("whole",)
+
+    def layout(self, tokenizer: Any) -> Layout:
+        before, after = _around_question(self.template, tokenizer)
+        if not self.chat:
+            return Layout(tokenizer, Skeleton(before, after, tag=self.end or ""))
+        texts = chat_texts(tokenizer, self.system)
+        end = self.end or texts.closing
+        if not end:
+            raise ConfigError(
+                "verifier.options.end", None, "the chat template ends a turn with nothing: give a text"
+            )
+        skeleton = Skeleton(
+            before_question=texts.opening + before,
+            after_question=after + texts.asking,
+            tag=end,
+            special=False,
+        )
+        return Layout(tokenizer, skeleton)
+
+    def verdict(self, layout: Layout, num_labels: int) -> Verdict:
+        return Verdict((0,), ()) if num_labels == 1 else _labels_verdict(self.positive_label, num_labels)
+
+
+FORMATS: Mapping[str, type[Any]] = {
+    "token_classification": TokenClassification,
+    "value_head": ValueHead,
+    "lm_head": LMHead,
+    "lm_turns": LMTurns,
+    "outcome": Outcome,
+}
+"""By the name in the configuration; a further way to read a reward is one more class."""
+
+
+def build_format(name: str, options: Mapping[str, Any], readout: str | None = None) -> Format:
+    """The format ``name`` with ``options`` as its fields, which must be able to give ``readout``.
+
+    Raises ConfigError that names the key, the value and what is allowed.
+    """
+    if name not in FORMATS:
+        allowed = f"must be one of {', '.join(FORMATS)}{nearest(name, FORMATS)}"
+        raise ConfigError("verifier.format", name, allowed)
+    known = {f.name: str(f.type) for f in fields(FORMATS[name])}
+    for option, value in options.items():
+        if option not in known:
+            hint = nearest(option, known) or f"; known: {', '.join(known)}"
+            raise ConfigError(f"verifier.options.{option}", value, f"not an option of {name}{hint}")
+        _check_type(option, value, known[option])
+    built: Format = FORMATS[name](**options)
+    if readout is not None and readout not in built.readouts:
+        allowed = f"must be {' or '.join(built.readouts)} with format={name}"
+        raise ConfigError("verifier.readout", readout, allowed)
+    return built
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "bool": (bool,),
+    "int": (int,),
+}
+
+
+def _check_type(option: str, value: object, hint: str) -> None:
+    allowed = _TYPES[hint]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        words = {
+            "str": "a text",
+            "str | None": "a text or null",
+            "bool": "true or false",
+            "int": "a whole number",
+        }
+        raise ConfigError(f"verifier.options.{option}", value, f"must be {words[hint]}")
+
+
+def _check_holds(option: str, template: str, needed: str) -> None:
+    if template.count(needed) != 1:
+        raise ConfigError(f"verifier.options.{option}", repr(template), f"must hold {needed}, once")
+
+
+def _check_text(option: str, text: str, why: str) -> None:
+    if not text:
+        raise ConfigError(f"verifier.options.{option}", repr(text), f"must be a text, {why}")
+
+
+def _check_system(system: str | None, chat: bool) -> None:
+    if system is not None and not chat:
+        raise ConfigError("verifier.options.system", system, "needs options.chat=true")
+
+
+def _around_question(template: str, tokenizer: Any) -> tuple[str, str]:
+    before, _, after = template.replace("{bos}", tokenizer.bos_token or "").partition("{question}")
+    return before, after
+
+
+def _labels_verdict(positive_label: int, num_labels: int) -> Verdict:
+    if not 0 <= positive_label < num_labels or num_labels < 2:
+        allowed = f"must be below the model's number of labels, {num_labels}, and that 2 or more"
+        raise ConfigError("verifier.options.positive_label", positive_label, allowed)
+    return Verdict((positive_label,), tuple(i for i in range(num_labels) if i != positive_label))
+
+
+def _tokens_verdict(layout: Layout, good: str, bad: str) -> Verdict:
+    """The tokens of two texts. Raises ConfigError where the vocabulary does not tell them apart."""
+    ids = []
+    for option, text in (("good", good), ("bad", bad)):
+        try:
+            ids.append(layout.token_of(text))
+        except VerifierError as error:
+            raise ConfigError(f"verifier.options.{option}", repr(text), str(error)) from None
+    if ids[0] == ids[1]:
+        raise ConfigError("verifier.options.bad", repr(bad), f"is the same token as options.good, {ids[0]}")
+    return Verdict((ids[0],), (ids[1],))

@@ -1,0 +1,142 @@
+"""How a trajectory is laid out as tokens for a reward model: piece by piece, so that a longer one appends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from orchestrator.errors import ConfigError, VerifierError
+
+TokenIds = tuple[int, ...]
+READOUTS = ("per_step", "whole")
+
+# What stands before a text that is tokenised as it would be inside another: any letter will do.
+_LETTER = "a"
+
+
+class InnerTokenizer:
+    """Tokenises texts as they stand behind ``anchor``, each once.
+
+    Some tokenizers put a space before a text of its own, and none before one that goes on. A text that
+    merges with the anchor is tokenised for itself.
+    """
+
+    def __init__(self, tokenizer: Any, anchor: str = _LETTER) -> None:
+        self._tokenizer = tokenizer
+        self._anchor = anchor
+        self._before = self._plain(anchor)
+        self.ids = lru_cache(maxsize=65536)(self._ids)
+
+    def _ids(self, text: str) -> TokenIds:
+        both = self._plain(self._anchor + text)
+        is_behind = both[: len(self._before)] == self._before
+        return both[len(self._before) :] if is_behind else self._plain(text)
+
+    def _plain(self, text: str) -> TokenIds:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """The texts around a question and its steps.
+
+    A trajectory is ``before_question question after_question``, then for each step ``before_first`` or
+    ``between``, the step as ``step`` renders it (``{step}`` and, from 1, ``{number}``), and ``tag``, at whose
+    last token its reward is read. ``special`` leaves the tokenizer to add what it opens every text with.
+    """
+
+    before_question: str = ""
+    after_question: str = "\n"
+    before_first: str = ""
+    between: str = ""
+    step: str = "{step}"
+    tag: str = "\n"
+    special: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a model is to read: ``reads`` are the positions of the wanted rewards, ascending.
+
+    The first ``num_shared`` tokens, the question's, open every trajectory of the problem.
+    """
+
+    token_ids: TokenIds
+    reads: tuple[int, ...]
+    num_shared: int
+
+    @property
+    def prompts(self) -> tuple[TokenIds, ...]:
+        """For each reward the tokens up to the position at which it is read."""
+        return tuple(self.token_ids[: position + 1] for position in self.reads)
+
+
+class Layout:
+    """Turns texts into token ids; every piece is tokenised once, as it stands behind another piece."""
+
+    def __init__(self, tokenizer: Any, skeleton: Skeleton) -> None:
+        self.tokenizer = tokenizer
+        self._skeleton = skeleton
+        self._tag = InnerTokenizer(tokenizer).ids(skeleton.tag)
+        self._inner = InnerTokenizer(tokenizer, skeleton.tag)
+        if not self._tag:
+            allowed = "must be a text that the tokenizer knows"
+            raise ConfigError("verifier.options.step_tag", repr(skeleton.tag), allowed)
+        self.prompt = lru_cache(maxsize=4096)(self._prompt)
+
+    def render(self, question: str, steps: Sequence[str], num_locked: int, readout: str) -> Rendered:
+        """The tokens of a trajectory, read after each step from ``num_locked`` on, or (``whole``) once.
+
+        With ``whole`` all the steps are one, read at its end. Without steps there is nothing to read.
+        """
+        prompt = self.prompt(question)
+        if not steps:
+            return Rendered((), (), 0)
+        whole = readout == "whole"
+        pieces = self._as_one(steps) if whole else [self._step(i, text) for i, text in enumerate(steps)]
+        token_ids, reads = list(prompt), []
+        for index, piece in enumerate(pieces):
+            token_ids += piece
+            if index >= (len(pieces) - 1 if whole else num_locked):
+                reads.append(len(token_ids) - 1)
+        return Rendered(tuple(token_ids), tuple(reads), len(prompt))
+
+    def token_of(self, text: str) -> int:
+        """The token that ``text`` ends with. Raises VerifierError where the vocabulary has none for it."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids or ids[-1] == getattr(self.tokenizer, "unk_token_id", None):
+            raise VerifierError(f"the tokenizer has no token for {text!r}")
+        return int(ids[-1])
+
+    def _step(self, index: int, text: str) -> TokenIds:
+        opening = self._skeleton.between if index else self._skeleton.before_first
+        # The tag takes the place of the delimiter, which a step that ended with end of text lacks.
+        head, tail = self._around_step(index + 1)
+        return self._piece(opening + head + text.rstrip() + tail, tagged=True)
+
+    def _as_one(self, steps: Sequence[str]) -> list[TokenIds]:
+        """The pieces of a trajectory that counts as one step: the texts as they are, and one tag."""
+        head, tail = self._around_step(1)
+        texts = [*steps[:-1], steps[-1].rstrip() + tail]
+        texts[0] = self._skeleton.before_first + head + texts[0]
+        last = len(texts) - 1
+        return [self._piece(text, tagged=i == last) for i, text in enumerate(texts)]
+
+    def _around_step(self, number: int) -> tuple[str, str]:
+        head, _, tail = self._skeleton.step.partition("{step}")
+        return head.replace("{number}", str(number)), tail.replace("{number}", str(number))
+
+    def _prompt(self, question: str) -> TokenIds:
+        skeleton = self._skeleton
+        text = skeleton.before_question + question + skeleton.after_question
+        return tuple(self.tokenizer(text, add_special_tokens=skeleton.special)["input_ids"]) if text else ()
+
+    def _piece(self, text: str, *, tagged: bool) -> TokenIds:
+        if not tagged:
+            return self._inner.ids(text)
+        joined = self._inner.ids(text + self._skeleton.tag)
+        if joined[-len(self._tag) :] == self._tag:
+            return joined
+        return self._inner.ids(text) + self._tag  # the tag would have merged with the step

@@ -1,0 +1,126 @@
+"""Schemas of the verifiers that are no reward model: an engine that is asked, or the policy's own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from actors.configs import EngineConfig
+from actors.self_certainty import SelfCertainty
+from orchestrator.errors import ConfigError
+from orchestrator.protocols import Task, Verifier
+
+Readout = Literal["per_step", "whole"]
+
+
+@dataclass(frozen=True)
+class LikelihoodVerifier:
+    """A language model's own probability of each step (``conf/verifier/likelihood.yaml``).
+
+    ``engine`` is any engine's configuration; ``tokenizer`` names its tokenizer where that is not the one of
+    ``engine.model``.
+    """
+
+    engine: EngineConfig
+    instruction: str = ""
+    normalise: Literal["token", "none"] = "token"
+    readout: Readout = "per_step"
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_engine(self.engine)
+
+    def build(self) -> Any:
+        """Load the model. Raises ConfigError."""
+        from actors.likelihood_verifier import LikelihoodVerifier as Built
+
+        tokenizer = _load_tokenizer(self.engine, self.tokenizer)
+        knobs = {"instruction": self.instruction, "normalise": self.normalise, "readout": self.readout}
+        return Built(self.engine.build(), tokenizer, **knobs)
+
+
+@dataclass(frozen=True)
+class GenerativeVerifier:
+    """A language model that is asked whether a step is right (``conf/verifier/generative.yaml``).
+
+    The knobs are those of ``actors.generative_verifier.Judging``.
+    """
+
+    engine: EngineConfig
+    template: str
+    step_template: str = "{step}"
+    good: str = "Yes"
+    bad: str = "No"
+    critique_tokens: int = 0
+    num_critiques: int = 1
+    temperature: float = 0.0
+    verdict: str = "\\boxed{"
+    readout: Readout = "per_step"
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_engine(self.engine)
+        for key, needed in (("template", ("{steps}", "{step}")), ("step_template", ("{step}",))):
+            value = getattr(self, key)
+            if not any(n in value for n in needed):
+                raise ConfigError(f"verifier.{key}", repr(value), f"must hold {' or '.join(needed)}")
+        if self.critique_tokens < 0:
+            raise ConfigError(
+                "verifier.critique_tokens", self.critique_tokens, "must be 0 (no critique) or more"
+            )
+        if self.num_critiques < 1:
+            raise ConfigError("verifier.num_critiques", self.num_critiques, "must be 1 or more")
+        if self.num_critiques > 1 and not (self.critique_tokens and self.temperature > 0):
+            allowed = "needs critique_tokens and a temperature above 0: they would all be the same"
+            raise ConfigError("verifier.num_critiques", self.num_critiques, allowed)
+        if not self.temperature >= 0:
+            raise ConfigError("verifier.temperature", self.temperature, "must be 0 (greedy) or more")
+        if not self.verdict:
+            raise ConfigError("verifier.verdict", repr(self.verdict), "must be the text before a verdict")
+
+    def build(self) -> Any:
+        """Load the model. Raises ConfigError."""
+        from actors.generative_verifier import GenerativeVerifier as Built
+        from actors.generative_verifier import Judging
+
+        judging = Judging(**{name: getattr(self, name) for name in Judging.__slots__})
+        tokenizer = _load_tokenizer(self.engine, self.tokenizer)
+        return Built(self.engine.build(), tokenizer, judging, readout=self.readout)
+
+
+@dataclass(frozen=True)
+class SelfCertaintyVerifier:
+    """The policy's own certainty of a step (``conf/verifier/self_certainty.yaml``); it has no model."""
+
+    readout: Readout = "per_step"
+
+    @property
+    def knows_answers(self) -> bool:
+        return False
+
+    def build_here(self, task: Task, references: Mapping[str, str]) -> Verifier:
+        return SelfCertainty(self.readout)
+
+
+def _check_engine(engine: object) -> None:
+    if isinstance(engine, str | Mapping) or engine is None:
+        raise ConfigError("verifier.engine", engine, "must be an engine's configuration, with its _target_")
+
+
+def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
+    """The tokenizer ``name``, or that of the engine's model. Raises ConfigError where there is none."""
+    import transformers
+
+    from actors.loading import resolve_model
+
+    model = name or getattr(engine, "model", None)
+    if not isinstance(model, str):
+        raise ConfigError(
+            "verifier.tokenizer", name, "must name a tokenizer: the engine has no model of its own"
+        )
+    revision = None if name else getattr(engine, "revision", None)
+    try:
+        return transformers.AutoTokenizer.from_pretrained(resolve_model(model), revision=revision)
+    except (OSError, ValueError) as error:
+        raise ConfigError("verifier.tokenizer", model, f"cannot be loaded: {error}") from error

@@ -1,0 +1,60 @@
+"""Arguments that go to vLLM as they are, checked by name without importing it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError, nearest
+
+_CLASSES = ("EngineArgs", "AsyncEngineArgs")
+# Arguments that a key of ours sets, or that the way an engine is asked leaves no choice about.
+_OURS = {
+    "model": "model",
+    "dtype": "dtype",
+    "max_model_len": "max_context",
+    "revision": "revision",
+    "trust_remote_code": "trust_remote_code",
+    "tensor_parallel_size": "gpus",
+    "runner": None,
+    "pooler_config": None,
+    "logprobs_mode": None,
+    "skip_tokenizer_init": None,
+}
+
+
+@cache
+def argument_names() -> frozenset[str] | None:
+    """The fields of vLLM's AsyncEngineArgs, read from its source; None where vLLM is not installed.
+
+    Importing it takes seconds, and what a command line says is to be checked before anything loads.
+    """
+    package = importlib.util.find_spec("vllm")
+    if package is None or package.origin is None:
+        return None
+    source = (Path(package.origin).parent / "engine" / "arg_utils.py").read_text(encoding="utf-8")
+    classes = [
+        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name in _CLASSES
+    ]
+    fields = [node for cls in classes for node in cls.body if isinstance(node, ast.AnnAssign)]
+    return frozenset(node.target.id for node in fields if isinstance(node.target, ast.Name))
+
+
+def check_arguments(group: str, args: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an argument that vLLM does not have, or that has a key of ours.
+
+    Where vLLM is not installed names are left for the replica to check: it may be elsewhere.
+    """
+    names = argument_names()
+    for name, value in args.items():
+        key = f"{group}.args.{name}"
+        if name in _OURS:
+            ours = _OURS[name]
+            raise ConfigError(key, value, f"set {group}.{ours}" if ours else "is set by the way vLLM is used")
+        if names is not None and name not in names:
+            hint = nearest(name, names.difference(_OURS)) or "; its EngineArgs lists them"
+            raise ConfigError(key, value, f"vLLM has no such argument{hint}")

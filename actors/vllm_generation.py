@@ -1,0 +1,144 @@
+"""One request to vLLM: where it is told to stop, and what becomes of its tokens.
+
+vLLM is told to stop early enough; where a step ends is for ``stepping`` to say, as it is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.stepping import INCOMPLETE, Detokenizer, StepSplitter, TokenIds
+from orchestrator.protocols import Completion, GenerateRequest
+from orchestrator.seeds import derive_seed
+from orchestrator.types import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """The stop conditions of one delimiter.
+
+    ``stop_token_ids`` are the tokens whose own text holds the delimiter: vLLM looks at those where it
+    samples, and computes not one token more. A delimiter that is spread over several tokens is found in
+    the text, which vLLM watches from another process, a token later. ``can_end`` ``[vocab_size]`` is as in
+    ``Detokenizer``.
+    """
+
+    delimiter: str
+    stop_token_ids: tuple[int, ...]
+    eos_ids: tuple[int, ...]
+    needs_text: bool
+    can_end: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, detokenizer: Detokenizer, delimiter: str) -> StopRules:
+        holding = [i for i, piece in enumerate(detokenizer.pieces) if delimiter in piece]
+        whole = [i for i in holding if INCOMPLETE not in detokenizer.pieces[i]]
+        # One ASCII character is never spread over tokens; of a space a decoder may show nothing.
+        is_character = len(delimiter) == 1 and delimiter.isascii() and delimiter != " "
+        return cls(
+            delimiter=delimiter,
+            stop_token_ids=tuple(whole),
+            eos_ids=tuple(sorted(detokenizer.eos_ids)),
+            needs_text=not (is_character and whole == holding),
+            can_end=detokenizer.can_end(delimiter),
+        )
+
+    @property
+    def at_delimiter(self) -> dict[str, Any]:
+        """At the end of this step."""
+        stop_token_ids = [*self.stop_token_ids, *self.eos_ids]
+        if self.needs_text:
+            return {"stop": [self.delimiter], "stop_token_ids": stop_token_ids}
+        return {"stop_token_ids": stop_token_ids, "detokenize": False}
+
+    @property
+    def at_end(self) -> dict[str, Any]:
+        """At the end of the text alone."""
+        return {"stop_token_ids": [*self.eos_ids], "detokenize": False}
+
+    def at_marker(self, marker: str) -> dict[str, Any]:
+        """Where the text holds ``marker``, or ends."""
+        return {"stop": [marker], "stop_token_ids": [*self.eos_ids]}
+
+
+@dataclass(slots=True)
+class Generation:
+    """One request on its way: vLLM is asked for a stretch of tokens, once or, up to a marker, twice.
+
+    With ``to_end`` and a marker the first stretch ends where the marker does, and a second one runs to the
+    end of that step; each has a seed of its own.
+    """
+
+    request: GenerateRequest
+    prefix: TokenIds
+    room: int
+    rules: StopRules
+    splitter: StepSplitter
+    generated: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    is_done: bool = False
+    num_stretches: int = 0
+    num_cached: int = 0
+    num_computed: int = 0
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [*self.prefix, *self.generated]
+
+    @property
+    def limit(self) -> int:
+        """Tokens that may be generated in all."""
+        return min(self.request.params.max_tokens, self.room)
+
+    @property
+    def seed(self) -> int:
+        if self.num_stretches == 0:
+            return self.request.seed
+        return derive_seed(self.request.seed, "stretch", self.num_stretches)
+
+    @property
+    def stops(self) -> dict[str, Any]:
+        marker = self.request.answer_marker
+        if not self.request.to_end or (
+            marker is not None and marker in self.splitter.open_text(self.generated)
+        ):
+            return self.rules.at_delimiter
+        return self.rules.at_end if marker is None else self.rules.at_marker(marker)
+
+    def take(self, token_ids: Sequence[int], logprobs: Sequence[float], num_cached: int) -> None:
+        """Adds a stretch, and cuts into steps what there is now; what follows the end is left out."""
+        if self.num_stretches == 0:
+            self.num_cached = num_cached
+        self.num_computed += len(self.token_ids) - num_cached + len(token_ids) - 1
+        self.num_stretches += 1
+        for token_id, logprob in zip(token_ids, logprobs, strict=True):
+            self.generated.append(token_id)
+            self.logprobs.append(logprob)
+            if self._ends():
+                self.is_done = True
+                return
+
+    def _ends(self) -> bool:
+        """Whether the request is done with the token that came last."""
+        at_limit = len(self.generated) >= self.limit
+        if not (at_limit or self.splitter.held_back or self.rules.can_end[self.generated[-1]]):
+            return False
+        no_room = len(self.generated) >= self.room
+        return self.splitter.advance(self.generated, self.logprobs, at_limit=at_limit, no_room=no_room)
+
+    def completion(self, flops_per_token: float, *, has_logprobs: bool) -> Completion:
+        usage = Usage(
+            generated_tokens=len(self.generated),
+            prompt_tokens=len(self.prefix),
+            cached_tokens=min(self.num_cached, len(self.prefix)),
+            flops=flops_per_token * self.num_computed,
+        )
+        steps = (
+            self.splitter.steps if has_logprobs else [replace(s, logprob=None) for s in self.splitter.steps]
+        )
+        return Completion(tuple(steps), usage)

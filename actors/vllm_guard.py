@@ -1,0 +1,79 @@
+"""Sees to it that vLLM's processes do not outlive the one that started them, however that one ends.
+
+vLLM's engine goes on for ever when its parent is killed (seen on 0.32), and keeps its memory on the card: the
+replica that takes the dead one's place would find no room. This file is also the program of the guard: it
+reads its standard input, which ends with the parent, and then kills whatever carries the parent's mark.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+MARK = "MURMURATION_GUARD"
+
+
+class Guard:
+    """A process that waits for the end of this one, or for ``release``."""
+
+    def __init__(self) -> None:
+        self._mark = uuid.uuid4().hex
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, self._mark],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # what interrupts this process is not to interrupt the guard
+        )
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What marks a process as guarded, in the environment that it starts with."""
+        return {MARK: self._mark}
+
+    @property
+    def released(self) -> bool:
+        return self._process.returncode is not None
+
+    def release(self) -> None:
+        """Kills what is left of the guarded processes, and ends the guard."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the processes that are started inside, this one's own left as they were afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def kill_marked(mark: str) -> None:
+    """Kills every process of this user whose environment holds the mark (Linux)."""
+    wanted = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            continue  # it has ended, or is somebody else's
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    kill_marked(sys.argv[1])

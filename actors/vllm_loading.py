@@ -1,0 +1,213 @@
+"""Starting vLLM, asking it and ending it, for policies and for verifiers."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import math
+import os
+import struct
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.vllm_guard import Guard, environment
+from actors.vllm_settings import VllmOptions, brief, check_options, engine_args, num_gpus
+from orchestrator.errors import ConfigError, EngineDeadError, EngineError
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+log = logging.getLogger(__name__)
+
+# Reports nothing to anybody, says what matters, and leaves the cores to the number of threads it is told:
+# by default each replica would bind its threads to the same first cores.
+_ENVIRON = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_CONFIGURE_LOGGING": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
+}
+# Without compilation of the model its small helpers need none either: the first would take 15 s.
+_EAGER = {"TORCHDYNAMO_DISABLE": "1"}
+# vLLM takes "uni" on a CPU only where this says so; the engine itself has a process of its own all the same.
+_ONE_WORKER = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None: ...
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts what vLLM computes, token by token; vLLM takes it for one of its loggers of statistics."""
+
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+
+    def record(
+        self, scheduler_stats: Any = None, iteration_stats: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        if iteration_stats is not None:
+            self.generated_tokens += iteration_stats.num_generation_tokens
+            self.prompt_tokens += iteration_stats.num_prompt_tokens
+
+    def log_engine_initialized(self) -> None: ...
+
+    def log(self) -> None: ...
+
+    def record_sleep_state(self, *args: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A running vLLM engine, and what is known of its model."""
+
+    llm: AsyncLLM
+    tokenizer: Any
+    meter: Meter
+    max_context: int
+    vocab_size: int
+    num_parameters: int
+    eos_ids: frozenset[int]
+    batch_invariant: bool
+    guard: Guard
+
+    @property
+    def healthy(self) -> bool:
+        return not self.llm.errored
+
+    async def answer(self, answers: AsyncIterator[Any]) -> Any:
+        """The one answer to a request. Raises EngineDeadError, and EngineError: vLLM refused or failed it."""
+        from vllm.exceptions import VLLMError
+
+        try:
+            return [answer async for answer in answers][-1]
+        except (VLLMError, ValueError) as error:
+            if not self.healthy:
+                raise EngineDeadError(f"vLLM: {error}") from error
+            raise EngineError(f"vLLM: {error.__cause__ or error}") from error
+
+    async def shut_down(self) -> None:
+        """Ends vLLM's processes, within a second or two; a second call does nothing."""
+        if self.guard.released:
+            return
+        await asyncio.to_thread(self.llm.shutdown, timeout=1.0)
+        # What vLLM leaves behind: an open context, and a finalizer that fails as the interpreter ends.
+        self.llm.engine_core.resources.ctx.destroy(linger=0)
+        self.llm.shutdown = _nothing
+        await asyncio.to_thread(self.guard.release)
+
+
+def start(options: VllmOptions) -> Started:
+    """Starts vLLM; takes some tens of seconds. Raises ConfigError, or EngineError: it did not start."""
+    check_options(options)
+    environ = {name: os.environ.get(name, value) for name, value in _ENVIRON.items()}
+    environ["VLLM_BATCH_INVARIANT"] = "1" if options.batch_invariant else "0"
+    guard = Guard()
+    try:
+        with warnings.catch_warnings(), environment(environ | guard.environ):
+            warnings.simplefilter("ignore")  # what vLLM and its libraries deprecate is theirs to mend
+            _import(options)
+            return _started(options, engine_args(options), guard)
+    except BaseException:
+        guard.release()
+        raise
+
+
+def _import(options: VllmOptions) -> None:
+    try:
+        import vllm  # noqa: F401 - a missing library is told apart from whatever else may fail
+    except ImportError as error:
+        raise ConfigError(
+            options.group, "vllm", f"vLLM cannot be imported here ({error}); make install brings it"
+        ) from None
+
+
+def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    meter = Meter()
+    environ: dict[str, str] = {}
+    if current_platform.is_cpu():
+        environ |= _EAGER if arguments.enforce_eager else {}
+        environ |= _ONE_WORKER if arguments.distributed_executor_backend == "uni" else {}
+    try:
+        with _alone_on_its_card(), environment(environ):
+            llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: meter])
+    except ConfigError:
+        raise
+    except (ValueError, OSError, NotImplementedError) as error:  # what it is told does not suit
+        raise ConfigError(f"{options.group}.model", options.model, f"vLLM: {brief(error)}") from error
+    except RuntimeError as error:
+        raise EngineError(f"vLLM did not start: {brief(error)}") from error
+    config = llm.vllm_config.model_config
+    tokenizer = _tokenizer(config)
+    return Started(
+        llm=llm,
+        tokenizer=tokenizer,
+        meter=meter,
+        max_context=config.max_model_len,
+        vocab_size=config.get_vocab_size(),
+        num_parameters=count_parameters(config.model, config.revision),
+        eos_ids=_eos_ids(config, tokenizer),
+        batch_invariant=options.batch_invariant,
+        guard=guard,
+    )
+
+
+@contextmanager
+def _alone_on_its_card() -> Iterator[None]:
+    """Replicas that share a card start one after another: vLLM measures what is free while it loads."""
+    gpus = num_gpus()
+    if not 0 < gpus < 1:
+        yield
+        return
+    cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
+    with open(Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _tokenizer(config: Any) -> Any:
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(
+        config.tokenizer, revision=config.tokenizer_revision, trust_remote_code=config.trust_remote_code
+    )
+
+
+def _eos_ids(config: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a text, by the generation configuration and the tokenizer."""
+    configured = config.try_get_generation_config().get("eos_token_id")
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+
+def count_parameters(model: str, revision: str | None) -> int:
+    """Numbers in a checkpoint's .safetensors files, read from their headers; 0 where there are none here."""
+    folder = Path(model)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+        except (LocalEntryNotFoundError, ValueError):
+            return 0
+    return sum(map(_count_in, folder.glob("*.safetensors")))
+
+
+def _count_in(file: Path) -> int:
+    with file.open("rb") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(size))
+    shapes = (tensor["shape"] for name, tensor in header.items() if name != "__metadata__")
+    return sum(math.prod(shape) for shape in shapes)

@@ -1,0 +1,74 @@
+"""Hydra as a function: arguments in, whatever is made of the composed configuration out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.utils import env_override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from orchestrator.config import GROUPS
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+VERSION_BASE = "1.3"
+# Hydra then only composes: it makes no folder and writes no file.
+_WRITE_NOTHING = ("hydra.output_subdir=null", "hydra.run.dir=.")
+T = TypeVar("T")
+
+
+def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> list[T]:
+    """``use(configuration)`` for what a command line stands for, inside Hydra: ``HydraConfig`` is set.
+
+    One value; none where the arguments ask for something else (``--cfg``), several under another sweeper
+    than ours. Raises Hydra's errors, and the first of ``use``.
+    """
+    values: list[T] = []
+    failures: list[Exception] = []
+
+    def task(config: DictConfig) -> None:
+        try:
+            values.append(use(config))
+        except Exception as failure:  # noqa: BLE001 - raised below: Hydra would print lines of its own
+            failures.append(failure)
+
+    given, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        with env_override({"HYDRA_FULL_ERROR": "1"}):  # errors come to us instead of being printed
+            hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name="config")(task)()
+    finally:
+        sys.argv = given
+    if failures:
+        raise failures[0]
+    return values
+
+
+def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> T:
+    """``use(configuration)`` as ``with_config`` has it, for one configuration, and nothing is written."""
+    (value,) = with_config([*arguments, *_WRITE_NOTHING], use)
+    return value
+
+
+def known_keys(arguments: Sequence[str] = ()) -> list[str]:
+    """Every dotted key of the configuration with the groups that these arguments choose.
+
+    Of the default configuration, where it cannot be composed with them.
+    """
+    groups = [a for a in arguments if a.partition("=")[0].lstrip("+") in (*GROUPS, "experiment")]
+    with hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(CONF)):
+        try:
+            return _keys(hydra.compose("config", groups))
+        except (HydraException, OmegaConfBaseException, ValueError):  # the last for a group that is null
+            return _keys(hydra.compose("config"))
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    if not OmegaConf.is_dict(node):
+        return []
+    names = [f"{prefix}{name}" for name in node]
+    return names + [key for name in node for key in _keys(node._get_node(name), f"{prefix}{name}.")]

@@ -1,0 +1,89 @@
+"""The task's grader as a verifier: an upper bound, since it knows the reference answers.
+
+It runs in the controller, where the answers are, and reaches no replica. Its numbers are no result of a
+method: summary.json, each line of results.jsonl and the table of a run say ``oracle`` beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Task, Verifier
+from orchestrator.types import Reward, Usage
+
+UNDECIDED = Reward(0.0)
+"""Of a step that states no answer yet: even odds, which tell no two trajectories apart."""
+
+
+@runtime_checkable
+class LocalVerifierConfig(Protocol):
+    """A verifier that runs in the controller and not in a replica: it has no model."""
+
+    @property
+    def readout(self) -> str: ...
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether its rewards come from the reference answers; a run must then say so."""
+        ...
+
+    def build_here(self, task: Task, references: Mapping[str, str]) -> Verifier:
+        """``references`` are the reference answers by problem id."""
+        ...
+
+
+def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
+    """``{"oracle": True}`` where the labels or the summary of a run say so; nothing elsewhere."""
+    return {"oracle": True} if labels.get("oracle") else {}
+
+
+@dataclass(frozen=True)
+class OracleConfig:
+    """``conf/verifier/oracle.yaml``."""
+
+    readout: Literal["per_step", "whole"] = "per_step"
+
+    @property
+    def knows_answers(self) -> bool:
+        return True
+
+    def build_here(self, task: Task, references: Mapping[str, str]) -> Verifier:
+        return Oracle(task, references, self.readout)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """1 for a step after which the trajectory states the right answer, 0 for a wrong one, else even odds.
+
+    ``references`` are the reference answers by problem id, which is a request's ``home``.
+    """
+
+    task: Task
+    references: Mapping[str, str]
+    readout: str = "per_step"
+    batch_invariant: bool = True
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return [await self._reply(r) for r in requests]
+
+    async def close(self) -> None:
+        return None
+
+    async def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
+        reference = self.references.get(request.home)
+        if reference is None:
+            return Failure("VerifierError", f"the oracle has no reference answer for problem {request.home}")
+        num_steps = len(request.steps)
+        first = num_steps if self.readout == "whole" else request.num_locked + 1
+        rewards = [
+            await self._reward("".join(request.steps[:n]), reference) for n in range(first, num_steps + 1)
+        ]
+        return ScoreReply(tuple(rewards), Usage())
+
+    async def _reward(self, text: str, reference: str) -> Reward:
+        answer = self.task.extract(text)
+        if answer is None:
+            return UNDECIDED
+        return Reward.from_value(float(await self.task.grade(answer, reference)))

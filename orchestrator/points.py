@@ -1,0 +1,66 @@
+"""The points of a sweep: every combination of the values that a command line gives its keys."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from orchestrator.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One combination: its overrides as on a command line, and those of them that the sweep varies.
+
+    ``number`` is its place among the combinations, from 0, the last key varying fastest.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    varied: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.varied or self.overrides)
+
+
+def expand(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Point]:
+    """Every combination of the values, in all of Hydra's syntax for values that can be listed.
+
+    A key that is given twice counts once, as it was given last. ``loader`` knows what a glob finds. Raises
+    ConfigError for a range that cannot be listed, and Hydra's own error for what it cannot read.
+    """
+    choices: dict[str, list[str]] = {}
+    varied: dict[str, bool] = {}
+    for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
+        key = str(override.get_key_element())
+        choices[key], varied[key] = _values(key, override), override.is_sweep_override()
+    rows = itertools.product(*choices.values())
+    return [Point(i, row, tuple(itertools.compress(row, varied.values()))) for i, row in enumerate(rows)]
+
+
+def _values(key: str, override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        value = str(override.input_line).partition("=")[2]
+        raise ConfigError(key, value, "cannot be listed: use choice(...) or range(...)")
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def shared(overrides: Sequence[str]) -> list[str]:
+    """The overrides that hold for a sweep as a whole.
+
+    A nested key is not among them, since it may belong to a choice that varies.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [
+        str(o.input_line)
+        for o in parsed
+        if not o.is_sweep_override() and (o.is_hydra_override() or "." not in o.key_or_group)
+    ]

@@ -1,0 +1,120 @@
+"""The figures of a point: accuracy with its intervals, and what a problem has cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from orchestrator.report.runs import Run
+from orchestrator.report.settings import Point, Series, Setting
+from orchestrator.statistics import mean_interval, wilson_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One point of one series; costs are means over problems and seeds, counts are sums.
+
+    ``accuracy`` has its interval over seeds (Student's t on the runs' accuracies: how much the search's own
+    chance moves it), or over problems (Wilson) where there is one seed. ``over_problems`` tells how well
+    these problems stand for others.
+    """
+
+    series: str
+    label: str
+    budget: int
+    num_seeds: int
+    num_problems: int
+    accuracy: Estimate
+    over_problems: Estimate
+    pass_at_budget: float
+    costs: Mapping[str, float]
+    num_ties: int
+    num_errors: int
+    num_stopped: int
+    complete: bool
+
+
+COSTS = {
+    "generated_tokens": "generated tokens a problem",
+    "reward_calls": "reward calls a problem",
+    "flops": "FLOPs a problem",
+    "seconds": "wall seconds a problem",
+}
+
+
+def measure(series: Series, point: Point) -> Measured:
+    """The figures of one point."""
+    runs = point.runs
+    limits = "".join(f", {name}≤{value:g}" for name, value in point.limits)
+    return Measured(
+        series=series.name,
+        label=f"N={point.budget}{limits}",
+        budget=point.budget,
+        num_seeds=len(runs),
+        num_problems=min(len(run.columns) for run in runs),
+        accuracy=_over_seeds(runs),
+        over_problems=_over_problems(runs),
+        pass_at_budget=fmean(_mean(run.columns.passed) for run in runs),
+        costs={
+            **{cost: fmean(_mean(getattr(run.columns, cost)) for run in runs) for cost in list(COSTS)[:3]},
+            "seconds": fmean(run.wall_seconds / max(1, len(run.columns)) for run in runs),
+        },
+        num_ties=sum(sum(run.columns.tie) for run in runs),
+        num_errors=sum(e is not None for run in runs for e in run.columns.error),
+        num_stopped=sum(s is not None for run in runs for s in run.columns.stopped_by),
+        complete=all(run.summary["complete"] for run in runs),
+    )
+
+
+def measure_all(setting: Setting) -> dict[str, list[Measured]]:
+    """By series, each by rising budget."""
+    return {s.name: [measure(s, point) for point in s.points] for s in setting.series}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else 0.0
+
+
+def _over_seeds(runs: Sequence[Run]) -> Estimate:
+    if len(runs) == 1:
+        correct = runs[0].columns.correct
+        return Estimate(_mean(correct), *wilson_interval(sum(correct), len(correct)))
+    mean, low, high = mean_interval([_mean(run.columns.correct) for run in runs])
+    return Estimate(mean, max(0.0, low), min(1.0, high))
+
+
+def _over_problems(runs: Sequence[Run]) -> Estimate:
+    """The problem is the unit: answers of several seeds to one problem are not independent."""
+    if len(runs) == 1:
+        return _over_seeds(runs)
+    means = mean_by_problem(runs)
+    if not means:
+        return Estimate(0.0, 0.0, 1.0)
+    mean, low, high = mean_interval(list(means.values()))
+    return Estimate(mean, max(0.0, low), min(1.0, high))
+
+
+def mean_by_problem(runs: Sequence[Run]) -> dict[str, float]:
+    """The share of seeds that were right, by problem, for the problems that every run has."""
+    rows = [run.by_problem() for run in runs]
+    shared = rows[0].keys() & set.intersection(*(set(row) for row in rows))
+    return {i: fmean(row[i] for row in rows) for i in rows[0] if i in shared}
+
+
+def pareto(points: Sequence[Measured], cost: str) -> list[Measured]:
+    """The points that no other beats in accuracy at the same or a lower cost, by rising cost."""
+    frontier: list[Measured] = []
+    for point in sorted(points, key=lambda p: (p.costs[cost], -p.accuracy.value)):
+        if not frontier or point.accuracy.value > frontier[-1].accuracy.value:
+            frontier.append(point)
+    return frontier

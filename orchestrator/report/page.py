@@ -1,0 +1,200 @@
+"""The page: tables and figures in one HTML file, and the searches packed in it.
+
+Model text is not trusted: templates escape it, scripts write it as text alone, and the page's policy lets
+no script run but the two that are hashed into it, and nothing be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.report.comparison import Compared, compare_all, reference_of
+from orchestrator.report.figures import Drawing, draw_all, style_of
+from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
+from orchestrator.report.runs import CHUNK_PROBLEMS, Run, pack, read_runs
+from orchestrator.report.settings import Setting, arrange
+from orchestrator.results import write_atomically
+
+ASSETS = "assets"
+PAGE, FIGURES = "report.html", "figures"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One setting as the template reads it."""
+
+    setting: Setting
+    curves: Mapping[str, Sequence[Measured]]
+    drawings: Sequence[Drawing]
+    reference: str | None
+    compared: Sequence[Compared]
+
+    @property
+    def points(self) -> list[Measured]:
+        return [point for points in self.curves.values() for point in points]
+
+    @property
+    def frontiers(self) -> dict[str, list[Measured]]:
+        """By the name of a cost; the costs that nothing here has are left out."""
+        costs = [c for c in COSTS if any(p.costs[c] > 0 for p in self.points)]
+        return {COSTS[cost]: pareto(self.points, cost) for cost in costs}
+
+
+def write_report(folder: Path, out: Path, max_bytes: float) -> Path:
+    """Write ``report.html`` and ``figures/`` into ``out``; the path of the page.
+
+    Raises ConfigError when there is no run in ``folder``. ``max_bytes`` bounds the searches in the page.
+    """
+    settings = arrange(read_runs(folder, max_bytes))
+    sections = [make_section(setting, f"s{i}") for i, setting in enumerate(settings)]
+    out.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        _save_figures(section, out / FIGURES)
+    page = out / PAGE
+    write_atomically(page, render(folder.resolve().name, sections))
+    return page
+
+
+def make_section(setting: Setting, prefix: str) -> Section:
+    """The figures of a setting; ``prefix`` keeps identifiers of several apart."""
+    curves = measure_all(setting)
+    reference = reference_of(setting)
+    return Section(
+        setting=setting,
+        curves=curves,
+        drawings=draw_all(curves, prefix),
+        reference=reference.name if reference else None,
+        compared=compare_all(setting, reference) if reference else [],
+    )
+
+
+def _save_figures(section: Section, folder: Path) -> None:
+    stem = re.sub(r"[^A-Za-z0-9]+", "_", section.setting.name).strip("_")
+    for drawing in section.drawings:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{stem}-{drawing.name}.svg", drawing.svg)
+        (folder / f"{stem}-{drawing.name}.png").write_bytes(drawing.png)
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """The whole page as text."""
+    runs = [run for section in sections for run in section.setting.runs]
+    environment = Environment(
+        loader=PackageLoader("orchestrator.report", ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(inline_svg=inline_svg, percent=percent, short=short)
+    script, plotly = asset("report.js"), plotly_source()
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        sections=sections,
+        runs=[
+            (run_label(section.setting, run, sections), run)
+            for section in sections
+            for run in section.setting.runs
+        ],
+        costs=COSTS,
+        style=Markup(asset("report.css")),
+        script=Markup(script),
+        hashes=[digest(script), digest(plotly)],
+        plotly=Markup(base64.b64encode(gzip.compress(plotly.encode(), 9, mtime=0)).decode()),
+        catalogue=pack([_entry(run) for run in runs]),
+        rows=[pack(_rows(run)) for run in runs],
+        line_style=style_of,
+        num_left_out=sum(len(run.columns) - _num_kept(run) for run in runs),
+    )
+
+
+def run_label(setting: Setting, run: Run, sections: Sequence[Section]) -> str:
+    """A run among the others, for a person who chooses one."""
+    series = next(s for s in setting.series if any(run in p.runs for p in s.points))
+    point = next(p for p in series.points if run in p.runs)
+    limits = "".join(f" {name}≤{value:g}" for name, value in point.limits)
+    prefix = f"{setting.name}: " if len(sections) > 1 else ""
+    return f"{prefix}{series.name} N={run.budget}{limits} seed {run.seed}"
+
+
+def _entry(run: Run) -> dict[str, Any]:
+    """What the script must know of a run to draw its searches."""
+    steps = run.config["strategy"].get("max_steps")
+    return {
+        "strategy": run.strategy,
+        "max_steps": steps,
+        "chunk": CHUNK_PROBLEMS,
+        "num_searches": _num_kept(run),
+        "num_chunks": len(run.searches),
+    }
+
+
+def _num_kept(run: Run) -> int:
+    return min(len(run.columns), len(run.searches) * CHUNK_PROBLEMS)
+
+
+def _rows(run: Run) -> dict[str, list[Any]]:
+    """The problem table, by columns."""
+    c = run.columns
+    return {
+        "id": c.problem_id,
+        "question": c.question,
+        "reference": c.reference,
+        "answer": c.answer,
+        "correct": [int(x) for x in c.correct],
+        "passed": [int(x) for x in c.passed],
+        "tie": [int(x) for x in c.tie],
+        "error": c.error,
+        "stopped_by": c.stopped_by,
+        "tokens": c.generated_tokens,
+        "calls": c.reward_calls,
+        "seconds": [round(x, 3) for x in c.seconds],
+    }
+
+
+def asset(name: str) -> str:
+    """A file that is shipped beside this one."""
+    return files("orchestrator.report").joinpath(ASSETS, name).read_text(encoding="utf-8")
+
+
+@cache
+def plotly_source() -> str:
+    """plotly.js, as its Python package ships it."""
+    return files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+
+
+def digest(script: str) -> str:
+    """A script's name in a content security policy."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def inline_svg(drawing: Drawing) -> Markup:
+    """A figure as part of the page: without the prologue of a file, and with a text for screen readers."""
+    body = drawing.svg[drawing.svg.index("<svg") :]
+    return Markup(body.replace("<svg", f'<svg role="img" aria-label="{drawing.caption}"', 1))
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def short(value: float) -> str:
+    """A number for a table: three significant digits, thousands grouped, large ones in powers of ten."""
+    if abs(value) >= 1e7:
+        return f"{value:.2e}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

@@ -1,0 +1,161 @@
+"""Run directories as a report reads them: once, line by line, into columns and compressed chunks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.report.ties import Rule, is_tie, rule_of
+from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results
+
+CHUNK_PROBLEMS = 25  # problems whose searches are unpacked together
+MAX_QUESTION = 200  # characters of a question in the table; the whole one is with the search
+
+
+@dataclass
+class Columns:
+    """One entry a problem, in the order of ``results.jsonl``."""
+
+    problem_id: list[str] = field(default_factory=list)
+    question: list[str] = field(default_factory=list)
+    reference: list[str] = field(default_factory=list)
+    answer: list[str | None] = field(default_factory=list)
+    correct: list[bool] = field(default_factory=list)
+    passed: list[bool] = field(default_factory=list)
+    tie: list[bool] = field(default_factory=list)
+    error: list[str | None] = field(default_factory=list)
+    stopped_by: list[str | None] = field(default_factory=list)
+    generated_tokens: list[int] = field(default_factory=list)
+    reward_calls: list[int] = field(default_factory=list)
+    flops: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def add(self, line: Mapping[str, Any], rule: Rule) -> None:
+        question = str(line["question"])
+        self.problem_id.append(line["problem_id"])
+        self.question.append(question[:MAX_QUESTION] + ("…" if len(question) > MAX_QUESTION else ""))
+        self.reference.append(line["reference"])
+        self.answer.append(line["answer"])
+        self.correct.append(bool(line["correct"]))
+        self.passed.append(any(c["correct"] for c in line["candidates"]))
+        self.tie.append(is_tie(line["candidates"], rule))
+        self.error.append(None if line["error"] is None else line["error"]["type"])
+        self.stopped_by.append(line["stopped_by"])
+        self.generated_tokens.append(line["usage"]["generated_tokens"])
+        self.reward_calls.append(line["usage"]["reward_calls"])
+        self.flops.append(line["usage"]["flops"])
+        self.seconds.append(line["seconds"])
+
+    def __len__(self) -> int:
+        return len(self.problem_id)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory: what it is, its columns, and its searches in chunks of base64 text.
+
+    ``searches`` holds ``CHUNK_PROBLEMS`` problems a chunk, fewer where the size limit cut them off.
+    """
+
+    folder: Path
+    name: str
+    summary: Mapping[str, Any]
+    config: Mapping[str, Any]
+    columns: Columns
+    searches: Sequence[str]
+
+    @property
+    def strategy(self) -> str:
+        return str(self.summary["strategy"])
+
+    @property
+    def budget(self) -> int:
+        return int(self.summary["budget"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.summary["seed"])
+
+    @property
+    def wall_seconds(self) -> float:
+        return float(self.summary["wall_seconds"])
+
+    def by_problem(self) -> dict[str, float]:
+        """1.0 for a right answer, by problem."""
+        return {i: float(c) for i, c in zip(self.columns.problem_id, self.columns.correct, strict=True)}
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Every run directory in ``folder``, itself included, in order of name.
+
+    Raises ConfigError when there is none.
+    """
+    if not folder.is_dir():
+        raise ConfigError("RUN_OR_SWEEP_DIR", folder, "is no directory")
+    found = sorted(path.parent for path in folder.rglob(SUMMARY) if _is_run(path.parent))
+    if not found:
+        allowed = f"holds no finished or interrupted run ({SUMMARY}, {CONFIG} and {RESULTS})"
+        raise ConfigError("RUN_OR_SWEEP_DIR", folder, allowed)
+    return found
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / CONFIG).exists() and (folder / RESULTS).exists()
+
+
+def read_run(folder: Path, name: str, max_bytes: float) -> Run:
+    """One run; its searches take at most about ``max_bytes`` of text, from the first problem on."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    rule, columns = rule_of(config["strategy"]), Columns()
+    searches: list[str] = []
+    pending: list[dict[str, Any]] = []
+    num_bytes = 0
+    for line in stream_results(folder):
+        columns.add(line, rule)
+        if num_bytes >= max_bytes:
+            continue
+        pending.append(compact(line))
+        if len(pending) == CHUNK_PROBLEMS:
+            searches.append(pack(pending))
+            num_bytes += len(searches[-1])
+            pending = []
+    if pending:
+        searches.append(pack(pending))
+    return Run(folder, name, summary, config, columns, searches)
+
+
+def read_runs(folder: Path, max_bytes: float) -> Iterator[Run]:
+    """Every run below ``folder``; what one leaves of its share of ``max_bytes`` goes to those after it."""
+    folders = find_runs(folder)
+    left = max_bytes
+    for i, path in enumerate(folders):
+        name = str(path.relative_to(folder)) if path != folder else path.resolve().name
+        run = read_run(path, name, left / (len(folders) - i))
+        left -= sum(map(len, run.searches))
+        yield run
+
+
+def compact(value: Any) -> Any:
+    """The same JSON value with floats to six digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: compact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [compact(item) for item in value]
+    return value
+
+
+def pack(value: Any) -> str:
+    """JSON, gzipped, as base64: what the page's script unpacks."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # wbits 31 is the gzip format; without a time in its header, equal runs make equal reports.
+    compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
+    return base64.b64encode(compressor.compress(text.encode()) + compressor.flush()).decode()

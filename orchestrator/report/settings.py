@@ -1,0 +1,139 @@
+"""Which runs may be compared: settings hold series, series hold points, points hold one run a seed."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.report.runs import Run
+
+# What an engine or a verifier does faster or slower, and nothing else.
+SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size"}
+Flat = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One budget under one set of limits, solved once a seed."""
+
+    budget: int
+    limits: tuple[tuple[str, float], ...]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method: a strategy, with those of its knobs in which the runs of this folder differ."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The same problems answered by the same policy: here accuracies can be compared."""
+
+    name: str
+    series: tuple[Series, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for series in self.series for point in series.points for run in point.runs]
+
+
+def flat(node: Any, prefix: str = "") -> Flat:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; a list is one value, as JSON text."""
+    if not isinstance(node, Mapping):
+        return {prefix: json.dumps(node) if isinstance(node, list) else node}
+    return {
+        key: value
+        for name, item in node.items()
+        if name not in SPEED_KEYS
+        for key, value in flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def arrange(runs: Iterable[Run]) -> list[Setting]:
+    """Runs in settings, series and points, in order of name and budget."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[json.dumps(_place(run), sort_keys=True)].append(run)
+    members = list(groups.values())
+    names = _names([_setting_name(group[0]) for group in members], [_place(g[0]) for g in members])
+    settings = [Setting(name, tuple(_series(group))) for name, group in zip(names, members, strict=True)]
+    return sorted(settings, key=lambda s: s.name)
+
+
+def _place(run: Run) -> Flat:
+    """What fixes problems and policy."""
+    names = {group: run.summary[group] for group in ("task", "engine")}
+    return {**flat({"task": run.config["task"], "engine": run.config["engine"]}), **names}
+
+
+def _setting_name(run: Run) -> str:
+    return f"{run.summary['task']}, engine {run.summary['engine']}"
+
+
+def _names(names: Sequence[str], details: Sequence[Flat]) -> list[str]:
+    """The names, and after each of those that occur twice the keys in which their owners differ."""
+    told = []
+    for name, detail in zip(names, details, strict=True):
+        others = [d for n, d in zip(names, details, strict=True) if n == name]
+        differing = [k for k in detail if any(d.get(k) != detail[k] for d in others)]
+        told.append(_with(name, differing, detail))
+    return told
+
+
+def _with(name: str, keys: Sequence[str], values: Flat) -> str:
+    if not keys:
+        return name
+    return f"{name} ({', '.join(f'{k}={_text(values.get(k))}' for k in sorted(keys))})"
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _series(runs: Sequence[Run]) -> list[Series]:
+    by_strategy: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_strategy[run.strategy].append(run)
+    named: dict[str, list[Run]] = defaultdict(list)
+    for strategy, members in by_strategy.items():
+        knobs = [_knobs(run) for run in members]
+        varied = _varied(members, knobs)
+        for run, values in zip(members, knobs, strict=True):
+            named[_with(strategy, varied, values)].append(run)
+    return [Series(name, tuple(_points(named[name]))) for name in sorted(named)]
+
+
+def _knobs(run: Run) -> Flat:
+    groups = flat({group: run.config[group] for group in ("strategy", "verifier")})
+    short = {key.removeprefix("strategy."): value for key, value in groups.items()}
+    return {**short, "verifier": run.summary["verifier"]}
+
+
+def _varied(runs: Sequence[Run], knobs: Sequence[Flat]) -> list[str]:
+    """The knobs that differ between runs of one budget: the others follow from the budget."""
+    by_budget: dict[int, list[Flat]] = defaultdict(list)
+    for run, values in zip(runs, knobs, strict=True):
+        by_budget[run.budget].append(values)
+    keys = {key for values in knobs for key in values}
+    return sorted(k for k in keys if any(len({v.get(k) for v in same}) > 1 for same in by_budget.values()))
+
+
+def _points(runs: Sequence[Run]) -> list[Point]:
+    """The points by rising budget and limits; of two runs with the same seed the one with more problems."""
+    found: dict[tuple[int, tuple[tuple[str, float], ...]], dict[int, Run]] = defaultdict(dict)
+    for run in runs:
+        limits = tuple(sorted((k, v) for k, v in run.config["limits"].items() if v is not None))
+        same = found[run.budget, limits]
+        if run.seed not in same or len(run.columns) > len(same[run.seed].columns):
+            same[run.seed] = run
+    return [
+        Point(budget, limits, tuple(found[budget, limits][seed] for seed in sorted(found[budget, limits])))
+        for budget, limits in sorted(found)
+    ]

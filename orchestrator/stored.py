@@ -1,0 +1,116 @@
+"""Candidates of results.jsonl as trajectories again, and as an engine and a verifier that repeat them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Any
+
+from orchestrator.protocols import (
+    Completion,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ScoreReply,
+    ScoreRequest,
+)
+from orchestrator.types import Finish, Reward, Step, Trajectory, Usage
+
+NEEDED = ("finished", "logprob", "step_lengths", "step_log_odds")
+_ABSENT = Failure("NotStored", "the run has drawn no sample for this request")
+
+
+def in_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The candidates as the search left them: in a result line the answer's comes first."""
+    candidates, at = list(line["candidates"]), line["answer_index"]
+    return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]
+
+
+def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
+    """The trajectory of a stored candidate: texts, rewards, number of tokens and likelihood are its own.
+
+    Token ids are not stored: the last step holds as many as the whole has, all of them 0. The likelihood of
+    the whole stands at the last step too.
+    """
+    bounds = pairwise(accumulate(candidate["step_lengths"], initial=0))
+    texts = [candidate["text"][a:b] for a, b in bounds]
+    rewards = [None if x is None else Reward(float(x)) for x in candidate["step_log_odds"]]
+    last = len(texts) - 1
+    logprob = candidate["logprob"]
+    steps = (
+        Step(
+            text=text,
+            token_ids=(0,) * candidate["num_tokens"] if i == last else (),
+            logprob=None if logprob is None else logprob if i == last else 0.0,
+            reward=reward,
+            finish=Finish.STEP if i < last else Finish.EOS if candidate["finished"] else Finish.LENGTH,
+        )
+        for i, (text, reward) in enumerate(zip(texts, rewards, strict=True))
+    )
+    return Trajectory(tuple(steps))
+
+
+def log_weight_of(candidate: Mapping[str, Any]) -> float:
+    """The search's weight; JSON has no infinity, and its sign is that of the reward's log-odds."""
+    value = candidate["log_weight"]
+    if value is not None:
+        return float(value)
+    return math.inf if candidate["reward"] == 1.0 else -math.inf
+
+
+@dataclass
+class StoredEngine:
+    """Answers the requests of one problem with its stored samples, one after another."""
+
+    samples: Sequence[Trajectory]
+    batch_invariant: bool = field(default=True, init=False)
+    _num_given: int = field(default=0, init=False)
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        start = self._num_given
+        self._num_given += len(requests)
+        given: list[Completion | Failure] = [_completion(t) for t in self.samples[start : self._num_given]]
+        return given + [_ABSENT] * (len(requests) - len(given))
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        return [_ABSENT] * len(requests)
+
+    async def close(self) -> None:
+        pass
+
+
+def _completion(sample: Trajectory) -> Completion:
+    steps = tuple(
+        Step(s.text, s.token_ids, s.logprob, None, s.finish) for s in sample.steps
+    )  # a reward comes from the verifier
+    return Completion(steps, Usage(generated_tokens=sample.num_tokens))
+
+
+class StoredVerifier:
+    """Repeats the stored rewards of one problem's samples, found by their texts."""
+
+    batch_invariant = True
+
+    def __init__(self, samples: Sequence[Trajectory], readout: str) -> None:
+        self.readout = readout
+        # Equal texts may have been rewarded apart: in the order of the samples.
+        self._rewards: dict[tuple[str, ...], deque[list[Reward]]] = defaultdict(deque)
+        for sample in samples:
+            if sample.rewards:
+                self._rewards[tuple(s.text for s in sample.steps)].append(list(sample.rewards))
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return [self._reply(request) for request in requests]
+
+    def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
+        found = self._rewards[request.steps]
+        if not found:
+            return Failure("NotStored", "the run has no reward for this sample")
+        return ScoreReply(tuple(found.popleft()), Usage())
+
+    async def close(self) -> None:
+        pass

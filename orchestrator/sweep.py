@@ -1,0 +1,190 @@
+"""A sweep: its points, all composed and validated first, then run in turn on replicas that stay warm."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from orchestrator.command_line import check_choices, complain, quoted, split_flags
+from orchestrator.composition import known_keys, only_composed
+from orchestrator.errors import MurmurationError
+from orchestrator.execution import Status
+from orchestrator.explain import explain
+from orchestrator.points import Point, expand, shared
+from orchestrator.progress import sweep_table
+from orchestrator.results import SUMMARY
+from orchestrator.sweep_index import SweepIndex
+
+_ENDS = (Status.INTERRUPTED, Status.TERMINATED)
+ModelsOf = Callable[[DictConfig], str]
+Outcome = tuple[str, str] | Exception
+"""The folder of a point and the models that it needs, or what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPoint:
+    """A point with the folder it goes to and the models it needs, or with what is wrong with it."""
+
+    point: Point
+    folder: str | None = None
+    models: str | None = None
+    mistake: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep's command line stands for; ``planned`` is in the order of the combinations."""
+
+    folder: Path
+    flags: tuple[str, ...]
+    overrides: tuple[str, ...]
+    planned: tuple[PlannedPoint, ...]
+
+    @property
+    def in_order(self) -> list[PlannedPoint]:
+        """The good points as they are run: those that share models follow one another."""
+        good = [p for p in self.planned if p.mistake is None]
+        models = list(dict.fromkeys(p.models for p in good))
+        return sorted(good, key=lambda p: models.index(p.models))
+
+    @property
+    def mistakes(self) -> dict[str, list[Point]]:
+        """Each thing that is wrong, with the points that it is wrong with."""
+        found: dict[str, list[Point]] = {}
+        for p in self.planned:
+            if p.mistake is not None:
+                found.setdefault(p.mistake, []).append(p.point)
+        return found
+
+    def arguments(self, planned: PlannedPoint) -> list[str]:
+        """The command line of one point, as a run of its own."""
+        kept = [o for o in planned.point.overrides if not o.startswith("run_dir=")]
+        place = quoted(f"run_dir={self.folder / str(planned.folder)}")
+        return [*self.flags, *kept, *_numbered(planned.point), place]
+
+
+def _numbered(point: Point) -> list[str]:
+    return [f"hydra.job.num={point.number}", f"hydra.job.id={point.number}"]
+
+
+def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
+    """Compose and validate every point before the first one runs.
+
+    ``models_of`` names the models that a configuration needs, and raises what a run of it would raise.
+    Raises ConfigError and Hydra's errors for what is wrong with the command line as a whole.
+    """
+    flags, overrides = split_flags(arguments)
+
+    def plan(config: DictConfig) -> tuple[Path, list[tuple[Point, Outcome]]]:
+        chosen = HydraConfig.get()
+        folder, config_name = Path(str(chosen.sweep.dir)), str(chosen.job.config_name)
+        of_file = [f"{key}={value}" for key, value in (chosen.sweeper.params or {}).items()]
+        points = expand([*of_file, *overrides], GlobalHydra.instance().config_loader())
+        return folder, [(point, _try_point(point, config_name, models_of)) for point in points]
+
+    folder, tried = only_composed([*flags, *shared(overrides)], plan)
+    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_described(tried)))
+
+
+def _try_point(point: Point, config_name: str, models_of: ModelsOf) -> Outcome:
+    try:
+        check_choices(point.overrides)
+        config = compose(config_name, [*point.overrides, *_numbered(point)], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        folder = str(config.hydra.sweep.subdir)
+        with open_dict(config):
+            config.pop("hydra")
+        return folder, models_of(config)
+    except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:
+        return mistake
+
+
+def _described(tried: Sequence[tuple[Point, Outcome]]) -> Iterable[PlannedPoint]:
+    """The points with their mistakes in words; a second one in the same folder is a mistake too."""
+    taken: set[str] = set()
+    for point, outcome in tried:
+        if isinstance(outcome, Exception):
+            keys = known_keys(point.overrides)
+            yield PlannedPoint(point, mistake=explain(outcome, keys, point.overrides))
+            continue
+        folder, models = outcome
+        mistake = f"hydra.sweep.subdir={folder}: another point has this folder" if folder in taken else None
+        yield PlannedPoint(point, None if mistake else folder, models, mistake)
+        taken.add(folder)
+
+
+def run_sweep(sweep: Sweep, run: Callable[[list[str]], Status], console: Console) -> Status:
+    """Run every good point, whatever happens to the others; the worst status, also that of a bad point.
+
+    ``run`` takes a point's command line; what it raises ends that point alone. An interruption ends the
+    sweep. The folder's ``points.json`` tells how far it is.
+    """
+    _report_mistakes(sweep)
+    statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
+    if not sweep.in_order:
+        return max(statuses)
+    index = _open_index(sweep)
+    for number, p in enumerate(sweep.in_order, 1):
+        console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
+        statuses.append(_run_one(p.point, sweep.arguments(p), run))
+        index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
+        if statuses[-1] in _ENDS:
+            break
+    _conclude(sweep, console, interrupted=statuses[-1] in _ENDS)
+    return max(statuses)
+
+
+def _report_mistakes(sweep: Sweep) -> None:
+    """One line for each thing that is wrong, however many points it is wrong with."""
+    for mistake, points in sweep.mistakes.items():
+        if len(points) == len(sweep.planned):
+            complain(mistake)
+        else:
+            others = f" (and {len(points) - 1} other points)" if len(points) > 1 else ""
+            complain(f"[{points[0].name}] {mistake}{others}")
+
+
+def _open_index(sweep: Sweep) -> SweepIndex:
+    """With an entry for every point: bad ones have ended, the others are to be run."""
+    index = SweepIndex(sweep.folder, [*sweep.flags, *sweep.overrides])
+    for p in sweep.planned:
+        status = Status.BAD_CONFIGURATION if p.mistake else None
+        index.record(p.point.overrides, folder=p.folder, status=status, mistake=p.mistake)
+    return index
+
+
+def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Status]) -> Status:
+    try:
+        return run(arguments)
+    except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
+        traceback.print_exc()
+        complain(f"[{point.name}] {type(failure).__name__}: {failure}")
+        return Status.SOME_ERRORS
+
+
+def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
+    """The table of what there is by now, in the order of the combinations."""
+    paths = {p.point: sweep.folder / p.folder / SUMMARY for p in sweep.planned if p.folder}
+    rows = [
+        (point.varied, json.loads(path.read_text(encoding="utf-8")))
+        for point, path in paths.items()
+        if path.exists()
+    ]
+    if rows:
+        console.print(sweep_table(rows))
+    console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)
+    if interrupted:
+        again = shlex.quote(f"resume={sweep.folder}")
+        console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True, markup=False)

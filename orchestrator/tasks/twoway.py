@@ -1,0 +1,154 @@
+"""Two-way walks: five moves of a reversible automaton, whose last state or whose first state is asked for.
+
+The automaton has 16 states, ``A`` to ``P``, and 12 moves, ``a`` to ``l``, each a fixed permutation of the
+states. Where the last state is asked for, the walk is written down as far as the writer cares to, then the
+answer. Where the first state is asked for, the answer is written first, and the whole walk from there proves
+it: it can only be worked out from the last state back. A canvas of masks can be filled in either order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from orchestrator.errors import ConfigError
+from orchestrator.tasks.chain import ANSWER_MARKER
+from orchestrator.tasks.draws import Draws, Split, bucket
+from orchestrator.types import Problem
+
+STATES = "ABCDEFGHIJKLMNOP"
+MOVES = "abcdefghijkl"
+NUM_MOVES = 5
+UNKNOWN = "?"
+
+# Buckets of twenty: two are held out, so that no problem can be in two splits whatever its index.
+BUCKETS: dict[Split, range] = {"test": range(1), "dev": range(1, 2), "train": range(2, 20)}
+
+_ANSWER = re.compile(rf"{ANSWER_MARKER}([{STATES}])(?![{STATES}])")
+
+
+@cache
+def permutation(move: str) -> str:
+    """Where a move leads from each of STATES: a random permutation of them, drawn from the move's name."""
+    draws, left = Draws(f"twoway/move/{move}"), list(STATES)
+    return "".join(left.pop(draws.below(len(left))) for _ in STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A first state, moves, and which end is asked for."""
+
+    first: str
+    moves: str
+    asks_first: bool
+
+    @property
+    def states(self) -> str:
+        """The state after each move."""
+        states, state = "", self.first
+        for move in self.moves:
+            state = permutation(move)[STATES.index(state)]
+            states += state
+        return states
+
+    @property
+    def question(self) -> str:
+        """``Fcabda?``, or ``?cabdaK`` where the first state is asked for."""
+        return f"{UNKNOWN}{self.moves}{self.states[-1]}" if self.asks_first else f"{self.first}{self.moves}?"
+
+    @property
+    def answer(self) -> str:
+        """One state."""
+        return self.first if self.asks_first else self.states[-1]
+
+    def solution(self, num_shown: int | None = None) -> str:
+        """A right solution: the first state, then each move and the state that it leads to.
+
+        The last state is stated after ``num_shown`` moves (None: all of them), for example ``FcGaB#K``, or
+        ``#K`` after none; the first state as that of the walk which proves it, which is always whole:
+        ``#FcGaBbAdJaK``.
+        """
+        walked = self.first + "".join(m + s for m, s in zip(self.moves, self.states, strict=True))
+        if self.asks_first:
+            return ANSWER_MARKER + walked
+        num_shown = len(self.moves) if num_shown is None else num_shown
+        return (walked[: 2 * num_shown + 1] if num_shown else "") + ANSWER_MARKER + self.answer
+
+
+def _draw_walk(name: str, num_moves: int) -> Walk:
+    draws = Draws(name)
+    asks_first, first = draws.below(2) == 1, STATES[draws.below(len(STATES))]
+    return Walk(first, "".join(MOVES[draws.below(len(MOVES))] for _ in range(num_moves)), asks_first)
+
+
+def draw_walk(split: Split, index: int, num_moves: int = NUM_MOVES) -> Walk:
+    """The walk that a split and an index name; splits are disjoint by the hash of the question."""
+    for attempt in range(10_000):
+        walk = _draw_walk(f"twoway/{num_moves}/{split}/{index}/{attempt}", num_moves)
+        if bucket(walk.question) in BUCKETS[split]:
+            return walk
+    raise RuntimeError(f"no walk for split {split!r} and index {index}")
+
+
+def draw_walks(split: Split, start: int, num: int, num_moves: int = NUM_MOVES) -> Iterator[Walk]:
+    """``num`` walks of a split, from index ``start``."""
+    return (draw_walk(split, i, num_moves) for i in range(start, start + num))
+
+
+@dataclass(frozen=True, slots=True)
+class TwoWayTask:
+    """Two-way walks as a task; ``split`` and an index alone fix a problem (10,000 a split).
+
+    A solution has no lines: it is one step. ``max_tokens`` is the length of a canvas, end of text included;
+    ``block_lengths`` are of the schedules that suit it.
+    """
+
+    split: Split = "test"
+    max_steps: int = 1
+    max_step_tokens: int = 24
+    max_tokens: int = 24
+    block_lengths: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.split not in BUCKETS:
+            raise ConfigError("task.split", self.split, f"must be one of {', '.join(BUCKETS)}")
+        for key in ("max_steps", "max_step_tokens", "max_tokens"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"task.{key}", getattr(self, key), "must be a whole number above 0")
+
+    @property
+    def delimiter(self) -> str:
+        return "\n"
+
+    @property
+    def answer_marker(self) -> str | None:
+        """None: a walk may follow the answer, so only end of text ends a solution."""
+        return None
+
+    @property
+    def instruction(self) -> str:
+        return ""
+
+    @property
+    def num_problems(self) -> int:
+        return 10_000
+
+    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
+        end = self.num_problems if limit is None else min(self.num_problems, offset + limit)
+        for index in range(offset, end):
+            walk = draw_walk(self.split, index)
+            asks = "first" if walk.asks_first else "last"
+            yield Problem(f"twoway-{self.split}-{index}", walk.question, walk.answer, {"asks": asks})
+
+    def extract(self, text: str) -> str | None:
+        """The state after the one ``#``; None where there is none, or more than one."""
+        stated = _ANSWER.findall(text)
+        return stated[0] if len(stated) == 1 and text.count(ANSWER_MARKER) == 1 else None
+
+    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
+        return list(answers)
+
+    async def grade(self, answer: str | None, reference: str) -> bool:
+        return answer == reference

@@ -1,0 +1,162 @@
+"""A run's figures in Weights & Biases: one W&B run a run, online or kept offline below the run directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
+from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, stream_results, write_json
+from orchestrator.sweep_index import sweep_folder
+from orchestrator.tracking import figures
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["online", "offline", "disabled"]
+IDENTITY = "wandb_run.json"
+MAX_TABLE_ROWS = 10_000
+_CANDIDATE_COLUMNS = ("answer", "correct", "reward", "log_weight", "num_tokens", "text")
+_SECRET = re.compile(r"(?i)(^|_)(api_?key|key|token|secret|password|passwd|credentials?|authorization)$")
+
+
+def base_url() -> str:
+    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+
+
+def has_wandb_login() -> bool:
+    """Whether an API key is at hand: in the environment, or in the user's netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    host = urlparse(base_url()).hostname or ""
+    try:
+        return path.exists() and netrc(str(path)).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"strategy.sampling.top_p": 1.0, ...}``; what a key's name calls a secret is left out."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{key}.")
+        elif not _SECRET.search(str(name)):
+            flat[key] = value
+    return flat
+
+
+@dataclass
+class WandbTracker:
+    """Figures as problems finish; at the end the summary, tables, and the run's files as an artifact.
+
+    Offline where no login is found or the server does not answer, and says so in one line. The points of a
+    sweep are one group. A run that goes on is the same W&B run: its id is kept in ``wandb_run.json``. The
+    start and the end each wait ``timeout_s`` for a server that is silent; while problems are solved nothing
+    does. (wandb 0.31 adds 20 s of its own at the end of a run whose server went away.)
+    """
+
+    project: str = "murmuration"
+    entity: str | None = None
+    group: str | None = None
+    mode: Mode | None = None
+    timeout_s: float = 30.0
+    _totals: Totals = field(default_factory=Totals, init=False)
+    _run: Any = field(default=None, init=False)
+    _run_dir: Path = field(default=Path(), init=False)
+
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        self._run_dir, self._totals = run_dir, totals
+        mode = self.mode or os.environ.get("WANDB_MODE")
+        if mode is None and not has_wandb_login():
+            mode = "offline"
+            log.warning("wandb: no login found, so the run is kept offline below %s/wandb", run_dir)
+        try:
+            self._run = self._init(mode or "online", config)
+        except Exception as failure:  # whatever the network does
+            if mode == "offline":
+                raise
+            reason = " ".join(str(failure).split())
+            log.warning("wandb: %s; the run is kept offline below %s/wandb", reason, run_dir)
+            self._run = self._init("offline", config)
+        self._run.define_metric("run/num_problems")
+        self._run.define_metric("*", step_metric="run/num_problems")
+        identity = {"id": self._run.id, "project": self.project, "entity": self.entity}
+        write_json(run_dir / IDENTITY, identity)
+
+    def _init(self, mode: str, config: Mapping[str, Any]) -> Any:
+        import wandb  # heavy, and needed by this tracker alone
+
+        known = self._run_dir / IDENTITY
+        run_id = json.loads(known.read_text(encoding="utf-8"))["id"] if known.exists() else None
+        sweep = sweep_folder(self._run_dir)
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=self.group or (sweep.name if sweep else None),
+            mode=mode,  # type: ignore[arg-type]
+            dir=str(self._run_dir),
+            name=self._run_dir.name,
+            id=run_id,
+            resume="allow" if run_id and mode == "online" else None,
+            config=flattened(config),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=self.timeout_s,
+                finish_timeout=self.timeout_s,
+                save_code=False,
+                x_disable_meta=True,  # it would hold the command line, and with it what is secret there
+            ),
+        )
+
+    def problem(self, line: Mapping[str, Any]) -> None:
+        self._run.log(figures(line, self._totals))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        import wandb
+
+        try:
+            self._run.summary.update(flattened(summary))
+            tables = _tables(self._run_dir)
+            self._run.log({n: wandb.Table(columns=rows[0], data=rows[1:]) for n, rows in tables.items()})
+            artifact = wandb.Artifact(f"results-{self._run.id}", type="results")
+            for name in (RESULTS, SUMMARY, CONFIG):
+                if (self._run_dir / name).exists():
+                    artifact.add_file(str(self._run_dir / name))
+            self._run.log_artifact(artifact)
+        finally:
+            self._run.finish()
+
+
+def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:
+    """``candidates``, and the steps of each search as far as there are any; the first row has the names."""
+    tables: dict[str, list[list[Any]]] = {
+        "candidates": [["problem_id", "rank", *_CANDIDATE_COLUMNS]],
+        "smc": [["problem_id", *SMC_COLUMNS]],
+        "tree": [["problem_id", *TREE_COLUMNS]],
+    }
+    for line in stream_results(run_dir):
+        for name, row in _rows(line):
+            if len(tables[name]) <= MAX_TABLE_ROWS:
+                tables[name].append([line["problem_id"], *row])
+    return {name: rows for name, rows in tables.items() if len(rows) > 1}
+
+
+def _rows(line: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Each row of one problem, with the name of its table."""
+    for rank, candidate in enumerate(line["candidates"]):
+        yield "candidates", [rank, *(candidate[name] for name in _CANDIDATE_COLUMNS)]
+    for row in smc_rows(line["history"]):
+        yield "smc", row
+    for row in tree_rows(line["history"]):
+        yield "tree", row

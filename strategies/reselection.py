@@ -1,0 +1,49 @@
+"""Choose another answer among the candidates that a search has left: no model is asked.
+
+This is the choice at the end of most strategies, alone, so that ``python -m orchestrator.replay`` can make it
+again with other knobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.session import Session
+from orchestrator.types import Trajectory
+from strategies import checks
+from strategies.selection import SELECTIONS, Selection, select
+from strategies.weights import AGGREGATIONS, Aggregation, LogWeights, log_odds_of
+
+Weights = Literal["stored", "rewards"]
+
+
+@dataclass(frozen=True)
+class Reselection:
+    """One selection over finished trajectories.
+
+    ``weights`` are the search's own (``stored``), or the log-odds of the aggregated reward over
+    ``selection_temperature`` (``rewards``), as best of N weighs its samples. ``aggregation`` is of step
+    rewards; it ranks candidates in ``argmax`` and in ties.
+    """
+
+    selection: Selection
+    aggregation: Aggregation = "last"
+    weights: Weights = "stored"
+    selection_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.one_of(("stored", "rewards"), weights=self.weights)
+        checks.positive(selection_temperature=self.selection_temperature)
+
+    async def choose(
+        self, session: Session, trajectories: Sequence[Trajectory], log_weights: LogWeights
+    ) -> int | None:
+        """The answer's index; None when there are no trajectories."""
+        if self.weights == "rewards":
+            log_odds = (log_odds_of(t, self.aggregation) for t in trajectories)
+            log_weights = tuple(x / self.selection_temperature for x in log_odds)
+        return await select(session, trajectories, log_weights, self.selection, self.aggregation)

@@ -1,0 +1,106 @@
+"""A real OpenAI-compatible server of the shipped policy, on loopback, for the tests that need one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from actors.loading import resolve_model
+from actors.openai_config import OpenAIEngine
+from tests.actors.shared_vllm import Elsewhere
+
+KEY_VARIABLE, KEY = "MURMURATION_TEST_KEY", "a-key-of-the-tests"
+_ARGUMENTS = [
+    "--served-model-name=chain",
+    "--host=127.0.0.1",
+    "--block-size=32",
+    "--enforce-eager",
+    "--dtype=float32",
+    "--max-num-seqs=64",
+    "--kv-cache-memory-bytes=134217728",
+    "--enable-prompt-tokens-details",
+    f"--api-key={KEY}",
+]
+_ENVIRON = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "TORCHDYNAMO_DISABLE": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@contextmanager
+def running_server(log: Path) -> Iterator[str]:
+    """The base URL of a server that answers; it and all that it has started is ended afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--port={port}", *_ARGUMENTS]
+    command.append(f"--model={resolve_model('embedded:chain-policy')}")
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **_ENVIRON},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}/v1"
+        _wait_until_ready(process, url, log)
+        yield url
+    finally:
+        _end(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            if httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {KEY}"}).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    raise TimeoutError(log.read_text()[-3000:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The server ends its engine itself; what is left of its session is killed."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def openai_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    before = os.environ.get(KEY_VARIABLE)
+    os.environ[KEY_VARIABLE] = KEY
+    with running_server(tmp_path_factory.mktemp("server") / "log") as url:
+        yield url
+    if before is None:
+        del os.environ[KEY_VARIABLE]
+
+
+@pytest.fixture(scope="session")
+def openai_policy(openai_url: str) -> Iterator[Elsewhere]:
+    """The shipped policy of the chain task, by token ids."""
+    config = OpenAIEngine("chain", openai_url, template="{question}\n", api_key_env=KEY_VARIABLE)
+    engine = Elsewhere(config.build)
+    yield engine
+    engine.end()

@@ -1,0 +1,89 @@
+"""vLLM engines that all tests share: each takes some tens of seconds to start."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from actors.configs import VllmEngine, VllmVerifier
+from orchestrator.protocols import (
+    Completion,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ScoreReply,
+    ScoreRequest,
+)
+
+SMALL = {"max_num_seqs": 64, "kv_cache_memory_bytes": 2**27}
+
+
+class Elsewhere:
+    """An engine or a verifier on an event loop of its own: tests that each have another loop can share it."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.inner: Any = self._submit(_made(build)).result()
+
+    @property
+    def batch_invariant(self) -> bool:
+        return bool(self.inner.batch_invariant)
+
+    @property
+    def readout(self) -> str:
+        return str(self.inner.readout)
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        replies: list[Completion | Failure] = await self._there(self.inner.generate(requests))
+        return replies
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        replies: list[Loglik | Failure] = await self._there(self.inner.loglik(requests))
+        return replies
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        replies: list[ScoreReply | Failure] = await self._there(self.inner.score(requests))
+        return replies
+
+    async def close(self) -> None:
+        """Nothing: others may still need it."""
+
+    def end(self) -> None:
+        self._submit(self.inner.close()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _there(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The result of work on the other loop; cancelling this cancels that."""
+        return await asyncio.wrap_future(self._submit(work))
+
+    def _submit(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+async def _made(build: Callable[[], Any]) -> Any:
+    return build()
+
+
+@pytest.fixture(scope="session")
+def vllm_policy() -> Iterator[Elsewhere]:
+    """The shipped policy of the chain task."""
+    engine = Elsewhere(VllmEngine("embedded:chain-policy", args=SMALL).build)
+    yield engine
+    engine.end()
+
+
+@pytest.fixture(scope="session")
+def vllm_verifier() -> Iterator[Elsewhere]:
+    """The shipped verifier of the chain task."""
+    verifier = Elsewhere(VllmVerifier("embedded:chain-verifier", args=SMALL).build)
+    yield verifier
+    verifier.end()

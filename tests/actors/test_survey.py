@@ -1,0 +1,53 @@
+"""Whether replicas would fit, asked of no cluster, of one that is away, and of one that runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from actors.placement import ClusterConfig
+from actors.survey import survey
+from orchestrator.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_without_a_cluster_none_is_started() -> None:
+    config = ClusterConfig(engine_replicas=3, gpus_per_replica=2)
+    assert survey(config, dict, None) == "3 engine replicas of 2 GPUs on a local Ray"
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"cluster.address=127.0.0.1:1: no Ray answers there"):
+        survey(ClusterConfig(), dict, dict)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("gpus", "status", "said"),
+    [
+        (0, 0, "1 nodes with 0 GPUs and 2 CPUs"),
+        (
+            1,
+            2,
+            "1 verifier replicas of 1 GPUs; the cluster has 0 GPUs and 2 CPUs",
+        ),
+    ],
+)
+def test_a_dry_run_asks_the_nodes(local_ray: None, gpus: int, status: int, said: str, tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    keys = ["dry_run=true", f"cluster.address={address}", f"cluster.gpus_per_replica={gpus}"]
+    done = subprocess.run(
+        [sys.executable, "run.py", *keys, f"run_dir={tmp_path}"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert said in done.stdout + done.stderr

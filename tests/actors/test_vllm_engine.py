@@ -1,0 +1,265 @@
+"""vLLM behind our protocol: the tokens of transformers, stops where they are due, and nothing left over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedConfig, Qwen2Config
+
+from actors.configs import TransformersEngine, VllmEngine
+from actors.fleet import Fleet
+from actors.placement import ClusterConfig
+from actors.pool import Pool
+from orchestrator.errors import ConfigError
+from orchestrator.protocols import Failure, LoglikRequest
+from orchestrator.types import Denoising, Finish
+from tests.actors.shared_vllm import SMALL, Elsewhere
+from tests.actors.small_models import ask, byte_level_tokenizer, completed
+
+pytestmark = pytest.mark.timeout(900)
+QUESTION = "94 a/2 b-36 c*2 d-20 e-1 f+70 g+8 h+15"
+
+
+@asynccontextmanager
+async def running(config: Any) -> AsyncIterator[Any]:
+    engine = config.build()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def check_parity(vllm: Any, transformers: Any, *requests: Any) -> None:
+    """Greedy text is identical, and each step's log-probability to 1e-3."""
+    ours, theirs = completed(await vllm.generate(requests)), completed(await transformers.generate(requests))
+    for one, other in zip(ours, theirs, strict=True):
+        assert [(s.text, s.token_ids, s.finish) for s in one.steps] == [
+            (s.text, s.token_ids, s.finish) for s in other.steps
+        ]
+        assert [s.logprob for s in one.steps] == pytest.approx([s.logprob for s in other.steps], abs=1e-3)
+        assert one.usage.prompt_tokens == other.usage.prompt_tokens
+        assert one.usage.generated_tokens == other.usage.generated_tokens
+
+
+async def test_greedy_text_is_that_of_transformers(vllm_policy: Elsewhere) -> None:
+    """The shipped policy, a Llama: by steps, to the answer, to the end of text, and cut off."""
+    async with running(TransformersEngine("embedded:chain-policy")) as transformers:
+        await check_parity(
+            vllm_policy,
+            transformers,
+            ask(QUESTION, temperature=0.0),
+            ask(QUESTION, temperature=0.0, to_end=True, max_tokens=200),
+            ask(QUESTION, temperature=0.0, to_end=True, max_tokens=200, marker=None),
+            ask(QUESTION, temperature=0.0, to_end=True, max_tokens=30),
+            ask(QUESTION, temperature=0.0, to_end=True, max_tokens=200, delimiter="=", marker="+"),
+            ask("7 a+1", temperature=0.0, to_end=True, max_tokens=200, delimiter="/2=", marker="8"),
+        )
+
+
+async def test_siblings_have_their_own_seeds_and_one_prefix(vllm_policy: Elsewhere) -> None:
+    (first,) = completed(await vllm_policy.generate([ask(QUESTION, to_end=True, temperature=1.0)]))
+    prefix = tuple(t for s in first.steps for t in s.token_ids)[:40]
+    requests = [ask(QUESTION, token_ids=prefix, seed=s, temperature=2.0) for s in range(16)]
+    replies = completed(await vllm_policy.generate(requests))
+    assert len({r.steps[0].token_ids for r in replies}) > 4
+    assert all(r.usage.cached_tokens >= 32 for r in replies[1:]), [r.usage for r in replies]
+
+
+async def test_a_burst_of_new_prefixes_is_read_whole(vllm_policy: Elsewhere) -> None:
+    """More tokens than vLLM takes into one batch: on a CPU a seeded prompt that is read in parts kills it."""
+    rng = np.random.default_rng(0)
+    prefixes = [tuple(rng.integers(3, 29, 150).tolist()) for _ in range(48)]
+    requests = [ask(QUESTION, token_ids=p, seed=s, temperature=1.0) for s, p in enumerate(prefixes)]
+    together = completed(await vllm_policy.generate(requests))
+    (alone,) = completed(await vllm_policy.generate(requests[-1:]))
+    assert together[-1].steps[0].token_ids == alone.steps[0].token_ids
+
+
+async def test_a_full_context_ends_the_trajectory_and_not_the_run(vllm_policy: Elsewhere) -> None:
+    """The shipped model reads 256 tokens: a trajectory that fills them ends, one beyond them is refused."""
+    prefix = (19,) * 200
+    long, longer, fine = await vllm_policy.generate(
+        [
+            ask(QUESTION, token_ids=prefix, to_end=True, max_tokens=500, delimiter="@", marker=None),
+            ask(QUESTION, token_ids=prefix * 2),
+            ask(QUESTION),
+        ]
+    )
+    (end,) = completed([long])
+    assert end.steps[-1].finish is Finish.LENGTH
+    assert end.usage.prompt_tokens + end.usage.generated_tokens <= 256
+    assert isinstance(longer, Failure)
+    assert longer.type == "ContextOverflow"
+    assert "255" in longer.message
+    assert completed([fine])
+
+
+async def test_what_it_cannot_do_fails_alone(vllm_policy: Elsewhere) -> None:
+    canvas = ask(QUESTION)
+    object.__setattr__(canvas, "params", Denoising(8, 64, 8))
+    requests = [canvas, ask(QUESTION), ask(QUESTION, delimiter=""), ask(QUESTION, temperature=2.5)]
+    replies = await vllm_policy.generate(requests)
+    assert [isinstance(r, Failure) for r in replies] == [True, False, True, True]
+    assert "takes Sampling, not Denoising" in replies[0].message  # type: ignore[union-attr]
+
+
+async def test_cancelling_takes_the_requests_out_of_the_engine(vllm_policy: Elsewhere) -> None:
+    llm, before = vllm_policy.inner._started.llm, vllm_policy.inner.progress
+    long = ask(QUESTION, to_end=True, temperature=0.0, max_tokens=200, marker=None)
+    task = asyncio.create_task(vllm_policy.generate([long] * 8))
+    while not task.done() and vllm_policy.inner.progress == before:
+        await asyncio.sleep(0.001)
+    assert llm.get_num_unfinished_requests() == 8
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(60):
+        while llm.get_num_unfinished_requests():
+            await asyncio.sleep(0.01)
+
+
+async def test_progress_counts_what_was_generated_and_read(vllm_policy: Elsewhere) -> None:
+    before = vllm_policy.inner.progress
+    (reply,) = completed(await vllm_policy.generate([ask(QUESTION, to_end=True, max_tokens=60)]))
+    generated = vllm_policy.inner.progress - before
+    assert generated >= reply.usage.generated_tokens
+    request = LoglikRequest("p", QUESTION, "", (), tuple(s.token_ids for s in reply.steps))
+    await vllm_policy.loglik([request])
+    assert vllm_policy.inner.progress - before - generated >= reply.usage.generated_tokens
+
+
+async def test_through_the_pool(local_ray: None) -> None:
+    """In a Ray actor, whose threads and environment are others."""
+    config = VllmEngine("embedded:chain-policy", logprobs=False, args=SMALL)
+    async with await Pool.start(ClusterConfig(start_timeout_s=800), config.build) as pool:
+        replies = completed(await pool.engine.generate([ask(QUESTION, seed=s) for s in range(4)]))
+        assert not pool.engine.batch_invariant
+        assert all(s.text.endswith("\n") and s.logprob is None for r in replies for s in r.steps)
+
+
+def engine_core_of(pid: int) -> int:
+    """The process in which vLLM computes, among the children of an actor's threads."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = [child for thread in threads for child in (thread / "children").read_text().split()]
+    (core,) = [c for c in children if b"EngineCore" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    return int(core)
+
+
+@pytest.mark.slow
+async def test_a_dead_engine_is_replaced(local_ray: None) -> None:
+    """vLLM's own process dies inside a living actor: the actor exits, and another answers the request."""
+    config = VllmEngine("embedded:chain-policy", args=SMALL)
+    cluster = ClusterConfig(start_timeout_s=800)
+    async with await Pool.start(cluster, config.build) as pool:
+        (before,) = completed(await pool.engine.generate([ask(QUESTION, temperature=0.0)]))
+        (pid,) = pool.pids().values()
+        os.kill(engine_core_of(pid), 9)
+        (after,) = completed(await pool.engine.generate([ask(QUESTION, temperature=0.0)]))
+        assert after.steps[0].token_ids == before.steps[0].token_ids
+        assert isinstance(pool.engine.fleet, Fleet)
+        assert pool.pids() != {"engine-0": pid}
+
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.15,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config_class", [Qwen2Config, MistralConfig])
+async def test_parity_on_other_architectures(config_class: type[PreTrainedConfig], tmp_path: Path) -> None:
+    """Byte-level BPE, with a delimiter of two characters that may be one token, two, or a part of one."""
+    tokenizer = byte_level_tokenizer()
+    tokenizer.model_max_length = 256
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    torch.manual_seed(0)
+    config = config_class(vocab_size=len(tokenizer), **SIZES, **special)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    prompts = ["the step is done.\n\n", "so x = 3,\n\nas", "café"]
+    requests = [
+        ask(p, temperature=0.0, delimiter=delimiter, marker=marker, to_end=to_end, max_tokens=120)
+        for p in prompts
+        for delimiter, marker in (("\n\n", None), ("\n\n", "x"), ("e", None), (" ", "s"))
+        for to_end in (False, True)
+    ]
+    configs = TransformersEngine(str(tmp_path)), VllmEngine(str(tmp_path), args=SMALL)
+    async with running(configs[0]) as transformers, running(configs[1]) as vllm:
+        await check_parity(vllm, transformers, *requests)
+
+
+@pytest.mark.slow
+async def test_thought_ends_with_its_budget(policy: Path) -> None:
+    """``#`` opens a thought here and ``*`` ends it: the model is made to write it, also steps later."""
+    config = VllmEngine(
+        str(policy),
+        thinking_budget=6,
+        thinking_start="#",
+        thinking_end="*",
+        args=SMALL,
+        template="{question}#",
+    )
+    async with running(config) as engine:
+        whole = ask("5 a+1", temperature=0.0, to_end=True, max_tokens=12, delimiter="@", marker=None)
+        (reply,) = completed(await engine.generate([whole]))
+        end = engine._started.tokenizer.convert_tokens_to_ids("*")
+        assert reply.steps[0].token_ids.index(end) == 6
+        halfway = reply.steps[0].token_ids[:4]
+        later = ask(
+            "5 a+1", token_ids=halfway, temperature=0.0, to_end=True, max_tokens=8, delimiter="@", marker=None
+        )
+        (rest,) = completed(await engine.generate([later]))
+        assert rest.steps[0].token_ids.index(end) == 2
+
+
+def test_argument_names_are_those_of_vllm() -> None:
+    from dataclasses import fields
+
+    from vllm import AsyncEngineArgs
+
+    from actors.vllm_arguments import argument_names
+
+    assert argument_names() == {f.name for f in fields(AsyncEngineArgs)}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            {"block_sise": 32},
+            "engine.args.block_sise=32: vLLM has no such argument; did you mean 'block_size'?",
+        ),
+        ({"max_model_len": 512}, "engine.args.max_model_len=512: set engine.max_context"),
+        ({"runner": "pooling"}, "engine.args.runner=pooling: is set by the way vLLM is used"),
+    ],
+)
+def test_arguments_are_checked_before_anything_loads(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        VllmEngine("embedded:chain-policy", args=args)
+    assert str(caught.value) == message
+
+
+def test_checking_imports_neither_vllm_nor_torch() -> None:
+    code = (
+        "import sys; from actors.configs import VllmEngine, VllmVerifier;"
+        "VllmEngine('embedded:chain-policy', args={'block_size': 32});"
+        "VllmVerifier('embedded:chain-verifier');"
+        "sys.exit(bool({'vllm', 'torch', 'ray'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=100).returncode == 0

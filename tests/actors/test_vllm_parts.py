@@ -1,0 +1,198 @@
+"""What surrounds vLLM, without it: stop rules, stretches of tokens, the guard, prompts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.embedded.models import build_tokenizer
+from actors.prompting import Prompter, PromptStyle
+from actors.stepping import Detokenizer, StepSplitter
+from actors.vllm_generation import Generation, StopRules
+from actors.vllm_loading import count_parameters
+from actors.vllm_settings import VllmOptions, _of_cards
+from orchestrator.errors import ConfigError
+from orchestrator.types import Finish
+from tests.actors.small_models import ALPHABET, ask, byte_level_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def characters() -> Any:
+    return build_tokenizer(ALPHABET)
+
+
+def generation(tokenizer: Any, **request: Any) -> Generation:
+    detokenizer = Detokenizer(tokenizer, len(tokenizer), frozenset({2}))
+    asked = ask(**request)
+    rules = StopRules.of(detokenizer, asked.delimiter)
+    return Generation(asked, (1, 5), 100, rules, StepSplitter(asked, detokenizer, (1, 5)))
+
+
+def ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def test_a_character_is_looked_for_among_tokens_alone(characters: Any) -> None:
+    rules = generation(characters, delimiter="\n").rules
+    assert rules.at_delimiter == {"stop_token_ids": [*ids(characters, "\n"), 2], "detokenize": False}
+    assert rules.at_end == {"stop_token_ids": [2], "detokenize": False}
+    assert rules.at_marker("#") == {"stop": ["#"], "stop_token_ids": [2]}
+
+
+def test_a_longer_delimiter_is_looked_for_in_the_text_too() -> None:
+    tokenizer = byte_level_tokenizer()
+    rules = generation(tokenizer, delimiter="\n\n").rules
+    stops = rules.at_delimiter
+    assert stops["stop"] == ["\n\n"]
+    texts = [tokenizer.decode([i]) for i in stops["stop_token_ids"] if i != 2]
+    assert len(texts) > 1
+    assert all("\n\n" in text and "\ufffd" not in text for text in texts)
+
+
+def test_what_follows_the_end_of_a_step_is_left_out(characters: Any) -> None:
+    """vLLM may compute a token or two more before it is told to stop."""
+    going = generation(characters)
+    tokens = ids(characters, "a5+1=6\nb6")
+    going.take(tokens, [-0.5] * len(tokens), num_cached=0)
+    reply = going.completion(1.0, has_logprobs=True)
+    (step,) = reply.steps
+    assert (step.text, step.finish, step.logprob) == ("a5+1=6\n", Finish.STEP, -3.5)
+    assert reply.usage.generated_tokens == 7
+    assert reply.usage.flops == 2 + 9 - 1
+
+
+def test_after_the_marker_a_second_stretch_runs_to_the_end_of_the_step(characters: Any) -> None:
+    going = generation(characters, to_end=True, max_tokens=40)
+    first = going.seed
+    assert going.stops == going.rules.at_marker("#")
+    going.take(ids(characters, "a5+1=6\n#"), [0.0] * 8, num_cached=0)
+    assert not going.is_done
+    assert going.stops == going.rules.at_delimiter
+    assert going.seed != first
+    going.take(ids(characters, "6\n"), [0.0] * 2, num_cached=4)
+    assert going.is_done
+    assert [s.text for s in going.splitter.steps] == ["a5+1=6\n", "#6\n"]
+
+
+def test_the_first_limit_reached_is_the_one_that_counts(characters: Any) -> None:
+    going = generation(characters, max_tokens=3)
+    assert going.limit == 3
+    going.take(ids(characters, "a5+"), [0.0] * 3, num_cached=0)
+    assert going.is_done
+    assert going.splitter.steps[-1].finish is Finish.LENGTH
+
+
+PARENT = """
+import subprocess, sys, time
+from actors.vllm_guard import Guard, environment
+guard = Guard()
+with environment(guard.environ):
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(300)"])
+print(child.pid, flush=True)
+{then}
+"""
+
+
+@pytest.mark.parametrize("then", ["time.sleep(300)", "guard.release(); child.wait(); time.sleep(300)"])
+def test_what_is_guarded_dies_with_its_parent_or_before(then: str) -> None:
+    code = PARENT.replace("{then}", then)
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    assert parent.stdout is not None
+    child = Path(f"/proc/{int(parent.stdout.readline())}")
+    if then.startswith("time"):
+        assert child.exists()
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    deadline = time.monotonic() + 60
+    while child.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert not child.exists()
+
+
+def test_parameters_are_counted_from_the_files(policy: Path) -> None:
+    from safetensors.torch import load_file
+
+    expected = sum(t.numel() for t in load_file(policy / "model.safetensors").values())
+    assert count_parameters(str(policy), None) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "args", "expected"),
+    [
+        ("1", {}, {"gpu_memory_utilization": 0.9}),
+        ("0.5", {}, {"gpu_memory_utilization": 0.45}),
+        ("4", {}, {"tensor_parallel_size": 4, "distributed_executor_backend": "ray"}),
+        (
+            "4",
+            {"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
+            {"distributed_executor_backend": "ray"},
+        ),
+    ],
+)
+def test_a_replica_takes_the_cards_that_it_has(
+    gpus: str, args: dict[str, Any], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MURMURATION_GPUS", gpus)
+    assert _of_cards(VllmOptions("engine", "m", args=args)) == expected
+
+
+def test_more_cards_than_the_replica_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MURMURATION_GPUS", "1")
+    with pytest.raises(
+        ConfigError, match=r"tensor_parallel_size=4: the replica has 1 GPUs: set cluster.verifier_g"
+    ):
+        _of_cards(VllmOptions("verifier", "m", args={"tensor_parallel_size": 4}))
+
+
+CHAT = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% if think %}<think>{% endif %}{% endif %}"
+)
+
+
+def told(style: PromptStyle, instruction: str = "be brief") -> str:
+    tokenizer = byte_level_tokenizer()
+    tokenizer.chat_template = CHAT
+    ids = Prompter(tokenizer, style).token_ids("2+2?", instruction)
+    return str(tokenizer.decode(ids, skip_special_tokens=False))
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [
+        (PromptStyle(), "be brief\n2+2?\n"),
+        (PromptStyle(template="Q: {question}\nA:"), "Q: 2+2?\nA:"),
+        (PromptStyle(chat=True), "<system>be brief<user>2+2?<assistant>"),
+        (PromptStyle(template="{instruction}: {question}", chat=True), "<user>be brief: 2+2?<assistant>"),
+        (PromptStyle(chat=True, system=""), "<user>2+2?<assistant>"),
+        (PromptStyle(chat=True, system="You {instruction}."), "<system>You be brief.<user>2+2?<assistant>"),
+        (
+            PromptStyle(chat=True, system="S", chat_options={"think": True}),
+            "<system>S<user>2+2?<assistant><think>",
+        ),
+    ],
+)
+def test_a_prompt_is_rendered_as_it_is_configured(style: PromptStyle, expected: str) -> None:
+    assert told(style) == expected
+
+
+def test_a_style_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"engine.system=.*needs engine.chat=true"):
+        PromptStyle(system="S")
+    with pytest.raises(ConfigError, match=r"engine.template=.*must hold \{question\}"):
+        PromptStyle(template="x")
+    with pytest.raises(ConfigError, match="no other field"):
+        PromptStyle(chat=True, system="{name}")
+    with pytest.raises(ConfigError, match="has no chat template"):
+        Prompter(byte_level_tokenizer(), PromptStyle(chat=True))

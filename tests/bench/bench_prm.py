@@ -1,0 +1,113 @@
+"""What a process reward model computes: ``python -m tests.bench.bench_prm``.
+
+A trajectory of 10, 20 and 40 steps of 100 tokens is scored as a search scores it: after each step, the new
+step alone. Incremental is the verifier as it is, which keeps what it has read of the prefix; full is the same
+verifier that keeps nothing (``cache_bytes=0``) and encodes the whole trajectory at each step, as peers do.
+They give the same rewards, which is checked. Tokens are what the model computed, over the trajectory's length
+(question and tags included): 1.0 is every token once. The model is the architecture of Qwen2.5-Math-PRM,
+narrow, with random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from actors.configs import TransformersVerifier
+from orchestrator.protocols import ScoreReply, ScoreRequest
+from tests.actors.small_reward_models import QUESTION, qwen_tokenizer, save_qwen_prm
+
+FORMAT = Path(__file__).parents[2] / "conf" / "verifier" / "format" / "qwen_prm.yaml"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What scoring one trajectory step by step took; ``length`` is that of the trajectory, in tokens."""
+
+    computed: int
+    length: int
+    seconds: float
+    rewards: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        return self.computed / self.length
+
+
+def steps_of(num_steps: int, num_tokens: int) -> tuple[str, ...]:
+    """Steps of words that are one token each, drawn at random."""
+    rng = np.random.default_rng(num_steps)
+    tokenizer = qwen_tokenizer()
+    words = [
+        w
+        for w in (" apples", " are", " has", " so", " there", " the", " is")
+        if len(tokenizer.encode(w)) == 1
+    ]
+    return tuple("".join(rng.choice(words, num_tokens)) + "\n\n" for _ in range(num_steps))
+
+
+async def cost(folder: str, steps: tuple[str, ...], cache_bytes: int) -> Cost:
+    """Score ``steps`` one after the other with a fresh verifier; loading is not in the time."""
+    node = yaml.safe_load(FORMAT.read_text())
+    config = TransformersVerifier(
+        folder, format=node["format"], options=node["options"], cache_bytes=cache_bytes, max_context=8192
+    )
+    verifier = config.build()
+    rewards, computed, length, begun = [], 0, 0, time.perf_counter()
+    for n in range(1, len(steps) + 1):
+        (reply,) = await verifier.score([ScoreRequest("p", QUESTION, steps[:n], n - 1)])
+        assert isinstance(reply, ScoreReply), reply
+        rewards.append(reply.rewards[0].log_odds)
+        computed += reply.usage.reward_tokens
+        length = reply.usage.reward_tokens + reply.usage.cached_reward_tokens
+    seconds = time.perf_counter() - begun
+    assert computed == verifier.progress, "the ledger counts what the model computed"
+    await verifier.close()
+    return Cost(computed, length, seconds, tuple(rewards))
+
+
+async def compare(num_steps: list[int], num_tokens: int, table: Table) -> None:
+    with TemporaryDirectory() as folder:
+        save_qwen_prm(Path(folder), context=8192)
+        for n in num_steps:
+            steps = steps_of(n, num_tokens)
+            incremental, full = [await cost(folder, steps, size) for size in (2**28, 0)]
+            assert incremental.rewards == full.rewards, "the same rewards, bit by bit"
+            table.add_row(
+                str(n),
+                f"{incremental.length:,}",
+                f"{incremental.computed:,} ({incremental.ratio:.2f} x)",
+                f"{full.computed:,} ({full.ratio:.2f} x)",
+                f"{incremental.seconds:.2f} s",
+                f"{full.seconds:.2f} s",
+                f"{full.seconds / incremental.seconds:.1f} x",
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 40])
+    parser.add_argument("--tokens", type=int, default=100, help="tokens of a step")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    table = Table(title=f"steps of {args.tokens} tokens")
+    for name in ("steps", "length", "incremental", "full", "time", "time, full", "faster"):
+        table.add_column(name, justify="right")
+    asyncio.run(compare(args.steps, args.tokens, table))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

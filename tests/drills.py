@@ -1,0 +1,164 @@
+"""A run that can be disturbed at seeded moments: fakes with latency on real replicas of a real Ray.
+
+``python -m tests.drills RUN_DIR ADDRESS`` is a controller of its own; the environment tells it when to die.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from actors.cluster import start_ray, stop_ray
+from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
+from actors.placement import ClusterConfig
+from actors.pool import Pool
+from orchestrator.config import Range
+from orchestrator.controller import Controller, ProblemResult
+from orchestrator.execution import Run, terminate
+from orchestrator.journal import Journals
+from orchestrator.protocols import Engine, GenerateRequest, Verifier
+from orchestrator.results import read_results
+from orchestrator.rundir import open_run_dir
+from orchestrator.tracking import NoTracker
+from orchestrator.types import Sampling
+from strategies.particle_filter import ParticleFilter
+
+NUM_PROBLEMS, CONCURRENCY = 24, 6
+TASK = FakeTask(length=6, num_problems=NUM_PROBLEMS)
+STRATEGY = ParticleFilter(num_particles=4, max_steps=9, sampling=Sampling(max_tokens=16))
+# Of the calls that a run makes at least: 24 problems of five steps and more.
+NUM_CALLS = 120
+KILL_AT, KILL_AFTER_S, KILL_WITH = "DRILL_KILL_AT", "DRILL_KILL_AFTER_S", "DRILL_KILL_WITH"
+CLUSTER = ClusterConfig(engine_replicas=2, max_attempts=2, request_timeout_s=60, start_timeout_s=60)
+
+Lines = dict[str, dict[str, Any]]
+"""Result lines by problem, without what may differ: seconds and overhead."""
+
+
+def slow_engine() -> FakeEngine:
+    """A step takes up to 30 ms: what is in flight at a moment differs from run to run."""
+    return FakeEngine(latency=RandomLatency(os.getpid(), 0.03))
+
+
+@dataclass
+class Tripwire:
+    """An engine behind which something happens at certain calls, counted over all problems."""
+
+    engine: Engine
+    events: Mapping[int, Callable[[], None]]
+    num_calls: int = 0
+    asked: list[str] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+
+    @property
+    def batch_invariant(self) -> bool:
+        return self.engine.batch_invariant
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
+        self.num_calls += 1
+        self.asked += [r.home for r in requests]
+        if (event := self.events.get(self.num_calls)) is not None:
+            event()
+        replies = await self.engine.generate(requests)
+        self.answered.update(r.home for r in requests)
+        return replies
+
+    async def loglik(self, requests: Sequence[Any]) -> list[Any]:
+        return await self.engine.loglik(requests)
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+def controller_of(engine: Engine, verifier: Verifier | None, **parts: Any) -> Controller:
+    return Controller(
+        strategy=STRATEGY, engine=engine, verifier=verifier, task=TASK, concurrency=CONCURRENCY, **parts
+    )
+
+
+async def results_of(
+    controller: Controller, results: dict[str, ProblemResult] | None = None
+) -> dict[str, ProblemResult]:
+    """Everything that a search decides, by problem, in no order; into ``results`` as it comes."""
+    results = {} if results is None else results
+    await controller.run(
+        TASK.problems(0, None), lambda r: results.update({r.problem.id: replace(r, seconds=0)})
+    )
+    return results
+
+
+def lines_of(run_dir: Path) -> Lines:
+    lines = read_results(run_dir)
+    assert len({line["problem_id"] for line in lines}) == len(lines), "a problem is there twice"
+    return {
+        line["problem_id"]: {k: v for k, v in line.items() if k not in ("seconds", "overhead")}
+        for line in lines
+    }
+
+
+def moments(seed: int, num: int = 1, apart: int = 12) -> list[int]:
+    """Calls at which to strike, ``num`` in a row: the first neither in the first tenth nor in the last."""
+    rng = random.Random(seed)
+    first = rng.randint(NUM_CALLS // 10, NUM_CALLS * 8 // 10)
+    return [first + i * rng.randint(1, apart) for i in range(num)]
+
+
+def mid_problem(run_dir: Path) -> bool:
+    """Whether a problem was left with some of its calls answered."""
+    return any((run_dir / "journal").glob("*.jsonl"))
+
+
+def die() -> None:
+    """A signal from a thread of its own, so that it may strike between any two instructions."""
+    number = int(os.environ.get(KILL_WITH, signal.SIGKILL))
+    delay = float(os.environ.get(KILL_AFTER_S, "0"))
+    threading.Timer(delay, lambda: os.kill(os.getpid(), number)).start()
+
+
+def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
+    """What run.py makes of a plan, with fakes."""
+    config = {"task": "fake", "strategy": "particle_filter"}
+    earlier = open_run_dir(run_dir, config, [], resume=True)
+    return Run(
+        run_dir=run_dir,
+        controller=controller_of(engine, pool.verifier, journals=Journals(run_dir)),
+        range=Range(0, None),
+        num_problems=NUM_PROBLEMS,
+        labels={
+            "strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0, "replicas": pool.replicas,
+        },
+        earlier=earlier,
+        tracker=NoTracker(),
+        overhead=pool.overhead_of,
+        console=Console(stderr=True),
+    )  # fmt: skip
+
+
+def main(run_dir: Path, address: str) -> int:
+    config = replace(CLUSTER, address=address)
+    start_ray(config)
+    signal.signal(signal.SIGTERM, terminate)
+    with asyncio.Runner() as runner:
+        pool = runner.run(Pool.start(config, slow_engine, FakeVerifier))
+        events = {int(os.environ[KILL_AT]): die} if KILL_AT in os.environ else {}
+        engine = Tripwire(pool.engine, events)
+        status = run_of(run_dir, pool, engine).execute({}, runner)
+        sys.stdout.write(json.dumps({"asked": engine.asked}))
+        runner.run(pool.close())
+    stop_ray()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

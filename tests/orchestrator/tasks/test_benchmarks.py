@@ -1,0 +1,202 @@
+"""The benchmarks on their real rows: each reference is right for itself in any writing, and for no other."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from orchestrator.config import build_node
+from orchestrator.grading_text import exact_number, tidy
+from orchestrator.protocols import Task
+from orchestrator.types import Problem
+from tests.shared_data import BENCHMARKS, shared, shared_rows
+
+CONF = Path(__file__).parents[3] / "conf"
+# What other rows answer a reference, of all pairs of rows: the same in another order or without its name, a
+# base that is left out, brackets around values that need none.
+ALSO_RIGHT = {
+    ("1,-2", "-2,1"), ("-2,1", "1,-2"), ("(-2,1)", "1,-2"), ("(-2,1)", "-2,1"),
+    ("-2,1", "(-2,1)"), ("x=5", "5"), ("5", "x=5"), ("40", "40_9"), ("40_9", "40"),
+}  # fmt: skip
+
+
+def task(name: str, **knobs: Any) -> Task:
+    """A task of conf/task on the rows of its file."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", [f"task={name}", f"task.path={shared(BENCHMARKS[name])}"])
+    node = OmegaConf.to_container(config.task, resolve=True)
+    assert isinstance(node, dict)
+    made: Task = build_node({**node, **knobs}, "task", leave_out=("offset", "limit"))
+    return made
+
+
+def problems(name: str) -> list[Problem]:
+    return list(task(name).problems(0, None))
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("math500", 500), ("aime24", 30), ("gsm8k", 300), ("arc_challenge", 300), ("truthfulqa", 248)],
+)
+def test_every_row_is_a_problem(name: str, number: int) -> None:
+    made = problems(name)
+    assert len(made) == number
+    assert len({p.id for p in made}) == len(made)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", p.id) and p.question and p.answer for p in made)
+
+
+def test_questions_are_what_a_reader_would_ask() -> None:
+    first = problems("arc_challenge")[0]
+    assert first.id == "arc_challenge-Mercury_7175875" and first.answer == "C"
+    assert first.question.endswith(
+        "\n\nOptions:\nA. Planetary density will decrease.\nB. Planetary years will become longer.\n"
+        "C. Planetary days will become shorter.\nD. Planetary gravity will become stronger.\n\n"
+        "Choose ONE letter."
+    )
+    assert problems("math500")[0].id == "math500-test-precalculus-807.json"
+    assert problems("aime24")[1].answer == "25"
+
+
+def test_four_choices_hold_the_best_answer_once() -> None:
+    rows = {row["question"].strip(): row for row in shared_rows(BENCHMARKS["truthfulqa"])}
+    letters = []
+    for problem in problems("truthfulqa"):
+        question, options = problem.question.split("\n\nOptions:\n")
+        texts = [line[3:] for line in options.split("\n\nChoose")[0].splitlines()]
+        row = rows[question]
+        assert len(set(texts)) == 4
+        assert texts["ABCD".index(problem.answer)] == row["best_answer"].strip()
+        assert sum(t in row["incorrect_answers"] for t in texts) == 3
+        letters.append(problem.answer)
+    assert all(letters.count(letter) > 40 for letter in "ABCD")
+
+
+def box(answer: str) -> str:
+    return f"Let us see.\n\nSo the answer is \\boxed{{{answer}}}. I hope it is correct."
+
+
+def letter_variants(letter: str) -> list[str]:
+    boxes = [letter, f"({letter})", rf"\text{{{letter}}}", f"{letter}.", f"{letter}. because", letter.lower()]
+    return [*map(box, boxes), f"<answer>\n{letter}\n</answer>"]
+
+
+def integer_variants(answer: str) -> list[str]:
+    value = int(answer.replace(",", ""))
+    sign, digits = ("-" if value < 0 else ""), str(abs(value))
+    written = [
+        f"{value:,}",
+        f"{sign}00{digits}",
+        f"{value}.0",
+        rf"\${value:,}",
+        rf"{value} \text{{ km}}^2",
+        f"${value}$",
+    ]
+    return [*map(box, written), *map(box, [f"x = {value}", f"{value:,} eggs"])]
+
+
+def math_variants(answer: str) -> list[str]:
+    """Writings of the same expression; those that do not apply leave it as it is."""
+    number = exact_number(tidy(answer))
+    words = re.fullmatch(r"\\text\{(.*)\}", answer)
+    variants = [
+        f"${answer}$",
+        f" {answer} .",
+        answer.replace("\\frac", "\\dfrac"),
+        answer.replace("\\left", "").replace("\\right", ""),
+        answer if number else re.sub(r"(?<=[,=+])\s*(?=\S)", r"\\, ", answer),
+    ]
+    if number is not None:
+        value = number.value
+        variants += [f"{value.numerator}/{value.denominator}", rf"{answer}\text{{ units}}"]
+        variants += [
+            rf"\frac{{{value.numerator}}}{{{value.denominator}}}",
+            f"0{value}" if value > 0 else str(value),
+        ]
+        if value.denominator == 1:
+            variants += [f"{value.numerator:,}", f"{value}.00", f"{value.numerator:,}".replace(",", "{,}")]
+    if words:
+        variants += [words.group(1), rf"\textbf{{{words.group(1)}}}", words.group(1).lower()]
+    return list(map(box, variants))
+
+
+async def misgraded(made: Task, pairs: Iterable[tuple[str, str]], *, right: bool) -> list[tuple[str, str]]:
+    """The (solution, reference) pairs that are not graded as they should be."""
+    pairs = list(pairs)
+    verdicts = await asyncio.gather(*(made.grade(made.extract(text), gold) for text, gold in pairs))
+    return [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is not right]
+
+
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("aime24", integer_variants), ("gsm8k", integer_variants),
+        ("arc_challenge", letter_variants), ("truthfulqa", letter_variants),
+    ],
+)  # fmt: skip
+async def test_a_reference_in_any_writing_and_no_other(
+    name: str, variants: Callable[[str], list[str]]
+) -> None:
+    made = task(name)
+    answers = list(dict.fromkeys(p.answer for p in made.problems(0, None)))
+    own = [(text, answer) for answer in answers for text in variants(answer)]
+    assert await misgraded(made, own, right=True) == []
+    plain = {answer: answer.replace(",", "") for answer in answers}
+    others = [(box(a), b) for a in answers for b in answers if plain[a] != plain[b]]
+    assert await misgraded(made, others, right=False) == []
+
+
+def math_answers() -> list[str]:
+    return list(dict.fromkeys(row["answer"] for row in shared_rows(BENCHMARKS["math500"])))
+
+
+def pairs_of(answers: Sequence[str], shifts: Iterable[int]) -> list[tuple[str, str]]:
+    """Each answer as the solution of problems with other references, ``shifts`` rows on."""
+    together = [(a, answers[(i + shift) % len(answers)]) for shift in shifts for i, a in enumerate(answers)]
+    different = [(a, b) for a, b in together if plain(a) != plain(b)]
+    return [(box(a), b) for a, b in different if not _equal_numbers(a, b)]
+
+
+def plain(answer: str) -> str:
+    return tidy(answer).replace(" ", "")
+
+
+def _equal_numbers(a: str, b: str) -> bool:
+    """Without a look at how the project compares: as floats."""
+    numbers = [exact_number(tidy(text)) for text in (a, b)]
+    return None not in numbers and abs(float(numbers[0].value) - float(numbers[1].value)) < 1e-12  # type: ignore[union-attr]
+
+
+async def test_math_answers_are_right_for_themselves() -> None:
+    """Every row as it is and in one other writing; the slow test takes them all."""
+    answers = math_answers()
+    texts = [
+        (text, a)
+        for i, a in enumerate(answers)
+        for v in [math_variants(a)]
+        for text in (box(a), v[i % len(v)])
+    ]
+    assert await misgraded(task("math500"), texts, right=True) == []
+
+
+async def test_math_answers_are_wrong_for_others() -> None:
+    """The slow test takes all pairs."""
+    answers = math_answers()
+    wrong = await misgraded(task("math500"), pairs_of(answers, [1, 7]), right=False)
+    assert {(text, gold) for text, gold in wrong} <= {(box(a), b) for a, b in ALSO_RIGHT}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_math_answers_in_every_writing_and_in_every_pair() -> None:
+    answers = math_answers()
+    made = task("math500", num_graders=4)
+    assert await misgraded(made, [(t, a) for a in answers for t in math_variants(a)], right=True) == []
+    wrong = await misgraded(made, pairs_of(answers, range(1, len(answers))), right=False)
+    assert sorted(wrong) == sorted((box(a), b) for a, b in ALSO_RIGHT)

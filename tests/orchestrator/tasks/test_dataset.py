@@ -1,0 +1,154 @@
+"""Rows as problems: ids, prompts, options, references, and the lines about what cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.tasks.choices import DrawnChoices, ListedChoices
+from orchestrator.tasks.dataset import DatasetTask
+
+ROWS = [
+    {"id": f"a/{i}", "q": f" {i} + 1? ", "a": f"thus\n#### {i + 1:,}", "level": i} for i in (0, 1, 9998, 9999)
+]
+LISTED = {"q": "Which?", "key": "2", "options": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}}
+DRAWN = {"q": "Which?", "best": "right", "wrong": ["w1", "w2", "w1", "w3", "w4"]}
+CHOICE: dict[str, Any] = {
+    "answer_kind": "choice", "question_template": "{question}\n{options}", "prompt_field": "q",
+}  # fmt: skip
+
+
+def task(folder: Path, rows: list[dict[str, Any]], **knobs: Any) -> DatasetTask:
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    known = {"name": "sums", "path": str(path), "prompt_field": "q", "answer_field": "a"}
+    return DatasetTask(**(known | knobs))
+
+
+def sums(folder: Path, **knobs: Any) -> DatasetTask:
+    return task(folder, ROWS, **({"answer_after": "####", "answer_kind": "integer"} | knobs))
+
+
+def test_problems(tmp_path: Path) -> None:
+    made = sums(tmp_path, id_field="id", metadata_fields=["level"])
+    assert made.num_problems == 4
+    first, second = made.problems(1, 2)
+    assert (first.id, first.question, first.answer) == ("sums-a-1", "1 + 1?", "2")
+    assert (second.id, second.answer, second.metadata) == ("sums-a-9998", "9,999", {"level": 9998})
+    assert [p.id for p in sums(tmp_path).problems(2, None)] == ["sums-2", "sums-3"]
+    assert list(made.problems(0, 3)) == list(
+        sums(tmp_path, id_field="id", metadata_fields=["level"]).problems(0, 3)
+    )
+
+
+async def test_an_answer_from_text_to_grade(tmp_path: Path) -> None:
+    made = sums(tmp_path, answer_in=["box", "hashes"])
+    answers = [
+        made.extract(t) for t in (r"so \boxed{010,000}", "#### 10000", r"\boxed{many}", "10000", r"\boxed{1")
+    ]
+    assert answers == ["10000", "10000", None, None, None]
+    assert await made.keys(answers) == answers
+    assert [await made.grade(a, "10,000") for a in answers] == [True, True, False, False, False]
+
+
+def test_listed_choices_are_lettered_anew(tmp_path: Path) -> None:
+    choices = ListedChoices("options.text", "options.label")
+    (problem,) = task(tmp_path, [LISTED], **CHOICE, answer_field="key", choices=choices).problems(0, None)
+    assert (problem.question, problem.answer) == ("Which?\nA. x\nB. y\nC. z", "B")
+
+
+@pytest.mark.parametrize(("key", "letter"), [("C", "C"), (1, "B"), (0, "A")])
+def test_listed_choices_without_labels(key: object, letter: str, tmp_path: Path) -> None:
+    row = {**LISTED, "key": key}
+    made = task(tmp_path, [row], **CHOICE, answer_field="key", choices=ListedChoices("options.text"))
+    assert [p.answer for p in made.problems(0, None)] == [letter]
+
+
+def test_drawn_choices_hold_the_best_answer_once(tmp_path: Path) -> None:
+    rows = [{**DRAWN, "best": f"right {i}"} for i in range(200)]
+    made = task(tmp_path, rows, **CHOICE, answer_field="best", choices=DrawnChoices("wrong"))
+    letters = [p.answer for p in made.problems(0, None)]
+    assert all(30 <= letters.count(letter) <= 70 for letter in "ABCD"), "the order is drawn evenly"
+    for index, problem in enumerate(made.problems(0, None)):
+        texts = [line[3:] for line in problem.question.splitlines()[1:]]
+        assert sorted(texts) == [f"right {index}", "w1", "w2", "w3"]
+        assert texts["ABCD".index(problem.answer)] == f"right {index}"
+
+
+def test_a_row_with_too_few_wrong_answers_is_left_out(tmp_path: Path) -> None:
+    rows = [DRAWN, {**DRAWN, "wrong": ["w1", "right"]}, {**DRAWN, "q": "And?"}]
+    made = task(tmp_path, rows, **CHOICE, answer_field="best", choices=DrawnChoices("wrong", 3))
+    assert [p.id for p in made.problems(0, None)] == ["sums-0", "sums-2"], "ids do not move up"
+
+
+@pytest.mark.parametrize(
+    ("rows", "knobs", "line"),
+    [
+        (ROWS, {"prompt_field": "question"}, "task.prompt_field=question: no such field"),
+        (ROWS, {"id_field": "q", "prompt_field": "id"}, None),
+        ([*ROWS, ROWS[0]], {"id_field": "id"}, "task.id_field=id: two rows have the same id"),
+        (ROWS, {"answer_after": None, "answer_kind": "integer"}, None),
+        (
+            [{"q": "?", "a": "many"}],
+            {},
+            "task.answer_field=a: row 0 has 'many', which task.answer_kind=integer",
+        ),
+        ([{"q": "?", "a": ""}], {"answer_kind": "math"}, "task.answer_field=a: row 0 has ''"),
+    ],
+)
+def test_rows_that_do_not_fit(
+    rows: list[dict[str, Any]], knobs: dict[str, Any], line: str | None, tmp_path: Path
+) -> None:
+    made = task(tmp_path, rows, **({"answer_after": "####", "answer_kind": "integer"} | knobs))
+    if line is None:
+        assert made.num_problems == 4
+        return
+    with pytest.raises(ConfigError) as caught:
+        _ = made.num_problems
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "line"),
+    [
+        ({"max_steps": 0}, "task.max_steps=0: must be a whole number above 0"),
+        ({"grading_seconds": 0.0}, "task.grading_seconds=0.0: must be above 0"),
+        ({"delimiter": ""}, "task.delimiter=: must not be empty"),
+        ({"answer_kind": "choice"}, "task.choices=null: goes with answer_kind=choice"),
+        ({"question_template": "{options}"}, "task.question_template='{options}': must hold {question}"),
+        ({"question_template": "{question"}, "task.question_template='{question': "),
+    ],
+)
+def test_knobs_that_do_not_fit(knobs: dict[str, Any], line: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        task(tmp_path, ROWS, **knobs)
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("row", "choices", "line"),
+    [
+        (
+            {**LISTED, "key": "9"},
+            ListedChoices("options.text", "options.label"),
+            "task.answer_field=9: must",
+        ),
+        (LISTED, ListedChoices("q"), "task.choices.texts_field=q: must be a field that holds a list"),
+        (DRAWN | {"key": "x"}, DrawnChoices("wrongs"), "task.choices.wrong_field=wrongs: no such field"),
+        (DRAWN | {"key": "x", "wrong": []}, DrawnChoices("wrong"), "task.path="),
+    ],
+)
+def test_choices_that_do_not_fit(row: dict[str, Any], choices: Any, line: str, tmp_path: Path) -> None:
+    made = task(tmp_path, [row], **CHOICE, answer_field="key", choices=choices)
+    with pytest.raises(ConfigError) as caught:
+        _ = made.num_problems
+    assert str(caught.value).startswith(line)
+
+
+def test_the_number_of_choices_has_bounds() -> None:
+    with pytest.raises(ConfigError, match=r"^task\.choices\.num_choices=1: must be 2\.\.26"):
+        DrawnChoices("wrong", 1)

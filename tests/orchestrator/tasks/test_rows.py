@@ -1,0 +1,117 @@
+"""Rows from files, folders and the hub's cache; and one clear line where there are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from orchestrator.errors import ConfigError
+from orchestrator.tasks.rows import HUB_PARQUET, Source, field_of, read_rows
+
+ROWS = [{"question": f"{i} + 1?", "answer": str(i + 1), "nested": {"list": [i, "x"]}} for i in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> None:
+    read_rows.cache_clear()
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]] = ROWS) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.Table.from_pylist(list(rows)), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    return path
+
+
+def strings(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that Parquet can hold: its lists are of one type."""
+    return [{**row, "nested": {"list": [str(x) for x in row["nested"]["list"]]}} for row in rows]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"rows{suffix}", strings(ROWS))
+    assert list(read_rows(Source(str(path)))) == strings(ROWS)
+
+
+def test_a_folder_has_subsets_and_splits(tmp_path: Path) -> None:
+    write(tmp_path / "main" / "test-00000-of-00002.jsonl", ROWS[:1])
+    write(tmp_path / "main" / "test-00001-of-00002.jsonl", ROWS[1:])
+    write(tmp_path / "main" / "train" / "0000.parquet", strings(ROWS[:1]))
+    write(tmp_path / "other" / "test.json", ROWS[2:])
+    assert list(read_rows(Source(str(tmp_path), "main", "test"))) == ROWS
+    assert list(read_rows(Source(str(tmp_path), "main", "train"))) == strings(ROWS[:1])
+    assert list(read_rows(Source(str(tmp_path), "other"))) == ROWS[2:]
+    with pytest.raises(ConfigError, match=r"^task\.split=dev: no \.jsonl"):
+        read_rows(Source(str(tmp_path), "main", "dev"))
+
+
+def hub_cache(root: Path, revision: str) -> Path:
+    """What the hub's client keeps of a dataset after it was fetched once."""
+    repository = root / "datasets--owner--sums"
+    (repository / "refs" / revision).parent.mkdir(parents=True)
+    (repository / "refs" / revision).write_text("0" * 40)
+    return repository / "snapshots" / ("0" * 40)
+
+
+def test_a_hub_dataset_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    write(hub_cache(tmp_path, HUB_PARQUET) / "default" / "test" / "0000.parquet", strings(ROWS))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert list(read_rows(Source("owner/sums", None, "test"))) == strings(ROWS)
+    with pytest.raises(ConfigError, match=r"^task\.path=owner/sums: has no files main/test/\*\.parquet"):
+        read_rows(Source("owner/sums", "main", "test"))
+
+
+def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError) as caught:
+        read_rows(Source("owner/sums", None, "test"))
+    line = str(caught.value)
+    assert line.startswith("task.path=owner/sums: cannot be fetched from the hub")
+    assert "set task.path to a .jsonl or .parquet file" in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("rows.csv", "a,b", "must end with one of .jsonl, .json, .parquet"),
+        ("rows.jsonl", "{", "rows.jsonl is no JSON"),
+        ("rows.jsonl", "1\n", "must hold objects, one a row"),
+        ("rows.json", "{}", "must hold objects, one a row"),
+        ("rows.jsonl", "", "holds no rows"),
+        ("rows.parquet", "x", "is no Parquet file"),
+    ],
+)
+def test_a_bad_file_is_named(name: str, text: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_rows(Source(str(tmp_path / name)))
+    assert caught.value.key == "task.path" and line in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["nothing.jsonl", "/no/where", "./x", "~/nothing", "alone", "a/b/c"])
+def test_a_path_that_is_not_there(path: str) -> None:
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        read_rows(Source(path))
+
+
+def test_fields() -> None:
+    assert field_of(ROWS[1], "nested.list", "task.prompt_field") == [1, "x"]
+    with pytest.raises(
+        ConfigError, match=r"^task\.answer_field=anwser: no such field; did you mean 'answer'\?"
+    ):
+        field_of(ROWS[1], "anwser", "task.answer_field")
+    with pytest.raises(ConfigError, match="no such field"):
+        field_of(ROWS[1], "question.text", "task.prompt_field")

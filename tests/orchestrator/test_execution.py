@@ -1,0 +1,207 @@
+"""A run and its files through faults: full disks, errors, mismatches, second processes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
+from orchestrator.config import Range
+from orchestrator.controller import Controller
+from orchestrator.errors import ConfigError
+from orchestrator.execution import Run, Status
+from orchestrator.journal import Journals
+from orchestrator.results import read_results
+from orchestrator.rundir import claimed, open_run_dir
+from orchestrator.tracking import NoTracker
+from orchestrator.types import Overhead, Sampling
+from strategies.particle_filter import ParticleFilter
+
+TASK = FakeTask(num_problems=12)
+STRATEGY = ParticleFilter(num_particles=4, max_steps=8, sampling=Sampling(max_tokens=16))
+CONFIG = {"budget": 4, "seed": 0, "verifier": {"model": "a"}}
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(run_dir: Path, engine: FakeEngine | None = None, *, seed: int = 0, keep: bool = False) -> Status:
+    """One part of a run, as run.py makes it: opened for resuming, with whatever is there."""
+    earlier = open_run_dir(run_dir, CONFIG, [], resume=True)
+    controller = Controller(
+        strategy=STRATEGY, engine=engine or FakeEngine(), verifier=FakeVerifier(), task=TASK, seed=seed,
+        concurrency=4, journals=Journals(run_dir, keep=keep),
+    )  # fmt: skip
+    labels = {"strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0}
+    ready = Run(
+        run_dir=run_dir, controller=controller, range=Range(0, None), num_problems=12, labels=labels,
+        earlier=earlier, tracker=NoTracker(), overhead=lambda home: Overhead(), console=Console(quiet=True),
+    )  # fmt: skip
+    with asyncio.Runner() as runner:
+        return ready.execute(CONFIG, runner)
+
+
+def lines_of(run_dir: Path) -> dict[str, dict[str, Any]]:
+    lines = {line.pop("problem_id"): line for line in read_results(run_dir)}
+    return {k: {f: v for f, v in line.items() if f != "seconds"} for k, line in lines.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    run_dir = tmp_path_factory.mktemp("undisturbed")
+    assert run(run_dir) is Status.FINISHED
+    assert not (run_dir / "journal").exists()
+    return lines_of(run_dir)
+
+
+Resize = Callable[[str], None]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
+    """A small disk of its own, and how to give it another size."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("only root can mount a disk; test_journal.py and test_results.py limit the files' size")
+    yield (
+        disk,
+        lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True) and None,
+    )
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(
+    disk: tuple[Path, Resize], undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    run_dir, resize = disk
+    for size in ("48k", "56k", "16m"):
+        resize(size)
+        before = lines_of(run_dir)
+        if size == "16m":
+            assert run(run_dir) is Status.FINISHED
+        else:
+            with pytest.raises(OSError, match=r"No space left on device: '.*(jsonl|json)'") as full:
+                run(run_dir, FakeEngine(latency=RandomLatency(0, 0.005)))
+            assert full.value.errno == errno.ENOSPC
+            for line in (run_dir / "results.jsonl").read_bytes().splitlines(keepends=True):
+                assert line.endswith(b"}\n")
+        after = lines_of(run_dir)
+        assert before.items() <= after.items() <= undisturbed.items()
+    assert after == undisturbed
+
+
+class BreaksDown(FakeEngine):
+    """An engine that fails at one problem from its third call on, until it is mended."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__()
+        self.bad, self.num_calls = question, 0
+
+    async def generate(self, requests: Any) -> Any:
+        if requests[0].question == self.bad:
+            self.num_calls += 1
+            if self.num_calls > 2:
+                raise RuntimeError("out of memory")
+        return await super().generate(requests)
+
+
+def test_a_problem_that_ended_in_an_error_goes_on_from_there(
+    tmp_path: Path, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    problem = next(TASK.problems(3, 1))
+    assert run(tmp_path, BreaksDown(problem.question)) is Status.SOME_ERRORS
+    failed = lines_of(tmp_path)[problem.id]
+    assert failed["error"] == {"type": "EngineError", "message": "RuntimeError: out of memory"}
+    assert [f.name for f in (tmp_path / "journal").iterdir()] == [f"{problem.id}.jsonl"]
+    mended = FakeEngine()
+    assert run(tmp_path, mended) is Status.FINISHED
+    assert lines_of(tmp_path) == undisturbed
+    assert {r.home for r in mended.requests} == {problem.id}
+    assert len(mended.requests) == undisturbed[problem.id]["usage"]["reward_calls"] - 8  # two calls of four
+    assert not (tmp_path / "journal").exists()
+
+
+def test_a_journal_of_another_search_costs_its_problem_one_try(
+    tmp_path: Path, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    """As when the code has changed: the error names the call, and the next try begins anew."""
+    problem = next(TASK.problems(3, 1))
+    run(tmp_path, BreaksDown(problem.question), seed=1)
+    (tmp_path / "results.jsonl").unlink()
+    assert run(tmp_path) is Status.SOME_ERRORS
+    lines = lines_of(tmp_path)
+    assert lines[problem.id]["error"]["type"] == "JournalError"
+    assert "call 'generate 1' asks for something else" in lines[problem.id]["error"]["message"]
+    assert [k for k, line in lines.items() if line["error"]] == [problem.id]
+    assert run(tmp_path) is Status.FINISHED
+    assert lines_of(tmp_path) == undisturbed
+
+
+def test_journals_are_kept_when_asked(tmp_path: Path, undisturbed: dict[str, dict[str, Any]]) -> None:
+    assert run(tmp_path, keep=True) is Status.FINISHED
+    journals = {f.stem: f.read_bytes() for f in (tmp_path / "journal").iterdir()}
+    assert journals.keys() == undisturbed.keys()
+    assert all(line == json.dumps(json.loads(line), separators=(",", ":")).encode()
+               for text in journals.values() for line in text.splitlines())  # fmt: skip
+    (tmp_path / "results.jsonl").unlink()
+    silent = FakeEngine()
+    assert run(tmp_path, silent, keep=True) is Status.FINISHED
+    assert lines_of(tmp_path) == undisturbed
+    assert silent.requests == []
+
+
+def test_a_journal_left_behind_by_a_finished_problem_goes(tmp_path: Path) -> None:
+    """Killed between the result and the end of the journal."""
+    run(tmp_path, keep=True)
+    silent = FakeEngine()
+    assert run(tmp_path, silent) is Status.FINISHED
+    assert silent.requests == [] and not (tmp_path / "journal").exists()
+
+
+def test_unfinished_problems_are_not_thrown_away(tmp_path: Path) -> None:
+    """Without a single result: starting anew needs another directory, or the user's word."""
+    problem = next(TASK.problems(3, 1))
+    run(tmp_path, BreaksDown(problem.question))
+    (tmp_path / "results.jsonl").unlink()
+    with pytest.raises(
+        ConfigError, match="holds a journal of unfinished problems; continue with resume=true"
+    ):
+        open_run_dir(tmp_path, CONFIG, [], resume=False)
+
+
+def test_a_continuation_with_other_keys_is_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(ConfigError, match=r"^budget=8: differs from the run in .*; only cluster"):
+        open_run_dir(tmp_path, {**CONFIG, "budget": 8}, [], resume=True)
+    with pytest.raises(ConfigError, match=r"^verifier.model=b: differs"):
+        open_run_dir(tmp_path, {**CONFIG, "verifier": {"model": "b"}}, [], resume=True)
+    free = {"cluster": {"engine_replicas": 9}, "concurrency": 1, "tracker": {}, "keep_journal": True}
+    assert len(open_run_dir(tmp_path, {**CONFIG, **free}, [], resume=True).problem_ids) == 12
+
+
+def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
+    imports = "from pathlib import Path; from orchestrator.rundir import claimed"
+    program = f"{imports}\nwith claimed(Path({str(tmp_path)!r})): print('mine', flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None and other.stdout.readline() == b"mine\n"
+    with pytest.raises(ConfigError, match="another process is at work in it"), claimed(tmp_path):
+        pass
+    other.kill()
+    other.communicate()
+    with claimed(tmp_path), pytest.raises(ConfigError), claimed(tmp_path):
+        pass
+    with claimed(tmp_path):
+        pass

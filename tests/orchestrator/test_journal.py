@@ -1,0 +1,313 @@
+"""Resuming is running again on the recorded replies: nothing is asked twice, and the end is the same."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+from pathlib import Path
+
+import pytest
+
+from actors.fake import RandomLatency
+from orchestrator import journal as journal_module
+from orchestrator.appending import OpenFiles
+from orchestrator.errors import EngineError, JournalError
+from orchestrator.journal import Journal, Journals
+from orchestrator.limits import Limits
+from orchestrator.protocols import ScoreRequest
+from orchestrator.session import Session
+from orchestrator.types import Solution, Trajectory, Usage
+from strategies.concurrent import concurrently
+from tests.laws import assert_sound
+from tests.toy import PROBLEM, STRATEGIES, World, load, sampling
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that waits for ever is one that went another way: said soon."""
+    monkeypatch.setattr(journal_module, "_PATIENCE_S", 2.0)
+
+
+REQUEST = ScoreRequest("p", "q", ("a\n",), 0)
+ARRIVAL_DEPENDENT = {"particle_cascade"}
+# Branches compete for what a limit leaves, so which of them gets it depends on arrival.
+BRANCHING = {"parallel_tempering"}
+
+
+class Case:
+    """One search, which can be run again on what is left of its journal."""
+
+    def __init__(self, folder: Path, name: str, seed: int = 3, **limits: float) -> None:
+        self.path = folder / "toy.jsonl"
+        self.name, self.seed, self.limits = name, seed, limits
+
+    async def solve(self, latency_seed: int | None = None, seconds: float = 0.002) -> tuple[Solution, World]:
+        world = World()
+        if latency_seed is not None:
+            world.engine.latency = RandomLatency(latency_seed, seconds)
+        files = OpenFiles()
+        journal = Journal(self.path, files)
+        session = Session(
+            PROBLEM, engine=world.engine, verifier=world.verifier, task=world.task,
+            seed=self.seed, limits=Limits(**self.limits), journal=journal,
+        )  # fmt: skip
+        try:
+            solution = await load(self.name).solve(session)
+            journal.check_over()
+        finally:
+            files.close_all()
+        return solution, world
+
+    def lines(self) -> list[bytes]:
+        return self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+
+
+def num_asked(world: World) -> int:
+    assert world.verifier is not None
+    return len(world.engine.requests) + len(world.verifier.requests)
+
+
+@pytest.mark.parametrize("limits", [{}, {"generated_tokens": 40}, {"reward_calls": 7}], ids=str)
+@pytest.mark.parametrize("name", STRATEGIES)
+async def test_a_search_goes_on_from_any_line(name: str, limits: dict[str, float], tmp_path: Path) -> None:
+    """Wherever it was cut off, it ends as if it had not been, and asks for nothing that was answered."""
+    case = Case(tmp_path, name, **limits)
+    whole, world = await case.solve()
+    lines = case.lines()
+    for num_kept in {0, 1, len(lines) // 2, len(lines) - 1, len(lines)} & set(range(len(lines) + 1)):
+        torn = lines[num_kept][: len(lines[num_kept]) // 2] if num_kept < len(lines) else b""
+        if lines:
+            case.path.write_bytes(b"".join([*lines[:num_kept], torn]))
+        again, asked = await case.solve()
+        assert case.lines()[:num_kept] == lines[:num_kept]
+        assert num_asked(asked) == num_rows(case.lines()[num_kept:])
+        if name in ARRIVAL_DEPENDENT or (limits and name in BRANCHING):
+            assert_sound(again)
+            assert again.usage.generated_tokens <= limits.get("generated_tokens", math.inf)
+            continue
+        assert again == whole
+        assert num_asked(asked) == num_asked(world) - num_rows(lines[:num_kept])
+
+
+def num_rows(lines: list[bytes]) -> int:
+    return sum(len(json.loads(line)["replies"]) for line in lines)
+
+
+@pytest.mark.parametrize("limits", [{}, {"generated_tokens": 60}], ids=str)
+@pytest.mark.parametrize("name", STRATEGIES)
+async def test_any_order_of_arrival_is_met_again(name: str, limits: dict[str, float], tmp_path: Path) -> None:
+    """Also by methods that depend on it, and by branches that compete for the last tokens."""
+    for latency_seed in range(4):
+        case = Case(tmp_path / str(latency_seed), name, **limits)
+        whole, _ = await case.solve(latency_seed)
+        again, world = await case.solve(latency_seed + 100)
+        assert again == whole
+        assert num_asked(world) == 0
+
+
+async def test_a_cascade_depends_on_arrival_and_its_journal_knows(tmp_path: Path) -> None:
+    """The order is worth writing down: other orders end otherwise."""
+    case = Case(tmp_path, "particle_cascade")
+    orders = []
+    for latency_seed in range(6):
+        orders.append((await case.solve(latency_seed))[0])
+        case.path.unlink()
+    assert any(order != orders[0] for order in orders)
+
+
+@pytest.mark.parametrize("name", ["particle_filter", "particle_cascade", "dvts"])
+async def test_a_time_limit_strikes_where_it_struck(name: str, tmp_path: Path) -> None:
+    case = Case(tmp_path, name, seconds=0.08)
+    whole, _ = await case.solve(1, seconds=0.06)
+    assert any(json.loads(line)["replies"] is None for line in case.lines())
+    again, world = await case.solve()
+    assert again == whole
+    assert num_asked(world) == 0
+
+
+async def test_the_clock_goes_on_where_it_was(tmp_path: Path) -> None:
+    """An interruption does not count; what went before does."""
+    case = Case(tmp_path, "particle_filter", seconds=5.0)
+    await case.solve()
+    first = json.loads(case.lines()[0])
+    case.path.write_text(json.dumps({**first, "elapsed": 4.9}) + "\n")
+    await case.solve(1, seconds=1.0)
+    last = json.loads(case.lines()[-1])
+    assert 4.99 < last["elapsed"] < 5.5 and last["replies"] is None
+
+
+async def test_another_request_is_a_mismatch_that_names_the_call(tmp_path: Path) -> None:
+    case = Case(tmp_path, "particle_filter")
+    await case.solve()
+    case.seed = 4
+    with pytest.raises(JournalError, match=r"toy.jsonl: call 'generate 1' asks for something else"):
+        await case.solve()
+
+
+async def test_a_search_that_ends_too_early_is_a_mismatch(tmp_path: Path) -> None:
+    case = Case(tmp_path, "particle_filter")
+    await case.solve()
+    case.path.write_bytes(b"".join([*case.lines(), case.lines()[-1].replace(b"score ", b"score 9")]))
+    with pytest.raises(JournalError, match=r"call 'score 9\d' was answered, and the search ended without it"):
+        await case.solve()
+
+
+async def test_a_search_that_goes_another_way_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_PATIENCE_S", 0.05)
+    case = Case(tmp_path, "particle_filter")
+    await case.solve()
+    lines = case.lines()
+    case.path.write_bytes(b"".join([lines[0].replace(b"generate 1", b"generate 7"), *lines[1:]]))
+    with pytest.raises(JournalError, match="call 'generate 7' was answered, and is not asked now"):
+        await case.solve()
+
+
+async def test_a_failed_call_is_not_written_down(tmp_path: Path) -> None:
+    """A problem that ended in an error goes on before it, should the fault have been a passing one."""
+    case = Case(tmp_path, "particle_filter")
+    whole, world = await case.solve()
+    lines = case.lines()
+    case.path.unlink()
+    failing, files = World(), OpenFiles()
+    ask, calls = failing.engine.generate, []
+
+    async def fail_at_the_third(requests):  # type: ignore[no-untyped-def]
+        calls.append(requests)
+        if len(calls) == 3:
+            raise RuntimeError("a passing fault")
+        return await ask(requests)
+
+    failing.engine.generate = fail_at_the_third  # type: ignore[method-assign]
+    session = Session(
+        PROBLEM, engine=failing.engine, verifier=failing.verifier, task=failing.task, seed=case.seed,
+        journal=Journal(case.path, files),
+    )  # fmt: skip
+    with pytest.raises(EngineError, match="a passing fault"):
+        await load(case.name).solve(session)
+    files.close_all()
+    kept = case.lines()
+    assert [json.loads(x)["call"] for x in kept] == ["generate 1", "score 1", "generate 2", "score 2"]
+    again, asked = await case.solve()
+    assert again == whole and len(case.lines()) == len(lines)
+    assert num_asked(asked) == num_asked(world) - num_rows(kept)
+
+
+async def test_usage_counts_recorded_replies_once(tmp_path: Path) -> None:
+    case = Case(tmp_path, "particle_filter")
+    whole, world = await case.solve()
+    case.path.write_bytes(b"".join(case.lines()[:3]))
+    again, asked = await case.solve()
+    assert again.usage == whole.usage != Usage()
+    assert asked.engine.usage.generated_tokens < whole.usage.generated_tokens
+    assert world.engine.usage.generated_tokens == whole.usage.generated_tokens
+
+
+async def test_branches_of_one_name_have_calls_of_their_own(tmp_path: Path) -> None:
+    world, files = World(), OpenFiles()
+
+    async def search() -> list[list[Trajectory]]:
+        session = Session(
+            PROBLEM, engine=world.engine, verifier=None, task=world.task,
+            journal=Journal(tmp_path / "x.jsonl", files),
+        )  # fmt: skip
+        branches = [session.fork("same"), session.fork("same"), session.fork("same").fork("inner")]
+        asked = [branch.generate([Trajectory()] * (i + 1), sampling()) for i, branch in enumerate(branches)]
+        return await concurrently(asked)
+
+    first = await search()
+    num_requests = len(world.engine.requests)
+    assert await search() == first
+    assert len(world.engine.requests) == num_requests
+    files.close_all()
+
+
+async def test_rubbish_in_the_middle_ends_a_journal(tmp_path: Path) -> None:
+    """A machine that went down may leave a hole: what follows it is asked again."""
+    case = Case(tmp_path, "particle_filter")
+    whole, _ = await case.solve()
+    lines = case.lines()
+    for rubbish in (b"\0" * 100 + b"\n", b"{}\n", b"[1]\n", b'{"call":"x"}\n'):
+        case.path.write_bytes(b"".join([*lines[:2], rubbish, *lines[2:]]))
+        assert (await case.solve())[0] == whole
+        assert [json.loads(x)["call"] for x in case.lines()] == [json.loads(x)["call"] for x in lines]
+
+
+ODD_IDS = [
+    "plain-1",
+    "a/b",
+    "../../etc/passwd",
+    ".",
+    "",
+    "Ü",
+    "A",
+    "a",
+    "x" * 300,
+    "x" * 301,
+    "con:1",
+    "\ud800",
+]
+
+
+async def test_every_problem_has_a_file_of_its_own_in_the_folder(tmp_path: Path) -> None:
+    journals = Journals(tmp_path)
+    for problem_id in ODD_IDS:
+        journal = journals.open(problem_id)
+        journal.record(await journal.ask(problem_id, [REQUEST]), 0.0, [])
+    files = list((tmp_path / "journal").iterdir())
+    assert len({f.name.lower() for f in files}) == len(ODD_IDS)
+    assert (tmp_path / "journal" / "plain-1.jsonl").exists()
+    for problem_id in ODD_IDS:
+        assert (await journals.open(problem_id).ask(problem_id, [REQUEST])).record is not None
+        journals.done(problem_id)
+    journals.close()
+    assert not (tmp_path / "journal").exists()
+
+
+async def test_kept_journals_stay_and_forgotten_ones_go(tmp_path: Path) -> None:
+    async def write(journals: Journals) -> None:
+        for problem_id in ("a", "b"):
+            journal = journals.open(problem_id)
+            journal.record(await journal.ask("c", [REQUEST]), 0.0, [])
+
+    kept = Journals(tmp_path, keep=True)
+    await write(kept)
+    kept.done("a")
+    kept.close()
+    assert {f.name for f in (tmp_path / "journal").iterdir()} == {"a.jsonl", "b.jsonl"}
+    journals = Journals(tmp_path)
+    journals.forget({"a", "never begun"})
+    assert {f.name for f in (tmp_path / "journal").iterdir()} == {"b.jsonl"}
+    journals.discard("b")
+    journals.close()
+    assert not (tmp_path / "journal").exists()
+
+
+def test_few_files_are_open_at_once(tmp_path: Path) -> None:
+    files = OpenFiles(most=3)
+    paths = [tmp_path / str(i) for i in range(10)]
+    for line in (b"one\n", b"two\n"):
+        for path in paths:
+            files.append(path, line)
+    assert len(files._files) == 3
+    files.close_all()
+    assert {path.read_bytes() for path in paths} == {b"one\ntwo\n"}
+
+
+def test_a_full_disk_leaves_whole_lines_and_says_which_file(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for the disk: the kernel takes a part of the line, and refuses the rest."""
+    files, path = OpenFiles(), tmp_path / "journal" / "x.jsonl"
+    files.append(path, b"whole\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*x\.jsonl"):
+            files.append(path, b"not all of this fits\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"whole\n"
+    files.append(path, b"again\n")
+    files.close_all()
+    assert path.read_bytes() == b"whole\nagain\n"

@@ -1,0 +1,257 @@
+"""Kill drills: whatever dies, and however often, a run ends as if nothing had happened.
+
+Real processes on a real two-node Ray. Each drill strikes at a moment drawn from its seed, nearly always while
+problems are half solved; then answers, candidates, history and usage are compared with an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from actors.cluster import start_ray
+from actors.fake import FakeEngine, FakeVerifier
+from actors.placement import ClusterConfig
+from actors.pool import Pool
+from orchestrator.controller import ProblemResult
+from orchestrator.results import result_line
+from orchestrator.types import Overhead
+from tests import drills
+from tests.drills import CLUSTER, Tripwire, controller_of, lines_of, moments, results_of
+
+REPOSITORY = Path(__file__).parents[1]
+QUICK, MANY = 3, 30
+"""Drills for each fault in the default tests and in all; of every three, one strikes twice in a row."""
+
+
+def seeds(num: int) -> list[Any]:
+    """The first few run by default, the others with the slow tests."""
+    return [pytest.param(s, marks=[] if s < QUICK else [pytest.mark.slow]) for s in range(num)]
+
+
+def num_strikes(seed: int) -> int:
+    return 2 if seed % 3 == 2 else 1
+
+
+class Stage:
+    """A cluster of this test's own: a head, and a node that can be lost."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **SMALL})
+        self.nodes = [self.cluster.add_node(num_cpus=2, **SMALL)]
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def lose_node(self) -> None:
+        """As when a machine is switched off."""
+        self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+
+    def add_node(self) -> None:
+        self.nodes.append(self.cluster.add_node(num_cpus=2, **SMALL))
+
+
+SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    ray.shutdown()  # other tests' Ray, if there is one
+    stage = Stage()
+    start_ray(ClusterConfig(address=stage.address))
+    yield stage
+    ray.shutdown()
+    stage.cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, ProblemResult]:
+    """Nothing but the fakes, in this process."""
+    return asyncio.run(results_of(controller_of(FakeEngine(), FakeVerifier())))
+
+
+@pytest.fixture(scope="module")
+def undisturbed_lines(undisturbed: dict[str, ProblemResult]) -> drills.Lines:
+    lines = (json.loads(json.dumps(result_line(r, Overhead()))) for r in undisturbed.values())
+    return {x["problem_id"]: {k: v for k, v in x.items() if k not in ("seconds", "overhead")} for x in lines}
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def pool(stage: Stage, runner: asyncio.Runner) -> Iterator[Pool]:
+    pool = runner.run(Pool.start(CLUSTER, drills.slow_engine, FakeVerifier))
+    yield pool
+    runner.run(pool.close())
+
+
+async def drill(pool: Pool, calls: list[int], strike: Callable[[], None]) -> dict[str, ProblemResult]:
+    """A run that is struck at these calls, every time while a problem is half solved."""
+    results: dict[str, ProblemResult] = {}
+    mid_problem: list[bool] = []
+
+    def event() -> None:
+        mid_problem.append(bool(engine.answered - results.keys()))
+        strike()
+
+    engine = Tripwire(pool.engine, dict.fromkeys(calls, event))
+    await results_of(controller_of(engine, pool.verifier), results)
+    assert mid_problem == [True] * len(calls)
+    return results
+
+
+@pytest.mark.parametrize("seed", seeds(MANY))
+def test_replicas_are_killed(
+    seed: int, pool: Pool, runner: asyncio.Runner, undisturbed: dict[str, ProblemResult]
+) -> None:
+    rng = random.Random(seed)
+
+    def kill() -> None:
+        os.kill(rng.choice(list(pool.pids().values())), signal.SIGKILL)
+
+    assert runner.run(drill(pool, moments(seed, num_strikes(seed)), kill)) == undisturbed
+
+
+@pytest.mark.parametrize("seed", seeds(MANY))
+def test_nodes_are_lost(
+    seed: int, stage: Stage, runner: asyncio.Runner, undisturbed: dict[str, ProblemResult]
+) -> None:
+    """Each with a replica on it at least, whose problems go on elsewhere."""
+
+    async def lose() -> dict[str, ProblemResult]:
+        async with await Pool.start(CLUSTER, drills.slow_engine, FakeVerifier) as pool:
+            results = await drill(pool, moments(seed, num_strikes(seed)), stage.lose_node)
+            assert sum(stats.deaths for stats in pool.stats().values()) >= num_strikes(seed)
+            return results
+
+    while len(stage.nodes) < num_strikes(seed):
+        stage.add_node()
+    assert runner.run(lose()) == undisturbed
+    stage.add_node()
+
+
+def controller(run_dir: Path, stage: Stage, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.drills", str(run_dir), stage.address],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False, env=os.environ | environ,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", seeds(MANY))
+def test_controllers_are_killed(
+    seed: int, stage: Stage, tmp_path: Path, undisturbed_lines: drills.Lines
+) -> None:
+    """With -9, at any instruction; the next one goes on, and is killed as well every third time."""
+    rng = random.Random(seed)
+    for call in moments(seed, num_strikes(seed)):
+        at = max(1, call // num_strikes(seed))  # the next one makes those calls that are left
+        killed = controller(
+            tmp_path, stage, **{drills.KILL_AT: str(at), drills.KILL_AFTER_S: f"{rng.uniform(0, 0.03)}"}
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert drills.mid_problem(tmp_path)
+    kept = answered_calls(tmp_path)
+    ended = controller(tmp_path, stage)
+    assert ended.returncode == 0, ended.stderr
+    assert lines_of(tmp_path) == undisturbed_lines
+    assert not (tmp_path / "journal").exists()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["complete"] is True and summary["num_problems"] == drills.NUM_PROBLEMS
+    # What was answered was not asked again.
+    asked = Counter(json.loads(ended.stdout)["asked"])
+    for problem_id, num_rows in kept.items():
+        assert asked[problem_id] + num_rows == num_rows_of(undisturbed_lines[problem_id])
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
+def test_a_preempted_controller_leaves_what_it_has(
+    number: int, status: int, stage: Stage, tmp_path: Path, undisturbed_lines: drills.Lines
+) -> None:
+    """A notice and not a blow: it says how to go on, and its summary is of the problems that are done."""
+    (call,) = moments(7)
+    stopped = controller(tmp_path, stage, **{drills.KILL_AT: str(call), drills.KILL_WITH: str(int(number))})
+    assert stopped.returncode == status, stopped.stderr
+    assert "resume=" in stopped.stderr
+    assert drills.mid_problem(tmp_path)
+    done = lines_of(tmp_path)
+    assert done.items() <= undisturbed_lines.items()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["complete"] is False and summary["num_problems"] == len(done)
+    assert controller(tmp_path, stage).returncode == 0
+    assert lines_of(tmp_path) == undisturbed_lines
+
+
+@pytest.mark.parametrize("num_replicas", [1, 4])
+def test_replicas_and_arrival_change_nothing(
+    num_replicas: int, stage: Stage, runner: asyncio.Runner, undisturbed: dict[str, ProblemResult]
+) -> None:
+    """Two are in the drills; latencies, and so the order of arrival, differ from process to process."""
+
+    async def solve() -> dict[str, ProblemResult]:
+        config = replace(CLUSTER, engine_replicas=num_replicas, verifier_replicas=num_replicas)
+        async with await Pool.start(config, drills.slow_engine, FakeVerifier) as pool:
+            return await results_of(controller_of(pool.engine, pool.verifier))
+
+    assert runner.run(solve()) == undisturbed
+
+
+def test_replicas_join_and_leave_with_their_nodes(
+    stage: Stage, runner: asyncio.Runner, undisturbed: dict[str, ProblemResult]
+) -> None:
+    """A core each: two replicas are asked for, more join as long as there are cores; then a node goes."""
+    config = replace(CLUSTER, engine_replicas=2, max_engine_replicas=99, cpus_per_replica=1)
+
+    async def until(changed: Callable[[int], bool], pool: Pool) -> int:
+        while not changed(num := len(pool.pids())):
+            await asyncio.sleep(0.05)
+        return num
+
+    async def scale() -> None:
+        async with await Pool.start(config, drills.slow_engine) as pool, asyncio.timeout(80):
+            solving = asyncio.create_task(results_of(controller_of(pool.engine, FakeVerifier())))
+            few = await until(lambda num: num >= 3, pool)
+            stage.add_node()  # in this thread: Ray sets signal handlers
+            many = await until(lambda num: num >= max(5, few + 1), pool)
+            assert await solving == undisturbed
+            solving = asyncio.create_task(results_of(controller_of(pool.engine, FakeVerifier())))
+            stage.lose_node()
+            await until(lambda num: num < many, pool)
+            assert await solving == undisturbed
+
+    runner.run(scale())
+
+
+def answered_calls(run_dir: Path) -> dict[str, int]:
+    """Rows of the policy that the journals of unfinished problems hold."""
+    kept: dict[str, int] = {}
+    for path in (run_dir / "journal").glob("*.jsonl"):
+        records = [json.loads(line) for line in path.read_bytes().splitlines()]
+        kept[path.stem] = sum(len(r["replies"]) for r in records if "generate" in r["call"])
+    return kept
+
+
+def num_rows_of(line: dict[str, Any]) -> int:
+    """Rows that the policy was asked for: the fake verifier rewards each step once."""
+    return int(line["usage"]["reward_calls"])

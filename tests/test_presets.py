@@ -1,0 +1,181 @@
+"""Every file of conf/ composes and makes what it says; the experiments hold the published settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+import run
+from orchestrator.config import GROUPS, as_plain, build_node
+from orchestrator.errors import ConfigError
+from orchestrator.sweep import plan_sweep
+from tests.shared_data import BENCHMARKS, shared
+
+CONF = Path(__file__).parents[1] / "conf"
+# What a user must name, for the files that leave it open; a model of the hub is not looked up.
+OPEN = {"model": "owner/model", "path": "rows.jsonl"}
+# A file of a group inside a group goes with a choice of that group.
+WITH = {
+    "task/prompt": ["task=math500"],
+    "verifier/format": ["verifier=transformers"],
+    "verifier/format/outcome": ["verifier=outcome"],
+}
+
+
+def group_files() -> list[str]:
+    """``task/math500``, ``task/prompt/qwen``: the files of every group but the experiments."""
+    files = (f.relative_to(CONF).with_suffix("") for f in CONF.glob("*/**/*.yaml"))
+    return sorted(str(f) for f in files if f.parts[0] != "experiment")
+
+
+def experiments() -> list[str]:
+    return sorted(f.stem for f in (CONF / "experiment").glob("*.yaml"))
+
+
+@contextmanager
+def composed(*overrides: str) -> Iterator[DictConfig]:
+    """The configuration of a command line; ``HydraConfig`` is set."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            config.pop("hydra")
+        yield config
+
+
+def name_open_keys(config: DictConfig) -> None:
+    for key in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, key, OPEN[key.rpartition(".")[2]])
+
+
+@pytest.mark.parametrize("file", group_files())
+def test_every_file_composes_and_every_group_is_built(file: str) -> None:
+    """Engines and verifiers are light descriptions: no model is loaded and no row is read."""
+    group, _, choice = file.rpartition("/")
+    with composed(f"{group}={choice}", *WITH.get(file, WITH.get(group, []))) as config:
+        name_open_keys(config)
+        plain = as_plain(config)
+    for name in GROUPS:
+        leave_out = ("offset", "limit") if name == "task" else ()
+        assert build_node(plain[name], name, leave_out=leave_out) is not None
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_every_experiment_is_a_plan(name: str, tmp_path: Path) -> None:
+    """All that run.py checks before a model loads, on real rows where the task has rows."""
+    with composed(f"experiment={name}", f"run_dir={tmp_path}") as config:
+        benchmark = config.task.get("name")
+        if benchmark is not None:
+            config.task.path = str(shared(BENCHMARKS[benchmark]))
+        plan = run.plan_of(config)
+    assert plan.num_problems == {"embedded_demo": 40, "embedded_countdown": 200}.get(
+        name, 60 if benchmark is None else plan.task.num_problems
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def setting(config: DictConfig, key: str) -> Any:
+    return OmegaConf.select(config, key, throw_on_missing=True)
+
+
+QWEN_PROMPT = r"Please reason step by step, and put your final answer within \boxed{}."
+PF = {
+    "budget": 64, "strategy.num_particles": 64, "strategy.weighting": "absolute", "strategy.max_steps": 40,
+    "strategy.resampling": "multinomial", "strategy.ess_threshold": 1.0, "strategy.tempering": 1.0,
+    "strategy.sampling.temperature": 0.8, "strategy.sampling.top_p": 1.0, "strategy.aggregation": "model",
+    "strategy.sampling.max_tokens": 2048, "verifier.model": "Qwen/Qwen2.5-Math-PRM-7B",
+    "verifier.readout": "whole", "task.delimiter": "\n\n", "task.answer_marker": "\\boxed",
+}  # fmt: skip
+HEX = {
+    "budget": 25, "strategy.num_paths": 25, "strategy.block_lengths": [8, 16, 32, 64, 128],
+    "strategy.denoising.gen_length": 256, "strategy.denoising.num_steps": 128,
+    "strategy.denoising.temperature": 0.9, "strategy.denoising.remasking": "low_confidence",
+    "strategy.denoising.cfg_scale": 0.0, "strategy.tie_break": "smallest_block", "task.answer_marker": None,
+    "engine.model": "GSAI-ML/LLaDA-8B-Instruct", "engine.cache": "none",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("pf_math500", {**PF, "task.name": "math500", "task.instruction": QWEN_PROMPT}),
+        ("pf_aime24", {**PF, "task.name": "aime24", "task.instruction": QWEN_PROMPT}),
+        ("pf_math500_llama", {**PF, "engine.model": "meta-llama/Llama-3.2-1B-Instruct"}),
+        ("pg_math500", {"budget": 64, "strategy.num_iterations": 4, "strategy.aggregation": "model"}),
+        (
+            "epf_aime24",
+            {
+                "strategy.annealing": "ess", "strategy.annealing_threshold": 0.5, "strategy.early_phase": 0.5,
+                "strategy.resampling": "systematic", "task.name": "aime24",
+            },
+        ),
+        ("astar_math500", {"strategy.branching": 4, "strategy.width": 1, "strategy.aggregation": "last"}),
+        *((name, HEX) for name in ("hex_gsm8k", "hex_math500", "hex_arc_c", "hex_truthfulqa")),
+        (
+            "adablock_gsm8k",
+            {
+                "strategy.num_paths": 1, "strategy.denoising.threshold": 0.9,
+                "strategy.denoising.delimiter_threshold": 0.3, "engine.block_delimiters": ["\n"],
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_published_settings(name: str, published: dict[str, Any]) -> None:
+    with composed(f"experiment={name}") as config:
+        assert {key: setting(config, key) for key in published} == published
+
+
+def test_llama_has_the_prompt_of_its_published_runs() -> None:
+    with composed("experiment=pf_math500_llama") as config:
+        lines = config.task.instruction.split("\n")
+    assert lines[0] == "Solve the following math problem efficiently and clearly:"
+    assert lines[-3] == r"Therefore, the final answer is: $\boxed{answer}$. I hope it is correct."
+
+
+def test_hex_asks_in_one_turn_and_begins_the_answer() -> None:
+    with composed("experiment=hex_arc_c") as config:
+        prompt = config.engine.template.format(question="Which?", instruction=config.task.instruction)
+    turn, answer = prompt.split("<|eot_id|>")
+    assert turn.startswith("<|startoftext|><|start_header_id|>user<|end_header_id|>\n\nYou are a science")
+    assert turn.endswith("<answer>\n\\boxed{...}\n</answer>\n\nWhich?")
+    assert answer == "<|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>"
+
+
+def test_the_command_line_wins_over_an_experiment() -> None:
+    mine = ["budget=4", "strategy=best_of_n", "task=aime25", "task/prompt=plain", "engine=embedded"]
+    for overrides in (["experiment=pf_math500", *mine], [*mine, "experiment=pf_math500"]):
+        with composed(*overrides) as config:
+            assert (config.budget, config.task.name, config.task.instruction) == (4, "aime25", "")
+            assert config.strategy._target_.endswith("BestOfN")
+            assert config.engine._target_.endswith("TransformersEngine")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [
+        (["experiment=embedded_demo", "budget=2"], 4),
+        (["experiment=adablock_gsm8k", "strategy.block_lengths=[8]"], 2),
+        (["experiment=pf_math500", "budget=8", "engine.model=a/b,c/d"], 2),
+    ],
+)
+def test_an_experiment_brings_its_sweep(arguments: list[str], number: int, tmp_path: Path) -> None:
+    sweep = plan_sweep(["-m", *arguments, f"run_dir={tmp_path}"], lambda config: str(config.engine.model))
+    assert sweep.mistakes == {}
+    assert len({p.folder for p in sweep.planned}) == number
+
+
+def test_without_data_one_line_names_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with (
+        composed("experiment=pf_math500", "task.split=none") as config,
+        pytest.raises(ConfigError, match=r"^task\.path=HuggingFaceH4/MATH-500: cannot be fetched"),
+    ):
+        run.plan_of(config)
