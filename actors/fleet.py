@@ -107,6 +107,10 @@ class Fleet:
         """The process of each replica that is alive."""
         return {name: m.life.info.pid for name, m in self._members.items() if m.life is not None}
 
+    def node_ids(self) -> dict[str, str]:
+        """The node of each replica that is alive."""
+        return {name: m.life.info.node_id for name, m in self._members.items() if m.life is not None}
+
     def stats(self) -> FleetStats:
         deaths = sum(m.num_deaths for m in self._members.values())
         replicas = sum(m.life is not None for m in self._members.values())

@@ -105,6 +105,10 @@ class Pool:
         """The process of each replica that is alive: ``{"engine-0": 4711, ...}``."""
         return {name: pid for fleet in self._fleets.values() for name, pid in fleet.pids().items()}
 
+    def node_ids(self) -> dict[str, str]:
+        """The node of each replica that is alive, by the replica's name."""
+        return {name: node for fleet in self._fleets.values() for name, node in fleet.node_ids().items()}
+
     def stats(self) -> dict[str, FleetStats]:
         """How calls were routed and retried, by kind."""
         return {kind: fleet.stats() for kind, fleet in self._fleets.items()}

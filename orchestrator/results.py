@@ -161,7 +161,7 @@ class ResultLog:
         start = os.fstat(self._file.fileno()).st_size  # a failed write leaves the position past the end
         try:
             if self._file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, "the line was cut short")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as failure:
             self._file.truncate(start)

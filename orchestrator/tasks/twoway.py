@@ -102,7 +102,7 @@ class TwoWayTask:
     """Two-way walks as a task; ``split`` and an index alone fix a problem (10,000 a split).
 
     A solution has no lines: it is one step. ``max_tokens`` is the length of a canvas, end of text included;
-    ``block_lengths`` are of the schedules that suit it.
+    ``block_lengths`` are of the schedules that suit it, and ``temperature`` is of denoising.
     """
 
     split: Split = "test"
@@ -110,6 +110,7 @@ class TwoWayTask:
     max_step_tokens: int = 24
     max_tokens: int = 24
     block_lengths: tuple[int, ...] | None = None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         if self.split not in BUCKETS:

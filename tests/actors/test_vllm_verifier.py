@@ -12,11 +12,10 @@ import torch
 from transformers import Qwen2Config, Qwen2ForSequenceClassification, Qwen2ForTokenClassification
 
 from actors.configs import TransformersVerifier, VllmVerifier
-from actors.embedded.models import build_tokenizer
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
 from tests.actors.shared_vllm import SMALL, Elsewhere
-from tests.actors.small_models import ALPHABET
+from tests.actors.small_models import byte_level_tokenizer
 
 pytestmark = pytest.mark.timeout(900)
 QUESTION = "94 a/2 b-36 c*2 d-20 e-1 f+70 g+8 h+15"
@@ -89,8 +88,8 @@ def test_a_head_that_vllm_lacks_is_refused() -> None:
 
 
 def save(folder: Path, model_class: Any, num_labels: int) -> str:
-    """A Qwen2 with a head, over the characters of the chain task."""
-    tokenizer = build_tokenizer(ALPHABET)
+    """A Qwen2 with a head, over bytes: the library gives every Qwen2 a byte-level tokenizer."""
+    tokenizer = byte_level_tokenizer()
     torch.manual_seed(3)
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -84,8 +84,9 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
 def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(
     disk: tuple[Path, Resize], undisturbed: dict[str, dict[str, Any]]
 ) -> None:
+    """The whole run takes 48k at the least: eight pages of results, three small files, an open journal."""
     run_dir, resize = disk
-    for size in ("48k", "56k", "16m"):
+    for size in ("36k", "44k", "16m"):
         resize(size)
         before = lines_of(run_dir)
         if size == "16m":
@@ -94,8 +95,8 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(
             with pytest.raises(OSError, match=r"No space left on device: '.*(jsonl|json)'") as full:
                 run(run_dir, FakeEngine(latency=RandomLatency(0, 0.005)))
             assert full.value.errno == errno.ENOSPC
-            for line in (run_dir / "results.jsonl").read_bytes().splitlines(keepends=True):
-                assert line.endswith(b"}\n")
+            for results in run_dir.glob("results.jsonl"):
+                assert results.read_bytes()[-2:] in (b"", b"}\n")
         after = lines_of(run_dir)
         assert before.items() <= after.items() <= undisturbed.items()
     assert after == undisturbed

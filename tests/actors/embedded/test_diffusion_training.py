@@ -21,7 +21,7 @@ from actors.embedded.export import save_model
 from actors.embedded.families import TWOWAY
 from actors.embedded.models import MASK, build_tokenizer, llama_config
 from actors.embedded.trainer import Recipe, Trainer
-from actors.embedded.twoway_models import ALPHABET, DIFFUSION, POLISH, num_moves_at, solved_walks
+from actors.embedded.twoway_models import ALPHABET, DIFFUSION, FINISH, POLISH, num_moves_at, solved_walks
 from orchestrator.tasks.draws import bucket
 from orchestrator.tasks.twoway import BUCKETS, NUM_MOVES, TwoWayTask
 from tests.laws import assert_mean
@@ -104,7 +104,7 @@ def test_the_curriculum_ends_with_whole_walks() -> None:
     assert {num_moves_at(DIFFUSION, i, 0.0) for i in range(10)} == {1}
     assert {num_moves_at(DIFFUSION, i, 0.1) for i in range(10)} == set(range(1, NUM_MOVES + 1))
     assert {num_moves_at(DIFFUSION, i, 1.0) for i in range(10)} == {NUM_MOVES}
-    assert {num_moves_at(POLISH, i, 0.0) for i in range(10)} == {NUM_MOVES}
+    assert {num_moves_at(r, i, 0.0) for r in (POLISH, FINISH) for i in range(10)} == {NUM_MOVES}
 
 
 def test_what_is_learnt_from_is_right_and_of_the_training_split() -> None:
