@@ -6,10 +6,10 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import ConfigError
-from orchestrator.types import Params, Usage
+from orchestrator.types import Params, Usage, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,13 @@ class Account:
     def calls_left(self) -> int | None:
         limit = self.limits.reward_calls
         return None if limit is None else limit - self.usage.reward_calls - self._reserved_calls
+
+    def spend(self, usages: Sequence[Usage], reward_calls: int | None = None) -> None:
+        """Adds what a call's replies took; ``reward_calls`` of it, where given, whatever they say of that."""
+        spent = total((self.usage, *usages))
+        if reward_calls is not None:
+            spent = replace(spent, reward_calls=self.usage.reward_calls + reward_calls)
+        self.usage = spent
 
     def stop(self, limit: str) -> None:
         """Note the first limit that withheld something."""

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 
 def derive_seed(*names: object) -> int:
     """An integer in [0, 2**63) that depends on the names and their order alone."""
-    text = "\x1f".join(str(name) for name in names)
+    return _seed_of("\x1f".join(str(name) for name in names))
+
+
+def derive_seeds(names: Sequence[object], rows: Iterable[int]) -> list[int]:
+    """``derive_seed(*names, row)`` for each row: one call's seeds, whose names differ in the last alone."""
+    first = "".join(f"{name}\x1f" for name in names)
+    return [_seed_of(f"{first}{row}") for row in rows]
+
+
+def _seed_of(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar, cast
 
@@ -27,7 +26,7 @@ from orchestrator.protocols import (
     Task,
     Verifier,
 )
-from orchestrator.seeds import derive_rng, derive_seed
+from orchestrator.seeds import derive_rng, derive_seeds
 from orchestrator.types import Finish, Params, Problem, Step, Trajectory, Usage
 
 Request = TypeVar("Request")
@@ -114,15 +113,8 @@ class Session:
                 self._withhold("generated_tokens")
                 break
             rows, pending = pending[: len(admitted)], pending[len(admitted) :]
-            requests = [
-                self._generate_request(
-                    trajectories[i],
-                    p,
-                    derive_seed(self._seed, self._problem.id, self._scope, call, i),
-                    to_end,
-                )
-                for i, p in zip(rows, admitted, strict=True)
-            ]
+            seeds = derive_seeds((self._seed, self._problem.id, self._scope, call), rows)
+            requests = self._generate_requests([trajectories[i] for i in rows], admitted, seeds, to_end)
             try:
                 replies = await self._ask(
                     name, self._engine.generate, requests, _check_completion, EngineError
@@ -131,8 +123,8 @@ class Session:
                 self._account.release_tokens(admitted)
             if replies is None:
                 break
+            self._account.spend([reply.usage for reply in replies])
             for i, p, reply in zip(rows, admitted, replies, strict=True):
-                self._account.usage += reply.usage
                 result[i] = trajectories[i].extend(*self._mark_answer(reply))
                 if p.max_tokens < per_row[i].max_tokens and result[i].truncated:
                     self._account.stop("generated_tokens")
@@ -165,9 +157,10 @@ class Session:
             replies = await self._ask(name, verifier.score, requests, check, VerifierError)
         finally:
             self._account.release_calls(num_admitted)
-        for i, reply in zip(rows, replies or (), strict=replies is not None):
-            self._account.usage += replace(reply.usage, reward_calls=1)
-            result[i] = _lock(trajectories[i], reply)
+        if replies is not None:
+            self._account.spend([reply.usage for reply in replies], reward_calls=len(replies))
+            for i, reply in zip(rows, replies, strict=True):
+                result[i] = _lock(trajectories[i], reply)
         return result
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
@@ -191,7 +184,7 @@ class Session:
         replies = await self._ask(name, self._engine.loglik, [request], _check_logprobs, EngineError)
         if replies is None:
             return [math.nan] * len(steps)
-        self._account.usage += replies[0].usage
+        self._account.spend([replies[0].usage])
         return list(replies[0].logprobs)
 
     def _count(self, method: str) -> int:
@@ -209,29 +202,37 @@ class Session:
         self._account.stop(limit)
         self._journal.decide()
 
-    def _generate_request(
-        self, trajectory: Trajectory, params: Params, seed: int, to_end: bool
-    ) -> GenerateRequest:
-        return GenerateRequest(
-            home=self._problem.id,
-            question=self._problem.question,
-            instruction=self._task.instruction,
-            token_ids=trajectory.token_ids,
-            params=params,
-            seed=seed,
-            delimiter=self._task.delimiter,
-            answer_marker=self._task.answer_marker,
-            to_end=to_end,
-        )
+    def _generate_requests(
+        self, trajectories: Sequence[Trajectory], params: Sequence[Params], seeds: Sequence[int], to_end: bool
+    ) -> list[GenerateRequest]:
+        # Resampled siblings are one value: its tokens are put together once.
+        token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
+        problem, task = self._problem, self._task
+        instruction, delimiter, answer_marker = task.instruction, task.delimiter, task.answer_marker
+        return [
+            GenerateRequest(
+                home=problem.id,
+                question=problem.question,
+                instruction=instruction,
+                token_ids=token_ids[id(t)],
+                params=p,
+                seed=seed,
+                delimiter=delimiter,
+                answer_marker=answer_marker,
+                to_end=to_end,
+            )
+            for t, p, seed in zip(trajectories, params, seeds, strict=True)
+        ]
 
     def _score_request(self, trajectory: Trajectory) -> ScoreRequest:
+        steps = trajectory.steps
         return ScoreRequest(
             home=self._problem.id,
             question=self._problem.question,
-            steps=tuple(s.text for s in trajectory.steps),
+            steps=tuple([s.text for s in steps]),
             num_locked=len(trajectory.rewards),
-            logprobs=tuple(_finite(s.logprob) for s in trajectory.steps),
-            num_tokens=tuple(len(s.token_ids) for s in trajectory.steps),
+            logprobs=tuple([_finite(s.logprob) for s in steps]),
+            num_tokens=tuple([len(s.token_ids) for s in steps]),
         )
 
     async def _ask(
@@ -267,8 +268,11 @@ class Session:
             return None
         clock = asyncio.timeout(seconds_left)
         try:
-            async with clock:
+            if seconds_left is None:
                 replies = await method(requests)
+            else:
+                async with clock:
+                    replies = await method(requests)
         except Exception as failure:
             if isinstance(failure, TimeoutError) and clock.expired():
                 return None
@@ -287,7 +291,8 @@ class Session:
         marker = self._task.answer_marker
         for i, step in enumerate(reply.steps):
             if marker and marker in step.text and step.finish is not Finish.LENGTH:
-                return (*reply.steps[:i], replace(step, finish=Finish.ANSWER))
+                answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
+                return (*reply.steps[:i], answer)
         return reply.steps
 
 
@@ -305,7 +310,7 @@ def _per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
 
 
 def _check_completion(request: GenerateRequest, reply: Completion) -> None:
-    num_tokens = sum(len(s.token_ids) for s in reply.steps)
+    num_tokens = sum([len(s.token_ids) for s in reply.steps])
     if not reply.steps or num_tokens > request.params.max_tokens:
         raise EngineError(
             f"{len(reply.steps)} steps of {num_tokens} tokens; allowed are {request.params.max_tokens}"
@@ -326,5 +331,8 @@ def _check_logprobs(request: LoglikRequest, reply: Loglik) -> None:
 def _lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
     """The trajectory with the rewards of its last steps; earlier ones stay as they are."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
-    scored = (replace(s, reward=r) for s, r in zip(steps[first:], reply.rewards, strict=True))
+    scored = [
+        Step(s.text, s.token_ids, s.logprob, r, s.finish)
+        for s, r in zip(steps[first:], reply.rewards, strict=True)
+    ]
     return Trajectory((*steps[:first], *scored))

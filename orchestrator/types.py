@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from itertools import chain
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from orchestrator.errors import VerifierError
@@ -18,6 +20,10 @@ class Finish(Enum):
     EOS = "the model ended its text"
     ANSWER = "the step states the final answer"
     LENGTH = "the token limit cut the step off"
+
+
+# Read for every row of every call: a member that is looked up on its class costs as much as the test.
+_STEP, _LENGTH, _ENDS = Finish.STEP, Finish.LENGTH, (Finish.EOS, Finish.ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,40 +156,43 @@ class Trajectory:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        return tuple(t for step in self.steps for t in step.token_ids)
+        return tuple(chain.from_iterable([step.token_ids for step in self.steps]))
 
     @property
     def num_tokens(self) -> int:
-        return sum(len(step.token_ids) for step in self.steps)
+        return sum([len(step.token_ids) for step in self.steps])
 
     @property
     def text(self) -> str:
-        return "".join(step.text for step in self.steps)
+        return "".join([step.text for step in self.steps])
 
     @property
     def reward(self) -> Reward | None:
         """The reward of the last step that has one; None before any is scored."""
-        return next((s.reward for s in reversed(self.steps) if s.reward is not None), None)
+        for step in reversed(self.steps):
+            if step.reward is not None:
+                return step.reward
+        return None
 
     @property
     def rewards(self) -> tuple[Reward, ...]:
         """The rewards locked so far, in step order."""
-        return tuple(s.reward for s in self.steps if s.reward is not None)
+        return tuple([s.reward for s in self.steps if s.reward is not None])
 
     @property
     def finished(self) -> bool:
         """Ended by itself: with end of text or a final answer. A truncated trajectory is not finished."""
-        return bool(self.steps) and self.steps[-1].finish in (Finish.EOS, Finish.ANSWER)
+        return bool(self.steps) and self.steps[-1].finish in _ENDS
 
     @property
     def truncated(self) -> bool:
         """Cut off by a token limit: it can be neither extended nor finished."""
-        return bool(self.steps) and self.steps[-1].finish is Finish.LENGTH
+        return bool(self.steps) and self.steps[-1].finish is _LENGTH
 
     @property
     def active(self) -> bool:
         """Can be extended."""
-        return not (self.finished or self.truncated)
+        return not self.steps or self.steps[-1].finish is _STEP
 
     def extend(self, *steps: Step) -> Trajectory:
         """This trajectory with more steps. Raises ValueError on one that is not active."""
@@ -206,7 +215,7 @@ class Usage:
     flops: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        # Written out: it runs twice for each expansion, and reflection is the dearest part of the ledger.
+        # Written out: reflection would cost several times as much.
         return Usage(
             self.generated_tokens + other.generated_tokens,
             self.prompt_tokens + other.prompt_tokens,
@@ -282,5 +291,10 @@ class Solution:
 
 
 def total(usages: Sequence[Usage]) -> Usage:
-    """The sum of several usages."""
-    return sum(usages, Usage())
+    """The sum of several usages, added up from the first to the last."""
+    # Column by column: a call's replies are added at once, and reflection would be the dearest of it.
+    return Usage(*map(sum, zip(*map(usage_values, usages), strict=True)))
+
+
+usage_values: Callable[[Usage], tuple[float, ...]] = operator.attrgetter(*(f.name for f in fields(Usage)))
+"""All numbers of a usage, in the order of its fields."""
