@@ -4,6 +4,9 @@ arXiv 2505.13672. A state is a partial trajectory, a goal one that has ended; th
 h = 1 - r, with r the (aggregated) reward of the partial answer. The open node of least f = g + h is
 expanded into ``branching`` sampled continuations; those that came out equal are one state, rewarded and
 expanded once (ours, as in any graph search: a policy that is sure draws the same step again and again).
+With ``wave`` they are not drawn at once but so many at a time, and meanwhile the state stays open (ours,
+after partial expansion, Yoshizumi et al. 2000): more are drawn only where no child is better than their
+parent, and none once a wave brought nothing new.
 The source leaves the transition cost open; both
 readings are offered:
 
@@ -15,7 +18,8 @@ The first step costs nothing. Ties: least h, deepest, oldest (ours, as are the f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +49,8 @@ class AStar:
     num_samples: int
     max_steps: int
     sampling: Sampling
-    branching: int = 4
+    branching: int = 8
+    wave: int | None = 2
     width: int = 1
     num_goals: int = 1
     merge_equal: bool = True
@@ -55,6 +60,7 @@ class AStar:
     def __post_init__(self) -> None:
         checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
         checks.at_least(1, branching=self.branching, width=self.width, num_goals=self.num_goals)
+        checks.at_least(1, wave=self.wave_size)
         checks.sampling(self.sampling)
         checks.one_of(("increase", "decrease"), transition_cost=self.transition_cost)
         checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
@@ -62,6 +68,11 @@ class AStar:
     @property
     def readouts(self) -> tuple[str, ...]:
         return readouts_for(self.aggregation)
+
+    @property
+    def wave_size(self) -> int:
+        """Children drawn at a time."""
+        return self.branching if self.wave is None else self.wave
 
     async def solve(self, session: Session) -> Solution:
         tree = SearchTree()
@@ -74,30 +85,45 @@ class AStar:
     async def _search(self, session: Session, tree: SearchTree) -> list[Node]:
         """Expand until there are goals enough, no open node, no step left or a limit is reached."""
         goals: list[Node] = []
-        num_left = (self.num_samples - 1) * self.max_steps
+        num_left, drawn = (self.num_samples - 1) * self.max_steps, Counter[int]()
         while num_left and not session.exhausted:
-            parents = self._next(tree, goals, num_left)
+            if tree.best is None:  # dead ends everywhere: a wave that brought nothing new is not the last
+                self._reopen(tree, [node for node in tree.nodes if drawn[node.index]], drawn)
+            parents = self._next(tree, goals, drawn, num_left)
             if not parents:
                 break
-            await self._expand(session, tree, parents)
+            made = await self._expand(session, tree, parents)
             num_left -= len(parents)
+            drawn.update(node.index for node in parents)
+            if num_left:
+                fertile = {child.parent for child in made}
+                self._reopen(tree, [node for node in dict.fromkeys(parents) if node.index in fertile], drawn)
         return goals
 
-    def _next(self, tree: SearchTree, goals: list[Node], num_left: int) -> list[Node]:
+    def _next(
+        self, tree: SearchTree, goals: list[Node], drawn: Mapping[int, int], num_left: int
+    ) -> list[Node]:
         """The nodes to expand, each as often as it gets children; goals that come first are put aside.
 
         A goal behind a node of this round stays open: that node's children may still overtake it.
         """
         parents: list[Node] = []
-        while len(goals) < self.num_goals and len(parents) < min(num_left, self.width * self.branching):
+        while len(goals) < self.num_goals and len(parents) < min(num_left, self.width * self.wave_size):
             if tree.best is None or (parents and tree.best.trajectory.finished):
                 break
             node = tree.pop()
             if node.trajectory.finished:
                 goals.append(node)
             else:
-                parents += [node] * min(self.branching, num_left - len(parents))
+                left = self.branching - drawn.get(node.index, 0)
+                parents += [node] * min(self.wave_size, left, num_left - len(parents))
         return parents
+
+    def _reopen(self, tree: SearchTree, nodes: Sequence[Node], drawn: Mapping[int, int]) -> None:
+        """Those of closed nodes that may have more children."""
+        for node in nodes:
+            if drawn[node.index] < self.branching:
+                tree.reopen(node)
 
     async def _expand(self, session: Session, tree: SearchTree, parents: Sequence[Node]) -> list[Node]:
         """One child for each of ``parents``, fewer where some came out equal or a limit withholds them."""
@@ -108,7 +134,9 @@ class AStar:
             if child is not parent.trajectory
         ]
         if self.merge_equal:  # equal states have the same parent: a state is expanded once
-            rows = [rows[i] for i in distinct([child for _, child in rows])]
+            known = [child for node in dict.fromkeys(parents) for child in tree.children(node)]
+            kept = distinct([*known, *(child for _, child in rows)])
+            rows = [rows[i - len(known)] for i in kept if i >= len(known)]
         scored = await session.score([child for _, child in rows])
         return [self._add(tree, parent, child) for (parent, _), child in zip(rows, scored, strict=True)]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from orchestrator.types import NodeRecord, Trajectory
 
@@ -35,6 +37,8 @@ class SearchTree:
     nodes: list[Node] = field(default_factory=list)
     _heap: list[tuple[tuple[float, float, int, int], int]] = field(default_factory=list)
     _closed: dict[int, int] = field(default_factory=dict)
+    _children: dict[int, list[int]] = field(default_factory=dict)
+    _order: Iterator[int] = field(default_factory=count)
 
     def add(
         self, parent: Node | None, trajectory: Trajectory, cost: float, heuristic: float, *, is_open: bool
@@ -43,6 +47,8 @@ class SearchTree:
         above = None if parent is None else parent.index
         node = Node(len(self.nodes), above, trajectory, cost, heuristic)
         self.nodes.append(node)
+        if parent is not None:
+            self._children.setdefault(parent.index, []).append(node.index)
         if is_open:
             heapq.heappush(self._heap, (node.key, node.index))
         return node
@@ -70,7 +76,16 @@ class SearchTree:
         """Take a node out of the frontier. Raises ValueError when it is not open."""
         self._heap.remove((node.key, node.index))
         heapq.heapify(self._heap)
-        self._closed[node.index] = len(self._closed)
+        self._closed[node.index] = next(self._order)
+
+    def reopen(self, node: Node) -> None:
+        """Put a closed node back into the frontier, at its old place."""
+        del self._closed[node.index]
+        heapq.heappush(self._heap, (node.key, node.index))
+
+    def children(self, node: Node) -> list[Trajectory]:
+        """The trajectories of a node's children, oldest first."""
+        return [self.nodes[index].trajectory for index in self._children.get(node.index, ())]
 
     def pop(self) -> Node:
         """Close the best open node. Raises IndexError when the frontier is empty."""
@@ -80,6 +95,9 @@ class SearchTree:
 
     def records(self) -> tuple[NodeRecord, ...]:
         """The whole tree, for a drawing."""
+        # A node that was reopened left a gap in the order.
+        order = sorted(self._closed, key=lambda index: self._closed[index])
+        closed = {index: rank for rank, index in enumerate(order)}
         return tuple(
             NodeRecord(
                 node=node.index,
@@ -88,7 +106,7 @@ class SearchTree:
                 reward=_last_reward(node.trajectory),
                 cost=node.cost,
                 heuristic=node.heuristic,
-                closed=self._closed.get(node.index),
+                closed=closed.get(node.index),
             )
             for node in self.nodes
         )

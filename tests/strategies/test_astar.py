@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -25,7 +26,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def astar(num_samples: int = 8, max_steps: int = 5, **knobs: Any) -> AStar:
-    return AStar(num_samples, max_steps, sampling(), **knobs)
+    return AStar(num_samples, max_steps, sampling(), **({"branching": 4, "wave": None} | knobs))
 
 
 def tree_of(solution: Solution) -> list[NodeRecord]:
@@ -111,6 +112,7 @@ async def test_the_first_step_costs_nothing() -> None:
         ("wide", {"width": 2, "branching": 2, "num_goals": 3}),
         ("copies", {"merge_equal": False}),
         ("out_of_budget", {"num_samples": 2, "branching": 4}),
+        ("waves", {"wave": 2, "branching": 6}),
     ],
 )
 async def test_golden_trees(name: str, knobs: dict[str, Any]) -> None:
@@ -175,6 +177,37 @@ async def test_an_equal_state_is_rewarded_and_expanded_once(merge_equal: bool) -
     assert (solution.usage.reward_calls < len(world.engine.requests)) is merge_equal
 
 
+@pytest.mark.parametrize(("change", "draws"), [(0.05, 2), (0.0, 2), (-0.05, 4)])
+async def test_a_second_wave_is_drawn_only_behind_a_worse_child(change: float, draws: int) -> None:
+    """One continuation is all there is: a second wave brings nothing new, and the node is closed for good."""
+    world = World(Table({"a\n" * 4: {"=1\n": 1.0}}, {"a\n": 1.0}), lambda q, steps: 0.5 + change * len(steps))
+    solution = await world.solve(astar(20, 5, branching=8, wave=2))
+    assert len(tree_of(solution)) == 6
+    drawn = Counter(len(r.token_ids) for r in world.engine.requests)
+    assert [drawn[2 * depth] for depth in range(5)] == [2, *[draws] * 4]
+
+
+async def test_waves_stop_at_the_branching_and_hold_no_state_twice() -> None:
+    """Every child is worse than its parent, so nodes draw all they may."""
+    for seed in range(10):
+        world = World(BRANCHING, lambda q, steps: 0.9 - 0.1 * len(steps))
+        solution = await world.solve(astar(16, 4, branching=5, wave=2), seed)
+        asked = Counter(r.token_ids for r in world.engine.requests)
+        assert max(asked.values()) <= 5
+        nodes = tree_of(solution)
+        states = [(n.parent, n.text) for n in nodes]
+        assert len(set(states)) == len(states)
+        closed = [n.closed for n in nodes if n.closed is not None]
+        assert len(set(closed)) == len(closed)
+
+
+async def test_one_wave_of_all_children_is_the_method() -> None:
+    for seed in range(10):
+        at_once, one_wave = World(EVEN, uneven), World(EVEN, uneven)
+        expected = await at_once.solve(astar(branching=4), seed)
+        assert await one_wave.solve(astar(branching=4, wave=4), seed) == expected
+
+
 async def test_width_asks_for_more_at_once() -> None:
     for width, expected in ((1, 3), (2, 6)):
         world = World(Table({}, {"a\n": 0.5, "b\n": 0.5}), uneven)
@@ -205,10 +238,11 @@ async def test_a_goal_waits_for_the_children_of_its_round() -> None:
     assert num_seen > 3
 
 
-async def test_dead_ends_are_left_alone() -> None:
-    """A truncated child can be neither expanded nor an answer; the search goes round it."""
+@pytest.mark.parametrize("wave", [None, 1, 2])
+async def test_dead_ends_are_left_alone(wave: int | None) -> None:
+    """A truncated child can be neither expanded nor an answer; the search goes round it, waves or not."""
     language = Table({"": {"too long to be a step\n": 0.8, "a\n": 0.2}}, {"=1\n": 1.0})
-    strategy = AStar(6, 3, sampling(max_tokens=4), branching=10)
+    strategy = AStar(6, 3, sampling(max_tokens=4), branching=10, wave=wave)
     solution = await World(language, lambda q, s: 0.9 if s[-1].startswith("too") else 0.5).solve(strategy)
     assert steps_of(solution)[0] == ("a\n", "=1\n")
     closed = [n.text for n in tree_of(solution) if n.closed is not None]
@@ -219,6 +253,7 @@ async def test_dead_ends_are_left_alone() -> None:
     ("knobs", "key"),
     [
         ({"branching": 0}, "strategy.branching"),
+        ({"wave": 0}, "strategy.wave"),
         ({"width": 0}, "strategy.width"),
         ({"num_goals": 0}, "strategy.num_goals"),
         ({"transition_cost": "up"}, "strategy.transition_cost"),
