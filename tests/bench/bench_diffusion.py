@@ -4,6 +4,7 @@ Each configuration denoises the same problems, one path each at temperature 0, a
 published loop as it stands (one path at a time, no cache): paths and tokens a second, accuracy with the
 difference paired by problem, and the share of canvas tokens that stay the same. Then the collapse: how often
 the first token that a path commits is an end of text, with the whole canvas as one block and with blocks.
+``--docs`` puts the tables between the comments of a document.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.table import Table
 
 from actors.diffusion_decoding import Filled
 from actors.diffusion_engine import DiffusionEngine
@@ -28,6 +28,7 @@ from orchestrator.statistics import paired_interval
 from orchestrator.tasks.twoway import TwoWayTask
 from orchestrator.types import Denoising, Problem
 from tests.actors.diffusion_reference import generate
+from tests.bench.curves import filled, markdown
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ SETTINGS = (
     Setting("+ dual cache, threshold", cache="dual", threshold=0.9),
     Setting("all, not batch-invariant", "prefix", 0.9, False, True),
 )
+
+
+SPEED_COLUMNS = (
+    "setting", "paths/s", "tokens/s", "speed", "passes", "accuracy", "difference", "same tokens"
+)  # fmt: skip
+COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
 
 
 @dataclass(frozen=True)
@@ -235,29 +242,34 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--docs", type=Path, help="a document to put the tables into")
     return parser.parse_args()
 
 
-async def measure(console: Console) -> None:
-    bench = Bench(args := arguments())
+async def measure(args: argparse.Namespace) -> str:
+    """Both tables, as markdown."""
+    bench = Bench(args)
     reference = await bench.published()
-    table = Table(title=f"{args.problems} problems, canvas of {args.gen_length}, blocks of {args.block}")
-    names = ("setting", "paths/s", "tokens/s", "speed", "passes", "accuracy", "difference", "same tokens")
-    for name in names:
-        table.add_column(name)
-    for outcome in [reference, *[await bench.run(setting) for setting in SETTINGS]]:
-        table.add_row(*row(outcome, reference))
-    console.print(table)
-    collapse = Table(title=f"first token committed, temperature {args.temperature}")
-    for name in ("schedule", "is an end of text", "accuracy of a path"):
-        collapse.add_column(name)
-    for schedule, share, accuracy in await bench.collapse():
-        collapse.add_row(schedule, f"{share:.1%}", f"{accuracy:.3f}")
-    console.print(collapse)
+    rows = [row(outcome, reference) for outcome in [reference, *[await bench.run(s) for s in SETTINGS]]]
+    collapse = [
+        [schedule, f"{share:.1%}", f"{accuracy:.3f}"] for schedule, share, accuracy in await bench.collapse()
+    ]
+    size = f"canvas of {args.gen_length}, blocks of {args.block}"
+    parts = [
+        f"{args.problems} problems ({args.split}), one path each at temperature 0, {size}:",
+        markdown(SPEED_COLUMNS, rows),
+        f"The first token that a path commits, temperature {args.temperature:g}:",
+        markdown(COLLAPSE_COLUMNS, collapse),
+    ]
+    return "\n\n".join(parts)
 
 
 def main() -> None:
-    asyncio.run(measure(Console(width=140)))
+    args = arguments()
+    text = asyncio.run(measure(args))
+    print(text)
+    if args.docs is not None:
+        args.docs.write_text(filled(args.docs.read_text(), "diffusion", text))
 
 
 if __name__ == "__main__":
