@@ -6,14 +6,10 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -27,110 +23,27 @@ from orchestrator.command_line import (
     with_open_keys,
 )
 from orchestrator.composition import known_keys, with_config
-from orchestrator.config import (
-    Range,
-    RunSettings,
-    as_plain,
-    build_node,
-    read_limits,
-    read_range,
-    read_settings,
-)
 from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.events import ids_of, recorded
 from orchestrator.execution import Run, Status, terminate
 from orchestrator.explain import explain
 from orchestrator.journal import Journals
-from orchestrator.limits import Limits
 from orchestrator.oracle import LocalVerifierConfig
-from orchestrator.pairs import check_language, check_params, check_readout
+from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
 from orchestrator.progress import summary_table
-from orchestrator.protocols import Strategy, Task, Tracker, Verifier
+from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import SUMMARY
-from orchestrator.rundir import Earlier, check_place, claimed, open_run_dir, package_versions
+from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
+from orchestrator.secret_keys import check_no_secrets
 from orchestrator.sweep import plan_sweep, run_sweep
-from orchestrator.tracking import GuardedTracker
+from orchestrator.tracking import GuardedTracker, Trackers
+from orchestrator.warm import Warm
 
 if TYPE_CHECKING:
     from actors.pool import Pool
 
-from actors.configs import EngineConfig, VerifierConfig
-from actors.placement import ClusterConfig
-
-AnyVerifierConfig = VerifierConfig | LocalVerifierConfig
-NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
-LOADED_GROUPS = ("engine", "verifier", "cluster")
 console = Console()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A composed configuration, validated: nothing is loaded and nothing is written yet."""
-
-    plain: Mapping[str, Any]
-    names: Mapping[str, str]
-    settings: RunSettings
-    limits: Limits
-    range: Range
-    task: Task
-    strategy: Strategy
-    engine: EngineConfig
-    verifier: AnyVerifierConfig
-    cluster: ClusterConfig
-    tracker: Tracker
-    run_dir: Path
-    overrides: Sequence[str]
-
-    @property
-    def num_problems(self) -> int:
-        rest = self.task.num_problems - self.range.offset
-        return rest if self.range.limit is None else min(self.range.limit, rest)
-
-    @property
-    def knows_answers(self) -> bool:
-        """Whether the verifier is an oracle: the figures are then an upper bound, and say so."""
-        return isinstance(self.verifier, LocalVerifierConfig) and self.verifier.knows_answers
-
-    @property
-    def verifier_factory(self) -> Callable[[], Any] | None:
-        """What a verifier's replica makes; None where there is none, or where it runs here."""
-        if isinstance(self.verifier, LocalVerifierConfig) or self.verifier.readout is None:
-            return None
-        return self.verifier.build
-
-    @property
-    def model_key(self) -> str:
-        """Two plans with equal keys can share their replicas."""
-        return json.dumps([self.plain[group] for group in LOADED_GROUPS], sort_keys=True)
-
-
-def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
-    """Validate everything that can be wrong before a model loads. Raises ConfigError."""
-    plain = as_plain(config)
-    settings = read_settings(plain)
-    limits = read_limits(plain)
-    task: Task = build_node(plain["task"], "task", leave_out=("offset", "limit"))
-    strategy: Strategy = build_node(plain["strategy"], "strategy")
-    verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
-    check_readout(names, strategy, verifier.readout)
-    engine: EngineConfig = build_node(plain["engine"], "engine")
-    check_params(names, strategy, engine.takes)
-    check_language(names, plain, strategy)
-    return Plan(
-        plain=plain,
-        names=names,
-        settings=settings,
-        limits=limits,
-        range=read_range(plain["task"], task.num_problems),
-        task=task,
-        strategy=strategy,
-        engine=engine,
-        verifier=verifier,
-        cluster=build_node(plain["cluster"], "cluster"),
-        tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
-        run_dir=check_place(run_dir),
-        overrides=overrides,
-    )
 
 
 class Models:
@@ -138,14 +51,13 @@ class Models:
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
-        self._pool: Pool | None = None
-        self._key: str | None = None
+        self._warm: Warm[Pool] = Warm(lambda pool: self.runner.run(pool.close()))
 
     def of(self, plan: Plan) -> Pool:
         """A pool that is ready. Raises ConfigError where the cluster cannot hold it."""
-        if self._pool is not None and self._key == plan.model_key:
-            return self._pool
-        self.close_pool()
+        return self._warm.of(plan.model_key, lambda: self._start(plan))
+
+    def _start(self, plan: Plan) -> Pool:
         # Ray and its children are imported here, so that --help and a mistake in a key answer at once.
         from actors.cluster import start_ray
         from actors.pool import Pool
@@ -153,21 +65,13 @@ class Models:
         with console.status("starting Ray and loading models"):
             start_ray(plan.cluster)
             signal.signal(signal.SIGTERM, terminate)  # Ray has put a handler of its own there
-            self._pool = self.runner.run(Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory))
-        self._key = plan.model_key
-        return self._pool
-
-    def close_pool(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            self.runner.run(pool.close())
+            return self.runner.run(Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory))
 
     def close(self) -> None:
         """End the replicas, and the Ray that was started for them."""
-        if self._pool is not None:
+        if self._warm.close():
             from actors.cluster import stop_ray
 
-            self.close_pool()
             stop_ray()
         self.runner.close()
 
@@ -197,7 +101,8 @@ def run_point(plan: Plan, models: Models) -> Status:
         if len(earlier.problem_ids) == plan.num_problems and (plan.run_dir / SUMMARY).exists():
             console.print(summary_table(json.loads((plan.run_dir / SUMMARY).read_text(encoding="utf-8"))))
             return Status.FINISHED
-        return make_run(plan, models.of(plan), earlier).execute(plan.plain, models.runner)
+        with recorded(plan.run_dir, plan.settings.log_level):
+            return make_run(plan, models.of(plan), earlier).execute(plan.plain, models.runner)
 
 
 def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
@@ -210,7 +115,7 @@ def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
 
 def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
     """The run of a plan on replicas that are ready."""
-    before = pool.stats()
+    before, tokens_before = pool.stats(), pool.generated_tokens
     controller = Controller(
         strategy=plan.strategy,
         engine=pool.engine,
@@ -239,21 +144,27 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         num_problems=plan.num_problems,
         labels=labels,
         earlier=earlier,
-        tracker=plan.tracker,
+        tracker=with_metrics(plan, pool),
         overhead=pool.overhead_of,
         console=console,
         num_replicas=lambda: len(pool.pids()),
+        num_tokens=lambda: pool.generated_tokens - tokens_before,
+        grace_s=plan.cluster.grace_s,
         figures=lambda: {"routing": pool.routing_since(before)},
     )
 
 
-def plan_of(config: DictConfig) -> Plan:
-    """The plan of a configuration that Hydra has just composed."""
-    hydra = HydraConfig.get()
-    # Under a sweeper that is not ours a point's folder is Hydra's affair.
-    run_dir = hydra.runtime.output_dir if hydra.mode == RunMode.MULTIRUN else config.run_dir
-    names = {group: str(hydra.runtime.choices[group]) for group in NAMED_GROUPS}
-    return make_plan(config, names, str(run_dir), list(hydra.overrides.task))
+def with_metrics(plan: Plan, pool: Pool) -> Tracker:
+    """The plan's tracker, and Ray's metrics beside it."""
+    interval_s = plan.cluster.metrics_interval_s
+    if interval_s is None:
+        return plan.tracker
+    from actors.metrics import RayMetrics
+
+    ids = ids_of(plan.run_dir)
+    tags = {"run": "/".join(name for name in ids.values() if name), "strategy": plan.names["strategy"]}
+    metrics = RayMetrics(pool.fleets, plan.num_problems, tags, interval_s)
+    return Trackers((plan.tracker, GuardedTracker(metrics)))
 
 
 def run_command(arguments: Sequence[str], models: Models) -> Status:
@@ -294,6 +205,7 @@ def main() -> int:
     models = Models()
     try:
         signal.signal(signal.SIGTERM, terminate)
+        check_no_secrets(sys.argv[1:])
         arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
         return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
     except (ConfigError, HydraException) as mistake:

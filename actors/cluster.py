@@ -7,11 +7,12 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -21,8 +22,18 @@ from orchestrator.errors import ConfigError
 
 # Requests and replies are small and travel inline; the smallest store that Ray takes needs no big /dev/shm.
 _OBJECT_STORE_BYTES = 100 * 2**20
-# The second is Ray's new default; without it every start warns about the old one.
-_LOCAL_ENVIRON = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# The second is Ray's new default; without it every start warns about the old one. The third: by default
+# replicas, which do the work, give way to the controller and to Ray's own processes (15 steps of niceness).
+_LOCAL_ENVIRON = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",
+    "VLLM_HOST_IP": "127.0.0.1",  # the node's address: vLLM would listen at, and look for, the outer one
+}
+# "May this machine be a part of a cluster?" Where not, a node's address is 127.0.0.1 and its processes listen
+# there alone; otherwise on every interface. Ray's default on Windows and macOS, and its only such setting: a
+# loopback _node_ip_address is turned into the outer one.
+_PART_OF_A_CLUSTER = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 # Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
 _TOKEN_CPU = 0.001
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -31,9 +42,9 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: int | None = None) -> None:
     """Joins the Ray of ``cluster.address`` or RAY_ADDRESS, or starts one here; once is enough.
 
-    A Ray started here reports nothing to anybody, has no dashboard, and keeps token authentication on (the
-    token is made at the first start). ``num_cpus`` and ``num_gpus`` are for it alone; None is what the
-    machine has. Raises ConfigError where an address does not answer.
+    A Ray started here reports nothing to anybody, has no dashboard, listens on loopback alone, and keeps
+    token authentication on (the token is made at the first start). ``num_cpus`` and ``num_gpus`` are for it
+    alone; None is what the machine has. Raises ConfigError where an address does not answer.
     """
     if ray.is_initialized():
         return
@@ -41,9 +52,10 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
         _check_reachable(address)
-        ray.init(address=address, **quiet)
+        with _on_loopback() if _only_on_loopback(address) else nullcontext():
+            ray.init(address=address, **quiet)
         return
-    with _environment(**_LOCAL_ENVIRON, PYTHONPATH=_import_path()):
+    with _environment(**_LOCAL_ENVIRON, PYTHONPATH=_import_path()), _on_loopback():
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -63,6 +75,19 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as failure:
         raise ConfigError("cluster.address", address, f"no Ray answers there: {failure}") from failure
+
+
+def _only_on_loopback(address: str) -> bool:
+    """Whether a Ray at a loopback address is at no other: Ray itself looks for it at the outer one."""
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost", "[::1]") or not port.isdigit():
+        return False
+    outer = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    try:
+        socket.create_connection((outer, int(port)), timeout=10).close()
+    except OSError:
+        return True
+    return False
 
 
 def stop_ray() -> None:
@@ -89,6 +114,18 @@ def _environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """For a Ray that is started inside: its processes read the variable, this one has read it already."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment(**{_PART_OF_A_CLUSTER: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def living_nodes() -> dict[str, Resources]:

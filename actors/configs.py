@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from actors.diffusion_layouts import check_layout
 from actors.loading import check_model_path
@@ -16,28 +16,6 @@ from orchestrator.errors import ConfigError
 from orchestrator.types import Denoising, Params, Sampling
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
-
-
-class EngineConfig(Protocol):
-    """A configuration that a replica turns into an engine; picklable."""
-
-    @property
-    def takes(self) -> type[Params]:
-        """The kind of decoding parameters that its requests must carry."""
-        ...
-
-    def build(self) -> Any: ...
-
-
-class VerifierConfig(Protocol):
-    """A configuration that a replica turns into a verifier; picklable."""
-
-    @property
-    def readout(self) -> str | None:
-        """``per_step`` or ``whole``; None where there is no verifier."""
-        ...
-
-    def build(self) -> Any: ...
 
 
 @dataclass(frozen=True)

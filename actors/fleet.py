@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from actors.jobs import Died, End, Job, Life
@@ -16,7 +19,10 @@ from actors.member import Member
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from actors.routing import ranking, route
+from actors.scaling import Scaler
 from orchestrator.protocols import Failure
+
+log = logging.getLogger(__name__)
 
 Ticket = tuple[Member, Life]
 """A place on a replica, taken for as many rows as a job has."""
@@ -74,7 +80,9 @@ class Fleet:
         self._counts: Counter[str] = Counter()
         self.retried_tokens: Counter[str] = Counter()
         self.speculated_tokens: Counter[str] = Counter()
+        self.num_queued = 0  # rows that wait for a place on a replica
         self._infos: list[ReplicaInfo] = []
+        self._scaling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Makes every engine, all at once. Raises ConfigError or EngineError with what went wrong.
@@ -86,8 +94,14 @@ class Fleet:
             extra.join_later()
         await together(*(member.start() for member in members[: self.spec.num_replicas]))
         self._infos = [m.life.info for m in self._members.values() if m.life is not None]
+        if self.spec.num_extra:
+            scaler = Scaler(self._members, self.spec.num_replicas, self._config, lambda: self.num_queued)
+            self._scaling = asyncio.create_task(scaler.run())
+            self._scaling.add_done_callback(_tell_bug)
 
     async def close(self) -> None:
+        if self._scaling is not None:
+            self._scaling.cancel()
         await asyncio.gather(*(member.close() for member in self._members.values()))
 
     @property
@@ -97,6 +111,11 @@ class Fleet:
     @property
     def readout(self) -> str:
         return self._infos[0].readout or ""
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The replicas by name, alive or not; to look at."""
+        return self._members
 
     @property
     def num_rows(self) -> int:
@@ -118,7 +137,7 @@ class Fleet:
 
     async def ask(self, method: str, requests: Sequence[Any]) -> list[Any]:
         """One reply a request, in order: rows of one problem travel together."""
-        groups = [(home, tuple(rows)) for home, rows in groupby(requests, key=lambda r: r.home)]
+        groups = [(home, tuple(rows)) for home, rows in groupby(requests, key=attrgetter("home"))]
         if len(groups) == 1:
             return await self._serve(Job(method, *groups[0]))
         served = await asyncio.gather(*(self._serve(Job(method, home, rows)) for home, rows in groups))
@@ -138,28 +157,41 @@ class Fleet:
                 job = await self._pardon(job)
                 if job.num_failures >= self._config.max_attempts:
                     return self._fail(job)
+            _tell_retry(job, outcome)
             self._counts["retried_rows"] += len(job.requests)
             if len(job.requests) > 1:
                 served = await asyncio.gather(*map(self._serve, job.split()))
                 return [reply for replies in served for reply in replies]
 
     def _fail(self, job: Job) -> list[Any]:
+        _tell_failure(job)
         self._counts["failed_rows"] += len(job.requests)
         return [job.failure] * len(job.requests)
 
     async def _attempt(self, job: Job) -> list[Any] | Raised | Died | Failure:
         if job.needs_quarantine(self._config.max_attempts):
             return await self._attempt_alone(job)
-        async with self._turnstile:
-            ticket = await self._until(partial(self._choose, job))
+        with self._queued(job):
+            async with self._turnstile:
+                ticket = await self._until(partial(self._choose, job))
         return await self._use(ticket, job)
+
+    @contextmanager
+    def _queued(self, job: Job) -> Iterator[None]:
+        """Counts the rows of a job as waiting."""
+        self.num_queued += len(job.requests)
+        try:
+            yield
+        finally:
+            self.num_queued -= len(job.requests)
 
     async def _attempt_alone(self, job: Job) -> list[Any] | Raised | Died | Failure:
         """Closes one replica to others, waits until it has drained, and asks there."""
         self._counts["quarantined_rows"] += 1
         async with self._quarantine:
             try:
-                ticket = await self._until(partial(self._isolate, job))
+                with self._queued(job):
+                    ticket = await self._until(partial(self._isolate, job))
                 return await self._use(ticket, job)
             finally:
                 for member in self._members.values():
@@ -170,6 +202,7 @@ class Fleet:
         if ticket is None:
             return Failure("ReplicaDeath", "; ".join(m.lost or "" for m in self._members.values()))
         member, life = ticket
+        begun = time.monotonic()
         try:
             return await member.call(life, job.method, job.requests)
         except asyncio.CancelledError:
@@ -179,6 +212,8 @@ class Fleet:
         finally:
             life.num_rows -= len(job.requests)
             self._wake()
+            if log.isEnabledFor(logging.DEBUG):
+                _tell_call(job, member.name, time.monotonic() - begun)
 
     async def _until(self, find: Callable[[], Ticket | None]) -> Ticket | None:
         """What ``find`` finds, as soon as it does; None when no replica can be expected any more."""
@@ -259,3 +294,35 @@ class Fleet:
         bound = sum(request.params.max_tokens for request in job.requests)
         share = outcome.life.lost_tokens * len(job.requests) // max(1, outcome.life.rows_at_death)
         self.retried_tokens[job.home] += min(share, bound)
+
+
+def _tell_call(job: Job, replica: str, seconds: float) -> None:
+    """A call that has ended, however it has."""
+    told = {"problem": job.home, "replica": replica, "method": job.method, "rows": len(job.requests)}
+    text = "a %s call of problem %s with %d rows took %.3f s on %s"
+    event = {"event": "call_ended", "seconds": round(seconds, 6), **told}
+    log.debug(text, job.method, job.home, len(job.requests), seconds, replica, extra=event)
+
+
+def _tell_retry(job: Job, outcome: Raised | Died) -> None:
+    """A call that is asked again: one line, however many rows it has."""
+    reason = f"{outcome.type}: {outcome.message}" if isinstance(outcome, Raised) else outcome.message
+    text = "a %s call of problem %s with %d rows is asked again: %s"
+    told = {"replica": outcome.member, "rows": len(job.requests), "method": job.method, "reason": reason}
+    event = {"event": "request_retried", "problem": job.home, **told}
+    log.info(text, job.method, job.home, len(job.requests), reason, extra=event)
+
+
+def _tell_failure(job: Job) -> None:
+    """A request that is given up: one that kills its replicas, or one that cannot be answered."""
+    assert job.failure is not None
+    event = "request_poisoned" if job.failure.type == "ReplicaDeath" else "request_failed"
+    told = {"problem": job.home, "rows": len(job.requests), "method": job.method}
+    reason = f"{job.failure.type}: {job.failure.message}"
+    text = "a %s request of problem %s is given up: %s"
+    log.warning(text, job.method, job.home, reason, extra={"event": event, "reason": reason, **told})
+
+
+def _tell_bug(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a bug in scaling: replicas do not come and go any more", exc_info=error)

@@ -27,13 +27,17 @@ class End(Enum):
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A call in flight: the task that waits for it, and what the replica had done when it began."""
+    """A call in flight: the task that waits for it, and what the replica had done when it began.
+
+    ``home`` is the problem that it is of.
+    """
 
     task: asyncio.Task[Any]
     begun: float
     work_before: int
     most_rows: int
     hung: bool = False
+    home: str = ""
 
     def is_hung(self, life: Life, now: float, timeout_s: float) -> bool:
         """Late, though the replica has done several times what all rows beside it can have asked for.

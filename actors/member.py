@@ -14,11 +14,11 @@ import ray
 import ray.exceptions as rex
 
 from actors.cluster import ReplicaActor, free_resources, living_nodes
+from actors.counting import Tokens, most_work, num_tokens, work_of
 from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from orchestrator.errors import EngineError
-from orchestrator.protocols import Completion, GenerateRequest, Loglik
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +53,32 @@ class Member:
     lost: str | None = None
     closed: bool = False  # to all but a request in quarantine
     num_deaths: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
     _latest: Life | None = None
+    _has_place: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._actor = self._place()
 
     def _place(self) -> ReplicaActor:
+        self._tell(logging.INFO, "replica_started", f"{self.name} is asked of Ray")
+        self._has_place = True
         # A row is a call at the most: calls wait in the controller and never in Ray.
         return ReplicaActor(self.spec, self.name, max(1000, 2 * self.config.max_in_flight))
+
+    def _tell(self, level: int, event: str, text: str, **fields: object) -> None:
+        """One line that says what became of this replica (docs/observability.md has them all)."""
+        log.log(level, text, extra={"event": event, "replica": self.name, **fields})
+
+    @property
+    def is_out(self) -> bool:
+        """It left, and nobody has asked for it since."""
+        return not self._has_place
+
+    def idle_s(self, now: float) -> float:
+        """Seconds since it last had something to do; 0 while it has, and while it is not alive."""
+        return now - self.life.last_progress if self.life is not None and not self.life.num_rows else 0.0
 
     async def start(self) -> None:
         """Waits until the engine is made. Raises the error of making it, or EngineError: what hinders it."""
@@ -79,11 +96,13 @@ class Member:
             elif time.monotonic() >= deadline:
                 raise EngineError(await self._absence())
             else:
-                log.warning(await self._absence())
+                self._tell(logging.WARNING, "replica_awaited", await self._absence())
         self._spawn(self._watch())
 
     def join_later(self) -> None:
         """Joins whenever Ray has found room for it; until then nobody waits for it."""
+        if not self._has_place:
+            self._actor = self._place()
         self.lost = f"{self.name} has not joined"
         self._spawn(self._join())
 
@@ -92,10 +111,9 @@ class Member:
             answer = await self._probe(_PATIENCE_S)
             if isinstance(answer, ReplicaInfo):
                 if answer.error is not None:
-                    log.error("%s cannot join: %s", self.name, answer.error)
+                    self._tell(logging.ERROR, "replica_lost", f"{self.name} cannot join: {answer.error}")
                     return
                 self._begin(answer)
-                log.info("%s joins", self.name)
             elif answer is not None:
                 await asyncio.sleep(_LONGEST_PAUSE_S)
         await self._watch()
@@ -120,6 +138,9 @@ class Member:
             return _brief(error)
 
     def _begin(self, info: ReplicaInfo) -> None:
+        event = "replica_ready" if self._latest is None else "replica_replaced"
+        where = {"pid": info.pid, "node": info.node_id}
+        self._tell(logging.INFO, event, f"{self.name} is ready (pid {info.pid})", **where)
         end = asyncio.get_running_loop().create_future()
         self.life = self._latest = Life(info, end, last_progress=time.monotonic())
         self.lost = None
@@ -148,8 +169,9 @@ class Member:
         if isinstance(answer, Raised):
             return replace(answer, member=self.name)
         replies: list[Any] = pickle.loads(answer)
-        life.tokens_delivered += sum(map(_num_tokens, replies))
-        life.work_done += sum(map(_work, replies))
+        life.tokens_delivered += sum(map(num_tokens, replies))
+        life.work_done += sum(map(work_of, replies))
+        self.tokens.add(replies)
         return replies
 
     @staticmethod
@@ -157,8 +179,9 @@ class Member:
         """Notes a call that is about to be waited for."""
         task = asyncio.current_task()
         assert task is not None
-        life.most_work = max(life.most_work, *(_most_work(r) for r in requests))
-        flight = Flight(task, time.monotonic(), life.work_done, max(life.num_rows, len(requests)))
+        life.most_work = max(life.most_work, *(most_work(r) for r in requests))
+        rows = max(life.num_rows, len(requests))
+        flight = Flight(task, time.monotonic(), life.work_done, rows, home=requests[0].home)
         life.flights.add(flight)
         return flight
 
@@ -169,7 +192,7 @@ class Member:
         """
         await self._take_pulse(life, _LAST_PULSE_S)
         share = life.lost_tokens * len(requests) // max(1, life.num_rows)
-        spent = min(share, sum(_most_work(r) for r in requests))
+        spent = min(share, sum(most_work(r) for r in requests))
         life.tokens_delivered += spent  # they are accounted for
         return spent
 
@@ -180,7 +203,9 @@ class Member:
         self.life = None
         life.rows_at_death = life.num_rows
         self.num_deaths += 1
-        log.warning("%s died under %d rows (pid %d): %s", self.name, life.num_rows, life.info.pid, message)
+        text = f"{self.name} died under {life.num_rows} rows (pid {life.info.pid}): {message}"
+        told = {"rows": life.num_rows, "pid": life.info.pid, "node": life.info.node_id, "reason": message}
+        self._tell(logging.WARNING, "replica_died", text, **told)
         self._spawn(self._revive(life))
 
     async def _revive(self, dead: Life) -> None:
@@ -221,7 +246,7 @@ class Member:
             dead.conclude(End.DIED)
 
     def _give_up(self, reason: str) -> None:
-        log.error(reason)
+        self._tell(logging.ERROR, "replica_lost", reason)
         self._retire(reason)
 
     def _retire(self, reason: str) -> None:
@@ -248,7 +273,9 @@ class Member:
             if self.life is life and life.num_rows and quiet_s > self.config.request_timeout_s:
                 life.killed = True
                 self._actor.kill(restart=True)
-                self._bury(life, f"no token for {quiet_s:.1f} s (cluster.request_timeout_s): killed")
+                reason = f"no token for {quiet_s:.1f} s (cluster.request_timeout_s): killed"
+                self._tell(logging.WARNING, "replica_hung", f"{self.name}: {reason}", rows=life.num_rows)
+                self._bury(life, reason)
 
     def _cut_hung_calls(self, life: Life) -> None:
         """Ends calls that get nothing while the replica goes on with others: they are tried elsewhere."""
@@ -256,7 +283,10 @@ class Member:
         for flight in list(life.flights):
             flight.most_rows = max(flight.most_rows, life.num_rows)
             if not flight.hung and flight.is_hung(life, now, self.config.request_timeout_s):
-                log.warning("%s: a call hangs since %.0f s: cut", self.name, now - flight.begun)
+                seconds = round(now - flight.begun, 1)
+                text = f"{self.name}: a call of problem {flight.home} hangs since {seconds:g} s: cut"
+                told = {"problem": flight.home, "seconds": seconds}
+                self._tell(logging.WARNING, "request_hung", text, **told)
                 flight.hung = True
                 flight.task.cancel()
 
@@ -284,34 +314,30 @@ class Member:
             log.critical("a bug in watching over %s", self.name, exc_info=error)
             self._give_up(f"{self.name} is no longer watched: {error!r}")
 
-    async def close(self) -> None:
-        """Lets the engine close, for a moment, and ends the process."""
+    async def leave(self, reason: str) -> None:
+        """Gives its place in the cluster back: no call comes here until ``join_later`` has got another."""
+        if not self._has_place:
+            return
+        is_alive, self._has_place = self.life is not None, False
+        self._retire(f"{self.name} {reason}")
+        self._latest = None
+        self._tell(logging.INFO, "replica_removed", f"{self.name} {reason}", reason=reason)
         for task in self._tasks:
             task.cancel()
-        if self.life is not None:
-            try:
-                await asyncio.wait_for(self._actor.handle.close.remote(), _CLOSE_TIMEOUT_S)
-            except (TimeoutError, rex.RayError):
-                log.warning("%s did not close by itself", self.name)
-        self._retire(f"{self.name} is closed")
+        if is_alive:
+            await self._say_goodbye()
         self._actor.kill(restart=False)
 
+    async def _say_goodbye(self) -> None:
+        """Lets the engine close, for a moment."""
+        try:
+            await asyncio.wait_for(self._actor.handle.close.remote(), _CLOSE_TIMEOUT_S)
+        except (TimeoutError, rex.RayError):
+            log.warning("%s did not close by itself", self.name)
 
-def _num_tokens(reply: object) -> int:
-    """What a reply adds to its engine's own counter: tokens generated, or read for a likelihood."""
-    if isinstance(reply, Completion):
-        return reply.usage.generated_tokens
-    return reply.usage.prompt_tokens if isinstance(reply, Loglik) else 0
-
-
-def _work(reply: object) -> int:
-    """What a reply took, in tokens; a row where it took none."""
-    return max(1, reply.usage.generated_tokens) if isinstance(reply, Completion) else 1
-
-
-def _most_work(request: object) -> int:
-    """What a request may take at the most."""
-    return int(request.params.max_tokens) if isinstance(request, GenerateRequest) else 1
+    async def close(self) -> None:
+        """Ends the replica for good."""
+        await self.leave("is closed")
 
 
 def _brief(error: Exception) -> str:

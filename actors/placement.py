@@ -41,6 +41,9 @@ class ClusterConfig:
     max_attempts: int = 3
     request_timeout_s: float = 300.0
     start_timeout_s: float = 300.0
+    idle_s: float | None = 300.0
+    grace_s: float = 2.0
+    metrics_interval_s: float | None = 1.0
 
     def __post_init__(self) -> None:
         for key in fields(self):
@@ -65,6 +68,8 @@ _OPTIONAL = (
     "max_engine_replicas",
     "max_verifier_replicas",
     "threads_per_replica",
+    "idle_s",
+    "metrics_interval_s",
 )
 
 
@@ -88,7 +93,7 @@ def _check_number(name: str, value: object, auto: str) -> None:
     key = f"cluster.{name}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ConfigError(key, value, f"must be a number of 0 or more{auto}")
-    if name.endswith("_s") and value == 0:
+    if name.endswith("_s") and name != "grace_s" and value == 0:
         raise ConfigError(key, value, "must be a number of seconds above 0")
     if name in _GPUS and value > 1 and value != int(value):
         raise ConfigError(key, value, "must be a fraction of one GPU or a whole number of GPUs")

@@ -118,6 +118,16 @@ class Pool:
         return {kind: stats.since(before[kind]) for kind, stats in self.stats().items()}
 
     @property
+    def fleets(self) -> Mapping[str, Fleet]:
+        """The replicas by kind, to look at."""
+        return self._fleets
+
+    @property
+    def generated_tokens(self) -> int:
+        """Of all replies since the start, also for problems that have not ended."""
+        return sum(member.tokens.generated for member in self._fleets["engine"].members.values())
+
+    @property
     def overhead(self) -> Overhead:
         """Tokens generated for replies that were lost with a replica, or cancelled by a time limit.
 

@@ -120,9 +120,13 @@ class Replica:
         return self._model.progress if isinstance(self._model, ReportsProgress) else None
 
     def _exit_if_dead(self, error: Exception | None) -> None:
-        """A dead engine in a live process would fail every call: Ray replaces only dead processes."""
+        """A dead engine in a live process would fail every call: Ray replaces only dead processes.
+
+        One that is out of memory is as good as dead: what it holds by then would fail others' calls as well.
+        (A card that is out of memory raises another error, and the engine goes on.)
+        """
         sick = isinstance(self._model, ReportsHealth) and not self._model.healthy
-        if sick or isinstance(error, EngineDeadError):
+        if sick or isinstance(error, EngineDeadError | MemoryError):
             log.critical("the engine is dead: the replica exits")
             logging.shutdown()
             os._exit(1)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from actors.configs import EngineConfig
 from actors.self_certainty import SelfCertainty
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Task, Verifier
+from orchestrator.protocols import EngineConfig, Task, Verifier
 
 Readout = Literal["per_step", "whole"]
 

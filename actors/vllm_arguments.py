@@ -27,6 +27,13 @@ _OURS = {
 }
 
 
+# Where vLLM reads weights from. The others (auto among them) fall back to pickles, which may run code.
+_SAFE_FORMATS = (
+    "safetensors", "fastsafetensors", "instanttensor", "runai_streamer", "runai_streamer_sharded",
+    "sharded_state", "tensorizer", "gguf", "bitsandbytes", "mistral", "dummy",
+)  # fmt: skip
+
+
 @cache
 def argument_names() -> frozenset[str] | None:
     """The fields of vLLM's AsyncEngineArgs, read from its source; None where vLLM is not installed.
@@ -55,6 +62,8 @@ def check_arguments(group: str, args: Mapping[str, Any]) -> None:
         if name in _OURS:
             ours = _OURS[name]
             raise ConfigError(key, value, f"set {group}.{ours}" if ours else "is set by the way vLLM is used")
+        if name == "load_format" and value not in (None, *_SAFE_FORMATS):
+            raise ConfigError(key, value, f"must be one of {', '.join(_SAFE_FORMATS)}")
         if names is not None and name not in names:
             hint = nearest(name, names.difference(_OURS)) or "; its EngineArgs lists them"
             raise ConfigError(key, value, f"vLLM has no such argument{hint}")

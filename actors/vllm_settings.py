@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from actors.placement import GPUS_VARIABLE
 from actors.vllm_arguments import check_arguments
 from orchestrator.errors import ConfigError
 
-# The smallest block of the cache that vLLM takes on a CPU: a step's prefix is computed again from its last
+# The smallest block of the cache that vLLM takes on any CPU: a step's prefix is computed again from its last
 # whole block on. With an explicit cache vLLM neither takes most of the memory nor runs the
 # model to measure it.
 # A worker in a process of its own would take longer to start, and to reach at every token.
@@ -22,6 +23,11 @@ _ON_CPU: Mapping[str, Any] = {
     "block_size": 32,
     "enforce_eager": True,
     "kv_cache_memory_bytes": 2 * 2**30,
+}
+# Smaller ones still, where the kernel has them. A worker of the user's own is left as it is.
+_SMALL_BLOCKS: Mapping[str, Any] = {
+    "block_size": 16,
+    "worker_extension_cls": "actors.vllm_blocks.SmallBlocks",
 }
 # A seeded request whose prompt is read in parts kills the engine there (0.32: it winds the seed's generator
 # back, and "CPU Generator does not use offset"): prompts are read whole.
@@ -68,6 +74,7 @@ def engine_args(options: VllmOptions) -> Any:
     given = {
         "enable_prefix_caching": True,
         "disable_log_stats": True,
+        "load_format": "safetensors",
         **(_of_cores(options) if on_cpu else _of_cards(options)),
         **{name: value for name, value in options.args.items() if value is not None},
         **options.fixed,
@@ -87,7 +94,18 @@ def _of_cores(options: VllmOptions) -> dict[str, Any]:
     """What suits a CPU; with several workers each has a process of its own."""
     alone = all((options.args.get(f"{kind}_parallel_size") or 1) == 1 for kind in _PARALLEL)
     fitting = {k: v for k, v in _ON_CPU.items() if alone or k != "distributed_executor_backend"}
+    if alone and _has_small_blocks(options):
+        fitting |= _SMALL_BLOCKS
     return fitting if options.fixed.get("runner") == "pooling" else {**fitting, **_SEEDS_ON_CPU}
+
+
+def _has_small_blocks(options: VllmOptions) -> bool:
+    """Whether vLLM's attention takes blocks of 16 here at no cost: in bfloat16 they keep it from AMX."""
+    import torch
+
+    if platform.machine() not in ("x86_64", "AMD64") or options.args.get("worker_extension_cls"):
+        return False
+    return options.dtype in ("auto", "float32") or not torch.cpu._is_amx_tile_supported()
 
 
 def _of_cards(options: VllmOptions) -> dict[str, Any]:

@@ -4,49 +4,64 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 # A system lets a process have 1,024 as a rule, and others need some.
 _MAX_OPEN = 256
 
 
+@dataclass(slots=True)
+class _File:
+    descriptor: int
+    size: int
+
+
 class OpenFiles:
-    """Files that are being appended to, the least recently used closed when there are too many."""
+    """Files that are being appended to, the least recently used closed when there are too many.
+
+    Nobody else writes to them: their sizes are known here.
+    """
 
     def __init__(self, most: int = _MAX_OPEN) -> None:
         self._most = most
-        self._files: OrderedDict[Path, int] = OrderedDict()
+        self._files: OrderedDict[str, _File] = OrderedDict()  # by name: a Path is dear to look up
 
     def append(self, path: Path, data: bytes) -> None:
         """All of ``data`` is in the file when this returns, or nothing. Raises OSError with its name."""
-        descriptor = self._open(path)
-        size = os.fstat(descriptor).st_size
+        file = self._open(path)
         try:
-            num_written = os.write(descriptor, data)
+            num_written = os.write(file.descriptor, data)
             while num_written < len(data):  # a full disk takes a part first, and says so at the next write
-                num_written += os.write(descriptor, data[num_written:])
+                num_written += os.write(file.descriptor, data[num_written:])
         except OSError as failure:
-            os.ftruncate(descriptor, size)
+            os.ftruncate(file.descriptor, file.size)
             raise OSError(failure.errno, failure.strerror, str(path)) from failure
+        file.size += len(data)
 
-    def _open(self, path: Path) -> int:
-        if path in self._files:
-            self._files.move_to_end(path)
-            return self._files[path]
+    def _open(self, path: Path) -> _File:
+        name = str(path)
+        if (file := self._files.get(name)) is not None:
+            self._files.move_to_end(name)
+            return file
         while len(self._files) >= self._most:
-            os.close(self._files.popitem(last=False)[1])
+            os.close(self._files.popitem(last=False)[1].descriptor)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            self._files[path] = os.open(path, flags, 0o644)
+            descriptor = os.open(name, flags, 0o644)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._files[path] = os.open(path, flags, 0o644)
-        return self._files[path]
+            descriptor = os.open(name, flags, 0o644)
+        file = self._files[name] = _File(descriptor, os.fstat(descriptor).st_size)
+        return file
 
     def close(self, path: Path) -> None:
-        if path in self._files:
-            os.close(self._files.pop(path))
+        self._close(str(path))
+
+    def _close(self, name: str) -> None:
+        if name in self._files:
+            os.close(self._files.pop(name).descriptor)
 
     def close_all(self) -> None:
-        for path in list(self._files):
-            self.close(path)
+        for name in list(self._files):
+            self._close(name)

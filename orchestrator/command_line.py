@@ -101,7 +101,9 @@ def _key(override: str) -> str:
 
 
 # What does not make a point of a sweep another point, unless the sweep runs over it.
-_NOT_IN_NAMES = ("run_dir", "resume", "keep_journal", "dry_run", "tracker", "concurrency", "cluster")
+_NOT_IN_NAMES = (
+    "run_dir", "resume", "keep_journal", "dry_run", "log_level", "tracker", "concurrency", "cluster",
+)  # fmt: skip
 
 
 def folder_names(arguments: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from orchestrator.errors import ConfigError, nearest
 from orchestrator.limits import Limits
+from orchestrator.secret_keys import check_config
 
 TARGET = "_target_"
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
 EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
 # Keys that may differ between a run and its continuation: none of them changes an answer.
-FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run")
+FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
 
 
 class RunSettings(BaseModel):
@@ -33,6 +34,7 @@ class RunSettings(BaseModel):
     resume: bool
     keep_journal: bool
     dry_run: bool
+    log_level: Literal["debug", "info", "warning", "error", "none"] = "info"
 
 
 class TaskRange(BaseModel):
@@ -55,8 +57,8 @@ class Range:
 def as_plain(config: DictConfig) -> dict[str, Any]:
     """The resolved configuration as plain containers.
 
-    Raises ConfigError for a key that nothing reads and a group that is none, OmegaConf's own errors for a
-    value that is missing or cannot be resolved.
+    Raises ConfigError for a key that nothing reads, a group that is none and a secret, OmegaConf's own errors
+    for a value that is missing or cannot be resolved.
     """
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
@@ -67,6 +69,7 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
             raise ConfigError(key, value, f"unknown key{nearest(key, known)}")
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
+    check_config(plain)
     return plain
 
 

@@ -6,9 +6,11 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from orchestrator import milestones
 from orchestrator.errors import GradingError, ProblemError, StrategyError
+from orchestrator.gate import Gate, GatedEngine, GatedVerifier
 from orchestrator.journal import Journal, Journals
 from orchestrator.limits import Limits
 from orchestrator.protocols import Engine, Strategy, Task, Verifier
@@ -55,6 +57,7 @@ class Controller:
 
     With ``journals`` every reply is written down as it comes, and what an earlier part of the run has left
     there is not asked again. A journal stays open until ``Journals`` is told what became of the result.
+    Once ``gate`` is closed nothing new is begun and nothing new is asked; whoever closed it cancels ``run``.
     """
 
     strategy: Strategy
@@ -65,6 +68,7 @@ class Controller:
     limits: Limits = Limits()
     concurrency: int = 64
     journals: Journals | None = None
+    gate: Gate = field(default_factory=Gate, compare=False)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. A bug in our own code propagates."""
@@ -78,15 +82,18 @@ class Controller:
 
     async def _work(self, source: Iterator[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         for problem in source:
-            on_result(await self.solve(problem))
+            await self.gate.begin()
+            with self.gate.problem(problem.id):
+                on_result(await self.solve(problem))
 
     async def solve(self, problem: Problem) -> ProblemResult:
         """The result of one problem, whether it went well or not."""
         journal = self.journals.open(problem.id) if self.journals else Journal()
+        milestones.problem_begins(problem, journal.num_left)
         session = Session(
             problem,
-            engine=self.engine,
-            verifier=self.verifier,
+            engine=GatedEngine(self.engine, self.gate),
+            verifier=GatedVerifier(self.verifier, self.gate) if self.verifier else None,
             task=self.task,
             seed=self.seed,
             limits=self.limits,
@@ -102,6 +109,8 @@ class Controller:
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
+        if session.stopped_by is not None:
+            milestones.limit_reached(problem, session.stopped_by)
         return ProblemResult(
             problem=problem,
             candidates=candidates,

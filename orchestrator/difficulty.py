@@ -26,8 +26,8 @@ Levels = Mapping[str, int]
 """From problem id to its level, 1 for the easiest."""
 
 
-def levels_of(reference: Path) -> Levels:
-    """By the share of right candidates in a run. Raises ConfigError where it has no results."""
+def pass_rates(reference: Path) -> dict[str, float]:
+    """By problem, the share of right candidates in a run. Raises ConfigError where it has no results."""
     rates = {
         str(line["problem_id"]): sum(bool(c["correct"]) for c in line["candidates"]) / len(line["candidates"])
         for line in stream_results(reference)
@@ -35,6 +35,11 @@ def levels_of(reference: Path) -> Levels:
     }
     if not rates:
         raise ConfigError("reference", reference, "must be the directory of a run with results")
+    return rates
+
+
+def levels_of(rates: Mapping[str, float]) -> Levels:
+    """Fifths of the problems by their pass rates."""
     return dict(zip(rates, difficulty_levels(list(rates.values()), NUM_LEVELS), strict=True))
 
 
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         folder, options = read_arguments(arguments, {"reference": ""}, "SWEEP_DIR")
         if not options["reference"]:
             raise ConfigError("reference", None, "must be the directory of a run of plain samples")
-        console.print(table_of(folder, levels_of(Path(options["reference"]))))
+        console.print(table_of(folder, levels_of(pass_rates(Path(options["reference"])))))
     except ConfigError as mistake:
         sys.stderr.write(f"error: {mistake}\n")
         return 2

@@ -10,23 +10,27 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from rich.console import Console
 
+from orchestrator import milestones
+from orchestrator.collecting import rare_collections
 from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.errors import JournalError
+from orchestrator.journal import JOURNAL
 from orchestrator.oracle import oracle_mark
-from orchestrator.progress import ProgressDisplay, summary_table
+from orchestrator.progress import Live, ProgressDisplay, summary_table
 from orchestrator.protocols import Tracker
 from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
 from orchestrator.rundir import Earlier
+from orchestrator.stopping import stopped_by_signals
 from orchestrator.types import Overhead, Problem
 
 
@@ -55,7 +59,9 @@ class Run:
 
     ``labels`` are the entries of summary.json that the configuration fixes; ``earlier`` is what an earlier
     part of the same run has finished; ``overhead`` tells what a problem's retries have cost, and ``figures``
-    what else to put into summary.json when the run is over.
+    what else to put into summary.json when the run is over. ``num_replicas`` and ``num_tokens`` are for the
+    progress display: replicas alive, and tokens generated since the run began. ``grace_s`` is how long calls
+    in flight may take to come back after a signal.
     """
 
     run_dir: Path
@@ -69,6 +75,8 @@ class Run:
     console: Console
     figures: Callable[[], Mapping[str, Any]] = dict
     num_replicas: Callable[[], int] | None = None
+    num_tokens: Callable[[], int] | None = None
+    grace_s: float = 0.0
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve what is left, write summary.json whatever happens, and print the table."""
@@ -77,24 +85,29 @@ class Run:
         if journals is not None:
             journals.forget(self.earlier.problem_ids)
         self.tracker.start(self.run_dir, config, totals)
-        log = ResultLog(self.run_dir)
+        goes_on = totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
+        milestones.run_begins(self.labels, self.num_problems, totals.num_problems, goes_on=goes_on)
+        results = ResultLog(self.run_dir)
         complete, interrupted = False, None
         try:
-            interrupted = runner.run(self._solve(log, totals))
+            with rare_collections():
+                interrupted = runner.run(self._solve(results, totals))
+            results.sync()
             complete = interrupted is None
         finally:
-            log.close()
+            results.close()
             if journals is not None:
                 journals.close()
             summary = self._summary(totals, complete, earlier_seconds + time.monotonic() - begun)
-            broken = sys.exc_info()[0] is not None
+            error = sys.exception()
             try:
                 write_json(self.run_dir / SUMMARY, summary)
             except OSError:
-                if not broken:  # a full disk stopped the run already, and that is what to tell
+                if error is None:  # a full disk stopped the run already, and that is what to tell
                     raise
             finally:
                 self.tracker.finish(summary)
+                milestones.run_ends(summary, error)
         self.console.print(summary_table(summary))
         if interrupted is not None:
             again = shlex.quote(f"resume={self.run_dir}")
@@ -103,21 +116,22 @@ class Run:
         self.console.print(f"results: {self.run_dir}", soft_wrap=True)
         return Status.SOME_ERRORS if totals.num_errors else Status.FINISHED
 
-    async def _solve(self, log: ResultLog, totals: Totals) -> Status | None:
+    async def _solve(self, results: ResultLog, totals: Totals) -> Status | None:
         """The status of the signal that cut the run off, or None when it went to its end."""
-        with ProgressDisplay(self.console, self.num_problems, totals, self.num_replicas) as display:
+        live = Live(self.num_replicas, self.num_tokens)
+        with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
                 line = result_line(result, self.overhead(result.problem.id))
                 line |= oracle_mark(self.labels)
-                log.append(line)
-                self._settle(result)
+                results.append(line, then=partial(self._settle, result))
+                milestones.problem_ends(line)
                 totals.add(line)
                 self.tracker.problem(line)
                 display.update()
 
             work = asyncio.ensure_future(self.controller.run(self._problems(), on_result))
-            with _cancelled_by_signals(work) as caught:
+            with stopped_by_signals(work, self.controller.gate, self.grace_s, _UNSOLVING) as caught:
                 try:
                     await work
                 except asyncio.CancelledError:
@@ -159,26 +173,3 @@ class Run:
             "wall_seconds": round(wall_seconds, 3),
             **self.figures(),
         }
-
-
-@contextmanager
-def _cancelled_by_signals(work: asyncio.Future[None]) -> Iterator[list[signal.Signals]]:
-    """Ctrl-C and SIGTERM cancel ``work``; the signals caught so far are in the list.
-
-    After the first one, further ones are ignored to the end of the process: what is left to do is short,
-    and it is what makes the run readable.
-    """
-    loop, caught = asyncio.get_running_loop(), list[signal.Signals]()
-
-    def handle(number: signal.Signals) -> None:
-        caught.append(number)
-        work.cancel()
-
-    for number in _BY_SIGNAL:
-        loop.add_signal_handler(number, handle, number)
-    try:
-        yield caught
-    finally:
-        for number in _BY_SIGNAL:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN if caught else _UNSOLVING[number])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
@@ -22,6 +23,8 @@ from pathlib import Path
 from orchestrator.appending import OpenFiles
 from orchestrator.errors import JournalError
 from orchestrator.journal_lines import Record, Reply, digest_of, read_record, write_record
+
+log = logging.getLogger(__name__)
 
 JOURNAL = "journal"
 # A recorded call is asked again within milliseconds; a search that does not ask it has gone another way.
@@ -174,6 +177,8 @@ def _read(path: Path) -> list[Record]:
             break
         size += len(line)
     if size < len(data):
+        if num_whole := data.count(b"\n", size):  # more than the last line that a death cut short
+            log.warning("%s: %d lines are none of this release: their calls are asked again", path, num_whole)
         os.truncate(path, size)
     return records
 

@@ -6,16 +6,19 @@ import hashlib
 import json
 import math
 import operator
-from array import array
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from orchestrator.protocols import Completion, Loglik, ScoreReply
-from orchestrator.types import Finish, Reward, Step, Usage
+from orchestrator.types import Finish, Reward, Step, Usage, usage_values
 
 Reply = Completion | ScoreReply | Loglik
+
+FORMAT = 2
+"""What a line says that it is; one that says something else, or nothing, is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +38,37 @@ class Record:
 
 
 def digest_of(requests: Sequence[Any]) -> str:
-    """128 bits over every field of every request: equal for equal requests, in any process or release."""
-    digest = hashlib.blake2b(digest_size=16)
-    for request in requests:
-        cls: Any = type(request)
-        values = dict(zip(_names(cls), _values(cls)(request), strict=True))
-        token_ids: Any = values.pop("token_ids", ())  # most of what there is to read: as numbers
-        digest.update(_ENCODER.encode(values).encode())
-        digest.update(array("q", token_ids).tobytes() + b"\n")
+    """128 bits over every field of every request: equal for equal requests, in any process or release.
+
+    They are taken from the requests as MessagePack, where a dataclass is a map of its fields.
+    """
+    try:
+        data = _PACKER.encode(requests)
+    except UnicodeEncodeError:  # half of a character, which is no text for MessagePack
+        data = _escaped(msgspec.to_builtins(requests, enc_hook=_number_of)).encode()
+    digest = hashlib.blake2b(data, digest_size=16)
+    digest.update(b"".join(type(request).__name__.encode() for request in requests[:1]))
     return digest.hexdigest()
 
 
-@cache
-def _names(cls: Any) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cls))
+def _number_of(value: Any) -> int | float:
+    """A number of another library as one of Python's. Raises TypeError where it is no number."""
+    return operator.index(value) if hasattr(value, "__index__") else float(value)
 
 
-@cache
-def _values(cls: Any) -> Callable[[object], Sequence[object]]:
-    """Reads all fields of a dataclass at once, in their order."""
-    return operator.attrgetter(*_names(cls))
+_PACKER = msgspec.msgpack.Encoder(enc_hook=_number_of)
+_WRITER = msgspec.json.Encoder(enc_hook=_number_of)
 
 
-def _encode(value: Any) -> object:
-    """A nested dataclass by its name and fields; an integer of another library as an integer."""
-    if is_dataclass(value):
-        cls: Any = type(value)
-        return [cls.__name__, *_values(cls)(value)]
-    return operator.index(value)
-
-
-# Made once: json.dumps makes one for every call that sets an option.
-_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_encode)
+def _escaped(value: object) -> str:
+    """JSON in ASCII, which has words for half a character as well."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_number_of)
 
 
 def write_record(record: Record) -> bytes:
     """One line of strict JSON. An infinity and NaN, which JSON has not, are strings."""
     line = {
+        "format": FORMAT,
         "call": record.call,
         "request": record.digest,
         "elapsed": round(record.elapsed, 6),
@@ -79,12 +76,17 @@ def write_record(record: Record) -> bytes:
         "answered": record.answered,
         "replies": None if record.replies is None else [_plain(r) for r in record.replies],
     }
-    return _ENCODER.encode(line).encode() + b"\n"
+    try:
+        return _WRITER.encode(line) + b"\n"
+    except UnicodeEncodeError:
+        return _escaped(line).encode() + b"\n"
 
 
 def read_record(line: bytes) -> Record:
-    """The record of one line. Raises ValueError, KeyError or TypeError where it is none."""
+    """The record of one line. Raises ValueError, KeyError or TypeError where it is none of this format."""
     value = json.loads(line)
+    if value["format"] != FORMAT:
+        raise ValueError(f"a journal line of format {value['format']}; this release reads {FORMAT}")
     replies = value["replies"]
     return Record(
         call=value["call"],
@@ -97,7 +99,8 @@ def read_record(line: bytes) -> Record:
 
 
 def _plain(reply: Reply) -> dict[str, Any]:
-    usage = {name: value for name in _USAGE if (value := getattr(reply.usage, name))}
+    """``usage`` is the numbers of a Usage in the order of its fields."""
+    usage = usage_values(reply.usage)
     if isinstance(reply, Completion):
         return {"steps": [_plain_step(s) for s in reply.steps], "usage": usage}
     if isinstance(reply, ScoreReply):
@@ -106,15 +109,12 @@ def _plain(reply: Reply) -> dict[str, Any]:
 
 
 def _reply(plain: Mapping[str, Any]) -> Reply:
-    usage = Usage(**plain["usage"])
+    usage = Usage(*plain["usage"])
     if "steps" in plain:
         return Completion(tuple(_step(s) for s in plain["steps"]), usage)
     if "rewards" in plain:
         return ScoreReply(tuple(Reward(float(x)) for x in plain["rewards"]), usage)
     return Loglik(tuple(float(x) for x in plain["logprobs"]), usage)
-
-
-_USAGE = tuple(f.name for f in fields(Usage))
 
 
 def _plain_step(step: Step) -> list[Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -21,23 +22,24 @@ from orchestrator.results import Totals
 SECONDS_BETWEEN_LINES = 60.0
 
 
-class ProgressDisplay:
-    """A live bar on a terminal; elsewhere one line a minute, also while no problem ends.
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only the pool knows while a run goes on: replicas alive, and tokens generated since it began."""
 
-    ``totals`` are the run's figures so far, those of its earlier parts included. ``num_replicas`` tells how
-    many replicas are alive at the moment.
+    num_replicas: Callable[[], int] | None = None
+    num_tokens: Callable[[], int] | None = None
+
+
+class ProgressDisplay:
+    """A live bar on a terminal; elsewhere one line a minute. Both go on while no problem ends.
+
+    ``totals`` are the run's figures so far, those of its earlier parts included.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        num_problems: int,
-        totals: Totals,
-        num_replicas: Callable[[], int] | None = None,
-    ) -> None:
+    def __init__(self, console: Console, num_problems: int, totals: Totals, live: Live = Live()) -> None:
         self._console = console
         self._totals = totals
-        self._num_replicas = num_replicas
+        self._live = live
         self._begun = time.monotonic()
         self._begun_tokens, self._begun_problems = totals.usage.generated_tokens, totals.num_problems
         self._num_problems = num_problems
@@ -47,14 +49,12 @@ class ProgressDisplay:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            _Figures(lambda: self.figures),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._row = self._bar.add_task(
-            "solving", total=num_problems, completed=totals.num_problems, figures=""
-        )
+        self._row = self._bar.add_task("solving", total=num_problems, completed=totals.num_problems)
 
     def __enter__(self) -> ProgressDisplay:
         if self._console.is_terminal:
@@ -76,17 +76,22 @@ class ProgressDisplay:
         """Accuracy so far with its interval, tokens a second, time left, replicas alive, errors."""
         low, high = self._totals.accuracy_ci95
         seconds = max(time.monotonic() - self._begun, 1e-9)
-        rate = (self._totals.usage.generated_tokens - self._begun_tokens) / seconds
         parts = [
             f"accuracy {self._totals.accuracy or 0:.3f} [{low:.3f}, {high:.3f}]",
-            f"{rate:,.0f} tokens/s",
+            f"{self._num_tokens / seconds:,.0f} tokens/s",
             f"{self._time_left(seconds)} left",
         ]
-        if self._num_replicas is not None:
-            parts.append(f"{self._num_replicas()} replicas")
-        if self._totals.num_errors:
-            parts.append(f"{self._totals.num_errors} errors")
+        if self._live.num_replicas is not None:
+            parts.append(f"{self._live.num_replicas()} replicas")
+        parts.append(f"{self._totals.num_errors} errors")
         return "  ".join(parts)
+
+    @property
+    def _num_tokens(self) -> int:
+        """Generated in this part of the run: also for problems that have not ended, where that is known."""
+        if self._live.num_tokens is not None:
+            return self._live.num_tokens()
+        return self._totals.usage.generated_tokens - self._begun_tokens
 
     def _time_left(self, seconds: float) -> str:
         """At the pace of this part of the run, as h:mm:ss; ``-:--:--`` before a problem has ended."""
@@ -98,12 +103,25 @@ class ProgressDisplay:
 
     def update(self) -> None:
         """A problem was added to the totals."""
-        self._bar.update(self._row, completed=self._totals.num_problems, figures=self.figures)
+        self._bar.update(self._row, completed=self._totals.num_problems)
 
     def _print_lines(self) -> None:
         while not self._over.wait(SECONDS_BETWEEN_LINES):
             line = f"{self._totals.num_problems}/{self._num_problems} problems  {self.figures}"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+class _Figures(ProgressColumn):
+    """Text that is asked for anew at each drawing, a few times a second: no problem need have ended."""
+
+    max_refresh = 0.5
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render(self, task: Task) -> Text:
+        return Text(self._text())
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:

@@ -130,6 +130,28 @@ class Verifier(Protocol):
     async def close(self) -> None: ...
 
 
+class EngineConfig(Protocol):
+    """A configuration that a replica turns into an engine; picklable."""
+
+    @property
+    def takes(self) -> type[Params]:
+        """The kind of decoding parameters that its requests must carry."""
+        ...
+
+    def build(self) -> Any: ...
+
+
+class VerifierConfig(Protocol):
+    """A configuration that a replica turns into a verifier; picklable."""
+
+    @property
+    def readout(self) -> str | None:
+        """``per_step`` or ``whole``; None where there is no verifier."""
+        ...
+
+    def build(self) -> Any: ...
+
+
 class Task(Protocol):
     """Where problems come from, how an answer is read, and when two answers are the same."""
 

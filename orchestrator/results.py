@@ -7,13 +7,15 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.statistics import wilson_interval
+from orchestrator.syncing import GroupCommit
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
 
 RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
@@ -41,7 +43,7 @@ def candidate_line(candidate: Candidate) -> dict[str, Any]:
         "num_tokens": trajectory.num_tokens,
         "correct": candidate.correct,
         "finished": trajectory.finished,
-        "logprob": finite(sum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
+        "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
         "step_lengths": [len(s.text) for s in trajectory.steps],
         "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
         **schedule_entries(candidate),
@@ -60,16 +62,20 @@ def schedule_entries(candidate: Candidate) -> dict[str, Any]:
     known = [x for x in logprobs if x is not None]
     return {
         "block_length": params.block_length or params.gen_length,
-        "nll": finite(-sum(known)) if len(known) == len(logprobs) else None,
+        "nll": finite(-math.fsum(known)) if len(known) == len(logprobs) else None,
     }
 
 
 def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
     """One entry of ``history``; weights are for drawings, so six digits are enough."""
-    line = {k: finite(v) if isinstance(v, float) else v for k, v in asdict(record).items()}
+    values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
+    line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
     if isinstance(record, StepRecord):
         line["weights"] = [float(f"{w:.6g}") for w in record.weights]
     return line
+
+
+_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
 
 
 def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
@@ -147,30 +153,61 @@ def drop_unfinished(run_dir: Path) -> None:
 
 
 class ResultLog:
-    """Appends one line a finished problem, flushed and fsynced at once. It keeps none of them."""
+    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / RESULTS
         self._file: BinaryIO | None = None
+        self._commits: GroupCommit | None = None
 
-    def append(self, line: Mapping[str, Any]) -> None:
-        """A line is whole on disk when this returns, or it is not there."""
+    def append(self, line: Mapping[str, Any], then: Callable[[], None] | None = None) -> None:
+        """A line is whole in the file when this returns, or it is not there. Raises OSError.
+
+        It outlives this process, however sudden its death. Without ``then`` it is also on disk, and outlives
+        the machine; with it the disk is waited for beside the event loop, and ``then`` is called after that.
+        """
+        file = self._open()
+        commits = self._commits = self._commits or GroupCommit(file.fileno())
+        data = _dump(line).encode()
+        start = os.fstat(file.fileno()).st_size  # a failed write leaves the position past the end
+        try:
+            commits.check()
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if then is None:
+                os.fsync(file.fileno())
+            else:
+                commits.add(then)
+        except OSError as failure:
+            file.truncate(start)
+            raise self._about(failure) from None
+
+    def _open(self) -> BinaryIO:
         if self._file is None:
             self._file = self._path.open("ab", buffering=0)
-        data = _dump(line).encode()
-        start = os.fstat(self._file.fileno()).st_size  # a failed write leaves the position past the end
-        try:
-            if self._file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
-        except OSError as failure:
-            self._file.truncate(start)
-            raise _about(self._path, failure) from failure
+        return self._file
+
+    def sync(self) -> None:
+        """Waits until every line is on disk and what was to follow has been called. Raises OSError."""
+        if self._commits is not None:
+            try:
+                self._commits.finish()
+            except OSError as failure:
+                raise self._about(failure) from None
+
+    def _about(self, failure: OSError) -> OSError:
+        """With this file's name, unless it was another that failed."""
+        return failure if failure.filename else _about(self._path, failure)
 
     def close(self) -> None:
+        """Syncs what it can, and closes. A failure is for ``sync`` to tell: nothing is called after it."""
+        with suppress(Exception):
+            self.sync()
+        if self._commits is not None:
+            self._commits.close()
         if self._file is not None:
             self._file.close()
-            self._file = None
+        self._commits = self._file = None
 
 
 def _dump(line: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ from orchestrator.types import Finish, Params, Problem, Step, Trajectory, Usage
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
+T = TypeVar("T")
 
 
 class Session:
@@ -263,28 +264,38 @@ class Session:
         error: type[ProblemError],
     ) -> list[Reply] | None:
         """The replies to one new call, or None when there is no time left for them."""
-        seconds_left = self._account.seconds_left
-        if seconds_left == 0.0:
-            return None
-        clock = asyncio.timeout(seconds_left)
         try:
-            if seconds_left is None:
-                replies = await method(requests)
-            else:
-                async with clock:
-                    replies = await method(requests)
+            replies = await self._in_time(method, requests)
+        except ProblemError:
+            raise
         except Exception as failure:
-            if isinstance(failure, TimeoutError) and clock.expired():
-                return None
-            if isinstance(failure, ProblemError):
-                raise
             raise error(f"{type(failure).__name__}: {failure}") from failure
+        if replies is None:
+            return None
         if len(replies) != len(requests):
             raise error(f"{len(requests)} requests got {len(replies)} replies")
         for reply in replies:
             if isinstance(reply, Failure):
                 raise error(f"{reply.type}: {reply.message}")
         return [reply for reply in replies if not isinstance(reply, Failure)]
+
+    async def _in_time(
+        self, method: Callable[[Sequence[Request]], Awaitable[list[T]]], requests: Sequence[Request]
+    ) -> list[T] | None:
+        """``method(requests)``, or None where the time limit is over before it has answered."""
+        seconds_left = self._account.seconds_left
+        if seconds_left is None:
+            return await method(requests)
+        if seconds_left == 0.0:
+            return None
+        clock = asyncio.timeout(seconds_left)
+        try:
+            async with clock:
+                return await method(requests)
+        except TimeoutError:
+            if clock.expired():
+                return None
+            raise
 
     def _mark_answer(self, reply: Completion) -> tuple[Step, ...]:
         """The steps of a completion up to the one that states the answer, which is marked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,25 @@ class GuardedTracker:
             name, kind = type(self._inner).__name__, type(failure).__name__
             log.warning("%s: %s: %s; the run goes on without it", name, kind, failure)
             self._inner = None
+
+
+@dataclass(frozen=True)
+class Trackers:
+    """Several at once, told in their order."""
+
+    inner: Sequence[Tracker]
+
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        for tracker in self.inner:
+            tracker.start(run_dir, config, totals)
+
+    def problem(self, line: Mapping[str, Any]) -> None:
+        for tracker in self.inner:
+            tracker.problem(line)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        for tracker in self.inner:
+            tracker.finish(summary)
 
 
 @dataclass

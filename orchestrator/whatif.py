@@ -144,6 +144,13 @@ def check_format(run: Recorded) -> None:
             raise ConfigError("results.jsonl", line["problem_id"], allowed)
 
 
+def replay_rules() -> dict[str, Any]:
+    """What ``conf/replay.yaml`` knows of strategies: who chooses again, and whose samples are independent."""
+    rules = OmegaConf.to_container(OmegaConf.load(CONF / "replay.yaml"))
+    assert isinstance(rules, dict)
+    return {str(key): node for key, node in rules.items()}
+
+
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
     """Who recomputes ``what`` for this run. Raises ConfigError where that cannot be known without a model."""
     readout = run.config["verifier"].get("readout")
@@ -151,8 +158,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         raise ConfigError(
             "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
         )
-    rules = OmegaConf.to_container(OmegaConf.load(CONF / "replay.yaml"))
-    assert isinstance(rules, dict)
+    rules = replay_rules()
     knob = rules["independent"].get(run.target)
     budget = _checked_budget(run, what, knob)
     strategy = _strategy(run, what, knob, budget) if knob else None

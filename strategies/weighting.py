@@ -12,7 +12,7 @@ import numpy as np
 from orchestrator.types import Trajectory
 from strategies.population import Population
 from strategies.resampling import Indices
-from strategies.weights import Aggregation, LogWeights, Weights, log_odds_of, log_sigmoid
+from strategies.weights import Aggregation, LogWeights, Weights, aggregate, log_odds_of, log_sigmoid
 
 WeightingName = Literal["absolute", "incremental"]
 
@@ -49,10 +49,11 @@ class Absolute:
 
     def log_weight(self, trajectory: Trajectory) -> float:
         """The clipped log-odds; -inf where no step is scored."""
-        if not trajectory.rewards:
+        rewards = trajectory.rewards
+        if not rewards:
             return -math.inf
         bound = math.log1p(-self.epsilon) - math.log(self.epsilon) if self.epsilon else math.inf
-        return min(bound, max(-bound, log_odds_of(trajectory, self.aggregation)))
+        return min(bound, max(-bound, aggregate(rewards, self.aggregation).log_odds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ def normalise(log_weights: npt.ArrayLike) -> Weights:
     all are -inf nothing tells them apart, so each has 1/N. Raises ValueError on NaN or nothing.
     """
     lw = _checked(log_weights)
-    top = lw.max()
-    weights = np.asarray(lw == top, dtype=np.float64) if np.isinf(top) else np.exp(lw - top)
+    top = float(lw.max())
+    weights = np.asarray(lw == top, dtype=np.float64) if math.isinf(top) else np.exp(lw - top)
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
@@ -107,11 +107,12 @@ def aggregate(rewards: Sequence[Reward], how: Aggregation) -> Reward:
 
 def log_odds_of(trajectory: Trajectory, how: Aggregation) -> float:
     """The aggregated reward as log-odds; -inf where no step is scored, so that it ranks last."""
-    return aggregate(trajectory.rewards, how).log_odds if trajectory.rewards else -math.inf
+    rewards = trajectory.rewards
+    return aggregate(rewards, how).log_odds if rewards else -math.inf
 
 
 def _checked(log_weights: npt.ArrayLike) -> Weights:
     lw = np.asarray(log_weights, dtype=np.float64)
-    if lw.size == 0 or np.isnan(lw).any():
+    if lw.size == 0 or math.isnan(lw.max()):  # the greatest of numbers with a NaN is NaN
         raise ValueError(f"log-weights must be numbers, and one at least: {lw}")
     return lw

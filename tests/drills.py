@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -49,6 +50,79 @@ Lines = dict[str, dict[str, Any]]
 def slow_engine() -> FakeEngine:
     """A step takes up to 30 ms: what is in flight at a moment differs from run to run."""
     return FakeEngine(latency=RandomLatency(os.getpid(), 0.03))
+
+
+class TroubledEngine(FakeEngine):
+    """Slow as well, and some requests do it harm: ``Trouble.arm`` says which, and how."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(latency=RandomLatency(os.getpid(), 0.03))
+        self._trouble = Trouble(folder)
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
+        if any(map(self._trouble.strikes, requests)):
+            if self._trouble.how == "memory":
+                use_all_memory()
+            os._exit(1)
+        return await super().generate(requests)
+
+
+def use_all_memory() -> None:
+    """As an engine does whose caches grow: a limit stands for the end of the machine's memory."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**28, hard))
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(2**26))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Which request harms its replicas: a file that every replica looks at, so that it outlives them all.
+
+    It is the first that comes of a question with so long a prefix, and from then on no other.
+    """
+
+    folder: Path
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "trouble.json"
+
+    def arm(self, question: str, length: int, how: str, times: int | None = None) -> None:
+        """A prefix of ``length`` tokens or more, of a question; ``times`` in all, None is always."""
+        self._file.write_text(json.dumps([question, length, how, times]))
+
+    def disarm(self) -> None:
+        self._file.unlink()
+        for mark in self.folder.glob("strike-*"):
+            mark.unlink()
+
+    @property
+    def how(self) -> str:
+        return str(json.loads(self._file.read_text())[2])
+
+    @property
+    def num_strikes(self) -> int:
+        return len(list(self.folder.glob("strike-*")))
+
+    def strikes(self, request: GenerateRequest) -> bool:
+        if not self._file.exists():
+            return False
+        question, length, _, times = json.loads(self._file.read_text())
+        if request.question != question or len(request.token_ids) < length:
+            return False
+        marks = sorted(self.folder.glob("strike-*"))
+        if marks and marks[0].read_text() != str(request.seed):
+            return False
+        if times is None or len(marks) < times:
+            (self.folder / f"strike-{len(marks)}").write_text(str(request.seed))
+            return True
+        return False
 
 
 @dataclass
@@ -142,6 +216,7 @@ def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
         tracker=NoTracker(),
         overhead=pool.overhead_of,
         console=Console(stderr=True),
+        grace_s=2.0,
     )  # fmt: skip
 
 

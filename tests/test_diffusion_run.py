@@ -18,11 +18,11 @@ from actors.embedded.models import build_tokenizer
 from orchestrator.composition import only_composed
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.errors import ConfigError
+from orchestrator.plan import Plan, plan_of
 from orchestrator.progress import summary_table
 from orchestrator.results import Totals, candidate_line, result_line
 from orchestrator.tasks.twoway import TwoWayTask
 from orchestrator.types import Denoising, Overhead
-from run import Plan, plan_of
 from strategies.hex import Hex
 from strategies.hex_weighted import HexWeighted
 from tests.actors.diffusion_models import random_llama

@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from actors.fake import FakeEngine, FakeVerifier
 from actors.placement import ClusterConfig
 from actors.pool import Pool
 from orchestrator.controller import ProblemResult
+from orchestrator.events import EVENTS, recorded
+from orchestrator.execution import Status
 from orchestrator.results import result_line
 from orchestrator.types import Overhead
 from tests import drills
-from tests.drills import CLUSTER, Tripwire, controller_of, lines_of, moments, results_of
+from tests.drills import CLUSTER, Tripwire, Trouble, controller_of, lines_of, moments, results_of
 
 REPOSITORY = Path(__file__).parents[1]
 QUICK, MANY = 3, 30
@@ -107,6 +110,18 @@ def pool(stage: Stage, runner: asyncio.Runner) -> Iterator[Pool]:
     runner.run(pool.close())
 
 
+@pytest.fixture(scope="module")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Trouble:
+    return Trouble(tmp_path_factory.mktemp("trouble"))
+
+
+@pytest.fixture(scope="module")
+def troubled_pool(stage: Stage, runner: asyncio.Runner, trouble: Trouble) -> Iterator[Pool]:
+    pool = runner.run(Pool.start(CLUSTER, partial(drills.TroubledEngine, trouble.folder), FakeVerifier))
+    yield pool
+    runner.run(pool.close())
+
+
 async def drill(pool: Pool, calls: list[int], strike: Callable[[], None]) -> dict[str, ProblemResult]:
     """A run that is struck at these calls, every time while a problem is half solved."""
     results: dict[str, ProblemResult] = {}
@@ -165,6 +180,69 @@ def test_nodes_are_lost(
         stage.add_node()
     assert runner.run(lose()) == undisturbed
     stage.add_node()
+
+
+def a_problem(seed: int) -> tuple[str, int]:
+    """The question of one, and how many tokens of it are to be written before something happens."""
+    rng = random.Random(seed)
+    return rng.choice(list(drills.TASK.problems(0, None))).question, 2 * rng.randint(0, 3)
+
+
+def execute(run_dir: Path, pool: Pool, runner: asyncio.Runner) -> Status:
+    with recorded(run_dir, "info"):
+        return drills.run_of(run_dir, pool, pool.engine).execute({}, runner)
+
+
+def events_of(run_dir: Path, event: str) -> list[dict[str, Any]]:
+    lines = map(json.loads, (run_dir / EVENTS).read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("seed", seeds(MANY))
+def test_replicas_run_out_of_memory(
+    seed: int, trouble: Trouble, troubled_pool: Pool, runner: asyncio.Runner, tmp_path: Path,
+    undisturbed_lines: drills.Lines,
+) -> None:  # fmt: skip
+    """It is a death like any other: the replica is replaced, and its requests are asked again."""
+    before = troubled_pool.stats()["engine"]
+    trouble.arm(*a_problem(seed), how="memory", times=num_strikes(seed))
+    try:
+        assert execute(tmp_path, troubled_pool, runner) is Status.FINISHED
+        assert trouble.num_strikes == num_strikes(seed)
+    finally:
+        trouble.disarm()
+    assert lines_of(tmp_path) == undisturbed_lines
+    after = troubled_pool.stats()["engine"]
+    assert after.deaths - before.deaths >= 1 and after.retried_rows > before.retried_rows
+    assert after.failed_rows == before.failed_rows
+    assert events_of(tmp_path, "replica_died") and events_of(tmp_path, "request_retried")
+
+
+@pytest.mark.parametrize("seed", seeds(MANY))
+def test_a_request_that_always_kills_its_replica_fails_its_problem_alone(
+    seed: int, trouble: Trouble, troubled_pool: Pool, runner: asyncio.Runner, tmp_path: Path,
+    undisturbed_lines: drills.Lines,
+) -> None:  # fmt: skip
+    """By exiting or by using all memory. When the poison is gone, the problem goes on from there."""
+    question, length = a_problem(seed)
+    trouble.arm(question, length, how="memory" if seed % 3 == 1 else "exit")
+    try:
+        assert execute(tmp_path, troubled_pool, runner) is Status.SOME_ERRORS
+    finally:
+        trouble.disarm()
+    lines = lines_of(tmp_path)
+    poisoned = {k for k, line in lines.items() if line["error"] is not None}
+    assert [lines[k]["question"] for k in poisoned] == [question]  # one request of one problem
+    assert {lines[k]["error"]["type"] for k in poisoned} == {"EngineError"}
+    assert "ReplicaDeath" in lines[min(poisoned)]["error"]["message"]
+    healthy = undisturbed_lines.keys() - poisoned
+    assert {k: lines[k] for k in healthy} == {k: undisturbed_lines[k] for k in healthy}
+    assert {e["problem"] for e in events_of(tmp_path, "request_poisoned")} == poisoned
+    assert execute(tmp_path, troubled_pool, runner) is Status.FINISHED
+    assert lines_of(tmp_path) == undisturbed_lines
+    again = events_of(tmp_path, "problem_started")[drills.NUM_PROBLEMS :]
+    assert {e["problem"] for e in again} == poisoned
+    assert all((e["recorded_calls"] > 0) == (length > 0) for e in again)
 
 
 def controller(run_dir: Path, stage: Stage, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -50,7 +50,7 @@ MAY_IMPORT = {
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"numpy"}}
-RAY_HOLDERS = {"actors.cluster", "actors.member", "actors.pool", "actors.replica"}
+RAY_HOLDERS = {"actors.cluster", "actors.member", "actors.metrics", "actors.pool", "actors.replica"}
 
 
 def source_files() -> list[Path]:

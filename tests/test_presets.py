@@ -12,9 +12,9 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-import run
 from orchestrator.config import GROUPS, as_plain, build_node
 from orchestrator.errors import ConfigError
+from orchestrator.plan import plan_of
 from orchestrator.sweep import plan_sweep
 from tests.shared_data import BENCHMARKS, shared
 
@@ -74,7 +74,7 @@ def test_every_experiment_is_a_plan(name: str, tmp_path: Path) -> None:
         benchmark = config.task.get("name")
         if benchmark is not None:
             config.task.path = str(shared(BENCHMARKS[benchmark]))
-        plan = run.plan_of(config)
+        plan = plan_of(config)
     assert plan.num_problems == {"embedded_demo": 40, "embedded_countdown": 200}.get(
         name, 60 if benchmark is None else plan.task.num_problems
     )
@@ -178,4 +178,4 @@ def test_without_data_one_line_names_the_key(tmp_path: Path, monkeypatch: pytest
         composed("experiment=pf_math500", "task.split=none") as config,
         pytest.raises(ConfigError, match=r"^task\.path=HuggingFaceH4/MATH-500: cannot be fetched"),
     ):
-        run.plan_of(config)
+        plan_of(config)

@@ -13,6 +13,7 @@ import run
 from actors.pool import Pool
 from orchestrator.command_line import folder_names
 from orchestrator.execution import Status
+from orchestrator.plan import Plan
 from orchestrator.results import read_results
 from orchestrator.sweep_index import read_index
 from tests.orchestrator.wandb_records import records
@@ -29,7 +30,7 @@ class Watched(run.Models):
         super().__init__()
         self.processes: Processes = {}
 
-    def of(self, plan: run.Plan) -> Pool:
+    def of(self, plan: Plan) -> Pool:
         pool = super().of(plan)
         self.processes[plan.run_dir.name] = pool.pids()
         return pool

@@ -143,6 +143,38 @@ def test_resume_finishes_with_the_answers_of_an_undisturbed_run(undisturbed: Pat
     assert summary_of(run_dir)["complete"] is True
 
 
+def test_a_run_that_was_killed_goes_on_in_mid_problem(undisturbed: Path, tmp_path: Path) -> None:
+    """With -9, the shipped models at work: what was answered stands, and the end is that of a quiet run."""
+    process = subprocess.Popen(
+        command(*QUICK, "strategy=particle_filter", f"run_dir={tmp_path}", "concurrency=2"),
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_for(lambda: len(read_results(tmp_path)) >= 2 and bool(half_solved(tmp_path)), process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    kept, done = half_solved(tmp_path), answers_of(tmp_path)
+    assert kept and 2 <= len(done) < 8 and not (tmp_path / "summary.json").exists()
+    resumed = run(f"resume={tmp_path}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert answers_of(tmp_path) == answers_of(undisturbed)
+    assert done.items() <= answers_of(tmp_path).items()
+    assert summary_of(tmp_path)["complete"] is True and not (tmp_path / "journal").exists()
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    parts = [i for i, line in enumerate(lines) if line["event"] in ("run_started", "run_resumed")]
+    assert [lines[i]["event"] for i in parts] == ["run_started", "run_resumed"]
+    begun = {x["problem"]: x for x in lines[parts[1] :] if x["event"] == "problem_started"}
+    assert begun.keys().isdisjoint(done)
+    assert {k: begun[k]["recorded_calls"] for k in kept} == kept
+
+
+def half_solved(run_dir: Path) -> dict[str, int]:
+    """Answered calls of each problem that has some, and no result."""
+    done = {line["problem_id"] for line in read_results(run_dir)}
+    calls = {f.stem: f.read_bytes().count(b"\n") for f in (run_dir / "journal").glob("*.jsonl")}
+    return {k: num for k, num in calls.items() if num and k not in done}
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -1,4 +1,4 @@
-"""``python -m orchestrator.report RUN_OR_SWEEP_DIR [out=DIR] [searches_mb=32]``."""
+"""``python -m orchestrator.report RUN_OR_SWEEP_DIR [out=DIR] [reference=RUN_DIR] [searches_mb=32]``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from orchestrator.arguments import read_arguments
 from orchestrator.errors import ConfigError
 from orchestrator.report.page import write_report
 
-USAGE = """usage: python -m orchestrator.report RUN_OR_SWEEP_DIR [out=DIR] [searches_mb=32]
+USAGE = """usage: python -m orchestrator.report RUN_OR_SWEEP_DIR [KEY=VALUE ...]
 
-Writes report.html, one file that needs no network, and figures/ (SVG and PNG) into RUN_OR_SWEEP_DIR, or
-into out. searches_mb bounds what the searches of single problems take of the page."""
+Writes report.html, one file that needs no network, and figures/ (SVG and PNG) into RUN_OR_SWEEP_DIR.
+  out=          another folder for them
+  reference=    the directory of a run whose candidates, independent samples, tell how hard a problem is;
+                otherwise the largest run of such samples that is reported does
+  searches_mb=  bounds what the searches of single problems take of the page (32)"""
+OPTIONS = {"out": "", "reference": "", "searches_mb": "32"}
 
 
 def main(arguments: list[str]) -> int:
@@ -21,14 +25,17 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if arguments else 2
     try:
-        folder, options = read_arguments(arguments, {"out": "", "searches_mb": "32"}, "RUN_OR_SWEEP_DIR")
+        folder, options = read_arguments(
+            arguments, {"out": "", "reference": "", "searches_mb": "32"}, "RUN_OR_SWEEP_DIR"
+        )
         try:
             megabytes = float(options["searches_mb"])
         except ValueError:
             megabytes = -1.0
         if not megabytes >= 0:
             raise ConfigError("searches_mb", options["searches_mb"], "must be a number of 0 or more")
-        page = write_report(folder, Path(options["out"] or folder), megabytes * 2**20)
+        reference = Path(options["reference"]) if options["reference"] else None
+        page = write_report(folder, Path(options["out"] or folder), megabytes * 2**20, reference)
     except ConfigError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2

@@ -66,7 +66,7 @@ def _compare(series: Series, point: Point, other: Point) -> Compared | None:
     mean, low, high = mean_interval(differences)
     p = sign_test(wins, losses)
     difference = Estimate(mean, max(-1.0, low), min(1.0, high))
-    return Compared(series.name, f"N={point.budget}", difference, wins, losses, len(differences), p, p)
+    return Compared(series.name, point.label, difference, wins, losses, len(differences), p, p)
 
 
 def _count(differences: Sequence[float]) -> tuple[int, int]:

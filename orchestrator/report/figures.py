@@ -21,7 +21,9 @@ from orchestrator.report.measures import COSTS, Measured, pareto
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 MARKERS = "os^DvP*X<>hdp"
+GLYPHS = "●■▲◆▼✚★✖◀▶⬢♦⬟"  # the markers as text, in the same order
 DASHES = ("-", "--", ":", "-.")
+BORDERS = ("solid", "dashed", "dotted", "dashed")
 SIZE = (5.6, 4.0)  # inches, before the legend
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
@@ -78,6 +80,15 @@ def style_of(index: int) -> dict[str, Any]:
     }
 
 
+def key_of(index: int) -> dict[str, str]:
+    """The same as the page's style sheet knows it: colour, a glyph, and the style of a border."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "glyph": GLYPHS[index % len(GLYPHS)],
+        "border": BORDERS[index // len(COLOURS) % len(BORDERS)],
+    }
+
+
 Paint = Callable[[Axes, Curves, str], None]
 
 
@@ -98,14 +109,18 @@ def _against(x_of: Callable[[Measured], float], label: str, cost: str | None = N
     """Accuracy with its band against a number on a logarithmic axis; with a cost, its Pareto frontier too."""
 
     def paint(axes: Axes, curves: Curves, identifier: str) -> None:
-        if cost is not None:
+        if cost is not None and len(curves) > 1:
             _paint_frontier(axes, curves, cost)
         for i, points in enumerate(curves.values()):
             # What costs nothing has no place on a logarithmic axis.
             shown = sorted((p for p in points if x_of(p) > 0), key=x_of)
             if shown:
-                spread = _band if len(curves) <= MAX_BANDS else _bars
-                _paint_series(axes, [x_of(p) for p in shown], shown, f"{identifier}-series{i}", i, spread)
+                has_bands = len(curves) <= MAX_BANDS
+                # Bars at one N would stand upon one another.
+                aside = 1.0 if has_bands or cost is not None else 1.012 ** (i - (len(curves) - 1) / 2)
+                x = [aside * x_of(p) for p in shown]
+                spread = _band if has_bands else _bars
+                _paint_series(axes, x, shown, f"{identifier}-series{i}", i, spread)
         axes.set_xscale("log")
         if cost is None:
             budgets = sorted({p.budget for points in curves.values() for p in points})
@@ -119,8 +134,22 @@ def _against(x_of: Callable[[Measured], float], label: str, cost: str | None = N
         axes.minorticks_off()
         axes.set_xlabel(label)
         axes.set_ylabel("accuracy")
+        axes.set_ylim(*_window(list(chain.from_iterable(curves.values()))))
 
     return paint
+
+
+def _window(points: Sequence[Measured]) -> tuple[float, float]:
+    """The accuracies, and of their intervals as much as leaves the curves at least a third of the height.
+
+    Two seeds alone have intervals that reach from 0 to 1.
+    """
+    values = [p.accuracy.value for p in points]
+    low, high = min(values), max(values)
+    room = max(high - low, 0.05)
+    below, above = min(p.accuracy.low for p in points), max(p.accuracy.high for p in points)
+    edge = 0.06 * room  # so that no marker lies on an axis
+    return max(below, low - room) - edge, min(above, high + room) + edge
 
 
 def _paint_series(
@@ -140,7 +169,7 @@ def _band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[f
 
 
 def _bars(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[float], **style: Any) -> None:
-    axes.vlines(x, low, high, linewidth=0.7, alpha=0.6, **style)
+    axes.vlines(x, low, high, linewidth=0.7, alpha=0.45, **style)
 
 
 def _paint_frontier(axes: Axes, curves: Curves, cost: str) -> None:
@@ -163,9 +192,9 @@ def _paint_pass(axes: Axes, curves: Curves, identifier: str) -> None:
     low = min(p.accuracy.value for points in curves.values() for p in points)
     top = max(p.pass_at_budget for points in curves.values() for p in points)
     axes.plot([low, top], [low, top], color="#888888", linewidth=1, linestyle=(0, (1, 3)), zorder=0)
-    axes.annotate(
-        "selected = pass@N", (low, low), (4, 12), textcoords="offset points", color="#666666", fontsize=8
-    )
+    along: dict[str, Any] = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
+    at = low + 0.02 * (top - low)
+    axes.text(at, at, " selected = pass@N", va="bottom", color="#666666", fontsize=8, **along)
     axes.set_xlabel("pass@N: a right answer among the candidates")
     axes.set_ylabel("accuracy of the selected answer")
 

@@ -55,10 +55,9 @@ COSTS = {
 def measure(series: Series, point: Point) -> Measured:
     """The figures of one point."""
     runs = point.runs
-    limits = "".join(f", {name}≤{value:g}" for name, value in point.limits)
     return Measured(
         series=series.name,
-        label=f"N={point.budget}{limits}",
+        label=point.label,
         budget=point.budget,
         num_seeds=len(runs),
         num_problems=min(len(run.columns) for run in runs),

@@ -20,8 +20,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.errors import ConfigError
 from orchestrator.report.comparison import Compared, compare_all, reference_of
-from orchestrator.report.figures import Drawing, draw_all, style_of
+from orchestrator.report.equal_cost import EqualCost, equal_cost
+from orchestrator.report.figures import Drawing, draw_all, key_of
+from orchestrator.report.filters import FILTERS
+from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
 from orchestrator.report.runs import CHUNK_PROBLEMS, Run, pack, read_runs
 from orchestrator.report.settings import Setting, arrange
@@ -29,6 +33,7 @@ from orchestrator.results import write_atomically
 
 ASSETS = "assets"
 PAGE, FIGURES = "report.html", "figures"
+PAID = ("generated_tokens", "flops")  # what methods are compared at equal amounts of
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Section:
     drawings: Sequence[Drawing]
     reference: str | None
     compared: Sequence[Compared]
+    equal_costs: Sequence[EqualCost]
+    by_difficulty: ByDifficulty | None
 
     @property
     def points(self) -> list[Measured]:
@@ -52,13 +59,19 @@ class Section:
         return {COSTS[cost]: pareto(self.points, cost) for cost in costs}
 
 
-def write_report(folder: Path, out: Path, max_bytes: float) -> Path:
+def write_report(folder: Path, out: Path, max_bytes: float, reference: Path | None = None) -> Path:
     """Write ``report.html`` and ``figures/`` into ``out``; the path of the page.
 
-    Raises ConfigError when there is no run in ``folder``. ``max_bytes`` bounds the searches in the page.
+    ``max_bytes`` bounds the searches in the page; the candidates of the run ``reference`` tell how hard a
+    problem is, and where there is none those of a run in ``folder`` do. Raises ConfigError when there is no
+    run in ``folder``, or none with problems of ``reference``.
     """
+    samples = read_samples(reference) if reference else None
     settings = arrange(read_runs(folder, max_bytes))
-    sections = [make_section(setting, f"s{i}") for i, setting in enumerate(settings)]
+    sections = [make_section(setting, f"s{i}", samples) for i, setting in enumerate(settings)]
+    if reference and not any(section.by_difficulty for section in sections):
+        allowed = "has no problems of these runs, or samples that do not tell them apart"
+        raise ConfigError("reference", reference, allowed)
     out.mkdir(parents=True, exist_ok=True)
     for section in sections:
         _save_figures(section, out / FIGURES)
@@ -67,16 +80,19 @@ def write_report(folder: Path, out: Path, max_bytes: float) -> Path:
     return page
 
 
-def make_section(setting: Setting, prefix: str) -> Section:
+def make_section(setting: Setting, prefix: str, samples: Samples | None = None) -> Section:
     """The figures of a setting; ``prefix`` keeps identifiers of several apart."""
     curves = measure_all(setting)
     reference = reference_of(setting)
+    told = samples or samples_of(setting)
     return Section(
         setting=setting,
         curves=curves,
         drawings=draw_all(curves, prefix),
         reference=reference.name if reference else None,
         compared=compare_all(setting, reference) if reference else [],
+        equal_costs=[table for cost in PAID if (table := equal_cost(curves, cost))],
+        by_difficulty=by_difficulty(setting, told) if told else None,
     )
 
 
@@ -98,7 +114,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(inline_svg=inline_svg, percent=percent, short=short)
+    environment.filters.update(FILTERS)
     script, plotly = asset("report.js"), plotly_source()
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -115,7 +131,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
         plotly=Markup(base64.b64encode(gzip.compress(plotly.encode(), 9, mtime=0)).decode()),
         catalogue=pack([_entry(run) for run in runs]),
         rows=[pack(_rows(run)) for run in runs],
-        line_style=style_of,
+        key_of=key_of,
         num_left_out=sum(len(run.columns) - _num_kept(run) for run in runs),
     )
 
@@ -124,9 +140,8 @@ def run_label(setting: Setting, run: Run, sections: Sequence[Section]) -> str:
     """A run among the others, for a person who chooses one."""
     series = next(s for s in setting.series if any(run in p.runs for p in s.points))
     point = next(p for p in series.points if run in p.runs)
-    limits = "".join(f" {name}≤{value:g}" for name, value in point.limits)
     prefix = f"{setting.name}: " if len(sections) > 1 else ""
-    return f"{prefix}{series.name} N={run.budget}{limits} seed {run.seed}"
+    return f"{prefix}{series.name} {point.label} seed {run.seed}"
 
 
 def _entry(run: Run) -> dict[str, Any]:
@@ -178,23 +193,3 @@ def plotly_source() -> str:
 def digest(script: str) -> str:
     """A script's name in a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-def inline_svg(drawing: Drawing) -> Markup:
-    """A figure as part of the page: without the prologue of a file, and with a text for screen readers."""
-    body = drawing.svg[drawing.svg.index("<svg") :]
-    return Markup(body.replace("<svg", f'<svg role="img" aria-label="{drawing.caption}"', 1))
-
-
-def percent(value: float) -> str:
-    """A share as a percentage with one decimal."""
-    return f"{100 * value:.1f}"
-
-
-def short(value: float) -> str:
-    """A number for a table: three significant digits, thousands grouped, large ones in powers of ten."""
-    if abs(value) >= 1e7:
-        return f"{value:.2e}"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"

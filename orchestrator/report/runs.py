@@ -27,7 +27,8 @@ class Columns:
     reference: list[str] = field(default_factory=list)
     answer: list[str | None] = field(default_factory=list)
     correct: list[bool] = field(default_factory=list)
-    passed: list[bool] = field(default_factory=list)
+    num_candidates: list[int] = field(default_factory=list)
+    num_right: list[int] = field(default_factory=list)
     tie: list[bool] = field(default_factory=list)
     error: list[str | None] = field(default_factory=list)
     stopped_by: list[str | None] = field(default_factory=list)
@@ -43,7 +44,8 @@ class Columns:
         self.reference.append(line["reference"])
         self.answer.append(line["answer"])
         self.correct.append(bool(line["correct"]))
-        self.passed.append(any(c["correct"] for c in line["candidates"]))
+        self.num_candidates.append(len(line["candidates"]))
+        self.num_right.append(sum(bool(c["correct"]) for c in line["candidates"]))
         self.tie.append(is_tie(line["candidates"], rule))
         self.error.append(None if line["error"] is None else line["error"]["type"])
         self.stopped_by.append(line["stopped_by"])
@@ -54,6 +56,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.problem_id)
+
+    @property
+    def passed(self) -> list[bool]:
+        """Whether some candidate is right."""
+        return [num > 0 for num in self.num_right]
 
 
 @dataclass(frozen=True)

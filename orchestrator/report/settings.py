@@ -23,6 +23,11 @@ class Point:
     limits: tuple[tuple[str, float], ...]
     runs: tuple[Run, ...]
 
+    @property
+    def label(self) -> str:
+        """``N=8, generated_tokens≤500``."""
+        return "".join([f"N={self.budget}", *(f", {name}≤{value:g}" for name, value in self.limits)])
+
 
 @dataclass(frozen=True)
 class Series:

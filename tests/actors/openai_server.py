@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from actors.loading import resolve_model
 from actors.openai_config import OpenAIEngine
+from actors.vllm_guard import Guard
 from tests.actors.shared_vllm import Elsewhere
 
 KEY_VARIABLE, KEY = "MURMURATION_TEST_KEY", "a-key-of-the-tests"
@@ -41,27 +41,33 @@ _ENVIRON = {
 
 
 @contextmanager
-def running_server(log: Path) -> Iterator[str]:
-    """The base URL of a server that answers; it and all that it has started is ended afterwards."""
+def running_server(
+    log: Path, model: str = "embedded:chain-policy", arguments: Sequence[str] = _ARGUMENTS
+) -> Iterator[str]:
+    """The base URL of a server that answers; it and all that it has started is ended afterwards.
+
+    ``arguments`` hold ``--api-key``: ``KEY``.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--port={port}", *_ARGUMENTS]
-    command.append(f"--model={resolve_model('embedded:chain-policy')}")
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--port={port}", *arguments]
+    command.append(f"--model={resolve_model(model)}")
+    guard = Guard()
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **_ENVIRON},
+            env={**os.environ, **_ENVIRON, **guard.environ},
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
         )
     try:
         url = f"http://127.0.0.1:{port}/v1"
         _wait_until_ready(process, url, log)
         yield url
     finally:
-        _end(process)
+        _end(process, guard)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -77,13 +83,12 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
     raise TimeoutError(log.read_text()[-3000:])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The server ends its engine itself; what is left of its session is killed."""
+def _end(process: subprocess.Popen[bytes], guard: Guard) -> None:
+    """The server ends its engine itself; what is left of them is killed."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(30)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    guard.release()
     process.wait()
 
 

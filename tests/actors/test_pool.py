@@ -272,6 +272,22 @@ async def test_what_does_not_fit_is_said_at_once() -> None:
         await Pool.start(ClusterConfig(gpus_per_replica=1), engine)
 
 
+async def test_an_idle_extra_replica_gives_its_core_back_and_comes_again(tmp_path: Path) -> None:
+    """A core each: where it was, another program's actor finds room."""
+    config = ClusterConfig(max_engine_replicas=2, cpus_per_replica=1, idle_s=0.5, max_in_flight=1)
+    async with await Pool.start(config, partial(TroubledEngine, tmp_path)) as scaled:
+        await until(lambda: len(scaled.pids()) == 2)
+        extra = scaled.pids()["engine-1"]
+        await until(lambda: set(scaled.pids()) == {"engine-0"})
+        await until(lambda: ray.available_resources().get("CPU") == 1)  # type: ignore[no-untyped-call]
+        assert (tmp_path / f"closed-{extra}").exists()
+        calls = [siblings(f"slow {i}", 1) for i in range(30)]
+        asked = asyncio.gather(*map(scaled.engine.generate, calls))
+        await until(lambda: len(scaled.pids()) == 2)
+        assert await asked == [await in_process(call) for call in calls]
+        assert scaled.stats()["engine"].deaths == 0
+
+
 async def test_four_replicas_run_on_two_cores() -> None:
     async with await Pool.start(ClusterConfig(engine_replicas=3), engine, FakeVerifier) as four:
         assert len(four.pids()) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -28,6 +29,8 @@ from tests.actors.small_models import ask, byte_level_tokenizer, completed
 
 pytestmark = pytest.mark.timeout(900)
 QUESTION = "94 a/2 b-36 c*2 d-20 e-1 f+70 g+8 h+15"
+# Of vLLM's cache on a CPU (actors/vllm_blocks.py).
+BLOCK = 16 if platform.machine() in ("x86_64", "AMD64") else 32
 
 
 @asynccontextmanager
@@ -67,12 +70,15 @@ async def test_greedy_text_is_that_of_transformers(vllm_policy: Elsewhere) -> No
 
 
 async def test_siblings_have_their_own_seeds_and_one_prefix(vllm_policy: Elsewhere) -> None:
-    (first,) = completed(await vllm_policy.generate([ask(QUESTION, to_end=True, temperature=1.0)]))
-    prefix = tuple(t for s in first.steps for t in s.token_ids)[:40]
+    (first,) = completed(
+        await vllm_policy.generate([ask(QUESTION, to_end=True, temperature=1.0, max_tokens=60)])
+    )
+    prefix = tuple(t for s in first.steps for t in s.token_ids)[:50]
     requests = [ask(QUESTION, token_ids=prefix, seed=s, temperature=2.0) for s in range(16)]
     replies = completed(await vllm_policy.generate(requests))
     assert len({r.steps[0].token_ids for r in replies}) > 4
-    assert all(r.usage.cached_tokens >= 32 for r in replies[1:]), [r.usage for r in replies]
+    whole_blocks = (replies[0].usage.prompt_tokens - 1) // BLOCK * BLOCK
+    assert {r.usage.cached_tokens for r in replies[1:]} == {whole_blocks}, [r.usage for r in replies]
 
 
 async def test_a_burst_of_new_prefixes_is_read_whole(vllm_policy: Elsewhere) -> None:

@@ -16,7 +16,7 @@ from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter
 from actors.vllm_generation import Generation, StopRules
 from actors.vllm_loading import count_parameters
-from actors.vllm_settings import VllmOptions, _of_cards
+from actors.vllm_settings import VllmOptions, _of_cards, _of_cores
 from orchestrator.errors import ConfigError
 from orchestrator.types import Finish
 from tests.actors.small_models import ALPHABET, ask, byte_level_tokenizer
@@ -145,6 +145,28 @@ def test_a_replica_takes_the_cards_that_it_has(
 ) -> None:
     monkeypatch.setenv("MURMURATION_GPUS", gpus)
     assert _of_cards(VllmOptions("engine", "m", args=args)) == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "has_amx", "options", "block_size"),
+    [
+        ("x86_64", False, {}, 16),
+        ("x86_64", True, {}, 16),
+        ("x86_64", False, {"dtype": "bfloat16"}, 16),
+        ("x86_64", True, {"dtype": "bfloat16"}, 32),
+        ("aarch64", False, {}, 32),
+        ("x86_64", False, {"args": {"worker_extension_cls": "mine.Extension"}}, 32),
+        ("x86_64", False, {"args": {"tensor_parallel_size": 2}}, 32),
+    ],
+)
+def test_blocks_on_a_cpu_are_the_smallest_that_its_attention_takes(
+    machine: str, has_amx: bool, options: dict[str, Any], block_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: has_amx)
+    arguments = _of_cores(VllmOptions("engine", "m", **options))
+    assert arguments["block_size"] == block_size
+    assert ("worker_extension_cls" in arguments) == (block_size == 16)
 
 
 def test_more_cards_than_the_replica_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--step-tokens", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--block-size", type=int, default=32, help="of vLLM's cache, in tokens")
+    parser.add_argument("--block-size", type=int, help="of vLLM's cache, in tokens; ours by default")
     parser.add_argument("--logprobs", action="store_true", help="ask for them, as a run does by default")
     options = parser.parse_args()
     size = Size(options.problems, options.particles, options.steps, options.step_tokens)
@@ -221,7 +221,9 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             save_model(Path(folder))
-            args = {"block_size": options.block_size, "max_num_seqs": 512}
+            args: dict[str, Any] = {"max_num_seqs": 512}
+            if options.block_size:
+                args["block_size"] = options.block_size
             config = VllmEngine(folder, logprobs=options.logprobs, args=args)
             asyncio.run(compare(size, options.rounds, config, Console()))
     finally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,7 @@ class SimulatedModel:
     """An engine and a verifier with ``num_slots`` rows at once; a row takes ``seconds`` times 1 to 10.
 
     Rows wait for a slot in the order in which they came, as in continuous batching. ``busy`` are the
-    begin and the end of each row in a slot, in seconds of ``time.perf_counter``.
+    begin and the end of each row in a slot, in seconds of the event loop's clock; None keeps none.
     """
 
     num_slots: int
@@ -72,12 +72,11 @@ class SimulatedModel:
     seed: int = 0
     readout: str = "per_step"
     batch_invariant: bool = True
-    busy: list[tuple[float, float]] = field(default_factory=list)
+    busy: list[tuple[float, float]] | None = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._free = [0.0] * self.num_slots
-        drawn = 10.0 ** derive_rng("latency", self.seed).random(4096)
-        self._latencies = [self.seconds * float(x) for x in drawn]
+        self._latencies = _latencies(self.seconds, self.seed)
         self._num_rows = 0
 
     async def _work(self, num_rows: int) -> None:
@@ -85,13 +84,14 @@ class SimulatedModel:
         if not self.seconds:
             await asyncio.sleep(0)
             return
-        now = last = time.perf_counter()
+        now = last = asyncio.get_running_loop().time()
         for _ in range(num_rows):
             begin = max(now, self._free[0])
             end = begin + self._latencies[self._num_rows % len(self._latencies)]
             self._num_rows += 1
             heapq.heapreplace(self._free, end)
-            self.busy.append((begin, end))
+            if self.busy is not None:
+                self.busy.append((begin, end))
             last = max(last, end)
         await asyncio.sleep(last - now)
 
@@ -112,6 +112,12 @@ class SimulatedModel:
 
     async def close(self) -> None:
         return None
+
+
+@cache
+def _latencies(seconds: float, seed: int) -> list[float]:
+    """``seconds`` times 1 to 10, evenly spread in their logarithm."""
+    return [seconds * float(10.0**x) for x in derive_rng("latency", seed).random(4096)]
 
 
 class SimulatedMember:
@@ -147,7 +153,7 @@ class SimulatedMember:
 
 def utilisation(models: Sequence[SimulatedModel], begin: float, end: float) -> float:
     """Slot-seconds used between ``begin`` and ``end`` over those there were."""
-    used = sum(_within(model.busy, begin, end) for model in models)
+    used = sum(_within(model.busy or (), begin, end) for model in models)
     return used / ((end - begin) * sum(model.num_slots for model in models))
 
 

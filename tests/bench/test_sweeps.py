@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.results import CONFIG, RESULTS, SUMMARY
 from tests.bench.curves import Estimate, Measured, cheapest, filled, reach_table
-from tests.bench.sweeps import Block, Point, Sweep, blocks, by_problem
+from tests.bench.plots import plot_all, spread, styles
+from tests.bench.sweeps import REPOSITORY, Block, Point, Sweep, blocks, by_problem
 from tests.bench.two_samples import chi_square, two_sample_test
 
 POINTS = st.builds(Point, st.sampled_from([1, 2, 4]), st.sampled_from("abc"), st.integers(0, 3))
@@ -97,6 +99,45 @@ def test_ratios_say_how_many_times_less_is_needed() -> None:
     *_, reached, missed = reach_table(curves, "a", "b").splitlines()
     assert reached == "| N = 8: .550 | N = 2 | .600 | 4.00 | 4.00 | 4.00 |"
     assert "not reached" in missed
+
+
+@given(st.lists(st.floats(0, 1), max_size=15))
+def test_labels_lie_apart_in_order_and_within_the_figure(heights: list[float]) -> None:
+    gap, at = 0.06, spread(heights, 0.06)
+    assert all(-1e-9 <= y <= 1 + 1e-9 for y in at)
+    placed = sorted(zip(at, heights, strict=True))
+    for (low, below), (high, above) in itertools.pairwise(placed):
+        assert high - low >= gap - 1e-9 and below <= above
+
+
+def test_labels_that_are_apart_stay_where_they_are() -> None:
+    assert spread([0.9, 0.1, 0.5], 0.06) == [0.9, 0.1, 0.5]
+    assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    with pytest.raises(ValueError, match="do not fit"):
+        spread([0.5] * 4, 0.5)
+
+
+def test_every_strategy_looks_its_own_way_whatever_is_beside_it() -> None:
+    names = [path.stem for path in sorted((REPOSITORY / "conf" / "strategy").glob("*.yaml"))]
+    looks = styles(names)
+    assert len({(s["color"], s["linestyle"]) for s in looks.values()}) == len(names)
+    assert len({(s["marker"], s["linestyle"]) for s in looks.values()}) == len(names)
+    assert styles(["rebase"])["rebase"] == looks["rebase"]
+
+
+def test_the_picture_names_every_strategy(tmp_path: Path) -> None:
+    curves = {
+        "greedy": [measured("greedy", 1, 0.5)],
+        "astar": [measured("astar", n, 0.3 + 0.1 * n) for n in (1, 2, 4)],
+        "mine": [],
+    }
+    paths = [tmp_path / "all.svg", tmp_path / "again.svg"]
+    plot_all(curves, "40 problems", paths)
+    text = paths[0].read_text()
+    assert text == paths[1].read_text()
+    for name in ("greedy", "astar", "40 problems", "generated tokens a problem"):
+        assert f">{name}<" in text
+    assert ">mine<" not in text
 
 
 def test_a_document_is_filled_again_and_again() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.difficulty import accuracy_by_level, levels_of, main
+from orchestrator.difficulty import accuracy_by_level, levels_of, main, pass_rates
 
 
 def make_run(folder: Path, answers: dict[str, list[bool]]) -> Path:
@@ -24,8 +24,9 @@ def test_accuracy_of_each_fifth(tmp_path: Path, capsys: pytest.CaptureFixture[st
     """Ten problems, number i right in i of nine samples; the run solves the seven easiest and one more."""
     reference = make_run(tmp_path / "samples", {f"p{i}": [j < i for j in range(9)] for i in range(10)})
     run_dir = make_run(tmp_path / "sweep" / "a", {f"p{i}": [i > 2] for i in range(10)} | {"other": [True]})
-    assert levels_of(reference) == {f"p{i}": 5 - i // 2 for i in range(10)}
-    assert accuracy_by_level(run_dir, levels_of(reference)) == [(2, 2), (2, 2), (2, 2), (1, 2), (0, 2)]
+    levels = levels_of(pass_rates(reference))
+    assert levels == {f"p{i}": 5 - i // 2 for i in range(10)}
+    assert accuracy_by_level(run_dir, levels) == [(2, 2), (2, 2), (2, 2), (1, 2), (0, 2)]
     assert main([str(tmp_path / "sweep"), f"reference={reference}"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "astar budget=4 1.000 (2) 1.000 (2) 1.000 (2) 0.500 (2) 0.000 (2)" in shown

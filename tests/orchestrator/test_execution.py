@@ -7,6 +7,7 @@ import errno
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from orchestrator.config import Range
 from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError
+from orchestrator.events import EVENTS, recorded
 from orchestrator.execution import Run, Status
 from orchestrator.journal import Journals
-from orchestrator.results import read_results
+from orchestrator.limits import Limits
+from orchestrator.results import ResultLog, read_results
 from orchestrator.rundir import claimed, open_run_dir
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Overhead, Sampling
@@ -28,16 +31,24 @@ from strategies.particle_filter import ParticleFilter
 
 TASK = FakeTask(num_problems=12)
 STRATEGY = ParticleFilter(num_particles=4, max_steps=8, sampling=Sampling(max_tokens=16))
-CONFIG = {"budget": 4, "seed": 0, "verifier": {"model": "a"}}
+CONFIG: dict[str, Any] = {"budget": 4, "seed": 0, "verifier": {"model": "a"}}
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run(run_dir: Path, engine: FakeEngine | None = None, *, seed: int = 0, keep: bool = False) -> Status:
+def run(
+    run_dir: Path,
+    engine: FakeEngine | None = None,
+    *,
+    seed: int = 0,
+    keep: bool = False,
+    limits: Limits = Limits(),
+    config: dict[str, Any] = CONFIG,
+) -> Status:
     """One part of a run, as run.py makes it: opened for resuming, with whatever is there."""
-    earlier = open_run_dir(run_dir, CONFIG, [], resume=True)
+    earlier = open_run_dir(run_dir, config, [], resume=True)
     controller = Controller(
         strategy=STRATEGY, engine=engine or FakeEngine(), verifier=FakeVerifier(), task=TASK, seed=seed,
-        concurrency=4, journals=Journals(run_dir, keep=keep),
+        concurrency=4, journals=Journals(run_dir, keep=keep), limits=limits,
     )  # fmt: skip
     labels = {"strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0}
     ready = Run(
@@ -45,7 +56,7 @@ def run(run_dir: Path, engine: FakeEngine | None = None, *, seed: int = 0, keep:
         earlier=earlier, tracker=NoTracker(), overhead=lambda home: Overhead(), console=Console(quiet=True),
     )  # fmt: skip
     with asyncio.Runner() as runner:
-        return ready.execute(CONFIG, runner)
+        return ready.execute(config, runner)
 
 
 def lines_of(run_dir: Path) -> dict[str, dict[str, Any]]:
@@ -206,3 +217,44 @@ def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
         pass
     with claimed(tmp_path):
         pass
+
+
+def events_of(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / EVENTS).read_text().splitlines()]
+
+
+def test_a_run_writes_down_what_happens_and_no_line_a_request(tmp_path: Path) -> None:
+    problem, secret = next(TASK.problems(3, 1)), CONFIG | {"engine": {"api_key": "sk-none-of-this"}}
+    with recorded(tmp_path, "info"):
+        run(tmp_path, BreaksDown(problem.question), config=secret)
+    begin, *problems, end = events_of(tmp_path)
+    assert (begin["event"], begin["strategy"]) == ("run_started", "particle_filter")
+    assert Counter(e["event"] for e in problems) == {
+        "problem_started": 12, "problem_finished": 11, "problem_failed": 1,
+    }  # fmt: skip
+    (failed,) = (e for e in problems if e["event"] == "problem_failed")
+    assert (failed["problem"], failed["error"]) == (problem.id, "EngineError: RuntimeError: out of memory")
+    assert (end["event"], end["num_errors"], end["complete"]) == ("run_finished", 1, True)
+    assert "sk-none" not in (tmp_path / EVENTS).read_text()
+    with recorded(tmp_path, "info"):
+        run(tmp_path, config=secret)
+    resumed, started, finished, end = events_of(tmp_path)[len(problems) + 2 :]
+    assert (resumed["event"], resumed["num_done"]) == ("run_resumed", 11)
+    assert (started["problem"], started["recorded_calls"]) == (problem.id, 4)
+    assert (finished["event"], end["event"]) == ("problem_finished", "run_finished")
+
+
+def test_a_limit_and_a_run_that_breaks_off_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recorded(tmp_path, "info"):
+        run(tmp_path, limits=Limits(generated_tokens=20))
+    limits = [e for e in events_of(tmp_path) if e["event"] == "limit_reached"]
+    assert {e["limit"] for e in limits} == {"generated_tokens"} and len(limits) == 12
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ResultLog, "append", full)
+    with pytest.raises(OSError, match="No space left"), recorded(tmp_path, "info"):
+        run(tmp_path / "broken")
+    last = events_of(tmp_path)[-1]
+    assert last["event"] == "run_failed" and "No space left" in last["error"]

@@ -235,6 +235,22 @@ async def test_rubbish_in_the_middle_ends_a_journal(tmp_path: Path) -> None:
         assert [json.loads(x)["call"] for x in case.lines()] == [json.loads(x)["call"] for x in lines]
 
 
+async def test_a_journal_of_another_release_is_told_of_and_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = Case(tmp_path, "particle_filter")
+    whole, world = await case.solve()
+    old = [json.loads(line) | {"format": 1, "request": "0" * 32} for line in case.lines()]
+    case.path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    again, asked = await case.solve()
+    assert again == whole and num_asked(asked) == num_asked(world)
+    assert f"toy.jsonl: {len(old)} lines are none of this release" in caplog.text
+    caplog.clear()
+    case.path.write_bytes(case.path.read_bytes()[:-5])
+    assert (await case.solve())[0] == whole
+    assert caplog.text == ""  # a last line that was cut short is nothing to tell
+
+
 ODD_IDS = [
     "plain-1",
     "a/b",

@@ -17,6 +17,7 @@ from actors.fake import FakeEngine, FakeTask
 from actors.self_certainty import SelfCertainty
 from orchestrator.controller import Controller
 from orchestrator.oracle import UNDECIDED, Oracle, OracleConfig, oracle_mark
+from orchestrator.plan import Plan, make_plan
 from orchestrator.progress import summary_table
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
 from orchestrator.types import Sampling
@@ -59,14 +60,14 @@ async def test_best_of_n_with_the_oracle_is_pass_at_n() -> None:
     assert 0 < sum(right) < len(right)
 
 
-def plan_with(verifier: str, tmp_path: Path) -> run.Plan:
+def plan_with(verifier: str, tmp_path: Path) -> Plan:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(
             "config", [f"verifier={verifier}", "strategy=best_of_n", f"run_dir={tmp_path}", "task.limit=3"]
         )
     OmegaConf.resolve(config)
     names = {"strategy": "best_of_n", "task": "chain", "engine": "embedded", "verifier": verifier}
-    return run.make_plan(config, names, str(tmp_path), [])
+    return make_plan(config, names, str(tmp_path), [])
 
 
 def test_it_is_built_in_the_controller_with_the_answers_of_the_run(tmp_path: Path) -> None:

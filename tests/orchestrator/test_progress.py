@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import progress
-from orchestrator.progress import ProgressDisplay, summary_table, sweep_table
+from orchestrator.progress import Live, ProgressDisplay, summary_table, sweep_table
 from orchestrator.results import Totals
 
 SUMMARY: dict[str, Any] = {
@@ -62,12 +62,12 @@ def printed(console: Console) -> str:
 def test_a_line_a_while_without_a_terminal_though_no_problem_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.02)
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
-    with ProgressDisplay(console, 10, totals(1, 1), lambda: 3):
+    with ProgressDisplay(console, 10, totals(1, 1), Live(lambda: 3)):
         time.sleep(0.2)
     lines = printed(console).splitlines()
     assert len(lines) >= 2
     assert lines[0].startswith(
-        "2/10 problems  accuracy 0.500 [0.095, 0.905]  0 tokens/s  -:--:-- left  3 replicas"
+        "2/10 problems  accuracy 0.500 [0.095, 0.905]  0 tokens/s  -:--:-- left  3 replicas  0 errors"
     )
     time.sleep(0.1)
     assert printed(console).splitlines() == lines  # none after the end
@@ -93,11 +93,26 @@ def test_the_time_left_is_that_of_this_part_of_the_run(monkeypatch: pytest.Monke
     assert "0:02:00 left  1 errors" in display.figures
 
 
-def test_a_bar_on_a_terminal() -> None:
-    console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with ProgressDisplay(console, 10, Totals()) as display:
-        display.update()
-    assert "accuracy" in console.file.getvalue()  # type: ignore[attr-defined]
+def test_tokens_of_problems_that_have_not_ended_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search may take hours: its replicas know what they have made, the results do not yet."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    display = ProgressDisplay(Console(file=io.StringIO()), 10, totals(1, 1), Live(num_tokens=lambda: 1200))
+    now[0] = 60.0
+    assert "20 tokens/s" in display.figures
+    finished = ProgressDisplay(Console(file=io.StringIO()), 10, totals(1, 1))
+    now[0] = 120.0
+    assert "0 tokens/s" in finished.figures  # those of an earlier part do not count
+
+
+def test_a_bar_on_a_terminal_goes_on_while_no_problem_ends() -> None:
+    console = Console(file=io.StringIO(), width=140, force_terminal=True)
+    replicas = [2]
+    with ProgressDisplay(console, 10, Totals(), Live(lambda: replicas[0])):
+        replicas[0] = 7
+        time.sleep(1.2)
+    assert "accuracy" in printed(console)
+    assert "7 replicas" in printed(console)
 
 
 def test_a_sweep_has_a_line_a_point() -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -122,3 +123,48 @@ def test_write_json_refuses_nan_and_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"a": math.nan})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+async def test_what_is_to_follow_a_line_follows_it_when_it_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is in the file at once; the journal of its problem may go only after the sync."""
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    log, followed = ResultLog(tmp_path), list[tuple[str, int]]()
+    for problem_id in ("a", "b", "c"):
+
+        def follow(problem_id: str = problem_id) -> None:
+            followed.append((problem_id, synced[-1]))
+
+        log.append(result_line(make_result(problem_id), Overhead()), then=follow)
+    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "b", "c"]
+    log.sync()
+    assert [problem_id for problem_id, _ in followed] == ["a", "b", "c"]
+    ends = [i + 1 for i, byte in enumerate((tmp_path / RESULTS).read_bytes()) if byte == ord("\n")]
+    assert all(size >= end for (_, size), end in zip(followed, ends, strict=True))
+    log.close()
+
+
+async def test_a_disk_that_fails_at_a_sync_is_told_of_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    log, followed = ResultLog(tmp_path), list[str]()
+    log.append(result_line(make_result("a"), Overhead()), then=lambda: followed.append("a"))
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / RESULTS))):
+        log.sync()
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / RESULTS))):
+        log.append(result_line(make_result("b"), Overhead()), then=lambda: followed.append("b"))
+    log.close()
+    assert followed == []
+    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a"]

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import VerifierError
+from orchestrator.limits import Account, Limits
+from orchestrator.seeds import derive_seed, derive_seeds
 from orchestrator.types import Finish, Reward, Sampling, Step, Trajectory, Usage, total
 
 
@@ -67,3 +69,28 @@ def test_usage_adds_up() -> None:
 def test_clipping_never_raises_a_limit() -> None:
     assert Sampling(0.5, 0.9, 10).clip(4) == Sampling(0.5, 0.9, 4)
     assert Sampling(max_tokens=10).clip(40).max_tokens == 10
+
+
+counts = st.integers(0, 2**40)
+usages = st.builds(Usage, *[counts] * 7, st.floats(0, 1e30))
+
+
+@given(st.lists(usages, max_size=6))
+def test_a_total_adds_up_from_the_first_to_the_last(spent: list[Usage]) -> None:
+    """To the last digit of the FLOPs: a ledger does not depend on how its parts were put together."""
+    assert total(spent) == sum(spent, Usage())
+
+
+@given(usages, st.lists(usages, max_size=4))
+def test_an_account_counts_one_reward_call_a_reply(before: Usage, spent: list[Usage]) -> None:
+    account = Account(Limits())
+    account.spend([before])
+    account.spend(spent, reward_calls=len(spent))
+    assert account.usage.reward_calls == before.reward_calls + len(spent)
+    assert account.usage.reward_tokens == before.reward_tokens + sum(u.reward_tokens for u in spent)
+
+
+@given(st.lists(st.integers() | st.text(max_size=5), max_size=4), st.lists(st.integers(0, 99), max_size=5))
+def test_seeds_of_a_call_are_those_of_its_rows(names: list[object], rows: list[int]) -> None:
+    assert derive_seeds(names, rows) == [derive_seed(*names, row) for row in rows]
+    assert derive_seed(7, "p", "", 1, 0) == 7476024842945572386

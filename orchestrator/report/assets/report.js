@@ -210,7 +210,7 @@
 
   const BASE = {
     font: { family: "system-ui, DejaVu Sans, sans-serif", size: 12, color: "#1a1a1a" },
-    margin: { l: 56, r: 16, t: 10, b: 44 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", hovermode: "closest",
+    margin: { l: 56, r: 16, t: 32, b: 44 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", hovermode: "closest",
     legend: { orientation: "h", y: -0.18, x: 0 },
   };
   const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"];
@@ -482,7 +482,10 @@
       if (!groups.has(key)) groups.set(key, { ...c, num: 0 });
       groups.get(key).num += 1;
     }
-    const all = [...groups.values()];
+    const [chosen, ...others] = groups.values();
+    // The paths of a vote over schedules by block length, in the order of its ballot.
+    others.sort((a, b) => (a.block_length ?? 0) - (b.block_length ?? 0));
+    const all = chosen ? [chosen, ...others] : [];
     const has = (key) => all.some((c) => c[key] !== undefined && c[key] !== null);
     const columns = [["answer", "answer"], ["block_length", "block"], ["nll", "NLL"], ["reward", "reward"],
       ["log_weight", "log-weight"], ["num_tokens", "tokens"]].filter(([key]) => key === "answer" || has(key));

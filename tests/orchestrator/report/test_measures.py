@@ -88,6 +88,46 @@ def test_differences_are_paired_by_problem_and_seed(tmp_path: Path) -> None:
     assert row.p == row.p_holm == pytest.approx(2 * 5 / 16)  # 4 signs, 1 or fewer of a kind, both ways
 
 
+def test_pairs_are_found_by_problem_whatever_the_order_of_the_lines(tmp_path: Path) -> None:
+    """Results stand in order of completion, which differs from run to run; one problem is missing."""
+    ours, theirs = lines([1, 1, 0, 0, 0]), lines([1, 1, 0, 0, 0])
+    write_run(tmp_path / "a", ours)
+    write_run(tmp_path / "b", [theirs[i] for i in (4, 3, 1, 0)], strategy="particle_filter")
+    found = setting(tmp_path)
+    reference = reference_of(found)
+    assert reference is not None
+    (row,) = compare_all(found, reference)
+    assert (row.num_wins, row.num_losses, row.num_problems) == (0, 0, 4)
+
+
+def test_pairs_are_found_by_seed(tmp_path: Path) -> None:
+    """Only seed 1 was run by both, and there the methods differ on the first problem alone."""
+    for seed, outcomes in ((0, [0, 0]), (1, [0, 1])):
+        write_run(tmp_path / f"a{seed}", lines(outcomes), seed=seed)
+    for seed, outcomes in ((1, [1, 1]), (2, [0, 0])):
+        write_run(tmp_path / f"b{seed}", lines(outcomes), seed=seed, strategy="particle_filter")
+    found = setting(tmp_path)
+    reference = reference_of(found)
+    assert reference is not None
+    (row,) = compare_all(found, reference)
+    assert (row.num_wins, row.num_losses, row.difference.value) == (1, 0, 0.5)
+
+
+def test_points_under_limits_are_compared_with_their_like(tmp_path: Path) -> None:
+    for strategy in ("best_of_n", "particle_filter"):
+        for tokens in (100, 200):
+            limits = {"limits": {"generated_tokens": tokens, "reward_calls": None, "seconds": None}}
+            outcomes = [1, strategy != "best_of_n" and tokens == 200]
+            write_run(tmp_path / f"{strategy}{tokens}", lines(outcomes), strategy=strategy, config=limits)
+    found = setting(tmp_path)
+    reference = reference_of(found)
+    assert reference is not None
+    assert [(row.label, row.num_wins) for row in compare_all(found, reference)] == [
+        ("N=4, generated_tokens≤100", 0),
+        ("N=4, generated_tokens≤200", 1),
+    ]
+
+
 def test_what_was_never_run_together_is_not_compared(tmp_path: Path) -> None:
     write_run(tmp_path / "a", lines([1, 0]), seed=0)
     write_run(tmp_path / "b", lines([1, 0]), strategy="x", seed=1)  # another seed

@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from orchestrator.report.__main__ import main
 from orchestrator.report.figures import MAX_BANDS
-from orchestrator.results import CONFIG, RESULTS, SUMMARY, read_results
+from orchestrator.results import SUMMARY, read_results
 from tests.orchestrator.conftest import STRATEGIES
 from tests.orchestrator.real_runs import NUM_PROBLEMS, point_name
+from tests.orchestrator.report.large_report import launched, write_large_report
 from tests.orchestrator.report.made_runs import lines, write_run
 
 # The runs are made within the first test that asks for them.
 pytestmark = pytest.mark.timeout(300)
 
 HEX_RUN = Path(__file__).parent / "hex_run"
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NUM_LARGE = 10_000
 MAX_OPEN_SECONDS = 2.0
 WAIT_MS = 100_000  # far more than a page takes: other tests may need the processor too
 
 
-def find_browser() -> str:
-    """The browser of this machine; a test never skips for the want of one."""
-    names = (os.environ.get("CHROMIUM", ""), *CHROMIUM)
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.fail("no Chromium: `make chromium` installs it as root, or name one: CHROMIUM=/path/to/it")
-    return found
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=sandbox)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class Opened:
@@ -148,8 +134,28 @@ def test_the_tables_tell_accuracy_and_differences(report: Path, sweep: Path, ope
     assert row[:5] == ["astar", "N=4", "2", "\u00d7", "5"]
     assert row[5] == f"{100 * accuracy:.1f}"
     assert f"{tokens:,.0f}" in row
-    heading = page.get_by_role("heading", name="Paired differences: each method minus best_of_n")
-    assert heading.count() == 1
+    headings = page.eval_on_selector_all("h1, h2, h3", "all => all.map(h => h.tagName + ' ' + h.textContent)")
+    assert headings == [
+        f"H1 {sweep.name}",
+        "H2 chain, engine embedded",
+        "H3 Accuracy and cost",
+        "H3 Paired differences: each method minus best_of_n",
+        "H3 Accuracy by difficulty",
+        "H3 At equal cost",
+        "H3 Pareto frontier",
+        "H2 Problems",
+    ]
+    # The samples of best_of_n with both seeds tell the difficulty of every problem.
+    table = page.get_by_role("region", name="Accuracy by difficulty, chain").locator("table")
+    numbers = [
+        int(n) for n in re.findall(r"(\d+) problems?\s+pass rate", table.locator("thead").inner_text())
+    ]
+    assert sum(numbers) == NUM_PROBLEMS
+    ours = table.locator("tr", has_text=re.compile(r"^\s*astar\s*N=4")).locator("td.n").all_inner_texts()
+    mean = sum(n * float(share) for n, share in zip(numbers, ours, strict=True)) / NUM_PROBLEMS
+    assert mean == pytest.approx(100 * accuracy, abs=0.1)
+    equal = page.get_by_role("region", name="Accuracy at equal generated tokens").locator("tbody tr")
+    assert equal.locator("th").all_inner_texts() == list(STRATEGIES)
 
 
 def test_search_filter_and_sorting(report: Path, sweep: Path, opened: Any) -> None:
@@ -253,24 +259,15 @@ def test_ten_thousand_problems_open_quickly(sweep: Path, tmp_path: Path, browser
     """The searches are those of a real filter, over and over.
 
     What is bounded is the page's own processor time, which is the time to open on a machine with nothing
-    else to do.
+    else to do; ``python -m tests.bench.bench_report`` measures the wall time.
     """
-    source, run = sweep / point_name("particle_filter", 4, 0), tmp_path / "run"
-    run.mkdir()
-    for name in (CONFIG, SUMMARY):
-        shutil.copy(source / name, run)
-    stored = read_results(source)
-    with (run / RESULTS).open("w") as file:
-        for i in range(NUM_LARGE):
-            line = {**stored[i % len(stored)], "problem_id": f"problem-{i}", "question": f"question {i}"}
-            file.write(json.dumps(line) + "\n")
-    assert main([str(run)]) == 0
+    large = write_large_report(sweep / point_name("particle_filter", 4, 0), tmp_path / "run", NUM_LARGE)
     page = browser.new_page()
     # The drawing library comes a second later: on a machine with much to do, before we look.
     page.add_init_script("window.setTimeout = () => 0")
     clock = page.context.new_cdp_session(page)
     clock.send("Performance.enable", {"timeDomain": "threadTicks"})
-    at = Opened(page, run / "report.html")
+    at = Opened(page, large)
     metrics = {m["name"]: m["value"] for m in clock.send("Performance.getMetrics")["metrics"]}
     assert metrics["ThreadTime"] < MAX_OPEN_SECONDS
     page.fill("#search", "question 9999")

@@ -1,0 +1,139 @@
+"""What happens in a run, one line an event: ``events.jsonl`` of its directory, and warnings on stderr.
+
+An event is a record of the standard ``logging`` whose ``extra`` holds its name and its fields::
+
+    log.info("engine-0 is ready", extra={"event": "replica_ready", "replica": "engine-0"})
+
+so that whoever raises one need not know of this file, and without a handler it costs a comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from pythonjsonlogger.json import JsonFormatter
+
+from orchestrator.appending import OpenFiles
+from orchestrator.sweep_index import INDEX
+
+EVENTS = "events.jsonl"
+LEVELS: dict[str, int | None] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "none": None,
+}
+"""The values of ``log_level``: the least that ``events.jsonl`` holds. ``none`` keeps no file."""
+
+_PACKAGES = ("actors", "orchestrator")
+
+
+def ids_of(run_dir: Path) -> dict[str, str | None]:
+    """The run and the sweep's point that a directory is of: folder names; a run alone has no point."""
+    place = run_dir.resolve()
+    if (place.parent / INDEX).exists():
+        return {"run": place.parent.name, "point": place.name}
+    return {"run": place.name, "point": None}
+
+
+@contextmanager
+def recorded(run_dir: Path, level: str) -> Iterator[None]:
+    """Writes down what this project's own loggers tell, from ``level`` (of LEVELS) up.
+
+    Warnings and above go to stderr as well, whatever the level.
+    """
+    least = LEVELS[level]
+    handlers: list[logging.Handler] = [StderrHandler()]
+    if least is not None:
+        handlers.append(EventFile(run_dir, least))
+    loggers = [logging.getLogger(name) for name in _PACKAGES]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(min(logging.WARNING, least or logging.WARNING))
+        for handler in handlers:
+            logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, earlier in zip(loggers, before, strict=True):
+            logger.setLevel(earlier)
+            for handler in handlers:
+                logger.removeHandler(handler)
+        for handler in handlers:
+            handler.close()
+
+
+class StderrHandler(logging.Handler):
+    """Warnings for a person, above the bar where one is being drawn (it replaces ``sys.stderr``)."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+
+
+class EventFile(logging.Handler):
+    """Appends one line of strict JSON an event: whole, or where the disk is full not at all.
+
+    A full disk ends no search: events that it has no room for are left out, which is told once.
+    """
+
+    def __init__(self, run_dir: Path, level: int) -> None:
+        super().__init__(level)
+        self._path = run_dir / EVENTS
+        self._files = OpenFiles()
+        self._is_full = False
+        self.setFormatter(
+            JsonFormatter(
+                ("levelname", "event", "message"),
+                timestamp="time",
+                rename_fields={"levelname": "level"},
+                defaults={"time": None, "event": None},  # where they stand in the line
+                static_fields=ids_of(run_dir),
+                json_serializer=lambda line, **_: _ENCODER.encode(line),
+            )
+        )
+        _end_line(self._path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._files.append(self._path, self.format(record).encode() + b"\n")
+        except OSError as failure:
+            if not self._is_full:
+                sys.stderr.write(f"{failure}; events are left out\n")
+            self._is_full = True
+        except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
+            self.handleError(record)
+
+    def close(self) -> None:
+        self._files.close_all()
+        super().close()
+
+
+def _end_line(path: Path) -> None:
+    """Ends a line that was cut short when the machine went down, so that no other joins it."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _plain(value: object) -> str:
+    """A time as RFC 3339 has it; anything else in its own words."""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
+
+
+# Made once: json.dumps makes one for every call that sets an option.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_plain)

@@ -1,0 +1,126 @@
+"""How a run comes to a stop: what is in flight may come back, and nothing new is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from orchestrator.protocols import (
+    Completion,
+    Engine,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ScoreReply,
+    ScoreRequest,
+    Verifier,
+)
+
+Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
+Reply = TypeVar("Reply")
+
+
+class Gate:
+    """Stands between a run's problems and its models. Open, it counts; closed, it lets nobody through.
+
+    A search that comes to a closed gate waits there until it is cancelled: it cannot tell that from a slow
+    model, so nothing of it is decided otherwise than it will be when the run goes on.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._num_in_flight = 0
+        self._open: set[str] = set()
+        self._waiting: set[str] = set()
+        self._changed = asyncio.Event()
+
+    @property
+    def num_open(self) -> int:
+        """Problems that were begun and have not ended."""
+        return len(self._open)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @contextmanager
+    def problem(self, problem_id: str) -> Iterator[None]:
+        """Counts a problem as begun, until it has ended."""
+        self._open.add(problem_id)
+        try:
+            yield
+        finally:
+            self._open.discard(problem_id)
+            self._changed.set()
+
+    async def begin(self) -> None:
+        """Passes at once, or once the gate is closed never: before a problem is begun."""
+        if self.closed:
+            await asyncio.get_running_loop().create_future()
+
+    async def ask(
+        self, method: Callable[[Sequence[Request]], Awaitable[list[Reply]]], requests: Sequence[Request]
+    ) -> list[Reply]:
+        """``method(requests)``, where the gate is open when it is asked."""
+        if self.closed:
+            self._waiting.update(r.home for r in requests)
+            self._changed.set()
+            await asyncio.get_running_loop().create_future()
+        self._num_in_flight += 1
+        try:
+            return await method(requests)
+        finally:
+            self._num_in_flight -= 1
+            self._changed.set()
+
+    async def drained(self) -> None:
+        """Returns when no reply is expected any more, and every problem that has not ended waits here."""
+        while self._num_in_flight or not self._open <= self._waiting:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class GatedEngine:
+    """An engine behind a gate."""
+
+    engine: Engine
+    gate: Gate
+
+    @property
+    def batch_invariant(self) -> bool:
+        return self.engine.batch_invariant
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        return await self.gate.ask(self.engine.generate, requests)
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        return await self.gate.ask(self.engine.loglik, requests)
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class GatedVerifier:
+    """A verifier behind a gate."""
+
+    verifier: Verifier
+    gate: Gate
+
+    @property
+    def batch_invariant(self) -> bool:
+        return self.verifier.batch_invariant
+
+    @property
+    def readout(self) -> str:
+        return self.verifier.readout
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return await self.gate.ask(self.verifier.score, requests)
+
+    async def close(self) -> None:
+        await self.verifier.close()

@@ -1,0 +1,115 @@
+"""A run before it begins: a composed configuration, validated and built, with nothing loaded yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from orchestrator.config import (
+    Range,
+    RunSettings,
+    as_plain,
+    build_node,
+    read_limits,
+    read_range,
+    read_settings,
+)
+from orchestrator.limits import Limits
+from orchestrator.oracle import LocalVerifierConfig
+from orchestrator.pairs import check_language, check_params, check_readout
+from orchestrator.protocols import EngineConfig, Strategy, Task, Tracker, VerifierConfig
+from orchestrator.rundir import check_place
+from orchestrator.tracking import GuardedTracker
+
+AnyVerifierConfig = VerifierConfig | LocalVerifierConfig
+NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
+LOADED_GROUPS = ("engine", "verifier", "cluster")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A composed configuration, validated: nothing is loaded and nothing is written yet.
+
+    ``cluster`` is an ``actors.placement.ClusterConfig``, which this package must not know.
+    """
+
+    plain: Mapping[str, Any]
+    names: Mapping[str, str]
+    settings: RunSettings
+    limits: Limits
+    range: Range
+    task: Task
+    strategy: Strategy
+    engine: EngineConfig
+    verifier: AnyVerifierConfig
+    cluster: Any
+    tracker: Tracker
+    run_dir: Path
+    overrides: Sequence[str]
+
+    @property
+    def num_problems(self) -> int:
+        rest = self.task.num_problems - self.range.offset
+        return rest if self.range.limit is None else min(self.range.limit, rest)
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether the verifier is an oracle: the figures are then an upper bound, and say so."""
+        return isinstance(self.verifier, LocalVerifierConfig) and self.verifier.knows_answers
+
+    @property
+    def verifier_factory(self) -> Callable[[], Any] | None:
+        """What a verifier's replica makes; None where there is none, or where it runs here."""
+        if isinstance(self.verifier, LocalVerifierConfig) or self.verifier.readout is None:
+            return None
+        return self.verifier.build
+
+    @property
+    def model_key(self) -> str:
+        """Two plans with equal keys can share their replicas."""
+        return json.dumps([self.plain[group] for group in LOADED_GROUPS], sort_keys=True)
+
+
+def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
+    """Validate everything that can be wrong before a model loads. Raises ConfigError."""
+    plain = as_plain(config)
+    settings = read_settings(plain)
+    limits = read_limits(plain)
+    task: Task = build_node(plain["task"], "task", leave_out=("offset", "limit"))
+    strategy: Strategy = build_node(plain["strategy"], "strategy")
+    verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
+    check_readout(names, strategy, verifier.readout)
+    engine: EngineConfig = build_node(plain["engine"], "engine")
+    check_params(names, strategy, engine.takes)
+    check_language(names, plain, strategy)
+    return Plan(
+        plain=plain,
+        names=names,
+        settings=settings,
+        limits=limits,
+        range=read_range(plain["task"], task.num_problems),
+        task=task,
+        strategy=strategy,
+        engine=engine,
+        verifier=verifier,
+        cluster=build_node(plain["cluster"], "cluster"),
+        tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
+        run_dir=check_place(run_dir),
+        overrides=overrides,
+    )
+
+
+def plan_of(config: DictConfig) -> Plan:
+    """The plan of a configuration that Hydra has just composed."""
+    hydra = HydraConfig.get()
+    # Under a sweeper that is not ours a point's folder is Hydra's affair.
+    run_dir = hydra.runtime.output_dir if hydra.mode == RunMode.MULTIRUN else config.run_dir
+    names = {group: str(hydra.runtime.choices[group]) for group in NAMED_GROUPS}
+    return make_plan(config, names, str(run_dir), list(hydra.overrides.task))

@@ -1,0 +1,69 @@
+"""Methods at equal cost: of each the largest point that a budget of tokens or FLOPs pays for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from orchestrator.report.measures import Measured
+
+MAX_BUDGETS = 8
+_STEPS = (1, 2, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A method's point at a budget; ``is_partial`` where it spends less than half of it."""
+
+    point: Measured
+    is_best: bool
+    is_partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EqualCost:
+    """By series a cell for each of ``budgets``, None where nothing of it is so cheap."""
+
+    cost: str
+    budgets: tuple[float, ...]
+    rows: Mapping[str, tuple[Cell | None, ...]]
+
+
+def equal_cost(curves: Mapping[str, Sequence[Measured]], cost: str) -> EqualCost | None:
+    """None where there is nothing to compare: one series, or a cost that hardly varies.
+
+    A series' point is the one that costs most within the budget, not the most accurate one: the best of
+    several would be partly luck.
+    """
+    spent = [p.costs[cost] for p in chain.from_iterable(curves.values()) if p.costs[cost] > 0]
+    budgets = round_budgets(min(spent), max(spent)) if spent else ()
+    if len(curves) < 2 or len(budgets) < 2:
+        return None
+    columns = [{name: _affordable(points, cost, b) for name, points in curves.items()} for b in budgets]
+    paid = list(zip(columns, budgets, strict=True))
+    return EqualCost(cost, budgets, {n: tuple(_cell(c, n, cost, b) for c, b in paid) for n in curves})
+
+
+def round_budgets(least: float, most: float) -> tuple[float, ...]:
+    """1, 2 and 5 times powers of ten from the first above ``least`` to the first that covers ``most``.
+
+    At most MAX_BUDGETS, the largest; a number that is itself round counts.
+    """
+    tens = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    steps = [step * 10.0**power for power in tens for step in _STEPS]
+    within = [b for b in steps if least <= b < most]
+    return tuple([*within, *[b for b in steps if b >= most][:1]][-MAX_BUDGETS:])
+
+
+def _affordable(points: Sequence[Measured], cost: str, budget: float) -> Measured | None:
+    return max((p for p in points if p.costs[cost] <= budget), key=lambda p: p.costs[cost], default=None)
+
+
+def _cell(column: Mapping[str, Measured | None], series: str, cost: str, budget: float) -> Cell | None:
+    own = column[series]
+    if own is None:
+        return None
+    best = max(p.accuracy.value for p in column.values() if p is not None)
+    return Cell(own, own.accuracy.value == best, own.costs[cost] < budget / 2)

@@ -1,0 +1,48 @@
+"""How the page writes what it shows: the filters of its template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.ticker import EngFormatter
+
+from orchestrator.report.figures import Drawing
+from orchestrator.report.levels import Level
+
+
+def inline_svg(drawing: Drawing) -> Markup:
+    """A figure as part of the page: without the prologue of a file, and with a text for screen readers."""
+    body = drawing.svg[drawing.svg.index("<svg") :]
+    return Markup(body.replace("<svg", f'<svg role="img" aria-label="{drawing.caption}"', 1))
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def rates(level: Level) -> str:
+    """The range of a level's pass rates."""
+    low, high = round(100 * level.low), round(100 * level.high)
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def engineering(value: float) -> str:
+    """A round number as the axes of the figures write it: 500, 2k, 1G."""
+    return EngFormatter(sep="")(value)
+
+
+def short(value: float) -> str:
+    """A number for a table: three significant digits, thousands grouped, large ones in powers of ten."""
+    if abs(value) >= 1e7:
+        return f"{value:.2e}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+FILTERS: Mapping[str, Callable[[Any], str]] = {
+    each.__name__: each for each in (engineering, inline_svg, percent, rates, short)
+}

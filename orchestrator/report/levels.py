@@ -1,0 +1,133 @@
+"""Accuracy by how hard a problem is for the policy: fifths of the problems by the pass rate of plain samples.
+
+Snell et al. 2024 (arXiv 2408.03314): which method is best at a cost depends on the difficulty of a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+from orchestrator.config import TARGET
+from orchestrator.difficulty import Levels, levels_of, pass_rates
+from orchestrator.report.measures import mean_by_problem
+from orchestrator.report.runs import Run
+from orchestrator.report.settings import Point, Setting
+from orchestrator.whatif import replay_rules
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Whose independent samples tell the difficulty, and by problem the share of them that are right."""
+
+    source: str
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A level, 1 for the easiest, with its problems' number and the range of their pass rates."""
+
+    number: int
+    num_problems: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One point: its accuracy on each level (None where it has no problem of it), and where it is best.
+
+    Points are compared with those of the same N and limits.
+    """
+
+    series: str
+    label: str
+    accuracies: tuple[float | None, ...]
+    is_best: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByDifficulty:
+    """The table of a setting; ``levels`` are those that have a problem."""
+
+    source: str
+    levels: tuple[Level, ...]
+    rows: tuple[Row, ...]
+
+
+def read_samples(reference: Path) -> Samples:
+    """The samples of a run directory. Raises ConfigError where it has no results."""
+    return Samples(f"run {reference.resolve().name}", pass_rates(reference))
+
+
+def samples_of(setting: Setting) -> Samples | None:
+    """The most independent samples that a point of this setting has drawn; None where there are none."""
+    independent = replay_rules()["independent"]
+    found = [
+        (_num_samples(point), series, point)
+        for series in setting.series
+        for point in series.points
+        if all(run.config["strategy"].get(TARGET) in independent for run in point.runs)
+    ]
+    if not found:
+        return None
+    num, series, point = max(found, key=lambda entry: entry[0])
+    if num < 2:
+        return None  # one sample a problem tells right from wrong, and no difficulty
+    seeds = f", {len(point.runs)} seeds" if len(point.runs) > 1 else ""
+    return Samples(f"{series.name} N={point.budget}{seeds}", _rates(point.runs))
+
+
+def _num_samples(point: Point) -> float:
+    """Samples a problem, over all seeds; 0 where a run has none."""
+    return sum(fmean(run.columns.num_candidates) if len(run.columns) else 0.0 for run in point.runs)
+
+
+def _rates(runs: Sequence[Run]) -> dict[str, float]:
+    right: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for run in runs:
+        c = run.columns
+        for problem, num_right, num in zip(c.problem_id, c.num_right, c.num_candidates, strict=True):
+            right[problem] = right.get(problem, 0) + num_right
+            counts[problem] = counts.get(problem, 0) + num
+    return {problem: right[problem] / num for problem, num in counts.items() if num}
+
+
+def by_difficulty(setting: Setting, samples: Samples) -> ByDifficulty | None:
+    """None where the samples are of other problems than the setting's, or do not tell them apart."""
+    problems = {i for run in setting.runs for i in run.columns.problem_id}
+    rates = {problem: rate for problem, rate in samples.rates.items() if problem in problems}
+    levels = levels_of(rates) if rates else {}
+    if len(set(levels.values())) < 2:
+        return None
+    shown = tuple(_level(number, levels, rates) for number in sorted(set(levels.values())))
+    rows = [
+        Row(series.name, point.label, tuple(_accuracy(point, n.number, levels) for n in shown), ())
+        for series in setting.series
+        for point in series.points
+    ]
+    return ByDifficulty(samples.source, shown, tuple(_marked(row, rows) for row in rows))
+
+
+def _level(number: int, levels: Levels, rates: Mapping[str, float]) -> Level:
+    own = [rates[problem] for problem, level in levels.items() if level == number]
+    return Level(number, len(own), min(own), max(own))
+
+
+def _accuracy(point: Point, number: int, levels: Levels) -> float | None:
+    means = [mean for problem, mean in mean_by_problem(point.runs).items() if levels.get(problem) == number]
+    return fmean(means) if means else None
+
+
+def _marked(row: Row, rows: Sequence[Row]) -> Row:
+    """Best where there is something to beat, and nothing of the same label beats it."""
+    rivals = [other for other in rows if other.label == row.label]
+    best = tuple(
+        value is not None and len(rivals) > 1 and all((r.accuracies[i] or 0.0) <= value for r in rivals)
+        for i, value in enumerate(row.accuracies)
+    )
+    return replace(row, is_best=best)

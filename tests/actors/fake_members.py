@@ -1,0 +1,80 @@
+"""Replicas without processes: what a fleet does with them is then a matter of microseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.counting import Tokens
+from actors.fleet import Fleet
+from actors.jobs import Died, Life
+from actors.placement import ClusterConfig, ReplicaSpec
+from actors.replica import Raised, ReplicaInfo
+
+Answer = Callable[["FakeMember", Life, Sequence[Any]], Awaitable[list[Any] | Raised | Died]]
+
+
+@dataclass(eq=False)
+class FakeMember:
+    """A member whose calls are answered by ``answer``; it is ready at once, and joins at once."""
+
+    name: str
+    spec: ReplicaSpec
+    config: ClusterConfig
+    on_change: Callable[[], None]
+    answer: Answer
+    life: Life | None = None
+    lost: str | None = None
+    closed: bool = False
+    num_deaths: int = 0
+    is_out: bool = False
+    tokens: Tokens = field(default_factory=Tokens)
+    calls: list[Sequence[Any]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        self._begin()
+
+    def join_later(self) -> None:
+        self.is_out = False
+        self._begin()
+
+    def _begin(self) -> None:
+        end = asyncio.get_running_loop().create_future()
+        self.life = Life(ReplicaInfo(1, self.name, "node", True), end, last_progress=time.monotonic())
+        self.lost = None
+        self.on_change()
+
+    def idle_s(self, now: float) -> float:
+        return now - self.life.last_progress if self.life is not None and not self.life.num_rows else 0.0
+
+    async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
+        self.calls.append(requests)
+        try:
+            replies = await self.answer(self, life, requests)
+        finally:
+            life.last_progress = time.monotonic()
+        if isinstance(replies, list):
+            self.tokens.add(replies)
+        return replies
+
+    async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:
+        return 0
+
+    async def leave(self, reason: str) -> None:
+        self.life, self.is_out, self.lost = None, True, f"{self.name} {reason}"
+        self.on_change()
+
+    async def close(self) -> None:
+        await self.leave("is closed")
+
+
+def fake_fleet(answer: Answer, num: int = 2, num_extra: int = 0, **keys: Any) -> Fleet:
+    spec = ReplicaSpec("engine", object, num, num_extra=num_extra)
+
+    def make(name: str, spec: ReplicaSpec, config: ClusterConfig, on_change: Callable[[], None]) -> Any:
+        return FakeMember(name, spec, config, on_change, answer)
+
+    return Fleet(spec, ClusterConfig(**keys), make)

@@ -1,0 +1,97 @@
+"""Accuracy by difficulty, against counts by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.report.__main__ import main
+from orchestrator.report.levels import by_difficulty, read_samples, samples_of
+from orchestrator.report.runs import read_runs
+from orchestrator.report.settings import Setting, arrange
+from tests.orchestrator.report.made_runs import candidate, line, lines, write_run
+
+SEARCH = {"strategy": {"_target_": "strategies.particle_filter.ParticleFilter", "selection": "argmax"}}
+
+
+def setting(folder: Path) -> Setting:
+    (only,) = arrange(read_runs(folder, 0))
+    return only
+
+
+def sampled(folder: Path, num_right: list[int], num: int = 4, **fields: Any) -> Path:
+    """A run of independent samples: ``num_right[i]`` of ``num`` are right, and the first is chosen."""
+    rows = []
+    for i, right in enumerate(num_right):
+        found = [candidate("1" if j < right else "0", right=j < right) for j in range(num)]
+        rows.append(line(f"p{i}", right > 0, candidates=found))
+    return write_run(folder, rows, budget=num, **fields)
+
+
+def searched(folder: Path, outcomes: list[int], **fields: Any) -> Path:
+    """Another method's run, in another order of completion."""
+    return write_run(folder, lines(outcomes)[::-1], strategy="particle_filter", config=SEARCH, **fields)
+
+
+def test_levels_are_fifths_by_the_pass_rate_of_samples(tmp_path: Path) -> None:
+    """Ten problems; the search solves the seven easiest, which are the last."""
+    sampled(tmp_path / "a", list(range(10)), num=9)
+    searched(tmp_path / "b", [int(i > 2) for i in range(10)], budget=9)
+    found = setting(tmp_path)
+    samples = samples_of(found)
+    assert samples is not None and samples.source == "best_of_n N=9"
+    assert samples.rates == pytest.approx({f"p{i}": i / 9 for i in range(10)})
+    table = by_difficulty(found, samples)
+    assert table is not None
+    assert [(level.number, level.num_problems) for level in table.levels] == [(i, 2) for i in range(1, 6)]
+    assert (table.levels[0].low, table.levels[0].high) == pytest.approx((8 / 9, 1))
+    ours, search = table.rows
+    assert (ours.label, ours.accuracies) == ("N=9", (1, 1, 1, 1, 0.5))
+    assert (search.label, search.accuracies) == ("N=9", (1, 1, 1, 0.5, 0))
+    assert search.is_best == (True, True, True, False, False)
+    assert ours.is_best == (True,) * 5
+
+
+def test_the_largest_point_of_samples_tells_over_all_its_seeds(tmp_path: Path) -> None:
+    """Eight samples of two seeds, rather than the four of the smaller point; a search's are none at all."""
+    sampled(tmp_path / "small", [4, 0, 4], num=4)
+    for seed, num_right in enumerate(([8, 4, 0], [8, 0, 2])):
+        sampled(tmp_path / f"large{seed}", num_right, num=8, seed=seed)
+    searched(tmp_path / "search", [1, 1, 1], budget=64)
+    samples = samples_of(setting(tmp_path))
+    assert samples is not None and samples.source == "best_of_n N=8, 2 seeds"
+    assert samples.rates == {"p0": 1.0, "p1": 0.25, "p2": 0.125}
+
+
+def test_without_samples_there_is_no_table(tmp_path: Path) -> None:
+    searched(tmp_path / "a", [1, 0])
+    assert samples_of(setting(tmp_path)) is None
+
+
+def test_one_sample_a_problem_is_none(tmp_path: Path) -> None:
+    sampled(tmp_path / "a", [1, 0, 1], num=1)
+    assert samples_of(setting(tmp_path)) is None
+
+
+def test_problems_of_one_rate_are_not_told_apart(tmp_path: Path) -> None:
+    sampled(tmp_path / "a", [2, 2, 2])
+    found = setting(tmp_path)
+    samples = samples_of(found)
+    assert samples is not None and by_difficulty(found, samples) is None
+
+
+def test_other_samples_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that are named count, also where the report has samples of its own."""
+    elsewhere = sampled(tmp_path / "samples", [0, 1, 2, 3, 4])
+    sampled(tmp_path / "sweep" / "a", [4, 3, 2, 1, 0])
+    searched(tmp_path / "sweep" / "b", [1, 1, 1, 1, 0])
+    table = by_difficulty(setting(tmp_path / "sweep"), read_samples(elsewhere))
+    assert table is not None and table.rows[1].accuracies == (0, 1, 1, 1, 1)
+    assert main([str(tmp_path / "sweep"), f"reference={elsewhere}", f"out={tmp_path}"]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "Accuracy by difficulty" in text and "the samples of run samples" in text
+    write_run(tmp_path / "strange", [line("other", True)])
+    assert main([str(tmp_path / "sweep"), f"reference={tmp_path / 'strange'}"]) == 2
+    assert "has no problems of these runs" in capsys.readouterr().err

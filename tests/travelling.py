@@ -1,0 +1,47 @@
+"""An engine that exists in a job's upload alone: a test copies this file there as ``actors/travelling.py``.
+
+A replica that has made one has found its code in the upload. It notes that in the file ``$TRAVELLING_LOG``,
+and answers each call ``$TRAVELLING_DELAY_S`` later, as a larger model would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.configs import TransformersEngine
+
+CONF = """
+defaults:
+  - embedded
+  - _self_
+_target_: actors.travelling.TravellingEngine
+"""
+
+
+@dataclass(frozen=True)
+class TravellingEngine(TransformersEngine):
+    """The shipped policy, watched and slowed down."""
+
+    def build(self) -> Any:
+        with Path(os.environ["TRAVELLING_LOG"]).open("a") as log:
+            log.write(f"{os.getpid()} {__file__}\n")
+        return Slow(super().build(), float(os.environ.get("TRAVELLING_DELAY_S", "0")))
+
+
+class Slow:
+    """An engine that takes its time."""
+
+    def __init__(self, engine: Any, delay_s: float) -> None:
+        self._engine, self._delay_s = engine, delay_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def generate(self, requests: Sequence[Any]) -> list[Any]:
+        await asyncio.sleep(self._delay_s)
+        return await self._engine.generate(requests)
