@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -94,7 +95,7 @@ class EventFile(logging.Handler):
         self._files = OpenFiles()
         self._is_full = False
         self.setFormatter(
-            JsonFormatter(
+            _Lines(
                 ("levelname", "event", "message"),
                 timestamp="time",
                 rename_fields={"levelname": "level"},
@@ -118,6 +119,17 @@ class EventFile(logging.Handler):
     def close(self) -> None:
         self._files.close_all()
         super().close()
+
+
+class _Lines(JsonFormatter):
+    """An event's own fields alone: a library may have every record of the process carry some of its own."""
+
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        super().add_fields(log_data, record, message_dict)
+        for name in vars(logging.makeLogRecord({})):
+            log_data.pop(name, None)
 
 
 def _end_line(path: Path) -> None:

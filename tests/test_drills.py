@@ -313,6 +313,8 @@ def test_replicas_and_arrival_change_nothing(
     assert runner.run(solve()) == undisturbed
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_replicas_join_and_leave_with_their_nodes(
     stage: Stage, runner: asyncio.Runner, undisturbed: dict[str, ProblemResult]
 ) -> None:
@@ -325,7 +327,7 @@ def test_replicas_join_and_leave_with_their_nodes(
         return num
 
     async def scale() -> None:
-        async with await Pool.start(config, drills.slow_engine) as pool, asyncio.timeout(80):
+        async with await Pool.start(config, drills.slow_engine) as pool, asyncio.timeout(300):
             solving = asyncio.create_task(results_of(controller_of(pool.engine, FakeVerifier())))
             few = await until(lambda num: num >= 3, pool)
             stage.add_node()  # in this thread: Ray sets signal handlers

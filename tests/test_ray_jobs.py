@@ -96,6 +96,7 @@ def test_without_the_token_nobody_gets_in(cluster: JobCluster, code: Path, folde
     assert "Uploading" not in refused.stdout + refused.stderr
 
 
+@pytest.mark.slow
 def test_a_stopped_job_is_resumed(cluster: JobCluster, code: Path, folder: Path, tmp_path: Path) -> None:
     """``ray job stop`` in mid-run, another job with ``resume=``: nothing finished is lost or done again."""
     run_dir = folder / "run"

@@ -143,6 +143,7 @@ def test_resume_finishes_with_the_answers_of_an_undisturbed_run(undisturbed: Pat
     assert summary_of(run_dir)["complete"] is True
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_in_mid_problem(undisturbed: Path, tmp_path: Path) -> None:
     """With -9, the shipped models at work: what was answered stands, and the end is that of a quiet run."""
     process = subprocess.Popen(

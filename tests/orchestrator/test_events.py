@@ -43,6 +43,23 @@ def test_an_event_is_a_line_with_its_fields(tmp_path: Path) -> None:
     assert (warning["event"], warning["message"]) == (None, "no event, and \u00fc")
 
 
+def test_what_a_library_adds_to_every_record_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = logging.LogRecord(*args, **kwargs)
+        record.vllm_process_name = "MainProcess"
+        return record
+
+    monkeypatch.setattr(logging, "_logRecordFactory", factory)
+    with recorded(tmp_path, "info"):
+        tell()
+    (ready,) = events_of(tmp_path)
+    assert ready["replica"] == "engine-0"
+    assert ready["level"] == "INFO"
+    assert "vllm_process_name" not in ready
+
+
 def test_a_point_of_a_sweep_is_named_with_its_sweep(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text("{}")
     point = tmp_path / "budget=4,seed=1"
