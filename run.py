@@ -134,6 +134,7 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         "limit": plan.range.limit,
         "replicas": pool.replicas,
         "batch_invariant": pool.engine.batch_invariant,
+        "sampler": pool.engine.sampler,
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),
     }

@@ -111,6 +111,8 @@ class VllmEngine:
     thinking_start: str = "<think>"
     thinking_end: str = "</think>"
     logprobs: bool = True
+    sampler: Literal["step", "stream"] = "step"
+    lookahead: int = 64
     dtype: Dtype = "auto"
     max_context: int | None = None
     batch_invariant: bool = False
@@ -120,6 +122,10 @@ class VllmEngine:
 
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model)
+        _check_at_least(0, "engine", self, ("lookahead",))
+        if self.sampler == "stream" and self.thinking_budget is not None:
+            allowed = "step where engine.thinking_budget is set: vLLM changes what would be sampled"
+            raise ConfigError("engine.sampler", "stream", allowed)
         PromptStyle(self.template, self.chat, self.system, self.chat_options)
         _check_at_least(1, "engine", self, ("thinking_budget", "max_context"))
         for name in ("thinking_start", "thinking_end"):

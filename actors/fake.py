@@ -76,7 +76,8 @@ class FakeEngine:
     ``requests`` and ``usage`` record what was asked and what was handed out, for comparison with a
     ledger. ``raise_once`` makes the first call raise; a question equal to ``raise_on`` makes every call
     that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure and harms no other.
-    ``latency`` gives the seconds that a reply takes.
+    ``latency`` gives the seconds that a reply takes. With the ``sampler`` stream a step depends on the seed
+    and where it begins; ``drawn`` records both, and ``released`` the problems that are over.
     """
 
     language: Language = field(default_factory=Copying)
@@ -85,6 +86,9 @@ class FakeEngine:
     fail_on: str | None = None
     latency: Callable[[GenerateRequest, Completion], float] | None = None
     batch_invariant: bool = True
+    sampler: str = "step"
+    drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
+    released: list[str] = field(default_factory=list, init=False)
     requests: list[GenerateRequest] = field(default_factory=list, init=False)
     usage: Usage = field(default_factory=Usage, init=False)
 
@@ -109,6 +113,10 @@ class FakeEngine:
             replies.append(Loglik(tuple(logprobs), usage))
         return replies
 
+    async def release(self, home: str) -> int:
+        self.released.append(home)
+        return 0
+
     async def close(self) -> None:
         return None
 
@@ -124,10 +132,15 @@ class FakeEngine:
     def _complete(self, request: GenerateRequest) -> Completion:
         rng = derive_rng(request.seed)
         prefix, steps, room = _text(request.token_ids), list[Step](), request.params.max_tokens
+        position = len(request.token_ids)
         while not steps or (request.to_end and room and not _ends(steps[-1], request)):
+            if self.sampler == "stream":
+                self.drawn.append((request.seed, position))
+                rng = derive_rng(request.seed, position)
             steps.append(self._draw_step(request, rng, prefix, room))
             prefix += steps[-1].text
             room -= len(steps[-1].token_ids)
+            position += len(steps[-1].token_ids)
         if request.to_end and not _ends(steps[-1], request):
             steps[-1] = replace(steps[-1], finish=Finish.LENGTH)
         return Completion(tuple(steps), _usage(request, steps))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -80,6 +80,7 @@ class Fleet:
         self._counts: Counter[str] = Counter()
         self.retried_tokens: Counter[str] = Counter()
         self.speculated_tokens: Counter[str] = Counter()
+        self._served: defaultdict[str, set[str]] = defaultdict(set)  # who may run ahead for a problem
         self.num_queued = 0  # rows that wait for a place on a replica
         self._infos: list[ReplicaInfo] = []
         self._scaling: asyncio.Task[None] | None = None
@@ -107,6 +108,10 @@ class Fleet:
     @property
     def batch_invariant(self) -> bool:
         return all(info.batch_invariant for info in self._infos)
+
+    @property
+    def sampler(self) -> str:
+        return self._infos[0].sampler
 
     @property
     def readout(self) -> str:
@@ -142,6 +147,13 @@ class Fleet:
             return await self._serve(Job(method, *groups[0]))
         served = await asyncio.gather(*(self._serve(Job(method, home, rows)) for home, rows in groups))
         return [reply for replies in served for reply in replies]
+
+    async def release(self, home: str) -> int:
+        """Lets the replicas forget a problem that is over; the tokens that they made for it in vain."""
+        asked = [self._members[name].release(home) for name in self._served.pop(home, ())]
+        wasted = sum(await asyncio.gather(*asked))
+        self.speculated_tokens[home] += wasted
+        return wasted
 
     async def _serve(self, job: Job) -> list[Any]:
         """Tries until there is a reply or a Failure for every request."""
@@ -276,6 +288,8 @@ class Fleet:
         if member.life is None:
             return None
         member.life.num_rows += len(job.requests)
+        if self.sampler == "stream":
+            self._served[job.home].add(name)
         if member.life.num_rows == len(job.requests):  # it was idle: its silence begins to count now
             member.life.last_progress = time.monotonic()
         return member, member.life

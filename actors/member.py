@@ -185,6 +185,18 @@ class Member:
         life.flights.add(flight)
         return flight
 
+    async def release(self, home: str) -> int:
+        """Lets the replica forget a problem that is over; the tokens made for it in vain, 0 if it is dead."""
+        life = self.life
+        if life is None:
+            return 0
+        try:
+            wasted: int = await asyncio.wait_for(self._actor.handle.release.remote(home), _PULSE_S)
+        except (TimeoutError, rex.RayError):
+            return 0
+        life.tokens_delivered += wasted
+        return wasted
+
     async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:
         """Tokens made for a call that was cancelled: its share of what is made and not delivered.
 

@@ -32,6 +32,13 @@ class PooledEngine:
     def batch_invariant(self) -> bool:
         return self.fleet.batch_invariant
 
+    @property
+    def sampler(self) -> str:
+        return self.fleet.sampler
+
+    async def release(self, home: str) -> int:
+        return await self.fleet.release(home)
+
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         return await self.fleet.ask("generate", requests)
 
@@ -129,11 +136,12 @@ class Pool:
 
     @property
     def overhead(self) -> Overhead:
-        """Tokens generated for replies that were lost with a replica, or cancelled by a time limit.
+        """Tokens of replies that were lost with a replica, cancelled by a time limit, or never asked for.
 
         Retried ones are a lower bound: what the engine's token counter showed at the last pulse before the
-        death, for the rows then in flight. Those of cancelled calls, ``speculated_tokens``, are their share
-        of what the counter shows then. An engine that reports no progress counts 0, and so does a verifier.
+        death, for the rows then in flight. Those of cancelled calls, in ``speculated_tokens``, are their
+        share of what the counter shows then; the others there were made ahead of a search that took another
+        way. An engine that reports no progress counts 0, and so does a verifier.
         """
         engine = self._fleets["engine"]
         return Overhead(engine.retried_tokens.total(), engine.speculated_tokens.total())

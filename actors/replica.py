@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import ray
 
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, MurmurationError
+from orchestrator.protocols import RunsAhead
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class ReplicaInfo:
     node_id: str
     batch_invariant: bool = False
     readout: str | None = None
+    sampler: str = "step"
     error: MurmurationError | None = None
 
 
@@ -85,7 +87,8 @@ class Replica:
         who = (os.getpid(), self._incarnation, ray.get_runtime_context().get_node_id())
         if self._model is None:
             return ReplicaInfo(*who, error=self._error)
-        return ReplicaInfo(*who, self._model.batch_invariant, getattr(self._model, "readout", None))
+        invariant, readout = self._model.batch_invariant, getattr(self._model, "readout", None)
+        return ReplicaInfo(*who, invariant, readout, getattr(self._model, "sampler", "step"))
 
     def _make(self) -> None:
         try:
@@ -113,6 +116,10 @@ class Replica:
             log.exception("%s raised", method)
             self._exit_if_dead(error)
             return Raised(type(error).__name__, str(error))
+
+    async def release(self, home: str) -> int:
+        """Forgets a problem that is over; the tokens made for it in vain."""
+        return await self._model.release(home) if isinstance(self._model, RunsAhead) else 0
 
     async def pulse(self) -> int | None:
         """The engine's token counter, None where it has none; runs in a thread of its own, beside ``ask``."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 from actors.encoding import refuse_tokens
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter, TokenIds
-from actors.vllm_generation import Generation, StopRules
+from actors.vllm_generation import Generation, StopRules, logprobs_of
 from actors.vllm_loading import start
 from actors.vllm_settings import VllmOptions
+from actors.vllm_streams import Streams
 from orchestrator.errors import EngineDeadError, EngineError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
-from orchestrator.types import Sampling, Usage
+from orchestrator.types import Finish, Sampling, Usage
 
 _HIGHEST_TEMPERATURE = 2.0
 
@@ -41,6 +42,8 @@ class VllmEngine:
         thinking_start: str = "<think>",
         thinking_end: str = "</think>",
         logprobs: bool = True,
+        sampler: Literal["step", "stream"] = "step",
+        lookahead: int = 64,
         dtype: str = "auto",
         max_context: int | None = None,
         batch_invariant: bool = False,
@@ -52,8 +55,10 @@ class VllmEngine:
 
         ``template``, ``chat``, ``system`` and ``chat_options`` render prompts as ``PromptStyle`` says. A
         trajectory that thinks for more than ``thinking_budget`` tokens after ``thinking_start`` is made to
-        go on with ``thinking_end``. Without ``logprobs`` steps have none. Raises ConfigError, and
-        EngineError where vLLM does not start.
+        go on with ``thinking_end``. Without ``logprobs`` steps have none. With the ``sampler`` stream a text
+        is a function of its seed and what came before, however often it is asked to go on, and runs up to
+        ``lookahead`` tokens ahead of the search. Raises ConfigError, and EngineError where vLLM does not
+        start.
         """
         style = PromptStyle(template, chat, system, dict(chat_options or {}))
         fixed: dict[str, Any] = {"logprobs_mode": "raw_logprobs"}
@@ -62,6 +67,8 @@ class VllmEngine:
                 "reasoning_start_str": thinking_start,
                 "reasoning_end_str": thinking_end,
             }
+        if sampler == "stream":
+            fixed["logits_processors"] = ["actors.vllm_positions:PositionSampler"]
         self._started = started = start(
             VllmOptions(
                 group="engine",
@@ -75,6 +82,8 @@ class VllmEngine:
                 fixed=fixed,
             )
         )
+        self.sampler = sampler
+        self._streams = Streams(self._stream, lookahead) if sampler == "stream" and lookahead else None
         self._thinking_budget = thinking_budget
         self._logprobs = 0 if logprobs else None
         self._prompt_ids = Prompter(started.tokenizer, style).token_ids
@@ -104,7 +113,18 @@ class VllmEngine:
 
         Cancelling it takes the requests out of vLLM. Raises EngineDeadError.
         """
-        return list(await asyncio.gather(*(self._complete(r) for r in requests)))
+        tasks = [self._prepare(r) for r in requests]
+        waiting = [t for t in tasks if isinstance(t, Generation)]
+        if self._streams is not None and not any(g.request.to_end for g in waiting):
+            errors = await self._streams.complete(waiting, self._goes_on)
+        else:
+            errors = await asyncio.gather(*map(self._complete, waiting))
+        replies = iter([self._reply(g, error) for g, error in zip(waiting, errors, strict=True)])
+        return [next(replies) if isinstance(t, Generation) else t for t in tasks]
+
+    async def release(self, home: str) -> int:
+        """Stops what runs ahead for a problem that is over; the tokens made for it that no reply has."""
+        return self._streams.release(home) if self._streams is not None else 0
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """The likelihood of each request's steps; vLLM reads the whole text anew for it."""
@@ -112,25 +132,50 @@ class VllmEngine:
 
     async def close(self) -> None:
         """End vLLM's processes; requests under way raise."""
+        if self._streams is not None:
+            self._streams.close()
         await self._started.shut_down()
 
-    async def _complete(self, request: GenerateRequest) -> Completion | Failure:
-        prompt_ids = self._prompt_ids(request.question, request.instruction)
-        refusal = self._refusal(request, prompt_ids + request.token_ids)
-        if refusal is not None:
-            return refusal
-        generation = self._generation(request, prompt_ids + request.token_ids)
+    def _prepare(self, request: GenerateRequest) -> Generation | Failure:
+        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        return self._refusal(request, prefix) or self._generation(request, prefix)
+
+    async def _complete(self, generation: Generation) -> EngineError | None:
+        """Brings it to its end; what failed, where something did. Raises EngineDeadError."""
         while not generation.is_done:
+            params = self._params(generation, **generation.stops)
             try:
-                output = await self._ask(generation.token_ids, self._params(generation))
+                output = await self._started.answer(self._ask(generation.token_ids, params))
             except EngineDeadError:
                 raise
             except EngineError as error:
-                return Failure("EngineError", str(error))
+                return error
             (choice,) = output.outputs
             if choice.finish_reason not in ("stop", "length"):
-                return Failure("EngineError", f"vLLM ended the request: {choice.finish_reason}")
-            generation.take(choice.token_ids, _logprobs_of(choice), output.num_cached_tokens or 0)
+                return EngineError(f"vLLM ended the request: {choice.finish_reason}")
+            generation.take(choice.token_ids, logprobs_of(choice), output.num_cached_tokens or 0)
+        return None
+
+    def _stream(self, generation: Generation) -> AsyncGenerator[Any, None]:
+        """The text that follows, until it ends or fills the context."""
+        from vllm.sampling_params import RequestOutputKind
+
+        params = self._params(
+            generation,
+            max_tokens=generation.room - len(generation.generated),
+            output_kind=RequestOutputKind.DELTA,
+            **generation.rules.at_end,
+        )
+        return self._started.answers(self._ask(generation.token_ids, params))
+
+    def _goes_on(self, generation: Generation) -> bool:
+        """Whether a search may ask for what follows a step."""
+        step, marker = generation.splitter.steps[-1], generation.request.answer_marker
+        return step.finish is Finish.STEP and not (marker is not None and marker in step.text)
+
+    def _reply(self, generation: Generation, error: EngineError | None) -> Completion | Failure:
+        if error is not None:
+            return Failure("EngineError", str(error))
         if not all(map(math.isfinite, generation.logprobs)):
             return Failure("NonFiniteLogits", "the model's logits are not finite numbers")
         return generation.completion(self._flops_per_token, has_logprobs=self._logprobs is not None)
@@ -161,32 +206,42 @@ class VllmEngine:
             splitter=StepSplitter(request, self._detokenizer, prefix),
         )
 
-    def _params(self, generation: Generation) -> Any:
+    def _params(self, generation: Generation, **more: Any) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        request = generation.request
-        assert isinstance(request.params, Sampling)
-        return SamplingParams(
-            temperature=request.params.temperature,
-            top_p=request.params.top_p,
-            seed=generation.seed if request.params.temperature > 0 else None,
-            max_tokens=generation.limit - len(generation.generated),
-            logprobs=self._logprobs,
-            thinking_token_budget=self._thinking_budget,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            include_stop_str_in_output=True,
-            skip_clone=True,
-            **generation.stops,
-        )
+        given = {
+            "max_tokens": generation.limit - len(generation.generated),
+            "logprobs": self._logprobs,
+            "thinking_token_budget": self._thinking_budget,
+            "output_kind": RequestOutputKind.FINAL_ONLY,
+            "include_stop_str_in_output": True,
+            "skip_clone": True,
+            **self._randomness(generation),
+            **more,
+        }
+        return SamplingParams(**given)
 
-    async def _ask(self, token_ids: Sequence[int], params: Any) -> Any:
-        """vLLM's one, final answer. A cancelled caller takes the request out of vLLM."""
+    def _randomness(self, generation: Generation) -> dict[str, Any]:
+        request = generation.request
+        params = request.params
+        assert isinstance(params, Sampling)
+        if params.temperature == 0:
+            return {"temperature": 0.0}
+        if self.sampler == "step":
+            return {"temperature": params.temperature, "top_p": params.top_p, "seed": generation.seed}
+        from actors.vllm_positions import Draw
+
+        position = len(request.token_ids) + len(generation.generated)
+        draw = Draw(request.seed, position, params.temperature, params.top_p)
+        return {"temperature": 0.0, "extra_args": draw.extra_args()}
+
+    def _ask(self, token_ids: Sequence[int], params: Any) -> AsyncGenerator[Any, None]:
+        """vLLM's answers. A cancelled caller takes the request out of vLLM."""
         from vllm.inputs.engine import tokens_input
 
         name = f"r{next(self._names)}"
-        prompt = tokens_input(list(token_ids))
-        return await self._started.answer(self._started.llm.generate(prompt, params, name))
+        return self._started.llm.generate(tokens_input(list(token_ids)), params, name)  # type: ignore[no-any-return]
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
         from vllm import SamplingParams
@@ -206,7 +261,7 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         try:
-            output = await self._ask(token_ids, params)
+            output = await self._started.answer(self._ask(token_ids, params))
         except EngineDeadError:
             raise
         except EngineError as error:
@@ -217,10 +272,3 @@ class VllmEngine:
         logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
         flops = self._flops_per_token * len(token_ids)
         return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), flops=flops))
-
-
-def _logprobs_of(choice: Any) -> list[float]:
-    """Of each token under the model at temperature 1; 0 where they were not asked for."""
-    if choice.logprobs is None:
-        return [0.0] * len(choice.token_ids)
-    return [entry[token].logprob for token, entry in zip(choice.token_ids, choice.logprobs, strict=True)]

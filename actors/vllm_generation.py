@@ -112,16 +112,32 @@ class Generation:
 
     def take(self, token_ids: Sequence[int], logprobs: Sequence[float], num_cached: int) -> None:
         """Adds a stretch, and cuts into steps what there is now; what follows the end is left out."""
-        if self.num_stretches == 0:
-            self.num_cached = num_cached
-        self.num_computed += len(self.token_ids) - num_cached + len(token_ids) - 1
-        self.num_stretches += 1
-        for token_id, logprob in zip(token_ids, logprobs, strict=True):
+        self.count(len(token_ids), num_cached, num_known=len(self.generated))
+        self.add(token_ids, logprobs)
+
+    def add(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> int:
+        """Adds tokens up to the end, if that is among them; how many were added."""
+        for i, (token_id, logprob) in enumerate(zip(token_ids, logprobs, strict=True), 1):
             self.generated.append(token_id)
             self.logprobs.append(logprob)
             if self._ends():
                 self.is_done = True
-                return
+                return i
+        return len(token_ids)
+
+    def count(self, num_tokens: int, num_cached: int, *, num_known: int) -> None:
+        """A stretch of ``num_tokens`` was made after the prefix and ``num_known`` generated ones."""
+        if self.num_stretches == 0:
+            self.num_cached = num_cached
+        self.num_computed += len(self.prefix) + num_known - num_cached + num_tokens - 1
+        self.num_stretches += 1
+
+    def count_found(self, num_tokens: int) -> None:
+        """``num_tokens`` were made by a text that had read all that was before them."""
+        if self.num_stretches == 0:
+            self.num_cached = len(self.prefix)
+        self.num_computed += num_tokens
+        self.num_stretches += 1
 
     def _ends(self) -> bool:
         """Whether the request is done with the token that came last."""
@@ -142,3 +158,10 @@ class Generation:
             self.splitter.steps if has_logprobs else [replace(s, logprob=None) for s in self.splitter.steps]
         )
         return Completion(tuple(steps), usage)
+
+
+def logprobs_of(choice: Any) -> list[float]:
+    """Of each token that vLLM answers with, at temperature 1; 0 where they were not asked for."""
+    if choice.logprobs is None:
+        return [0.0] * len(choice.token_ids)
+    return [entry[token].logprob for token, entry in zip(choice.token_ids, choice.logprobs, strict=True)]

@@ -11,8 +11,8 @@ import os
 import struct
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,12 +83,18 @@ class Started:
     def healthy(self) -> bool:
         return not self.llm.errored
 
-    async def answer(self, answers: AsyncIterator[Any]) -> Any:
+    async def answer(self, answers: AsyncGenerator[Any, None]) -> Any:
         """The one answer to a request. Raises EngineDeadError, and EngineError: vLLM refused or failed it."""
+        return [answer async for answer in self.answers(answers)][-1]
+
+    async def answers(self, answers: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """All of them. Raises as ``answer`` does."""
         from vllm.exceptions import VLLMError
 
         try:
-            return [answer async for answer in answers][-1]
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
         except (VLLMError, ValueError) as error:
             if not self.healthy:
                 raise EngineDeadError(f"vLLM: {error}") from error

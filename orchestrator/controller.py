@@ -109,6 +109,7 @@ class Controller:
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
+        await session.release()
         if session.stopped_by is not None:
             milestones.limit_reached(problem, session.stopped_by)
         return ProblemResult(

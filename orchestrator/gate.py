@@ -15,9 +15,11 @@ from orchestrator.protocols import (
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    RunsAhead,
     ScoreReply,
     ScoreRequest,
     Verifier,
+    sampler_of,
 )
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
@@ -93,6 +95,13 @@ class GatedEngine:
     @property
     def batch_invariant(self) -> bool:
         return self.engine.batch_invariant
+
+    @property
+    def sampler(self) -> str:
+        return sampler_of(self.engine)
+
+    async def release(self, home: str) -> int:
+        return await self.engine.release(home) if isinstance(self.engine, RunsAhead) else 0
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         return await self.gate.ask(self.engine.generate, requests)

@@ -116,6 +116,34 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
+SAMPLERS = ("step", "stream")
+"""What the seed of a request means: noise for that request alone, or for the text that it is a part of."""
+
+
+@runtime_checkable
+class RunsAhead(Protocol):
+    """An engine that may go on with texts before it is asked to.
+
+    With the sampler ``stream`` a token depends on the seed and on what came before it, wherever the request
+    that it belongs to begins: one text may be asked for piece by piece under one seed. Under ``step`` the
+    same seed must not be used twice.
+    """
+
+    @property
+    def sampler(self) -> str:
+        """One of SAMPLERS."""
+        ...
+
+    async def release(self, home: str) -> int:
+        """Forgets a problem that is over. Returns how many tokens were made for it in vain."""
+        ...
+
+
+def sampler_of(engine: Engine) -> str:
+    """The sampler of any engine; ``step`` where it does not tell."""
+    return engine.sampler if isinstance(engine, RunsAhead) else "step"
+
+
 class Verifier(Protocol):
     """Anything that rewards. ``readout`` is ``per_step`` or ``whole`` (METHODS: PRM aggregation "model")."""
 

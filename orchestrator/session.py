@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar, cast
 
@@ -21,10 +21,12 @@ from orchestrator.protocols import (
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    RunsAhead,
     ScoreReply,
     ScoreRequest,
     Task,
     Verifier,
+    sampler_of,
 )
 from orchestrator.seeds import derive_rng, derive_seeds
 from orchestrator.types import Finish, Params, Problem, Step, Trajectory, Usage
@@ -60,12 +62,14 @@ class Session:
         self._seed = seed
         self._journal = journal or Journal()
         self._account = Account(limits, self._journal.elapsed)
+        self._has_texts = sampler_of(engine) == "stream"
         self._enter("")
 
     def _enter(self, scope: str) -> None:
         self._scope = scope
         self._branch = self._journal.branch(scope)
         self._num_calls: Counter[str] = Counter()
+        self._texts: dict[tuple[int, ...], list[int]] = {}
         self.rng: np.random.Generator = derive_rng(self._seed, self._problem.id, scope, "rng")
 
     def fork(self, name: str) -> Session:
@@ -105,6 +109,7 @@ class Session:
         call = self._count("generate")
         per_row = _per_row(params, len(trajectories))
         pending = [i for i, t in enumerate(trajectories) if t.active]
+        seeds = self._seeds(call, {i: trajectories[i] for i in pending})
         result, num_parts = list(trajectories), 0
         while pending:
             num_parts += 1
@@ -114,8 +119,8 @@ class Session:
                 self._withhold("generated_tokens")
                 break
             rows, pending = pending[: len(admitted)], pending[len(admitted) :]
-            seeds = derive_seeds((self._seed, self._problem.id, self._scope, call), rows)
-            requests = self._generate_requests([trajectories[i] for i in rows], admitted, seeds, to_end)
+            row_seeds = [seeds[i] for i in rows]
+            requests = self._generate_requests([trajectories[i] for i in rows], admitted, row_seeds, to_end)
             try:
                 replies = await self._ask(
                     name, self._engine.generate, requests, _check_completion, EngineError
@@ -129,6 +134,7 @@ class Session:
                 result[i] = trajectories[i].extend(*self._mark_answer(reply))
                 if p.max_tokens < per_row[i].max_tokens and result[i].truncated:
                     self._account.stop("generated_tokens")
+        self._leave_texts([(result[i], seed) for i, seed in seeds.items()])
         return result
 
     async def score(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -187,6 +193,33 @@ class Session:
             return [math.nan] * len(steps)
         self._account.spend([replies[0].usage])
         return list(replies[0].logprobs)
+
+    async def release(self) -> None:
+        """Tells the engine that nothing more of this problem will be asked."""
+        if self._has_texts and isinstance(self._engine, RunsAhead):
+            await self._engine.release(self._problem.id)
+
+    def _seeds(self, call: int, pending: Mapping[int, Trajectory]) -> dict[int, int]:
+        """A seed for each row: a new one, or that of the text whose end the row's trajectory is.
+
+        A text is one trajectory's alone, and of this scope's last call: an engine that samples by position
+        has it go on as if it had never stopped, and gives copies and texts that were left numbers that
+        nobody has seen.
+        """
+        seeds = derive_seeds((self._seed, self._problem.id, self._scope, call), pending)
+        if not self._has_texts:
+            return dict(zip(pending, seeds, strict=True))
+        left = {i: self._texts.get(t.token_ids, []) for i, t in pending.items()}
+        return {i: left[i].pop(0) if left[i] else seed for i, seed in zip(pending, seeds, strict=True)}
+
+    def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]]) -> None:
+        """Notes where the texts of a call end, with their seeds, for the next one."""
+        if not self._has_texts:
+            return
+        self._texts = {}
+        for trajectory, seed in ends:
+            if trajectory.active:
+                self._texts.setdefault(trajectory.token_ids, []).append(seed)
 
     def _count(self, method: str) -> int:
         """The number of this call of ``method`` in this scope, from 1."""

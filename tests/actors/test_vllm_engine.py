@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,14 +20,20 @@ import torch
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedConfig, Qwen2Config
 
 from actors.configs import TransformersEngine, VllmEngine
+from actors.fake import FakeVerifier
 from actors.fleet import Fleet
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from orchestrator.controller import Controller, ProblemResult
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Failure, LoglikRequest
-from orchestrator.types import Denoising, Finish
+from orchestrator.seeds import derive_seed
+from orchestrator.tasks.chain import ChainTask
+from orchestrator.types import Denoising, Finish, Problem, Sampling
+from strategies.particle_filter import ParticleFilter
 from tests.actors.shared_vllm import SMALL, Elsewhere
 from tests.actors.small_models import ask, byte_level_tokenizer, completed
+from tests.laws import chi_square_excess
 
 pytestmark = pytest.mark.timeout(900)
 QUESTION = "94 a/2 b-36 c*2 d-20 e-1 f+70 g+8 h+15"
@@ -144,13 +152,70 @@ async def test_progress_counts_what_was_generated_and_read(vllm_policy: Elsewher
     assert vllm_policy.inner.progress - before - generated >= reply.usage.generated_tokens
 
 
-async def test_through_the_pool(local_ray: None) -> None:
-    """In a Ray actor, whose threads and environment are others."""
-    config = VllmEngine("embedded:chain-policy", logprobs=False, args=SMALL)
+async def test_through_the_pool_texts_run_ahead(local_ray: None) -> None:
+    """In a Ray actor, whose threads and environment are others; the sampler is that of positions."""
+    config = VllmEngine("embedded:chain-policy", logprobs=False, sampler="stream", args=SMALL)
     async with await Pool.start(ClusterConfig(start_timeout_s=800), config.build) as pool:
-        replies = completed(await pool.engine.generate([ask(QUESTION, seed=s) for s in range(4)]))
-        assert not pool.engine.batch_invariant
-        assert all(s.text.endswith("\n") and s.logprob is None for r in replies for s in r.steps)
+        engine = pool.engine
+        assert (engine.sampler, engine.batch_invariant) == ("stream", False)
+        await check_steps_are_the_whole(engine)
+        await check_draws(engine)
+        await engine.release("home")
+        assert pool.overhead_of("home").speculated_tokens > 0
+        before = pool.overhead.speculated_tokens
+        problems = [Problem(str(i), f"{i} a+1 b*2 c-3", "") for i in range(8)]
+        strategy = ParticleFilter(num_particles=8, max_steps=4, sampling=Sampling(1.5, 0.9, 40))
+        results: list[ProblemResult] = []
+        controller = Controller(strategy, engine, FakeVerifier(_by_digest), ChainTask())
+        await controller.run(problems, results.append)
+        assert [r.error for r in results] == [None] * 8
+        assert all(pool.overhead_of(p.id).speculated_tokens > 0 for p in problems)
+        assert pool.overhead.speculated_tokens > before
+
+
+async def check_steps_are_the_whole(engine: Any) -> None:
+    """A text by steps is the text in one go under the same seed, whatever ran ahead or was left."""
+    seeds = range(12)
+    hot = {"temperature": 1.5, "top_p": 0.95, "max_tokens": 60}
+    whole = completed(await engine.generate([ask(QUESTION, seed=s, to_end=True, **hot) for s in seeds]))
+    texts: dict[int, tuple[Any, ...]] = dict.fromkeys(seeds, ())
+    going = list(seeds)
+
+    def goes_on(steps: tuple[Any, ...]) -> bool:
+        open_ended = steps[-1].finish is Finish.STEP and "#" not in steps[-1].text
+        return open_ended and sum(len(s.token_ids) for s in steps) < 60
+
+    while going:
+        prefixes = {s: tuple(t for step in texts[s] for t in step.token_ids) for s in going}
+        rows = [
+            ask(QUESTION, seed=s, token_ids=ids, **{**hot, "max_tokens": 60 - len(ids)})
+            for s, ids in prefixes.items()
+        ]
+        for s, reply in zip(going, completed(await engine.generate(rows)), strict=True):
+            texts[s] += reply.steps
+        going = [s for s in going if goes_on(texts[s])]
+    assert [tuple(s.token_ids for s in texts[i]) for i in seeds] == [
+        tuple(s.token_ids for s in reply.steps) for reply in whole
+    ]
+    assert len(set(texts.values())) > 6
+
+
+async def check_draws(engine: Any) -> None:
+    """A token's frequencies are the model's probabilities at that temperature (chi-square)."""
+    num, first = 1000, (19,) * 5  # nonsense, after which the model is not sure of what follows
+    hot = [ask(QUESTION, seed=s, token_ids=first, temperature=2.0, max_tokens=1) for s in range(num)]
+    drawn = Counter(r.steps[0].token_ids[0] for r in completed(await engine.generate(hot)))
+    rows = [LoglikRequest("home", QUESTION, "", first, ((t,),)) for t in range(3, 29)]
+    weights = [math.exp(r.logprobs[0] / 2.0) for r in await engine.loglik(rows)]
+    shares = {t: w / sum(weights) for t, w in zip(range(3, 29), weights, strict=True)}
+    likely = {t: p for t, p in shares.items() if p * num >= 5}
+    assert len(likely) > 3
+    counts = {t: drawn[t] for t in likely} | {-1: num - sum(drawn[t] for t in likely)}
+    assert chi_square_excess(counts, likely | {-1: 1.0 - sum(likely.values())}) < 5
+
+
+def _by_digest(question: str, steps: tuple[str, ...]) -> float:
+    return 0.1 + 0.8 * derive_seed(question, *steps) / 2**63
 
 
 def engine_core_of(pid: int) -> int:

@@ -4,7 +4,8 @@ A particle filter (64 problems x 8 particles x 8 steps of 12 tokens) with a veri
 through session, controller, Ray and result files, over as many tokens through bare vLLM with every request
 known in advance: each particle's 96 tokens in one request, all submitted at once. Between the two stands the
 same search with the engine in this process, without Ray. All three use the same model (3.2 M parameters,
-random), the same arguments of vLLM and the same machine, in turn; loading is in none of the figures.
+random), the same arguments of vLLM and the same machine, in turn; loading is in none of the figures. With
+``--sampler stream`` the search's texts run ahead of it; tokens that it left count for nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,13 +25,16 @@ import torch
 from rich.console import Console
 from transformers import LlamaForCausalLM
 
+from actors import vllm_engine as engines
 from actors.cluster import start_ray, stop_ray
 from actors.configs import VllmEngine
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from actors.vllm_generation import Generation
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.protocols import (
+    SAMPLERS,
     Completion,
     Engine,
     Failure,
@@ -71,13 +75,30 @@ class Questions:
         return False
 
 
+class Endless(engines.VllmEngine):
+    """A text that was cut at its step's length is gone on with all the same."""
+
+    def _goes_on(self, generation: Generation) -> bool:
+        return True
+
+
 class StepsOfALength:
     """An engine whose steps end after ``max_tokens``: the model is random, and writes no delimiter."""
 
     batch_invariant = False
 
-    def __init__(self, inner: Engine) -> None:
+    def __init__(self, inner: Endless) -> None:
         self.inner = inner
+        self.num_wasted = 0
+
+    @property
+    def sampler(self) -> str:
+        return self.inner.sampler
+
+    async def release(self, home: str) -> int:
+        wasted = await self.inner.release(home)
+        self.num_wasted += wasted
+        return wasted
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         return [_as_a_step(reply) for reply in await self.inner.generate(requests)]
@@ -113,7 +134,7 @@ def _reward(text: str) -> Reward:
 
 
 def build_engine(config: VllmEngine) -> StepsOfALength:
-    return StepsOfALength(config.build())
+    return StepsOfALength(Endless(**asdict(config)))
 
 
 def save_model(folder: Path) -> None:
@@ -182,14 +203,15 @@ def _check(num_tokens: int, size: Size) -> None:
 
 
 async def compare(size: Size, rounds: int, config: VllmEngine, console: Console) -> None:
-    engine = config.build()
+    engine = replace(config, sampler="step").build()
+    search = build_engine(config)
     shares: dict[str, list[float]] = {"in this process": [], "through Ray": []}
     cluster = ClusterConfig(threads_per_replica=1, start_timeout_s=900)
     async with await Pool.start(cluster, partial(build_engine, config)) as pool:
         for i in range(-1, rounds):
             offset = (i + 1) * size.problems
             bare = await run_bare(engine, size, offset)
-            here = await run_search(StepsOfALength(engine), size, offset)
+            here = await run_search(search, size, offset)
             there = await run_search(pool.engine, size, offset)
             label = "warm-up" if i < 0 else f"round {i + 1}"
             console.print(
@@ -199,7 +221,10 @@ async def compare(size: Size, rounds: int, config: VllmEngine, console: Console)
             if i >= 0:
                 shares["in this process"].append(bare / here)
                 shares["through Ray"].append(bare / there)
+        wasted = pool.overhead.speculated_tokens / ((rounds + 1) * size.num_tokens)
+    console.print(f"{config.sampler} sampler: of 100 tokens {100 * wasted:.1f} more were made in vain")
     await engine.close()
+    await search.close()
     for name, values in shares.items():
         console.print(f"{name}: median {median(values):.2f} of bare ({min(values):.2f} to {max(values):.2f})")
 
@@ -214,6 +239,8 @@ def main() -> None:
     parser.add_argument("--step-tokens", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--block-size", type=int, help="of vLLM's cache, in tokens; ours by default")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="step")
+    parser.add_argument("--lookahead", type=int, default=64, help="tokens that a stream runs ahead")
     parser.add_argument("--logprobs", action="store_true", help="ask for them, as a run does by default")
     options = parser.parse_args()
     size = Size(options.problems, options.particles, options.steps, options.step_tokens)
@@ -224,7 +251,13 @@ def main() -> None:
             args: dict[str, Any] = {"max_num_seqs": 512}
             if options.block_size:
                 args["block_size"] = options.block_size
-            config = VllmEngine(folder, logprobs=options.logprobs, args=args)
+            config = VllmEngine(
+                folder,
+                logprobs=options.logprobs,
+                sampler=options.sampler,
+                lookahead=options.lookahead,
+                args=args,
+            )
             asyncio.run(compare(size, options.rounds, config, Console()))
     finally:
         stop_ray()

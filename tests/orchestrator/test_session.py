@@ -20,6 +20,13 @@ PROBLEM = Problem("p", "abca", "abca")
 PARAMS = Sampling(max_tokens=16)
 
 
+class Straight:
+    """A language in which everybody says the same."""
+
+    def __call__(self, question: str, prefix: str) -> dict[str, float]:
+        return {"a\n": 1.0}
+
+
 def make_session(**parts: object) -> Session:
     defaults: dict[str, object] = {"engine": FakeEngine(), "verifier": FakeVerifier(), "task": FakeTask()}
     return Session(PROBLEM, **(defaults | parts))  # type: ignore[arg-type]
@@ -75,6 +82,39 @@ async def test_a_row_keeps_its_seed_when_others_have_ended() -> None:
     await make_session(engine=one).generate([Trajectory(), Trajectory()], PARAMS)
     await make_session(engine=two).generate([ended, Trajectory()], PARAMS)
     assert one.requests[1].seed == two.requests[0].seed
+
+
+async def test_a_text_goes_on_under_its_seed_where_the_engine_samples_by_position() -> None:
+    """Once, by the first that wants it; copies, and branches of a text that was left, have new seeds."""
+    engine = FakeEngine(Straight(), sampler="stream")
+    session = make_session(engine=engine)
+    first = await session.generate([Trajectory()] * 3, PARAMS)
+    assert len(set(first)) == 1  # they say the same, and are three texts
+    second = await session.generate([first[0]] * 4, PARAMS)
+    await session.generate([first[1], second[3], second[3]], PARAMS)
+    seeds = [r.seed for r in engine.requests]
+    assert seeds[3:6] == seeds[:3]
+    assert len({*seeds[:3], *seeds[6:8]}) == 5
+    assert seeds[8:] == seeds[3:5]
+    await session.fork("a").generate([second[3]], PARAMS)
+    assert engine.requests[-1].seed not in seeds
+
+
+async def test_whole_and_by_steps_are_one_text_where_the_engine_samples_by_position() -> None:
+    long = replace(PARAMS, max_tokens=64)
+    sessions = [make_session(engine=FakeEngine(sampler="stream"), seed=4) for _ in range(2)]
+    whole = await sessions[0].generate([Trajectory()] * 8, long, to_end=True)
+    stepwise = [Trajectory()] * 8
+    while any(t.active for t in stepwise):
+        stepwise = await sessions[1].generate(stepwise, long)
+    assert stepwise == whole
+
+
+async def test_a_problem_that_is_over_is_released_by_engines_that_run_ahead_alone() -> None:
+    ahead, behind = FakeEngine(sampler="stream"), FakeEngine()
+    for engine in (ahead, behind):
+        await make_session(engine=engine).release()
+    assert (ahead.released, behind.released) == (["p"], [])
 
 
 async def test_forks_have_randomness_of_their_own_and_one_ledger() -> None:

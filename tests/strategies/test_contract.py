@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 from pydantic import TypeAdapter
 
-from actors.fake import RandomLatency
+from actors.fake import FakeEngine, RandomLatency
 from orchestrator.errors import EngineError, VerifierError
 from orchestrator.types import Solution, Usage
 from tests.laws import assert_ledger, assert_prefers_finished, assert_sound
@@ -49,6 +49,18 @@ async def test_problems_side_by_side_do_not_disturb_each_other(name: str) -> Non
     world = World()
     together = await asyncio.gather(*(world.solve(load(name), seed) for seed in range(4)))
     assert list(together) == [await World().solve(load(name), seed) for seed in range(4)]
+
+
+async def test_texts_that_go_on_use_every_number_once(name: str) -> None:
+    """Where a seed is a whole text's, none is drawn from twice in one place, and a run is what it was."""
+    worlds = [World(engine=FakeEngine(sampler="stream", latency=RandomLatency(i, 0.001))) for i in range(2)]
+    first, again = [await world.solve(load(name, 8), 3) for world in worlds]
+    drawn = worlds[0].engine.drawn
+    assert len(drawn) == len(set(drawn))
+    assert_sound(first)
+    if name not in ARRIVAL_DEPENDENT:
+        assert first == again
+        assert sorted(drawn) == sorted(worlds[1].engine.drawn)
 
 
 async def test_it_and_its_solution_pickle(name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.fake import FakeEngine
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.types import Finish, Solution
 from strategies.particle_filter import ParticleFilter
@@ -52,6 +53,19 @@ def test_evidence_is_unbiased(resampling: Any, ess_threshold: float) -> None:
     strategy = particle_filter(weighting="incremental", resampling=resampling, ess_threshold=ess_threshold)
     solutions = solve_all(strategy, World(BRANCHING, uneven), 250)
     assert_mean([math.exp(log_mean_exp(s.log_weights)) for s in solutions], evidence)
+
+
+@pytest.mark.parametrize("resampling", ["multinomial", "systematic"])
+def test_evidence_is_unbiased_where_texts_go_on(resampling: Any) -> None:
+    """Survivors keep the seed of their text, copies get others: the same law, drawn from other numbers."""
+    evidence = sum(p * uneven("", path) for path, p in enumerate_paths(BRANCHING, 4).items())
+    strategy = particle_filter(weighting="incremental", resampling=resampling)
+    world = World(BRANCHING, uneven, engine=FakeEngine(sampler="stream"))
+    solutions = solve_all(strategy, world, 1000)
+    assert_mean([math.exp(log_mean_exp(s.log_weights)) for s in solutions], evidence)
+    asked = world.engine.requests
+    kept = sum(r.seed == s.seed for r in asked if r.token_ids for s in asked if not s.token_ids)
+    assert kept > 0
 
 
 @pytest.mark.parametrize("aggregation", ["min", "prod", "mean"])
