@@ -91,6 +91,7 @@ def test_the_sweep_has_a_folder_a_point(sweep: Path) -> None:
         assert path.parent.parent == sweep
 
 
+@pytest.mark.slow
 def test_replicas_and_concurrency_change_no_answer(undisturbed: Path, tmp_path: Path) -> None:
     point = ["cluster.engine_replicas=2", "cluster.verifier_replicas=2", "concurrency=1"]
     done = run(*QUICK, f"run_dir={tmp_path}", *point)
@@ -99,7 +100,9 @@ def test_replicas_and_concurrency_change_no_answer(undisturbed: Path, tmp_path: 
     assert answers_of(tmp_path) == answers_of(undisturbed)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_is_whole(number: int, status: int, tmp_path: Path) -> None:
     limit = "task.limit=200"
     process = subprocess.Popen(

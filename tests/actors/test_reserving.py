@@ -24,6 +24,7 @@ def found() -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_workers_of_a_tensor_parallel_replica_have_a_card_each(found: dict[str, Any]) -> None:
     assert found["engine"]["gpus"] == "2"
