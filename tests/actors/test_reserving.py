@@ -14,6 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """A policy over two cards, and four verifiers that share the other two (a Ray of its own: 15 s)."""
@@ -24,8 +27,6 @@ def found() -> dict[str, Any]:
     return report
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_workers_of_a_tensor_parallel_replica_have_a_card_each(found: dict[str, Any]) -> None:
     assert found["engine"]["gpus"] == "2"
     assert len(set(found["engine"]["workers"])) == 2
