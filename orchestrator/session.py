@@ -218,8 +218,7 @@ class Session:
             return
         self._texts = {}
         for trajectory, seed in ends:
-            if trajectory.active:
-                self._texts.setdefault(trajectory.token_ids, []).append(seed)
+            self._texts.setdefault(trajectory.token_ids, []).append(seed)
 
     def _count(self, method: str) -> int:
         """The number of this call of ``method`` in this scope, from 1."""

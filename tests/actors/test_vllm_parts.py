@@ -80,6 +80,8 @@ def test_after_the_marker_a_second_stretch_runs_to_the_end_of_the_step(character
     going.take(ids(characters, "6\n"), [0.0] * 2, num_cached=4)
     assert going.is_done
     assert [s.text for s in going.splitter.steps] == ["a5+1=6\n", "#6\n"]
+    usage = going.completion(1.0, has_logprobs=True).usage
+    assert (usage.cached_tokens, usage.flops) == (0, (2 + 8 - 1) + (2 + 8 - 4 + 2 - 1))
 
 
 def test_the_first_limit_reached_is_the_one_that_counts(characters: Any) -> None:

@@ -40,14 +40,14 @@ class Typewriter:
 
     def __init__(self, fails_with: EngineError | None = None) -> None:
         self.begun: list[tuple[int, int]] = []  # seed, and tokens of the text that were there
-        self.open: set[int] = set()
+        self.open: list[int] = []
         self.num_typed = 0
         self._fails_with = fails_with
 
     async def __call__(self, generation: Generation) -> AsyncGenerator[Any, None]:
         seed, position = generation.request.seed, len(generation.token_ids) - len(PROMPT)
         self.begun.append((seed, position))
-        self.open.add(seed)
+        self.open.append(seed)
         try:
             while True:
                 await asyncio.sleep(0)
@@ -60,7 +60,7 @@ class Typewriter:
                 self.num_typed += 1
                 yield SimpleNamespace(outputs=[choice], num_cached_tokens=1)
         finally:
-            self.open.discard(seed)
+            self.open.remove(seed)
 
 
 def generation(seed: int, tokens: list[int] | None = None, **changes: Any) -> Generation:
@@ -126,7 +126,7 @@ async def test_those_that_did_not_survive_are_stopped_and_counted() -> None:
     copy = generation(50, done[1].generated)
     survivors = await complete(streams, generation(1, done[1].generated), copy)
     await turns(5)
-    assert vllm.open == {1, 50, 9}
+    assert sorted(vllm.open) == [1, 9, 50]
     assert survivors[0].generated == text_of(1, 2 * STEP)[STEP:]
     assert vllm.begun[-1] == (50, STEP)
     num_taken = 4 * STEP + 2 * STEP

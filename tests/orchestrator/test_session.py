@@ -90,13 +90,14 @@ async def test_a_text_goes_on_under_its_seed_where_the_engine_samples_by_positio
     session = make_session(engine=engine)
     first = await session.generate([Trajectory()] * 3, PARAMS)
     assert len(set(first)) == 1  # they say the same, and are three texts
-    second = await session.generate([first[0]] * 4, PARAMS)
-    await session.generate([first[1], second[3], second[3]], PARAMS)
+    second = await session.generate([first[0]] * 2, PARAMS)
+    third = await session.generate([first[1], *[second[1]] * 3], PARAMS)
     seeds = [r.seed for r in engine.requests]
-    assert seeds[3:6] == seeds[:3]
-    assert len({*seeds[:3], *seeds[6:8]}) == 5
-    assert seeds[8:] == seeds[3:5]
-    await session.fork("a").generate([second[3]], PARAMS)
+    assert seeds[3:5] == seeds[:2]
+    assert seeds[6:8] == seeds[3:5]
+    new = [seeds[5], seeds[8]]  # a text that the second call had left, and one copy too many
+    assert len({*seeds[:3], *new}) == 5
+    await session.fork("a").generate([third[3]], PARAMS)
     assert engine.requests[-1].seed not in seeds
 
 
