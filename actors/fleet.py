@@ -86,19 +86,23 @@ class Fleet:
         self._scaling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Makes every engine, all at once. Raises ConfigError or EngineError with what went wrong.
+        """Makes every engine that was asked for. Raises ConfigError or EngineError with what went wrong."""
+        members = list(self._members.values())[: self.spec.num_replicas]
+        await together(*(member.start() for member in members))
+        self._infos = [m.life.info for m in members if m.life is not None]
 
-        Extra ones are not waited for: Ray places them when there is room, and they join then.
+    def grow(self) -> None:
+        """Asks for the extra replicas, which are not waited for: Ray places them when there is room.
+
+        For when all that the run needs has its place: Ray may serve what is asked last first.
         """
-        members = list(self._members.values())
-        for extra in members[self.spec.num_replicas :]:
+        if not self.spec.num_extra:
+            return
+        for extra in list(self._members.values())[self.spec.num_replicas :]:
             extra.join_later()
-        await together(*(member.start() for member in members[: self.spec.num_replicas]))
-        self._infos = [m.life.info for m in self._members.values() if m.life is not None]
-        if self.spec.num_extra:
-            scaler = Scaler(self._members, self.spec.num_replicas, self._config, lambda: self.num_queued)
-            self._scaling = asyncio.create_task(scaler.run())
-            self._scaling.add_done_callback(_tell_bug)
+        scaler = Scaler(self._members, self.spec.num_replicas, self._config, lambda: self.num_queued)
+        self._scaling = asyncio.create_task(scaler.run())
+        self._scaling.add_done_callback(_tell_bug)
 
     async def close(self) -> None:
         if self._scaling is not None:

@@ -55,11 +55,9 @@ class Member:
     num_deaths: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     _latest: Life | None = None
+    _actor: ReplicaActor = field(init=False)
     _has_place: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._actor = self._place()
 
     def _place(self) -> ReplicaActor:
         self._tell(logging.INFO, "replica_started", f"{self.name} is asked of Ray")
@@ -82,6 +80,7 @@ class Member:
 
     async def start(self) -> None:
         """Waits until the engine is made. Raises the error of making it, or EngineError: what hinders it."""
+        self._actor = self._place()
         num_deaths, deadline = 0, time.monotonic() + self.config.start_timeout_s
         while self.life is None:
             answer = await self._probe(min(_PATIENCE_S, max(0.05, deadline - time.monotonic())))

@@ -96,6 +96,8 @@ class Pool:
         pool = cls(fleets)
         try:
             await together(*(fleet.start() for fleet in fleets.values()))
+            for fleet in fleets.values():
+                fleet.grow()
         except BaseException:
             await pool.close()
             raise

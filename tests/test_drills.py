@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from actors.cluster import start_ray
+from actors.cluster import living_nodes, start_ray
 from actors.fake import FakeEngine, FakeVerifier
 from actors.placement import ClusterConfig
 from actors.pool import Pool
@@ -54,7 +55,10 @@ class Stage:
     """A cluster of this test's own: a head, and a node that can be lost."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **SMALL})
+        # A lost node refuses the connection at once: five times, which are 15 s by default.
+        often = {"health_check_period_ms": 500}
+        head = {"num_cpus": 2, "_system_config": often, **SMALL}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = [self.cluster.add_node(num_cpus=2, **SMALL)]
 
     @property
@@ -68,8 +72,16 @@ class Stage:
         self.cluster.remove_node(node, allow_graceful=False)
         return node.node_id in holding
 
-    def add_node(self) -> None:
+    def add_node(self) -> str:
+        """Its id."""
         self.nodes.append(self.cluster.add_node(num_cpus=2, **SMALL))
+        return str(self.nodes[-1].node_id)
+
+    def settle(self) -> None:
+        """Waits until Ray has heard of every loss: it plans with nodes that are dead until then."""
+        there = {self.cluster.head_node.node_id, *(n.node_id for n in self.nodes)}
+        while living_nodes().keys() != there:
+            time.sleep(0.1)
 
 
 SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -178,6 +190,7 @@ def test_nodes_are_lost(
 
     while len(stage.nodes) < num_strikes(seed):
         stage.add_node()
+    stage.settle()
     assert runner.run(lose()) == undisturbed
     stage.add_node()
 
@@ -321,23 +334,23 @@ def test_replicas_join_and_leave_with_their_nodes(
     """A core each: two replicas are asked for, more join as long as there are cores; then a node goes."""
     config = replace(CLUSTER, engine_replicas=2, max_engine_replicas=99, cpus_per_replica=1)
 
-    async def until(changed: Callable[[int], bool], pool: Pool) -> int:
-        while not changed(num := len(pool.pids())):
+    async def until(true: Callable[[], bool]) -> None:
+        while not true():
             await asyncio.sleep(0.05)
-        return num
 
     async def scale() -> None:
         async with await Pool.start(config, drills.slow_engine) as pool, asyncio.timeout(300):
             solving = asyncio.create_task(results_of(controller_of(pool.engine, FakeVerifier())))
-            few = await until(lambda num: num >= 3, pool)
-            stage.add_node()  # in this thread: Ray sets signal handlers
-            many = await until(lambda num: num >= max(5, few + 1), pool)
+            await until(lambda: len(pool.pids()) >= 3)
+            joined = stage.add_node()  # in this thread: Ray sets signal handlers
+            await until(lambda: joined in pool.node_ids().values())
             assert await solving == undisturbed
             solving = asyncio.create_task(results_of(controller_of(pool.engine, FakeVerifier())))
-            stage.lose_node()
-            await until(lambda num: num < many, pool)
+            assert stage.lose_node({joined})
+            await until(lambda: joined not in pool.node_ids().values())
             assert await solving == undisturbed
 
+    stage.add_node()  # other pools' replicas have a part of a core of those that are there
     runner.run(scale())
 
 

@@ -288,6 +288,13 @@ async def test_an_idle_extra_replica_gives_its_core_back_and_comes_again(tmp_pat
         assert scaled.stats()["engine"].deaths == 0
 
 
+async def test_extra_replicas_take_no_place_that_is_needed() -> None:
+    """A core for the engine and one for its verifier, and none for engines that would be welcome."""
+    config = ClusterConfig(max_engine_replicas=9, cpus_per_replica=1, start_timeout_s=30)
+    async with await Pool.start(config, engine, FakeVerifier) as pool:
+        assert set(pool.pids()) == {"engine-0", "verifier-0"}
+
+
 async def test_four_replicas_run_on_two_cores() -> None:
     async with await Pool.start(ClusterConfig(engine_replicas=3), engine, FakeVerifier) as four:
         assert len(four.pids()) == 4

@@ -56,6 +56,7 @@ async def started(gate: asyncio.Event, **keys: Any) -> Fleet:
 
     fleet = fake_fleet(answer, num=1, num_extra=2, **keys)
     await fleet.start()
+    fleet.grow()
     return fleet
 
 

@@ -10,11 +10,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedConfig, Qwen2Config
@@ -219,11 +220,12 @@ def _by_digest(question: str, steps: tuple[str, ...]) -> float:
 
 
 def engine_core_of(pid: int) -> int:
-    """The process in which vLLM computes, among the children of an actor's threads."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    children = [child for thread in threads for child in (thread / "children").read_text().split()]
-    (core,) = [c for c in children if b"EngineCore" in Path(f"/proc/{c}/cmdline").read_bytes()]
-    return int(core)
+    """The process in which vLLM computes, among the children of an actor."""
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # others come and go
+            if any("EngineCore" in word for word in child.cmdline()):
+                return int(child.pid)
+    raise AssertionError(f"{pid} has no engine core")
 
 
 @pytest.mark.slow
