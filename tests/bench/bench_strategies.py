@@ -4,7 +4,7 @@ Runs ``run.py -m`` for each budget and compares result lines of the same problem
 bootstrapped over problems. Points that are complete are not run again, so a bench that was cut off goes on,
 and more budgets or seeds reuse what is there. Writes curves.json and curves.md, and pictures where
 matplotlib is installed; ``--docs`` puts the tables between the comments of a document too, the pictures
-beside it.
+beside it. Strategies that bring an engine and a task of their own are compared with each other alone.
 
 Wall times are those of points that follow one another on the same replicas: caches hold what earlier points
 read. ``--isolated`` starts afresh for each point, which takes some ten seconds more.
@@ -40,12 +40,17 @@ CLAIMS = (
     ("astar", "particle_filter"),
 )
 FULL = (200, 3)
+CHOICES = REPOSITORY / "conf" / "strategy"
 
 
-def shipped() -> list[str]:
-    """Every strategy that runs on the default engine and task."""
-    files = sorted((REPOSITORY / "conf" / "strategy").glob("*.yaml"))
-    return [f.stem for f in files if "@package _global_" not in f.read_text().partition("\n")[0]]
+def names() -> list[str]:
+    """Every strategy, those on the default engine and task first."""
+    return sorted((f.stem for f in CHOICES.glob("*.yaml")), key=lambda name: (brings_its_own(name), name))
+
+
+def brings_its_own(strategy: str) -> bool:
+    """Whether it selects an engine and a task, so that its accuracy is not to be compared with others'."""
+    return "@package _global_" in (CHOICES / f"{strategy}.yaml").read_text().partition("\n")[0]
 
 
 def wanted(strategies: Sequence[str], budgets: Sequence[int], seeds: Sequence[int]) -> list[Point]:
@@ -100,33 +105,37 @@ def tables(curves: Curves, args: argparse.Namespace) -> str:
     return "\n\n".join(parts)
 
 
-def write(curves: Curves, outcomes: Outcomes, args: argparse.Namespace) -> None:
+def write(curves: Curves, apart: Curves, outcomes: Outcomes, args: argparse.Namespace) -> None:
     """curves.json, curves.md and the pictures, in the output folder."""
     versions = next(iter(outcomes.values())).summary["versions"]
-    points = {strategy: [asdict(p) for p in points] for strategy, points in curves.items()}
+    points = {strategy: [asdict(p) for p in points] for strategy, points in {**curves, **apart}.items()}
     content = {"of": caption(args), "versions": versions, "curves": points}
     (args.out / "curves.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    each = [f"## {strategy}\n\n{curve_table(points)}" for strategy, points in curves.items()]
-    (args.out / "curves.md").write_text("\n\n".join([tables(curves, args), *each]) + "\n")
-    if can_plot():
-        plot_all(curves, caption(args), [args.out / "curves.png", args.out / "curves.svg"])
-    else:
+    each = [f"## {strategy}\n\n{curve_table(points)}" for strategy, points in {**curves, **apart}.items()]
+    compared = [tables(curves, args)] if curves else []
+    (args.out / "curves.md").write_text("\n\n".join([*compared, *each]) + "\n")
+    if not can_plot():
         print("no pictures: matplotlib is not installed (the bench extra)")
+    elif curves:
+        plot_all(curves, caption(args), [args.out / "curves.png", args.out / "curves.svg"])
 
 
-def write_docs(curves: Curves, args: argparse.Namespace) -> None:
+def write_docs(curves: Curves, apart: Curves, args: argparse.Namespace) -> None:
     """The tables between a document's comments, and a picture for each strategy in the folder beside it."""
     folder = args.docs.with_suffix("")
-    document = filled(args.docs.read_text(), "measured", _shown(tables(curves, args), folder, "all"))
-    for strategy, points in curves.items():
-        text = f"{caption(args)}.\n\n{curve_table(points)}"
-        document = filled(document, f"measured {strategy}", _shown(text, folder, strategy))
+    folder.mkdir(exist_ok=True)
+    document = args.docs.read_text()
+    if curves:
+        document = filled(document, "measured", _shown(tables(curves, args), folder, "all"))
+        if can_plot():
+            plot_all(curves, caption(args), [folder / "all.svg"])
+    for family in (curves, apart):
+        for strategy, points in family.items():
+            text = f"{caption(args)}.\n\n{curve_table(points)}"
+            document = filled(document, f"measured {strategy}", _shown(text, folder, strategy))
+            if can_plot():
+                plot_one(family, strategy, caption(args), folder / f"{strategy}.svg")
     args.docs.write_text(document)
-    if can_plot():
-        folder.mkdir(exist_ok=True)
-        plot_all(curves, caption(args), [folder / "all.svg"])
-        for strategy in curves:
-            plot_one(curves, strategy, caption(args), folder / f"{strategy}.svg")
 
 
 def _shown(text: str, folder: Path, name: str) -> str:
@@ -138,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--strategies", nargs="+", default=shipped())
+    parser.add_argument("--strategies", nargs="+", default=names())
     parser.add_argument("--budgets", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--problems", type=int, default=FULL[0])
     parser.add_argument("--seeds", type=int, default=FULL[1])
@@ -155,11 +164,14 @@ def main() -> None:
     )
     sweep.run(wanted(args.strategies, args.budgets, seeds), isolated=args.isolated)
     outcomes = sweep.read()
-    curves = curves_of(outcomes, args.strategies, args.budgets, seeds)
-    write(curves, outcomes, args)
+    curves, apart = (
+        curves_of(outcomes, [s for s in args.strategies if brings_its_own(s) is own], args.budgets, seeds)
+        for own in (False, True)
+    )
+    write(curves, apart, outcomes, args)
     print((args.out / "curves.md").read_text())
     if args.docs is not None:
-        write_docs(curves, args)
+        write_docs(curves, apart, args)
 
 
 if __name__ == "__main__":

@@ -169,8 +169,8 @@ def plot_all(curves: Curves, title: str, paths: Sequence[Path]) -> None:
 
 
 def plot_one(curves: Curves, strategy: str, title: str, path: Path) -> None:
-    """One strategy before the others in grey, against tokens and reward calls."""
-    costs = ["generated_tokens", "reward_calls"]
+    """One strategy before the others in grey, against the first two costs that they have: tokens first."""
+    costs = [c for c in COSTS if any(getattr(p, c) > 0 for points in curves.values() for p in points)][:2]
     figure = _set_up((7, 2.8))
     panels = list(figure.subplots(1, len(costs), sharey=True))
     for axes, cost in zip(panels, costs, strict=True):

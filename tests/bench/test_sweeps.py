@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.results import CONFIG, RESULTS, SUMMARY
+from tests.bench.bench_strategies import brings_its_own, names, write_docs
 from tests.bench.curves import Estimate, Measured, cheapest, filled, reach_table
 from tests.bench.plots import plot_all, spread, styles
-from tests.bench.sweeps import REPOSITORY, Block, Point, Sweep, blocks, by_problem
+from tests.bench.sweeps import Block, Point, Sweep, blocks, by_problem
 from tests.bench.two_samples import chi_square, two_sample_test
 
 POINTS = st.builds(Point, st.sampled_from([1, 2, 4]), st.sampled_from("abc"), st.integers(0, 3))
@@ -118,10 +121,9 @@ def test_labels_that_are_apart_stay_where_they_are() -> None:
 
 
 def test_every_strategy_looks_its_own_way_whatever_is_beside_it() -> None:
-    names = [path.stem for path in sorted((REPOSITORY / "conf" / "strategy").glob("*.yaml"))]
-    looks = styles(names)
-    assert len({(s["color"], s["linestyle"]) for s in looks.values()}) == len(names)
-    assert len({(s["marker"], s["linestyle"]) for s in looks.values()}) == len(names)
+    looks = styles(names())
+    assert len({(s["color"], s["linestyle"]) for s in looks.values()}) == len(names())
+    assert len({(s["marker"], s["linestyle"]) for s in looks.values()}) == len(names())
     assert styles(["rebase"])["rebase"] == looks["rebase"]
 
 
@@ -147,6 +149,21 @@ def test_a_document_is_filled_again_and_again() -> None:
     assert filled(once, "x", r"a \1 b") == once
     with pytest.raises(ValueError, match="once each"):
         filled(document, "y", "")
+
+
+def test_what_has_an_engine_of_its_own_stands_apart(tmp_path: Path) -> None:
+    """Its figures are written, and the comparison of the others is left as it is."""
+    assert names()[-2:] == ["hex", "hex_weighted"] and not any(map(brings_its_own, names()[:-2]))
+    docs = tmp_path / "page.md"
+    blocks = "<!-- measured -->\nolder\n<!-- /measured -->\n<!-- measured hex -->\n<!-- /measured hex -->\n"
+    docs.write_text(blocks)
+    args = Namespace(docs=docs, problems=200, seeds=1, split="test", overrides=[], budgets=[5])
+    point = replace(measured("hex", 5, 0.7), reward_calls=0.0)
+    write_docs({}, {"hex": [point]}, args)
+    text = docs.read_text()
+    assert "measured -->\nolder\n" in text
+    assert "Reduced run: 200 problems (test) x 1 seed." in text and "| 5 | .700 (.600 to .800) |" in text
+    assert "seconds a problem" in (tmp_path / "page" / "hex.svg").read_text()  # it has no reward calls
 
 
 def test_chi_square_by_hand() -> None:
