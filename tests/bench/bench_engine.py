@@ -241,6 +241,7 @@ def main() -> None:
     parser.add_argument("--block-size", type=int, help="of vLLM's cache, in tokens; ours by default")
     parser.add_argument("--sampler", choices=SAMPLERS, default="step")
     parser.add_argument("--lookahead", type=int, default=64, help="tokens that a stream runs ahead")
+    parser.add_argument("--stream-interval", type=int, help="tokens that vLLM tells of at once; 1 by default")
     parser.add_argument("--logprobs", action="store_true", help="ask for them, as a run does by default")
     options = parser.parse_args()
     size = Size(options.problems, options.particles, options.steps, options.step_tokens)
@@ -251,6 +252,8 @@ def main() -> None:
             args: dict[str, Any] = {"max_num_seqs": 512}
             if options.block_size:
                 args["block_size"] = options.block_size
+            if options.stream_interval:
+                args["stream_interval"] = options.stream_interval
             config = VllmEngine(
                 folder,
                 logprobs=options.logprobs,
