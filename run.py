@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from orchestrator.command_line import (
     check_choices,
@@ -31,7 +30,7 @@ from orchestrator.explain import explain
 from orchestrator.journal import Journals
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
-from orchestrator.progress import summary_table
+from orchestrator.progress import stdout_console, summary_table
 from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import SUMMARY
 from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
@@ -43,7 +42,7 @@ from orchestrator.warm import Warm
 if TYPE_CHECKING:
     from actors.pool import Pool
 
-console = Console()
+console = stdout_console()
 
 
 class Models:

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from orchestrator.arguments import read_arguments
 from orchestrator.errors import ConfigError
+from orchestrator.progress import stdout_console
 from orchestrator.results import SUMMARY, stream_results
 from orchestrator.statistics import difficulty_levels
 
@@ -73,7 +73,7 @@ def table_of(folder: Path, levels: Levels) -> Table:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table; 2 and one line for bad arguments."""
-    console = Console()
+    console = stdout_console()
     try:
         folder, options = read_arguments(arguments, {"reference": ""}, "SWEEP_DIR")
         if not options["reference"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,12 @@ from orchestrator.oracle import oracle_mark
 from orchestrator.results import Totals
 
 SECONDS_BETWEEN_LINES = 60.0
+
+
+def stdout_console() -> Console:
+    """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=200)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from orchestrator.arguments import read_arguments
 from orchestrator.config import TARGET
 from orchestrator.errors import ConfigError
+from orchestrator.progress import stdout_console
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, read_results, write_atomically, write_json
 from orchestrator.statistics import sign_test
 from orchestrator.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all
@@ -125,10 +125,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a file takes any width
-    console.print(make_table(run, replayed))
+    stdout_console().print(make_table(run, replayed))
     return 0
 
 

@@ -29,7 +29,7 @@ def test_accuracy_of_each_fifth(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert accuracy_by_level(run_dir, levels) == [(2, 2), (2, 2), (2, 2), (1, 2), (0, 2)]
     assert main([str(tmp_path / "sweep"), f"reference={reference}"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "astar budget=4 1.000 (2) 1.000 (2) 1.000 (2) 0.500 (2) 0.000 (2)" in shown
+    assert "astar budget=4 seed=0 1.000 (2) 1.000 (2) 1.000 (2) 0.500 (2) 0.000 (2)" in shown
 
 
 @pytest.mark.parametrize(

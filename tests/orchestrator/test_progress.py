@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import progress
-from orchestrator.progress import Live, ProgressDisplay, summary_table, sweep_table
+from orchestrator.progress import Live, ProgressDisplay, stdout_console, summary_table, sweep_table
 from orchestrator.results import Totals
 
 SUMMARY: dict[str, Any] = {
@@ -123,3 +123,17 @@ def test_a_sweep_has_a_line_a_point() -> None:
     assert "budget task.path accuracy tokens rewards errors seconds" in lines
     assert "4 [x] 0.400 [0.200, 0.800] 1,000 40 1 2.0" in lines
     assert "8 [x] 0.800 [0.200, 0.800] 1,000 40 1 2.0" in lines
+
+
+def test_a_file_is_as_wide_as_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is broken over two lines is not found again; who wants it narrower says so."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "strategy=entropic_particle_filter"
+    rows = [([name, f"task.name={'x' * 60}"], SUMMARY)]
+    stdout_console().print(sweep_table(rows))
+    assert "entropic_particle_filter" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "90")
+    stdout_console().print(sweep_table(rows))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
