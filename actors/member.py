@@ -129,9 +129,9 @@ class Member:
             return await asyncio.wait_for(self._actor.handle.ready.remote(), timeout_s)
         except TimeoutError:
             return None
-        except _DEATHS as error:
+        except rex.RayError as error:
             # A death under which Ray restarts the actor is "unavailable"; any other is for good.
-            if not isinstance(error, rex.ActorUnavailableError):
+            if isinstance(error, _DEATHS) and not isinstance(error, rex.ActorUnavailableError):
                 self._actor.kill(restart=False)
                 self._actor = self._place()
             return _brief(error)
@@ -307,7 +307,7 @@ class Member:
             tokens = await asyncio.wait_for(pulse, timeout_s)
         except TimeoutError:
             return
-        except _DEATHS as error:
+        except rex.RayError as error:  # whatever it is: a replica that is well comes back at once
             self._bury(life, _brief(error))
             return
         if tokens is not None and tokens != life.tokens_seen:

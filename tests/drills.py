@@ -13,8 +13,10 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +129,14 @@ class Trouble:
 
 @dataclass
 class Tripwire:
-    """An engine behind which something happens at certain calls, counted over all problems."""
+    """An engine behind which something happens at certain calls, counted over all problems.
+
+    What is due waits for a call at which ``is_time``.
+    """
 
     engine: Engine
-    events: Mapping[int, Callable[[], None]]
+    events: dict[int, Callable[[], None]]
+    is_time: Callable[[], bool] = lambda: True
     num_calls: int = 0
     asked: list[str] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
@@ -142,8 +148,9 @@ class Tripwire:
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
         self.num_calls += 1
         self.asked += [r.home for r in requests]
-        if (event := self.events.get(self.num_calls)) is not None:
-            event()
+        due = min(self.events, default=sys.maxsize)
+        if due <= self.num_calls and self.is_time():
+            self.events.pop(due)()
         replies = await self.engine.generate(requests)
         self.answered.update(r.home for r in requests)
         return replies
@@ -193,11 +200,17 @@ def mid_problem(run_dir: Path) -> bool:
     return any((run_dir / "journal").glob("*.jsonl"))
 
 
-def die() -> None:
-    """A signal from a thread of its own, so that it may strike between any two instructions."""
-    number = int(os.environ.get(KILL_WITH, signal.SIGKILL))
-    delay = float(os.environ.get(KILL_AFTER_S, "0"))
-    threading.Timer(delay, lambda: os.kill(os.getpid(), number)).start()
+def die(run_dir: Path) -> None:
+    """A signal from a thread of its own, so that it may strike between any two instructions of a problem."""
+
+    def strike() -> None:
+        while not mid_problem(run_dir):
+            time.sleep(0.001)
+        os.kill(os.getpid(), int(os.environ.get(KILL_WITH, signal.SIGKILL)))
+
+    timer = threading.Timer(float(os.environ.get(KILL_AFTER_S, "0")), strike)
+    timer.daemon = True
+    timer.start()
 
 
 def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
@@ -226,7 +239,7 @@ def main(run_dir: Path, address: str) -> int:
     signal.signal(signal.SIGTERM, terminate)
     with asyncio.Runner() as runner:
         pool = runner.run(Pool.start(config, slow_engine, FakeVerifier))
-        events = {int(os.environ[KILL_AT]): die} if KILL_AT in os.environ else {}
+        events = {int(os.environ[KILL_AT]): partial(die, run_dir)} if KILL_AT in os.environ else {}
         engine = Tripwire(pool.engine, events)
         status = run_of(run_dir, pool, engine).execute({}, runner)
         sys.stdout.write(json.dumps({"asked": engine.asked}))

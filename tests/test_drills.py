@@ -135,17 +135,13 @@ def troubled_pool(stage: Stage, runner: asyncio.Runner, trouble: Trouble) -> Ite
 
 
 async def drill(pool: Pool, calls: list[int], strike: Callable[[], None]) -> dict[str, ProblemResult]:
-    """A run that is struck at these calls, every time while a problem is half solved."""
+    """A run that is struck at these calls, or as soon after them as a problem is half solved."""
     results: dict[str, ProblemResult] = {}
-    mid_problem: list[bool] = []
-
-    def event() -> None:
-        mid_problem.append(bool(engine.answered - results.keys()))
-        strike()
-
-    engine = Tripwire(pool.engine, dict.fromkeys(calls, event))
+    engine = Tripwire(
+        pool.engine, dict.fromkeys(calls, strike), lambda: bool(engine.answered - results.keys())
+    )
     await results_of(controller_of(engine, pool.verifier), results)
-    assert mid_problem == [True] * len(calls)
+    assert not engine.events
     return results
 
 
