@@ -17,7 +17,7 @@ from actors.cluster import ReplicaActor, free_resources, living_nodes
 from actors.counting import Tokens, most_work, num_tokens, work_of
 from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
-from actors.replica import Raised, ReplicaInfo
+from actors.replica import Raised, ReplicaInfo, Restarted
 from orchestrator.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ _PULSE_S = 5.0
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_TIMEOUT_S = 5.0
 _LAST_PULSE_S = 0.25
+_UNSEEN = "Ray has restarted it, and nobody saw it die"
 
 
 @dataclass(eq=False)
@@ -164,6 +165,9 @@ class Member:
             return Raised(type(error).__name__, _brief(error), self.name)
         finally:
             life.flights.discard(flight)
+        if isinstance(answer, Restarted):  # it died while it was idle: of no request
+            self._bury(life, _UNSEEN)
+            return Died(self.name, life, False, _UNSEEN)
         life.last_progress = time.monotonic()
         if isinstance(answer, Raised):
             return replace(answer, member=self.name)
@@ -309,6 +313,9 @@ class Member:
             return
         except rex.RayError as error:  # whatever it is: a replica that is well comes back at once
             self._bury(life, _brief(error))
+            return
+        if isinstance(tokens, Restarted):
+            self._bury(life, _UNSEEN)
             return
         if tokens is not None and tokens != life.tokens_seen:
             life.tokens_seen, life.last_progress = tokens, time.monotonic()

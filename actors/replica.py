@@ -65,6 +65,11 @@ class Raised:
     member: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What a process says that Ray put in a dead one's place: no engine until it is asked ``ready``."""
+
+
 class Replica:
     """One engine or verifier in a process of its own.
 
@@ -99,11 +104,13 @@ class Replica:
             log.exception("the engine could not be made")
             self._error = EngineError(f"{type(error).__name__}: {error}")
 
-    async def ask(self, method: str, requests: bytes) -> bytes | Raised:
+    async def ask(self, method: str, requests: bytes) -> bytes | Raised | Restarted:
         """The pickled replies of ``engine.<method>(requests)``, as many as there are requests.
 
         Pickled here and not by Ray, which takes several times as long over small frozen values.
         """
+        if self._model is None:
+            return Restarted()
         try:
             asked = pickle.loads(requests)
             replies = await getattr(self._model, method)(asked)
@@ -121,8 +128,10 @@ class Replica:
         """Forgets a problem that is over; the tokens made for it in vain."""
         return await self._model.release(home) if isinstance(self._model, RunsAhead) else 0
 
-    async def pulse(self) -> int | None:
+    async def pulse(self) -> int | Restarted | None:
         """The engine's token counter, None where it has none; runs in a thread of its own, beside ``ask``."""
+        if self._model is None:
+            return Restarted()
         self._exit_if_dead(None)
         return self._model.progress if isinstance(self._model, ReportsProgress) else None
 

@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import ray
+from ray.exceptions import RayActorError
 
 from actors.fake import FakeVerifier
 from actors.placement import ClusterConfig
@@ -161,6 +163,23 @@ async def test_a_killed_actor_that_ray_does_not_restart_is_replaced(pool: Pool) 
     calls = [siblings(f"slow late {i}") for i in range(4)]
     assert await asyncio.gather(*map(pool.engine.generate, calls)) == [await in_process(c) for c in calls]
     await until(lambda: "engine-1" in pool.pids())
+
+
+async def test_a_death_that_nobody_saw_is_found_at_the_next_call() -> None:
+    """Ray has an idle replica's process back before anybody asks it: it has no engine yet."""
+    call = siblings("after a quiet death")
+    async with await Pool.start(ClusterConfig(max_attempts=1), engine) as quiet:
+        (pid,) = quiet.pids().values()
+        handle = quiet.engine.fleet.members["engine-0"]._actor.handle  # type: ignore[attr-defined]
+        os.kill(pid, 9)
+        while True:
+            with suppress(RayActorError):
+                await handle.pulse.remote()
+                break
+            await asyncio.sleep(0.02)
+        assert await quiet.engine.generate(call) == await in_process(call)
+        assert list(quiet.pids()) == ["engine-0"] and pid not in quiet.pids().values()
+        assert quiet.stats()["engine"].failed_rows == 0
 
 
 async def test_one_replica_gives_the_same_as_two(folder: Path) -> None:
