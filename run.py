@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,14 +24,14 @@ from orchestrator.composition import known_keys, with_config
 from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.events import ids_of, recorded
-from orchestrator.execution import Run, Status, terminate
+from orchestrator.execution import BY_SIGNAL, Run, Status, terminate
 from orchestrator.explain import explain
 from orchestrator.journal import Journals
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
 from orchestrator.progress import stdout_console, summary_table
 from orchestrator.protocols import Tracker, Verifier
-from orchestrator.results import SUMMARY
+from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
 from orchestrator.sweep import plan_sweep, run_sweep
@@ -50,6 +49,7 @@ class Models:
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
+        self.caught: Sequence[signal.Signals] = ()  # in the last point
         self._warm: Warm[Pool] = Warm(lambda pool: self.runner.run(pool.close()))
 
     def of(self, plan: Plan) -> Pool:
@@ -65,6 +65,10 @@ class Models:
             start_ray(plan.cluster)
             signal.signal(signal.SIGTERM, terminate)  # Ray has put a handler of its own there
             return self.runner.run(Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory))
+
+    def interrupted(self) -> Status | None:
+        """The status of the signal that came in the last point, however that ended."""
+        return BY_SIGNAL[self.caught[0]] if self.caught else None
 
     def close(self) -> None:
         """End the replicas, and the Ray that was started for them."""
@@ -97,11 +101,16 @@ def run_point(plan: Plan, models: Models) -> Status:
         return Status.FINISHED
     with claimed(plan.run_dir):
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
-        if len(earlier.problem_ids) == plan.num_problems and (plan.run_dir / SUMMARY).exists():
-            console.print(summary_table(json.loads((plan.run_dir / SUMMARY).read_text(encoding="utf-8"))))
+        summary = finished_summary(plan.run_dir, earlier.totals)
+        if summary is not None and len(earlier.problem_ids) == plan.num_problems:
+            console.print(summary_table(summary))
             return Status.FINISHED
         with recorded(plan.run_dir, plan.settings.log_level):
-            return make_run(plan, models.of(plan), earlier).execute(plan.plain, models.runner)
+            run = make_run(plan, models.of(plan), earlier)
+            try:
+                return run.execute(plan.plain, models.runner)
+            finally:
+                models.caught = run.caught
 
 
 def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
@@ -192,7 +201,7 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
     """The sweep that a command line stands for."""
     try:
         sweep = plan_sweep(arguments, lambda config: plan_of(config).model_key)
-        return run_sweep(sweep, lambda point: run_command(point, models), console)
+        return run_sweep(sweep, lambda point: run_command(point, models), console, models.interrupted)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # of the sweep as a whole
         complain(explain(mistake, known_keys(arguments), arguments))
     except OSError as failure:
@@ -212,7 +221,7 @@ def main() -> int:
         complain(explain(mistake, (), ()))
         return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:
-        complain("interrupted before the search began")
+        complain("interrupted")
         return Status.INTERRUPTED
     finally:
         models.close()

@@ -145,12 +145,12 @@ class ReplicaActor:
 
     def __init__(self, spec: ReplicaSpec, name: str, max_concurrency: int) -> None:
         node_id = dict(zip(spec.names, spec.node_ids, strict=False)).get(name)
-        self._group = _reserve(spec)
         environ = dict.fromkeys(_THREAD_VARIABLES, str(spec.num_threads))
         environ[GPUS_VARIABLE] = f"{spec.num_gpus:g}"
         if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that asked for none
             environ["CUDA_VISIBLE_DEVICES"] = ""
         factory = ray.cloudpickle.dumps(spec.factory)  # type: ignore[no-untyped-call]
+        self._group = _reserve(spec)  # when nothing else can fail
         self.handle = (
             _remote_class()
             .options(

@@ -107,6 +107,7 @@ class Fleet:
     async def close(self) -> None:
         if self._scaling is not None:
             self._scaling.cancel()
+            await asyncio.wait([self._scaling])  # it may be saying goodbye to a replica
         await asyncio.gather(*(member.close() for member in self._members.values()))
 
     @property
@@ -251,14 +252,11 @@ class Fleet:
 
     def _choose(self, job: Job) -> Ticket | None:
         """A replica with room for the job, which is taken: its home, or where siblings spill."""
-        loads = self._loads(job)
-        name = route(
-            job.home,
-            loads,
-            len(job.requests),
-            spill_margin=self._config.spill_margin,
-            max_in_flight=self._config.max_in_flight,
-        )
+        loads = self._loads(job.avoid)
+        name = self._route(job, loads)
+        if name is None and job.avoid is not None:  # rather than wait, and have all others wait behind it
+            loads = self._loads()
+            name = self._route(job, loads)
         if name is None:
             return None
         self._counts["calls"] += 1
@@ -266,13 +264,17 @@ class Fleet:
         self._counts["home_hits" if name == ranking(job.home, tuple(loads))[0] else "spills"] += 1
         return self._take(name, job)
 
+    def _route(self, job: Job, loads: Mapping[str, int]) -> str | None:
+        margin, most = self._config.spill_margin, self._config.max_in_flight
+        return route(job.home, loads, len(job.requests), spill_margin=margin, max_in_flight=most)
+
     def _isolate(self, job: Job) -> Ticket | None:
         """The closed replica, taken, once it has drained; closes one where none is."""
         closed = next((n for n, m in self._members.items() if m.closed), None)
         if closed is not None and self._members[closed].life is None:  # it died meanwhile: take another
             self._members[closed].closed, closed = False, None
         if closed is None:
-            loads = self._loads(job)
+            loads = self._loads(job.avoid)
             if not loads:
                 return None
             closed = min(loads, key=loads.__getitem__)
@@ -280,11 +282,11 @@ class Fleet:
         life = self._members[closed].life
         return self._take(closed, job) if life is not None and life.num_rows == 0 else None
 
-    def _loads(self, job: Job) -> dict[str, int]:
+    def _loads(self, avoid: str | None = None) -> dict[str, int]:
         """Rows in flight of the replicas that take calls, without the one to avoid if there are others."""
         loads = {n: m.life.num_rows for n, m in self._members.items() if m.life is not None and not m.closed}
-        if job.avoid in loads and len(loads) > 1:
-            del loads[job.avoid]
+        if avoid in loads and len(loads) > 1:
+            del loads[avoid]
         return loads
 
     def _take(self, name: str, job: Job) -> Ticket | None:
@@ -301,13 +303,12 @@ class Fleet:
     @staticmethod
     async def _pardon(job: Job) -> Job:
         """The job without the deaths that were the loss of a node, which takes a while to tell."""
-        ends = [await asyncio.shield(life.end) for life in job.died_alone]
-        guilty = (d for d, end in zip(job.died_alone, ends, strict=True) if end is not End.NODE_LOST)
+        guilty = [end for end in job.died_alone if await asyncio.shield(end) is not End.NODE_LOST]
         return replace(job, died_alone=tuple(guilty))
 
     def _account(self, job: Job, outcome: Raised | Died) -> None:
         """Adds this job's share of the tokens that a dead replica had made and not delivered."""
-        if isinstance(outcome, Raised) or job.method != "generate":
+        if isinstance(outcome, Raised) or outcome.before or job.method != "generate":
             return
         bound = sum(request.params.max_tokens for request in job.requests)
         share = outcome.life.lost_tokens * len(job.requests) // max(1, outcome.life.rows_at_death)

@@ -74,6 +74,11 @@ class Life:
     def lost_tokens(self) -> int:
         return max(0, self.tokens_seen - self.tokens_delivered)
 
+    def go_on(self, end: asyncio.Future[End], now: float) -> None:
+        """It was thought dead, and lives: what is in flight still is; what was thought lost is settled."""
+        self.end, self.last_progress = end, now
+        self.tokens_delivered = max(self.tokens_delivered, self.tokens_seen)
+
     def conclude(self, end: End) -> None:
         """Settles how it ended; the first word holds."""
         if not self.end.done():
@@ -82,31 +87,45 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The replica ``member`` died under the call; ``alone`` when nothing but its one row was in flight."""
+    """The replica ``member`` died under the call; ``alone`` when nothing but its one row was in flight.
+
+    ``before``: it had died before the call came to it, which is nobody's fault. ``end`` is how this death
+    ended: the life may go on, and have another.
+    """
 
     member: str
     life: Life
     alone: bool
     message: str
+    before: bool = False
+    end: asyncio.Future[End] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "end", self.life.end)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """Rows of one problem that travel in one call, and what befell them so far.
 
-    ``num_deaths`` were seen; ``num_raised`` calls of its own raised; ``died_alone`` are the lives that ended
-    with nothing else in flight, unless it is known that their nodes were lost. ``avoid`` names the replica
-    that failed last. ``failure`` is what the request becomes when it is given up.
+    ``deaths`` are the ends of the lives that ended under it, of which ``died_alone`` had nothing else in
+    flight; ``num_raised`` calls of its own raised. ``avoid`` names the replica that failed last. ``failure``
+    is what the request becomes when it is given up.
     """
 
     method: str
     home: str
     requests: tuple[Any, ...]
-    num_deaths: int = 0
+    deaths: tuple[asyncio.Future[End], ...] = ()
     num_raised: int = 0
-    died_alone: tuple[Life, ...] = ()
+    died_alone: tuple[asyncio.Future[End], ...] = ()
     avoid: str | None = None
     failure: Failure | None = None
+
+    @property
+    def num_deaths(self) -> int:
+        """Without those of which it is known by now that their nodes were lost."""
+        return sum(not (end.done() and end.result() is End.NODE_LOST) for end in self.deaths)
 
     @property
     def num_failures(self) -> int:
@@ -129,10 +148,11 @@ class Job:
             num_raised = self.num_raised + (len(self.requests) == 1)
             return replace(self, num_raised=num_raised, avoid=outcome.member or self.avoid, failure=failure)
         message = f"{outcome.member} died under this request alone ({outcome.message})"
+        ends = () if outcome.before else (outcome.end,)
         return replace(
             self,
-            num_deaths=self.num_deaths + 1,
-            died_alone=(*self.died_alone, outcome.life) if outcome.alone else self.died_alone,
+            deaths=self.deaths + ends,
+            died_alone=self.died_alone + ends if outcome.alone else self.died_alone,
             avoid=outcome.member,
             failure=Failure("ReplicaDeath", message),
         )

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import pickle
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.exceptions as rex
@@ -29,12 +29,15 @@ _DEATHS = (
     rex.OutOfMemoryError,
     rex.NodeDiedError,
     rex.WorkerCrashedError,
+    rex.ObjectLostError,  # a reply that was on a node when that was lost
 )
 _PATIENCE_S = 30.0
 _PULSE_S = 5.0
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_TIMEOUT_S = 5.0
 _LAST_PULSE_S = 0.25
+# Of Ray, about a call to an actor that it knows to be dead. One that was under way has lost its connection.
+_NOT_SENT = "The actor is restarting"
 _UNSEEN = "Ray has restarted it, and nobody saw it die"
 
 
@@ -61,10 +64,11 @@ class Member:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def _place(self) -> ReplicaActor:
-        self._tell(logging.INFO, "replica_started", f"{self.name} is asked of Ray")
-        self._has_place = True
         # A row is a call at the most: calls wait in the controller and never in Ray.
-        return ReplicaActor(self.spec, self.name, max(1000, 2 * self.config.max_in_flight))
+        actor = ReplicaActor(self.spec, self.name, max(1000, 2 * self.config.max_in_flight))
+        self._has_place = True
+        self._tell(logging.INFO, "replica_started", f"{self.name} is asked of Ray")
+        return actor
 
     def _tell(self, level: int, event: str, text: str, **fields: object) -> None:
         """One line that says what became of this replica (docs/observability.md has them all)."""
@@ -112,6 +116,7 @@ class Member:
             if isinstance(answer, ReplicaInfo):
                 if answer.error is not None:
                     self._tell(logging.ERROR, "replica_lost", f"{self.name} cannot join: {answer.error}")
+                    self._actor.kill(restart=False)  # others may use its place; it would fail there again
                     return
                 self._begin(answer)
             elif answer is not None:
@@ -127,7 +132,7 @@ class Member:
     async def _probe(self, timeout_s: float) -> ReplicaInfo | str | None:
         """The replica's own words; the message of its death; or None when it said nothing in time."""
         try:
-            return await asyncio.wait_for(self._actor.handle.ready.remote(), timeout_s)
+            return cast(ReplicaInfo, await _within(timeout_s, self._actor.handle.ready.remote()))
         except TimeoutError:
             return None
         except rex.RayError as error:
@@ -142,8 +147,11 @@ class Member:
         where = {"pid": info.pid, "node": info.node_id}
         self._tell(logging.INFO, event, f"{self.name} is ready (pid {info.pid})", **where)
         end = asyncio.get_running_loop().create_future()
-        self.life = self._latest = Life(info, end, last_progress=time.monotonic())
-        self.lost = None
+        if self._latest is not None and self._latest.info.incarnation == info.incarnation:
+            self._latest.go_on(end, time.monotonic())  # the process that was thought dead
+        else:
+            self._latest = Life(info, end, last_progress=time.monotonic())
+        self.life, self.lost = self._latest, None
         self.on_change()
 
     async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
@@ -159,15 +167,16 @@ class Member:
             raise
         except _DEATHS as error:
             self._bury(life, _brief(error))
-            alone = len(requests) == 1 and life.rows_at_death == 1
-            return Died(self.name, life, alone, _brief(error))
+            before = _NOT_SENT in str(error)
+            alone = len(requests) == 1 and life.rows_at_death == 1 and not before
+            return Died(self.name, life, alone, _brief(error), before)
         except rex.RayError as error:  # a reply that could not be moved
             return Raised(type(error).__name__, _brief(error), self.name)
         finally:
             life.flights.discard(flight)
         if isinstance(answer, Restarted):  # it died while it was idle: of no request
             self._bury(life, _UNSEEN)
-            return Died(self.name, life, False, _UNSEEN)
+            return Died(self.name, life, False, _UNSEEN, before=True)
         life.last_progress = time.monotonic()
         if isinstance(answer, Raised):
             return replace(answer, member=self.name)
@@ -194,7 +203,7 @@ class Member:
         if life is None:
             return 0
         try:
-            wasted: int = await asyncio.wait_for(self._actor.handle.release.remote(home), _PULSE_S)
+            wasted: int = await _within(_PULSE_S, self._actor.handle.release.remote(home))
         except (TimeoutError, rex.RayError):
             return 0
         life.tokens_delivered += wasted
@@ -225,15 +234,17 @@ class Member:
 
     async def _revive(self, dead: Life) -> None:
         """Waits for the replica to come back, however long that takes, and tells when it takes too long."""
-        num_broken, pause, deadline = 0, 0.05, time.monotonic() + self.config.start_timeout_s
+        # A process that was told to die may still answer.
+        broken, doomed = set[str](), {dead.info.incarnation} if dead.killed else set[str]()
+        pause, deadline = 0.05, time.monotonic() + self.config.start_timeout_s
         while True:
             answer = await self._probe(_LONGEST_PAUSE_S)
-            if isinstance(answer, ReplicaInfo) and self._is_back(answer, dead):
+            if isinstance(answer, ReplicaInfo) and answer.incarnation not in doomed | broken:
                 await self._conclude(dead, answer)
                 if answer.error is None:
                     return self._begin(answer)
-                num_broken += 1
-                if num_broken >= self.config.max_attempts:
+                broken.add(answer.incarnation)
+                if len(broken) >= self.config.max_attempts:
                     return self._give_up(f"{self.name} came back without an engine: {answer.error}")
                 self._actor.kill(restart=True)  # the dead may still hold a card's memory: once more
             else:
@@ -242,11 +253,6 @@ class Member:
                 self._give_up(await self._absence())
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-
-    @staticmethod
-    def _is_back(info: ReplicaInfo, dead: Life) -> bool:
-        """A process that was told to die may still have answered."""
-        return not (dead.killed and info.incarnation == dead.info.incarnation)
 
     @staticmethod
     async def _conclude(dead: Life, info: ReplicaInfo | None) -> None:
@@ -308,7 +314,7 @@ class Member:
     async def _take_pulse(self, life: Life, timeout_s: float) -> None:
         try:
             pulse = self._actor.handle.pulse.options(concurrency_group="pulse").remote()
-            tokens = await asyncio.wait_for(pulse, timeout_s)
+            tokens = await _within(timeout_s, pulse)
         except TimeoutError:
             return
         except rex.RayError as error:  # whatever it is: a replica that is well comes back at once
@@ -342,20 +348,33 @@ class Member:
         self._tell(logging.INFO, "replica_removed", f"{self.name} {reason}", reason=reason)
         for task in self._tasks:
             task.cancel()
-        if is_alive:
-            await self._say_goodbye()
-        self._actor.kill(restart=False)
+        try:
+            if is_alive:
+                await self._say_goodbye()
+        finally:  # cancelled or not: its cards are wanted elsewhere
+            self._actor.kill(restart=False)
+
+    async def give_back(self, reason: str) -> None:
+        """``leave``, unless it was given something to do meanwhile."""
+        if self.life is not None and not self.life.num_rows:
+            await self.leave(reason)
 
     async def _say_goodbye(self) -> None:
         """Lets the engine close, for a moment."""
         try:
-            await asyncio.wait_for(self._actor.handle.close.remote(), _CLOSE_TIMEOUT_S)
+            await _within(_CLOSE_TIMEOUT_S, self._actor.handle.close.remote())
         except (TimeoutError, rex.RayError):
             log.warning("%s did not close by itself", self.name)
 
     async def close(self) -> None:
         """Ends the replica for good."""
         await self.leave("is closed")
+
+
+async def _within(seconds: float, reply: Awaitable[Any]) -> Any:
+    """The reply, or TimeoutError. ``asyncio.wait_for`` of Python 3.11 can swallow a cancellation."""
+    async with asyncio.timeout(seconds):
+        return await reply
 
 
 def _brief(error: Exception) -> str:

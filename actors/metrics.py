@@ -147,7 +147,8 @@ class RayMetrics:
     def _gauges(self) -> dict[Series, float]:
         values: dict[Series, float] = {("murmuration_problems_left", ()): self._num_left}
         for kind, fleet in self._fleets.items():
-            loads = {name: m.life.num_rows if m.life else None for name, m in fleet.members.items()}
+            lives = {name: member.life for name, member in fleet.members.items()}
+            loads = {name: life.num_rows if life else None for name, life in lives.items()}
             values["murmuration_queued_rows", (("kind", kind),)] = fleet.num_queued
             values["murmuration_replicas", (("kind", kind),)] = sum(x is not None for x in loads.values())
             for replica, load in loads.items():

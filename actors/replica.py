@@ -119,9 +119,11 @@ class Replica:
             return pickle.dumps(replies, protocol=5)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # it becomes a value, and fails no other call
-            log.exception("%s raised", method)
-            self._exit_if_dead(error)
+        except Exception as error:  # noqa: BLE001 - it becomes a value, and fails no other call
+            try:
+                log.exception("%s raised", method)
+            finally:  # there may be no memory left for a line
+                self._exit_if_dead(error)
             return Raised(type(error).__name__, str(error))
 
     async def release(self, home: str) -> int:
@@ -143,9 +145,11 @@ class Replica:
         """
         sick = isinstance(self._model, ReportsHealth) and not self._model.healthy
         if sick or isinstance(error, EngineDeadError | MemoryError):
-            log.critical("the engine is dead: the replica exits")
-            logging.shutdown()
-            os._exit(1)
+            try:
+                log.critical("the engine is dead: the replica exits")
+                logging.shutdown()
+            finally:
+                os._exit(1)
 
     async def close(self) -> None:
         if self._model is not None:

@@ -65,7 +65,7 @@ class Scaler:
         out = [name for name in self._extra if self._members[name].is_out]
         if leaving:
             reason = f"is given back: idle for {self._config.idle_s:g} s (cluster.idle_s)"
-            await asyncio.gather(*(self._members[name].leave(reason) for name in leaving))
+            await asyncio.gather(*(self._members[name].give_back(reason) for name in leaving))
         elif out and is_crowded(
             [m.life.num_rows for m in alive.values() if m.life is not None],
             self._num_queued(),

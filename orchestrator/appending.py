@@ -11,6 +11,16 @@ from pathlib import Path
 _MAX_OPEN = 256
 
 
+def end_line(path: Path) -> None:
+    """Ends a line that was cut short when the machine went down, so that no other joins it."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
 @dataclass(slots=True)
 class _File:
     descriptor: int

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -67,10 +68,21 @@ def continued_command(arguments: Sequence[str]) -> list[str]:
         raise ConfigError("resume", run_dir, allowed)
     given = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
     new_keys = {_key(a) for a in given}
-    saved = json.loads(saved_file.read_text(encoding="utf-8"))
+    saved = _read_command(saved_file, run_dir)
     kept = [o for o in saved["overrides"] if _key(o) not in {*new_keys, "resume", "run_dir"}]
-    multirun = ["-m"] if saved.get("sweep") else []
+    multirun = ["-m"] if saved["sweep"] else []
     return [*multirun, *kept, *given, quoted(f"run_dir={run_dir}"), "resume=true"]
+
+
+def _read_command(file: Path, run_dir: Path) -> dict[str, Any]:
+    """What ``command.json`` holds. Raises ConfigError where that cannot be read."""
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        return {"overrides": [str(o) for o in saved["overrides"]], "sweep": bool(saved.get("sweep"))}
+    except OSError as failure:
+        raise ConfigError("resume", run_dir, f"its {COMMAND} cannot be read: {failure.strerror}") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as failure:
+        raise ConfigError("resume", run_dir, f"its {COMMAND} is none of ours: {failure}") from None
 
 
 def with_open_keys(arguments: Sequence[str]) -> list[str]:

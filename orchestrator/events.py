@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from orchestrator.appending import OpenFiles
+from orchestrator.appending import OpenFiles, end_line
 from orchestrator.sweep_index import INDEX
 
 EVENTS = "events.jsonl"
@@ -80,7 +79,16 @@ class StderrHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        try:
+            _complain(self.format(record))
+        except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
+            self.handleError(record)
+
+
+def _complain(text: str) -> None:
+    """To stderr, if there is somebody to read it: a terminal that is gone ends no search."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
 
 
 class EventFile(logging.Handler):
@@ -104,14 +112,14 @@ class EventFile(logging.Handler):
                 json_serializer=lambda line, **_: _ENCODER.encode(line),
             )
         )
-        _end_line(self._path)
+        end_line(self._path)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._files.append(self._path, self.format(record).encode() + b"\n")
         except OSError as failure:
             if not self._is_full:
-                sys.stderr.write(f"{failure}; events are left out\n")
+                _complain(f"{failure}; events are left out")
             self._is_full = True
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)
@@ -130,16 +138,6 @@ class _Lines(JsonFormatter):
         super().add_fields(log_data, record, message_dict)
         for name in vars(logging.makeLogRecord({})):
             log_data.pop(name, None)
-
-
-def _end_line(path: Path) -> None:
-    """Ends a line that was cut short when the machine went down, so that no other joins it."""
-    if not path.exists() or not path.stat().st_size:
-        return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
 
 
 def _plain(value: object) -> str:

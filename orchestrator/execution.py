@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -50,7 +50,7 @@ def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 _UNSOLVING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
-_BY_SIGNAL = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
+BY_SIGNAL = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
 
 
 @dataclass
@@ -61,7 +61,8 @@ class Run:
     part of the same run has finished; ``overhead`` tells what a problem's retries have cost, and ``figures``
     what else to put into summary.json when the run is over. ``num_replicas`` and ``num_tokens`` are for the
     progress display: replicas alive, and tokens generated since the run began. ``grace_s`` is how long calls
-    in flight may take to come back after a signal.
+    in flight may take to come back after a signal. ``caught`` holds the signals that came while it was
+    solving: a run whose last problems ended all the same is finished, and nothing else is to follow it.
     """
 
     run_dir: Path
@@ -77,6 +78,7 @@ class Run:
     num_replicas: Callable[[], int] | None = None
     num_tokens: Callable[[], int] | None = None
     grace_s: float = 0.0
+    caught: Sequence[signal.Signals] = ()
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve what is left, write summary.json whatever happens, and print the table."""
@@ -131,13 +133,13 @@ class Run:
                 display.update()
 
             work = asyncio.ensure_future(self.controller.run(self._problems(), on_result))
-            with stopped_by_signals(work, self.controller.gate, self.grace_s, _UNSOLVING) as caught:
+            with stopped_by_signals(work, self.controller.gate, self.grace_s, _UNSOLVING) as self.caught:
                 try:
                     await work
                 except asyncio.CancelledError:
-                    if not caught:
+                    if not self.caught:
                         raise
-        return _BY_SIGNAL[caught[0]] if caught and work.cancelled() else None
+        return BY_SIGNAL[self.caught[0]] if self.caught and work.cancelled() else None
 
     def _settle(self, result: ProblemResult) -> None:
         """What becomes of a problem's journal now that its result is on disk.

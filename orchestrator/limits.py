@@ -56,7 +56,8 @@ class Account:
     @property
     def seconds_left(self) -> float | None:
         """None without a time limit."""
-        return None if self.limits.seconds is None else max(0.0, self.limits.seconds - self.elapsed)
+        elapsed = self.elapsed  # which starts the clock, whether there is a limit or none
+        return None if self.limits.seconds is None else max(0.0, self.limits.seconds - elapsed)
 
     @property
     def tokens_left(self) -> int | None:

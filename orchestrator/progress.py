@@ -23,10 +23,20 @@ from orchestrator.results import Totals
 SECONDS_BETWEEN_LINES = 60.0
 
 
+class _Console(Console):
+    """Goes silent when nobody reads it any more (``| head``, ``| tee`` and Ctrl-C): results are in files."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # what is in its buffer is written when the process ends
+        os.close(nowhere)
+
+
 def stdout_console() -> Console:
     """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=200)
+    console = _Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else _Console(width=200)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any, BinaryIO
 
 from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.statistics import wilson_interval
-from orchestrator.syncing import GroupCommit
+from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
+
+log = logging.getLogger(__name__)
 
 RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
 
@@ -100,14 +103,19 @@ def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file: a reader sees the old text or the new one, whatever happens."""
+    """Replace a file: a reader sees the old text or the new one, whatever happens. Raises OSError."""
+    _replace(path, [_bytes_of(text)])
+
+
+def _replace(path: Path, lines: Iterable[bytes]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except BaseException as failure:
         temporary.unlink(missing_ok=True)
         if isinstance(failure, OSError):
@@ -122,15 +130,25 @@ def _about(path: Path, failure: OSError) -> OSError:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Strict JSON, written atomically."""
-    write_atomically(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    _replace(path, [_encoded(value, indent=2)])
+
+
+def _read(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Every line as it stands, and what it says: None where it was cut short, or is no JSON."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line, json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                log.warning("%s: line %d is no JSON: it is left out", path, number)
+                yield line, None
 
 
 def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of results.jsonl, one by one; a last line that was cut short is left out."""
-    path = run_dir / RESULTS
-    if path.exists():
-        with path.open("rb") as file:
-            yield from (json.loads(line) for line in file if line.endswith(b"\n"))
+    yield from (value for _, value in _read(run_dir / RESULTS) if value is not None)
 
 
 def read_results(run_dir: Path) -> list[dict[str, Any]]:
@@ -138,18 +156,43 @@ def read_results(run_dir: Path) -> list[dict[str, Any]]:
     return list(stream_results(run_dir))
 
 
-def drop_unfinished(run_dir: Path) -> None:
-    """Takes the problems that ended in an error out of results.jsonl, and a last line that was cut short."""
-    path, kept = run_dir / RESULTS, run_dir / f"{RESULTS}.tmp"
+def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
+
+    What was told is on disk when this returns, whoever wrote it. A last line that was cut short is cut off
+    where it stands: only where others go a second file is written. Raises OSError with the file's name.
+    """
+    path = run_dir / RESULTS
+    size, torn, num_dropped = 0, False, 0
+    for line, value in _read(path):
+        if not line.endswith(b"\n"):
+            torn = True
+            break
+        size += len(line)
+        if value is not None and value["error"] is None:
+            tell(value)
+        else:
+            num_dropped += 1
     try:
-        with kept.open("w", encoding="utf-8") as file:
-            file.writelines(_dump(line) for line in stream_results(run_dir) if line["error"] is None)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(kept, path)
-    except BaseException:
-        kept.unlink(missing_ok=True)
-        raise
+        if num_dropped:
+            kept = (line for line, value in _read(path) if value is not None and value["error"] is None)
+            _replace(path, kept)
+        elif path.exists():
+            if torn:
+                os.truncate(path, size)
+            sync_file(path)
+    except OSError as failure:
+        raise _about(path, failure) from failure
+
+
+def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
+    """summary.json, if it is of a run that went to its end with just these results."""
+    try:
+        summary: dict[str, Any] = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    expected = json.loads(_encoded(totals.summary()))
+    return summary if summary.get("complete") and expected.items() <= summary.items() else None
 
 
 class ResultLog:
@@ -168,7 +211,7 @@ class ResultLog:
         """
         file = self._open()
         commits = self._commits = self._commits or GroupCommit(file.fileno())
-        data = _dump(line).encode()
+        data = _encoded(line)
         start = os.fstat(file.fileno()).st_size  # a failed write leaves the position past the end
         try:
             commits.check()
@@ -185,6 +228,7 @@ class ResultLog:
     def _open(self) -> BinaryIO:
         if self._file is None:
             self._file = self._path.open("ab", buffering=0)
+            sync_folder(self._path.parent)
         return self._file
 
     def sync(self) -> None:
@@ -210,8 +254,14 @@ class ResultLog:
         self._commits = self._file = None
 
 
-def _dump(line: Mapping[str, Any]) -> str:
-    return json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n"
+def _encoded(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    """Strict JSON with an end of line."""
+    return _bytes_of(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _bytes_of(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which has no bytes there, as JSON escapes it."""
+    return text.encode(errors="backslashreplace")
 
 
 class Totals:

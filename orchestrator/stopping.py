@@ -32,9 +32,9 @@ def stopped_by_signals(
         if len(caught) > 1:
             work.cancel()
             return
-        milestones.preempted(number.name, grace_s, gate.num_open)
         gate.close()
         draining.append(loop.create_task(_drain(work, gate, grace_s)))
+        milestones.preempted(number.name, grace_s, gate.num_open)
 
     for number in afterwards:
         loop.add_signal_handler(number, handle, number)

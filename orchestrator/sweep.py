@@ -25,6 +25,7 @@ from orchestrator.explain import explain
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
+from orchestrator.rundir import claimed
 from orchestrator.sweep_index import SweepIndex
 
 _ENDS = (Status.INTERRUPTED, Status.TERMINATED)
@@ -125,24 +126,40 @@ def _described(tried: Sequence[tuple[Point, Outcome]]) -> Iterable[PlannedPoint]
         taken.add(folder)
 
 
-def run_sweep(sweep: Sweep, run: Callable[[list[str]], Status], console: Console) -> Status:
+def run_sweep(
+    sweep: Sweep,
+    run: Callable[[list[str]], Status],
+    console: Console,
+    interrupted: Callable[[], Status | None] = lambda: None,
+) -> Status:
     """Run every good point, whatever happens to the others; the worst status, also that of a bad point.
 
     ``run`` takes a point's command line; what it raises ends that point alone. An interruption ends the
-    sweep. The folder's ``points.json`` tells how far it is.
+    sweep: a point tells of it by its status, or, where it was nearly over and ended as if nothing had been,
+    ``interrupted`` does. The folder's ``points.json`` tells how far it is. A sweep that another process is at
+    is refused with a ConfigError.
     """
     _report_mistakes(sweep)
     statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
     if not sweep.in_order:
         return max(statuses)
-    index = _open_index(sweep)
-    for number, p in enumerate(sweep.in_order, 1):
-        console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
-        statuses.append(_run_one(p.point, sweep.arguments(p), run))
-        index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
-        if statuses[-1] in _ENDS:
-            break
-    _conclude(sweep, console, interrupted=statuses[-1] in _ENDS)
+    with claimed(sweep.folder):
+        index = _open_index(sweep)
+        for number, p in enumerate(sweep.in_order, 1):
+            if (signalled := interrupted()) is not None:
+                statuses.append(signalled)
+                break
+            console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
+            statuses.append(_run_one(p.point, sweep.arguments(p), run))
+            try:
+                index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
+            except OSError as failure:
+                complain(f"{failure}; what was finished is in {sweep.folder}")
+                statuses.append(Status.SOME_ERRORS)
+                break
+            if statuses[-1] in _ENDS:
+                break
+        _conclude(sweep, console, interrupted=statuses[-1] in _ENDS)
     return max(statuses)
 
 
@@ -157,10 +174,10 @@ def _report_mistakes(sweep: Sweep) -> None:
 
 
 def _open_index(sweep: Sweep) -> SweepIndex:
-    """With an entry for every point: bad ones have ended, the others are to be run."""
+    """With an entry for every point: bad ones have ended, the others stand as an earlier sweep left them."""
     index = SweepIndex(sweep.folder, [*sweep.flags, *sweep.overrides])
     for p in sweep.planned:
-        status = Status.BAD_CONFIGURATION if p.mistake else None
+        status = Status.BAD_CONFIGURATION if p.mistake else index.status_of(p.folder)
         index.record(p.point.overrides, folder=p.folder, status=status, mistake=p.mistake)
     return index
 
@@ -168,6 +185,8 @@ def _open_index(sweep: Sweep) -> SweepIndex:
 def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Status]) -> Status:
     try:
         return run(arguments)
+    except KeyboardInterrupt:  # while models were loaded, or after the last problem
+        return Status.INTERRUPTED
     except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
         traceback.print_exc()
         complain(f"[{point.name}] {type(failure).__name__}: {failure}")

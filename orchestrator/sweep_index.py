@@ -25,6 +25,11 @@ class SweepIndex:
         self._entries = {_key(entry): entry for entry in read_index(folder)}
         write_json(folder / COMMAND, {"overrides": list(arguments), "sweep": True})
 
+    def status_of(self, folder: str | None) -> int | None:
+        """How the point in a folder ended last; None where it was not run."""
+        entry = self._entries.get(str(folder))
+        return None if entry is None or entry["mistake"] else entry["status"]
+
     def record(
         self,
         overrides: Sequence[str],
@@ -33,7 +38,7 @@ class SweepIndex:
         status: int | None = None,
         mistake: str | None = None,
     ) -> None:
-        """``status`` is the point's exit status, None while it is to be run; ``mistake`` why it cannot."""
+        """``status`` is the point's exit status, None before it was run; ``mistake`` why it cannot be."""
         entry = {"folder": folder, "overrides": list(overrides), "status": status, "mistake": mistake}
         self._entries[_key(entry)] = entry
         write_json(self._path, {"points": list(self._entries.values())})

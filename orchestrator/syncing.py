@@ -7,8 +7,24 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 Told = Callable[[], None]
+
+
+def sync_file(path: Path) -> None:
+    """What anybody has written to the file is on disk when this returns. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """The names of new and renamed files in the folder are on disk, where its file system can do that."""
+    with suppress(OSError):
+        sync_file(path)
 
 
 class GroupCommit:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.appending import end_line
 from orchestrator.diagnostics import search_figures
 from orchestrator.protocols import Tracker
 from orchestrator.results import Totals
@@ -102,6 +103,7 @@ class JsonlTracker:
 
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
         self._path, self._totals = run_dir / METRICS, totals
+        end_line(self._path)
 
     def problem(self, line: Mapping[str, Any]) -> None:
         shown = {"problem_id": line["problem_id"], **figures(line, self._totals)}

@@ -112,14 +112,16 @@ def _hub_files(source: Source) -> list[Path]:
 def _read_file(file: Path, source: Source) -> Sequence[Row]:
     if file.suffix == ".parquet":
         return _read_parquet(file)
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         if file.suffix == ".json":
             rows = json.loads(text)
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as failure:
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except ValueError as failure:  # of the text's encoding too
         raise ConfigError("task.path", source.path, f"{file.name} is no JSON: {failure}") from None
+    except OSError as failure:
+        raise ConfigError("task.path", file, f"cannot be read: {failure.strerror}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ConfigError("task.path", source.path, f"{file.name} must hold objects, one a row")
     return rows

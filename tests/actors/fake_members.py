@@ -67,6 +67,9 @@ class FakeMember:
         self.life, self.is_out, self.lost = None, True, f"{self.name} {reason}"
         self.on_change()
 
+    async def give_back(self, reason: str) -> None:
+        await self.leave(reason)
+
     async def close(self) -> None:
         await self.leave("is closed")
 

@@ -90,3 +90,26 @@ async def test_a_long_batch_is_no_hang(seconds: float, work: int, hung: bool) ->
     assert task is not None
     flight = Flight(task, begun=1000.0, work_before=50, most_rows=8)
     assert flight.is_hung(one, 1000.0 + seconds, timeout_s=10.0) is hung
+
+
+async def test_deaths_that_were_nobodys_fault_isolate_nobody() -> None:
+    """Nodes that were lost, as soon as that is known, and replicas that had died before they were asked."""
+    unknown = life()
+    twice = job().after(died(alone=False, end=End.NODE_LOST)).after(Died("engine-0", unknown, False, "gone"))
+    assert not twice.needs_quarantine(MAX_ATTEMPTS)
+    thrice = twice.after(Died("engine-1", life(End.DIED), False, "restarted", before=True))
+    assert not thrice.needs_quarantine(MAX_ATTEMPTS) and thrice.avoid == "engine-1"
+    assert thrice.after(died(alone=False)).needs_quarantine(MAX_ATTEMPTS)
+    unknown.conclude(End.NODE_LOST)
+    assert not thrice.after(died(alone=False)).needs_quarantine(MAX_ATTEMPTS)
+
+
+async def test_a_life_that_goes_on_has_another_end() -> None:
+    """Whoever met with the broken connection learns how that ended, not how the life ends one day."""
+    one = life()
+    one.tokens_seen, one.tokens_delivered, one.num_rows = 30, 10, 2
+    met = Died("engine-0", one, True, "connection reset")
+    one.conclude(End.LINK_LOST)
+    one.go_on(asyncio.get_running_loop().create_future(), 7.0)
+    assert await met.end is End.LINK_LOST and not one.end.done()
+    assert (one.lost_tokens, one.num_rows, one.last_progress) == (0, 2, 7.0)

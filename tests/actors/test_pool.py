@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 import ray
@@ -182,6 +183,36 @@ async def test_a_death_that_nobody_saw_is_found_at_the_next_call() -> None:
         assert quiet.stats()["engine"].failed_rows == 0
 
 
+async def test_a_death_between_two_calls_counts_against_neither() -> None:
+    """The second comes while Ray knows of the death, and before there is another process."""
+    call = [request("after a death in between")]
+    async with await Pool.start(ClusterConfig(max_attempts=1), engine) as quiet:
+        (pid,) = quiet.pids().values()
+        handle = quiet.engine.fleet.members["engine-0"]._actor.handle  # type: ignore[attr-defined]
+        os.kill(pid, 9)
+        with pytest.raises(RayActorError):
+            await handle.pulse.remote()
+        assert await quiet.engine.generate(call) == await in_process(call)
+        assert quiet.stats()["engine"].failed_rows == 0
+
+
+async def test_a_replica_that_was_thought_dead_goes_on(tmp_path: Path) -> None:
+    """As when its connection breaks: what it was at is finished there, and nothing of it is lost."""
+    async with await Pool.start(ClusterConfig(), partial(TroubledEngine, tmp_path)) as single:
+        member = single.engine.fleet._members["engine-0"]
+        before, life = single.pids(), member.life
+        assert life is not None
+        call = [request("work on")]
+        asked = asyncio.create_task(single.engine.generate(call))
+        await until(lambda: life.num_rows == 1)
+        member._bury(life, "the connection broke")
+        assert not single.pids()
+        await until(lambda: single.pids() == before)
+        assert member.life is life and single.engine.fleet.num_rows == 1
+        assert await asked == await in_process(call)
+        assert single.engine.fleet.num_rows == 0 and single.overhead.retried_tokens == 0
+
+
 async def test_one_replica_gives_the_same_as_two(folder: Path) -> None:
     """And holds no more rows at once than it may."""
     config = ClusterConfig(max_in_flight=8)
@@ -266,6 +297,19 @@ async def test_a_close_leaves_nobody_waiting(tmp_path: Path) -> None:
         await until((tmp_path / "1-begun").exists)
     for (reply,) in await asyncio.wait_for(asyncio.gather(*asked), 10):
         assert reply == Failure("ReplicaDeath", "engine-0 is closed")
+
+
+async def test_a_close_that_is_cut_off_leaves_no_process(tmp_path: Path) -> None:
+    """The engine takes its time, and whoever waits for that is cancelled."""
+    (tmp_path / "slow-close").touch()
+    pool = await Pool.start(ClusterConfig(), partial(TroubledEngine, tmp_path))
+    (pid,) = pool.pids().values()
+    closing = asyncio.create_task(pool.close())
+    await until((tmp_path / f"closed-{pid}").exists)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await until(lambda: not psutil.pid_exists(pid))
 
 
 async def test_a_factory_that_refuses_stops_the_start() -> None:

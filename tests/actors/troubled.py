@@ -49,6 +49,8 @@ class TroubledEngine:
 
     async def close(self) -> None:
         (self.folder / f"closed-{os.getpid()}").touch()
+        if (self.folder / "slow-close").exists():
+            await asyncio.sleep(3600)
 
     async def _meet(self, question: str) -> None:
         trouble, _, name = question.partition(" ")

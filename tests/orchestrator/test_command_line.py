@@ -36,6 +36,13 @@ def test_no_run_there_is_said(tmp_path: Path) -> None:
         continued_command([f"resume={tmp_path}"])
 
 
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"overrides": 3}', '{"sweep": true}', "\xff"])
+def test_a_command_that_cannot_be_read_is_said(text: str, tmp_path: Path) -> None:
+    (tmp_path / "command.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"^resume=.*: its command.json is none of ours: "):
+        continued_command([f"resume={tmp_path}"])
+
+
 @given(NAMES)
 def test_hydra_reads_back_any_directory_name(name: str) -> None:
     path = f"/runs/{name}x"

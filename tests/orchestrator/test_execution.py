@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pytest
 from rich.console import Console
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
+from orchestrator import rundir
+from orchestrator.command_line import continued_command
 from orchestrator.config import Range
 from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError
@@ -23,11 +28,12 @@ from orchestrator.events import EVENTS, recorded
 from orchestrator.execution import Run, Status
 from orchestrator.journal import Journals
 from orchestrator.limits import Limits
-from orchestrator.results import ResultLog, read_results
+from orchestrator.results import ResultLog, read_results, write_json
 from orchestrator.rundir import claimed, open_run_dir
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Overhead, Sampling
 from strategies.particle_filter import ParticleFilter
+from strategies.self_consistency import SelfConsistency
 
 TASK = FakeTask(num_problems=12)
 STRATEGY = ParticleFilter(num_particles=4, max_steps=8, sampling=Sampling(max_tokens=16))
@@ -35,7 +41,13 @@ CONFIG: dict[str, Any] = {"budget": 4, "seed": 0, "verifier": {"model": "a"}}
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run(
+def run(run_dir: Path, engine: FakeEngine | None = None, **how: Any) -> Status:
+    """One part of a run, as run.py makes it: opened for resuming, with whatever is there."""
+    with asyncio.Runner() as runner:
+        return make(run_dir, engine, **how).execute(how.get("config", CONFIG), runner)
+
+
+def make(
     run_dir: Path,
     engine: FakeEngine | None = None,
     *,
@@ -43,20 +55,18 @@ def run(
     keep: bool = False,
     limits: Limits = Limits(),
     config: dict[str, Any] = CONFIG,
-) -> Status:
-    """One part of a run, as run.py makes it: opened for resuming, with whatever is there."""
+) -> Run:
     earlier = open_run_dir(run_dir, config, [], resume=True)
     controller = Controller(
         strategy=STRATEGY, engine=engine or FakeEngine(), verifier=FakeVerifier(), task=TASK, seed=seed,
         concurrency=4, journals=Journals(run_dir, keep=keep), limits=limits,
     )  # fmt: skip
     labels = {"strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0}
-    ready = Run(
+    return Run(
         run_dir=run_dir, controller=controller, range=Range(0, None), num_problems=12, labels=labels,
         earlier=earlier, tracker=NoTracker(), overhead=lambda home: Overhead(), console=Console(quiet=True),
+        grace_s=20.0,
     )  # fmt: skip
-    with asyncio.Runner() as runner:
-        return ready.execute(config, runner)
 
 
 def lines_of(run_dir: Path) -> dict[str, dict[str, Any]]:
@@ -190,6 +200,60 @@ def test_unfinished_problems_are_not_thrown_away(tmp_path: Path) -> None:
         ConfigError, match="holds a journal of unfinished problems; continue with resume=true"
     ):
         open_run_dir(tmp_path, CONFIG, [], resume=False)
+
+
+def test_a_signal_under_the_last_problem_is_told_of_though_the_run_is_finished(
+    tmp_path: Path, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    """Its only call comes back in the grace, so nothing is left to do; what was to follow is not wanted."""
+
+    class Signals(FakeEngine):
+        async def generate(self, requests: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.05)
+            return await super().generate(requests)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    one = replace(make(tmp_path, Signals()), range=Range(0, 1), num_problems=1)
+    one.controller = replace(one.controller, strategy=SelfConsistency(4, Sampling(max_tokens=64)))
+    try:
+        with asyncio.Runner() as runner:
+            assert one.execute(CONFIG, runner) is Status.FINISHED
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert one.caught == [signal.SIGTERM]
+    assert len(read_results(tmp_path)) == 1
+
+
+def test_a_run_that_was_killed_as_it_began_can_be_continued_by_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two of its files."""
+    written: list[str] = []
+
+    def write_one(path: Path, value: dict[str, Any]) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_json(path, value)
+
+    monkeypatch.setattr(rundir, "write_json", write_one)
+    with pytest.raises(KeyboardInterrupt):
+        open_run_dir(tmp_path, CONFIG, ["budget=4"], resume=True)
+    assert written == ["command.json"]
+    assert continued_command([f"resume={tmp_path}"])[0] == "budget=4"
+    monkeypatch.undo()
+    open_run_dir(tmp_path, CONFIG, ["budget=4"], resume=True)
+    (tmp_path / "command.json").unlink()  # by an earlier release, which wrote it last
+    open_run_dir(tmp_path, CONFIG, ["budget=4", "resume=true"], resume=True)
+    assert continued_command([f"resume={tmp_path}"])[0] == "budget=4"
+
+
+def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"budget": ')
+    with pytest.raises(ConfigError, match=r"run_dir=.*: its config.json is no JSON: Expecting value"):
+        open_run_dir(tmp_path, CONFIG, [], resume=True)
 
 
 def test_a_continuation_with_other_keys_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """What a person sees: the table, and one line a minute where there is no terminal."""
 
 import io
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from orchestrator import progress
 from orchestrator.progress import Live, ProgressDisplay, stdout_console, summary_table, sweep_table
 from orchestrator.results import Totals
 
+REPOSITORY = Path(__file__).parents[2]
 SUMMARY: dict[str, Any] = {
     "strategy": "greedy", "task": "chain", "budget": 4, "seed": 0, "num_problems": 10, "complete": True,
     "accuracy": 0.5, "accuracy_ci95": [0.2, 0.8], "pass_at_budget": 0.7, "num_errors": 1, "wall_seconds": 2.0,
@@ -137,3 +141,25 @@ def test_a_file_is_as_wide_as_it_needs(
     monkeypatch.setenv("COLUMNS", "90")
     stdout_console().print(sweep_table(rows))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
+
+
+def test_a_run_that_nobody_reads_goes_on(tmp_path: Path) -> None:
+    """``python run.py | head``: a line that finds no reader ends neither the run nor its exit status."""
+    program = (
+        "import pathlib, sys\n"
+        "from orchestrator.progress import stdout_console\n"
+        "console = stdout_console()\n"
+        "sys.stdin.read()\n"  # until the reader is gone
+        "for _ in range(3): console.print('x\\n' * 20_000)\n"
+        f"pathlib.Path({str(tmp_path / 'done')!r}).touch()\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert run.stdin is not None and run.stdout is not None and run.stderr is not None
+    run.stdout.close()
+    run.stdin.close()
+    assert run.stderr.read() == b"" and run.wait(60) == 0
+    run.stderr.close()
+    assert (tmp_path / "done").exists()

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,11 @@ from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.errors import EngineError
 from orchestrator.results import (
     RESULTS,
+    SUMMARY,
     ResultLog,
     Totals,
-    drop_unfinished,
+    finished_summary,
+    keep_finished,
     read_results,
     result_line,
     write_json,
@@ -71,8 +74,12 @@ def test_a_torn_last_line_is_left_out_and_mended(tmp_path: Path) -> None:
     log.close()
     path = tmp_path / RESULTS
     path.write_bytes(path.read_bytes()[:-10])
+    inode = path.stat().st_ino
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a"]
-    drop_unfinished(tmp_path)
+    told: list[Any] = []
+    keep_finished(tmp_path, told.append)
+    assert [line["problem_id"] for line in told] == ["a"]
+    assert path.stat().st_ino == inode  # in its place: there may be no room for another file
     log.append(result_line(make_result("c"), Overhead()))
     log.close()
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "c"]
@@ -103,6 +110,74 @@ def test_a_failed_write_leaves_whole_lines(tmp_path: Path) -> None:
     log.close()
     assert (tmp_path / RESULTS).read_bytes().endswith(b"}\n")
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "d"]
+
+
+def test_a_hole_costs_the_lines_in_it_and_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a machine leaves one that goes down before all was on disk."""
+    log = ResultLog(tmp_path)
+    for problem_id in "abc":
+        log.append(result_line(make_result(problem_id), Overhead()))
+    log.append(result_line(make_result("d", error=EngineError("broken")), Overhead()))
+    log.close()
+    path = tmp_path / RESULTS
+    first, second, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join((first, bytes(len(second) - 1) + b"\n", *others)))
+    assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "c", "d"]
+    assert caplog.messages == [f"{path}: line 2 is no JSON: it is left out"]
+    told: list[Any] = []
+    keep_finished(tmp_path, told.append)
+    assert [line["problem_id"] for line in told] == ["a", "c"]
+    assert read_results(tmp_path) == told
+
+
+def test_half_a_character_ends_no_run(tmp_path: Path) -> None:
+    """An escape in a question, or in what a server answers, may stand for half a surrogate pair."""
+    line = result_line(make_result("half \ud83d of \u00e9"), Overhead())
+    log = ResultLog(tmp_path)
+    log.append(line)
+    log.append(result_line(make_result("whole \U0001f600"), Overhead()))
+    log.close()
+    assert read_results(tmp_path)[0] == json.loads(json.dumps(line))
+    assert "whole \U0001f600".encode() in (tmp_path / RESULTS).read_bytes()
+    write_json(tmp_path / "it.json", {"text": "\ud83d"})
+    assert json.loads((tmp_path / "it.json").read_text()) == {"text": "\ud83d"}
+
+
+def test_files_and_their_names_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    folder = tmp_path.stat().st_ino
+    write_json(tmp_path / "it.json", {})
+    assert synced == [(tmp_path / "it.json").stat().st_ino, folder]
+    synced.clear()
+    log = ResultLog(tmp_path)
+    log.append(result_line(make_result("a"), Overhead()))
+    log.close()
+    results = (tmp_path / RESULTS).stat().st_ino
+    assert synced == [folder, results]
+    synced.clear()
+    keep_finished(tmp_path, lambda line: None)  # whoever wrote it may have been killed before it was synced
+    assert synced == [results]
+
+
+def test_a_summary_of_other_results_is_none_of_a_finished_run(tmp_path: Path) -> None:
+    totals = Totals()
+    assert finished_summary(tmp_path, totals) is None
+    for problem_id in "ab":
+        totals.add(json.loads(json.dumps(result_line(make_result(problem_id), Overhead()))))
+    write_json(tmp_path / SUMMARY, {"strategy": "greedy", "complete": True, **totals.summary()})
+    assert finished_summary(tmp_path, totals) == json.loads((tmp_path / SUMMARY).read_text())
+    write_json(tmp_path / SUMMARY, {"complete": False, **totals.summary()})
+    assert finished_summary(tmp_path, totals) is None
+    write_json(tmp_path / SUMMARY, {"complete": True, **totals.summary()})
+    totals.add(result_line(make_result("c"), Overhead()))
+    assert finished_summary(tmp_path, totals) is None
 
 
 def test_totals() -> None:

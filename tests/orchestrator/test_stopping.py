@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier
 from orchestrator.controller import Controller, ProblemResult
+from orchestrator.events import EVENTS, recorded
 from orchestrator.gate import Gate
 from orchestrator.journal import Journals
 from orchestrator.protocols import GenerateRequest, Strategy
@@ -136,6 +139,23 @@ async def test_problems_that_need_nothing_more_end_in_the_grace(
     assert caught and cut is cut_off
     assert len(done) == engine.num_begun >= at
     assert {r.error for r in done.values()} == {None}
+
+
+async def test_a_terminal_that_is_gone_stops_no_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``2>&1 | tee`` has died of the same Ctrl-C: nobody reads what a signal has to tell."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    engine = SlowEngine(0.05, {10: notice})
+    with recorded(tmp_path, "info"):
+        _, caught, cut = await solve(tmp_path, engine, grace_s=20.0)
+    assert caught and cut and engine.num_ended == engine.num_begun < 15
+    assert '"event":"preemption"' in (tmp_path / EVENTS).read_text().replace(" ", "")
 
 
 async def test_a_gate_drains_when_all_that_is_left_waits_at_it() -> None:

@@ -1,5 +1,6 @@
 """What is done with the points of a sweep, with runs that only note that they were asked for."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -11,8 +12,9 @@ from rich.console import Console
 from orchestrator.command_line import continued_command, folder_names, is_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.execution import Status
+from orchestrator.rundir import claimed
 from orchestrator.sweep import Sweep, plan_sweep, run_sweep
-from orchestrator.sweep_index import read_index, sweep_folder
+from orchestrator.sweep_index import SweepIndex, read_index, sweep_folder
 
 
 def models_of(config: DictConfig) -> str:
@@ -87,6 +89,62 @@ def test_an_interruption_ends_the_sweep_and_the_index_tells_what_is_left(tmp_pat
     assert f"go on with: python run.py resume={tmp_path}\n" in shown.file.getvalue()  # type: ignore[attr-defined]
     assert sweep_folder(tmp_path / "seed=1" / "deeper") == tmp_path
     assert sweep_folder(tmp_path.parent / "elsewhere") is None
+
+
+def test_a_signal_that_a_finished_point_has_met_ends_the_sweep(tmp_path: Path) -> None:
+    """Its last problems ended in the grace, so its own status tells nothing."""
+    ran: list[int] = []
+
+    def run(arguments: list[str]) -> Status:
+        ran.append(1)
+        return Status.FINISHED
+
+    def interrupted() -> Status | None:
+        return Status.TERMINATED if len(ran) == 2 else None
+
+    shown = console()
+    assert run_sweep(planned(tmp_path, "seed=0,1,2"), run, shown, interrupted) == Status.TERMINATED
+    assert [entry["status"] for entry in read_index(tmp_path)] == [0, 0, None]
+    assert "go on with" in shown.file.getvalue()  # type: ignore[attr-defined]
+    ran.clear()
+    assert run_sweep(planned(tmp_path, "seed=0,1"), run, console(), interrupted) == Status.FINISHED
+
+
+def test_ctrl_c_while_models_are_loaded_ends_the_sweep(tmp_path: Path) -> None:
+    def run(arguments: list[str]) -> Status:
+        raise KeyboardInterrupt
+
+    assert run_sweep(planned(tmp_path, "seed=0,1"), run, console()) == Status.INTERRUPTED
+    assert [entry["status"] for entry in read_index(tmp_path)] == [130, None]
+
+
+def test_what_an_earlier_sweep_has_finished_stands_until_it_is_run_again(tmp_path: Path) -> None:
+    run_sweep(planned(tmp_path, "seed=0,1", "budget=0,2"), lambda _: Status.SOME_ERRORS, console())
+    again = planned(tmp_path, "seed=0,1", "budget=2,4")
+    assert run_sweep(again, lambda _: Status.INTERRUPTED, console()) == Status.INTERRUPTED
+    kept = {entry["folder"]: entry["status"] for entry in read_index(tmp_path) if entry["folder"]}
+    assert list(kept.values()) == [130, 1, None, None]
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
+    sweep = planned(tmp_path, "seed=0,1")
+    with claimed(tmp_path), pytest.raises(ConfigError, match="another process is at work in it"):
+        run_sweep(sweep, lambda _: Status.FINISHED, console())
+    assert read_index(tmp_path) == []
+
+
+def test_a_full_disk_ends_a_sweep_and_is_no_mistake_of_its_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(arguments: list[str]) -> Status:
+        monkeypatch.setattr(SweepIndex, "record", full)
+        return Status.FINISHED
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "points.json")
+
+    assert run_sweep(planned(tmp_path, "seed=0,1"), run, console()) == Status.SOME_ERRORS
+    assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device: 'points.json'")
 
 
 def test_two_points_in_one_folder_are_refused(tmp_path: Path) -> None:

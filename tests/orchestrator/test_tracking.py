@@ -61,6 +61,13 @@ def test_jsonl_has_a_line_a_problem(tmp_path: Path) -> None:
     assert lines[0]["smc/unique_ancestors"] == 3
 
 
+def test_a_line_that_was_cut_short_takes_no_other_along(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"problem_id": "to')
+    track(JsonlTracker(), tmp_path)
+    torn, *lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert torn == '{"problem_id": "to' and [json.loads(line)["problem_id"] for line in lines] == ["a", "b"]
+
+
 def test_a_full_disk_under_a_tracker_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with caplog.at_level(logging.WARNING):

@@ -92,10 +92,11 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, monkeypatch:
         ("rows.json", "{}", "must hold objects, one a row"),
         ("rows.jsonl", "", "holds no rows"),
         ("rows.parquet", "x", "is no Parquet file"),
+        ("rows.jsonl", '{"q": "caf\xe9"}', "rows.jsonl is no JSON: 'utf-8' codec can't decode"),
     ],
 )
 def test_a_bad_file_is_named(name: str, text: str, line: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError) as caught:
         read_rows(Source(str(tmp_path / name)))
     assert caught.value.key == "task.path" and line in str(caught.value)
@@ -115,3 +116,11 @@ def test_fields() -> None:
         field_of(ROWS[1], "anwser", "task.answer_field")
     with pytest.raises(ConfigError, match="no such field"):
         field_of(ROWS[1], "question.text", "task.prompt_field")
+
+
+def test_a_line_ends_where_json_lines_end(tmp_path: Path) -> None:
+    """JSON takes other ends of line, such as U+2028, inside of its strings."""
+    rows = [{"q": "one\u2028two\x85three"}, {"q": "four"}]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "rows.jsonl").write_text(f"{lines}\r\n\r\n", encoding="utf-8", newline="")
+    assert list(read_rows(Source(str(tmp_path / "rows.jsonl")))) == rows
