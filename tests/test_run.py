@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_a_run_that_was_killed_goes_on_in_mid_problem(undisturbed: Path, tmp_pat
         command(*QUICK, "strategy=particle_filter", f"run_dir={tmp_path}", "concurrency=2"),
         cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    wait_for(lambda: len(read_results(tmp_path)) >= 2 and bool(half_solved(tmp_path)), process)
+    wait_for(partial(stopped_in_mid_problem, process, tmp_path), process)
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -170,6 +171,16 @@ def test_a_run_that_was_killed_goes_on_in_mid_problem(undisturbed: Path, tmp_pat
     begun = {x["problem"]: x for x in lines[parts[1] :] if x["event"] == "problem_started"}
     assert begun.keys().isdisjoint(done)
     assert {k: begun[k]["recorded_calls"] for k in kept} == kept
+
+
+def stopped_in_mid_problem(process: "subprocess.Popen[str]", run_dir: Path) -> bool:
+    """Stands still while it is looked at, as a problem may be done, and its journal gone, at any moment."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if len(read_results(run_dir)) >= 2 and half_solved(run_dir):
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
 
 
 def half_solved(run_dir: Path) -> dict[str, int]:
