@@ -12,12 +12,12 @@ import torch
 from actors.embedded.models import build_tokenizer
 from actors.transformers_engine import TransformersEngine
 from actors.transformers_verifier import TransformersVerifier
-from tests.actors.openai_server import openai_policy, openai_url
+from tests.actors.openai_server import openai_policy, openai_server
 from tests.actors.ray_fixture import local_ray
 from tests.actors.shared_vllm import vllm_policy, vllm_verifier
 from tests.actors.small_models import ALPHABET, byte_level_tokenizer, save_policy, save_reward_model
 
-__all__ = ["local_ray", "openai_policy", "openai_url", "vllm_policy", "vllm_verifier"]
+__all__ = ["local_ray", "openai_policy", "openai_server", "vllm_policy", "vllm_verifier"]
 
 
 @pytest.fixture(scope="session")

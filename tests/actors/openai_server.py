@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -40,11 +41,33 @@ _ENVIRON = {
 }
 
 
+@dataclass(frozen=True)
+class Server:
+    """One that was started, and may not answer yet."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait(self) -> str:
+        """Its base URL, as soon as it answers."""
+        deadline = time.monotonic() + 600
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            try:
+                if httpx.get(f"{self.url}/models", headers={"Authorization": f"Bearer {KEY}"}).is_success:
+                    return self.url
+            except httpx.TransportError:
+                pass
+            time.sleep(0.3)
+        raise TimeoutError(self.log.read_text()[-3000:])
+
+
 @contextmanager
-def running_server(
+def started_server(
     log: Path, model: str = "embedded:chain-policy", arguments: Sequence[str] = _ARGUMENTS
-) -> Iterator[str]:
-    """The base URL of a server that answers; it and all that it has started is ended afterwards.
+) -> Iterator[Server]:
+    """A server that is starting; it and all that it has started is ended afterwards.
 
     ``arguments`` hold ``--api-key``: ``KEY``.
     """
@@ -63,24 +86,9 @@ def running_server(
             process_group=0,
         )
     try:
-        url = f"http://127.0.0.1:{port}/v1"
-        _wait_until_ready(process, url, log)
-        yield url
+        yield Server(f"http://127.0.0.1:{port}/v1", process, log)
     finally:
         _end(process, guard)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            if httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {KEY}"}).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.3)
-    raise TimeoutError(log.read_text()[-3000:])
 
 
 def _end(process: subprocess.Popen[bytes], guard: Guard) -> None:
@@ -93,19 +101,20 @@ def _end(process: subprocess.Popen[bytes], guard: Guard) -> None:
 
 
 @pytest.fixture(scope="session")
-def openai_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def openai_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Starts while its user does something else, such as to start another engine."""
     before = os.environ.get(KEY_VARIABLE)
     os.environ[KEY_VARIABLE] = KEY
-    with running_server(tmp_path_factory.mktemp("server") / "log") as url:
-        yield url
+    with started_server(tmp_path_factory.mktemp("server") / "log") as server:
+        yield server
     if before is None:
         del os.environ[KEY_VARIABLE]
 
 
 @pytest.fixture(scope="session")
-def openai_policy(openai_url: str) -> Iterator[Elsewhere]:
+def openai_policy(openai_server: Server) -> Iterator[Elsewhere]:
     """The shipped policy of the chain task, by token ids."""
-    config = OpenAIEngine("chain", openai_url, template="{question}\n", api_key_env=KEY_VARIABLE)
+    config = OpenAIEngine("chain", openai_server.wait(), template="{question}\n", api_key_env=KEY_VARIABLE)
     engine = Elsewhere(config.build)
     yield engine
     engine.end()

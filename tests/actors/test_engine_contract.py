@@ -38,6 +38,7 @@ class Case:
     marker: str
     pooled: bool = False
     shared: tuple[str, str] | None = None  # the fixtures that hold both, where all tests share them
+    beside: str = ""  # the fixture of another case that may start meanwhile
 
 
 FAKE = Case(FakeEngine, FakeVerifier, "abca", ("a\n", "b\n", "c\n"), "=")
@@ -52,7 +53,7 @@ CASES = {
     "fake": FAKE,
     "transformers": CHAIN,
     "pooled": replace(FAKE, pooled=True),
-    "vllm": replace(CHAIN, shared=("vllm_policy", "vllm_verifier")),
+    "vllm": replace(CHAIN, shared=("vllm_policy", "vllm_verifier"), beside="openai_server"),
     "openai": replace(CHAIN, shared=("openai_policy", "vllm_verifier")),
 }
 
@@ -102,6 +103,8 @@ async def parts(request: pytest.FixtureRequest) -> AsyncIterator[Parts]:
             assert pool.verifier is not None
             yield Parts(case, pool.engine, pool.verifier)
         return
+    if case.beside:
+        request.getfixturevalue(case.beside)
     if case.shared:
         yield Parts(case, *(request.getfixturevalue(name) for name in case.shared))
         return

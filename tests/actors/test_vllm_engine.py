@@ -153,6 +153,7 @@ async def test_progress_counts_what_was_generated_and_read(vllm_policy: Elsewher
     assert vllm_policy.inner.progress - before - generated >= reply.usage.generated_tokens
 
 
+@pytest.mark.slow
 async def test_through_the_pool_texts_run_ahead(local_ray: None) -> None:
     """In a Ray actor, whose threads and environment are others; the sampler is that of positions."""
     config = VllmEngine("embedded:chain-policy", logprobs=False, sampler="stream", args=SMALL)

@@ -33,7 +33,7 @@ from actors.cluster import start_ray, stop_ray
 from actors.configs import VllmEngine
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from tests.actors.openai_server import KEY, running_server
+from tests.actors.openai_server import KEY, started_server
 from tests.bench.bench_engine import Questions, Size, build_engine, run_search, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,8 +123,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
         template.write_text(_CHAT)
         server: list[str] = [*_SERVER, f"--chat-template={template}", *options.server_argument]
         config = VllmEngine(folder, logprobs=False, args={"max_num_seqs": 512})
-        with running_server(Path(folder) / "server.log", folder, server) as url:
-            peer = Peer(options.peer_python, url)
+        with started_server(Path(folder) / "server.log", folder, server) as started:
+            peer = Peer(options.peer_python, started.wait())
             seconds = asyncio.run(compare(peer, size, options.rounds, config, console))
     ratio = median(theirs / ours for ours, theirs in seconds)
     console.print(f"median {ratio:.2f} x the problems a second of its_hub")

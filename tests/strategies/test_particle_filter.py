@@ -64,8 +64,7 @@ def test_evidence_is_unbiased_where_texts_go_on(resampling: Any) -> None:
     solutions = solve_all(strategy, world, 1000)
     assert_mean([math.exp(log_mean_exp(s.log_weights)) for s in solutions], evidence)
     asked = world.engine.requests
-    kept = sum(r.seed == s.seed for r in asked if r.token_ids for s in asked if not s.token_ids)
-    assert kept > 0
+    assert {r.seed for r in asked if r.token_ids} & {r.seed for r in asked if not r.token_ids}, "none went on"
 
 
 @pytest.mark.parametrize("aggregation", ["min", "prod", "mean"])
