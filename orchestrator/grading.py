@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Protocol
 
+from orchestrator.grading_letters import read_letter
 from orchestrator.grading_pool import GradingPool
 from orchestrator.grading_text import (
     based_number,
@@ -15,7 +16,6 @@ from orchestrator.grading_text import (
     exact_number,
     plain_words,
     read_integer,
-    read_letter,
     tidy,
     words,
 )

@@ -1,17 +1,10 @@
-"""Answers as texts: where a solution states one, and what its number, its letter or its words are."""
+"""Answers as texts: what the number or the words of one are."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
-
-Form = Literal["box", "tag", "hashes"]
-
-_BOX = re.compile(r"\\boxed\s*(?=\{)")
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
 
 # What LaTeX shows and what changes no answer: spacing, sizes of brackets and fractions.
 _TIDY = [
@@ -42,12 +35,6 @@ _BRACKETED = re.compile(r"^[(\[][^()\[\]]*,[^()\[\]]*[)\]]$")
 _NOT_A_LIST = re.compile(r"[()\[\]=]|\\in(?![a-z])|\\\{|\\begin")
 _NUMBER = re.compile(rf"-?{_GROUPED}(?:\.\d+)?(?![\d,])|-?\d+(?:\.\d+)?|-?\.\d+")
 
-_LETTER = re.compile(r"^[(\[]?\s*([A-Za-z])\s*[)\]]?[.:,]?$")
-_LETTER_FIRST = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[).:])\s*\S")
-_LETTER_NAMED = re.compile(
-    r"^(?:the )?(?:option|choice|answer)(?: is)?:?\s*\(?([A-Za-z])\)?\.?$", re.IGNORECASE
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Exact:
@@ -67,46 +54,6 @@ class Exact:
         difference = abs(self.value - other.value)
         unit = Fraction(10) ** -places
         return abs(rounded) >= 10**5 * unit and difference <= unit / 2
-
-
-def find_answer(text: str, forms: tuple[Form, ...]) -> str | None:
-    r"""What the last statement of an answer in ``text`` states; None where there is none, or it is empty.
-
-    The first of ``forms`` that occurs decides: ``box`` is ``\boxed{...}``, ``tag`` is
-    ``<answer>...</answer>``, ``hashes`` is ``#### ...``. A last box that is not closed states nothing.
-    """
-    for form in forms:
-        if form == "box" and (last := last_of(_BOX, text)) is not None:
-            return _stated(_braced(text, last.end()))
-        if form != "box" and (last := last_of(_TAG if form == "tag" else _HASHES, text)) is not None:
-            return _stated(last.group(1))
-    return None
-
-
-def last_of(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    """The last match, or None."""
-    return max(pattern.finditer(text), key=lambda match: match.start(), default=None)
-
-
-def _braced(text: str, start: int) -> str | None:
-    """The content of the braces that open at ``start``; None where they are never closed."""
-    depth, index = 0, start
-    while index < len(text):
-        character = text[index]
-        if character == "\\":
-            index += 1  # an escaped brace is a character like others
-        elif character in "{}":
-            depth += 1 if character == "{" else -1
-            if depth == 0:
-                return text[start + 1 : index]
-        index += 1
-    return None
-
-
-def _stated(content: str | None) -> str | None:
-    """None for nothing, and for the dots of an answer format that was copied."""
-    stripped = (content or "").strip()
-    return stripped if stripped.strip(". ") else None
 
 
 def tidy(answer: str) -> str:
@@ -181,12 +128,3 @@ def read_integer(answer: str) -> str | None:
             return None
         number = exact_number(found[0])
     return None if number is None else str(number.value)
-
-
-def read_letter(answer: str) -> str | None:
-    """The capital letter of a choice: ``B``, ``(b)``, ``B. because ...``, ``option B``; else None."""
-    text = re.sub(_TEXT, r"\1", answer.replace("$", "").replace("*", "")).strip()
-    for pattern in (_LETTER, _LETTER_FIRST, _LETTER_NAMED):
-        if match := pattern.match(text):
-            return next(g for g in match.groups() if g).upper()
-    return None

@@ -11,7 +11,7 @@ from functools import cached_property
 from orchestrator.errors import ConfigError
 from orchestrator.grading import AnswerKind, Grader, make_grader
 from orchestrator.grading_pool import shared_pool
-from orchestrator.grading_text import Form, find_answer
+from orchestrator.stated_answer import Form, find_answer
 from orchestrator.tasks.choices import Choices
 from orchestrator.tasks.rows import Row, Source, field_of, read_rows
 from orchestrator.types import Problem
