@@ -67,8 +67,6 @@ class VllmEngine:
                 "reasoning_start_str": thinking_start,
                 "reasoning_end_str": thinking_end,
             }
-        if sampler == "stream":
-            fixed["logits_processors"] = ["actors.vllm_positions:PositionSampler"]
         self._started = started = start(
             VllmOptions(
                 group="engine",
@@ -80,6 +78,7 @@ class VllmEngine:
                 batch_invariant=batch_invariant,
                 args=args or {},
                 fixed=fixed,
+                by_position=sampler == "stream",
             )
         )
         self.sampler = sampler
@@ -228,8 +227,9 @@ class VllmEngine:
         assert isinstance(params, Sampling)
         if params.temperature == 0:
             return {"temperature": 0.0}
-        if self.sampler == "step":
-            return {"temperature": params.temperature, "top_p": params.top_p, "seed": generation.seed}
+        if self.sampler == "step" or self._started.seeds_by_position:
+            seed = generation.seed if self.sampler == "step" else request.seed
+            return {"temperature": params.temperature, "top_p": params.top_p, "seed": seed}
         from actors.vllm_positions import Draw
 
         position = len(request.token_ids) + len(generation.generated)

@@ -41,6 +41,9 @@ _EAGER = {"TORCHDYNAMO_DISABLE": "1"}
 _ONE_WORKER = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
+POSITION_SAMPLER = "actors.vllm_positions:PositionSampler"
+
+
 def _nothing(*args: Any, **kwargs: Any) -> None: ...
 
 
@@ -77,6 +80,7 @@ class Started:
     num_parameters: int
     eos_ids: frozenset[int]
     batch_invariant: bool
+    seeds_by_position: bool
     guard: Guard
 
     @property
@@ -146,15 +150,20 @@ def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
         environ |= _EAGER if arguments.enforce_eager else {}
         environ |= _ONE_WORKER if arguments.distributed_executor_backend == "uni" else {}
     try:
-        with _alone_on_its_card(), environment(environ):
-            llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: meter])
+        with _alone_on_its_card(arguments), environment(environ):
+            vllm_config = _config(options, arguments)
+            llm = AsyncLLM.from_vllm_config(
+                vllm_config,
+                stat_loggers=[lambda *_: meter],
+                disable_log_stats=arguments.disable_log_stats,
+            )
     except ConfigError:
         raise
     except (ValueError, OSError, NotImplementedError) as error:  # what it is told does not suit
         raise ConfigError(f"{options.group}.model", options.model, f"vLLM: {brief(error)}") from error
     except RuntimeError as error:
         raise EngineError(f"vLLM did not start: {brief(error)}") from error
-    config = llm.vllm_config.model_config
+    config = vllm_config.model_config
     tokenizer = _tokenizer(config)
     return Started(
         llm=llm,
@@ -165,15 +174,34 @@ def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
         num_parameters=count_parameters(config.model, config.revision),
         eos_ids=_eos_ids(config, tokenizer),
         batch_invariant=options.batch_invariant,
+        seeds_by_position=vllm_config.use_v2_model_runner,
         guard=guard,
     )
 
 
+def _config(options: VllmOptions, arguments: Any) -> Any:
+    """Everything that vLLM derives from its arguments.
+
+    Of its two model runners the newer one, which it takes on a card, draws a token's noise from the request's
+    seed and the token's place in the whole text (0.32, ``v1/worker/gpu/sample/gumbel.py``), and takes no
+    processor of the older one's kind. The older one winds up a generator with each request.
+    """
+    from vllm.usage.usage_lib import UsageContext
+
+    config = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
+    if options.by_position and not config.use_v2_model_runner:
+        config.model_config.logits_processors = [POSITION_SAMPLER]
+    return config
+
+
 @contextmanager
-def _alone_on_its_card() -> Iterator[None]:
-    """Replicas that share a card start one after another: vLLM measures what is free while it loads."""
+def _alone_on_its_card(arguments: Any) -> Iterator[None]:
+    """Replicas that share a card start one after another: vLLM measures what is free while it loads.
+
+    A cache whose size is given in bytes needs no measuring: such replicas start side by side.
+    """
     gpus = num_gpus()
-    if not 0 < gpus < 1:
+    if not 0 < gpus < 1 or arguments.kv_cache_memory_bytes is not None:
         yield
         return
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")

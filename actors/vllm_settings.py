@@ -44,7 +44,8 @@ class VllmOptions:
     """What vLLM is started with; ``group`` is the place in the configuration, for error messages.
 
     ``dtype`` auto is float32 on a CPU and the checkpoint's own elsewhere. ``args`` are vLLM's own engine
-    arguments, ``fixed`` those that the caller depends on.
+    arguments, ``fixed`` those that the caller depends on. With ``by_position`` a token depends on its
+    request's seed and its place alone (``vllm_positions``).
     """
 
     group: str
@@ -56,6 +57,7 @@ class VllmOptions:
     batch_invariant: bool = False
     args: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    by_position: bool = False
 
 
 def check_options(options: VllmOptions) -> None:
