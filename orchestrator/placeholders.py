@@ -7,7 +7,7 @@ import re
 # Commands that only style or space what they hold; `\(` and `\)` begin and end mathematics.
 _LOOKS = re.compile(
     r"\\(?:[hv]?phantom|[hv]space\*?)\s?\{[^{}]*\}"
-    r"|\\+(?:text[a-z]*|mbox|hbox|math[a-z]*|bm|boldsymbol|operatorname|underline|emph|displaystyle|rm|bf|it"
+    r"|\\(?:text[a-z]*|mbox|hbox|math[a-z]*|bm|boldsymbol|operatorname|underline|emph|displaystyle|rm|bf|it"
     r"|fbox|framebox|boxed|q?quad|[lcd]?dots[bcmio]?|square|Box)(?![a-zA-Z])|\\[ ,;:!()_~]|\*\*"
 )
 _NOTHING = re.compile(r"[\s.?_~${}\u2026\u25a1\uff0c\u3002]+")
@@ -26,7 +26,7 @@ _LONGEST = 200
 
 def is_nothing(content: str) -> bool:
     r"""Whether a text shows nothing: blanks, dots, question marks, ``\text{...}``, ``\ldots``, ``___``."""
-    return not _NOTHING.sub("", _LOOKS.sub(" ", content))
+    return not _NOTHING.sub("", _unstyled(content))
 
 
 def is_placeholder(content: str, shown: frozenset[str] = frozenset()) -> bool:
@@ -47,8 +47,12 @@ def is_placeholder(content: str, shown: frozenset[str] = frozenset()) -> bool:
 
 def plain(content: str) -> str:
     """The words of a short text, in one case, without styles and brackets."""
-    unstyled = _LOOKS.sub(" ", content[: 2 * _LONGEST]).translate(_BRACKETS)
-    return " ".join(unstyled.casefold().split()).strip(". ")
+    words = _unstyled(content[: 2 * _LONGEST]).translate(_BRACKETS).casefold().split()
+    return " ".join(words).strip(". ")
+
+
+def _unstyled(content: str) -> str:
+    return _LOOKS.sub(" ", re.sub(r"\\{2,}", r"\\", content))
 
 
 def could_answer(content: str) -> bool:

@@ -161,6 +161,5 @@ def _content(text: str, box: _Box) -> str:
 
 def _unwrapped(content: str) -> str:
     """``{5}`` is 5: braces around all of a content show nothing."""
-    while content.startswith("{") and content.endswith("}") and not re.search(r"[{}]", content[1:-1]):
-        content = content[1:-1].strip()
-    return content
+    braced = re.fullmatch(r"\{+([^{}]*)\}+", content)
+    return braced.group(1).strip() if braced else content
