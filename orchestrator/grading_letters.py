@@ -68,13 +68,17 @@ _NAMED = (
     rf"{_CHINESE} ?:? ?[(\[<]? ?({_LABEL})(?![A-Za-z])",
 )
 _JOINED = r" ?[)\]>]?[.:]? ?(?:and|or|nor|&|/|,|\+){1,3} ?(?:(?:or|and|option|choice|also|maybe|the) ){0,2}"
+# The text of an option may speak of others: `D. both (A) and (B)`.
 _ANOTHER = (
     rf"{_JOINED}(?:[(\[<]({_EITHER})[)\]>]|({_LABEL})(?=$|[.,;:!?/&]| (?:and|or|are|is|both)\b))"
-    rf"|.*?(?:\band|\bor|[,;&/]) ?(?:\(({_LABEL})\)|({_LABEL})[.):] )"
+    rf"|(?!\W*(?:both|all|any|either|neither|none|only)\b).*?"
+    rf"(?:\band|\bor|[,;&/]) ?(?:\(({_LABEL})\)|({_LABEL})[.):] )"
     rf"|[.)] ?({_LABEL})[.)](?: |$)|: ?({_LABEL})$"
 )
 # How far a text is read around a label.
 _BEFORE, _AFTER = 20, 300
+# Of a long answer, how much is read at its beginning, and at its end.
+_HALF = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ def read_letter(answer: str, num_letters: int = 1) -> str | None:
     ``num_letters`` is the length of a label, where options have more than one letter.
     """
     patterns = _Patterns.of(num_letters)
+    if len(answer) > 2 * _HALF:
+        answer = f"{answer[:_HALF]}\n{answer[-_HALF:]}"
     lines = [line for line in map(_tidy, _plain(answer).splitlines()) if line]
     if len({first for line in lines if (first := _first(line, patterns))}) > 1:
         return None
