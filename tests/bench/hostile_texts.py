@@ -13,7 +13,7 @@ PIECES = (
 )  # fmt: skip
 """What is repeated; each alone and inside the forms of an answer."""
 
-FRAMES = ("{}", "\\boxed{{{}}}", "<answer>{}</answer>", "#### {}", "A. {}\n(B)", "<{}answer>")
+FRAMES = ("{}", "\\boxed{{{}}}", "<answer>{}</answer>", "#### {}", "A. {}\n(B)", "<{}>")
 
 
 def hostile_text(piece: str, frame: str, length: int) -> str:
