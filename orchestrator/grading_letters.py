@@ -63,7 +63,7 @@ _FIRSTS = (
 _BETWEEN = r" ?[:=.-]? ?(?i:(?:the |option|choice|letter|answer){0,3}) ?[:#]? ?[(\[<]? ?"
 _NAMED = (
     rf"(?i:\b{_SUBJECT}{_IS}){_BETWEEN}({_EITHER})(?: ?[)\]>]|{_GOES_ON})",
-    rf"(?i:\b{_PICKED} (?:option |choice |answer )?)[(\[<]? ?({_LABEL})(?: ?[)\]>]|(?={_END}| {_REASON}))",
+    rf"(?i:\b{_PICKED}:? (?:option |choice |answer )?)[(\[<]? ?({_LABEL})(?: ?[)\]>]|(?={_END}| {_REASON}))",
     rf"(?i:^{_SO})[,:]? [(\[<]? ?({_LABEL}) ?[)\]>]?(?={_END})",
     rf"{_CHINESE} ?:? ?[(\[<]? ?({_LABEL})(?![A-Za-z])",
 )

@@ -6,11 +6,12 @@ import re
 
 # Commands that only style or space what they hold; `\(` and `\)` begin and end mathematics.
 _LOOKS = re.compile(
-    r"\\(?:[hv]?phantom|[hv]space\*?)\s?\{[^{}]*\}"
+    r"\\(?:[hv]?phantom|[hv]space\*?|rule)\s?\{[^{}]*\}(?:\{[^{}]*\})?"
     r"|\\(?:text[a-z]*|mbox|hbox|math[a-z]*|bm|boldsymbol|operatorname|underline|emph|displaystyle|rm|bf|it"
-    r"|fbox|framebox|boxed|q?quad|[lcd]?dots[bcmio]?|square|Box)(?![a-zA-Z])|\\[ ,;:!()_~]|\*\*"
+    r"|fbox|framebox|boxed|q?quad|[lcd]?dots[bcmio]?|square|Box|blacksquare|checkmark|qed)"
+    r"(?![a-zA-Z])|\\[ ,;:!()_~]|\*\*"
 )
-_NOTHING = re.compile(r"[\s.?_~${}\u2026\u25a1\uff0c\u3002]+")
+_NOTHING = re.compile(r"[\s.?_~${}\u2026\u25a0\u25a1\u2713\u2714\uff0c\u3002]+")
 _BRACKETS = str.maketrans(dict.fromkeys("<>[](){}\"'`\u2018\u2019\u201c\u201d*$:;,!", " "))
 _NAME = re.compile(
     r"answers?|ans|results?|solution|numbers?|letters?|expression|choice|option|value|integer"
@@ -19,6 +20,11 @@ _NAME = re.compile(
 _BESIDE = re.compile(
     r"the|your|my|our|this|that|an|final|correct|right|numeric|numerical|single|here|goes?|or|and|of|insert|put"
     r"|place|write|enter|only|just|text|in|is|it|to|box|exact|simplified"
+)
+# `number of eggs`, `letter of the right option`: a description of what would be there.
+_DESCRIBED = re.compile(
+    rf"(?:(?:the|your|my|total|final|correct|exact) )*(?:{_NAME.pattern})"
+    r" (?:of|to|for|from|that|which) [^\d=]*"
 )
 _JOINS = frozenset(["and", "or", "to", "and/or"])
 _LONGEST = 200
@@ -41,6 +47,7 @@ def is_placeholder(content: str, shown: frozenset[str] = frozenset()) -> bool:
     return (
         (is_named and all(_NAME.fullmatch(w) or _BESIDE.fullmatch(w) for w in words))
         or bare in _JOINS
+        or _DESCRIBED.fullmatch(bare) is not None
         or bare in shown
     )
 

@@ -64,7 +64,7 @@ def _tidy(content: str) -> str:
     content = content.strip(_EMPHASIS + "#").rpartition("####")[2].lstrip(_EMPHASIS + ":")
     if lead := _LEAD.match(content):
         content = content[lead.end() :].strip(_EMPHASIS)
-    return content.rstrip(". ") if not content.endswith("..") else content
+    return content.strip() if content.endswith("..") else content.rstrip(". ").strip()
 
 
 def _answers(line: _Line, *, is_whole: bool) -> bool:

@@ -49,6 +49,8 @@ BOXES = [
     (r"\boxed{5} \boxed{?}", "5"),
     (r"\boxed{5} \boxed{\_\_}", "5"), (r"\boxed{5} \boxed{\boxed{}}", "5"), (r"\boxed{5} in \boxed{", None),
     (r"\boxed{5}, as asked in \boxed.", "5"), (r"\boxed{5}, in \boxed{} and in \boxed", "5"),
+    (r"\boxed{\text{the number of eggs}}", None), (r"\boxed{5} \boxed{value of $x$}", "5"),
+    (r"\boxed{5} \boxed{\checkmark}", "5"), (r"\boxed{the number of eggs is 5}", "the number of eggs is 5"),
     (r"\boxed{4} and then \boxed{5", None), (r"\boxed{5", None), ("the answer is 5", None), ("", None),
     # after a thought
     (r"<think>\boxed{4}</think> so \boxed{6}", "6"), (r"<think>\boxed{4}</think> so be it", "4"),
@@ -77,7 +79,8 @@ OTHERS = [
     # hashes
     ("so it is 18\n#### 18", "18"), ("####18", "18"), ("#### 18.", "18"), ("#### **18**", "18"),
     ("**#### 18**", "18"), ("####: 18", "18"), ("#### $18", "$18"), ("#### $5$", "$5$"), ("#### -5", "-5"),
-    ("#### 1\n#### 1,234\n", "1,234"), ("#### 3.5 ", "3.5"), ("#### 18\r\n", "18"), ("#### 18 ####", "18"),
+    ("#### 1\n#### 1,234\n", "1,234"), ("#### 3.5 ", "3.5"), ("#### 18\r\n", "18"),
+    ("####\u00a018", "18"), ("#### 18 ####", "18"),
     ("#### x = 5", "x = 5"), ("#### \\frac{1}{2}", "\\frac{1}{2}"), ("so 18. #### 18", "18"),
     ("> #### 18", "18"),
     ("#### 18\nI hope this helps", "18"), ("#### Answer: 18", "18"), ("#### The answer is 18", "18"),
