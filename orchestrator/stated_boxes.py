@@ -15,7 +15,6 @@ from orchestrator.placeholders import is_placeholder
 # A run of backslashes is one token: an even one before `boxed` is JSON's or Python's way to write it.
 _TOKEN = re.compile(r"(\\+)(?:((?:boxed|fbox|framebox)(?![a-zA-Z]))|([{}]))?|([{}])")
 _OPENING = re.compile(r"\s*(?:\[[^\[\]{}\n]{0,40}\]\s*){0,2}\{")
-_BRACES = str.maketrans("\uff5b\uff5d", "{}")
 
 # What may be between the boxes of one list: `$\boxed{3}$ and $x = \boxed{5}$`.
 _JOINED = re.compile(
@@ -54,7 +53,7 @@ def find_box(text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
     The last box that states something counts, and those that are joined to it by ``and``, ``or`` or a comma.
     A later one that is not closed is an answer that was begun: it decides, and states nothing.
     """
-    boxes = _boxes(text := text.translate(_BRACES)) if "box" in text else []
+    boxes = _boxes(text := _with_braces(text)) if "box" in text else []
     for index in range(len(boxes) - 1, -1, -1):
         box = boxes[index]
         if box.end is None:
@@ -67,7 +66,7 @@ def find_box(text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
 
 def shown_in(text: str) -> list[str]:
     """What every box of a text holds."""
-    boxes = _boxes(text.translate(_BRACES)) if "box" in text else []
+    boxes = _boxes(text := _with_braces(text)) if "box" in text else []
     return [_content(text, box) for box in boxes if box.end is not None]
 
 
@@ -79,6 +78,11 @@ def is_prose(text: str) -> bool:
 def says_something(text: str) -> bool:
     """Whether a text has a letter, a digit or a command."""
     return _SAYS.search(text) is not None
+
+
+def _with_braces(text: str) -> str:
+    """With the full-width braces of Chinese and Japanese keyboards as the others."""
+    return text.replace("\uff5b", "{").replace("\uff5d", "}")
 
 
 def _boxes(text: str) -> list[_Box]:
