@@ -252,8 +252,7 @@ def _text(token_ids: Sequence[int]) -> str:
 
 
 def _ends(step: Step, request: GenerateRequest) -> bool:
-    answered = request.answer_marker is not None and request.answer_marker in step.text
-    return answered or step.finish is not Finish.STEP
+    return request.answered_by(step.text) or step.finish is not Finish.STEP
 
 
 def _usage(request: GenerateRequest, steps: Sequence[Step]) -> Usage:

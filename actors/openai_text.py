@@ -26,7 +26,10 @@ def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
 
 @dataclass(slots=True)
 class TextGeneration:
-    """The text of one request so far. Up to a marker and on to the end of its step takes two stretches."""
+    """The text of one request so far. Up to a marker and on to the end of its step takes two stretches.
+
+    Two more follow where that step does not answer.
+    """
 
     request: GenerateRequest
     tokenizer: Any
@@ -48,8 +51,8 @@ class TextGeneration:
     @property
     def stops(self) -> list[str]:
         """The texts at which this stretch ends."""
-        marker = self.request.answer_marker
-        if not self.request.to_end or (marker is not None and marker in self.text):
+        marker, open_text = self.request.answer_marker, self.text.rpartition(self.request.delimiter)[2]
+        if not self.request.to_end or (marker is not None and marker in open_text):
             return [self.request.delimiter]
         return [] if marker is None else [marker]
 
@@ -81,11 +84,19 @@ class TextGeneration:
             return
         if not choice["text"].endswith(stopped_at):
             self.text += stopped_at
-        # A marker may hold the delimiter, or end with it: its step is then over.
-        if self.text.endswith(self.request.delimiter):
+        # A marker may end with the delimiter: its step is then over.
+        if self._ends():
             self._finish, self.is_done = Finish.STEP, True
         else:
-            self.is_done = self.num_tokens >= self.request.params.max_tokens
+            self.is_done = num_tokens == 0 or self.num_tokens >= self.request.params.max_tokens
+
+    def _ends(self) -> bool:
+        """Whether the text so far ends with the step that was asked for."""
+        delimiter = self.request.delimiter
+        if not self.text.endswith(delimiter):
+            return False
+        step = self.text.removesuffix(delimiter).rpartition(delimiter)[2] + delimiter
+        return not self.request.to_end or self.request.answered_by(step)
 
     def completion(self) -> Completion:
         """Raises EngineError where the local tokenizer cannot be the server's."""
@@ -105,14 +116,14 @@ class TextGeneration:
 
     def _texts(self) -> list[str]:
         """The texts of the steps: each keeps its delimiter, and the answer's is the last."""
-        delimiter, marker = self.request.delimiter, self.request.answer_marker
+        delimiter = self.request.delimiter
         parts = self.text.split(delimiter)
         texts = [part + delimiter for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
         texts = texts or [""]
         if self._finish is Finish.EOS and self.text.endswith(delimiter):
             texts.append("")  # a step that is nothing but the end of the text
         for i, text in enumerate(texts):
-            if marker is not None and marker in text:
+            if self.request.answered_by(text):
                 return texts[: i + 1]
         return texts
 

@@ -99,7 +99,7 @@ class StepSplitter:
         ends = self.request.delimiter in text
         self.held_back = ends and text.endswith(INCOMPLETE)
         if ends and not self.held_back:
-            answers = self._answers(text)
+            answers = self.request.answered_by(text)
             # Cut off at the end of a step, but before the end that was asked for or could ever be reached.
             cut = at_limit and not answers and (self.request.to_end or no_room)
             self._close(token_ids, text, logprobs, Finish.LENGTH if cut else Finish.STEP)
@@ -111,10 +111,6 @@ class StepSplitter:
     def open_text(self, generated: Sequence[int]) -> str:
         """The text of what was ``generated`` after the last step that has ended."""
         return self._text(tuple(generated[self._begun :]), generated)
-
-    def _answers(self, text: str) -> bool:
-        marker = self.request.answer_marker
-        return marker is not None and marker in text
 
     def _text(self, token_ids: TokenIds, generated: Sequence[int]) -> str:
         before = tuple(generated[max(0, self._begun - _CONTEXT) : self._begun])

@@ -169,8 +169,8 @@ class VllmEngine:
 
     def _goes_on(self, generation: Generation) -> bool:
         """Whether a search may ask for what follows a step."""
-        step, marker = generation.splitter.steps[-1], generation.request.answer_marker
-        return step.finish is Finish.STEP and not (marker is not None and marker in step.text)
+        step = generation.splitter.steps[-1]
+        return step.finish is Finish.STEP and not generation.request.answered_by(step.text)
 
     def _reply(self, generation: Generation, error: EngineError | None) -> Completion | Failure:
         if error is not None:

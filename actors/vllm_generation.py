@@ -71,7 +71,7 @@ class Generation:
     """One request on its way: vLLM is asked for a stretch of tokens, once or, up to a marker, twice.
 
     With ``to_end`` and a marker the first stretch ends where the marker does, and a second one runs to the
-    end of that step; each has a seed of its own.
+    end of that step; two more follow where that step does not answer. Each has a seed of its own.
     """
 
     request: GenerateRequest

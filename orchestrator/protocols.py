@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from orchestrator.stated_answer import states_answer
 from orchestrator.types import Params, Problem, Reward, Solution, Step, Usage
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ class GenerateRequest:
 
     The engine renders ``instruction`` and ``question`` with its own template and appends ``token_ids``
     (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` goes on
-    to the end of the text or of the first step that holds ``answer_marker``. ``home`` names the problem,
-    for routing and prefix caches alone. The reply depends on nothing but the request.
+    to the end of the text or of the first step that the request is ``answered_by``. ``home`` names the
+    problem, for routing and prefix caches alone. The reply depends on nothing but the request.
     """
 
     home: str
@@ -33,6 +34,10 @@ class GenerateRequest:
     delimiter: str
     answer_marker: str | None
     to_end: bool = False
+
+    def answered_by(self, step: str) -> bool:
+        """Whether a step's text states the final answer: it has the marker, and not as the prompt has it."""
+        return states_answer(step, self.answer_marker, (self.instruction, self.question))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +195,10 @@ class Task(Protocol):
 
     @property
     def answer_marker(self) -> str | None:
-        """A text that only a step with the final answer holds; None: only end of text ends a trajectory."""
+        """A text that every step with the final answer holds; None: only end of text ends a trajectory.
+
+        A step that holds it in an empty box, or as the instruction does, states no answer.
+        """
         ...
 
     @property

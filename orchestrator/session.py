@@ -130,8 +130,8 @@ class Session:
             if replies is None:
                 break
             self._account.spend([reply.usage for reply in replies])
-            for i, p, reply in zip(rows, admitted, replies, strict=True):
-                result[i] = trajectories[i].extend(*self._mark_answer(reply))
+            for i, p, request, reply in zip(rows, admitted, requests, replies, strict=True):
+                result[i] = trajectories[i].extend(*_mark_answer(request, reply))
                 if p.max_tokens < per_row[i].max_tokens and result[i].truncated:
                     self._account.stop("generated_tokens")
         self._leave_texts([(result[i], seed) for i, seed in seeds.items()])
@@ -329,14 +329,14 @@ class Session:
                 return None
             raise
 
-    def _mark_answer(self, reply: Completion) -> tuple[Step, ...]:
-        """The steps of a completion up to the one that states the answer, which is marked."""
-        marker = self._task.answer_marker
-        for i, step in enumerate(reply.steps):
-            if marker and marker in step.text and step.finish is not Finish.LENGTH:
-                answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
-                return (*reply.steps[:i], answer)
-        return reply.steps
+
+def _mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]:
+    """The steps of a completion up to the one that states the answer, which is marked."""
+    for i, step in enumerate(reply.steps):
+        if step.finish is not Finish.LENGTH and request.answered_by(step.text):
+            answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
+            return (*reply.steps[:i], answer)
+    return reply.steps
 
 
 def _finite(logprob: float | None) -> float | None:

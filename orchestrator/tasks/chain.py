@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ NUM_STEPS = 8
 STEP_NAMES = "abcdefgh"
 ANSWER_MARKER = "#"
 DELIMITER = "\n"
+
+_NUMBER = re.compile(r"[-+]?\d+", re.ASCII)
 
 # Buckets of twenty: two are held out, so that no problem can be in two splits whatever its index.
 BUCKETS: dict[Split, range] = {"test": range(1), "dev": range(1, 2), "train": range(2, 20)}
@@ -127,6 +130,14 @@ def read_value(line: str) -> int | None:
     return int(text) if found and text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
+def read_number(text: str) -> str | None:
+    """A whole number of any length in its shortest writing; None for another text."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    return f"-{digits}" if text.startswith("-") and digits != "0" else digits
+
+
 def parse_question(question: str) -> Chain:
     """The chain that a question states. Raises ValueError on another text."""
     start, *operations = question.split(" ")
@@ -172,10 +183,10 @@ class ChainTask:
             yield Problem(f"chain-{self.split}-{index}", chain.question, str(chain.values[-1]))
 
     def extract(self, text: str) -> str | None:
-        """The number after the last ``#``, without leading zeros."""
-        _, found, stated = text.rpartition(ANSWER_MARKER)
-        value = read_value(ANSWER_MARKER + stated) if found else None
-        return None if value is None else str(value)
+        """The number after the last ``#`` that something follows, without leading zeros."""
+        lines = [line.rstrip(f" \t\r{ANSWER_MARKER}") for line in text.split(DELIMITER)]
+        last = next((line for line in reversed(lines) if ANSWER_MARKER in line), "")
+        return read_number(last.rpartition(ANSWER_MARKER)[2].strip())
 
     async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
         return list(answers)

@@ -104,8 +104,12 @@ def draw_puzzles(split: Split, start: int, num: int, num_numbers: int = NUM_NUMB
 
 
 def read_solution(text: str) -> tuple[list[Step], int] | None:
-    """The steps and the stated answer of a whole solution; None where it is not steps and then an answer."""
-    *lines, last = text.splitlines() or [""]
+    """The steps and the stated answer of a whole solution; None where it is not steps and then an answer.
+
+    Lines that are empty, or begin an answer and state none, say nothing.
+    """
+    lines = [line for line in text.split(DELIMITER) if line.strip(f"{ANSWER_MARKER} \t\r")]
+    *lines, last = lines or [""]
     steps, value = [read_step(line) for line in lines], read_answer(last)
     if value is None or None in steps:
         return None

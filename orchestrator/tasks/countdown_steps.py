@@ -13,7 +13,8 @@ SYMBOLS = "+-*/"
 
 _STEP = re.compile(r"(\d{1,4})([-+*/])(\d{1,4})=(\d{1,4}) (\d{1,4}(?:,\d{1,4})*)\n?", re.ASCII)
 _MOVE = re.compile(r"(\d{1,4})([-+*/])(\d{1,4})=", re.ASCII)
-_ANSWER = re.compile(rf"{ANSWER_MARKER}(\d{{1,4}})\n?", re.ASCII)
+# Any number but those that Python does not convert (4,300 digits).
+_ANSWER = re.compile(rf"{ANSWER_MARKER}(\d{{1,4000}})\n?", re.ASCII)
 
 
 Numbers = tuple[int, ...]

@@ -72,7 +72,8 @@ class DatasetTask:
         return iter(self._problems[offset:end])
 
     def extract(self, text: str) -> str | None:
-        stated = find_answer(text, tuple(self.answer_in))
+        prompts = (self.instruction, self.question_template)
+        stated = find_answer(text, tuple(self.answer_in), prompts)
         return None if stated is None else self._grader.read(stated)
 
     async def keys(self, answers: Sequence[str | None]) -> list[str | None]:

@@ -189,12 +189,14 @@ async def test_steps_are_cut_at_the_delimiter(plain: DiffusionEngine) -> None:
 
 
 async def test_a_text_ends_with_the_step_that_answers(plain: DiffusionEngine) -> None:
-    replies = await complete(plain, *(path_request(seed=s, marker="#") for s in range(30)))
-    answering = [reply for reply in replies if any("#" in s.text for s in reply.steps)]
+    requests = [path_request(seed=s, marker="#") for s in range(30)]
+    pairs = list(zip(requests, await complete(plain, *requests), strict=True))
+    answers = [[request.answered_by(s.text) for s in reply.steps] for request, reply in pairs]
+    answering = [found for found in answers if any(found)]
     assert answering
-    for reply in answering:
-        assert "#" in reply.steps[-1].text
-        assert not any("#" in s.text for s in reply.steps[:-1])
+    assert all(found[-1] and not any(found[:-1]) for found in answering)
+    before = [step.text for _, reply in pairs for step in reply.steps[:-1]]
+    assert any("#" in text for text in before), "an empty marker ends nothing"
 
 
 async def test_a_prefix_is_part_of_the_prompt(plain: DiffusionEngine) -> None:

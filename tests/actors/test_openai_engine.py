@@ -272,6 +272,30 @@ async def test_as_text_the_stop_text_comes_back_into_the_step(server: Scripted, 
     assert server.bodies[3]["prompt"] == "5 a+1\na5\n#"
 
 
+async def test_as_text_a_step_with_the_marker_and_no_answer_is_not_the_last(
+    server: Scripted, engine: Any
+) -> None:
+    server.replies = [
+        said(text, stop=stop)
+        for text, stop in [("a5\n#", "#"), ("", "\n"), ("b6\nb#", "#"), ("7", "\n"), ("c", "#")]
+    ]
+    server.replies[1][2]["usage"]["completion_tokens"] = 1  # the stop text, which the server leaves out
+    (whole,) = completed([await one(engine(prompts="text", logprobs=False), to_end=True)])
+    assert [s.text for s in whole.steps] == ["a5\n", "#\n", "b6\n", "b#7\n"]
+    assert [s.finish for s in whole.steps] == [Finish.STEP] * 4
+    assert [b["stop"] for b in server.bodies] == [["#"], ["\n"], ["#"], ["\n"]]
+    assert len({b["seed"] for b in server.bodies}) == 4
+
+
+async def test_as_text_a_server_that_generates_nothing_is_not_asked_for_ever(
+    server: Scripted, engine: Any
+) -> None:
+    server.replies = [said("a5\n#", stop="#"), said("", stop="\n")]
+    (whole,) = completed([await one(engine(prompts="text", logprobs=False), to_end=True)])
+    assert [s.finish for s in whole.steps] == [Finish.STEP, Finish.LENGTH]
+    assert len(server.bodies) == 2
+
+
 async def test_as_text_the_server_must_say_what_ended_a_step(server: Scripted, engine: Any) -> None:
     status, headers, reply = said("a5")
     del reply["choices"][0]["stop_reason"]

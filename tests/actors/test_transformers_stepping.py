@@ -96,6 +96,15 @@ def test_to_the_end_splits_and_stops_at_the_answer(tokenizer: Any, detokenizer: 
     assert all(s.finish is Finish.STEP for s in splitter.steps)
 
 
+def test_a_step_that_only_names_the_box_does_not_end_the_text(
+    tokenizer: Any, detokenizer: Detokenizer
+) -> None:
+    texts = ["In \\boxed{}, then.\n\n", "x\n\n", "\\boxed{3}\n\n", "x\n\n"]
+    splitter = cut(detokenizer, ids_of(tokenizer, *texts), to_end=True, marker="\\boxed")
+    assert [s.text for s in splitter.steps] == texts[:3]
+    assert all(s.finish is Finish.STEP for s in splitter.steps)
+
+
 def test_end_of_text_is_kept_as_a_token_and_not_as_text(tokenizer: Any, detokenizer: Detokenizer) -> None:
     eos = tokenizer.eos_token_id
     splitter = cut(detokenizer, [*ids_of(tokenizer, "one.\n\n"), eos], to_end=True)

@@ -84,6 +84,18 @@ def test_after_the_marker_a_second_stretch_runs_to_the_end_of_the_step(character
     assert (usage.cached_tokens, usage.flops) == (0, (2 + 8 - 1) + (2 + 8 - 4 + 2 - 1))
 
 
+def test_stretches_go_on_after_a_step_that_has_the_marker_and_no_answer(characters: Any) -> None:
+    going = generation(characters, to_end=True, max_tokens=40)
+    seeds = []
+    for text, is_to_marker in [("a5+1=6\n#", True), ("\n", False), ("b6#", True), ("7\n", False)]:
+        assert not going.is_done
+        assert going.stops == (going.rules.at_marker("#") if is_to_marker else going.rules.at_delimiter)
+        seeds.append(going.seed)
+        going.take(ids(characters, text), [0.0] * len(text), num_cached=0)
+    assert going.is_done and len(set(seeds)) == 4
+    assert [s.text for s in going.splitter.steps] == ["a5+1=6\n", "#\n", "b6#7\n"]
+
+
 def test_the_first_limit_reached_is_the_one_that_counts(characters: Any) -> None:
     going = generation(characters, max_tokens=3)
     assert going.limit == 3

@@ -76,6 +76,18 @@ def test_task_range_and_reading() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("#1\n#2\n", "2"), ("#2\n#\n", "2"), ("#2#\n", "2"), ("##2", "2"), (" # 2 \r\n", "2"), ("#2\nx", "2"),
+        ("#-2\n", "-2"), ("#+02\n", "2"), ("#-0\n", "0"), ("#" + "7" * 5000, "7" * 5000), ("#000\n", "0"),
+        ("#2 3\n", None), ("#\u0663\n", None), ("#2.5\n", None), ("#\u00b2", None), ("#--2", None),
+    ],
+)  # fmt: skip
+def test_the_last_number_that_is_stated_counts(text: str, answer: str | None) -> None:
+    assert ChainTask().extract(text) == answer
+
+
+@pytest.mark.parametrize(
     ("line", "value"), [("a5+3=8\n", 8), ("#8\n", 8), ("a5+3", None), ("a5=-1\n", None), ("", None)]
 )
 def test_read_value(line: str, value: int | None) -> None:

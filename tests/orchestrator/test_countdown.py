@@ -134,6 +134,8 @@ def test_read_step(line: str, step: Step | None) -> None:
     [
         SOLUTION,
         SOLUTION.removesuffix("\n"),
+        SOLUTION + "#\n\n",  # nothing more is stated
+        "#\n" + SOLUTION,
         SOLUTION.replace("13+5=18 1,9,12,18", "5+13=18 18,12,9,1"),  # written otherwise
         "13-9=4 1,5,12,4\n5-4=1 1,12,1\n1+1=2 12,2\n12*2=24 24\n#24\n",  # another way
     ],
@@ -150,6 +152,7 @@ async def test_grading_carries_the_solution_out(text: str) -> None:
         SOLUTION.replace("1,9,12,18", "1,9,12,12,18"),  # keeps a number that it used
         SOLUTION.replace("9,18,12\n", "9,18,13\n", 1),  # a wrong number left
         SOLUTION.replace("#24", "#25"),
+        SOLUTION.replace("#24", "#" + "2" * 4000),
         SOLUTION.replace("12*2=24 24\n", ""),  # two numbers are left
         "#24\n",
         "13+5=18 18\n18+6=24 24\n#24\n",  # numbers from nowhere
@@ -163,7 +166,17 @@ async def test_what_is_no_solution_is_wrong(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "#", "#24x\n", "no step\n#24\n", SOLUTION.removesuffix("#24\n"), SOLUTION + "#24\n"]
+    "text",
+    [
+        "",
+        "#",
+        "#24x\n",
+        "no step\n#24\n",
+        SOLUTION.removesuffix("#24\n"),
+        SOLUTION + "#24\n",
+        "#\u0662\u0664",
+        "#" + "2" * 5000,
+    ],
 )
 async def test_what_is_no_answer(text: str) -> None:
     task = CountdownTask()

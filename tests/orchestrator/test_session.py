@@ -53,6 +53,31 @@ async def test_an_answer_is_marked_in_both_modes() -> None:
     assert finishes == {Finish.ANSWER}
 
 
+BOXED = FakeTask(answer_marker=r"\boxed", instruction=r"Put the answer in \boxed{N}.")
+
+
+@pytest.mark.parametrize(
+    "restated",
+    [r"I put it in \boxed{N}.", r"In \boxed{}.", r"In $\boxed{\text{your answer}}$.", r"\boxed{", ""],
+)
+async def test_a_step_that_only_repeats_the_instruction_does_not_end_a_trajectory(restated: str) -> None:
+    """In both modes; the step with the answer does, and nothing is generated after it."""
+    texts = [f"{restated}\n", "9 eggs\n", "\\boxed{18}\n", "more\n"]
+
+    def language(question: str, prefix: str) -> dict[str, float]:
+        return {texts[prefix.count("\n")]: 1.0}
+
+    session = make_session(engine=FakeEngine(language), task=BOXED)
+    long = replace(PARAMS, max_tokens=200)
+    (whole,) = await session.generate([Trajectory()], long, to_end=True)
+    stepwise = [Trajectory()]
+    while stepwise[0].active:
+        stepwise = await session.generate(stepwise, long)
+    for trajectory in (whole, *stepwise):
+        assert [s.text for s in trajectory.steps] == texts[:3]
+        assert [s.finish for s in trajectory.steps] == [Finish.STEP, Finish.STEP, Finish.ANSWER]
+
+
 async def test_nothing_is_asked_for_what_cannot_be_extended() -> None:
     engine = FakeEngine()
     session = make_session(engine=engine)
