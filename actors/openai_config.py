@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from actors.loading import check_tokenizer_path
 from actors.prompting import PromptStyle
 from orchestrator.errors import ConfigError
 from orchestrator.types import Params, Sampling
@@ -40,6 +41,8 @@ class OpenAIEngine:
         if not re.match(r"https?://[^/]", self.base_url):
             allowed = "must be a URL such as http://127.0.0.1:8000/v1"
             raise ConfigError("engine.base_url", self.base_url, allowed)
+        if self.tokenizer is not None:
+            check_tokenizer_path("engine.tokenizer", self.tokenizer)
         PromptStyle(self.template, self.chat, self.system, self.chat_options)
         for key in ("max_context", "max_concurrent", "max_attempts"):
             self._check(key, lambda value: value >= 1, "must be a whole number of 1 or more")

@@ -20,6 +20,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from actors.checkpoint_files import INDEX, check_index
+from actors.loading import check_complete
 from actors.reward_formats import Verdict
 from orchestrator.errors import ConfigError
 
@@ -83,7 +85,7 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
 
     decoder, info = _load(transformers.AutoModel, name, trust_remote_code=False, **options)
     _check_decoder(name, decoder)
-    _check_complete(name, info)
+    check_complete(_MODEL, name, info)
     layers = _read_head(name, options.get("revision"))
     takes, gives = layers[0].weight.shape[1], int(decoder.config.get_text_config().hidden_size)
     if takes != gives:
@@ -96,7 +98,7 @@ def load_lm(verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, **o
     import transformers
 
     model, info = _load(transformers.AutoModelForCausalLM, name, **options)
-    _check_complete(name, info)
+    check_complete(_MODEL, name, info)
     rows = torch.tensor(verdict_of(tokenizer).outputs)
     whole = model.get_output_embeddings()
     bias = getattr(whole, "bias", None)
@@ -137,16 +139,16 @@ def _tensor_files(name: str, revision: str | None) -> Mapping[str, str]:
         found = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
         return None if found is None else str(found)
 
-    index = find("model.safetensors.index.json")
-    if index is not None:
-        shards: Mapping[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
-        paths = {shard: find(shard) for shard in set(shards.values())}
-        return {key: path for key, shard in shards.items() if (path := paths[shard]) is not None}
-    single = find("model.safetensors")
-    if single is None:
+    single = find("model.safetensors")  # which transformers prefers too
+    if single is not None:
+        with safe_open(single, "pt") as file:
+            return dict.fromkeys(file.keys(), single)
+    index = find(INDEX)
+    if index is None:
         raise ConfigError(_MODEL, name, "holds no model.safetensors (other formats are not loaded)")
-    with safe_open(single, "pt") as file:
-        return dict.fromkeys(file.keys(), single)
+    paths = {shard: find(shard) for shard in check_index(_MODEL, name, Path(index))}
+    shards: Mapping[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+    return {key: path for key, shard in shards.items() if (path := paths[shard]) is not None}
 
 
 def _read(files: Mapping[str, str], key: str) -> Tensor:
@@ -161,12 +163,6 @@ def _check_decoder(name: str, model: Any) -> None:
     takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
     if not (takes_cache and is_causal and all(is_causal)):
         raise ConfigError(_MODEL, name, f"must be a decoder; a {type(model).__name__} is none")
-
-
-def _check_complete(name: str, info: Mapping[str, Any]) -> None:
-    missing: Sequence[str] = sorted(info["missing_keys"])
-    if missing:
-        raise ConfigError(_MODEL, name, f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}")
 
 
 @contextmanager

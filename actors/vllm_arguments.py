@@ -30,7 +30,7 @@ _OURS = {
 # Where vLLM reads weights from. The others (auto among them) fall back to pickles, which may run code.
 _SAFE_FORMATS = (
     "safetensors", "fastsafetensors", "instanttensor", "runai_streamer", "runai_streamer_sharded",
-    "sharded_state", "tensorizer", "gguf", "bitsandbytes", "mistral", "dummy",
+    "sharded_state", "tensorizer", "mistral", "dummy",
 )  # fmt: skip
 
 
@@ -63,7 +63,8 @@ def check_arguments(group: str, args: Mapping[str, Any]) -> None:
             ours = _OURS[name]
             raise ConfigError(key, value, f"set {group}.{ours}" if ours else "is set by the way vLLM is used")
         if name == "load_format" and value not in (None, *_SAFE_FORMATS):
-            raise ConfigError(key, value, f"must be one of {', '.join(_SAFE_FORMATS)}")
+            why = " (vLLM loads no GGUF by itself any more)" if value == "gguf" else ""
+            raise ConfigError(key, value, f"must be one of {', '.join(_SAFE_FORMATS)}{why}")
         if names is not None and name not in names:
             hint = nearest(name, names.difference(_OURS)) or "; its EngineArgs lists them"
             raise ConfigError(key, value, f"vLLM has no such argument{hint}")

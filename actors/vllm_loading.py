@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.checkpoint_files import brief
 from actors.vllm_guard import Guard, environment
-from actors.vllm_settings import VllmOptions, brief, check_options, engine_args, num_gpus
+from actors.vllm_settings import VllmOptions, check_options, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
 
 if TYPE_CHECKING:

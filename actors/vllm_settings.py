@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.checkpoint_files import brief
 from actors.loading import check_model_path, resolve_model
 from actors.placement import GPUS_VARIABLE
 from actors.vllm_arguments import check_arguments
@@ -130,8 +131,3 @@ def _of_cards(options: VllmOptions) -> dict[str, Any]:
 def num_gpus() -> float:
     """What the replica has reserved; outside of a replica, one card."""
     return float(os.environ.get(GPUS_VARIABLE, "1"))
-
-
-def brief(error: Exception) -> str:
-    """vLLM's messages run over many lines; the log has them whole."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
