@@ -76,7 +76,7 @@ def _tell(key: str, model: str, check: Any, path: Path) -> Any:
 
 
 def _check_folder(folder: Path) -> None:
-    _check_is_folder(folder)
+    _check_is_folder(folder, "model")
     names = {path.name for path in folder.iterdir()}
     if "config.json" not in names:
         raise Unsound(_without_config(folder, names))
@@ -90,7 +90,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_tokenizer(folder: Path) -> None:
-    _check_is_folder(folder)
+    _check_is_folder(folder, "tokenizer")
     found = [name for name in _SMALL_FILES if (folder / name).exists() or (folder / name).is_symlink()]
     if not set(found) & set(TOKENIZER_FILES) and not (folder / "config.json").exists():
         raise Unsound("the folder holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
@@ -98,11 +98,11 @@ def _check_tokenizer(folder: Path) -> None:
         _check_small(folder / name)
 
 
-def _check_is_folder(path: Path) -> None:
+def _check_is_folder(path: Path, what: str) -> None:
     if path.is_dir():
         return
     if not path.exists():
-        raise Unsound("no such model: there is no such folder on this machine")
+        raise Unsound(f"no such {what}: there is no such folder on this machine")
     if path.suffix == ".gguf" or _head(path).startswith(b"GGUF"):
         raise Unsound(_gguf("is a GGUF file"))
     raise Unsound("must be the folder that holds the model's files, or a repository on the hub, not a file")

@@ -6,6 +6,7 @@ and an additive mask of zeros in place of the causal one. Weights come from safe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,12 @@ def load_diffusion(
     max_context: int | None = None,
     revision: str | None = None,
     key: str = "engine.model",
+    checks: Sequence[Callable[[Any], object]] = (),
 ) -> DiffusionModel:
     """Load a checkpoint in LLaDA's, Dream's or the native layout, from a folder or the hub.
 
-    ``attention`` is a transformers attention implementation that takes an additive mask. Raises ConfigError
+    ``attention`` is a transformers attention implementation that takes an additive mask. ``checks`` are
+    called with the tokenizer before weights are read. Raises ConfigError
     when there is no such model, when its architecture is none of ours, or when its tensors do not match.
     """
     check_model_path(key, model)
@@ -60,6 +63,8 @@ def load_diffusion(
     config = read_json(folder / "config.json", key, model)
     layout = layout_of(config, key, model)
     tokenizer = _tokenizer(folder, key, model)
+    for check in checks:
+        check(tokenizer)
     network = _network(layout, config, folder, (key, model), dtype, device, attention)
     longest = int(network.config.max_position_embeddings)
     if max_context is not None and not 1 < max_context <= longest:
@@ -100,7 +105,7 @@ def _tokenizer(folder: Path, key: str, model: str) -> Any:
             return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
         if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
             return transformers.Qwen2Tokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers library raises plain ones
         raise ConfigError(key, model, f"its tokenizer cannot be loaded: {brief(error)}") from error
     raise ConfigError(key, model, "holds no tokenizer: neither tokenizer.json nor vocab.json and merges.txt")
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from actors.likelihood_verifier import reward_usage
-from actors.reward_formats.layout import InnerTokenizer, TokenIds
+from actors.reward_formats.layout import InnerTokenizer
+from actors.tokenising import TokenIds
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     Engine,
@@ -94,6 +95,11 @@ class GenerativeVerifier:
     @property
     def readout(self) -> str:
         return self._readout
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return dict(getattr(self._engine, "template_notes", {}))
 
     @property
     def healthy(self) -> bool:

@@ -62,6 +62,7 @@ class TransformersVerifier:
                 revision=revision,
                 trust_remote_code=trust_remote_code,
                 make=_loader(self._format),
+                checks=(self._format.layout,),
             )
         )
         self._vocab_size = int(loaded.runner.model.config.get_text_config().vocab_size)
@@ -81,6 +82,11 @@ class TransformersVerifier:
     @property
     def readout(self) -> str:
         return self._readout
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._layout.notes
 
     @property
     def healthy(self) -> bool:

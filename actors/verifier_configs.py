@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from actors.checkpoint_files import brief
 from actors.self_certainty import SelfCertainty
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import EngineConfig, Task, Verifier
@@ -36,7 +37,7 @@ class LikelihoodVerifier:
 
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
         knobs = {"instruction": self.instruction, "normalise": self.normalise, "readout": self.readout}
-        return Built(self.engine.build(), tokenizer, **knobs)
+        return Built(_built(self.engine), tokenizer, **knobs)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class GenerativeVerifier:
 
         judging = Judging(**{name: getattr(self, name) for name in Judging.__slots__})
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
-        return Built(self.engine.build(), tokenizer, judging, readout=self.readout)
+        return Built(_built(self.engine), tokenizer, judging, readout=self.readout)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,14 @@ def _check_engine(engine: object) -> None:
         raise ConfigError("verifier.engine", engine, "must be an engine's configuration, with its _target_")
 
 
+def _built(engine: EngineConfig) -> Any:
+    """The engine. Raises ConfigError with the key where it stands in a verifier."""
+    try:
+        return engine.build()
+    except ConfigError as error:
+        raise ConfigError(f"verifier.{error.key}", error.value, error.allowed) from error
+
+
 def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
     """The tokenizer ``name``, or that of the engine's model. Raises ConfigError where there is none."""
     import transformers
@@ -121,5 +130,5 @@ def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
     revision = None if name else getattr(engine, "revision", None)
     try:
         return transformers.AutoTokenizer.from_pretrained(resolve_model(model), revision=revision)
-    except (OSError, ValueError) as error:
-        raise ConfigError("verifier.tokenizer", model, f"cannot be loaded: {error}") from error
+    except Exception as error:  # whatever a stranger's files make the libraries raise
+        raise ConfigError("verifier.tokenizer", model, f"cannot be loaded: {brief(error)}") from error

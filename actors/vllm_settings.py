@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,8 @@ class VllmOptions:
     """What vLLM is started with; ``group`` is the place in the configuration, for error messages.
 
     ``dtype`` auto is float32 on a CPU and the checkpoint's own elsewhere. ``args`` are vLLM's own engine
-    arguments, ``fixed`` those that the caller depends on.
+    arguments, ``fixed`` those that the caller depends on. ``checks`` are called with the tokenizer before
+    vLLM starts, and raise ConfigError.
     """
 
     group: str
@@ -57,6 +58,7 @@ class VllmOptions:
     batch_invariant: bool = False
     args: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[Callable[[Any], object]] = ()
 
 
 def check_options(options: VllmOptions) -> None:

@@ -62,6 +62,7 @@ class VllmVerifier:
                 trust_remote_code=trust_remote_code,
                 batch_invariant=batch_invariant,
                 args=args or {},
+                checks=(self._format.layout,),
                 fixed=_CLASSIFIER if is_classifier else {"logprobs_mode": "raw_logprobs"},
             )
         )
@@ -80,6 +81,11 @@ class VllmVerifier:
     @property
     def readout(self) -> str:
         return self._readout
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._layout.notes
 
     @property
     def healthy(self) -> bool:

@@ -64,9 +64,10 @@ class TaggedSteps:
 
     def layout(self, tokenizer: Any) -> Layout:
         before, after = _around_question(self.template, tokenizer)
+        notes: Mapping[str, str] = {}
         if self.chat:
             texts = chat_texts(tokenizer, self.system)
-            before, after = texts.opening + before, after + texts.asking
+            before, after, notes = texts.opening + before, after + texts.asking, texts.notes
         skeleton = Skeleton(
             before_question=before,
             after_question=after,
@@ -76,7 +77,7 @@ class TaggedSteps:
             tag=self.step_tag,
             special=not self.chat,
         )
-        return Layout(tokenizer, skeleton)
+        return Layout(tokenizer, skeleton, notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ class LMTurns:
             tag=texts.asking,
             special=False,
         )
-        return Layout(tokenizer, skeleton)
+        return Layout(tokenizer, skeleton, texts.notes)
 
     def verdict(self, layout: Layout, num_labels: int) -> Verdict:
         return _tokens_verdict(layout, self.good, self.bad)
@@ -220,7 +221,7 @@ class Outcome:
             tag=end,
             special=False,
         )
-        return Layout(tokenizer, skeleton)
+        return Layout(tokenizer, skeleton, texts.notes)
 
     def verdict(self, layout: Layout, num_labels: int) -> Verdict:
         return Verdict((0,), ()) if num_labels == 1 else _labels_verdict(self.positive_label, num_labels)

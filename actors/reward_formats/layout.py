@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from actors.tokenising import PromptTokenizer, TokenIds
 from orchestrator.errors import ConfigError, VerifierError
 
-TokenIds = tuple[int, ...]
 READOUTS = ("per_step", "whole")
 
 # What stands before a text that is tokenised as it would be inside another: any letter will do.
@@ -76,9 +76,14 @@ class Rendered:
 class Layout:
     """Turns texts into token ids; every piece is tokenised once, as it stands behind another piece."""
 
-    def __init__(self, tokenizer: Any, skeleton: Skeleton) -> None:
+    def __init__(self, tokenizer: Any, skeleton: Skeleton, notes: Mapping[str, str] | None = None) -> None:
+        """``notes`` says what is done otherwise than the tokenizer's template would have it."""
         self.tokenizer = tokenizer
+        self.notes = dict(notes or {})
         self._skeleton = skeleton
+        self._opening = PromptTokenizer(tokenizer)
+        if skeleton.special and self._opening.ends:
+            self.notes["end"] = self._opening.note
         self._tag = InnerTokenizer(tokenizer).ids(skeleton.tag)
         self._inner = InnerTokenizer(tokenizer, skeleton.tag)
         if not self._tag:
@@ -131,7 +136,7 @@ class Layout:
     def _prompt(self, question: str) -> TokenIds:
         skeleton = self._skeleton
         text = skeleton.before_question + question + skeleton.after_question
-        return tuple(self.tokenizer(text, add_special_tokens=skeleton.special)["input_ids"]) if text else ()
+        return self._opening.ids(text, special=skeleton.special) if text else ()
 
     def _piece(self, text: str, *, tagged: bool) -> TokenIds:
         if not tagged:
