@@ -101,6 +101,9 @@ def load_lm(verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, **o
     check_complete(_MODEL, name, info)
     rows = torch.tensor(verdict_of(tokenizer).outputs)
     whole = model.get_output_embeddings()
+    if int(rows.max()) >= len(whole.weight):
+        allowed = f"its tokenizer knows tokens beyond the {len(whole.weight)} that the model has"
+        raise ConfigError(_MODEL, name, f"{allowed}, among them those of the verdict: {rows.tolist()}")
     bias = getattr(whole, "bias", None)
     model.set_output_embeddings(Float32Linear(whole.weight[rows], None if bias is None else bias[rows]))
     return model

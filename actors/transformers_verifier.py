@@ -67,6 +67,7 @@ class TransformersVerifier:
         )
         self._vocab_size = int(loaded.runner.model.config.get_text_config().vocab_size)
         self._layout = self._format.layout(loaded.tokenizer)
+        self._layout.check_vocabulary(self._vocab_size)
         self._verdict = _verdict(self._format, loaded)
         store = PrefixStore(loaded.runner.shape, cache_bytes)
         encoder = Encoder(loaded.runner, store, self._project, num_outputs(loaded.runner.model))

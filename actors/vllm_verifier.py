@@ -68,6 +68,7 @@ class VllmVerifier:
         )
         self._layout = self._format.layout(started.tokenizer)
         verdict = self._verdict(self._format)
+        self._layout.check_vocabulary(started.vocab_size, None if is_classifier else verdict)
         self._head: _Head = (
             _Classifier(started, verdict) if is_classifier else _LanguageModel(started, verdict)
         )

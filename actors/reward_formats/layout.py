@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from actors.reward_formats.verdict import Verdict
 from actors.tokenising import PromptTokenizer, TokenIds
-from orchestrator.errors import ConfigError, VerifierError
+from orchestrator.errors import ConfigError
 
 READOUTS = ("per_step", "whole")
 
@@ -108,12 +109,14 @@ class Layout:
                 reads.append(len(token_ids) - 1)
         return Rendered(tuple(token_ids), tuple(reads), len(prompt))
 
-    def token_of(self, text: str) -> int:
-        """The token that ``text`` ends with. Raises VerifierError where the vocabulary has none for it."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if not ids or ids[-1] == getattr(self.tokenizer, "unk_token_id", None):
-            raise VerifierError(f"the tokenizer has no token for {text!r}")
-        return int(ids[-1])
+    def check_vocabulary(self, vocab_size: int, verdict: Verdict | None = None) -> None:
+        """Raise ConfigError where the texts around steps, or a verdict, are beyond the model's embeddings."""
+        ids = self.render("1", ("1", "1"), 0, "per_step").token_ids
+        highest = max(*ids, *(verdict.outputs if verdict is not None else ()))
+        if highest >= vocab_size:
+            token = self.tokenizer.decode([highest])
+            allowed = f"its tokenizer makes the token {token!r} ({highest}), the model has {vocab_size}"
+            raise ConfigError("verifier.model", getattr(self.tokenizer, "name_or_path", ""), allowed)
 
     def _step(self, index: int, text: str) -> TokenIds:
         opening = self._skeleton.between if index else self._skeleton.before_first
