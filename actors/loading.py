@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from actors.checkpoint_files import (
     INDEX,
     INDEX_SUFFIX,
-    brief,
     check_folder,
     check_index,
     check_tokenizer_folder,
@@ -141,10 +140,19 @@ def load(options: LoadOptions) -> Loaded:
         runner=runner,
         tokenizer=tokenizer,
         max_context=max_context,
-        num_parameters=sum(p.numel() for p in model.parameters()),
+        num_parameters=_count(model),
         eos_ids=_eos_ids(model, tokenizer),
         batch_invariant=batch_invariant,
     )
+
+
+def _count(model: Any) -> int:
+    """How many numbers a text passes through."""
+    from actors.text_models import TextOfSeveral
+
+    if isinstance(model, TextOfSeveral):
+        return model.num_parameters
+    return sum(p.numel() for p in model.parameters())
 
 
 def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
@@ -174,7 +182,9 @@ def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
         raise
     except Exception as error:  # whatever a stranger's files make the libraries raise
         logger.debug("%s cannot be loaded", options.model, exc_info=error)
-        raise ConfigError(options.key, options.model, f"cannot be loaded: {brief(error)}") from error
+        from actors.text_models import why
+
+        raise ConfigError(options.key, options.model, why(error)) from error
     return model.to(device).eval().requires_grad_(False), tokenizer
 
 
@@ -185,10 +195,15 @@ def load_complete(options: LoadOptions, name: str, _tokenizer: Any, **how: Any) 
     """
     import transformers
 
-    auto_class = getattr(transformers, options.auto_class)
-    model, info = auto_class.from_pretrained(name, output_loading_info=True, **how)
+    from actors.text_models import as_text, causal_lm
+
+    if options.auto_class == "AutoModelForCausalLM":
+        model, info = causal_lm(name, **how)
+    else:
+        auto_class = getattr(transformers, options.auto_class)
+        model, info = auto_class.from_pretrained(name, output_loading_info=True, **how)
     check_complete(options.key, options.model, info)
-    return model
+    return as_text(model)
 
 
 def check_complete(key: str, model: str, info: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from actors.checkpoint_files import INDEX, check_index
 from actors.loading import check_complete
 from actors.reward_formats import Verdict
+from actors.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
 from orchestrator.errors import ConfigError
 
 _MODEL = "verifier.model"
@@ -83,9 +84,10 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
     """
     import transformers
 
-    decoder, info = _load(transformers.AutoModel, name, trust_remote_code=False, **options)
-    _check_decoder(name, decoder)
+    model, info = _load(transformers.AutoModel, name, trust_remote_code=False, **options)
     check_complete(_MODEL, name, info)
+    decoder = text_part(model)
+    _check_decoder(name, decoder)
     layers = _read_head(name, options.get("revision"))
     takes, gives = layers[0].weight.shape[1], int(decoder.config.get_text_config().hidden_size)
     if takes != gives:
@@ -95,9 +97,8 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
 
 def load_lm(verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, **options: Any) -> Any:
     """A language model that works out the logits of the verdict's tokens alone, in ``outputs``' order."""
-    import transformers
-
-    model, info = _load(transformers.AutoModelForCausalLM, name, **options)
+    with _quiet():
+        model, info = causal_lm(name, **options)
     check_complete(_MODEL, name, info)
     rows = torch.tensor(verdict_of(tokenizer).outputs)
     whole = model.get_output_embeddings()
@@ -106,7 +107,7 @@ def load_lm(verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, **o
         raise ConfigError(_MODEL, name, f"{allowed}, among them those of the verdict: {rows.tolist()}")
     bias = getattr(whole, "bias", None)
     model.set_output_embeddings(Float32Linear(whole.weight[rows], None if bias is None else bias[rows]))
-    return model
+    return as_text(model)
 
 
 def _load(auto_class: Any, name: str, **options: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -117,7 +118,10 @@ def _load(auto_class: Any, name: str, **options: Any) -> tuple[Any, Mapping[str,
 
 def num_outputs(model: Any) -> int:
     """How many numbers a model of this file gives at each token."""
-    return model.num_outputs if isinstance(model, HeadedModel) else len(model.get_output_embeddings().weight)
+    if isinstance(model, HeadedModel):
+        return model.num_outputs
+    lm = model.whole if isinstance(model, TextOfSeveral) else model
+    return len(lm.get_output_embeddings().weight)
 
 
 def _read_head(name: str, revision: str | None) -> list[Float32Linear]:
@@ -160,11 +164,14 @@ def _read(files: Mapping[str, str], key: str) -> Tensor:
     return tensor
 
 
+def _says_causal(model: Any) -> bool:
+    return any(getattr(m, "is_causal", None) is not None for m in model.modules())
+
+
 def _check_decoder(name: str, model: Any) -> None:
     """Kept keys and values are right only where no token sees a later one."""
-    is_causal = [bool(flag) for m in model.modules() if (flag := getattr(m, "is_causal", None)) is not None]
     takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
-    if not (takes_cache and is_causal and all(is_causal)):
+    if not (takes_cache and _says_causal(model) and is_causal(model)):
         raise ConfigError(_MODEL, name, f"must be a decoder; a {type(model).__name__} is none")
 
 
