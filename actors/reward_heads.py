@@ -85,9 +85,9 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
     import transformers
 
     model, info = _load(transformers.AutoModel, name, trust_remote_code=False, **options)
-    check_complete(_MODEL, name, info)
     decoder = text_part(model)
     _check_decoder(name, decoder)
+    check_complete(_MODEL, name, info)
     layers = _read_head(name, options.get("revision"))
     takes, gives = layers[0].weight.shape[1], int(decoder.config.get_text_config().hidden_size)
     if takes != gives:

@@ -17,10 +17,13 @@ _MARK = re.compile(r"<[|\uff5c][^<>\s]+[|\uff5c]>|<extra_\d+>")
 def check_tag(tokenizer: Any, option: str, text: str) -> None:
     """Raise ConfigError unless a text at whose end a reward is read is one token.
 
-    White space may be several: trainers label the last token of a separator such as an empty line.
+    One that ends in white space may be several: trainers label the last token of a separator such as an
+    empty line. What only looks like a token of its own may not.
     """
     ids = InnerTokenizer(tokenizer).ids(text)
-    if not ids or _is_unknown(tokenizer, ids) or (len(ids) > 1 and text.strip()):
+    check_marks(tokenizer, **{option: text if len(ids) > 1 else None})
+    is_cut = len(ids) > 1 and str(tokenizer.decode([ids[-1]])).strip()
+    if not ids or _is_unknown(tokenizer, ids) or is_cut:
         raise _refusal(tokenizer, option, text, ids, "must be one token, at which the reward is read")
 
 
