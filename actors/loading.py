@@ -60,6 +60,20 @@ def check_tokenizer_path(key: str, name: str) -> None:
         check_tokenizer_folder(key, name, Path(resolve_model(name)))
 
 
+def absolute(name: str) -> str:
+    """A folder here by its whole path: a replica may run elsewhere, and a Ray may have been started there."""
+    if name.startswith(EMBEDDED) or not _is_a_path(name):
+        return name
+    return os.path.abspath(os.path.expanduser(name))
+
+
+def make_absolute(config: object, *names: str) -> None:
+    """Replace those fields of a frozen configuration that name folders here."""
+    for name in names:
+        if isinstance(value := getattr(config, name), str):
+            object.__setattr__(config, name, absolute(value))
+
+
 def _is_a_path(name: str) -> bool:
     """Whether a name can only be that of a folder here, or is that of one."""
     looks_so = name.startswith(("/", ".", "~")) or name.endswith(".gguf")

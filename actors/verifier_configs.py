@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from actors.checkpoint_files import brief
+from actors.loading import check_tokenizer_path, make_absolute
 from actors.self_certainty import SelfCertainty
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import EngineConfig, Task, Verifier
@@ -30,6 +31,9 @@ class LikelihoodVerifier:
 
     def __post_init__(self) -> None:
         _check_engine(self.engine)
+        if self.tokenizer is not None:
+            check_tokenizer_path("verifier.tokenizer", self.tokenizer)
+            make_absolute(self, "tokenizer")
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -61,6 +65,9 @@ class GenerativeVerifier:
 
     def __post_init__(self) -> None:
         _check_engine(self.engine)
+        if self.tokenizer is not None:
+            check_tokenizer_path("verifier.tokenizer", self.tokenizer)
+            make_absolute(self, "tokenizer")
         for key, needed in (("template", ("{steps}", "{step}")), ("step_template", ("{step}",))):
             value = getattr(self, key)
             if not any(n in value for n in needed):
@@ -122,7 +129,7 @@ def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
 
     from actors.loading import resolve_model
 
-    model = name or getattr(engine, "model", None)
+    model = name or getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):
         raise ConfigError(
             "verifier.tokenizer", name, "must name a tokenizer: the engine has no model of its own"

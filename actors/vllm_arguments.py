@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,10 @@ _SAFE_FORMATS = (
 )  # fmt: skip
 
 
+# Arguments that may be a folder or a file, or a name that is none.
+_PATHS = frozenset({"tokenizer", "hf_config_path", "generation_config", "download_dir", "model", "lora_path"})
+
+
 @cache
 def argument_names() -> frozenset[str] | None:
     """The fields of vLLM's AsyncEngineArgs, read from its source; None where vLLM is not installed.
@@ -49,6 +54,20 @@ def argument_names() -> frozenset[str] | None:
     ]
     fields = [node for cls in classes for node in cls.body if isinstance(node, ast.AnnAssign)]
     return frozenset(node.target.id for node in fields if isinstance(node.target, ast.Name))
+
+
+def absolute_paths(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with files and folders here by their whole paths; in mappings inside them too."""
+    return {name: _absolute(name, value) for name, value in args.items()}
+
+
+def _absolute(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return absolute_paths(value)
+    if not isinstance(value, str):
+        return value
+    is_path = value.startswith(("./", "../", "~/")) or (name in _PATHS and Path(value).exists())
+    return os.path.abspath(os.path.expanduser(value)) if is_path else value
 
 
 def check_arguments(group: str, args: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from actors.configs import DiffusionEngine, TransformersEngine, TransformersVerifier, VllmEngine, VllmVerifier
 from actors.loading import LoadOptions, load, resolve_model
 from actors.openai_config import OpenAIEngine
+from actors.verifier_configs import LikelihoodVerifier
 from orchestrator.errors import ConfigError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 988097824\n"
@@ -216,3 +217,35 @@ def test_a_tokenizers_folder_is_looked_at_too(tmp_path: Path) -> None:
         engine(folder)
     with pytest.raises(ConfigError, match=r"^engine\.tokenizer=.*no such folder"):
         engine(tmp_path / "none")
+
+
+def test_relative_paths_are_made_whole_where_they_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica may run in another folder: a Ray was started there, or on another machine."""
+    copied(tmp_path / "models" / "policy")
+    copied(tmp_path / "models" / "verifier", "embedded:chain-verifier")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    whole = str(tmp_path / "models" / "policy")
+    for given in ("models/policy", "./models/policy", "models/../models/policy", "~/models/policy"):
+        assert TransformersEngine(model=given).model == whole
+    args = {"tokenizer": "models/policy", "speculative_config": {"model": "./models/policy"}, "seed": 1}
+    engine = VllmEngine(model="models/policy", args=args)
+    assert engine.model == whole
+    assert engine.args == {"tokenizer": whole, "speculative_config": {"model": whole}, "seed": 1}
+    assert TransformersVerifier(model="models/verifier").model == str(tmp_path / "models" / "verifier")
+    assert VllmVerifier(model="models/verifier").model == str(tmp_path / "models" / "verifier")
+    served = OpenAIEngine(model="m", base_url="http://127.0.0.1:1/v1", tokenizer="models/policy")
+    assert (served.model, served.tokenizer) == ("m", whole)
+    by_its_name = OpenAIEngine(model="models/policy", base_url="http://127.0.0.1:1/v1")
+    assert (by_its_name.model, by_its_name.tokenizer) == ("models/policy", whole)
+    asked = LikelihoodVerifier(engine=engine, tokenizer="models/policy")
+    assert asked.tokenizer == whole
+
+
+def test_names_of_the_hub_and_of_shipped_models_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("someone/model", "embedded:chain-policy"):
+        assert TransformersEngine(model=name).model == name
+    assert VllmEngine(model="a/b", args={"tokenizer": "a/b"}).args == {"tokenizer": "a/b"}

@@ -149,7 +149,7 @@ NO_TAG = r"must be one token, at which the reward is read: this model's tokenize
 @pytest.mark.parametrize(
     ("format", "options", "line"),
     [
-        ("token_classification", {"step_tag": "<extra_1>"}, r"step_tag='<extra_1>': must be one token; is the"),
+        ("token_classification", {"step_tag": "<extra_1>"}, r"step_tag='<extra_1>': must be one token; is"),
         ("token_classification", {"step_tag": "<extra_1>\n"}, r"step_tag='<extra_1>': must be one token; is"),
         ("value_head", {"step_tag": " ки."}, rf"step_tag=' ки\.': {NO_TAG} \d+ tokens"),
         ("lm_head", {"step_tag": "[STEP]"}, rf"step_tag='\[STEP\]': {NO_TAG} \d+ tokens"),
