@@ -143,6 +143,7 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         "replicas": pool.replicas,
         "batch_invariant": pool.engine.batch_invariant,
         "sampler": pool.engine.sampler,
+        **({"template": notes} if (notes := pool.template_notes()) else {}),
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),
     }

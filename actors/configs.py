@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from actors.diffusion_layouts import check_layout
-from actors.loading import check_model_path
+from actors.loading import check_model_path, make_absolute
 from actors.prompting import PromptStyle
 from actors.reward_formats import build_format
-from actors.vllm_arguments import check_arguments
+from actors.vllm_arguments import absolute_paths, check_arguments
 from orchestrator.errors import ConfigError
 from orchestrator.types import Denoising, Params, Sampling
 
@@ -38,6 +38,7 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model)
+        make_absolute(self, "model")
         PromptStyle(self.template, self.chat, self.system, self.chat_options)
         _check_device("engine", self.device)
         _check_at_least(1, "engine", self, ("max_batch_size", "max_context"))
@@ -76,6 +77,7 @@ class DiffusionEngine:
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model)
         check_layout("engine.model", self.model)
+        make_absolute(self, "model")
         PromptStyle(self.template, self.chat, self.system, self.chat_options)
         _check_device("engine", self.device)
         _check_at_least(1, "engine", self, ("max_batch_size", "max_context"))
@@ -122,6 +124,7 @@ class VllmEngine:
 
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model)
+        make_absolute(self, "model")
         _check_at_least(0, "engine", self, ("lookahead",))
         if self.sampler == "stream" and self.thinking_budget is not None:
             allowed = "step where engine.thinking_budget is set: vLLM changes what would be sampled"
@@ -132,6 +135,7 @@ class VllmEngine:
             if not getattr(self, name):
                 raise ConfigError(f"engine.{name}", repr(""), "must be a text")
         check_arguments("engine", self.args)
+        object.__setattr__(self, "args", absolute_paths(self.args))
 
     @property
     def takes(self) -> type[Params]:
@@ -165,6 +169,7 @@ class TransformersVerifier:
 
     def __post_init__(self) -> None:
         check_model_path("verifier.model", self.model)
+        make_absolute(self, "model")
         build_format(self.format, self.options, self.readout)
         _check_device("verifier", self.device)
         _check_at_least(1, "verifier", self, ("max_context",))
@@ -198,12 +203,14 @@ class VllmVerifier:
 
     def __post_init__(self) -> None:
         check_model_path("verifier.model", self.model)
+        make_absolute(self, "model")
         build_format(self.format, self.options, self.readout)
         if self.format == "value_head":
             allowed = "vLLM loads no such head: take verifier=transformers with verifier/format=skywork"
             raise ConfigError("verifier.format", self.format, allowed)
         _check_at_least(1, "verifier", self, ("max_context",))
         check_arguments("verifier", self.args)
+        object.__setattr__(self, "args", absolute_paths(self.args))
 
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""

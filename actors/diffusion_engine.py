@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,14 +63,21 @@ class DiffusionEngine:
         invariant = _wants_invariance(batch_invariant, device, dtype, compile)
         attention = PADDED if invariant else "sdpa"
         loaded = load_diffusion(
-            model, dtype=dtype, device=device, attention=attention, max_context=max_context, revision=revision
+            model,
+            dtype=dtype,
+            device=device,
+            attention=attention,
+            max_context=max_context,
+            revision=revision,
+            checks=(partial(Prompter, style=style),),
         )
         runner = DiffusionRunner(loaded.model, invariant=invariant, compiled=compile)
         vocab_size = int(loaded.model.config.vocab_size)
         self._invariant = probe(runner, vocab_size)
         self._runner, self.loaded, self.cache = runner, loaded, cache
         self._detokenizer = Detokenizer(loaded.tokenizer, vocab_size, loaded.eos_ids)
-        self._prompt_ids = Prompter(loaded.tokenizer, style).token_ids
+        self._prompter = Prompter(loaded.tokenizer, style, vocab_size)
+        self._prompt_ids = self._prompter.token_ids
         self._executor = worker_thread("engine")
         self._denoiser = Denoiser(
             runner,
@@ -84,6 +92,11 @@ class DiffusionEngine:
     def batch_invariant(self) -> bool:
         """Whether a reply is bitwise the same whatever shares its batch: probed at load."""
         return self._invariant
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._prompter.notes
 
     @property
     def healthy(self) -> bool:

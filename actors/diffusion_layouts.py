@@ -5,13 +5,13 @@ LLaDA: Nie et al., arXiv 2502.09992. Dream: Ye et al., arXiv 2508.15487.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from actors.checkpoint_files import read_json
 from actors.loading import resolve_model
 from orchestrator.errors import ConfigError
 
@@ -149,17 +149,6 @@ def check_layout(key: str, model: str) -> None:
         config = read_json(path, key, model)
         layout_of(config, key, model).convert(config, key, model)
         mask_id_of(config, key, model)
-
-
-def read_json(path: Path, key: str, model: str) -> dict[str, Any]:
-    """A JSON object of a checkpoint. Raises ConfigError where it is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(key, model, f"its {path.name} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(key, model, f"its {path.name} holds no object")
-    return content
 
 
 def _require(config: Mapping[str, Any], names: tuple[str, ...], key: str, model: str) -> None:

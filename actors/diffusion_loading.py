@@ -6,6 +6,7 @@ and an additive mask of zeros in place of the causal one. Weights come from safe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from actors.diffusion_layouts import Layout, layout_of, mask_id_of, read_json
+from actors.checkpoint_files import INDEX, brief, check_folder, check_index, read_json, some
+from actors.diffusion_layouts import Layout, layout_of, mask_id_of
 from actors.loading import check_model_path, resolve_model
 from orchestrator.errors import ConfigError
 
 _FILES = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
-_INDEX = "model.safetensors.index.json"
 # Chat models end a turn with one of these, and fill the rest of the canvas with the end of text.
 _ENDINGS = ("<|endoftext|>", "<|eot_id|>", "<|im_end|>", "<|eos|>")
 
@@ -49,10 +50,12 @@ def load_diffusion(
     max_context: int | None = None,
     revision: str | None = None,
     key: str = "engine.model",
+    checks: Sequence[Callable[[Any], object]] = (),
 ) -> DiffusionModel:
     """Load a checkpoint in LLaDA's, Dream's or the native layout, from a folder or the hub.
 
-    ``attention`` is a transformers attention implementation that takes an additive mask. Raises ConfigError
+    ``attention`` is a transformers attention implementation that takes an additive mask. ``checks`` are
+    called with the tokenizer before weights are read. Raises ConfigError
     when there is no such model, when its architecture is none of ours, or when its tensors do not match.
     """
     check_model_path(key, model)
@@ -60,6 +63,8 @@ def load_diffusion(
     config = read_json(folder / "config.json", key, model)
     layout = layout_of(config, key, model)
     tokenizer = _tokenizer(folder, key, model)
+    for check in checks:
+        check(tokenizer)
     network = _network(layout, config, folder, (key, model), dtype, device, attention)
     longest = int(network.config.max_position_embeddings)
     if max_context is not None and not 1 < max_context <= longest:
@@ -84,9 +89,11 @@ def _folder(key: str, model: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(_FILES)))
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=list(_FILES)))
     except (OSError, ValueError) as error:
-        raise ConfigError(key, model, f"cannot be loaded: {error}") from error
+        raise ConfigError(key, model, f"cannot be loaded: {brief(error)}") from error
+    check_folder(key, model, folder)
+    return folder
 
 
 def _tokenizer(folder: Path, key: str, model: str) -> Any:
@@ -98,8 +105,8 @@ def _tokenizer(folder: Path, key: str, model: str) -> Any:
             return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
         if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
             return transformers.Qwen2Tokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError(key, model, f"its tokenizer cannot be loaded: {error}") from error
+    except Exception as error:  # the tokenizers library raises plain ones
+        raise ConfigError(key, model, f"its tokenizer cannot be loaded: {brief(error)}") from error
     raise ConfigError(key, model, "holds no tokenizer: neither tokenizer.json nor vocab.json and merges.txt")
 
 
@@ -130,14 +137,10 @@ def _network(
 
 
 def _shards(folder: Path, key: str, model: str) -> list[Path]:
-    """The safetensors files that make up the model. Raises ConfigError for one that is missing."""
-    if not (folder / _INDEX).exists():
+    """The safetensors files that make up the model."""
+    if not (folder / INDEX).exists():
         return sorted(folder.glob("*.safetensors"))
-    names = sorted(set(read_json(folder / _INDEX, key, model)["weight_map"].values()))
-    missing = [name for name in names if not (folder / name).exists()]
-    if missing:
-        raise ConfigError(key, model, f"{_INDEX} names files that are not there: {_some(missing)}")
-    return [folder / name for name in names]
+    return [folder / name for name in check_index(key, model, folder / INDEX)]
 
 
 def _fill(
@@ -161,7 +164,7 @@ def _fill(
                         _put(network, name, tensor.to(as_dtype or tensor.dtype))
                         found.add(name)
         except (OSError, SafetensorError) as error:
-            raise ConfigError(*named, f"{shard.name} cannot be read: {error}") from error
+            raise ConfigError(*named, f"{shard.name} cannot be read: {brief(error)}") from error
     if network.config.tie_word_embeddings:
         network.lm_head.weight = network.model.embed_tokens.weight
         found.add("lm_head.weight")
@@ -177,14 +180,9 @@ def _refuse_mismatch(
     layout: Layout, missing: list[str], unexpected: list[str], misshapen: list[str], named: tuple[str, str]
 ) -> None:
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    wrong = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names)
+    wrong = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in kinds.items() if names)
     if wrong:
         raise ConfigError(*named, f"its tensors are not those of {layout.name} (as {layout.native}): {wrong}")
-
-
-def _some(names: list[str]) -> str:
-    """The first names of a long list."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _torch_dtype(dtype: str) -> torch.dtype | None:

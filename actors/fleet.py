@@ -90,6 +90,11 @@ class Fleet:
         members = list(self._members.values())[: self.spec.num_replicas]
         await together(*(member.start() for member in members))
         self._infos = [m.life.info for m in members if m.life is not None]
+        if self.template_notes:
+            told = "; ".join(f"{what} {done}" for what, done in self.template_notes.items())
+            message = f"the {self.spec.kind}'s prompts: {told}"
+            event = {"event": "template_adapted", "kind": self.spec.kind, **self.template_notes}
+            log.warning(message, extra=event)
 
     def grow(self) -> None:
         """Asks for the extra replicas, which are not waited for: Ray places them when there is room.
@@ -117,6 +122,11 @@ class Fleet:
     @property
     def sampler(self) -> str:
         return self._infos[0].sampler
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What the replicas do otherwise than their tokenizer and its chat template would have it."""
+        return self._infos[0].template_notes if self._infos else {}
 
     @property
     def readout(self) -> str:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from actors.likelihood_verifier import reward_usage
-from actors.reward_formats.layout import InnerTokenizer, TokenIds
+from actors.reward_formats.layout import InnerTokenizer
+from actors.tokenising import TokenIds
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     Engine,
@@ -82,8 +83,9 @@ class GenerativeVerifier:
         self._judging = judging
         self._readout = readout
         ids = InnerTokenizer(tokenizer).ids
-        self._good, self._bad = ids(judging.good)[:1], ids(judging.bad)[:1]
-        if not self._good or not self._bad or self._good == self._bad:
+        self._good, self._bad = ids(judging.good), ids(judging.bad)
+        _check_known(tokenizer, good=(judging.good, self._good), bad=(judging.bad, self._bad))
+        if self._good[:1] == self._bad[:1]:
             allowed = f"must begin with another token than verifier.good={judging.good!r}"
             raise ConfigError("verifier.bad", repr(judging.bad), allowed)
 
@@ -94,6 +96,11 @@ class GenerativeVerifier:
     @property
     def readout(self) -> str:
         return self._readout
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return dict(getattr(self._engine, "template_notes", {}))
 
     @property
     def healthy(self) -> bool:
@@ -180,6 +187,14 @@ class GenerativeVerifier:
     def _not_finite(self, logprobs: Sequence[float]) -> Failure:
         words = f"{self._judging.good!r} and {self._judging.bad!r}"
         return Failure("VerifierError", f"the log-probabilities of {words} are {logprobs}")
+
+
+def _check_known(tokenizer: Any, **verdicts: tuple[str, TokenIds]) -> None:
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    for option, (text, ids) in verdicts.items():
+        if not ids or (unknown is not None and unknown in ids):
+            allowed = f"must be a text that the tokenizer knows, which makes the tokens {list(ids)} of it"
+            raise ConfigError(f"verifier.{option}", repr(text), allowed)
 
 
 def _mean(rewards: Sequence[Reward]) -> Reward:

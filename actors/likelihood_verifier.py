@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors.reward_formats.layout import InnerTokenizer, TokenIds
+from actors.reward_formats.layout import InnerTokenizer
+from actors.tokenising import TokenIds
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import Engine, Failure, Loglik, LoglikRequest, ScoreReply, ScoreRequest
 from orchestrator.types import Reward, Usage
@@ -66,6 +67,11 @@ class LikelihoodVerifier:
     @property
     def readout(self) -> str:
         return self._readout
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return dict(getattr(self._engine, "template_notes", {}))
 
     @property
     def healthy(self) -> bool:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.checkpoint_files import (
+    INDEX,
+    INDEX_SUFFIX,
+    check_folder,
+    check_index,
+    check_tokenizer_folder,
+    named_weights,
+)
 from orchestrator.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -41,13 +50,34 @@ def check_model_path(key: str, model: str) -> None:
             raise ConfigError(key, model, f"no such shipped model{nearest(model, shipped)}")
     elif not model:
         raise ConfigError(key, model, "must name a model: a folder, or a repository on the hub")
-    elif model.startswith(("/", ".", "~")) or folder.exists():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(key, model, "no such model: the folder holds no config.json")
-        if not any(folder.glob("*.safetensors")):
-            raise ConfigError(
-                key, model, "the folder holds no .safetensors file (other formats are not loaded)"
-            )
+    elif _is_a_path(model):
+        check_folder(key, model, folder)
+
+
+def check_tokenizer_path(key: str, name: str) -> None:
+    """Raise ConfigError for ``key`` when ``name`` names a folder here that holds no tokenizer."""
+    if _is_a_path(name) and not name.startswith(EMBEDDED):
+        check_tokenizer_folder(key, name, Path(resolve_model(name)))
+
+
+def absolute(name: str) -> str:
+    """A folder here by its whole path: a replica may run elsewhere, and a Ray may have been started there."""
+    if name.startswith(EMBEDDED) or not _is_a_path(name):
+        return name
+    return os.path.abspath(os.path.expanduser(name))
+
+
+def make_absolute(config: object, *names: str) -> None:
+    """Replace those fields of a frozen configuration that name folders here."""
+    for name in names:
+        if isinstance(value := getattr(config, name), str):
+            object.__setattr__(config, name, absolute(value))
+
+
+def _is_a_path(name: str) -> bool:
+    """Whether a name can only be that of a folder here, or is that of one."""
+    looks_so = name.startswith(("/", ".", "~")) or name.endswith(".gguf")
+    return looks_so or (bool(name) and Path(resolve_model(name)).exists())
 
 
 def check_template(template: str, key: str = "engine.template", *, needs_question: bool = True) -> str:
@@ -86,6 +116,7 @@ class LoadOptions:
     trust_remote_code: bool = False
     decodes: bool = False
     make: Callable[..., Any] | None = None
+    checks: Sequence[Callable[[Any], object]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +154,19 @@ def load(options: LoadOptions) -> Loaded:
         runner=runner,
         tokenizer=tokenizer,
         max_context=max_context,
-        num_parameters=sum(p.numel() for p in model.parameters()),
+        num_parameters=_count(model),
         eos_ids=_eos_ids(model, tokenizer),
         batch_invariant=batch_invariant,
     )
+
+
+def _count(model: Any) -> int:
+    """How many numbers a text passes through."""
+    from actors.text_models import TextOfSeveral
+
+    if isinstance(model, TextOfSeveral):
+        return model.num_parameters
+    return sum(p.numel() for p in model.parameters())
 
 
 def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
@@ -145,15 +185,69 @@ def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
     if dtype is None:
         raise ConfigError(f"{options.key.rpartition('.')[0]}.dtype", options.dtype, "no such torch dtype")
     try:
+        check_repository(options.key, name, options.revision)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **where)
+        for check in options.checks:
+            check(tokenizer)
         how = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True, **where}
-        if options.make is not None:
-            model = options.make(name, tokenizer, **how)
-        else:
-            model = getattr(transformers, options.auto_class).from_pretrained(name, **how)
-    except (OSError, ValueError) as error:
-        raise ConfigError(options.key, options.model, f"cannot be loaded: {error}") from error
+        make = options.make or partial(load_complete, options)
+        model = make(name, tokenizer, **how)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a stranger's files make the libraries raise
+        logger.debug("%s cannot be loaded", options.model, exc_info=error)
+        from actors.text_models import why
+
+        raise ConfigError(options.key, options.model, why(error)) from error
     return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def load_complete(options: LoadOptions, name: str, _tokenizer: Any, **how: Any) -> Any:
+    """A model of the library's own classes. Raises ConfigError where its checkpoint lacks a weight.
+
+    transformers would fill that with random numbers.
+    """
+    import transformers
+
+    from actors.text_models import as_text, causal_lm
+
+    if options.auto_class == "AutoModelForCausalLM":
+        model, info = causal_lm(name, **how)
+    else:
+        auto_class = getattr(transformers, options.auto_class)
+        model, info = auto_class.from_pretrained(name, output_loading_info=True, **how)
+    check_complete(options.key, options.model, info)
+    return as_text(model)
+
+
+def check_complete(key: str, model: str, info: Mapping[str, Any]) -> None:
+    """Raise ConfigError where ``info`` of from_pretrained names weights that the checkpoint lacks."""
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing:
+        allowed = f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}"
+        raise ConfigError(key, model, allowed)
+    if info.get("mismatched_keys"):
+        raise ConfigError(key, model, "the checkpoint's weights have other shapes than its config.json says")
+
+
+def check_repository(key: str, name: str, revision: str | None) -> None:
+    """Raise ConfigError where a repository of the hub names weights that are no safetensors.
+
+    A folder here has been checked before. Fetches the two files that could name them, where there is a hub.
+    """
+    if Path(name).exists():
+        return
+    from transformers.utils.hub import cached_file
+
+    def find(file: str) -> Path | None:
+        found = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        return None if found is None else Path(found)
+
+    config = find("config.json")
+    named = named_weights(config, key, name) if config is not None else None
+    for index in {INDEX, *([named] if named and named.endswith(INDEX_SUFFIX) else [])}:
+        if (path := find(index)) is not None:
+            check_index(key, name, path)
 
 
 def _device(options: LoadOptions) -> str:

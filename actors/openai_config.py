@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
+from actors.loading import check_tokenizer_path, make_absolute
 from actors.prompting import PromptStyle
 from orchestrator.errors import ConfigError
 from orchestrator.types import Params, Sampling
@@ -40,6 +42,11 @@ class OpenAIEngine:
         if not re.match(r"https?://[^/]", self.base_url):
             allowed = "must be a URL such as http://127.0.0.1:8000/v1"
             raise ConfigError("engine.base_url", self.base_url, allowed)
+        if self.tokenizer is not None:
+            check_tokenizer_path("engine.tokenizer", self.tokenizer)
+        elif "/" in self.model and (Path(self.model) / "tokenizer_config.json").is_file():
+            object.__setattr__(self, "tokenizer", self.model)  # a server that was started in this folder
+        make_absolute(self, "tokenizer")
         PromptStyle(self.template, self.chat, self.system, self.chat_options)
         for key in ("max_context", "max_concurrent", "max_attempts"):
             self._check(key, lambda value: value >= 1, "must be a whole number of 1 or more")

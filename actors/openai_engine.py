@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
+from actors.checkpoint_files import brief
 from actors.encoding import refuse_tokens
 from actors.openai_client import Access, Client, served_model
 from actors.openai_text import TextGeneration, prompt_text
@@ -69,9 +70,10 @@ class OpenAIEngine:
         self._as_text = prompts == "text"
         self._logprobs = logprobs
         self._vocab_size = len(self._tokenizer)
-        self._prompt_ids = Prompter(
+        self._prompter = Prompter(
             self._tokenizer, PromptStyle(template, chat, system, dict(chat_options or {}))
-        ).token_ids
+        )
+        self._prompt_ids = self._prompter.token_ids
         eos_ids = frozenset(i for i in (self._tokenizer.eos_token_id,) if i is not None)
         self._detokenizer = Detokenizer(self._tokenizer, self._vocab_size, eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
@@ -82,6 +84,11 @@ class OpenAIEngine:
     def batch_invariant(self) -> bool:
         """A server promises nothing of the kind."""
         return False
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._prompter.notes
 
     @property
     def progress(self) -> int:
@@ -247,6 +254,6 @@ def _load_tokenizer(name: str) -> Any:
 
     try:
         return transformers.AutoTokenizer.from_pretrained(resolve_model(name))
-    except (OSError, ValueError) as error:
-        allowed = f"must name the tokenizer of the model that is served: {error}"
+    except Exception as error:  # whatever a stranger's files make the libraries raise
+        allowed = f"must name the tokenizer of the model that is served: {brief(error)}"
         raise ConfigError("engine.tokenizer", name, allowed) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.reward_formats.layout import InnerTokenizer
+from actors.tokenising import adds_beginning
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.seeds import derive_seed
@@ -17,11 +18,14 @@ _STOP_KEYS = ("stop_reason", "matched_stop", "stopping_word")
 
 
 def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """The text that a server tokenises to these ids: it puts the beginning of text there by itself."""
+    """The text that a server tokenises to these ids.
+
+    It puts the beginning of text there by itself, where its tokenizer, which is ours, does.
+    """
     text: str = tokenizer.decode(
         list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
     )
-    return text.removeprefix(tokenizer.bos_token or "")
+    return text.removeprefix(tokenizer.bos_token) if adds_beginning(tokenizer) else text
 
 
 @dataclass(slots=True)

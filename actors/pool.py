@@ -110,6 +110,10 @@ class Pool:
             {} if "verifier" in self._fleets else {"verifier": 0}
         )
 
+    def template_notes(self) -> dict[str, dict[str, str]]:
+        """By kind, what is done otherwise than a chat template would have it; as in ``summary.json``."""
+        return {kind: dict(f.template_notes) for kind, f in self._fleets.items() if f.template_notes}
+
     def pids(self) -> dict[str, int]:
         """The process of each replica that is alive: ``{"engine-0": 4711, ...}``."""
         return {name: pid for fleet in self._fleets.values() for name, pid in fleet.pids().items()}

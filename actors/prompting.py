@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from actors.chat_templates import ChatTemplate
 from actors.loading import check_template
+from actors.tokenising import PromptTokenizer, TokenIds
 from orchestrator.errors import ConfigError
 
-TokenIds = tuple[int, ...]
+# Arguments of apply_chat_template that are no variables of the template.
+_OURS = frozenset({
+    "conversation", "tokenize", "add_generation_prompt", "continue_final_message", "return_dict",
+    "return_tensors", "padding", "truncation", "max_length", "return_assistant_tokens_mask",
+    "tokenizer_kwargs",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,10 @@ class PromptStyle:
         for key in ("system", "chat_options"):
             if getattr(self, key) and not self.chat:
                 raise ConfigError(f"engine.{key}", getattr(self, key), "needs engine.chat=true")
+        for name in _OURS & self.chat_options.keys():
+            raise ConfigError(
+                f"engine.chat_options.{name}", self.chat_options[name], "is set by the engine itself"
+            )
 
     def text(self, question: str, instruction: str) -> str:
         """The whole prompt of a model that is not told as a chat."""
@@ -44,35 +55,78 @@ class PromptStyle:
             return self.template.format(question=question, instruction=instruction)
         return f"{instruction}\n{question}\n" if instruction else f"{question}\n"
 
-    def messages(self, question: str, instruction: str) -> list[dict[str, str]]:
-        """The messages of a chat: the system's, where there is one, and the user's."""
+    def turns(self, question: str, instruction: str) -> tuple[str, str]:
+        """What the system says in a chat, empty where it says nothing, and what the user does."""
         values = {"question": question, "instruction": instruction}
         user = question if self.template is None else self.template.format(**values)
-        system = self.system
-        if system is None:
-            system = "" if "{instruction}" in (self.template or "") else "{instruction}"
-        told = [{"role": "system", "content": system.format(**values)}] if system.format(**values) else []
-        return [*told, {"role": "user", "content": user}]
+        return self._system.format(**values), user
+
+    @property
+    def _system(self) -> str:
+        if self.system is not None:
+            return self.system
+        return "" if "{instruction}" in (self.template or "") else "{instruction}"
+
+    @property
+    def may_have_system(self) -> bool:
+        return bool(self._system)
+
+    @property
+    def may_lack_system(self) -> bool:
+        return not self._system.replace("{instruction}", "").replace("{question}", "")
 
 
 class Prompter:
     """Renders prompts for one tokenizer, and remembers them: a problem asks for its own again and again."""
 
-    def __init__(self, tokenizer: Any, style: PromptStyle) -> None:
-        """Raises ConfigError where the style needs a chat template and the tokenizer has none."""
-        if style.chat and not getattr(tokenizer, "chat_template", None):
-            raise ConfigError("engine.chat", "true", "this model's tokenizer has no chat template")
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, style: PromptStyle, vocab_size: int | None = None) -> None:
+        """Raises ConfigError where the tokenizer's chat template cannot do what the style asks for.
+
+        So too where it makes tokens beyond the model's ``vocab_size``, as one from another model does.
+        """
         self._style = style
+        self._tokenizer = PromptTokenizer(tokenizer)
+        self._chat = _chat_template(tokenizer, style) if style.chat else None
         self.token_ids = lru_cache(maxsize=4096)(self._token_ids)
+        if vocab_size is not None and self._chat is not None:
+            self._check_vocabulary(tokenizer, vocab_size)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        if self._chat is not None:
+            return self._chat.notes
+        return {"end": self._tokenizer.note} if self._tokenizer.ends else {}
 
     def _token_ids(self, question: str, instruction: str) -> TokenIds:
-        if not self._style.chat:
-            return tuple(self._tokenizer(self._style.text(question, instruction))["input_ids"])
-        ids = self._tokenizer.apply_chat_template(
-            self._style.messages(question, instruction),
-            add_generation_prompt=True,
-            return_dict=False,
-            **self._style.chat_options,
-        )
-        return tuple(ids)
+        if self._chat is None:
+            return self._tokenizer.ids(self._style.text(question, instruction))
+        return self._chat.ids(*self._style.turns(question, instruction))
+
+    def _check_vocabulary(self, tokenizer: Any, vocab_size: int) -> None:
+        highest = max(self._token_ids("1", "1"), default=0)
+        if highest >= vocab_size:
+            token = tokenizer.decode([highest])
+            allowed = f"the chat template makes the token {token!r} ({highest}), the model has {vocab_size}"
+            raise ConfigError("engine.chat", "true", allowed)
+
+
+def _chat_template(tokenizer: Any, style: PromptStyle) -> ChatTemplate:
+    if not getattr(tokenizer, "chat_template", None) and "chat_template" not in style.chat_options:
+        allowed = "this model's tokenizer has no chat template: set engine.template instead"
+        raise ConfigError("engine.chat", "true", allowed)
+    _check_named(tokenizer, style)
+    return ChatTemplate(
+        tokenizer, style.chat_options, alone=style.may_lack_system, system=style.may_have_system
+    )
+
+
+def _check_named(tokenizer: Any, style: PromptStyle) -> None:
+    """Of several templates one must be named, by a name that there is, where none is the default."""
+    named, templates = style.chat_options.get("chat_template"), getattr(tokenizer, "chat_template", None)
+    if not isinstance(templates, Mapping):
+        return
+    is_a_name = named is not None and "{" not in named
+    if (is_a_name and named not in templates) or (named is None and "default" not in templates):
+        allowed = f"must be one of this model's templates: {', '.join(sorted(templates))}"
+        raise ConfigError("engine.chat_options.chat_template", named, allowed)

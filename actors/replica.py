@@ -8,7 +8,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import ray
@@ -50,6 +50,7 @@ class ReplicaInfo:
     batch_invariant: bool = False
     readout: str | None = None
     sampler: str = "step"
+    template_notes: Mapping[str, str] = field(default_factory=dict)
     error: MurmurationError | None = None
 
 
@@ -93,7 +94,8 @@ class Replica:
         if self._model is None:
             return ReplicaInfo(*who, error=self._error)
         invariant, readout = self._model.batch_invariant, getattr(self._model, "readout", None)
-        return ReplicaInfo(*who, invariant, readout, getattr(self._model, "sampler", "step"))
+        notes = dict(getattr(self._model, "template_notes", {}))
+        return ReplicaInfo(*who, invariant, readout, getattr(self._model, "sampler", "step"), notes)
 
     def _make(self) -> None:
         try:

@@ -20,7 +20,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from actors.checkpoint_files import INDEX, check_index
+from actors.loading import check_complete
 from actors.reward_formats import Verdict
+from actors.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
 from orchestrator.errors import ConfigError
 
 _MODEL = "verifier.model"
@@ -81,9 +84,10 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
     """
     import transformers
 
-    decoder, info = _load(transformers.AutoModel, name, trust_remote_code=False, **options)
+    model, info = _load(transformers.AutoModel, name, trust_remote_code=False, **options)
+    decoder = text_part(model)
     _check_decoder(name, decoder)
-    _check_complete(name, info)
+    check_complete(_MODEL, name, info)
     layers = _read_head(name, options.get("revision"))
     takes, gives = layers[0].weight.shape[1], int(decoder.config.get_text_config().hidden_size)
     if takes != gives:
@@ -93,15 +97,17 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
 
 def load_lm(verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, **options: Any) -> Any:
     """A language model that works out the logits of the verdict's tokens alone, in ``outputs``' order."""
-    import transformers
-
-    model, info = _load(transformers.AutoModelForCausalLM, name, **options)
-    _check_complete(name, info)
+    with _quiet():
+        model, info = causal_lm(name, **options)
+    check_complete(_MODEL, name, info)
     rows = torch.tensor(verdict_of(tokenizer).outputs)
     whole = model.get_output_embeddings()
+    if int(rows.max()) >= len(whole.weight):
+        allowed = f"its tokenizer knows tokens beyond the {len(whole.weight)} that the model has"
+        raise ConfigError(_MODEL, name, f"{allowed}, among them those of the verdict: {rows.tolist()}")
     bias = getattr(whole, "bias", None)
     model.set_output_embeddings(Float32Linear(whole.weight[rows], None if bias is None else bias[rows]))
-    return model
+    return as_text(model)
 
 
 def _load(auto_class: Any, name: str, **options: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -112,7 +118,10 @@ def _load(auto_class: Any, name: str, **options: Any) -> tuple[Any, Mapping[str,
 
 def num_outputs(model: Any) -> int:
     """How many numbers a model of this file gives at each token."""
-    return model.num_outputs if isinstance(model, HeadedModel) else len(model.get_output_embeddings().weight)
+    if isinstance(model, HeadedModel):
+        return model.num_outputs
+    lm = model.whole if isinstance(model, TextOfSeveral) else model
+    return len(lm.get_output_embeddings().weight)
 
 
 def _read_head(name: str, revision: str | None) -> list[Float32Linear]:
@@ -137,16 +146,16 @@ def _tensor_files(name: str, revision: str | None) -> Mapping[str, str]:
         found = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
         return None if found is None else str(found)
 
-    index = find("model.safetensors.index.json")
-    if index is not None:
-        shards: Mapping[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
-        paths = {shard: find(shard) for shard in set(shards.values())}
-        return {key: path for key, shard in shards.items() if (path := paths[shard]) is not None}
-    single = find("model.safetensors")
-    if single is None:
+    single = find("model.safetensors")  # which transformers prefers too
+    if single is not None:
+        with safe_open(single, "pt") as file:
+            return dict.fromkeys(file.keys(), single)
+    index = find(INDEX)
+    if index is None:
         raise ConfigError(_MODEL, name, "holds no model.safetensors (other formats are not loaded)")
-    with safe_open(single, "pt") as file:
-        return dict.fromkeys(file.keys(), single)
+    paths = {shard: find(shard) for shard in check_index(_MODEL, name, Path(index))}
+    shards: Mapping[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+    return {key: path for key, shard in shards.items() if (path := paths[shard]) is not None}
 
 
 def _read(files: Mapping[str, str], key: str) -> Tensor:
@@ -155,18 +164,15 @@ def _read(files: Mapping[str, str], key: str) -> Tensor:
     return tensor
 
 
+def _says_causal(model: Any) -> bool:
+    return any(getattr(m, "is_causal", None) is not None for m in model.modules())
+
+
 def _check_decoder(name: str, model: Any) -> None:
     """Kept keys and values are right only where no token sees a later one."""
-    is_causal = [bool(flag) for m in model.modules() if (flag := getattr(m, "is_causal", None)) is not None]
     takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
-    if not (takes_cache and is_causal and all(is_causal)):
+    if not (takes_cache and _says_causal(model) and is_causal(model)):
         raise ConfigError(_MODEL, name, f"must be a decoder; a {type(model).__name__} is none")
-
-
-def _check_complete(name: str, info: Mapping[str, Any]) -> None:
-    missing: Sequence[str] = sorted(info["missing_keys"])
-    if missing:
-        raise ConfigError(_MODEL, name, f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}")
 
 
 @contextmanager

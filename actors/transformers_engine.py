@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,12 +69,14 @@ class TransformersEngine:
                 revision=revision,
                 trust_remote_code=trust_remote_code,
                 decodes=True,
+                checks=(partial(Prompter, style=style),),
             )
         )
         self._loaded = loaded
         self._flops_per_token = 2.0 * loaded.num_parameters
         self._vocab_size = int(loaded.runner.model.config.vocab_size)
-        self._prompt_ids = Prompter(loaded.tokenizer, style).token_ids
+        self._prompter = Prompter(loaded.tokenizer, style, self._vocab_size)
+        self._prompt_ids = self._prompter.token_ids
         self._executor = worker_thread("engine")
         self._decoder, self._reader = self._workers(loaded, max_batch_size, cache_bytes)
         self._decoding = Batcher(self._decoder, self._executor)
@@ -83,6 +86,11 @@ class TransformersEngine:
     def batch_invariant(self) -> bool:
         """Whether a reply is bitwise the same whatever shares its batch or its cache: probed at load."""
         return self._loaded.batch_invariant
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._prompter.notes
 
     @property
     def healthy(self) -> bool:

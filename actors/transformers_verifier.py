@@ -62,10 +62,12 @@ class TransformersVerifier:
                 revision=revision,
                 trust_remote_code=trust_remote_code,
                 make=_loader(self._format),
+                checks=(self._format.layout,),
             )
         )
         self._vocab_size = int(loaded.runner.model.config.get_text_config().vocab_size)
         self._layout = self._format.layout(loaded.tokenizer)
+        self._layout.check_vocabulary(self._vocab_size)
         self._verdict = _verdict(self._format, loaded)
         store = PrefixStore(loaded.runner.shape, cache_bytes)
         encoder = Encoder(loaded.runner, store, self._project, num_outputs(loaded.runner.model))
@@ -81,6 +83,11 @@ class TransformersVerifier:
     @property
     def readout(self) -> str:
         return self._readout
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._layout.notes
 
     @property
     def healthy(self) -> bool:

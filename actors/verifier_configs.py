@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from actors.checkpoint_files import brief
+from actors.loading import check_tokenizer_path, make_absolute
 from actors.self_certainty import SelfCertainty
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import EngineConfig, Task, Verifier
@@ -29,6 +31,9 @@ class LikelihoodVerifier:
 
     def __post_init__(self) -> None:
         _check_engine(self.engine)
+        if self.tokenizer is not None:
+            check_tokenizer_path("verifier.tokenizer", self.tokenizer)
+            make_absolute(self, "tokenizer")
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -36,7 +41,7 @@ class LikelihoodVerifier:
 
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
         knobs = {"instruction": self.instruction, "normalise": self.normalise, "readout": self.readout}
-        return Built(self.engine.build(), tokenizer, **knobs)
+        return Built(_built(self.engine), tokenizer, **knobs)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ class GenerativeVerifier:
 
     def __post_init__(self) -> None:
         _check_engine(self.engine)
+        if self.tokenizer is not None:
+            check_tokenizer_path("verifier.tokenizer", self.tokenizer)
+            make_absolute(self, "tokenizer")
         for key, needed in (("template", ("{steps}", "{step}")), ("step_template", ("{step}",))):
             value = getattr(self, key)
             if not any(n in value for n in needed):
@@ -85,7 +93,7 @@ class GenerativeVerifier:
 
         judging = Judging(**{name: getattr(self, name) for name in Judging.__slots__})
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
-        return Built(self.engine.build(), tokenizer, judging, readout=self.readout)
+        return Built(_built(self.engine), tokenizer, judging, readout=self.readout)
 
 
 @dataclass(frozen=True)
@@ -107,13 +115,21 @@ def _check_engine(engine: object) -> None:
         raise ConfigError("verifier.engine", engine, "must be an engine's configuration, with its _target_")
 
 
+def _built(engine: EngineConfig) -> Any:
+    """The engine. Raises ConfigError with the key where it stands in a verifier."""
+    try:
+        return engine.build()
+    except ConfigError as error:
+        raise ConfigError(f"verifier.{error.key}", error.value, error.allowed) from error
+
+
 def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
     """The tokenizer ``name``, or that of the engine's model. Raises ConfigError where there is none."""
     import transformers
 
     from actors.loading import resolve_model
 
-    model = name or getattr(engine, "model", None)
+    model = name or getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):
         raise ConfigError(
             "verifier.tokenizer", name, "must name a tokenizer: the engine has no model of its own"
@@ -121,5 +137,5 @@ def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
     revision = None if name else getattr(engine, "revision", None)
     try:
         return transformers.AutoTokenizer.from_pretrained(resolve_model(model), revision=revision)
-    except (OSError, ValueError) as error:
-        raise ConfigError("verifier.tokenizer", model, f"cannot be loaded: {error}") from error
+    except Exception as error:  # whatever a stranger's files make the libraries raise
+        raise ConfigError("verifier.tokenizer", model, f"cannot be loaded: {brief(error)}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -30,8 +31,12 @@ _OURS = {
 # Where vLLM reads weights from. The others (auto among them) fall back to pickles, which may run code.
 _SAFE_FORMATS = (
     "safetensors", "fastsafetensors", "instanttensor", "runai_streamer", "runai_streamer_sharded",
-    "sharded_state", "tensorizer", "gguf", "bitsandbytes", "mistral", "dummy",
+    "sharded_state", "tensorizer", "mistral", "dummy",
 )  # fmt: skip
+
+
+# Arguments that may be a folder or a file, or a name that is none.
+_PATHS = frozenset({"tokenizer", "hf_config_path", "generation_config", "download_dir", "model", "lora_path"})
 
 
 @cache
@@ -51,6 +56,20 @@ def argument_names() -> frozenset[str] | None:
     return frozenset(node.target.id for node in fields if isinstance(node.target, ast.Name))
 
 
+def absolute_paths(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with files and folders here by their whole paths; in mappings inside them too."""
+    return {name: _absolute(name, value) for name, value in args.items()}
+
+
+def _absolute(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return absolute_paths(value)
+    if not isinstance(value, str):
+        return value
+    is_path = value.startswith(("./", "../", "~/")) or (name in _PATHS and Path(value).exists())
+    return os.path.abspath(os.path.expanduser(value)) if is_path else value
+
+
 def check_arguments(group: str, args: Mapping[str, Any]) -> None:
     """Raise ConfigError for an argument that vLLM does not have, or that has a key of ours.
 
@@ -63,7 +82,8 @@ def check_arguments(group: str, args: Mapping[str, Any]) -> None:
             ours = _OURS[name]
             raise ConfigError(key, value, f"set {group}.{ours}" if ours else "is set by the way vLLM is used")
         if name == "load_format" and value not in (None, *_SAFE_FORMATS):
-            raise ConfigError(key, value, f"must be one of {', '.join(_SAFE_FORMATS)}")
+            why = " (vLLM loads no GGUF by itself any more)" if value == "gguf" else ""
+            raise ConfigError(key, value, f"must be one of {', '.join(_SAFE_FORMATS)}{why}")
         if names is not None and name not in names:
             hint = nearest(name, names.difference(_OURS)) or "; its EngineArgs lists them"
             raise ConfigError(key, value, f"vLLM has no such argument{hint}")

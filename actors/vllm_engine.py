@@ -79,13 +79,15 @@ class VllmEngine:
                 args=args or {},
                 fixed=fixed,
                 by_position=sampler == "stream",
+                checks=(partial(Prompter, style=style),),
             )
         )
         self.sampler = sampler
         self._streams = Streams(self._stream, lookahead) if sampler == "stream" and lookahead else None
         self._thinking_budget = thinking_budget
         self._logprobs = 0 if logprobs else None
-        self._prompt_ids = Prompter(started.tokenizer, style).token_ids
+        self._prompter = Prompter(started.tokenizer, style, started.vocab_size)
+        self._prompt_ids = self._prompter.token_ids
         self._detokenizer = Detokenizer(started.tokenizer, started.vocab_size, started.eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
         self._flops_per_token = 2.0 * started.num_parameters
@@ -96,6 +98,11 @@ class VllmEngine:
     def batch_invariant(self) -> bool:
         """Whether vLLM's batch-invariant mode is on."""
         return self._started.batch_invariant
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._prompter.notes
 
     @property
     def healthy(self) -> bool:

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.checkpoint_files import brief
+from actors.loading import check_repository
 from actors.vllm_guard import Guard, environment
-from actors.vllm_settings import VllmOptions, brief, check_options, engine_args, num_gpus
+from actors.vllm_settings import VllmOptions, check_options, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
 
 if TYPE_CHECKING:
@@ -140,10 +142,31 @@ def _import(options: VllmOptions) -> None:
         ) from None
 
 
+def _checked_tokenizer(options: VllmOptions, arguments: Any) -> Any:
+    """The tokenizer, looked at before vLLM takes its time to start. Raises ConfigError."""
+    import transformers
+
+    name = arguments.tokenizer or arguments.model
+    revision = arguments.tokenizer_revision or arguments.revision
+    how = {"revision": revision, "trust_remote_code": arguments.trust_remote_code}
+    try:
+        check_repository(f"{options.group}.model", arguments.model, arguments.revision)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **how)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a stranger's files make the libraries raise
+        allowed = f"its tokenizer cannot be loaded: {brief(error)}"
+        raise ConfigError(f"{options.group}.model", options.model, allowed) from error
+    for check in options.checks:
+        check(tokenizer)
+    return tokenizer
+
+
 def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    tokenizer = _checked_tokenizer(options, arguments)
     meter = Meter()
     environ: dict[str, str] = {}
     if current_platform.is_cpu():
@@ -164,7 +187,6 @@ def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
     except RuntimeError as error:
         raise EngineError(f"vLLM did not start: {brief(error)}") from error
     config = vllm_config.model_config
-    tokenizer = _tokenizer(config)
     return Started(
         llm=llm,
         tokenizer=tokenizer,
@@ -208,14 +230,6 @@ def _alone_on_its_card(arguments: Any) -> Iterator[None]:
     with open(Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _tokenizer(config: Any) -> Any:
-    import transformers
-
-    return transformers.AutoTokenizer.from_pretrained(
-        config.tokenizer, revision=config.tokenizer_revision, trust_remote_code=config.trust_remote_code
-    )
 
 
 def _eos_ids(config: Any, tokenizer: Any) -> frozenset[int]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.checkpoint_files import brief
 from actors.loading import check_model_path, resolve_model
 from actors.placement import GPUS_VARIABLE
 from actors.vllm_arguments import check_arguments
@@ -44,8 +45,9 @@ class VllmOptions:
     """What vLLM is started with; ``group`` is the place in the configuration, for error messages.
 
     ``dtype`` auto is float32 on a CPU and the checkpoint's own elsewhere. ``args`` are vLLM's own engine
-    arguments, ``fixed`` those that the caller depends on. With ``by_position`` a token depends on its
-    request's seed and its place alone (``vllm_positions``).
+    arguments, ``fixed`` those that the caller depends on. ``checks`` are called with the tokenizer before
+    vLLM starts, and raise ConfigError. With ``by_position`` a token depends on its request's seed and its
+    place alone (``vllm_positions``).
     """
 
     group: str
@@ -58,6 +60,7 @@ class VllmOptions:
     args: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     by_position: bool = False
+    checks: Sequence[Callable[[Any], object]] = ()
 
 
 def check_options(options: VllmOptions) -> None:
@@ -132,8 +135,3 @@ def _of_cards(options: VllmOptions) -> dict[str, Any]:
 def num_gpus() -> float:
     """What the replica has reserved; outside of a replica, one card."""
     return float(os.environ.get(GPUS_VARIABLE, "1"))
-
-
-def brief(error: Exception) -> str:
-    """vLLM's messages run over many lines; the log has them whole."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]

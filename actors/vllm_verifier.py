@@ -62,11 +62,13 @@ class VllmVerifier:
                 trust_remote_code=trust_remote_code,
                 batch_invariant=batch_invariant,
                 args=args or {},
+                checks=(self._format.layout,),
                 fixed=_CLASSIFIER if is_classifier else {"logprobs_mode": "raw_logprobs"},
             )
         )
         self._layout = self._format.layout(started.tokenizer)
         verdict = self._verdict(self._format)
+        self._layout.check_vocabulary(started.vocab_size, None if is_classifier else verdict)
         self._head: _Head = (
             _Classifier(started, verdict) if is_classifier else _LanguageModel(started, verdict)
         )
@@ -80,6 +82,11 @@ class VllmVerifier:
     @property
     def readout(self) -> str:
         return self._readout
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._layout.notes
 
     @property
     def healthy(self) -> bool:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from actors.chat_templates import (
+    MERGED,
+    Message,
+    Shape,
+    TemplateError,
+    lacking_header,
+    render,
+    shape_of,
+)
 from orchestrator.errors import ConfigError
 
 _KEY = "verifier.options.chat"
@@ -13,45 +23,65 @@ _USER, _ASSISTANT, _AGAIN = "QUESTIONQUESTION", "ANSWERANSWER", "FURTHERFURTHER"
 
 @dataclass(frozen=True, slots=True)
 class ChatTexts:
-    """``opening`` user ``asking`` assistant ``closing``; ``turning`` stands before a further user's turn."""
+    """``opening`` user ``asking`` assistant ``closing``; ``turning`` stands before a further user's turn.
+
+    ``notes`` says what is done otherwise than the template would have it.
+    """
 
     opening: str
     asking: str
     closing: str
     turning: str
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def chat_texts(tokenizer: Any, system: str | None) -> ChatTexts:
     """What stands around the turns of a conversation. Raises ConfigError where there is no such template."""
-    messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": _USER})
-    asked = _render(tokenizer, messages, ask=True)
-    messages.append({"role": "assistant", "content": _ASSISTANT})
-    answered = _render(tokenizer, messages, ask=False)
-    messages.append({"role": "user", "content": _AGAIN})
-    opening, asking = _around(asked, _USER)
+    shape = _shape(tokenizer, bool(system))
+    asked = shape.messages(system or "", _USER)
+    answered = shape.answered(system or "", _USER, _ASSISTANT)
+    opening, asking = _around(_render(tokenizer, asked, ask=True), _USER)
+    unasked = _around(_render(tokenizer, asked, ask=False), _USER)[1]
+    closing = _around(_render(tokenizer, answered, ask=False), _ASSISTANT)[1]
+    before_answer = _between(_render(tokenizer, answered, ask=False), _USER, _ASSISTANT)
+    further = [*answered, *shape.messages("", _AGAIN)]
     return ChatTexts(
         opening=opening,
-        asking=asking,
-        closing=_around(answered, _ASSISTANT)[1],
-        turning=_between(_render_or_empty(tokenizer, messages), _ASSISTANT, _AGAIN),
+        asking=asking + lacking_header(asking, unasked, before_answer),
+        closing=closing,
+        turning=_between(_render_or_empty(tokenizer, further), _ASSISTANT, _AGAIN),
+        notes={} if shape.has_role else {"system": MERGED},
     )
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], *, ask: bool) -> str:
+def _shape(tokenizer: Any, has_system: bool) -> Shape:
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
-    except Exception as error:  # a template is the model's own program
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(_KEY, True, f"the model's chat template fails: {first_line}") from error
-    return str(text)
+        return shape_of(tokenizer, {}, system=has_system)
+    except TemplateError as error:
+        key = "verifier.options.system" if has_system and _takes_a_question(tokenizer) else _KEY
+        raise ConfigError(key, "null" if key != _KEY else True, str(error)) from error
 
 
-def _render_or_empty(tokenizer: Any, messages: list[dict[str, str]]) -> str:
+def _takes_a_question(tokenizer: Any) -> bool:
+    try:
+        shape_of(tokenizer, {}, system=False)
+    except TemplateError:
+        return False
+    return True
+
+
+def _render(tokenizer: Any, messages: list[Message], *, ask: bool) -> str:
+    try:
+        return render(tokenizer, messages, {}, ask=ask)
+    except TemplateError as error:
+        raise ConfigError(_KEY, True, str(error)) from error
+
+
+def _render_or_empty(tokenizer: Any, messages: list[Message]) -> str:
     """A conversation of several turns, which not every template allows and few formats need."""
     try:
-        return _render(tokenizer, messages, ask=True)
-    except ConfigError:
+        return render(tokenizer, messages, {}, ask=True)
+    except TemplateError:
         return ""
 
 

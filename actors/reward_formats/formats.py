@@ -8,8 +8,11 @@ from typing import Any, Protocol
 
 from actors.reward_formats.chat import chat_texts
 from actors.reward_formats.layout import READOUTS, Layout, Skeleton
+from actors.reward_formats.marks import check_marks, check_tag, verdict_token
 from actors.reward_formats.verdict import Verdict
-from orchestrator.errors import ConfigError, VerifierError, nearest
+from orchestrator.errors import ConfigError, nearest
+
+_TEXTS = ("template", "system", "step_template", "before_first", "between")
 
 
 class Format(Protocol):
@@ -63,10 +66,13 @@ class TaggedSteps:
         return READOUTS
 
     def layout(self, tokenizer: Any) -> Layout:
+        check_tag(tokenizer, "step_tag", self.step_tag)
+        check_marks(tokenizer, **{name: getattr(self, name) for name in _TEXTS})
         before, after = _around_question(self.template, tokenizer)
+        notes: Mapping[str, str] = {}
         if self.chat:
             texts = chat_texts(tokenizer, self.system)
-            before, after = texts.opening + before, after + texts.asking
+            before, after, notes = texts.opening + before, after + texts.asking, texts.notes
         skeleton = Skeleton(
             before_question=before,
             after_question=after,
@@ -76,7 +82,7 @@ class TaggedSteps:
             tag=self.step_tag,
             special=not self.chat,
         )
-        return Layout(tokenizer, skeleton)
+        return Layout(tokenizer, skeleton, notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +163,7 @@ class LMTurns:
         return READOUTS
 
     def layout(self, tokenizer: Any) -> Layout:
+        check_marks(tokenizer, template=self.template, system=self.system, before_first=self.before_first)
         texts = chat_texts(tokenizer, self.system)
         if not texts.turning:
             raise ConfigError("verifier.format", "lm_turns", "the model's chat template takes one turn only")
@@ -169,7 +176,7 @@ class LMTurns:
             tag=texts.asking,
             special=False,
         )
-        return Layout(tokenizer, skeleton)
+        return Layout(tokenizer, skeleton, texts.notes)
 
     def verdict(self, layout: Layout, num_labels: int) -> Verdict:
         return _tokens_verdict(layout, self.good, self.bad)
@@ -205,6 +212,9 @@ class Outcome:
         return ("whole",)
 
     def layout(self, tokenizer: Any) -> Layout:
+        if self.end is not None:
+            check_tag(tokenizer, "end", self.end)
+        check_marks(tokenizer, template=self.template, system=self.system)
         before, after = _around_question(self.template, tokenizer)
         if not self.chat:
             return Layout(tokenizer, Skeleton(before, after, tag=self.end or ""))
@@ -220,7 +230,7 @@ class Outcome:
             tag=end,
             special=False,
         )
-        return Layout(tokenizer, skeleton)
+        return Layout(tokenizer, skeleton, texts.notes)
 
     def verdict(self, layout: Layout, num_labels: int) -> Verdict:
         return Verdict((0,), ()) if num_labels == 1 else _labels_verdict(self.positive_label, num_labels)
@@ -293,6 +303,9 @@ def _check_system(system: str | None, chat: bool) -> None:
 
 
 def _around_question(template: str, tokenizer: Any) -> tuple[str, str]:
+    if "{bos}" in template and not tokenizer.bos_token:
+        allowed = "holds {bos}, and this model's tokenizer has no beginning of text: leave it out"
+        raise ConfigError("verifier.options.template", repr(template), allowed)
     before, _, after = template.replace("{bos}", tokenizer.bos_token or "").partition("{question}")
     return before, after
 
@@ -306,12 +319,8 @@ def _labels_verdict(positive_label: int, num_labels: int) -> Verdict:
 
 def _tokens_verdict(layout: Layout, good: str, bad: str) -> Verdict:
     """The tokens of two texts. Raises ConfigError where the vocabulary does not tell them apart."""
-    ids = []
-    for option, text in (("good", good), ("bad", bad)):
-        try:
-            ids.append(layout.token_of(text))
-        except VerifierError as error:
-            raise ConfigError(f"verifier.options.{option}", repr(text), str(error)) from None
+    named = (("good", good), ("bad", bad))
+    ids = [verdict_token(layout.tokenizer, option, text) for option, text in named]
     if ids[0] == ids[1]:
         raise ConfigError("verifier.options.bad", repr(bad), f"is the same token as options.good, {ids[0]}")
     return Verdict((ids[0],), (ids[1],))

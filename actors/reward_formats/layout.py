@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.errors import ConfigError, VerifierError
+from actors.reward_formats.verdict import Verdict
+from actors.tokenising import PromptTokenizer, TokenIds
+from orchestrator.errors import ConfigError
 
-TokenIds = tuple[int, ...]
 READOUTS = ("per_step", "whole")
 
 # What stands before a text that is tokenised as it would be inside another: any letter will do.
@@ -76,9 +77,14 @@ class Rendered:
 class Layout:
     """Turns texts into token ids; every piece is tokenised once, as it stands behind another piece."""
 
-    def __init__(self, tokenizer: Any, skeleton: Skeleton) -> None:
+    def __init__(self, tokenizer: Any, skeleton: Skeleton, notes: Mapping[str, str] | None = None) -> None:
+        """``notes`` says what is done otherwise than the tokenizer's template would have it."""
         self.tokenizer = tokenizer
+        self.notes = dict(notes or {})
         self._skeleton = skeleton
+        self._opening = PromptTokenizer(tokenizer)
+        if skeleton.special and self._opening.ends:
+            self.notes["end"] = self._opening.note
         self._tag = InnerTokenizer(tokenizer).ids(skeleton.tag)
         self._inner = InnerTokenizer(tokenizer, skeleton.tag)
         if not self._tag:
@@ -103,12 +109,14 @@ class Layout:
                 reads.append(len(token_ids) - 1)
         return Rendered(tuple(token_ids), tuple(reads), len(prompt))
 
-    def token_of(self, text: str) -> int:
-        """The token that ``text`` ends with. Raises VerifierError where the vocabulary has none for it."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if not ids or ids[-1] == getattr(self.tokenizer, "unk_token_id", None):
-            raise VerifierError(f"the tokenizer has no token for {text!r}")
-        return int(ids[-1])
+    def check_vocabulary(self, vocab_size: int, verdict: Verdict | None = None) -> None:
+        """Raise ConfigError where the texts around steps, or a verdict, are beyond the model's embeddings."""
+        ids = self.render("1", ("1", "1"), 0, "per_step").token_ids
+        highest = max(*ids, *(verdict.outputs if verdict is not None else ()))
+        if highest >= vocab_size:
+            token = self.tokenizer.decode([highest])
+            allowed = f"its tokenizer makes the token {token!r} ({highest}), the model has {vocab_size}"
+            raise ConfigError("verifier.model", getattr(self.tokenizer, "name_or_path", ""), allowed)
 
     def _step(self, index: int, text: str) -> TokenIds:
         opening = self._skeleton.between if index else self._skeleton.before_first
@@ -131,7 +139,7 @@ class Layout:
     def _prompt(self, question: str) -> TokenIds:
         skeleton = self._skeleton
         text = skeleton.before_question + question + skeleton.after_question
-        return tuple(self.tokenizer(text, add_special_tokens=skeleton.special)["input_ids"]) if text else ()
+        return self._opening.ids(text, special=skeleton.special) if text else ()
 
     def _piece(self, text: str, *, tagged: bool) -> TokenIds:
         if not tagged:

@@ -81,11 +81,11 @@ def test_pickles_of_the_hub_are_not_read(
     assert not list(tmp_path.rglob(MARK))
 
 
-@pytest.mark.parametrize("value", ["auto", "pt", "npcache", "hf"])
+@pytest.mark.parametrize("value", ["auto", "pt", "npcache", "hf", "gguf", "bitsandbytes"])
 def test_vllm_is_not_told_to_read_pickles(value: str) -> None:
     with pytest.raises(ConfigError, match=rf"^engine\.args\.load_format={value}: must be one of safe"):
         check_arguments("engine", {"load_format": value})
-    for fine in ("safetensors", "dummy", "gguf"):
+    for fine in ("safetensors", "dummy"):
         check_arguments("engine", {"load_format": fine})
 
 

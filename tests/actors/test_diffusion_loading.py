@@ -115,7 +115,7 @@ MISTAKES = {
     add_a_tensor: "1 unexpected: model.layers.0.self_attn.q_norm.weight",
     cut_a_tensor: "1 of another shape: model.norm.weight is (3,), not (64,)",
     lose_a_shard: "names files that are not there: model-2.safetensors",
-    break_a_shard: "model.safetensors cannot be read",
+    break_a_shard: "its model.safetensors is no safetensors file (it begins with",
     lose_the_tokenizer: "neither tokenizer.json nor vocab.json and merges.txt",
     configure(**MOE): "its architecture is LLaDAMoEModelLM (model_type llada, a mixture of experts)",
     configure(model_type="gpt2"): "(model_type gpt2); those loaded are LLaDA (llada), Dream (Dream)",

@@ -340,7 +340,10 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
         ({"model": "other"}, "engine.model=other: must be one that the server has: m"),
         ({"base_url": "127.0.0.1:8000"}, "engine.base_url=127.0.0.1:8000: must be a URL"),
         ({"base_url": "http://127.0.0.1:9/v1"}, "engine.base_url=http://127.0.0.1:9/v1: no server answers"),
-        ({"tokenizer": "./nowhere"}, "engine.tokenizer=./nowhere: must name the tokenizer"),
+        (
+            {"tokenizer": "./nowhere"},
+            "engine.tokenizer=./nowhere: no such tokenizer: ",
+        ),
         ({"max_attempts": 0}, "engine.max_attempts=0: must be a whole number of 1 or more"),
         ({"requests_per_second": 0.0}, "engine.requests_per_second=0.0: must be above 0"),
         ({"extra_body": {"seed": 1}}, "engine.extra_body.seed=1: is set by the engine itself"),

@@ -12,6 +12,8 @@ import pytest
 import transformers
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from actors.configs import TransformersVerifier
 from actors.reward_formats import Verdict, build_format
@@ -139,6 +141,61 @@ def test_a_model_that_does_not_suit_is_refused(
     REWARD_MODELS[save].save(tmp_path)
     with pytest.raises(ConfigError, match=line):
         TransformersVerifier(str(tmp_path), format=format, options=options).build()
+
+
+NO_TAG = r"must be one token, at which the reward is read: this model's tokenizer makes"
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "line"),
+    [
+        ("token_classification", {"step_tag": "<extra_1>"}, r"step_tag='<extra_1>': must be one token; is"),
+        ("token_classification", {"step_tag": "<extra_1>\n"}, r"step_tag='<extra_1>': must be one token; is"),
+        ("value_head", {"step_tag": " ки."}, rf"step_tag=' ки\.': {NO_TAG} \d+ tokens"),
+        ("lm_head", {"step_tag": "[STEP]"}, rf"step_tag='\[STEP\]': {NO_TAG} \d+ tokens"),
+        ("lm_head", {"good": "Correct"}, r"good='Correct': must be one token, whose logit is"),
+        ("lm_head", {"bad": "+-"}, r"bad='\+-': must be one token, whose logit is read"),
+        ("lm_head", {"bad": ""}, "bad='': must be one token, .* makes nothing of it"),
+        ("lm_turns", {"good": "Right"}, "good='Right': must be one token"),
+        ("lm_turns", {"before_first": "<|user|>"}, r"before_first='<\|user\|>': must be one token; is"),
+        ("token_classification", {"between": "<extra_9>"}, "between='<extra_9>': must be one token"),
+        ("token_classification", {"template": "<|user|>{question}"}, r"template='<\|user\|>': must be"),
+        ("outcome", {"end": "</s>"}, rf"end='</s>': {NO_TAG}"),
+        ("outcome", {"system": "<|eot_id|>"}, r"system='<\|eot_id\|>': must be one token"),
+    ],
+)  # fmt: skip
+def test_marks_that_are_no_tokens_are_refused(format: str, options: dict[str, Any], line: str) -> None:
+    """Read at a piece of themselves, they would give wrong rewards in silence."""
+    built = build_format(format, options)
+    with pytest.raises(ConfigError, match=rf"^verifier\.options\.{line}"):
+        built.verdict(built.layout(qwen_tokenizer()), 2)
+
+
+def test_an_unknown_tag_and_a_beginning_that_there_is_not() -> None:
+    """A vocabulary of words makes its unknown token of what it does not have."""
+    words = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"a": 0, "?": 1, "+": 2, "-": 3}, unk_token="?")), unk_token="?"
+    )
+    with pytest.raises(ConfigError, match=r"step_tag='\*': must be .* an unknown token of it, \['\?'\]"):
+        build_format("token_classification", {"step_tag": "*"}).layout(words)
+    with pytest.raises(ConfigError, match=r"options\.template='\{bos\}\{question\}': holds \{bos\}, and"):
+        build_format("value_head", {"step_tag": "+", "template": "{bos}{question}"}).layout(words)
+
+
+def test_a_separator_of_several_newlines_is_fine() -> None:
+    """Trainers label its last token; each tokenizer cuts it in its own way."""
+    layout = build_format("token_classification", {"step_tag": "\n \n"}).layout(qwen_tokenizer())
+    assert layout.render("q", ("a", "b"), 0, "per_step").reads
+
+
+def test_tokens_beyond_the_models_embeddings_are_refused(tmp_path: Path) -> None:
+    """A tag that was added to the tokenizer, and never to the model."""
+    REWARD_MODELS["trl"].save(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<step>"]})
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"makes the token '<step>' \(\d+\), the model has \d+"):
+        TransformersVerifier(str(tmp_path), options={"step_tag": "<step>"}).build()
 
 
 def test_a_checkpoint_without_a_layer_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,253 @@
+"""Whether the files of a checkpoint are what loaders take them for. Importing it loads no heavy library.
+
+Weights are read from safetensors alone: an index, or a configuration, that names anything else is refused
+before a loader sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError
+
+INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+INDEX_SUFFIX = ".safetensors.index.json"
+_POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
+_LONGEST_HEADER = 100_000_000  # safetensors' own limit
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt",
+    "spiece.model", "tekken.json",
+)  # fmt: skip
+_SMALL_FILES = (
+    *TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json", "generation_config.json",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+# These run to tens of megabytes: whoever loads them finds out what is wrong inside.
+_LARGE_JSON = ("tokenizer.json", "vocab.json", "tekken.json")
+
+
+class Unsound(Exception):
+    """What is wrong with a checkpoint, to be said behind its key and name."""
+
+
+def brief(error: BaseException) -> str:
+    """What an error says, as one line: libraries' messages run over many."""
+    told = " ".join(str(error).split())
+    if not told or not isinstance(error, OSError | ValueError | RuntimeError):
+        told = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    return told[:300]
+
+
+def check_folder(key: str, model: str, folder: Path) -> None:
+    """Raise ConfigError for ``key`` where ``folder`` holds no whole model that may be loaded."""
+    _tell(key, model, _check_folder, folder)
+
+
+def check_tokenizer_folder(key: str, name: str, folder: Path) -> None:
+    """Raise ConfigError for ``key`` where ``folder`` holds no tokenizer that may be loaded."""
+    _tell(key, name, _check_tokenizer, folder)
+
+
+def check_index(key: str, model: str, index: Path) -> list[str]:
+    """The files that an index names. Raises ConfigError unless all are safetensors inside its folder."""
+    found: list[str] = _tell(key, model, _named_by, index)
+    return found
+
+
+def read_json(path: Path, key: str, model: str) -> dict[str, Any]:
+    """A JSON object of a checkpoint. Raises ConfigError where it is none."""
+    content: dict[str, Any] = _tell(key, model, _read_json, path)
+    return content
+
+
+def _tell(key: str, model: str, check: Any, path: Path) -> Any:
+    try:
+        return check(path)
+    except Unsound as wrong:
+        raise ConfigError(key, model, str(wrong)) from None
+    except OSError as error:
+        raise ConfigError(key, model, f"cannot be read: {error.strerror or error}") from error
+
+
+def _check_folder(folder: Path) -> None:
+    _check_is_folder(folder, "model")
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names:
+        raise Unsound(_without_config(folder, names))
+    config = _read_json(folder / "config.json")
+    for name in _SMALL_FILES:
+        if name in names:
+            _check_small(folder / name)
+    _check_weights(folder, config)
+    if "adapter_config.json" in names and "adapter_model.bin" in names:  # peft would add it by itself
+        raise Unsound("holds adapter_model.bin, which is a pickle: remove it with its adapter_config.json")
+
+
+def _check_tokenizer(folder: Path) -> None:
+    _check_is_folder(folder, "tokenizer")
+    found = [name for name in _SMALL_FILES if (folder / name).exists() or (folder / name).is_symlink()]
+    if not set(found) & set(TOKENIZER_FILES) and not (folder / "config.json").exists():
+        raise Unsound("the folder holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
+    for name in found:
+        _check_small(folder / name)
+
+
+def _check_is_folder(path: Path, what: str) -> None:
+    if path.is_dir():
+        return
+    if not path.exists():
+        raise Unsound(f"no such {what}: there is no such folder on this machine")
+    if path.suffix == ".gguf" or _head(path).startswith(b"GGUF"):
+        raise Unsound(_gguf("is a GGUF file"))
+    raise Unsound("must be the folder that holds the model's files, or a repository on the hub, not a file")
+
+
+def _gguf(what: str) -> str:
+    return (
+        f"{what}: neither transformers nor vLLM loads that here. Name a folder of safetensors, or serve the"
+        " file with llama.cpp's llama-server and take engine=openai engine.prompts=text"
+    )
+
+
+def _without_config(folder: Path, names: set[str]) -> str:
+    if "adapter_config.json" in names:
+        return f"{_adapter(folder)}: merge it into that model, save the whole, and name that folder"
+    if not any(name.endswith(".safetensors") for name in names) and any(n.endswith(".gguf") for n in names):
+        return _gguf("holds GGUF files alone")
+    return "no such model: the folder holds no config.json"
+
+
+def _adapter(folder: Path) -> str:
+    base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    return (
+        f"the folder holds an adapter alone (LoRA or the like), made for {base or 'a model of another name'}"
+    )
+
+
+def _check_weights(folder: Path, config: dict[str, Any]) -> None:
+    """The files that loaders would read: what config.json names, one file, or what an index names."""
+    if (named := _named_weights(config)) is not None:
+        files = _named_by(folder / named) if named.endswith(INDEX_SUFFIX) else [named]
+    else:
+        indexed = _named_by(folder / INDEX) if _is_there(folder / INDEX) else []
+        files = [_SINGLE] if _is_there(folder / _SINGLE) else indexed
+        files = files or sorted(path.name for path in folder.glob("*.safetensors"))
+    if not files:
+        alone = f"{_adapter(folder)}: merge it, or" if (folder / "adapter_config.json").exists() else ""
+        raise Unsound(alone or "the folder holds no .safetensors file (other formats are not loaded)")
+    missing = [name for name in files if not _is_there(folder / name)]
+    if missing:
+        raise Unsound(f"{INDEX} names files that are not there: {some(missing)}")
+    for name in files:
+        _check_tensors(folder / name)
+
+
+def named_weights(config: Path, key: str, model: str) -> str | None:
+    """The file of weights, or the index, that a config.json names; None where it leaves that open.
+
+    Raises ConfigError where it names anything but safetensors in its folder.
+    """
+    found: str | None = _tell(key, model, lambda path: _named_weights(_read_json(path)), config)
+    return found
+
+
+def _named_weights(config: dict[str, Any]) -> str | None:
+    named: str | None = config.get("transformers_weights")
+    if named is not None:
+        _check_names("config.json", [named], (".safetensors", INDEX_SUFFIX))
+    return named
+
+
+def _named_by(index: Path) -> list[str]:
+    named = _read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise Unsound(f"its {index.name} holds no weight_map")
+    _check_names(index.name, named.values(), (".safetensors",))
+    return sorted(set(named.values()))
+
+
+def _check_names(by: str, names: Iterable[object], allowed: tuple[str, ...]) -> None:
+    for name in names:
+        if not isinstance(name, str) or not name.endswith(allowed):
+            raise Unsound(f"its {by} names {name!r} as weights, which are read from .safetensors files alone")
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+            raise Unsound(f"its {by} names {name!r}, which is outside its folder")
+
+
+def _check_tensors(path: Path) -> None:
+    """Whether a file of tensors is whole: its header says where each tensor lies."""
+    head, size = _sound_head(path), path.stat().st_size
+    length = struct.unpack("<Q", head[:8])[0] if len(head) >= 8 else size
+    if length > _LONGEST_HEADER or head[8:9] != b"{":
+        raise Unsound(f"its {path.name} is no safetensors file (it begins with {head[:16]!r})")
+    try:
+        with path.open("rb") as stream:
+            header = json.loads(stream.read(8 + length)[8:])
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        cut = size < 8 + length
+        raise Unsound(_cut(path, 8 + length, size) if cut else f"the header of {path.name} is bad") from None
+    if size < 8 + length + end:
+        raise Unsound(_cut(path, 8 + length + end, size))
+
+
+def _cut(path: Path, whole: int, size: int) -> str:
+    return f"its {path.name} is cut off: {size:,} bytes of at least {whole:,}; download it again"
+
+
+def _check_small(path: Path) -> None:
+    if path.suffix == ".json" and path.name not in _LARGE_JSON:
+        _read_json(path)
+    else:
+        head = _sound_head(path)
+        if path.suffix == ".json" and not head.lstrip().startswith(b"{"):
+            raise Unsound(f"its {path.name} is no JSON (it begins with {head[:16]!r})")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    _sound_head(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Unsound(f"its {path.name} cannot be read: {brief(error)}") from error
+    if not isinstance(content, dict):
+        raise Unsound(f"its {path.name} holds no object")
+    return content
+
+
+def _is_there(path: Path) -> bool:
+    """Also as a link that leads nowhere, so that it is named."""
+    return path.exists() or path.is_symlink()
+
+
+def _sound_head(path: Path) -> bytes:
+    """The first bytes of a file that holds something, and is no stand-in for one that was not fetched."""
+    if path.is_symlink() and not path.exists():
+        raise Unsound(f"its {path.name} is a link to {path.readlink()}, which is not there")
+    if not path.is_file():
+        raise Unsound(f"its {path.name} is no file")
+    head = _head(path)
+    if head.startswith(_POINTERS):
+        raise Unsound(
+            f"its {path.name} is a pointer of git-lfs, not the file itself: run git lfs pull in the folder"
+        )
+    if not head:
+        raise Unsound(f"its {path.name} is empty; download it again")
+    return head
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(128)
+
+
+def some(names: list[str]) -> str:
+    """The first names of a long list."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
