@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from actors.openai_checks import Reply
 from actors.reward_formats.layout import InnerTokenizer
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.seeds import derive_seed
 from orchestrator.types import Finish, Step, Usage
-
-# Where servers say which stop text ended a completion: vLLM, SGLang, llama.cpp.
-_STOP_KEYS = ("stop_reason", "matched_stop", "stopping_word")
 
 
 def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
@@ -33,6 +31,8 @@ class TextGeneration:
     text: str = ""
     num_tokens: int = 0
     is_done: bool = False
+    _was_asked: bool = False
+    _num_again: int = 0
     _finish: Finish = Finish.LENGTH
     _num_stretches: int = 0
     _logprobs: list[float] | None = field(default_factory=list)
@@ -53,39 +53,69 @@ class TextGeneration:
             return [self.request.delimiter]
         return [] if marker is None else [marker]
 
-    def take(
-        self,
-        choice: Mapping[str, Any],
-        num_tokens: int,
-        logprobs: Sequence[float] | None,
-        usage: Mapping[str, Any],
-        num_cached: int,
-    ) -> None:
-        """Adds a stretch as the server returned it, with the stop text that it leaves out."""
-        if self._num_stretches == 0:
-            self._prompt_tokens, self._cached_tokens = int(usage["prompt_tokens"]), num_cached
+    def take(self, reply: Reply, logprobs: Sequence[float] | None, stops: Sequence[str]) -> bool:
+        """Adds a stretch that was asked for with ``stops``, and the stop text that the server leaves out.
+
+        False, with nothing added but what it cost, where the stretch may have ended at a stop or with the
+        text and the server does not say: it has to be asked for again, without stops.
+        """
+        if not self._was_asked:
+            self._prompt_tokens, self._cached_tokens = (
+                reply.num_prompt,
+                min(reply.num_cached, reply.num_prompt),
+            )
+            self._was_asked = True
+        stopped_at, is_known = _stopped_at(reply, stops)
+        if not is_known:
+            self._num_again += reply.num_generated
+            return False
+        self._num_stretches += 1
+        self.num_tokens += reply.num_generated
+        self.text += reply.text
+        self._keep(logprobs)
+        if not stops and self._cut():
+            return True
+        if reply.reason == "length":
+            self.is_done = True
+        elif stopped_at is None:
+            self._finish, self.is_done = Finish.EOS, True
+        else:
+            self._stop(stopped_at)
+        return True
+
+    def _keep(self, logprobs: Sequence[float] | None) -> None:
         if self._logprobs is not None and logprobs is not None:
             self._logprobs.extend(logprobs)
         else:
             self._logprobs = None
-        stops = self.stops
-        self._num_stretches += 1
-        self.num_tokens += num_tokens
-        self.text += choice["text"]
-        if choice["finish_reason"] == "length":
-            self.is_done = True
-            return
-        stopped_at = _stopped_at(choice, stops)
-        if stopped_at is None:
-            self._finish, self.is_done = Finish.EOS, True
-            return
-        if not choice["text"].endswith(stopped_at):
+
+    def _stop(self, stopped_at: str) -> None:
+        if not self.text.endswith(stopped_at):
             self.text += stopped_at
         # A marker may hold the delimiter, or end with it: its step is then over.
         if self.text.endswith(self.request.delimiter):
             self._finish, self.is_done = Finish.STEP, True
         else:
             self.is_done = self.num_tokens >= self.request.params.max_tokens
+
+    def _cut(self) -> bool:
+        """Cuts off what follows the end of what was asked for, where the text holds that; whether it does."""
+        request, begin = self.request, 0
+        if request.to_end:
+            if request.answer_marker is None or request.answer_marker not in self.text:
+                return False
+            begin = self.text.index(request.answer_marker)
+            # The marker's own step may begin before it, and end within it.
+            begin = max(begin, begin + len(request.answer_marker) - len(request.delimiter))
+        end = self.text.find(request.delimiter, begin)
+        if end < 0:
+            return False
+        rest = self.text[end + len(request.delimiter) :]
+        self.text = self.text[: end + len(request.delimiter)]
+        self._finish, self.is_done = Finish.STEP, True
+        if rest:
+            self._logprobs = None  # they are of tokens that are not kept, too
+        return True
 
     def completion(self) -> Completion:
         """Raises EngineError where the local tokenizer cannot be the server's."""
@@ -100,7 +130,7 @@ class TextGeneration:
         if num_local > most:
             counts = f"the server's {self.num_tokens} tokens are {num_local} here, and {most} are allowed"
             raise EngineError(f"{counts}: is engine.tokenizer the server's?")
-        usage = Usage(self.num_tokens, self._prompt_tokens, self._cached_tokens)
+        usage = Usage(self.num_tokens + self._num_again, self._prompt_tokens, self._cached_tokens)
         return Completion(tuple(steps), usage)
 
     def _texts(self) -> list[str]:
@@ -117,20 +147,12 @@ class TextGeneration:
         return texts
 
 
-def _stopped_at(choice: Mapping[str, Any], stops: Sequence[str]) -> str | None:
-    """Which of ``stops`` ended a completion; None: the end of the text did.
-
-    Raises EngineError where the server does not say, since the two cannot be told apart then.
-    """
-    if not stops:
-        return None
-    for key in _STOP_KEYS:
-        if key in choice:
-            return choice[key] if choice[key] in stops else None
-    found = [stop for stop in stops if choice["text"].endswith(stop)]
-    if found:  # some servers leave the stop text in
-        return found[0]
-    keys = ", ".join(_STOP_KEYS)
-    raise EngineError(
-        f"the server does not say whether the step delimiter ended a step (no {keys} in its reply)"
-    )
+def _stopped_at(reply: Reply, stops: Sequence[str]) -> tuple[str | None, bool]:
+    """Which of ``stops`` ended a completion (None: the end of the text), and whether that is known."""
+    if not stops or reply.reason != "stop":
+        return None, True
+    named = reply.stop_among(stops)
+    if named is not None:
+        return next((s for s in stops if named and s in (reply.stops or ())), None), True
+    found = [stop for stop in stops if reply.text.endswith(stop)]  # some servers leave the stop text in
+    return (found[0], True) if found else (None, False)
