@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from actors.prompting import PromptStyle
 from orchestrator.errors import ConfigError
+from orchestrator.secret_keys import secret_in_url
 from orchestrator.types import Params, Sampling
 
 
@@ -37,9 +38,7 @@ class OpenAIEngine:
     def __post_init__(self) -> None:
         if not self.model:
             raise ConfigError("engine.model", repr(self.model), "must be the name under which it is served")
-        if not re.match(r"https?://[^/]", self.base_url):
-            allowed = "must be a URL such as http://127.0.0.1:8000/v1"
-            raise ConfigError("engine.base_url", self.base_url, allowed)
+        _check_url(self.base_url)
         PromptStyle(self.template, self.chat, self.system, self.chat_options)
         for key in ("max_context", "max_concurrent", "max_attempts"):
             self._check(key, lambda value: value >= 1, "must be a whole number of 1 or more")
@@ -62,6 +61,19 @@ class OpenAIEngine:
         from actors import openai_engine
 
         return openai_engine.OpenAIEngine(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+
+_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^/?#@\s:\[\]]+)(:\d{1,5})?(/[^?#@\s]*)?")
+_HIGHEST_PORT = 65535
+
+
+def _check_url(url: str) -> None:
+    """Raises ConfigError, which does not show what may be a key."""
+    found = _URL.fullmatch(url)
+    if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT:
+        shown = "(not shown)" if secret_in_url(url) or "@" in url or "?" in url else url
+        allowed = "must be a URL such as http://127.0.0.1:8000/v1, with no user and no parameters"
+        raise ConfigError("engine.base_url", shown, allowed)
 
 
 RESERVED = frozenset(
