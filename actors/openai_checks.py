@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from orchestrator.errors import EngineError
 STOP_KEYS = ("stop_reason", "matched_stop", "stopping_word")
 # A log-softmax may round to a little above 0, and no further.
 _HIGHEST_LOGPROB = 1e-3
+_LARGEST = 1e300  # a whole number in JSON may be larger than any float
 # What a server may put around a prompt by itself.
 _EXTRA_PROMPT_TOKENS = 1024
 _STOPPED = {"stop": "stop", "eos": "eos", "eos_token": "eos", "end_turn": "eos", "stop_sequence": "stop"}
@@ -97,7 +97,7 @@ def count(value: Any, name: str, most: int) -> int:
 
 def logprob(value: Any) -> float:
     """A log-probability. Raises EngineError."""
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not -_LARGEST < value < _LARGEST:
         raise EngineError(f"the server's log-probabilities are not finite numbers: {_brief(value)}")
     if value > _HIGHEST_LOGPROB:
         raise EngineError(f"the server's log-probabilities are above 0: {_brief(value)}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
@@ -72,8 +74,8 @@ class Access:
             limits=httpx.Limits(
                 max_connections=self.max_concurrent, max_keepalive_connections=self.max_concurrent
             ),
-            # What the environment says of proxies is read here, and of certificates there.
-            verify=httpx.create_ssl_context(),
+            verify=_certificates(),
+            # What it says of proxies is read here, and of certificates there.
             proxy=None if proxy is None else proxy.url,
             trust_env=False,
         )
@@ -220,6 +222,12 @@ def _refusal(access: Access, message: str) -> ConfigError:
 
 def _names_a_model(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("id"), str)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Those that are trusted, by SSL_CERT_FILE and SSL_CERT_DIR; reading them takes a while."""
+    return httpx.create_ssl_context()
 
 
 def _hush() -> None:

@@ -101,7 +101,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if with_port is not None:
         return int(with_port[2]) == port and _matches(with_port[1], host, port)
     name = entry.removeprefix("*").strip(".")
-    return bool(name) and (host == name or host.endswith(f".{name}"))
+    return bool(name) and (host == name or (host.endswith(f".{name}") and _network(host) is None))
 
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

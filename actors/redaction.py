@@ -9,7 +9,7 @@ import base64
 import html
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote_plus
+from urllib.parse import unquote
 
 LONGEST_MESSAGE = 300
 # Of a text that is longer than this nothing more is looked at; a message shows far less.
@@ -96,7 +96,7 @@ def _encodings(key: str) -> list[str]:
 
 def _views(text: str) -> Iterator[str]:
     """The text as it is once its escapes are read, and without what may stand between letters."""
-    views = [text, unquote_plus(unquote_plus(text)), html.unescape(text)]
+    views = [text, unquote(unquote(text)), html.unescape(text)]
     views.append(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
     for view in views:
         if view is not text:
