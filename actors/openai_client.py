@@ -227,7 +227,12 @@ def _names_a_model(entry: Any) -> bool:
 @cache
 def _certificates() -> ssl.SSLContext:
     """Those that are trusted, by SSL_CERT_FILE and SSL_CERT_DIR; reading them takes a while."""
-    return httpx.create_ssl_context()
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        files = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+        name, value = next(((n, v) for n, v in files.items() if v), ("SSL_CERT_FILE", None))
+        raise ConfigError(name, value, f"must name certificates that can be read: {error}") from None
 
 
 def _hush() -> None:

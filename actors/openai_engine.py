@@ -19,7 +19,7 @@ from actors.encoding import refuse_tokens
 from actors.endings import ends_of_text
 from actors.openai_checks import Reply, prompt_logprobs
 from actors.openai_client import Access, Client, served_model
-from actors.openai_text import TextGeneration, prompt_text
+from actors.openai_text import StopNames, TextGeneration, prompt_text
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter, TokenIds
 from actors.vllm_generation import End, Generation, StopRules
@@ -73,7 +73,7 @@ class OpenAIEngine:
         self._max_context = max_context or _max_context(served)
         self._body = {"model": model, **(extra_body or {})}
         self._as_text = prompts == "text"
-        self._cuts = False  # whether texts are cut into steps here, for a server that names no stop
+        self._names = StopNames()
         self._logprobs = logprobs
         self._vocab_size = len(self._tokenizer)
         self._prompt_ids = Prompter(
@@ -154,14 +154,19 @@ class OpenAIEngine:
             return refusal
         generation = TextGeneration(request, self._tokenizer)
         prefix = prompt_text(self._tokenizer, prompt_ids + request.token_ids)
+        doubted: tuple[str, list[str]] | None = None
         while not generation.is_done:
             left = request.params.max_tokens - generation.num_tokens
-            stops = [] if self._cuts else generation.stops
+            stops = [] if self._names.cuts or doubted else generation.stops
             body = self._sampling(request, left, generation.seed) | ({"stop": stops} if stops else {})
             reply = await self._ask(prefix + generation.text, body)
             logprobs = reply.logprobs(None) if self._logprobs else None
-            # Where no stop is named, this may be a step or all of it: asked again without stops.
-            self._cuts = not generation.take(reply, logprobs, stops) or self._cuts
+            if doubted is not None:
+                self._names.check(*doubted, reply.text)
+            self._names.see(reply, stops)
+            # Where it is not known whether a stop or the text ended it, it is asked again without stops.
+            is_known = generation.take(reply, logprobs, stops, trusts_none=self._names.trusts_none)
+            doubted = None if is_known else (reply.text, stops)
         return generation.completion()
 
     def _refusal(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:

@@ -23,6 +23,33 @@ def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
 
 
 @dataclass(slots=True)
+class StopNames:
+    """What is known of how a server names the stop that ended a completion.
+
+    ``cuts``: it names none, so it is asked for all that follows. ``trusts_none``: where it says None, the
+    text has ended; some gateways say so whatever it was.
+    """
+
+    cuts: bool = False
+    trusts_none: bool = False
+
+    def see(self, reply: Reply, stops: Sequence[str]) -> None:
+        """Learns from any completion that was asked for with ``stops``."""
+        if stops and reply.reason == "stop" and reply.stops is None and not _left_in(reply, stops):
+            self.cuts = True
+        elif stops and reply.stop_among(stops):
+            self.trusts_none = True
+
+    def check(self, doubted: str, stops: Sequence[str], whole: str) -> None:
+        """Learns from what came of a ``doubted`` text, ended by the server, without ``stops``."""
+        rest = whole.removeprefix(doubted)
+        if whole == doubted:
+            self.trusts_none = True
+        elif len(rest) < len(whole) and any(rest.startswith(stop) for stop in stops):
+            self.cuts = True
+
+
+@dataclass(slots=True)
 class TextGeneration:
     """The text of one request so far. Up to a marker and on to the end of its step takes two stretches."""
 
@@ -53,7 +80,9 @@ class TextGeneration:
             return [self.request.delimiter]
         return [] if marker is None else [marker]
 
-    def take(self, reply: Reply, logprobs: Sequence[float] | None, stops: Sequence[str]) -> bool:
+    def take(
+        self, reply: Reply, logprobs: Sequence[float] | None, stops: Sequence[str], *, trusts_none: bool
+    ) -> bool:
         """Adds a stretch that was asked for with ``stops``, and the stop text that the server leaves out.
 
         False, with nothing added but what it cost, where the stretch may have ended at a stop or with the
@@ -65,7 +94,7 @@ class TextGeneration:
                 min(reply.num_cached, reply.num_prompt),
             )
             self._was_asked = True
-        stopped_at, is_known = _stopped_at(reply, stops)
+        stopped_at, is_known = _stopped_at(reply, stops, trusts_none=trusts_none)
         if not is_known:
             self._num_again += reply.num_generated
             return False
@@ -147,12 +176,17 @@ class TextGeneration:
         return texts
 
 
-def _stopped_at(reply: Reply, stops: Sequence[str]) -> tuple[str | None, bool]:
+def _stopped_at(reply: Reply, stops: Sequence[str], *, trusts_none: bool) -> tuple[str | None, bool]:
     """Which of ``stops`` ended a completion (None: the end of the text), and whether that is known."""
     if not stops or reply.reason != "stop":
         return None, True
-    named = reply.stop_among(stops)
-    if named is not None:
-        return next((s for s in stops if named and s in (reply.stops or ())), None), True
-    found = [stop for stop in stops if reply.text.endswith(stop)]  # some servers leave the stop text in
-    return (found[0], True) if found else (None, False)
+    named = [stop for stop in stops if stop in (reply.stops or ())] or _left_in(reply, stops)
+    if named:
+        return named[0], True
+    says_other = any(name is not None for name in reply.stops or ())
+    return None, says_other or (reply.stops is not None and trusts_none)
+
+
+def _left_in(reply: Reply, stops: Sequence[str]) -> list[str]:
+    """Some servers leave the stop text in."""
+    return [stop for stop in stops if reply.text.endswith(stop)]

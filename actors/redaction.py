@@ -16,6 +16,7 @@ LONGEST_MESSAGE = 300
 _LONGEST_READ = 8192
 # Shorter ones are placeholders, such as EMPTY, and may be words of an answer.
 _SHORTEST_KEY = 8
+_PLACEHOLDERS = frozenset({"empty", "none", "null", "dummy", "test", "token", "local", "ollama", "lm-studio"})
 _GRAM = 8
 _ENCODED_GRAM = 12
 _SHOWN = "(key)"
@@ -34,8 +35,9 @@ class Secret:
     """The key that a server was sent; None is no key."""
 
     def __init__(self, key: str | None) -> None:
-        self._key = (key or "").translate(_LOWER)
-        self._encoded = [form.translate(_LOWER) for form in _encodings(key or "")]
+        key = "" if key is None or key.lower() in _PLACEHOLDERS else key
+        self._key = key.translate(_LOWER)
+        self._encoded = [form.translate(_LOWER) for form in _encodings(key)]
         self._grams = dict(_grams([self._key, self._key[::-1]], _GRAM))
         self._grams |= dict(_grams(self._encoded, _ENCODED_GRAM))
 

@@ -324,6 +324,26 @@ async def test_a_server_that_names_no_stop_is_asked_for_all_and_cut_here(
     assert "stop" not in server.bodies[-1]
 
 
+async def test_a_server_that_says_none_whatever_it_was_is_found_out(server: Scripted, engine: Any) -> None:
+    policy = engine(prompts="text", logprobs=False)
+    server.replies = [unnamed("a5\nb6", stop_reason=None)]
+    for _ in range(3):
+        (reply,) = completed([await one(policy)])
+        assert [(s.text, s.finish) for s in reply.steps] == [("a5\n", Finish.STEP)]
+    assert ["stop" in body for body in server.bodies] == [True, False, False, False]
+
+
+async def test_a_server_that_says_none_at_the_end_is_believed_once_it_was_right(
+    server: Scripted, engine: Any
+) -> None:
+    policy = engine(prompts="text", logprobs=False)
+    server.replies = [unnamed("a5", stop_reason=None)]
+    for _ in range(3):
+        (reply,) = completed([await one(policy)])
+        assert [(s.text, s.finish) for s in reply.steps] == [("a5", Finish.EOS)]
+    assert ["stop" in body for body in server.bodies] == [True, False, True, True]
+
+
 @pytest.mark.parametrize("named", [{"stop_reason": "\n"}, {"matched_stop": "\n"}, {"stopping_word": "\n"}])
 async def test_a_server_that_names_the_stop_is_asked_once(
     server: Scripted, engine: Any, named: dict[str, str]
@@ -359,7 +379,8 @@ async def test_every_end_of_text_that_a_server_knows_ends_it(
         assert step.finish is Finish.EOS
         known = IDS["e"] in end.values()
         assert step.text == ("a5e" if prompts == "tokens" and not known else "a5")
-    assert len(server.bodies) == 2
+    doubts = prompts == "text" and end == {"stop_reason": None}
+    assert len(server.bodies) == 2 + (2 if doubts else 0)
 
 
 async def test_a_stop_that_was_asked_for_is_no_end_of_text(server: Scripted, engine: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def save_chain(folder: Path, thought: str, answer: str = "pqrstuvwxyz") -> Path:
             weights.fill_(1.0 if "norm" in name else 0.0)
         model.model.embed_tokens.weight[:, : len(vocab)] = torch.eye(len(vocab))
         # What is forced goes on as if the thought had ended.
-        for before, after in zip([*chain, ids(tokenizer, "!")[0]], [*chain[1:], vocab["p"]], strict=False):
+        for before, after in [*pairwise(chain), (vocab["!"], vocab["p"])]:
             model.lm_head.weight[after, before] = 50.0
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
