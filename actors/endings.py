@@ -46,7 +46,7 @@ def _written(model: str | None, revision: str | None) -> list[Any]:
     """``eos_token_id`` in generation_config.json and config.json, also of a text model inside another."""
     if model is None:
         return []
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     found = []
     for name in ("generation_config.json", "config.json"):

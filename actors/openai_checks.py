@@ -123,8 +123,8 @@ def _of_token(entry: Any, token: int) -> float:
 
 def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = reply.get("choices")
-    number = len(choices) if isinstance(choices, list) else 0
-    if number != 1:
+    if not isinstance(choices, list) or len(choices) != 1:
+        number = len(choices) if isinstance(choices, list) else 0
         raise EngineError(f"1 completion was asked for, the server returned {number}")
     choice = choices[0]
     if not isinstance(choice, Mapping) or choice.get("index") not in (None, 0):
