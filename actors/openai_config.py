@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from actors.prompting import PromptStyle
 from orchestrator.errors import ConfigError
-from orchestrator.secret_keys import secret_in_url
 from orchestrator.types import Params, Sampling
 
 
@@ -71,7 +70,7 @@ def _check_url(url: str) -> None:
     """Raises ConfigError, which does not show what may be a key."""
     found = _URL.fullmatch(url)
     if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT:
-        shown = "(not shown)" if secret_in_url(url) or "@" in url or "?" in url else url
+        shown = "(not shown)" if set("@?#") & set(url) else url
         allowed = "must be a URL such as http://127.0.0.1:8000/v1, with no user and no parameters"
         raise ConfigError("engine.base_url", shown, allowed)
 

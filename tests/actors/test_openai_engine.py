@@ -527,6 +527,9 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
     [
         ({"model": "other"}, "engine.model=other: must be one that the server has: m"),
         ({"base_url": "127.0.0.1:8000"}, "engine.base_url=127.0.0.1:8000: must be a URL"),
+        ({"base_url": "https://s3cret@host/v1"}, "engine.base_url=(not shown): must be a URL"),
+        ({"base_url": "https://host/v1?api_key=s3cret"}, "engine.base_url=(not shown): must be a URL"),
+        ({"base_url": "http://host:99999/v1"}, "engine.base_url=http://host:99999/v1: must be a URL"),
         ({"base_url": "http://127.0.0.1:9/v1"}, "engine.base_url=http://127.0.0.1:9/v1: no server answers"),
         ({"tokenizer": "./nowhere"}, "engine.tokenizer=./nowhere: must name the tokenizer"),
         ({"max_attempts": 0}, "engine.max_attempts=0: must be a whole number of 1 or more"),
