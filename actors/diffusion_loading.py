@@ -197,9 +197,14 @@ def _torch_dtype(dtype: str) -> torch.dtype | None:
 
 def _eos_ids(folder: Path, config: dict[str, Any], tokenizer: Any) -> frozenset[int]:
     """Every token that ends a text, by the configurations, the tokenizer and the usual names."""
+    from actors.endings import ends_of_text
+
     path = folder / "generation_config.json"
     generation = read_json(path, "engine.model", str(folder)) if path.exists() else {}
-    configured = (config.get("eos_token_id"), generation.get("eos_token_id"), tokenizer.eos_token_id)
-    ids = [i for entry in configured for i in (entry if isinstance(entry, list) else [entry])]
     named = tokenizer.get_added_vocab()
-    return frozenset(i for i in (*ids, *(named.get(n) for n in _ENDINGS)) if i is not None)
+    configured = [
+        config.get("eos_token_id"),
+        generation.get("eos_token_id"),
+        *(named.get(n) for n in _ENDINGS),
+    ]
+    return ends_of_text(tokenizer, configured=configured)

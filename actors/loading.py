@@ -155,7 +155,7 @@ def load(options: LoadOptions) -> Loaded:
         tokenizer=tokenizer,
         max_context=max_context,
         num_parameters=_count(model),
-        eos_ids=_eos_ids(model, tokenizer),
+        eos_ids=_eos_ids(options, model, tokenizer),
         batch_invariant=batch_invariant,
     )
 
@@ -306,9 +306,10 @@ def _runner(model: Any) -> Runner:
     return Runner(model, shape, invariant=model.config._attn_implementation in INVARIANT)
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a text, by the generation configuration and the tokenizer."""
+def _eos_ids(options: LoadOptions, model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a text."""
+    from actors.endings import ends_of_text
+
     generation = getattr(model, "generation_config", None)
-    configured = getattr(generation, "eos_token_id", None)
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+    known = [getattr(generation, "eos_token_id", None)]
+    return ends_of_text(tokenizer, options.model, revision=options.revision, configured=known)

@@ -39,9 +39,7 @@ class OpenAIEngine:
     def __post_init__(self) -> None:
         if not self.model:
             raise ConfigError("engine.model", repr(self.model), "must be the name under which it is served")
-        if not re.match(r"https?://[^/]", self.base_url):
-            allowed = "must be a URL such as http://127.0.0.1:8000/v1"
-            raise ConfigError("engine.base_url", self.base_url, allowed)
+        _check_url(self.base_url)
         if self.tokenizer is not None:
             check_tokenizer_path("engine.tokenizer", self.tokenizer)
         elif "/" in self.model and (Path(self.model) / "tokenizer_config.json").is_file():
@@ -69,6 +67,19 @@ class OpenAIEngine:
         from actors import openai_engine
 
         return openai_engine.OpenAIEngine(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+
+_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^/?#@\s:\[\]]+)(:\d{1,5})?(/[^?#@\s]*)?")
+_HIGHEST_PORT = 65535
+
+
+def _check_url(url: str) -> None:
+    """Raises ConfigError, which does not show what may be a key."""
+    found = _URL.fullmatch(url)
+    if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT:
+        shown = "(not shown)" if set("@?#") & set(url) else url
+        allowed = "must be a URL such as http://127.0.0.1:8000/v1, with no user and no parameters"
+        raise ConfigError("engine.base_url", shown, allowed)
 
 
 RESERVED = frozenset(

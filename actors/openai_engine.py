@@ -11,22 +11,27 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from actors.checkpoint_files import brief
 from actors.encoding import refuse_tokens
+from actors.endings import ends_of_text
+from actors.openai_checks import Reply, prompt_logprobs
 from actors.openai_client import Access, Client, served_model
-from actors.openai_text import TextGeneration, prompt_text
+from actors.openai_text import StopNames, TextGeneration, prompt_text
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter, TokenIds
-from actors.vllm_generation import Generation, StopRules
+from actors.vllm_generation import End, Generation, StopRules
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
 from orchestrator.types import Sampling, Usage
 
-Reply = TypeVar("Reply")
+Result = TypeVar("Result")
 _NO_LIMIT = 2**31
+_TOKENS_BEFORE = 512
+_OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 
 
 class OpenAIEngine:
@@ -64,17 +69,19 @@ class OpenAIEngine:
             request_timeout_s,
         )
         served = served_model(access, model)
-        self._tokenizer = _load_tokenizer(tokenizer or str(served.get("root") or model))
-        self._max_context = int(max_context or served.get("max_model_len") or _NO_LIMIT)
+        name = tokenizer or _root(served) or model
+        self._tokenizer = _load_tokenizer(name)
+        self._max_context = max_context or _max_context(served)
         self._body = {"model": model, **(extra_body or {})}
         self._as_text = prompts == "text"
+        self._names = StopNames()
         self._logprobs = logprobs
         self._vocab_size = len(self._tokenizer)
         self._prompter = Prompter(
             self._tokenizer, PromptStyle(template, chat, system, dict(chat_options or {}))
         )
         self._prompt_ids = self._prompter.token_ids
-        eos_ids = frozenset(i for i in (self._tokenizer.eos_token_id,) if i is not None)
+        eos_ids = ends_of_text(self._tokenizer, name, chat_options=chat_options)
         self._detokenizer = Detokenizer(self._tokenizer, self._vocab_size, eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
         self._client = Client(access)
@@ -101,11 +108,16 @@ class OpenAIEngine:
         Cancelling it closes the connections, which tells the server to stop.
         """
         complete = self._complete_text if self._as_text else self._complete
-        return list(await asyncio.gather(*(_guarded(complete(r)) for r in requests)))
+        replies = await asyncio.gather(*(_guarded(complete(r)) for r in requests))
+        return [self._without_key(r, reply) for r, reply in zip(requests, replies, strict=True)]
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """The likelihood of each request's steps, where the server tells log-probabilities of prompts."""
-        return list(await asyncio.gather(*(_guarded(self._read(r)) for r in requests)))
+        replies = await asyncio.gather(*(_guarded(self._read(r)) for r in requests))
+        return [
+            replace(r, message=self._client.clean(r.message)) if isinstance(r, Failure) else r
+            for r in replies
+        ]
 
     async def close(self) -> None:
         await self._client.close()
@@ -118,20 +130,30 @@ class OpenAIEngine:
         room = self._max_context - len(prefix)
         generation = Generation(request, prefix, room, self._rules(request.delimiter), splitter)
         while not generation.is_done:
-            left = generation.limit - len(generation.generated)
-            body = self._sampling(request, left, generation.seed) | self._stops(generation)
+            left, stops = generation.limit - len(generation.generated), generation.stops
+            body = self._sampling(request, left, generation.seed) | self._stops(stops)
             reply = await self._ask(generation.token_ids, body)
-            choice = _choice(reply)
-            token_ids = choice.get("token_ids")
-            if not token_ids:
-                raise EngineError("the server returned no token_ids: set engine.prompts=text")
-            logprobs = self._token_logprobs(choice, len(token_ids))
-            generation.take(token_ids, logprobs, _cached_tokens(reply))
+            token_ids, logprobs = self._tokens(reply, left)
+            end = End() if reply.reason == "eos" else None
+            if reply.reason == "stop":
+                end = generation.end_of(token_ids, stops, reply.stops or ())
+            generation.take(token_ids, logprobs, reply.num_cached, end)
         return generation.completion(0.0, has_logprobs=self._logprobs)
 
-    def _stops(self, generation: Generation) -> dict[str, Any]:
-        stops = {k: v for k, v in generation.stops.items() if k != "detokenize"}
-        return stops | {"include_stop_str_in_output": True, "return_token_ids": True}
+    def _stops(self, stops: Mapping[str, Any]) -> dict[str, Any]:
+        told = {k: v for k, v in stops.items() if k != "detokenize"}
+        return told | {"include_stop_str_in_output": True, "return_token_ids": True}
+
+    def _tokens(self, reply: Reply, most: int) -> tuple[list[int], list[float]]:
+        """Those of a stretch, with their log-probabilities. Raises EngineError."""
+        token_ids = reply.token_ids(most, self._vocab_size)
+        logprobs = reply.logprobs(len(token_ids)) if self._logprobs else [0.0] * len(token_ids)
+        if token_ids:
+            return token_ids, logprobs
+        if reply.reason == "length" or self._tokenizer.eos_token_id is None:
+            raise EngineError("the server returned no tokens")
+        # The end of the text alone, which this server leaves out.
+        return [int(self._tokenizer.eos_token_id)], [0.0]
 
     async def _complete_text(self, request: GenerateRequest) -> Completion | Failure:
         prompt_ids = self._prompt_ids(request.question, request.instruction)
@@ -139,14 +161,19 @@ class OpenAIEngine:
             return refusal
         generation = TextGeneration(request, self._tokenizer)
         prefix = prompt_text(self._tokenizer, prompt_ids + request.token_ids)
+        doubted: tuple[str, list[str]] | None = None
         while not generation.is_done:
             left = request.params.max_tokens - generation.num_tokens
-            body = self._sampling(request, left, generation.seed) | {"stop": generation.stops}
+            stops = [] if self._names.cuts or doubted else generation.stops
+            body = self._sampling(request, left, generation.seed) | ({"stop": stops} if stops else {})
             reply = await self._ask(prefix + generation.text, body)
-            choice = _choice(reply)
-            num_tokens = int(reply["usage"]["completion_tokens"])
-            logprobs = self._token_logprobs(choice, None) if self._logprobs else None
-            generation.take(choice, num_tokens, logprobs, reply["usage"], _cached_tokens(reply))
+            logprobs = reply.logprobs(None) if self._logprobs else None
+            if doubted is not None:
+                self._names.check(*doubted, reply.text)
+            self._names.see(reply, stops)
+            # Where it is not known whether a stop or the text ended it, it is asked again without stops.
+            is_known = generation.take(reply, logprobs, stops, trusts_none=self._names.trusts_none)
+            doubted = None if is_known else (reply.text, stops)
         return generation.completion()
 
     def _refusal(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
@@ -173,27 +200,24 @@ class OpenAIEngine:
             **logprobs,
         }
 
-    async def _ask(self, prompt: Sequence[int] | str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _ask(self, prompt: Sequence[int] | str, body: Mapping[str, Any]) -> Reply:
+        size = len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
         prompt = prompt if isinstance(prompt, str) else list(prompt)
-        reply = await self._client.post("completions", {**self._body, "prompt": prompt, **body})
-        usage = reply.get("usage")
-        if not isinstance(usage, dict) or "completion_tokens" not in usage:
-            raise EngineError("the server's reply holds no usage")
-        self._num_tokens += int(usage["completion_tokens"])
+        told = await self._client.post("completions", {**self._body, "prompt": prompt, **body})
+        reply = Reply.of(told, body["max_tokens"], size)
+        self._num_tokens += reply.num_generated
         return reply
 
-    def _token_logprobs(self, choice: Mapping[str, Any], num_tokens: int | None) -> list[float]:
-        """Of each generated token; 0 where they were not asked for."""
-        if not self._logprobs:
-            return [0.0] * (num_tokens or 0)
-        values = (choice.get("logprobs") or {}).get("token_logprobs")
-        if values is None or (num_tokens is not None and len(values) != num_tokens):
-            told = "no" if values is None else f"{len(values)}"
-            message = f"the server returned {told} log-probabilities: set engine.logprobs=false to do without"
-            raise EngineError(message)
-        if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
-            raise EngineError("the server's log-probabilities are not finite numbers")
-        return [float(v) for v in values]
+    def _without_key(self, request: GenerateRequest, reply: Completion | Failure) -> Completion | Failure:
+        """The reply, without the key that the server was sent: what it says is stored."""
+        if not self._client.has_key:
+            return reply
+        if isinstance(reply, Failure):
+            return replace(reply, message=self._client.clean(reply.message))
+        before = self._tokenizer.decode(request.token_ids[-_TOKENS_BEFORE:], skip_special_tokens=True)
+        if self._client.repeats_key(before + "".join(step.text for step in reply.steps)):
+            return Failure("EngineError", "the text repeats the key that the server was sent: it is not kept")
+        return reply
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
         if self._as_text:
@@ -205,46 +229,33 @@ class OpenAIEngine:
         if refusal is not None:
             return refusal
         body = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        told = _choice(await self._ask(token_ids, body)).get("prompt_logprobs")
-        if told is None or len(told) != len(token_ids):
-            count = "none" if told is None else f"{len(told)}"
-            message = f"{len(token_ids)} tokens of a prompt got {count} of the log-probabilities asked for"
-            return Failure(
-                "EngineError", f"{message} (prompt_logprobs): the server must offer them, as vLLM's does"
-            )
+        reply = await self._ask(token_ids, body)
+        values = iter(prompt_logprobs(reply.choice, token_ids, len(prefix)))
         self._num_tokens += len(token_ids)
-        read = zip(token_ids[len(prefix) :], told[len(prefix) :], strict=True)
-        values = iter([float(entry[str(token)]["logprob"]) for token, entry in read])
         logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
         return Loglik(logprobs, Usage(prompt_tokens=len(token_ids)))
 
 
-async def _guarded(work: Coroutine[Any, Any, Reply | Failure]) -> Reply | Failure:
+async def _guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failure:
     """A request that the server refuses, or fails at time after time, fails alone."""
     try:
         return await work
     except EngineError as error:
         return Failure("EngineError", str(error))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        return Failure("EngineError", f"the server's reply is not as it should be: {error!r}")
+    except _OUTSIDERS_FAULTS as error:
+        kind = type(error).__name__  # its words may be the server's
+        return Failure("EngineError", f"the server's reply is not as it should be ({kind})")
 
 
-def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The one choice. Raises EngineError where there is another number, or it ended otherwise than it may."""
-    choices = reply.get("choices") or []
-    if len(choices) != 1:
-        raise EngineError(f"1 completion was asked for, the server returned {len(choices)}")
-    reason = choices[0].get("finish_reason")
-    if reason not in ("stop", "length"):
-        raise EngineError(f"the server ended the request: {reason}")
-    choice: Mapping[str, Any] = choices[0]
-    return choice
+def _root(served: Mapping[str, Any]) -> str | None:
+    """The model's folder or name on the hub, where the server says it."""
+    root = served.get("root")
+    return root if isinstance(root, str) and root.isprintable() else None
 
 
-def _cached_tokens(reply: Mapping[str, Any]) -> int:
-    """Of the prompt, where the server tells (vLLM: --enable-prompt-tokens-details)."""
-    details = reply.get("usage", {}).get("prompt_tokens_details") or {}
-    return int(details.get("cached_tokens") or 0)
+def _max_context(served: Mapping[str, Any]) -> int:
+    told = served.get("max_model_len")
+    return told if type(told) is int and 1 < told < _NO_LIMIT else _NO_LIMIT
 
 
 def _load_tokenizer(name: str) -> Any:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from actors.openai_checks import Reply
 from actors.reward_formats.layout import InnerTokenizer
 from actors.tokenising import adds_beginning
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.seeds import derive_seed
 from orchestrator.types import Finish, Step, Usage
-
-# Where servers say which stop text ended a completion: vLLM, SGLang, llama.cpp.
-_STOP_KEYS = ("stop_reason", "matched_stop", "stopping_word")
 
 
 def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
@@ -29,6 +27,33 @@ def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
 
 
 @dataclass(slots=True)
+class StopNames:
+    """What is known of how a server names the stop that ended a completion.
+
+    ``cuts``: it names none, so it is asked for all that follows. ``trusts_none``: where it says None, the
+    text has ended; some gateways say so whatever it was.
+    """
+
+    cuts: bool = False
+    trusts_none: bool = False
+
+    def see(self, reply: Reply, stops: Sequence[str]) -> None:
+        """Learns from any completion that was asked for with ``stops``."""
+        if stops and reply.reason == "stop" and reply.stops is None and not _left_in(reply, stops):
+            self.cuts = True
+        elif stops and reply.stop_among(stops):
+            self.trusts_none = True
+
+    def check(self, doubted: str, stops: Sequence[str], whole: str) -> None:
+        """Learns from what came of a ``doubted`` text, ended by the server, without ``stops``."""
+        rest = whole.removeprefix(doubted)
+        if whole == doubted:
+            self.trusts_none = True
+        elif len(rest) < len(whole) and any(rest.startswith(stop) for stop in stops):
+            self.cuts = True
+
+
+@dataclass(slots=True)
 class TextGeneration:
     """The text of one request so far. Up to a marker and on to the end of its step takes two stretches.
 
@@ -40,6 +65,8 @@ class TextGeneration:
     text: str = ""
     num_tokens: int = 0
     is_done: bool = False
+    _was_asked: bool = False
+    _num_again: int = 0
     _finish: Finish = Finish.LENGTH
     _num_stretches: int = 0
     _logprobs: list[float] | None = field(default_factory=list)
@@ -61,38 +88,51 @@ class TextGeneration:
         return [] if marker is None else [marker]
 
     def take(
-        self,
-        choice: Mapping[str, Any],
-        num_tokens: int,
-        logprobs: Sequence[float] | None,
-        usage: Mapping[str, Any],
-        num_cached: int,
-    ) -> None:
-        """Adds a stretch as the server returned it, with the stop text that it leaves out."""
-        if self._num_stretches == 0:
-            self._prompt_tokens, self._cached_tokens = int(usage["prompt_tokens"]), num_cached
+        self, reply: Reply, logprobs: Sequence[float] | None, stops: Sequence[str], *, trusts_none: bool
+    ) -> bool:
+        """Adds a stretch that was asked for with ``stops``, and the stop text that the server leaves out.
+
+        False, with nothing added but what it cost, where the stretch may have ended at a stop or with the
+        text and the server does not say: it has to be asked for again, without stops.
+        """
+        if not self._was_asked:
+            self._prompt_tokens, self._cached_tokens = (
+                reply.num_prompt,
+                min(reply.num_cached, reply.num_prompt),
+            )
+            self._was_asked = True
+        stopped_at, is_known = _stopped_at(reply, stops, trusts_none=trusts_none)
+        if not is_known:
+            self._num_again += reply.num_generated
+            return False
+        self._num_stretches += 1
+        self.num_tokens += reply.num_generated
+        self.text += reply.text
+        self._keep(logprobs)
+        if not stops and self._cut():
+            return True
+        if reply.reason == "length":
+            self.is_done = True
+        elif stopped_at is None:
+            self._finish, self.is_done = Finish.EOS, True
+        else:
+            self._stop(stopped_at, reply.num_generated)
+        return True
+
+    def _keep(self, logprobs: Sequence[float] | None) -> None:
         if self._logprobs is not None and logprobs is not None:
             self._logprobs.extend(logprobs)
         else:
             self._logprobs = None
-        stops = self.stops
-        self._num_stretches += 1
-        self.num_tokens += num_tokens
-        self.text += choice["text"]
-        if choice["finish_reason"] == "length":
-            self.is_done = True
-            return
-        stopped_at = _stopped_at(choice, stops)
-        if stopped_at is None:
-            self._finish, self.is_done = Finish.EOS, True
-            return
-        if not choice["text"].endswith(stopped_at):
+
+    def _stop(self, stopped_at: str, num_new: int) -> None:
+        if not self.text.endswith(stopped_at):
             self.text += stopped_at
         # A marker may end with the delimiter: its step is then over.
         if self._ends():
             self._finish, self.is_done = Finish.STEP, True
         else:
-            self.is_done = num_tokens == 0 or self.num_tokens >= self.request.params.max_tokens
+            self.is_done = num_new == 0 or self.num_tokens >= self.request.params.max_tokens
 
     def _ends(self) -> bool:
         """Whether the text so far ends with the step that was asked for."""
@@ -101,6 +141,26 @@ class TextGeneration:
             return False
         step = self.text.removesuffix(delimiter).rpartition(delimiter)[2] + delimiter
         return not self.request.to_end or self.request.answered_by(step)
+
+    def _cut(self) -> bool:
+        """Cuts off what follows the end of what was asked for, where the text holds that; whether it does."""
+        end = self._end_of_asked()
+        if end is None:
+            return False
+        rest, self.text = self.text[end:], self.text[:end]
+        self._finish, self.is_done = Finish.STEP, True
+        if rest:
+            self._logprobs = None  # they are of tokens that are not kept, too
+        return True
+
+    def _end_of_asked(self) -> int | None:
+        """Where in the text the step that was asked for ends: the first, or with ``to_end`` the answer's."""
+        delimiter, end = self.request.delimiter, 0
+        while (found := self.text.find(delimiter, end)) >= 0:
+            begin, end = end, found + len(delimiter)
+            if not self.request.to_end or self.request.answered_by(self.text[begin:end]):
+                return end
+        return None
 
     def completion(self) -> Completion:
         """Raises EngineError where the local tokenizer cannot be the server's."""
@@ -115,7 +175,7 @@ class TextGeneration:
         if num_local > most:
             counts = f"the server's {self.num_tokens} tokens are {num_local} here, and {most} are allowed"
             raise EngineError(f"{counts}: is engine.tokenizer the server's?")
-        usage = Usage(self.num_tokens, self._prompt_tokens, self._cached_tokens)
+        usage = Usage(self.num_tokens + self._num_again, self._prompt_tokens, self._cached_tokens)
         return Completion(tuple(steps), usage)
 
     def _texts(self) -> list[str]:
@@ -132,20 +192,17 @@ class TextGeneration:
         return texts
 
 
-def _stopped_at(choice: Mapping[str, Any], stops: Sequence[str]) -> str | None:
-    """Which of ``stops`` ended a completion; None: the end of the text did.
+def _stopped_at(reply: Reply, stops: Sequence[str], *, trusts_none: bool) -> tuple[str | None, bool]:
+    """Which of ``stops`` ended a completion (None: the end of the text), and whether that is known."""
+    if not stops or reply.reason != "stop":
+        return None, True
+    named = [stop for stop in stops if stop in (reply.stops or ())] or _left_in(reply, stops)
+    if named:
+        return named[0], True
+    says_other = any(name is not None for name in reply.stops or ())
+    return None, says_other or (reply.stops is not None and trusts_none)
 
-    Raises EngineError where the server does not say, since the two cannot be told apart then.
-    """
-    if not stops:
-        return None
-    for key in _STOP_KEYS:
-        if key in choice:
-            return choice[key] if choice[key] in stops else None
-    found = [stop for stop in stops if choice["text"].endswith(stop)]
-    if found:  # some servers leave the stop text in
-        return found[0]
-    keys = ", ".join(_STOP_KEYS)
-    raise EngineError(
-        f"the server does not say whether the step delimiter ended a step (no {keys} in its reply)"
-    )
+
+def _left_in(reply: Reply, stops: Sequence[str]) -> list[str]:
+    """Some servers leave the stop text in."""
+    return [stop for stop in stops if reply.text.endswith(stop)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -52,7 +52,7 @@ class Detokenizer:
         # A decoder may drop spaces around a single token, so a token that shows none may still hold one.
         table = [last == " " or last in p or INCOMPLETE in p or not p for p in self.pieces]
         table_array = np.array(table, dtype=np.bool_)
-        table_array[list(self.eos_ids)] = True
+        table_array[[i for i in self.eos_ids if i < len(table)]] = True
         return table_array
 
     def _decode(self, token_ids: TokenIds) -> str:
@@ -107,6 +107,15 @@ class StepSplitter:
         if at_limit:
             self._close(token_ids, text, logprobs, Finish.LENGTH)
         return at_limit
+
+    def end(self, generated: Sequence[int], logprobs: Sequence[float], token: int | str | None) -> None:
+        """The text is over, by a token that ``eos_ids`` need not have: ``token`` where it is known."""
+        token_ids = tuple(generated[self._begun :])
+        if not token_ids and self.steps:
+            self.steps[-1] = replace(self.steps[-1], finish=Finish.EOS)
+            return
+        said = token_ids[:-1] if token_ids and token_ids[-1] == token else token_ids
+        self._close(token_ids, self._text(said, generated), logprobs, Finish.EOS)
 
     def open_text(self, generated: Sequence[int]) -> str:
         """The text of what was ``generated`` after the last step that has ended."""

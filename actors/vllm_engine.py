@@ -12,6 +12,7 @@ from typing import Any, Literal
 from actors.encoding import refuse_tokens
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter, TokenIds
+from actors.thinking import Thinking, Thought, common_end
 from actors.vllm_generation import Generation, StopRules, logprobs_of
 from actors.vllm_loading import start
 from actors.vllm_settings import VllmOptions
@@ -62,11 +63,6 @@ class VllmEngine:
         """
         style = PromptStyle(template, chat, system, dict(chat_options or {}))
         fixed: dict[str, Any] = {"logprobs_mode": "raw_logprobs"}
-        if thinking_budget is not None:
-            fixed["reasoning_config"] = {
-                "reasoning_start_str": thinking_start,
-                "reasoning_end_str": thinking_end,
-            }
         self._started = started = start(
             VllmOptions(
                 group="engine",
@@ -84,10 +80,14 @@ class VllmEngine:
         )
         self.sampler = sampler
         self._streams = Streams(self._stream, lookahead) if sampler == "stream" and lookahead else None
-        self._thinking_budget = thinking_budget
         self._logprobs = 0 if logprobs else None
         self._prompter = Prompter(started.tokenizer, style, started.vocab_size)
         self._prompt_ids = self._prompter.token_ids
+        self._thinking = (
+            None
+            if thinking_budget is None
+            else Thinking(started.tokenizer, thinking_budget, thinking_start, thinking_end)
+        )
         self._detokenizer = Detokenizer(started.tokenizer, started.vocab_size, started.eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
         self._flops_per_token = 2.0 * started.num_parameters
@@ -148,19 +148,56 @@ class VllmEngine:
 
     async def _complete(self, generation: Generation) -> EngineError | None:
         """Brings it to its end; what failed, where something did. Raises EngineDeadError."""
-        while not generation.is_done:
-            params = self._params(generation, **generation.stops)
-            try:
-                output = await self._started.answer(self._ask(generation.token_ids, params))
-            except EngineDeadError:
-                raise
-            except EngineError as error:
-                return error
-            (choice,) = output.outputs
-            if choice.finish_reason not in ("stop", "length"):
-                return EngineError(f"vLLM ended the request: {choice.finish_reason}")
-            generation.take(choice.token_ids, logprobs_of(choice), output.num_cached_tokens or 0)
+        try:
+            while not generation.is_done:
+                thought = self._thought(generation)
+                if thought.forced and self._fits(generation, thought.forced):
+                    await self._force(generation, thought.forced)
+                else:
+                    await self._stretch(generation, thought)
+        except EngineDeadError:
+            raise
+        except EngineError as error:
+            return error
         return None
+
+    async def _stretch(self, generation: Generation, thought: Thought) -> None:
+        """Asks vLLM to go on, as far as the request and its thought may."""
+        stops, left = generation.stops, generation.limit - len(generation.generated)
+        if self._thinking is not None and not thought.has_begun:
+            stops = self._thinking.stops(stops)
+        params = self._params(generation, max_tokens=min(left, thought.num_left or left), **stops)
+        output = await self._started.answer(self._ask(generation.token_ids, params))
+        (choice,) = output.outputs
+        if choice.finish_reason not in ("stop", "length"):
+            raise EngineError(f"vLLM ended the request: {choice.finish_reason}")
+        end = None
+        if choice.finish_reason == "stop" and choice.token_ids:
+            end = generation.end_of(choice.token_ids, stops, (choice.stop_reason,))
+        generation.take(choice.token_ids, logprobs_of(choice), output.num_cached_tokens or 0, end)
+
+    def _thought(self, generation: Generation) -> Thought:
+        """How far the text may go before its thought has to end."""
+        if self._thinking is None:
+            return Thought(has_begun=False)
+        # What stands after the question, in every prompt: a question may speak of thoughts too.
+        request = generation.request
+        prompt = generation.prefix[: len(generation.prefix) - len(request.token_ids)]
+        shared = common_end(prompt, self._prompt_ids("?", "?" if request.instruction else ""))
+        return self._thinking.thought([*shared, *request.token_ids, *generation.generated])
+
+    def _fits(self, generation: Generation, token_ids: Sequence[int]) -> bool:
+        """Whether there is room for them, and for the token that vLLM makes when it reads them."""
+        return len(generation.token_ids) + len(token_ids) < self._started.max_context
+
+    async def _force(self, generation: Generation, token_ids: Sequence[int]) -> None:
+        """Writes tokens by itself, with the log-probabilities that the model would have given them."""
+        logprobs = [0.0] * len(token_ids)
+        if self._logprobs is not None:
+            before = generation.token_ids
+            logprobs = await self._read_logprobs([*before, *token_ids], len(before))
+            generation.count(len(token_ids), 0, num_known=len(generation.generated))
+        generation.add(token_ids, logprobs)
 
     def _stream(self, generation: Generation) -> AsyncGenerator[Any, None]:
         """The text that follows, until it ends or fills the context."""
@@ -219,7 +256,6 @@ class VllmEngine:
         given = {
             "max_tokens": generation.limit - len(generation.generated),
             "logprobs": self._logprobs,
-            "thinking_token_budget": self._thinking_budget,
             "output_kind": RequestOutputKind.FINAL_ONLY,
             "include_stop_str_in_output": True,
             "skip_clone": True,
@@ -251,15 +287,28 @@ class VllmEngine:
         return self._started.llm.generate(tokens_input(list(token_ids)), params, name)  # type: ignore[no-any-return]
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         # vLLM generates at least one token more.
         refusal = refuse_tokens(token_ids, self._started.max_context - 1, self._started.vocab_size)
         if refusal is not None:
             return refusal
+        try:
+            values = iter(await self._read_logprobs(token_ids, len(prefix)))
+        except EngineDeadError:
+            raise
+        except EngineError as error:
+            return Failure("EngineError", str(error))
+        self._num_read += len(token_ids)
+        logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
+        flops = self._flops_per_token * len(token_ids)
+        return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), flops=flops))
+
+    async def _read_logprobs(self, token_ids: Sequence[int], first: int) -> list[float]:
+        """The log-probabilities of the tokens from ``first`` on, read anew. Raises as ``answer`` does."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
         params = SamplingParams(
             temperature=0.0,
             max_tokens=1,
@@ -267,15 +316,6 @@ class VllmEngine:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        try:
-            output = await self._started.answer(self._ask(token_ids, params))
-        except EngineDeadError:
-            raise
-        except EngineError as error:
-            return Failure("EngineError", str(error))
-        self._num_read += len(token_ids)
-        read = zip(token_ids[len(prefix) :], output.prompt_logprobs[len(prefix) :], strict=True)
-        values = iter([entry[token].logprob for token, entry in read])
-        logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
-        flops = self._flops_per_token * len(token_ids)
-        return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), flops=flops))
+        output = await self._started.answer(self._ask(token_ids, params))
+        read = zip(token_ids[first:], output.prompt_logprobs[first:], strict=True)
+        return [entry[token].logprob for token, entry in read]

@@ -5,7 +5,7 @@ vLLM is told to stop early enough; where a step ends is for ``stepping`` to say,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,6 +66,13 @@ class StopRules:
         return {"stop": [marker], "stop_token_ids": [*self.eos_ids]}
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """The model ended its text; ``token`` is what is named as the end, where something is."""
+
+    token: int | str | None = None
+
+
 @dataclass(slots=True)
 class Generation:
     """One request on its way: vLLM is asked for a stretch of tokens, once or, up to a marker, twice.
@@ -110,20 +117,47 @@ class Generation:
             return self.rules.at_delimiter
         return self.rules.at_end if marker is None else self.rules.at_marker(marker)
 
-    def take(self, token_ids: Sequence[int], logprobs: Sequence[float], num_cached: int) -> None:
-        """Adds a stretch, and cuts into steps what there is now; what follows the end is left out."""
-        self.count(len(token_ids), num_cached, num_known=len(self.generated))
-        self.add(token_ids, logprobs)
+    def take(
+        self, token_ids: Sequence[int], logprobs: Sequence[float], num_cached: int, end: End | None = None
+    ) -> None:
+        """Adds a stretch, and cuts into steps what there is now; what follows the end is left out.
 
-    def add(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> int:
+        ``end``: the text is over with its last token, whether or not that is known to end texts.
+        """
+        self.count(len(token_ids), num_cached, num_known=len(self.generated))
+        self.add(token_ids, logprobs, end)
+
+    def add(self, token_ids: Sequence[int], logprobs: Sequence[float], end: End | None = None) -> int:
         """Adds tokens up to the end, if that is among them; how many were added."""
         for i, (token_id, logprob) in enumerate(zip(token_ids, logprobs, strict=True), 1):
             self.generated.append(token_id)
             self.logprobs.append(logprob)
-            if self._ends():
+            if self._ends(end if i == len(token_ids) else None):
                 self.is_done = True
                 return i
         return len(token_ids)
+
+    def end_of(
+        self, token_ids: Sequence[int], stops: Mapping[str, Any], named: Sequence[int | str | None]
+    ) -> End | None:
+        """The end of the text, where that is what stopped a stretch that was asked for with ``stops``.
+
+        ``named`` is what the server names as the stop. One that names nothing, or None, may still have
+        stopped where it was asked to: then the last token is, or completes, one of ``stops``.
+        """
+        texts, ids = (
+            stops.get("stop", ()),
+            [i for i in stops["stop_token_ids"] if i not in self.rules.eos_ids],
+        )
+        told = [name for name in named if name is not None]
+        if told:
+            asked = {*texts, *ids, *map(str, ids)}
+            return None if any(name in asked for name in told) else End(told[0])
+        if token_ids[-1] in ids:
+            return None
+        before, whole = ([*self.generated, *token_ids[:n]] for n in (-1, len(token_ids)))
+        text, text_before = self.splitter.open_text(whole), self.splitter.open_text(before)
+        return None if any(t in text and t not in text_before for t in texts) else End()
 
     def count(self, num_tokens: int, num_cached: int, *, num_known: int) -> None:
         """A stretch of ``num_tokens`` was made after the prefix and ``num_known`` generated ones."""
@@ -139,13 +173,16 @@ class Generation:
         self.num_computed += num_tokens
         self.num_stretches += 1
 
-    def _ends(self) -> bool:
+    def _ends(self, end: End | None) -> bool:
         """Whether the request is done with the token that came last."""
-        at_limit = len(self.generated) >= self.limit
-        if not (at_limit or self.splitter.held_back or self.rules.can_end[self.generated[-1]]):
+        at_limit = len(self.generated) >= self.limit and end is None
+        if not (at_limit or end or self.splitter.held_back or self.rules.can_end[self.generated[-1]]):
             return False
         no_room = len(self.generated) >= self.room
-        return self.splitter.advance(self.generated, self.logprobs, at_limit=at_limit, no_room=no_room)
+        done = self.splitter.advance(self.generated, self.logprobs, at_limit=at_limit, no_room=no_room)
+        if end is not None and not done:
+            self.splitter.end(self.generated, self.logprobs, end.token)
+        return done or end is not None
 
     def completion(self, flops_per_token: float, *, has_logprobs: bool) -> Completion:
         usage = Usage(

@@ -233,10 +233,11 @@ def _alone_on_its_card(arguments: Any) -> Iterator[None]:
 
 
 def _eos_ids(config: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a text, by the generation configuration and the tokenizer."""
-    configured = config.try_get_generation_config().get("eos_token_id")
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+    """Every token that ends a text."""
+    from actors.endings import ends_of_text
+
+    configured = [config.try_get_generation_config().get("eos_token_id")]
+    return ends_of_text(tokenizer, config.model, revision=config.revision, configured=configured)
 
 
 def count_parameters(model: str, revision: str | None) -> int:

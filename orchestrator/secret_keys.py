@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from orchestrator.errors import ConfigError
 
@@ -17,7 +18,14 @@ _KEY = re.compile(
     r"credentials?|authorization|((hf|hub|api|auth|access|bearer|session|secret)_?)token)$"
 )
 _INNER_KEY = re.compile(r"[{,]\s*['\"]?([\w.-]+)['\"]?\s*:")  # of a value such as {name: 1, other: 2}
-_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]*@", re.IGNORECASE)
+_URL = re.compile(r"(?:\b(https?|wss?))?://([^\s'\"<>]*)", re.IGNORECASE)
+# Names of a URL's parameters, without what joins their words.
+_PARAMETER = re.compile(
+    r".*(apikey|accesskey(id)?|secretkey|privatekey|authkey|accountkey|subscriptionkey|token|secret|password|"
+    r"passwd|passphrase|pwd|signature|credentials?|authorization|bearer|jwt)|key|sig|apikeyid|sas"
+)
+_PARAMETER_IF_LONG = re.compile(r"code|auth|pass|ak|sk|hmac|session(id)?|pw")
+_SHORTEST_KEY = 16
 # A key where the name of a variable belongs is a likely slip, and keys are hardly ever in capitals alone.
 _VARIABLE_KEY = re.compile(r"(^|\.)api_key_env$")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -52,7 +60,32 @@ def _check(key: str, value: object) -> None:
     if _KEY.search(key):
         allowed = "is a secret, and configurations are saved: set it in the environment (docs/security.md)"
         raise ConfigError(key, _HIDDEN, allowed)
-    if isinstance(value, str) and _PASSWORD_IN_URL.search(value):
-        raise ConfigError(key, _HIDDEN, "holds a password, and configurations are saved (docs/security.md)")
+    found = secret_in_url(value) if isinstance(value, str) else None
+    if found is not None:
+        raise ConfigError(key, _HIDDEN, f"holds {found}, and configurations are saved (docs/security.md)")
     if value is not _HIDDEN and _VARIABLE_KEY.search(key) and not _VARIABLE.fullmatch(str(value)):
         raise ConfigError(key, _HIDDEN, "must be the name of an environment variable, in capitals")
+
+
+def secret_in_url(text: str) -> str | None:
+    """What a URL in ``text`` holds that is a secret: ``a password`` or ``a key``; None: nothing.
+
+    A user without a password is one for the web alone, where a key may stand in its place.
+    """
+    for scheme, rest in _URL.findall(text):
+        user = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[0]
+        if ":" in unquote(user):
+            return "a password"
+        if user and scheme:
+            return "a key"
+        if any(_is_secret(*pair.partition("=")[::2]) for pair in re.split(r"[?#&;]", rest)[1:]):
+            return "a key"
+    return None
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether a parameter of a URL is a secret, by its name."""
+    name = re.sub(r"[^a-z0-9]", "", unquote(name).lower())
+    if _PARAMETER.fullmatch(name):
+        return bool(value)
+    return bool(_PARAMETER_IF_LONG.fullmatch(name)) and len(value) >= _SHORTEST_KEY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -296,13 +297,224 @@ async def test_as_text_a_server_that_generates_nothing_is_not_asked_for_ever(
     assert len(server.bodies) == 2
 
 
-async def test_as_text_the_server_must_say_what_ended_a_step(server: Scripted, engine: Any) -> None:
-    status, headers, reply = said("a5")
-    del reply["choices"][0]["stop_reason"]
-    server.replies = [(status, headers, reply)]
-    failure = await one(engine(prompts="text"))
+def unnamed(text: str, **more: Any) -> Callable[[dict[str, Any]], Reply]:
+    """What llama.cpp and Ollama answer: the text up to the first stop, and no word of which that was."""
+
+    def reply(body: dict[str, Any]) -> Reply:
+        stops = [text.index(stop) for stop in body.get("stop") or [] if stop in text]
+        cut = text[: min(stops, default=len(text))]
+        choice = {"text": cut, "finish_reason": "stop", "index": 0, "logprobs": None, **more}
+        usage = {"prompt_tokens": 7, "completion_tokens": len(cut)}
+        return 200, {}, {"choices": [choice], "usage": usage}
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("request_", "text", "steps", "finish"),
+    [
+        ({}, "a5+1=6\nb6\n#6", ["a5+1=6\n"], Finish.STEP),
+        ({}, "a5+1=6\n", ["a5+1=6\n"], Finish.STEP),
+        ({}, "a5+1=6", ["a5+1=6"], Finish.EOS),
+        ({}, "", [""], Finish.EOS),
+        ({"to_end": True}, "a5\nb6\n#6", ["a5\n", "b6\n", "#6"], Finish.EOS),
+        ({"to_end": True}, "a5\n#6\nb6\n", ["a5\n", "#6\n"], Finish.STEP),
+        ({"to_end": True}, "a5\nb6", ["a5\n", "b6"], Finish.EOS),
+        ({"to_end": True}, "a5\nb6\n", ["a5\n", "b6\n", ""], Finish.EOS),
+        ({"to_end": True, "marker": None}, "a5\n#6\nb6", ["a5\n", "#6\n", "b6"], Finish.EOS),
+        ({"to_end": True, "marker": "#6\n"}, "a5\n#6\nb6", ["a5\n", "#6\n"], Finish.STEP),
+        (
+            {"to_end": True, "delimiter": "\n\n", "marker": "#"},
+            "a\n\n#6\n\nb",
+            ["a\n\n", "#6\n\n"],
+            Finish.STEP,
+        ),
+    ],
+)
+async def test_a_server_that_names_no_stop_is_asked_for_all_and_cut_here(
+    server: Scripted, engine: Any, request_: dict[str, Any], text: str, steps: list[str], finish: Finish
+) -> None:
+    server.replies = [unnamed(text)]
+    policy = engine(prompts="text", logprobs=False)
+    for _ in range(2):
+        (reply,) = completed([await one(policy, **request_)])
+        assert [s.text for s in reply.steps] == steps
+        assert [s.finish for s in reply.steps[:-1]] == [Finish.STEP] * (len(steps) - 1)
+        assert reply.steps[-1].finish is finish
+        assert reply.usage.generated_tokens >= len("".join(steps))
+    asks_again = request_.get("to_end") is None or request_.get("marker", "#") is not None
+    assert len(server.bodies) == 2 + asks_again, "it is known from the first reply on"
+    assert {b["seed"] for b in server.bodies} == {0}
+    assert "stop" not in server.bodies[-1]
+
+
+async def test_a_server_that_says_none_whatever_it_was_is_found_out(server: Scripted, engine: Any) -> None:
+    policy = engine(prompts="text", logprobs=False)
+    server.replies = [unnamed("a5\nb6", stop_reason=None)]
+    for _ in range(3):
+        (reply,) = completed([await one(policy)])
+        assert [(s.text, s.finish) for s in reply.steps] == [("a5\n", Finish.STEP)]
+    assert ["stop" in body for body in server.bodies] == [True, False, False, False]
+
+
+async def test_a_server_that_says_none_at_the_end_is_believed_once_it_was_right(
+    server: Scripted, engine: Any
+) -> None:
+    policy = engine(prompts="text", logprobs=False)
+    server.replies = [unnamed("a5", stop_reason=None)]
+    for _ in range(3):
+        (reply,) = completed([await one(policy)])
+        assert [(s.text, s.finish) for s in reply.steps] == [("a5", Finish.EOS)]
+    assert ["stop" in body for body in server.bodies] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("named", [{"stop_reason": "\n"}, {"matched_stop": "\n"}, {"stopping_word": "\n"}])
+async def test_a_server_that_names_the_stop_is_asked_once(
+    server: Scripted, engine: Any, named: dict[str, str]
+) -> None:
+    server.replies = [unnamed("a5\nb6", **named)]
+    (reply,) = completed([await one(engine(prompts="text", logprobs=False))])
+    assert [(s.text, s.finish) for s in reply.steps] == [("a5\n", Finish.STEP)]
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("prompts", ["tokens", "text"])
+@pytest.mark.parametrize("to_end", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"stop_reason": IDS["e"]},
+        {"stop_reason": 5},
+        {"stop_reason": "<|other_end|>"},
+        {"matched_stop": IDS["e"], "stop_reason": None},
+        {"stop_reason": None},
+        {"finish_reason": "eos"},
+        {"finish_reason": "end_turn", "stop_reason": None},
+    ],
+)
+async def test_every_end_of_text_that_a_server_knows_ends_it(
+    server: Scripted, engine: Any, prompts: str, to_end: bool, end: dict[str, Any]
+) -> None:
+    """Also one that the tokenizer does not know, here the letter e, and at the last token that may be had."""
+    server.replies = [said("a5e" if prompts == "tokens" else "a5", **end)]
+    for max_tokens in (40, 3):
+        (reply,) = completed([await one(engine(prompts=prompts), to_end=to_end, max_tokens=max_tokens)])
+        (step,) = reply.steps
+        assert step.finish is Finish.EOS
+        known = IDS["e"] in end.values()
+        assert step.text == ("a5e" if prompts == "tokens" and not known else "a5")
+    doubts = prompts == "text" and end == {"stop_reason": None}
+    assert len(server.bodies) == 2 + (2 if doubts else 0)
+
+
+async def test_a_stop_that_was_asked_for_is_no_end_of_text(server: Scripted, engine: Any) -> None:
+    """Where a server says nothing of its stop, or None, the tokens say it."""
+    for named in ({"stop_reason": IDS["\n"]}, {"stop_reason": None}, {"stop_reason": str(IDS["\n"])}):
+        server.replies = [said("a5\n", **named)]
+        assert completed([await one(engine())])[0].steps[0].finish is Finish.STEP
+    for named in ({"stop_reason": "#"}, {"stop_reason": None}):
+        server.replies, server.bodies = [said("a5\n#", **named), said("6", eos=True)], []
+        (reply,) = completed([await one(engine(), to_end=True)])
+        assert [s.text for s in reply.steps] == ["a5\n", "#6"]
+        assert len(server.bodies) == 2
+
+
+async def test_an_end_of_text_that_is_left_out_ends_it_too(server: Scripted, engine: Any) -> None:
+    server.replies = [said("")]
+    (reply,) = completed([await one(engine())])
+    assert [(s.text, s.token_ids, s.finish) for s in reply.steps] == [("", (IDS["<eos>"],), Finish.EOS)]
+    server.replies = [said("", reason="length")]
+    assert "no tokens" in (await failed(engine()))
+
+
+async def test_ends_of_text_are_read_beside_the_tokenizer(
+    server: Scripted, engine: Any, tokenizer_folder: str, tmp_path: Path
+) -> None:
+    shutil.copytree(tokenizer_folder, tmp_path / "m")
+    (tmp_path / "m" / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, IDS["e"]]}))
+    (tmp_path / "m" / "config.json").write_text(json.dumps({"text_config": {"eos_token_id": IDS["f"]}}))
+    policy = engine(tokenizer=str(tmp_path / "m"))
+    server.replies = [said("a5e", reason="length")]
+    (reply,) = completed([await one(policy, max_tokens=3)])
+    assert [(s.text, s.finish) for s in reply.steps] == [("a5", Finish.EOS)]
+    assert {2, IDS["e"], IDS["f"]} <= set(server.bodies[0]["stop_token_ids"])
+
+
+async def failed(engine: Any, **request: Any) -> str:
+    reply = await one(engine, **request)
+    assert isinstance(reply, Failure), reply
+    return reply.message
+
+
+def used(prompt: Any = 7, generated: Any = 2, cached: Any = 0) -> dict[str, Any]:
+    details = {"cached_tokens": cached}
+    return {"prompt_tokens": prompt, "completion_tokens": generated, "prompt_tokens_details": details}
+
+
+NO_COUNTS = [-1, -(10**6), 41, 10**400, 2.0, True, "2", None, [2], {}, float("nan"), float("inf")]
+NO_IDS = [-1, 10**6, 10**400, 1.0, True, "5", None, [], {}]
+NO_LOGPROBS = [None, "x", True, 0.5, 10**400, float("nan"), float("inf"), float("-inf"), []]
+CHANGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    *[("completion_tokens", {}, {"usage": used(generated=n)}) for n in NO_COUNTS],
+    *[("prompt_tokens", {}, {"usage": used(prompt=n)}) for n in (-1, 10**9, 1.5, "7", True, [])],
+    *[("cached_tokens", {}, {"usage": used(cached=n)}) for n in (-1, 10**9, 1.5, "7", True, [])],
+    *[("no usage", {}, {"usage": n}) for n in (None, [], "x", 5)],
+    *[("the server returned", {}, {"choices": n}) for n in ([], None, {}, "x", [{}, {}])],
+    *[("not the one", {}, {"choices": n}) for n in ([None], [5], [{"index": 1}], [{"index": "x"}])],
+    *[("must be a text", {"text": n}, {}) for n in (5, ["a"], {}, True)],
+    ("half a character", {"text": "a\ud83d"}, {}),
+    *[("ended the request", {"finish_reason": n}, {}) for n in (None, 5, [], {}, True, "abort", "x" * 9999)],
+    *[("stop_reason", {"stop_reason": n}, {}) for n in (1.5, True, [], {})],
+    *[("log-probabilities", {"logprobs": n}, {}) for n in (None, [], "x", {}, {"token_logprobs": None})],
+    *[("log-probabilities", {"logprobs": {"token_logprobs": [n, -1.0]}}, {}) for n in NO_LOGPROBS],
+]
+OF_TOKENS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    *[("token id", {"token_ids": [IDS["a"], n]}, {}) for n in NO_IDS],
+    *[("token_ids", {"token_ids": n}, {}) for n in ("ab", 5, {}, [IDS["a"]] * 41)],
+    *[("log-probabilities", {"logprobs": {"token_logprobs": [-1.0] * n}}, {}) for n in (0, 1, 3)],
+]
+
+
+@pytest.mark.parametrize("prompts", ["tokens", "text"])
+async def test_nothing_that_a_server_says_is_trusted(server: Scripted, engine: Any, prompts: str) -> None:
+    policy = engine(prompts=prompts)
+    for words, of_choice, of_reply in CHANGES + (OF_TOKENS if prompts == "tokens" else []):
+        status, headers, reply = said("a5")
+        reply["choices"][0] |= of_choice
+        server.replies = [(status, headers, {**reply, **of_reply})]
+        message = await failed(policy)
+        assert words in message, (of_choice, of_reply)
+        assert len(message) < 500
+        assert message.isprintable()
+    server.replies = [said("a5")]
+    completed([await one(policy)])
+    assert policy.progress < 10_000
+
+
+@pytest.mark.parametrize("told", [None, "x", [], [None] * 8, [{}] * 9, [{"5": 1}] * 9, [5] * 9])
+async def test_nor_are_its_likelihoods(server: Scripted, engine: Any, told: Any) -> None:
+    server.replies = [said("a", reason="length", prompt_logprobs=told)]
+    (failure,) = await engine().loglik([LoglikRequest("home", "5 a+1", "", (), ((IDS["a"],), (IDS["\n"],)))])
     assert isinstance(failure, Failure)
-    assert "does not say whether the step delimiter ended a step" in failure.message
+    assert "prompt" in failure.message
+
+
+@pytest.mark.parametrize("prompts", ["tokens", "text"])
+async def test_a_text_that_repeats_the_key_is_not_kept(
+    server: Scripted, engine: Any, prompts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "abc012345678"
+    monkeypatch.setenv(KEY, key)
+    policy = engine(prompts=prompts, api_key_env=KEY)
+    server.replies = [said(f"a {key}\n", stop="\n")]
+    message = await failed(policy)
+    assert "repeats the key" in message
+    assert key not in message
+    server.replies = [said(f"{key[6:]}\n", stop="\n")]
+    completed([await one(policy)])
+    assert "repeats the key" in await failed(policy, token_ids=tuple(IDS[c] for c in f"a{key[:6]}"))
+    server.replies = [said("a", reason=key)]
+    assert key not in await failed(policy)
 
 
 async def test_a_cancelled_call_ends_and_harms_no_other(server: Scripted, engine: Any) -> None:
@@ -339,6 +551,9 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
     [
         ({"model": "other"}, "engine.model=other: must be one that the server has: m"),
         ({"base_url": "127.0.0.1:8000"}, "engine.base_url=127.0.0.1:8000: must be a URL"),
+        ({"base_url": "https://s3cret@host/v1"}, "engine.base_url=(not shown): must be a URL"),
+        ({"base_url": "https://host/v1?api_key=s3cret"}, "engine.base_url=(not shown): must be a URL"),
+        ({"base_url": "http://host:99999/v1"}, "engine.base_url=http://host:99999/v1: must be a URL"),
         ({"base_url": "http://127.0.0.1:9/v1"}, "engine.base_url=http://127.0.0.1:9/v1: no server answers"),
         (
             {"tokenizer": "./nowhere"},

@@ -1,0 +1,101 @@
+"""One HTTP exchange, bounded from its start to its end: in seconds, in bytes, and in bytes once unpacked."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import httpx
+
+from orchestrator.errors import EngineError
+
+_UNPACKED = ("gzip", "x-gzip", "deflate")
+_NOT_UNPACKED = ("br", "zstd", "compress", "x-compress", "dcb", "dcz")
+_MOST_LAYERS = 3
+# zlib finds out by itself whether a stream is gzip's or its own.
+_EITHER_HEADER = 47
+
+
+class UnfitReply(EngineError):
+    """A reply that is too long, or packed as it may not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A whole reply; ``headers`` have small letters."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def fetch(http: httpx.AsyncClient, request: httpx.Request, *, seconds: float, most: int) -> Fetched:
+    """The reply to one request, of at most ``most`` bytes.
+
+    Raises TimeoutError once ``seconds`` are over, however slowly bytes still come; UnfitReply; and what
+    httpx raises. Redirects are not followed: they would take the key elsewhere.
+    """
+    async with asyncio.timeout(seconds):
+        response = await http.send(request, stream=True, follow_redirects=False)
+        try:
+            body = await _body(response, most)
+        finally:
+            await response.aclose()
+    return Fetched(str(request.url), response.status_code, dict(response.headers), body)
+
+
+async def _body(response: httpx.Response, most: int) -> bytes:
+    layers = _layers(response.headers.get("content-encoding", ""), most)
+    body = bytearray()
+    async for data in response.aiter_raw():
+        body += reduce(lambda packed, layer: layer.unpack(packed), layers, data)
+        if len(body) > most:
+            raise _too_long(most)
+    if not all(layer.is_over for layer in layers) and response.num_bytes_downloaded:
+        raise httpx.RemoteProtocolError("the packed reply ends early")
+    return bytes(body)
+
+
+def _layers(encoding: str, most: int) -> list[_Unpacker]:
+    """What unpacks a body, the outermost first; a name that means nothing is passed over, as elsewhere."""
+    names = [name.strip().lower() for name in encoding.split(",")]
+    for name in names:
+        if name in _NOT_UNPACKED:
+            raise UnfitReply(f"the reply is packed as {name}, which was not asked for")
+    packed = [name for name in names if name in _UNPACKED]
+    if len(packed) > _MOST_LAYERS:
+        raise UnfitReply(f"the reply is packed {len(packed)} times over")
+    return [_Unpacker(most) for _ in packed]
+
+
+class _Unpacker:
+    """Unpacks gzip and deflate; stops as soon as there is more than ``most`` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+        self._stream = zlib.decompressobj(_EITHER_HEADER)
+
+    @property
+    def is_over(self) -> bool:
+        return self._stream.eof
+
+    def unpack(self, data: bytes) -> bytes:
+        if self._stream.eof:  # whatever follows the end
+            return b""
+        try:
+            # One byte more than is left, since 0 would be no bound.
+            unpacked = self._stream.decompress(data, self._left + 1)
+        except zlib.error as error:
+            raise UnfitReply(f"the reply cannot be unpacked: {error}") from None
+        self._left -= len(unpacked)
+        if self._left < 0:
+            raise _too_long(self._most)
+        return unpacked
+
+
+def _too_long(most: int) -> UnfitReply:
+    return UnfitReply(f"the reply is longer than the {most:,} bytes that one may have")
