@@ -101,7 +101,8 @@ class TextGeneration:
                 min(reply.num_cached, reply.num_prompt),
             )
             self._was_asked = True
-        stopped_at, is_known = _stopped_at(reply, stops, trusts_none=trusts_none)
+        delimiter = self.request.delimiter
+        stopped_at, is_known = _stopped_at(reply, stops, delimiter, trusts_none=trusts_none)
         if not is_known:
             self._num_again += reply.num_generated
             return False
@@ -192,11 +193,16 @@ class TextGeneration:
         return texts
 
 
-def _stopped_at(reply: Reply, stops: Sequence[str], *, trusts_none: bool) -> tuple[str | None, bool]:
-    """Which of ``stops`` ended a completion (None: the end of the text), and whether that is known."""
+def _stopped_at(
+    reply: Reply, stops: Sequence[str], delimiter: str, *, trusts_none: bool
+) -> tuple[str | None, bool]:
+    """Which of ``stops`` ended a completion (None: the end of the text), and whether that is known.
+
+    A server with stops of its own may name the delimiter, which ends no text either.
+    """
     if not stops or reply.reason != "stop":
         return None, True
-    named = [stop for stop in stops if stop in (reply.stops or ())] or _left_in(reply, stops)
+    named = [stop for stop in (*stops, delimiter) if stop in (reply.stops or ())] or _left_in(reply, stops)
     if named:
         return named[0], True
     says_other = any(name is not None for name in reply.stops or ())

@@ -151,7 +151,8 @@ class Generation:
         )
         told = [name for name in named if name is not None]
         if told:
-            asked = {*texts, *ids, *map(str, ids)}
+            # Of a server with stops of its own, one that ends steps here ends no text either.
+            asked = {*texts, *ids, *map(str, ids), self.request.delimiter}
             return None if any(name in asked for name in told) else End(told[0])
         if token_ids[-1] in ids:
             return None

@@ -570,3 +570,12 @@ def test_bad_configuration_names_its_key(
     with pytest.raises(ConfigError) as caught:
         OpenAIEngine(**{"model": "m", "base_url": server.url, "tokenizer": tokenizer_folder, **knobs}).build()
     assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("prompts", ["tokens", "text"])
+async def test_a_delimiter_that_a_server_stops_at_by_itself_ends_no_text(
+    server: Scripted, engine: Any, prompts: str
+) -> None:
+    server.replies = [said("a5\n", stop="\n"), said("#6\n", stop="\n")]
+    (reply,) = completed([await one(engine(prompts=prompts), to_end=True)])
+    assert [(s.text, s.finish) for s in reply.steps] == [("a5\n", Finish.STEP), ("#6\n", Finish.STEP)]
