@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.command_line import (
     check_choices,
-    complain,
     continued_command,
     folder_names,
     is_sweep,
@@ -35,6 +34,7 @@ from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
 from orchestrator.sweep import plan_sweep, run_sweep
+from orchestrator.terminal import complain
 from orchestrator.tracking import GuardedTracker, Trackers
 from orchestrator.warm import Warm
 

@@ -7,12 +7,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.plain_files import check_file, open_to_append
+
 # A system lets a process have 1,024 as a rule, and others need some.
 _MAX_OPEN = 256
 
 
 def end_line(path: Path) -> None:
     """Ends a line that was cut short when the machine went down, so that no other joins it."""
+    check_file(path, is_changed_in_place=True)
     if not path.exists() or not path.stat().st_size:
         return
     with path.open("rb+") as file:
@@ -56,12 +59,11 @@ class OpenFiles:
             return file
         while len(self._files) >= self._most:
             os.close(self._files.popitem(last=False)[1].descriptor)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(name, flags, 0o644)
+            descriptor = open_to_append(path)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(name, flags, 0o644)
+            descriptor = open_to_append(path)
         file = self._files[name] = _File(descriptor, os.fstat(descriptor).st_size)
         return file
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,6 @@ _VALUED = ("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
 # Whoever chooses one of these wants points composed and run in another way than ours.
 _OTHER_SWEEPS = ("hydra/sweeper", "hydra/launcher")
-
-
-def complain(text: str) -> None:
-    """One line for a person, whatever a library wrote."""
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import shlex
 import signal
 import sys
 import time
@@ -31,6 +30,7 @@ from orchestrator.protocols import Tracker
 from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
 from orchestrator.rundir import Earlier
 from orchestrator.stopping import stopped_by_signals
+from orchestrator.terminal import shell_word
 from orchestrator.types import Overhead, Problem
 
 
@@ -112,7 +112,7 @@ class Run:
                 milestones.run_ends(summary, error)
         self.console.print(summary_table(summary))
         if interrupted is not None:
-            again = shlex.quote(f"resume={self.run_dir}")
+            again = shell_word(f"resume={self.run_dir}")
             self.console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True)
             return interrupted
         self.console.print(f"results: {self.run_dir}", soft_wrap=True)

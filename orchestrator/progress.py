@@ -5,26 +5,38 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.oracle import oracle_mark
 from orchestrator.results import Totals
+from orchestrator.terminal import printable, take_any_text
 
 SECONDS_BETWEEN_LINES = 60.0
 
 
 class _Console(Console):
-    """Goes silent when nobody reads it any more (``| head``, ``| tee`` and Ctrl-C): results are in files."""
+    """Shows text as it is: brackets are no markup, control characters are escaped.
+
+    Goes silent when nobody reads it any more (``| head``, ``| tee`` and Ctrl-C): results are in files.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(width=width, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -35,6 +47,7 @@ class _Console(Console):
 
 def stdout_console() -> Console:
     """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
+    take_any_text()
     console = _Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else _Console(width=200)
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrator.controller import Candidate, ProblemResult
+from orchestrator.json_reading import BadJson, read_lines, read_object
+from orchestrator.plain_files import open_to_append, replace_file
+from orchestrator.result_lines import check_line
 from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
@@ -108,19 +111,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, lines: Iterable[bytes]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, lines)
         sync_folder(path.parent)
-    except BaseException as failure:
-        temporary.unlink(missing_ok=True)
-        if isinstance(failure, OSError):
-            raise _about(path, failure) from failure
-        raise
+    except OSError as failure:
+        raise _about(path, failure) from failure
 
 
 def _about(path: Path, failure: OSError) -> OSError:
@@ -133,17 +128,53 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     _replace(path, [_encoded(value, indent=2)])
 
 
-def _read(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Every line as it stands, and what it says: None where it was cut short, or is no JSON."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield line, json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                log.warning("%s: line %d is no JSON: it is left out", path, number)
-                yield line, None
+def _read(path: Path, *, is_told: bool = True) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Every line as it stands, and what it says: None where it was cut short, or is no result.
+
+    So is a second line of one problem. Lines that are left out are named in warnings.
+    """
+    left_out = _LeftOut(path) if is_told else None
+    problem_ids: set[str] = set()
+    for number, (line, value) in enumerate(read_lines(path), 1):
+        # One that was cut short is no surprise.
+        reason = _objection(value, problem_ids) if line.endswith(b"\n") else ""
+        if reason and left_out:
+            left_out.add(number, reason)
+        yield line, value if reason is None and isinstance(value, dict) else None
+    if left_out:
+        left_out.end()
+
+
+def _objection(value: dict[str, Any] | BadJson, problem_ids: set[str]) -> str | None:
+    """What is wrong with a line; the ids of those with which nothing is are collected."""
+    if isinstance(value, BadJson):
+        return str(value)
+    try:
+        check_line(value)
+    except BadJson as failure:
+        return str(failure)
+    if value["problem_id"] in problem_ids:
+        return "is a second result of its problem"
+    problem_ids.add(value["problem_id"])
+    return None
+
+
+class _LeftOut:
+    """Warnings about lines that are left out: the first few, and how many more there are."""
+
+    MOST = 5
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._num = path, 0
+
+    def add(self, number: int, reason: str) -> None:
+        self._num += 1
+        if self._num <= self.MOST:
+            log.warning("%s: line %d %s: it is left out", self._path, number, reason)
+
+    def end(self) -> None:
+        if self._num > self.MOST:
+            log.warning("%s: %d more lines are left out", self._path, self._num - self.MOST)
 
 
 def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
@@ -175,7 +206,8 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
             num_dropped += 1
     try:
         if num_dropped:
-            kept = (line for line, value in _read(path) if value is not None and value["error"] is None)
+            again = _read(path, is_told=False)
+            kept = (line for line, value in again if value is not None and value["error"] is None)
             _replace(path, kept)
         elif path.exists():
             if torn:
@@ -188,8 +220,8 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
 def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     """summary.json, if it is of a run that went to its end with just these results."""
     try:
-        summary: dict[str, Any] = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        summary = read_object(run_dir / SUMMARY)
+    except (FileNotFoundError, BadJson):
         return None
     expected = json.loads(_encoded(totals.summary()))
     return summary if summary.get("complete") and expected.items() <= summary.items() else None
@@ -227,7 +259,7 @@ class ResultLog:
 
     def _open(self) -> BinaryIO:
         if self._file is None:
-            self._file = self._path.open("ab", buffering=0)
+            self._file = os.fdopen(open_to_append(self._path), "ab", buffering=0)
             sync_folder(self._path.parent)
         return self._file
 

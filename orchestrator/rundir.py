@@ -56,9 +56,10 @@ def claimed(run_dir: Path) -> Iterator[None]:
     The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
     """
     _make(run_dir)
+    check_plain(run_dir)
     # A file and not the folder: NFS passes locks of files that are open for writing on to its other clients.
     try:
-        descriptor = os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as failure:
         if failure.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -74,6 +75,20 @@ def claimed(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def check_plain(run_dir: Path) -> None:
+    """Raise ConfigError where a file of the directory is a link, a FIFO or the like.
+
+    Of the folders in it W&B's alone holds links of its own, none of which leads out of it.
+    """
+    for name in _REPLACED:
+        check_file(run_dir / name)
+    for name in _APPENDED:
+        check_file(run_dir / name, is_changed_in_place=True)
+    check_folder(run_dir / JOURNAL, is_changed_in_place=True)
+    check_folder(run_dir / HYDRA)
+    check_tree(run_dir / WANDB)
 
 
 def _make(run_dir: Path) -> None:

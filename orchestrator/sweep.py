@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from orchestrator.command_line import check_choices, complain, quoted, split_flags
+from orchestrator.command_line import check_choices, quoted, split_flags
 from orchestrator.composition import known_keys, only_composed
 from orchestrator.errors import MurmurationError
 from orchestrator.execution import Status
@@ -27,6 +27,7 @@ from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
 from orchestrator.rundir import claimed
 from orchestrator.sweep_index import SweepIndex
+from orchestrator.terminal import complain, printable, shell_word
 
 _ENDS = (Status.INTERRUPTED, Status.TERMINATED)
 ModelsOf = Callable[[DictConfig], str]
@@ -188,7 +189,7 @@ def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Stat
     except KeyboardInterrupt:  # while models were loaded, or after the last problem
         return Status.INTERRUPTED
     except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc()))
         complain(f"[{point.name}] {type(failure).__name__}: {failure}")
         return Status.SOME_ERRORS
 
@@ -205,5 +206,5 @@ def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
         console.print(sweep_table(rows))
     console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)
     if interrupted:
-        again = shlex.quote(f"resume={sweep.folder}")
+        again = shell_word(f"resume={sweep.folder}")
         console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True, markup=False)

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
     "orchestrator.protocols": ("orchestrator.errors", "orchestrator.types"),
     "orchestrator.journal_lines": ("orchestrator.protocols", "orchestrator.types"),
-    "orchestrator.appending": (),
+    "orchestrator.plain_files": ("orchestrator.errors",),
+    "orchestrator.appending": ("orchestrator.plain_files",),
     "orchestrator.journal": ("orchestrator.appending", "orchestrator.errors", "orchestrator.journal_lines"),
     "orchestrator.session": (
         "orchestrator.errors",
