@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
@@ -17,6 +18,7 @@ from orchestrator.command_line import (
     continued_command,
     folder_names,
     is_sweep,
+    searched,
     with_open_keys,
 )
 from orchestrator.composition import known_keys, with_config
@@ -25,6 +27,8 @@ from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.events import ids_of, recorded
 from orchestrator.execution import BY_SIGNAL, Run, Status, terminate
 from orchestrator.explain import explain
+from orchestrator.flags import kept_flags
+from orchestrator.hydra_record import hydra_record, write_record
 from orchestrator.journal import Journals
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
@@ -94,13 +98,14 @@ def describe(plan: Plan) -> None:
     console.print(f"cost: {num} problems x budget {budget}: at most about {most:,} tokens", soft_wrap=True)
 
 
-def run_point(plan: Plan, models: Models) -> Status:
-    """One run of one plan, with files and all."""
+def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
+    """One run of one plan, with files and all; ``record`` is Hydra's own (``hydra_record``)."""
     if plan.settings.dry_run:
         describe(plan)
         return Status.FINISHED
     with claimed(plan.run_dir):
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
+        write_record(plan.run_dir, record)
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             console.print(summary_table(summary))
@@ -181,8 +186,9 @@ def run_command(arguments: Sequence[str], models: Models) -> Status:
 
     def run(config: DictConfig) -> Status:
         plan = plan_of(config)
+        plan = replace(plan, overrides=[*kept_flags(arguments), *searched(arguments), *plan.overrides])
         try:
-            return run_point(plan, models)
+            return run_point(plan, models, hydra_record(config))
         except OSError as failure:
             complain(f"{failure}; what was finished is in {plan.run_dir}")
             return Status.SOME_ERRORS

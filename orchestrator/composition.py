@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.config import GROUPS
+from orchestrator.flags import flags_first
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 VERSION_BASE = "1.3"
@@ -37,7 +38,7 @@ def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> lis
         except Exception as failure:  # noqa: BLE001 - raised below: Hydra would print lines of its own
             failures.append(failure)
 
-    given, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    given, sys.argv = sys.argv, [sys.argv[0], *_without_record(arguments)]
     try:
         with env_override({"HYDRA_FULL_ERROR": "1"}):  # errors come to us instead of being printed
             hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name="config")(task)()
@@ -46,6 +47,13 @@ def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> lis
     if failures:
         raise failures[0]
     return values
+
+
+def _without_record(arguments: Sequence[str]) -> list[str]:
+    """The arguments with Hydra kept from writing its record: ``hydra_record`` does that for a run."""
+    is_set = any(a.lstrip("+~").startswith("hydra.output_subdir=") for a in arguments)
+    is_multirun = bool({"-m", "--multirun"}.intersection(arguments))  # under another sweeper than ours
+    return flags_first([*arguments, *(() if is_set or is_multirun else ("hydra.output_subdir=null",))])
 
 
 def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> T:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import Any, Literal, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +18,7 @@ from orchestrator.secret_keys import check_config
 
 TARGET = "_target_"
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
+_DATA = (Collection, int, float, complex, str, bytes, NoneType)
 EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
 # Keys that may differ between a run and its continuation: none of them changes an answer.
 FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
@@ -134,6 +136,8 @@ def _check_known(knobs: Mapping[str, Any], known: Iterable[str], key: str) -> No
 
 def _knob(key: str, value: Any, hint: Any) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
+        if not _takes_object(hint):
+            raise ConfigError(f"{key}.{TARGET}", value[TARGET], "is no knob: nothing is built of this key")
         try:
             return build_node(value, key)
         except ConfigError as error:
@@ -145,6 +149,12 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
         return TypeAdapter(hint, config=_arbitrary(hint)).validate_python(value, strict=_is_scalar(value))
     except ValidationError as failure:
         raise ConfigError(key, value, _message(failure)) from None
+
+
+def _takes_object(hint: Any) -> bool:
+    """Whether a knob of this type holds something that is built: never one that holds plain data."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return any(isinstance(o, type) and o not in (Any, object) and not issubclass(o, _DATA) for o in options)
 
 
 def _placed(error: ConfigError, key: str) -> ConfigError:

@@ -125,7 +125,12 @@ def _about(path: Path, failure: OSError) -> OSError:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Strict JSON, written atomically."""
-    _replace(path, [_encoded(value, indent=2)])
+    _replace(path, [json_bytes(value)])
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """What ``write_json`` writes."""
+    return _encoded(value, indent=2)
 
 
 def _read(path: Path, *, is_told: bool = True) -> Iterator[tuple[bytes, dict[str, Any] | None]]:

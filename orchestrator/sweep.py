@@ -17,11 +17,12 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from orchestrator.command_line import check_choices, quoted, split_flags
+from orchestrator.command_line import check_choices, quoted
 from orchestrator.composition import known_keys, only_composed
 from orchestrator.errors import MurmurationError
 from orchestrator.execution import Status
 from orchestrator.explain import explain
+from orchestrator.flags import kept_flags, split_flags
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
@@ -176,7 +177,7 @@ def _report_mistakes(sweep: Sweep) -> None:
 
 def _open_index(sweep: Sweep) -> SweepIndex:
     """With an entry for every point: bad ones have ended, the others stand as an earlier sweep left them."""
-    index = SweepIndex(sweep.folder, [*sweep.flags, *sweep.overrides])
+    index = SweepIndex(sweep.folder, [*kept_flags(sweep.flags), *sweep.overrides])
     for p in sweep.planned:
         status = Status.BAD_CONFIGURATION if p.mistake else index.status_of(p.folder)
         index.record(p.point.overrides, folder=p.folder, status=status, mistake=p.mistake)

@@ -36,6 +36,11 @@ def complain(text: str) -> None:
     sys.stderr.write(f"error: {one_line(text)}\n")
 
 
+def warn(text: str) -> None:
+    """The same for what ends nothing."""
+    sys.stderr.write(f"warning: {one_line(text)}\n")
+
+
 def take_any_text() -> None:
     """Has standard output escape what its encoding has no bytes for, as standard error does by itself."""
     if isinstance(sys.stdout, io.TextIOWrapper):

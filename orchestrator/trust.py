@@ -1,0 +1,205 @@
+"""What a run directory of somebody else may ask for: nothing that the present command does not name itself.
+
+Everything is judged before anything is built, imported or composed. Choices of the groups of the search
+path, numbers, switches and plain words are fine, and so is every value that a file of the groups has. The
+rest needs the directory to be the user's own (``signing``), or ``trust=true``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString, RangeSweep
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from orchestrator.composition import CONF
+from orchestrator.config import EXPERIMENT, GROUPS, TARGET
+from orchestrator.errors import ConfigError
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_CHOICE = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+# What a name alone makes dangerous: where something is sent to or read from, and with whose key.
+_PLACES = {
+    "base_url", "api_key_env", "address", "model", "tokenizer", "path", "revision", "entity", "project",
+    "group", "host", "url",
+}  # fmt: skip
+# Switches that run code of the checkpoint, and nodes whose keys a library names: vLLM's own load plug-ins.
+_SWITCHES = {"trust_remote_code"}
+_OPEN = {"args", "extra_body", "chat_options"}
+# How wishes are named that are no value of a key.
+_CHOSEN, _HYDRA = "choice:", "hydra:"
+
+
+class _Unlisted(str):
+    """A part of a command line that stands for values which cannot be listed here."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What the files of a search path's groups name: classes, and values of knobs (as JSON, by name)."""
+
+    targets: frozenset[str]
+    values: frozenset[tuple[str, str]]
+
+    def has(self, name: str, value: Any) -> bool:
+        return (name, _json(value)) in self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One thing that a folder asks for, by its dotted key."""
+
+    key: str
+    value: Any
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition(".")[2]
+
+
+def shipped(folders: Iterable[Path] = ()) -> Shipped:
+    """What conf/ names, and the folders that this command line names itself."""
+    targets: set[str] = set()
+    values: set[tuple[str, str]] = set()
+    for path in (p for folder in (CONF, *folders) for p in sorted(folder.rglob("*.yaml"))):
+        for wish in _leaves("", _read_yaml(path)):
+            values.add((wish.name, _json(wish.value)))
+            if wish.name == TARGET:
+                targets.add(str(wish.value))
+    return Shipped(frozenset(targets), frozenset(values))
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, ValueError, OmegaConfBaseException):  # Hydra says so where it is chosen
+        return {}
+
+
+def wishes_of_config(config: Mapping[str, Any], known: Shipped) -> list[Wish]:
+    """What the groups of a config.json ask for beyond what the search path names."""
+    return [wish for wish in _leaves("", config) if not _is_fine(wish, known)]
+
+
+def wishes_of_overrides(overrides: Sequence[str], known: Shipped) -> list[Wish]:
+    """The same of a command line. Raises Hydra's error for what is no override."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except RecursionError:
+        raise ConfigError("resume", "an override", "is nested too deeply") from None
+    return [wish for override in parsed for wish in _of_override(override) if not _is_fine(wish, known)]
+
+
+def refuse(key: str, folder: Path, wishes: Sequence[Wish]) -> None:
+    """Raise ConfigError that says what a folder wants, unless that is nothing."""
+    if wishes:
+        wants = "; ".join(dict.fromkeys(_in_words(wishes)))
+        allowed = (
+            f"was not written by you on this machine, or has changed since, and wants to {wants}: "
+            "if that is meant give trust=true (docs/security.md)"
+        )
+        raise ConfigError(key, folder, allowed)
+
+
+def _of_override(override: Override) -> Iterator[Wish]:
+    key = str(override.key_or_group)
+    if "hydra" in key or "hydra" in (override.package or ""):
+        yield Wish(f"{_HYDRA}{key}", _Unlisted(override.input_line))
+    elif override.is_delete():
+        return
+    else:
+        is_choice = key in (*GROUPS, EXPERIMENT) or "/" in key or override.package is not None
+        place = f"{_CHOSEN}{key}" if is_choice else key
+        yield from (wish for value in _values(override) for wish in _leaves(place, value))
+
+
+def _values(override: Override) -> list[Any]:
+    """Every value that an override gives its key; what cannot be listed, as it is written."""
+    if not override.is_sweep_override():
+        return [_plain(override.value())]
+    if isinstance(override.value(), RangeSweep):
+        return []  # numbers alone
+    try:
+        return [_plain(value) for value in override.sweep_iterator()]
+    except HydraException:  # an interval, or a pattern that finds files
+        return [_Unlisted(override.input_line)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, Mapping):
+        return {str(_plain(name)): _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _leaves(key: str, value: Any) -> Iterator[Wish]:
+    """Every value that is no container, by its dotted key; an empty container is nothing."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(f"{key}.{name}" if key else str(name), item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(key, item)
+    else:
+        yield Wish(key, value)
+
+
+def _is_fine(wish: Wish, known: Shipped) -> bool:
+    parts = wish.key.split(".")
+    value = wish.value
+    if isinstance(value, _Unlisted) or (isinstance(value, str) and "${" in value):
+        return False  # an interpolation may read the environment, or decode what no check has seen
+    if wish.key.startswith(_CHOSEN):  # a name of no file in these groups is Hydra's to refuse
+        return value is None or (isinstance(value, str) and bool(_CHOICE.fullmatch(value)))
+    if any(part.startswith("_") and part != TARGET for part in parts):
+        return False
+    if wish.name == TARGET:
+        return str(value) in known.targets
+    if known.has(wish.name, value):
+        return True
+    if _OPEN.intersection(parts) or (wish.name in _SWITCHES and value is not False):
+        return False
+    if parts[0] == "tracker" or wish.name in _PLACES:
+        return value is None
+    return not isinstance(value, str) or bool(_WORD.fullmatch(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, sort_keys=True)
+
+
+def _in_words(wishes: Sequence[Wish]) -> Iterator[str]:
+    """What each wish would do."""
+    urls = [str(w.value) for w in wishes if w.name == "base_url"]
+    for wish in wishes:
+        yield _wish_in_words(wish, urls[0] if urls else "the server at its engine.base_url")
+
+
+def _wish_in_words(wish: Wish, url: str) -> str:
+    key, value = wish.key.removeprefix(_CHOSEN), wish.value
+    if key.startswith(_HYDRA):
+        return f"configure Hydra itself ({value})"
+    if wish.name == TARGET:
+        return f"build {value} ({key})"
+    if wish.name == "api_key_env":
+        return f"send the key in ${value} to {url} ({key})"
+    if wish.name == "base_url":
+        return f"send every prompt to {value} ({key})"
+    if wish.name == "trust_remote_code":
+        return f"run the Python code of its checkpoint ({key}={value})"
+    if key.startswith("tracker."):
+        return f"send figures elsewhere ({key}={value})"
+    if key.startswith("-"):
+        return f"read configurations elsewhere ({key} {value})"
+    return f"set {value if isinstance(value, _Unlisted) else f'{key}={value}'}"
