@@ -17,6 +17,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.placement import GPUS_VARIABLE, ClusterConfig, ReplicaSpec, Resources
+from actors.ray_token import keep_token_private
 from actors.replica import Replica
 from orchestrator.errors import ConfigError
 
@@ -43,7 +44,7 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     """Joins the Ray of ``cluster.address`` or RAY_ADDRESS, or starts one here; once is enough.
 
     A Ray started here reports nothing to anybody, has no dashboard, listens on loopback alone, and keeps
-    token authentication on (the token is made at the first start). ``num_cpus`` and ``num_gpus`` are for it
+    token authentication on (the token is made at the first start, for its owner alone). ``num_cpus`` and ``num_gpus`` are for it
     alone; None is what the machine has. Raises ConfigError where an address does not answer.
     """
     if ray.is_initialized():
@@ -55,6 +56,7 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
         with _on_loopback() if _only_on_loopback(address) else nullcontext():
             ray.init(address=address, **quiet)
         return
+    keep_token_private()
     with _environment(**_LOCAL_ENVIRON, PYTHONPATH=_import_path()), _on_loopback():
         ray.init(
             address="local",

@@ -63,7 +63,7 @@ def config_dirs(arguments: Sequence[str]) -> list[Path]:
 def _named(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Long name and value of each flag that says which configurations there are."""
     flags, _ = split_flags(arguments)
-    for flag, after in zip(flags, [*flags[1:], ""], strict=True):
+    for flag, after in zip(flags, [*flags[1:], ""], strict=False):
         name, equals, value = flag.partition("=")
         if name in _NAMES:
             yield _NAMES[name], value if equals else after

@@ -19,7 +19,11 @@ _MAX_DEPTH = 200  # whatever walks a value afterwards may do so by recursion
 
 
 class BadJson(ValueError):
-    """Not strict JSON of the expected kind, with the reason in words."""
+    """Not strict JSON of the expected kind: the reason in words, and where that is."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:
@@ -42,20 +46,31 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
 def read_object(path: Path) -> dict[str, Any]:
     """The object of a whole file. Raises BadJson, ConfigError for a link, and OSError."""
     with open_to_read(path) as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise BadJson(f"has more than {MAX_FILE_BYTES // 2**20} MiB")
-    return parse_object(data)
+        return _parse_whole(file.read(MAX_FILE_BYTES + 1))
 
 
 def read_own(path: Path, key: str) -> dict[str, Any]:
     """The same for a file that must be there and whole: ConfigError that names it, whatever is wrong."""
     try:
-        return read_object(path)
-    except BadJson as failure:
-        raise ConfigError(key, path, str(failure)) from None
+        with open_to_read(path) as file:
+            return parse_own(file.read(MAX_FILE_BYTES + 1), path, key)
     except OSError as failure:
-        raise ConfigError(key, path, f"cannot be read: {failure.strerror}") from None
+        allowed = f"its {path.name} cannot be read: {failure.strerror}"
+        raise ConfigError(key, path.parent, allowed) from None
+
+
+def parse_own(data: bytes, path: Path, key: str) -> dict[str, Any]:
+    """The same for what was read already."""
+    try:
+        return _parse_whole(data)
+    except BadJson as failure:
+        raise ConfigError(key, path.parent, f"its {path.name} {failure}") from None
+
+
+def _parse_whole(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_FILE_BYTES:
+        raise BadJson(f"has more than {MAX_FILE_BYTES // 2**20} MiB")
+    return parse_object(data)
 
 
 def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | BadJson]]:
@@ -97,10 +112,10 @@ def _decoded(data: bytes | str) -> Any:
         raise BadJson("is nested too deeply") from None
     except UnicodeDecodeError as failure:
         raise BadJson(f"is no UTF-8: {failure.reason}") from None
-    except json.JSONDecodeError:
-        raise BadJson("is no JSON") from None
+    except json.JSONDecodeError as failure:
+        raise BadJson("is no JSON", str(failure)) from None
     except ValueError as failure:
-        raise BadJson(f"is no strict JSON: {failure}") from None
+        raise BadJson("is no strict JSON", str(failure)) from None
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -12,7 +12,8 @@ from orchestrator.types import Overhead, Usage
 
 _LARGEST = 1.7976931348623157e308
 _Number = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
-_Amount = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # of which many may be added up
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Length = Annotated[int, msgspec.Meta(ge=0, le=10**7)]
 
@@ -27,7 +28,7 @@ class _Candidate(TypedDict):
 
     answer: str | None
     text: str
-    reward: _Number | None
+    reward: _Share | None
     log_weight: _Number | None
     num_tokens: _Length
     correct: bool

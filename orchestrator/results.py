@@ -153,7 +153,7 @@ def _read(path: Path, *, is_told: bool = True) -> Iterator[tuple[bytes, dict[str
 def _objection(value: dict[str, Any] | BadJson, problem_ids: set[str]) -> str | None:
     """What is wrong with a line; the ids of those with which nothing is are collected."""
     if isinstance(value, BadJson):
-        return str(value)
+        return value.reason
     try:
         check_line(value)
     except BadJson as failure:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -19,13 +19,15 @@ from rich.console import Console
 
 from orchestrator.command_line import check_choices, quoted
 from orchestrator.composition import known_keys, only_composed
-from orchestrator.errors import MurmurationError
+from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.execution import Status
 from orchestrator.explain import explain
 from orchestrator.flags import kept_flags, split_flags
+from orchestrator.plain_files import check_below
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
+from orchestrator.run_files import read_summary
 from orchestrator.rundir import claimed
 from orchestrator.sweep_index import SweepIndex
 from orchestrator.terminal import complain, printable, shell_word
@@ -152,7 +154,7 @@ def run_sweep(
                 statuses.append(signalled)
                 break
             console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
-            statuses.append(_run_one(p.point, sweep.arguments(p), run))
+            statuses.append(_run_one(sweep, p, run))
             try:
                 index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
             except OSError as failure:
@@ -184,9 +186,14 @@ def _open_index(sweep: Sweep) -> SweepIndex:
     return index
 
 
-def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Status]) -> Status:
+def _run_one(sweep: Sweep, planned: PlannedPoint, run: Callable[[list[str]], Status]) -> Status:
+    point = planned.point
     try:
-        return run(arguments)
+        check_below(sweep.folder, str(planned.folder))
+        return run(sweep.arguments(planned))
+    except ConfigError as mistake:
+        complain(f"[{point.name}] {mistake}")
+        return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:  # while models were loaded, or after the last problem
         return Status.INTERRUPTED
     except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
@@ -195,13 +202,22 @@ def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Stat
         return Status.SOME_ERRORS
 
 
+def _summary(path: Path) -> dict[str, Any] | None:
+    """The figures of a point; None, and a line that says why, where its file is damaged."""
+    try:
+        return read_summary(path.parent, "run_dir")
+    except ConfigError as mistake:
+        complain(str(mistake))
+        return None
+
+
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     """The table of what there is by now, in the order of the combinations."""
     paths = {p.point: sweep.folder / p.folder / SUMMARY for p in sweep.planned if p.folder}
     rows = [
-        (point.varied, json.loads(path.read_text(encoding="utf-8")))
+        (point.varied, summary)
         for point, path in paths.items()
-        if path.exists()
+        if path.exists() and (summary := _summary(path)) is not None
     ]
     if rows:
         console.print(sweep_table(rows))
