@@ -44,8 +44,9 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     """Joins the Ray of ``cluster.address`` or RAY_ADDRESS, or starts one here; once is enough.
 
     A Ray started here reports nothing to anybody, has no dashboard, listens on loopback alone, and keeps
-    token authentication on (the token is made at the first start, for its owner alone). ``num_cpus`` and ``num_gpus`` are for it
-    alone; None is what the machine has. Raises ConfigError where an address does not answer.
+    token authentication on (the token is made at the first start, for its owner alone). ``num_cpus`` and
+    ``num_gpus`` are for it alone; None is what the machine has. Raises ConfigError where an address does not
+    answer.
     """
     if ray.is_initialized():
         return

@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Required, TypedDict
 
 import msgspec
 
@@ -84,7 +84,7 @@ def write_record(record: Record) -> bytes:
 
 def read_record(line: bytes) -> Record:
     """The record of one line. Raises ValueError, KeyError or TypeError where it is none of this format."""
-    value = json.loads(line)
+    value = _loaded(line)
     if value["format"] != FORMAT:
         raise ValueError(f"a journal line of format {value['format']}; this release reads {FORMAT}")
     replies = value["replies"]
@@ -96,6 +96,35 @@ def read_record(line: bytes) -> Record:
         answered=int(value["answered"]),
         replies=None if replies is None else tuple(_reply(r) for r in replies),
     )
+
+
+_Number = float | Literal["inf", "-inf", "nan"]
+
+
+class _PlainReply(TypedDict, total=False):
+    steps: list[tuple[str, list[int], _Number | None, str]]
+    rewards: list[_Number]
+    logprobs: list[_Number]
+    usage: Required[list[Annotated[float, msgspec.Meta(ge=0, le=1.7976931348623157e308)]]]
+
+
+class _Line(TypedDict):
+    call: str
+    request: str
+    elapsed: Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+    asked: int
+    answered: int
+    replies: list[_PlainReply] | None
+
+
+def _loaded(line: bytes) -> Any:
+    """The value of a line, whose fields are of their types. Raises ValueError."""
+    try:
+        value = json.loads(line)
+        msgspec.convert(value, _Line)
+    except RecursionError:
+        raise ValueError("a journal line that is nested too deeply") from None
+    return value
 
 
 def _plain(reply: Reply) -> dict[str, Any]:

@@ -8,6 +8,7 @@ rest needs the directory to be the user's own (``signing``), or ``trust=true``.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _PLACES = {
 }  # fmt: skip
 # Switches that run code of the checkpoint, and nodes whose keys a library names: vLLM's own load plug-ins.
 _SWITCHES = {"trust_remote_code"}
+_MAX_POINTS = 10_000  # of one range: all are listed
 _OPEN = {"args", "extra_body", "chat_options"}
 # How wishes are named that are no value of a key.
 _CHOSEN, _HYDRA = "choice:", "hydra:"
@@ -127,12 +129,18 @@ def _values(override: Override) -> list[Any]:
     """Every value that an override gives its key; what cannot be listed, as it is written."""
     if not override.is_sweep_override():
         return [_plain(override.value())]
-    if isinstance(override.value(), RangeSweep):
-        return []  # numbers alone
+    swept = override.value()
+    if isinstance(swept, RangeSweep):  # numbers alone
+        return [] if _length(swept) <= _MAX_POINTS else [_Unlisted(override.input_line)]
     try:
         return [_plain(value) for value in override.sweep_iterator()]
     except HydraException:  # an interval, or a pattern that finds files
         return [_Unlisted(override.input_line)]
+
+
+def _length(swept: RangeSweep) -> float:
+    start, stop, step = (float(x) if x is not None else 0.0 for x in (swept.start, swept.stop, swept.step))
+    return abs(stop - start) / abs(step) if step else math.inf
 
 
 def _plain(value: Any) -> Any:
