@@ -76,7 +76,7 @@ def sign(run_dir: Path, files: Mapping[str, bytes]) -> None:
     """
     try:
         key = _key()
-    except (OSError, UnsafeKeyError) as failure:
+    except (OSError, UnsafeKeyError, ConfigError) as failure:
         warn(f"{run_dir}: is not signed: {failure}; to go on with it may need trust=true (docs/security.md)")
         return
     names = [name for name in _SIGNED if name in files]

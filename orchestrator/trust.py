@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _PLACES = {
 }  # fmt: skip
 # Switches that run code of the checkpoint, and nodes whose keys a library names: vLLM's own load plug-ins.
 _SWITCHES = {"trust_remote_code"}
+_MOST_SAID = 8  # wishes in one line
 _MAX_POINTS = 10_000  # of one range: all are listed
 _OPEN = {"args", "extra_body", "chat_options"}
 # How wishes are named that are no value of a key.
@@ -71,14 +73,18 @@ class Wish:
 
 def shipped(folders: Iterable[Path] = ()) -> Shipped:
     """What conf/ names, and the folders that this command line names itself."""
-    targets: set[str] = set()
-    values: set[tuple[str, str]] = set()
-    for path in (p for folder in (CONF, *folders) for p in sorted(folder.rglob("*.yaml"))):
-        for wish in _leaves("", _read_yaml(path)):
-            values.add((wish.name, _json(wish.value)))
-            if wish.name == TARGET:
-                targets.add(str(wish.value))
-    return Shipped(frozenset(targets), frozenset(values))
+    found = [_named_in(folder) for folder in (CONF, *folders)]
+    return Shipped(
+        frozenset[str]().union(*(each.targets for each in found)),
+        frozenset[tuple[str, str]]().union(*(each.values for each in found)),
+    )
+
+
+@cache
+def _named_in(folder: Path) -> Shipped:
+    wishes = [w for path in sorted(folder.rglob("*.yaml")) for w in _leaves("", _read_yaml(path))]
+    targets = frozenset(str(w.value) for w in wishes if w.name == TARGET)
+    return Shipped(targets, frozenset((w.name, _json(w.value)) for w in wishes))
 
 
 def _read_yaml(path: Path) -> Any:
@@ -105,7 +111,7 @@ def wishes_of_overrides(overrides: Sequence[str], known: Shipped) -> list[Wish]:
 def refuse(key: str, folder: Path, wishes: Sequence[Wish]) -> None:
     """Raise ConfigError that says what a folder wants, unless that is nothing."""
     if wishes:
-        wants = "; ".join(dict.fromkeys(_in_words(wishes)))
+        wants = "; ".join(_in_words(wishes))
         allowed = (
             f"was not written by you on this machine, or has changed since, and wants to {wants}: "
             "if that is meant give trust=true (docs/security.md)"
@@ -187,27 +193,30 @@ def _json(value: Any) -> str:
     return json.dumps(value, default=str, sort_keys=True)
 
 
-def _in_words(wishes: Sequence[Wish]) -> Iterator[str]:
-    """What each wish would do."""
+def _in_words(wishes: Sequence[Wish]) -> list[str]:
+    """What the wishes would do, the worst first, and how many more there are."""
     urls = [str(w.value) for w in wishes if w.name == "base_url"]
-    for wish in wishes:
-        yield _wish_in_words(wish, urls[0] if urls else "the server at its engine.base_url")
+    url = urls[0] if urls else "the server at its engine.base_url"
+    said = list(dict.fromkeys(text for _, text in sorted(_wish_in_words(wish, url) for wish in wishes)))
+    rest = len(said) - _MOST_SAID
+    return said if rest <= 0 else [*said[:_MOST_SAID], f"{rest} more"]
 
 
-def _wish_in_words(wish: Wish, url: str) -> str:
+def _wish_in_words(wish: Wish, url: str) -> tuple[int, str]:
+    """What a wish would do, and how bad that is: 0 is the worst."""
     key, value = wish.key.removeprefix(_CHOSEN), wish.value
     if key.startswith(_HYDRA):
-        return f"configure Hydra itself ({value})"
+        return 3, f"configure Hydra itself ({value})"
     if wish.name == TARGET:
-        return f"build {value} ({key})"
-    if wish.name == "api_key_env":
-        return f"send the key in ${value} to {url} ({key})"
-    if wish.name == "base_url":
-        return f"send every prompt to {value} ({key})"
+        return 0, f"build {value} ({key})"
     if wish.name == "trust_remote_code":
-        return f"run the Python code of its checkpoint ({key}={value})"
+        return 0, f"run the Python code of its checkpoint ({key}={value})"
+    if wish.name == "api_key_env":
+        return 1, f"send the key in ${value} to {url} ({key})"
+    if wish.name == "base_url":
+        return 2, f"send every prompt to {value} ({key})"
     if key.startswith("tracker."):
-        return f"send figures elsewhere ({key}={value})"
+        return 2, f"send figures elsewhere ({key}={value})"
     if key.startswith("-"):
-        return f"read configurations elsewhere ({key} {value})"
-    return f"set {value if isinstance(value, _Unlisted) else f'{key}={value}'}"
+        return 3, f"read configurations of a folder that this command does not name ({key} {value})"
+    return 4, f"set {value if isinstance(value, _Unlisted) else f'{key}={value}'}"
