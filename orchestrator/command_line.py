@@ -19,7 +19,7 @@ from orchestrator.signing import is_own, sign, signed_bytes
 from orchestrator.trust import Wish, refuse, shipped, wishes_of_overrides
 
 _SWITCHES = {"true", "false"}
-_MAX_COMMAND = 200_000
+_MAX_COMMAND = 50_000
 # ``folder_names`` gives it anew.
 _EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 _OPEN = re.compile(r"(engine|verifier)\.(args|chat_options)\.[^=]+=")

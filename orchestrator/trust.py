@@ -35,6 +35,7 @@ _PLACES = {
 }  # fmt: skip
 # Switches that run code of the checkpoint, and nodes whose keys a library names: vLLM's own load plug-ins.
 _SWITCHES = {"trust_remote_code"}
+_MOST_BRACKETS = 100
 _MOST_SAID = 8  # wishes in one line
 _MAX_POINTS = 10_000  # of one range: all are listed
 _OPEN = {"args", "extra_body", "chat_options"}
@@ -101,10 +102,10 @@ def wishes_of_config(config: Mapping[str, Any], known: Shipped) -> list[Wish]:
 
 def wishes_of_overrides(overrides: Sequence[str], known: Shipped) -> list[Wish]:
     """The same of a command line. Raises Hydra's error for what is no override."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except RecursionError:
-        raise ConfigError("resume", "an override", "is nested too deeply") from None
+    for override in overrides:
+        if sum(map(override.count, "[{(")) > _MOST_BRACKETS:  # Hydra's parser recurses, and takes its time
+            raise ConfigError("resume", f"{override[:40]}...", "has too many brackets for an override")
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
     return [wish for override in parsed for wish in _of_override(override) if not _is_fine(wish, known)]
 
 
