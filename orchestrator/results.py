@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrator.controller import Candidate, ProblemResult
-from orchestrator.json_reading import BadJson, read_lines, read_object
+from orchestrator.errors import ConfigError
+from orchestrator.json_reading import BadJson, read_lines
 from orchestrator.plain_files import open_to_append, replace_file
 from orchestrator.result_lines import check_line
+from orchestrator.run_files import read_figures
 from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
@@ -225,8 +227,8 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
 def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     """summary.json, if it is of a run that went to its end with just these results."""
     try:
-        summary = read_object(run_dir / SUMMARY)
-    except (FileNotFoundError, BadJson):
+        summary = read_figures(run_dir, "run_dir")
+    except ConfigError:
         return None
     expected = json.loads(_encoded(totals.summary()))
     return summary if summary.get("complete") and expected.items() <= summary.items() else None

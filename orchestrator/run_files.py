@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, Required, TypedDict
 
 import msgspec
 
 from orchestrator.errors import ConfigError
 from orchestrator.json_reading import read_own
-from orchestrator.results import CONFIG, SUMMARY
+
+CONFIG, SUMMARY = "config.json", "summary.json"
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
@@ -29,22 +30,51 @@ class _Config(TypedDict):
     seed: _Seed
 
 
-class _Summary(TypedDict):
-    strategy: str
-    task: str
-    engine: str
-    verifier: str
-    budget: _Size
-    seed: _Seed
+class _Usage(TypedDict):
+    generated_tokens: _Count
+    reward_calls: _Count
+    cached_tokens: _Count
+    prompt_tokens: _Count
+
+
+class _Overhead(TypedDict):
+    retried_tokens: _Count
+
+
+class _Paths(TypedDict):
+    num_paths: _Count
+    accuracy: _Share
+
+
+class _Figures(TypedDict):
+    """What is shown of a run that is finished; who has made it is not needed for that."""
+
+    strategy: NotRequired[str]
+    task: NotRequired[str]
+    budget: NotRequired[_Size]
+    seed: NotRequired[_Seed]
     complete: bool
     num_problems: _Count
     num_errors: _Count
     accuracy: _Share | None
     accuracy_ci95: tuple[_Share, _Share]
     pass_at_budget: _Share | None
-    usage: dict[str, _Amount]
-    overhead: dict[str, _Count]
-    wall_seconds: _Amount | None
+    usage: _Usage
+    overhead: _Overhead
+    wall_seconds: NotRequired[_Amount | None]
+    schedules: NotRequired[dict[str, _Paths]]
+
+
+class _Summary(_Figures):
+    """What a report needs."""
+
+    strategy: Required[str]  # type: ignore[misc]
+    task: Required[str]  # type: ignore[misc]
+    engine: str
+    verifier: str
+    budget: Required[_Size]  # type: ignore[misc]
+    seed: Required[_Seed]  # type: ignore[misc]
+    wall_seconds: Required[_Amount | None]  # type: ignore[misc]
 
 
 def read_config(folder: Path, key: str) -> dict[str, Any]:
@@ -62,11 +92,13 @@ def read_summary(folder: Path, key: str) -> dict[str, Any]:
     """A run's figures. Raises ConfigError that names the field where they are none of ours."""
     summary = read_own(folder / SUMMARY, key)
     _check(summary, _Summary, folder / SUMMARY, key)
-    missing = {"generated_tokens", "reward_calls"} - summary["usage"].keys()
-    if missing:
-        raise ConfigError(
-            key, folder, f"its {SUMMARY} was not written by Murmuration: no usage.{min(missing)}"
-        )
+    return summary
+
+
+def read_figures(folder: Path, key: str) -> dict[str, Any]:
+    """The same as far as a table of one run shows it."""
+    summary = read_own(folder / SUMMARY, key)
+    _check(summary, _Figures, folder / SUMMARY, key)
     return summary
 
 

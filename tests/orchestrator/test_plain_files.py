@@ -1,4 +1,4 @@
-"""A link, a FIFO or a folder in the place of a file of a run directory is refused; nothing behind it changes."""
+"""A link or a FIFO in the place of a run directory's file is refused; nothing behind it changes."""
 
 from __future__ import annotations
 
