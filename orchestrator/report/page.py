@@ -31,6 +31,7 @@ from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
 from orchestrator.report.runs import CHUNK_PROBLEMS, Run, pack, read_runs
 from orchestrator.report.settings import Setting, arrange
 from orchestrator.results import write_atomically
+from orchestrator.terminal import printable
 
 ASSETS = "assets"
 PAGE, FIGURES = "report.html", "figures"
@@ -123,6 +124,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     environment = Environment(
         loader=PackageLoader("orchestrator.report", ASSETS),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
