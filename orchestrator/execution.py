@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import shlex
 import signal
 import sys
@@ -20,6 +19,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from orchestrator import milestones
+from orchestrator.checked import read_summary
 from orchestrator.collecting import rare_collections
 from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
@@ -83,11 +83,11 @@ class Run:
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve what is left, write summary.json whatever happens, and print the table."""
         totals, journals = self.earlier.totals, self.controller.journals
-        begun, earlier_seconds = time.monotonic(), self._earlier_seconds()
+        begun, earlier_seconds = time.monotonic(), self._open_summary()
         if journals is not None:
             journals.forget(self.earlier.problem_ids)
         self.tracker.start(self.run_dir, config, totals)
-        goes_on = totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
+        goes_on = self._goes_on
         milestones.run_begins(self.labels, self.num_problems, totals.num_problems, goes_on=goes_on)
         results = ResultLog(self.run_dir)
         complete, interrupted = False, None
@@ -100,7 +100,8 @@ class Run:
             results.close()
             if journals is not None:
                 journals.close()
-            summary = self._summary(totals, complete, earlier_seconds + time.monotonic() - begun)
+            seconds = None if earlier_seconds is None else earlier_seconds + time.monotonic() - begun
+            summary = self._summary(totals, complete, seconds)
             error = sys.exception()
             try:
                 write_json(self.run_dir / SUMMARY, summary)
@@ -162,16 +163,30 @@ class Run:
         problems = self.controller.task.problems(self.range.offset, self.range.limit)
         return itertools.filterfalse(lambda p: p.id in done, problems)
 
-    def _earlier_seconds(self) -> float:
-        """The wall time of the earlier parts of a run that goes on, as far as it is known."""
-        path = self.run_dir / SUMMARY
-        return float(json.loads(path.read_text())["wall_seconds"]) if path.exists() else 0.0
+    @property
+    def _goes_on(self) -> bool:
+        """Whether an earlier part has left something."""
+        return self.earlier.totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
 
-    def _summary(self, totals: Totals, complete: bool, wall_seconds: float) -> dict[str, Any]:
+    def _open_summary(self) -> float | None:
+        """The wall time of the earlier parts; None where it is not known, as one was killed with -9.
+
+        A summary that is there says from now on that the run is not complete, and that its time is not known:
+        so it is if this part is killed.
+        """
+        path = self.run_dir / SUMMARY
+        earlier = read_summary(path)
+        if earlier is None:
+            return None if self._goes_on else 0.0
+        seconds = earlier.get("wall_seconds")
+        write_json(path, self._summary(self.earlier.totals, complete=False, wall_seconds=None))
+        return None if seconds is None else float(seconds)
+
+    def _summary(self, totals: Totals, complete: bool, wall_seconds: float | None) -> dict[str, Any]:
         return {
             **self.labels,
             "complete": complete,
             **totals.summary(),
-            "wall_seconds": round(wall_seconds, 3),
+            "wall_seconds": None if wall_seconds is None else round(wall_seconds, 3),
             **self.figures(),
         }

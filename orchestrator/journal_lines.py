@@ -1,7 +1,7 @@
 """The lines of a journal: a call, the digest of its requests, and replies that read back exactly.
 
-Each line ends with a checksum over itself and the checksum of the line before it: a line that is not as it was
-written, or not where it was written, is noticed.
+Each line ends with a checksum over itself and the checksum of the line before it: a line that is not as it
+was written, or not where it was written, is noticed.
 """
 
 from __future__ import annotations

@@ -145,8 +145,9 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """The figures of a finished run."""
     usage, overhead = summary["usage"], summary["overhead"]
     low, high = summary["accuracy_ci95"]
-    seconds = summary["wall_seconds"]
-    title = f"{summary['strategy']} on {summary['task']}, budget {summary['budget']}, seed {summary['seed']}"
+    seconds = summary.get("wall_seconds")
+    strategy, task, budget, seed = (summary.get(name, "-") for name in ("strategy", "task", "budget", "seed"))
+    title = f"{strategy} on {task}, budget {budget}, seed {seed}"
     if oracle_mark(summary):
         title += "\nUPPER BOUND: the verifier knows the answers (oracle)"
     table = Table(title=title, show_header=False)
@@ -160,7 +161,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
         ("retried tokens", f"{overhead['retried_tokens']:,}"),
-        ("wall time", f"{seconds:.1f} s"),
+        ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
         ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
     ]
     for name, value in rows:
@@ -195,7 +196,7 @@ def _sweep_row(summary: Mapping[str, Any]) -> list[str]:
         f"{summary['usage']['generated_tokens']:,}",
         f"{summary['usage']['reward_calls']:,}",
         str(summary["num_errors"]),
-        f"{summary['wall_seconds']:.1f}",
+        "-" if (seconds := summary.get("wall_seconds")) is None else f"{seconds:.1f}",
     ]
 
 

@@ -8,12 +8,13 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from orchestrator.checked import check_line, parse, read_summary
 from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
@@ -140,15 +141,23 @@ def _read(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield line, json.loads(line) if line.endswith(b"\n") else None
+                yield line, parse(line) if line.endswith(b"\n") else None
             except ValueError:
                 log.warning("%s: line %d is no JSON: it is left out", path, number)
                 yield line, None
 
 
 def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out."""
-    yield from (value for _, value in _read(run_dir / RESULTS) if value is not None)
+    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out.
+
+    Of two lines of one problem the first one counts.
+    """
+    told = set[str]()
+    for _, value in _read(run_dir / RESULTS):
+        problem_id = str(value.get("problem_id")) if isinstance(value, dict) else ""
+        if value is not None and problem_id not in told:
+            yield value
+        told.update([problem_id] if problem_id else ())
 
 
 def read_results(run_dir: Path) -> list[dict[str, Any]]:
@@ -159,24 +168,25 @@ def read_results(run_dir: Path) -> list[dict[str, Any]]:
 def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
 
-    What was told is on disk when this returns, whoever wrote it. A last line that was cut short is cut off
-    where it stands: only where others go a second file is written. Raises OSError with the file's name.
+    Of two lines of one problem the first one stays. What was told is on disk when this returns, whoever wrote
+    it. A last line that was cut short is cut off where it stands: only where others go a second file is
+    written. Raises OSError with the file's name.
     """
     path = run_dir / RESULTS
-    size, torn, num_dropped = 0, False, 0
-    for line, value in _read(path):
+    size, torn, dropped, told = 0, False, set[int](), set[str]()
+    for number, (line, value) in enumerate(_read(path), 1):
         if not line.endswith(b"\n"):
             torn = True
             break
         size += len(line)
-        if value is not None and value["error"] is None:
+        if value is not None and _counts(path, number, value, told):
+            told.add(value["problem_id"])
             tell(value)
         else:
-            num_dropped += 1
+            dropped.add(number)
     try:
-        if num_dropped:
-            kept = (line for line, value in _read(path) if value is not None and value["error"] is None)
-            _replace(path, kept)
+        if dropped:
+            _drop(path, dropped)
         elif path.exists():
             if torn:
                 os.truncate(path, size)
@@ -185,14 +195,33 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
         raise _about(path, failure) from failure
 
 
+def _counts(path: Path, number: int, value: Any, told: Collection[str]) -> bool:
+    """Whether a line is of a problem that ended without an error, and the first one of it."""
+    try:
+        check_line(value)
+    except ValueError as failure:
+        log.warning("%s: line %d is none of ours: it is left out (%s)", path, number, failure)
+        return False
+    if value["problem_id"] in told:
+        log.warning(
+            "%s: line %d is a second one of problem %s: it is left out", path, number, value["problem_id"]
+        )
+        return False
+    return value["error"] is None
+
+
+def _drop(path: Path, dropped: Collection[int]) -> None:
+    """Takes lines out of a file, and a last one that was cut short."""
+    with path.open("rb") as file:
+        lines = (line for i, line in enumerate(file, 1) if i not in dropped and line.endswith(b"\n"))
+        _replace(path, lines)
+
+
 def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     """summary.json, if it is of a run that went to its end with just these results."""
-    try:
-        summary: dict[str, Any] = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+    summary = read_summary(run_dir / SUMMARY)
     expected = json.loads(_encoded(totals.summary()))
-    return summary if summary.get("complete") and expected.items() <= summary.items() else None
+    return summary if summary and summary["complete"] and expected.items() <= summary.items() else None
 
 
 class ResultLog:

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from orchestrator.checked import parse
 from orchestrator.config import differing_keys
 from orchestrator.errors import ConfigError
 from orchestrator.journal import JOURNAL
@@ -20,6 +21,7 @@ from orchestrator.results import (
     COMMAND,
     CONFIG,
     RESULTS,
+    SUMMARY,
     Totals,
     keep_finished,
     write_json,
@@ -94,6 +96,7 @@ def open_run_dir(
     when a key that matters differs.
     """
     _make(run_dir)
+    _check_kinds(run_dir)
     held = _held(run_dir)
     if held and not resume:
         allowed = f"holds {held}; continue with resume=true, or choose another run_dir"
@@ -109,11 +112,23 @@ def open_run_dir(
     return _take_over(run_dir)
 
 
-def _read_config(run_dir: Path) -> Any:
+def _check_kinds(run_dir: Path) -> None:
+    """Raises ConfigError where a file's name is taken by something else: found out later, it ends a run."""
+    for name in (RESULTS, SUMMARY, CONFIG, COMMAND):
+        if (run_dir / name).exists() and not (run_dir / name).is_file():
+            raise ConfigError("run_dir", run_dir, f"its {name} is no file; move it away")
+    if (run_dir / JOURNAL).exists() and not (run_dir / JOURNAL).is_dir():
+        raise ConfigError("run_dir", run_dir, f"its {JOURNAL} is no directory; move it away")
+
+
+def _read_config(run_dir: Path) -> dict[str, Any]:
     try:
-        return json.loads((run_dir / CONFIG).read_text(encoding="utf-8"))
+        config = parse((run_dir / CONFIG).read_bytes())
     except ValueError as failure:
         raise ConfigError("run_dir", run_dir, f"its {CONFIG} is no JSON: {failure}") from None
+    if not isinstance(config, dict):
+        raise ConfigError("run_dir", run_dir, f"its {CONFIG} is none of ours: it holds no object")
+    return config
 
 
 def _held(run_dir: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from orchestrator.checked import read_summary
 from orchestrator.command_line import check_choices, complain, quoted, split_flags
 from orchestrator.composition import known_keys, only_composed
 from orchestrator.errors import MurmurationError
@@ -196,11 +196,8 @@ def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Stat
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     """The table of what there is by now, in the order of the combinations."""
     paths = {p.point: sweep.folder / p.folder / SUMMARY for p in sweep.planned if p.folder}
-    rows = [
-        (point.varied, json.loads(path.read_text(encoding="utf-8")))
-        for point, path in paths.items()
-        if path.exists()
-    ]
+    summaries = {point: read_summary(path) for point, path in paths.items()}
+    rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
     if rows:
         console.print(sweep_table(rows))
     console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)

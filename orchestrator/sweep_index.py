@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.checked import read_points
 from orchestrator.results import COMMAND, write_json
 
 INDEX = "points.json"
@@ -49,12 +50,8 @@ def _key(entry: Mapping[str, Any]) -> str:
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a sweep's ``points.json``; none where there is no such file."""
-    path = folder / INDEX
-    if not path.exists():
-        return []
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["points"]
-    return entries
+    """The entries of a sweep's ``points.json``; none where there is no such file, or a damaged one."""
+    return read_points(folder / INDEX)
 
 
 def sweep_folder(run_dir: Path) -> Path | None:

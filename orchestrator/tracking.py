@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.appending import end_line
+from orchestrator.checked import parse
 from orchestrator.diagnostics import search_figures
 from orchestrator.protocols import Tracker
-from orchestrator.results import Totals
+from orchestrator.results import Totals, stream_results
 
 METRICS = "metrics.jsonl"
 log = logging.getLogger(__name__)
@@ -96,7 +97,10 @@ class Trackers:
 
 @dataclass
 class JsonlTracker:
-    """Appends one line of figures a finished problem to ``metrics.jsonl`` of the run directory."""
+    """Appends one line of figures a finished problem to ``metrics.jsonl`` of the run directory.
+
+    A run that goes on first writes the lines of finished problems that an earlier part has not come to write.
+    """
 
     _totals: Totals = field(default_factory=Totals, init=False)
     _path: Path = field(default=Path(METRICS), init=False)
@@ -104,11 +108,40 @@ class JsonlTracker:
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
         self._path, self._totals = run_dir / METRICS, totals
         end_line(self._path)
+        if totals.num_problems:
+            self._write_lost(run_dir)
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        shown = {"problem_id": line["problem_id"], **figures(line, self._totals)}
+        self._write(line, self._totals)
+
+    def _write_lost(self, run_dir: Path) -> None:
+        """The run's figures in them are those up to their problem, in the order of the results."""
+        written, totals = _written(self._path), Totals()
+        for line in stream_results(run_dir):
+            totals.add(line)
+            if line["problem_id"] not in written:
+                self._write(line, totals)
+
+    def _write(self, line: Mapping[str, Any], totals: Totals) -> None:
+        shown = {"problem_id": line["problem_id"], **figures(line, totals)}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(shown, allow_nan=False) + "\n")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         pass
+
+
+def _written(path: Path) -> set[str]:
+    """The problems that a ``metrics.jsonl`` has a line of; after an error another one is to come."""
+    if not path.exists():
+        return set()
+    written = set[str]()
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                shown = parse(line)
+                if not shown["problem/error"]:
+                    written.add(str(shown["problem_id"]))
+            except (ValueError, LookupError, TypeError):
+                continue  # cut short, or none of ours
+    return written

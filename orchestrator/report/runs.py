@@ -91,7 +91,8 @@ class Run:
 
     @property
     def wall_seconds(self) -> float:
-        return float(self.summary["wall_seconds"])
+        """0 where it is not known."""
+        return float(self.summary["wall_seconds"] or 0)
 
     def by_problem(self) -> dict[str, float]:
         """1.0 for a right answer, by problem."""
