@@ -34,6 +34,7 @@ from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
+from orchestrator.standing import stopped
 from orchestrator.sweep import plan_sweep, run_sweep
 from orchestrator.tracking import GuardedTracker, Trackers
 from orchestrator.warm import Warm
@@ -99,7 +100,7 @@ def run_point(plan: Plan, models: Models) -> Status:
     if plan.settings.dry_run:
         describe(plan)
         return Status.FINISHED
-    with claimed(plan.run_dir):
+    with claimed(plan.run_dir) as place:
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
@@ -107,6 +108,7 @@ def run_point(plan: Plan, models: Models) -> Status:
             return Status.FINISHED
         with recorded(plan.run_dir, plan.settings.log_level):
             run = make_run(plan, models.of(plan), earlier)
+            place.check()
             try:
                 return run.execute(plan.plain, models.runner)
             finally:
@@ -184,7 +186,7 @@ def run_command(arguments: Sequence[str], models: Models) -> Status:
         try:
             return run_point(plan, models)
         except OSError as failure:
-            complain(f"{failure}; what was finished is in {plan.run_dir}")
+            complain(stopped(failure, plan.run_dir))
             return Status.SOME_ERRORS
 
     try:

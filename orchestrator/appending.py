@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class OpenFiles:
 
     def __init__(self, most: int = _MAX_OPEN) -> None:
         self._most = most
+        self._was_there = False
         self._files: OrderedDict[str, _File] = OrderedDict()  # by name: a Path is dear to look up
 
     def append(self, path: Path, data: bytes) -> None:
@@ -45,7 +47,8 @@ class OpenFiles:
             while num_written < len(data):  # a full disk takes a part first, and says so at the next write
                 num_written += os.write(file.descriptor, data[num_written:])
         except OSError as failure:
-            os.ftruncate(file.descriptor, file.size)
+            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+                os.ftruncate(file.descriptor, file.size)
             raise OSError(failure.errno, failure.strerror, str(path)) from failure
         file.size += len(data)
 
@@ -60,8 +63,10 @@ class OpenFiles:
         try:
             descriptor = os.open(name, flags, 0o644)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # None above it once there was one: a run directory that was deleted is not made anew.
+            path.parent.mkdir(parents=not self._was_there, exist_ok=True)
             descriptor = os.open(name, flags, 0o644)
+        self._was_there = True
         file = self._files[name] = _File(descriptor, os.fstat(descriptor).st_size)
         return file
 

@@ -112,10 +112,13 @@ class EventFile(logging.Handler):
                 json_serializer=lambda line, **_: _ENCODER.encode(line),
             )
         )
-        end_line(self._path)
+        with suppress(OSError):  # the first event tells
+            end_line(self._path)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            if not self._path.exists() and self._path.parent.exists():  # deleted: what comes is kept again
+                self._files.close(self._path)
             self._files.append(self._path, self.format(record).encode() + b"\n")
         except OSError as failure:
             if not self._is_full:

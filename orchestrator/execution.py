@@ -30,8 +30,11 @@ from orchestrator.progress import Live, ProgressDisplay, summary_table
 from orchestrator.protocols import Tracker
 from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
 from orchestrator.rundir import Earlier
+from orchestrator.standing import DisplacedError
 from orchestrator.stopping import stopped_by_signals
 from orchestrator.types import Overhead, Problem
+
+_LOOK_S = 2.0
 
 
 class Status(IntEnum):
@@ -51,6 +54,20 @@ def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 _UNSOLVING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
 BY_SIGNAL = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
+
+
+async def _watched(results: ResultLog, work: asyncio.Future[None]) -> None:
+    """Cancels ``work`` and raises DisplacedError as soon as the results have no place any more.
+
+    Each line that is written looks for itself; a problem may take hours.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            results.check()
+        except DisplacedError:
+            work.cancel()
+            raise
 
 
 @dataclass
@@ -96,15 +113,19 @@ class Run:
                 interrupted = runner.run(self._solve(results, totals))
             results.sync()
             complete = interrupted is None
+        except OSError:
+            results.check()  # a directory that is gone is more to the point than what failed for it
+            raise
         finally:
+            error, is_there = sys.exception(), results.is_in_its_folder
             results.close()
             if journals is not None:
                 journals.close()
             seconds = None if earlier_seconds is None else earlier_seconds + time.monotonic() - begun
             summary = self._summary(totals, complete, seconds)
-            error = sys.exception()
             try:
-                write_json(self.run_dir / SUMMARY, summary)
+                if is_there:
+                    write_json(self.run_dir / SUMMARY, summary)
             except OSError:
                 if error is None:  # a full disk stopped the run already, and that is what to tell
                     raise
@@ -134,12 +155,17 @@ class Run:
                 display.update()
 
             work = asyncio.ensure_future(self.controller.run(self._problems(), on_result))
+            watch = asyncio.ensure_future(_watched(results, work))
             with stopped_by_signals(work, self.controller.gate, self.grace_s, _UNSOLVING) as self.caught:
                 try:
                     await work
                 except asyncio.CancelledError:
+                    if watch.done():
+                        watch.result()
                     if not self.caught:
                         raise
+                finally:
+                    watch.cancel()
         return BY_SIGNAL[self.caught[0]] if self.caught and work.cancelled() else None
 
     def _settle(self, result: ProblemResult) -> None:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from orchestrator.checked import check_line, parse, read_summary
 from orchestrator.controller import Candidate, ProblemResult
+from orchestrator.standing import DisplacedError, HeldFolder, check_place
 from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
@@ -225,11 +226,17 @@ def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
 
 
 class ResultLog:
-    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them."""
+    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them.
+
+    It notices when the file, or the run directory, is not what it was: deleted, moved, replaced, written to
+    by others. That is an OSError as a full disk is.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / RESULTS
+        self._folder = HeldFolder(run_dir)
         self._file: BinaryIO | None = None
+        self._size = 0
         self._commits: GroupCommit | None = None
 
     def append(self, line: Mapping[str, Any], then: Callable[[], None] | None = None) -> None:
@@ -241,7 +248,7 @@ class ResultLog:
         file = self._open()
         commits = self._commits = self._commits or GroupCommit(file.fileno())
         data = _encoded(line)
-        start = os.fstat(file.fileno()).st_size  # a failed write leaves the position past the end
+        self._check_size(file)
         try:
             commits.check()
             if file.write(data) != len(data):
@@ -251,14 +258,41 @@ class ResultLog:
             else:
                 commits.add(then)
         except OSError as failure:
-            file.truncate(start)
+            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+                file.truncate(self._size)
             raise self._about(failure) from None
+        self._size += len(data)
+        self.check()
 
     def _open(self) -> BinaryIO:
         if self._file is None:
             self._file = self._path.open("ab", buffering=0)
+            self._size = os.fstat(self._file.fileno()).st_size
             sync_folder(self._path.parent)
         return self._file
+
+    def check(self) -> None:
+        """Raises DisplacedError where the file, or its folder, is not what it was when it was opened."""
+        self._folder.check()
+        if self._file is not None:
+            check_place(self._path, self._file.fileno())
+            self._check_size(self._file)
+
+    @property
+    def is_in_its_folder(self) -> bool:
+        """Whether the run directory is the one in which this was opened."""
+        try:
+            self._folder.check()
+        except OSError:
+            return False
+        return True
+
+    def _check_size(self, file: BinaryIO) -> None:
+        """Nobody else writes to it: where its size is another one, results of this run may be gone."""
+        size = os.fstat(file.fileno()).st_size
+        if size != self._size:
+            what = f"{self._size} bytes while the run was at work: some of its results may be gone"
+            raise DisplacedError(f"{self._path} was changed by something else, to {size} bytes from {what}")
 
     def sync(self) -> None:
         """Waits until every line is on disk and what was to follow has been called. Raises OSError."""
@@ -267,10 +301,13 @@ class ResultLog:
                 self._commits.finish()
             except OSError as failure:
                 raise self._about(failure) from None
+        self.check()
 
     def _about(self, failure: OSError) -> OSError:
         """With this file's name, unless it was another that failed."""
-        return failure if failure.filename else _about(self._path, failure)
+        if failure.filename or isinstance(failure, DisplacedError):
+            return failure
+        return _about(self._path, failure)
 
     def close(self) -> None:
         """Syncs what it can, and closes. A failure is for ``sync`` to tell: nothing is called after it."""
@@ -280,6 +317,7 @@ class ResultLog:
             self._commits.close()
         if self._file is not None:
             self._file.close()
+        self._folder.close()
         self._commits = self._file = None
 
 

@@ -26,6 +26,7 @@ from orchestrator.results import (
     keep_finished,
     write_json,
 )
+from orchestrator.standing import HeldFolder
 
 # Ray sets it for the entry point of a job.
 _LOCK = ".lock"
@@ -52,8 +53,8 @@ class Earlier:
 
 
 @contextmanager
-def claimed(run_dir: Path) -> Iterator[None]:
-    """Keeps other processes out of a run directory while this one works in it.
+def claimed(run_dir: Path) -> Iterator[HeldFolder]:
+    """Keeps other processes out of a run directory while this one works in it, and holds the directory.
 
     The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
     """
@@ -72,9 +73,11 @@ def claimed(run_dir: Path) -> Iterator[None]:
         raise ConfigError("run_dir", run_dir, "another process is at work in it; wait, or end it") from None
     except OSError:
         pass  # a file system without locks
+    folder = HeldFolder(run_dir)
     try:
-        yield
+        yield folder
     finally:
+        folder.close()
         os.close(descriptor)
 
 

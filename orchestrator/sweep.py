@@ -26,6 +26,7 @@ from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
 from orchestrator.rundir import claimed
+from orchestrator.standing import stopped
 from orchestrator.sweep_index import SweepIndex
 
 _ENDS = (Status.INTERRUPTED, Status.TERMINATED)
@@ -68,6 +69,9 @@ class Sweep:
             if p.mistake is not None:
                 found.setdefault(p.mistake, []).append(p.point)
         return found
+
+    def summary_of(self, planned: PlannedPoint) -> Path:
+        return self.folder / str(planned.folder) / SUMMARY
 
     def arguments(self, planned: PlannedPoint) -> list[str]:
         """The command line of one point, as a run of its own."""
@@ -143,23 +147,29 @@ def run_sweep(
     statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
     if not sweep.in_order:
         return max(statuses)
-    with claimed(sweep.folder):
-        index = _open_index(sweep)
-        for number, p in enumerate(sweep.in_order, 1):
-            if (signalled := interrupted()) is not None:
-                statuses.append(signalled)
-                break
-            console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
-            statuses.append(_run_one(p.point, sweep.arguments(p), run))
-            try:
+    with claimed(sweep.folder) as place:
+        index, ended = _open_index(sweep), list[PlannedPoint]()
+        try:
+            for number, p in enumerate(sweep.in_order, 1):
+                if (signalled := interrupted()) is not None:
+                    statuses.append(signalled)
+                    break
+                place.check()  # or the point would make the folder anew
+                console.print(
+                    f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False
+                )
+                statuses.append(_run_one(p.point, sweep.arguments(p), run))
+                place.check()
                 index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
-            except OSError as failure:
-                complain(f"{failure}; what was finished is in {sweep.folder}")
-                statuses.append(Status.SOME_ERRORS)
-                break
-            if statuses[-1] in _ENDS:
-                break
-        _conclude(sweep, console, interrupted=statuses[-1] in _ENDS)
+                if sweep.summary_of(p).exists():
+                    ended.append(p)
+                if statuses[-1] in _ENDS:
+                    break
+            statuses += _missing(sweep, ended)
+        except OSError as failure:
+            complain(stopped(failure, sweep.folder))
+            statuses.append(Status.SOME_ERRORS)
+        _conclude(sweep, console, interrupted=any(status in _ENDS for status in statuses))
     return max(statuses)
 
 
@@ -193,10 +203,18 @@ def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Stat
         return Status.SOME_ERRORS
 
 
+def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
+    """A line and a status for each point whose results went away while others ran."""
+    gone = [p for p in ended if not sweep.summary_of(p).exists()]
+    for p in gone:
+        folder = sweep.folder / str(p.folder)
+        complain(f"[{p.point.name}] {folder} was deleted or moved after its point had ended")
+    return [Status.SOME_ERRORS] * len(gone)
+
+
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     """The table of what there is by now, in the order of the combinations."""
-    paths = {p.point: sweep.folder / p.folder / SUMMARY for p in sweep.planned if p.folder}
-    summaries = {point: read_summary(path) for point, path in paths.items()}
+    summaries = {p.point: read_summary(sweep.summary_of(p)) for p in sweep.planned if p.folder}
     rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
     if rows:
         console.print(sweep_table(rows))
