@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import sys
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A system lets a process have 1,024 as a rule, and others need some.
+# A system lets a process have 1,024 as a rule; where it is fewer, these take a quarter: others need some.
 _MAX_OPEN = 256
 
 
@@ -20,6 +23,12 @@ def end_line(path: Path) -> None:
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
             file.write(b"\n")
+
+
+def _limit() -> int:
+    """How many files the process may have open at once."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 @dataclass(slots=True)
@@ -34,8 +43,8 @@ class OpenFiles:
     Nobody else writes to them: their sizes are known here.
     """
 
-    def __init__(self, most: int = _MAX_OPEN) -> None:
-        self._most = most
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most or max(1, min(_MAX_OPEN, _limit() // 4))
         self._was_there = False
         self._files: OrderedDict[str, _File] = OrderedDict()  # by name: a Path is dear to look up
 
@@ -61,14 +70,24 @@ class OpenFiles:
             os.close(self._files.popitem(last=False)[1].descriptor)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(name, flags, 0o644)
+            descriptor = self._open_for_sure(name, flags)
         except FileNotFoundError:
             # None above it once there was one: a run directory that was deleted is not made anew.
             path.parent.mkdir(parents=not self._was_there, exist_ok=True)
-            descriptor = os.open(name, flags, 0o644)
+            descriptor = self._open_for_sure(name, flags)
         self._was_there = True
         file = self._files[name] = _File(descriptor, os.fstat(descriptor).st_size)
         return file
+
+    def _open_for_sure(self, name: str, flags: int) -> int:
+        """Opens a file; where the process has too many, in place of others of these."""
+        while True:
+            try:
+                return os.open(name, flags, 0o644)
+            except OSError as failure:
+                if failure.errno != errno.EMFILE or not self._files:
+                    raise
+                os.close(self._files.popitem(last=False)[1].descriptor)
 
     def close(self, path: Path) -> None:
         self._close(str(path))

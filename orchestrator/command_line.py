@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from orchestrator.config import EXPERIMENT, GROUPS
 from orchestrator.errors import ConfigError
 from orchestrator.results import COMMAND
+from orchestrator.streams import write_error
 
 _SWITCHES = {"true", "false"}
 _OPEN = re.compile(r"(engine|verifier)\.(args|chat_options)\.[^=]+=")
@@ -27,7 +27,7 @@ _OTHER_SWEEPS = ("hydra/sweeper", "hydra/launcher")
 
 def complain(text: str) -> None:
     """One line for a person, whatever a library wrote."""
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    write_error(f"error: {' '.join(text.split())}")
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

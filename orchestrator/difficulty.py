@@ -20,6 +20,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.progress import stdout_console
 from orchestrator.results import SUMMARY, stream_results
 from orchestrator.statistics import difficulty_levels
+from orchestrator.streams import write_error
 
 NUM_LEVELS = 5
 Levels = Mapping[str, int]
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError("reference", None, "must be the directory of a run of plain samples")
         console.print(table_of(folder, levels_of(pass_rates(Path(options["reference"])))))
     except ConfigError as mistake:
-        sys.stderr.write(f"error: {mistake}\n")
+        write_error(f"error: {mistake}")
         return 2
     return 0
 

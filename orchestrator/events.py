@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -21,6 +20,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from orchestrator.appending import OpenFiles, end_line
+from orchestrator.streams import write_error
 from orchestrator.sweep_index import INDEX
 
 EVENTS = "events.jsonl"
@@ -80,15 +80,9 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            _complain(self.format(record))
+            write_error(self.format(record))
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)
-
-
-def _complain(text: str) -> None:
-    """To stderr, if there is somebody to read it: a terminal that is gone ends no search."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"{text}\n")
 
 
 class EventFile(logging.Handler):
@@ -122,7 +116,7 @@ class EventFile(logging.Handler):
             self._files.append(self._path, self.format(record).encode() + b"\n")
         except OSError as failure:
             if not self._is_full:
-                _complain(f"{failure}; events are left out")
+                write_error(f"{failure}; events are left out")
             self._is_full = True
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)

@@ -19,22 +19,31 @@ from rich.text import Text
 
 from orchestrator.oracle import oracle_mark
 from orchestrator.results import Totals
+from orchestrator.streams import open_streams, silence
 
 SECONDS_BETWEEN_LINES = 60.0
 
 
 class _Console(Console):
-    """Goes silent when nobody reads it any more (``| head``, ``| tee`` and Ctrl-C): results are in files."""
+    """Goes silent when nobody reads it any more: results are in files.
+
+    ``| head``, ``| tee`` and Ctrl-C, a terminal that was closed, a full disk under ``> file``.
+    """
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:  # rich itself knows broken pipes alone
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # what is in its buffer is written when the process ends
-        os.close(nowhere)
+        silence(self.file)  # type: ignore[arg-type]
 
 
 def stdout_console() -> Console:
     """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
+    open_streams()
     console = _Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else _Console(width=200)
 

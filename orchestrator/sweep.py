@@ -197,6 +197,10 @@ def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Stat
         return run(arguments)
     except KeyboardInterrupt:  # while models were loaded, or after the last problem
         return Status.INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != Status.TERMINATED:
+            raise
+        return Status.TERMINATED
     except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
         traceback.print_exc()
         complain(f"[{point.name}] {type(failure).__name__}: {failure}")
