@@ -25,7 +25,7 @@ from orchestrator.composition import known_keys, with_config
 from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.events import ids_of, recorded
-from orchestrator.execution import BY_SIGNAL, Run, Status, terminate
+from orchestrator.execution import BY_SIGNAL, TERMINATING, Run, Status, heed_signals, ignore_signals
 from orchestrator.explain import explain
 from orchestrator.flags import kept_flags
 from orchestrator.hydra_record import hydra_record, write_record
@@ -37,6 +37,9 @@ from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
+from orchestrator.standing import stopped
+from orchestrator.stopping import unless_stopped
+from orchestrator.streams import flush_streams, raise_file_limit
 from orchestrator.sweep import plan_sweep, run_sweep
 from orchestrator.terminal import complain
 from orchestrator.tracking import GuardedTracker, Trackers
@@ -62,13 +65,30 @@ class Models:
 
     def _start(self, plan: Plan) -> Pool:
         # Ray and its children are imported here, so that --help and a mistake in a key answer at once.
-        from actors.cluster import start_ray
+        from actors.cluster import start_ray, stop_ray
         from actors.pool import Pool
 
         with console.status("starting Ray and loading models"):
-            start_ray(plan.cluster)
-            signal.signal(signal.SIGTERM, terminate)  # Ray has put a handler of its own there
-            return self.runner.run(Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory))
+            try:
+                start_ray(plan.cluster)
+                starting = Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory)
+                pool = self.runner.run(unless_stopped(starting, TERMINATING))
+            except BaseException as failure:
+                stop_ray()
+                if isinstance(failure, SystemExit):  # of Ray's own handler, with a status of Ray's own
+                    raise SystemExit(Status.TERMINATED) from None
+                raise
+            heed_signals()  # Ray has put a handler of its own there
+            if pool is None:
+                raise SystemExit(Status.TERMINATED)
+            return pool
+
+    def drop(self) -> None:
+        """Let go of replicas that are gone, and of a Ray that may be: the next point starts anew."""
+        self._warm.close()
+        from actors.cluster import stop_ray
+
+        stop_ray()
 
     def interrupted(self) -> Status | None:
         """The status of the signal that came in the last point, however that ended."""
@@ -103,7 +123,10 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
     if plan.settings.dry_run:
         describe(plan)
         return Status.FINISHED
-    with claimed(plan.run_dir):
+    heed_signals()
+    if (signalled := models.interrupted()) is not None:
+        return signalled
+    with claimed(plan.run_dir) as place:
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
         write_record(plan.run_dir, record)
         summary = finished_summary(plan.run_dir, earlier.totals)
@@ -112,10 +135,13 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
             return Status.FINISHED
         with recorded(plan.run_dir, plan.settings.log_level):
             run = make_run(plan, models.of(plan), earlier)
+            place.check()
             try:
                 return run.execute(plan.plain, models.runner)
             finally:
                 models.caught = run.caught
+                if run.controller.gate.broken is not None:
+                    models.drop()
 
 
 def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
@@ -190,7 +216,7 @@ def run_command(arguments: Sequence[str], models: Models) -> Status:
         try:
             return run_point(plan, models, hydra_record(config))
         except OSError as failure:
-            complain(f"{failure}; what was finished is in {plan.run_dir}")
+            complain(stopped(failure, plan.run_dir))
             return Status.SOME_ERRORS
 
     try:
@@ -217,9 +243,10 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
 
 def main() -> int:
     """Compose, run, and return the exit status: the worst one of a sweep."""
+    raise_file_limit()
     models = Models()
     try:
-        signal.signal(signal.SIGTERM, terminate)
+        heed_signals()
         check_no_secrets(sys.argv[1:])
         arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
         return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
@@ -229,8 +256,15 @@ def main() -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return Status.INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != Status.TERMINATED:
+            raise
+        complain("terminated")
+        return Status.TERMINATED
     finally:
+        ignore_signals()
         models.close()
+        flush_streams()
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -16,6 +18,7 @@ from ray._private import ray_constants
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from actors import reaper as reaping
 from actors.placement import GPUS_VARIABLE, ClusterConfig, ReplicaSpec, Resources
 from actors.ray_token import keep_token_private
 from actors.replica import Replica
@@ -31,12 +34,15 @@ _LOCAL_ENVIRON = {
     "RAY_worker_niceness": "0",
     "VLLM_HOST_IP": "127.0.0.1",  # the node's address: vLLM would listen at, and look for, the outer one
 }
+# No record of each call for a dashboard that is not there: 2.5 KB a call, up to 300 MB.
+_LOCAL_CONFIG = {"task_events_report_interval_ms": 0}
 # "May this machine be a part of a cluster?" Where not, a node's address is 127.0.0.1 and its processes listen
 # there alone; otherwise on every interface. Ray's default on Windows and macOS, and its only such setting: a
 # loopback _node_ip_address is turned into the outer one.
 _PART_OF_A_CLUSTER = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 # Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
 _TOKEN_CPU = 0.001
+_REAPER_TIMEOUT_S = 5.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -58,13 +64,15 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
             ray.init(address=address, **quiet)
         return
     keep_token_private()
-    with _environment(**_LOCAL_ENVIRON, PYTHONPATH=_import_path()), _on_loopback():
+    mark = _start_reaper()
+    with _environment(**_LOCAL_ENVIRON, **{reaping.MARK: mark}, PYTHONPATH=_import_path()), _on_loopback():
         ray.init(
             address="local",
             num_cpus=num_cpus,
             num_gpus=num_gpus,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
+            _system_config=_LOCAL_CONFIG,
             **quiet,
         )
 
@@ -96,6 +104,29 @@ def _only_on_loopback(address: str) -> bool:
 def stop_ray() -> None:
     """Leaves the cluster, or stops it where ``start_ray`` started it."""
     ray.shutdown()
+    while _reapers:
+        reaper = _reapers.pop()
+        assert reaper.stdin is not None
+        reaper.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            reaper.wait(_REAPER_TIMEOUT_S)
+
+
+_reapers: list[subprocess.Popen[bytes]] = []
+
+
+def _start_reaper() -> str:
+    """The mark by which a process of its own knows the Ray that is about to start, to end what it leaves."""
+    mark = uuid.uuid4().hex
+    if os.path.isdir("/proc/self"):
+        command = [sys.executable, "-I", "-S", reaping.__file__, mark]
+        nowhere = subprocess.DEVNULL
+        _reapers.append(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True
+            )
+        )
+    return mark
 
 
 def _import_path() -> str:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from orchestrator.config import EXPERIMENT, GROUPS
 from orchestrator.errors import ConfigError
 from orchestrator.flags import MULTIRUN, config_dirs, continued_flags, split_flags
-from orchestrator.json_reading import BadJson, parse_object
+from orchestrator.json_reading import NOT_OURS, BadJson, parse_object
 from orchestrator.results import COMMAND
 from orchestrator.signing import is_own, sign, signed_bytes
 from orchestrator.trust import Wish, refuse, shipped, wishes_of_overrides
@@ -99,15 +99,15 @@ def _read_command(run_dir: Path) -> _Command:
         saved = parse_object(files[COMMAND])
         return _Command(_checked(saved.get("overrides")), bool(saved.get("sweep")), files)
     except BadJson as failure:
-        raise ConfigError("resume", run_dir, f"its {COMMAND} is none of ours: it {failure}") from None
+        raise ConfigError("resume", run_dir, f"its {COMMAND} is none of ours: {failure.detail}") from None
 
 
 def _checked(overrides: object) -> list[str]:
     """A command line of bounded length: Hydra's parser takes its time. Raises BadJson."""
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise BadJson("has no list of overrides")
+        raise BadJson(NOT_OURS, "it has no list of overrides")
     if sum(map(len, overrides)) > _MAX_COMMAND:
-        raise BadJson(f"has more than {_MAX_COMMAND:,} characters of overrides")
+        raise BadJson(NOT_OURS, f"it has more than {_MAX_COMMAND:,} characters of overrides")
     return overrides
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -21,6 +20,8 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from orchestrator.appending import OpenFiles, end_line
+from orchestrator.errors import ConfigError
+from orchestrator.streams import write_error
 from orchestrator.sweep_index import INDEX
 from orchestrator.terminal import one_line, printable
 
@@ -81,7 +82,7 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            _complain(self.format(record))
+            write_error(self.format(record))
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)
 
@@ -110,12 +111,6 @@ def warnings_shown() -> Iterator[None]:
             logger.removeHandler(handler)
 
 
-def _complain(text: str) -> None:
-    """To stderr, if there is somebody to read it: a terminal that is gone ends no search."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"{text}\n")
-
-
 class EventFile(logging.Handler):
     """Appends one line of strict JSON an event: whole, or where the disk is full not at all.
 
@@ -137,14 +132,17 @@ class EventFile(logging.Handler):
                 json_serializer=lambda line, **_: _ENCODER.encode(line),
             )
         )
-        end_line(self._path)
+        with suppress(OSError, ConfigError):  # the first event tells
+            end_line(self._path)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            if not self._path.exists() and self._path.parent.exists():  # deleted: what comes is kept again
+                self._files.close(self._path)
             self._files.append(self._path, self.format(record).encode() + b"\n")
-        except OSError as failure:
+        except (OSError, ConfigError) as failure:
             if not self._is_full:
-                _complain(f"{one_line(str(failure))}; events are left out")
+                write_error(f"{one_line(str(failure))}; events are left out")
             self._is_full = True
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)

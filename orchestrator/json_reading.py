@@ -18,12 +18,16 @@ MAX_LINE_BYTES = 256 * 2**20
 _MAX_DEPTH = 200  # whatever walks a value afterwards may do so by recursion
 
 
-class BadJson(ValueError):
-    """Not strict JSON of the expected kind: the reason in words, and where that is."""
+NO_JSON, NOT_OURS = "is no JSON", "is none of ours"
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
+
+class BadJson(ValueError):
+    """Not strict JSON, or not of the expected form: which of both, and why."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:
@@ -37,9 +41,9 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
     except (msgspec.DecodeError, ValueError, RecursionError):
         value = _decoded(data)
     if not isinstance(value, dict):
-        raise BadJson(f"is no JSON object, but {_name_of(value)}")
+        raise BadJson(NOT_OURS, f"expected an object, got {type(value).__name__}")
     if _num_brackets(data) > _MAX_DEPTH and not _is_shallow(value):
-        raise BadJson("is nested too deeply")
+        raise BadJson(NO_JSON, "it is nested too deeply")
     return value
 
 
@@ -69,7 +73,7 @@ def parse_own(data: bytes, path: Path, key: str) -> dict[str, Any]:
 
 def _parse_whole(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_FILE_BYTES:
-        raise BadJson(f"has more than {MAX_FILE_BYTES // 2**20} MiB")
+        raise BadJson(NOT_OURS, f"it has more than {MAX_FILE_BYTES // 2**20} MiB")
     return parse_object(data)
 
 
@@ -86,7 +90,7 @@ def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | BadJson]]:
         while line := file.readline(MAX_LINE_BYTES):
             if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                 _pass_over(file)
-                yield b"\n", BadJson(f"has more than {MAX_LINE_BYTES // 2**20} MiB")
+                yield b"\n", BadJson(NOT_OURS, f"it has more than {MAX_LINE_BYTES // 2**20} MiB")
             else:
                 yield line, _parsed(line)
 
@@ -109,13 +113,13 @@ def _decoded(data: bytes | str) -> Any:
     try:
         return _CAREFUL.decode(data.decode() if isinstance(data, bytes) else data)
     except RecursionError:
-        raise BadJson("is nested too deeply") from None
+        raise BadJson(NO_JSON, "it is nested too deeply") from None
     except UnicodeDecodeError as failure:
-        raise BadJson(f"is no UTF-8: {failure.reason}") from None
+        raise BadJson(NO_JSON, f"it is no UTF-8: {failure.reason}") from None
     except json.JSONDecodeError as failure:
-        raise BadJson("is no JSON", str(failure)) from None
+        raise BadJson(NO_JSON, str(failure)) from None
     except ValueError as failure:
-        raise BadJson("is no strict JSON", str(failure)) from None
+        raise BadJson(NO_JSON, str(failure)) from None
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -151,8 +155,3 @@ def _is_shallow(value: Any) -> bool:
         if not level:
             return True
     return False
-
-
-def _name_of(value: Any) -> str:
-    names = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")

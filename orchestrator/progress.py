@@ -20,6 +20,7 @@ from rich.text import Text
 
 from orchestrator.oracle import oracle_mark
 from orchestrator.results import Totals
+from orchestrator.streams import open_streams, silence
 from orchestrator.terminal import printable, take_any_text
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -28,7 +29,8 @@ SECONDS_BETWEEN_LINES = 60.0
 class _Console(Console):
     """Shows text as it is: brackets are no markup, control characters are escaped.
 
-    Goes silent when nobody reads it any more (``| head``, ``| tee`` and Ctrl-C): results are in files.
+    Goes silent when nobody reads it any more, since results are in files: ``| head``, ``| tee`` and Ctrl-C, a
+    terminal that was closed, a full disk under ``> file``.
     """
 
     def __init__(self, width: int | None = None) -> None:
@@ -38,15 +40,20 @@ class _Console(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:  # rich itself knows broken pipes alone
+            self.on_broken_pipe()
+
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # what is in its buffer is written when the process ends
-        os.close(nowhere)
+        silence(self.file)  # type: ignore[arg-type]
 
 
 def stdout_console() -> Console:
     """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
+    open_streams()
     take_any_text()
     console = _Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else _Console(width=200)
@@ -159,7 +166,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     usage, overhead = summary["usage"], summary["overhead"]
     low, high = summary["accuracy_ci95"]
     seconds = summary.get("wall_seconds")
-    strategy, task, budget, seed = (summary.get(name, "?") for name in ("strategy", "task", "budget", "seed"))
+    strategy, task, budget, seed = (summary.get(name, "-") for name in ("strategy", "task", "budget", "seed"))
     title = f"{strategy} on {task}, budget {budget}, seed {seed}"
     if oracle_mark(summary):
         title += "\nUPPER BOUND: the verifier knows the answers (oracle)"
@@ -174,7 +181,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
         ("retried tokens", f"{overhead['retried_tokens']:,}"),
-        ("wall time", "-" if seconds is None else f"{seconds:.1f} s"),
+        ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
         ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
     ]
     for name, value in rows:
@@ -209,7 +216,7 @@ def _sweep_row(summary: Mapping[str, Any]) -> list[str]:
         f"{summary['usage']['generated_tokens']:,}",
         f"{summary['usage']['reward_calls']:,}",
         str(summary["num_errors"]),
-        "-" if summary["wall_seconds"] is None else f"{summary['wall_seconds']:.1f}",
+        "-" if (seconds := summary.get("wall_seconds")) is None else f"{seconds:.1f}",
     ]
 
 

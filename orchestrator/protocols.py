@@ -101,6 +101,10 @@ class Failure:
     message: str
 
 
+NO_REPLICA = "NoReplica"
+"""The type of a Failure that is none of its request: nobody is left to answer, and nobody is expected."""
+
+
 class Engine(Protocol):
     """A policy: replies come in the order of the requests, and each depends on its request alone."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
-from orchestrator.json_reading import BadJson
+from orchestrator.json_reading import NOT_OURS, BadJson
 from orchestrator.types import Overhead, Usage
 
 _LARGEST = 1.7976931348623157e308
@@ -58,6 +58,7 @@ class _Line(TypedDict):
 
 _REAL = {"flops"}
 _COUNTS = {f.name for f in fields(Usage)} - _REAL
+_NEEDED = {"generated_tokens", "reward_calls", "flops"}
 _OVERHEADS = {f.name for f in fields(Overhead)}
 
 
@@ -66,21 +67,25 @@ def check_line(value: dict[str, Any]) -> None:
     try:
         msgspec.convert(value, _Line)
     except msgspec.ValidationError as failure:
-        raise BadJson(f"is no result: {failure}") from None
+        raise BadJson(NOT_OURS, str(failure)) from None
     except ValueError as failure:  # half of a character in a name
-        raise BadJson(f"is no result: {type(failure).__name__}") from None
+        raise BadJson(NOT_OURS, type(failure).__name__) from None
     _check_spent(value)
     _check_order(value)
 
 
 def _check_spent(value: dict[str, Any]) -> None:
     usage = value["usage"]
-    if not {"generated_tokens", "reward_calls", "flops"} <= usage.keys() <= _COUNTS | _REAL:
-        raise BadJson("is no result: its `usage` has other fields")
+    missing, unknown = _NEEDED - usage.keys(), usage.keys() - _COUNTS - _REAL
+    unknown |= value["overhead"].keys() - _OVERHEADS
+    if missing or unknown:
+        raise BadJson(
+            NOT_OURS,
+            f"fields of its usage are {'unknown' if unknown else 'missing'}: "
+            + ", ".join(sorted(unknown or missing)),
+        )
     if not all(isinstance(usage[name], int) for name in usage.keys() & _COUNTS):
-        raise BadJson("is no result: its `usage` counts in fractions")
-    if not value["overhead"].keys() <= _OVERHEADS:
-        raise BadJson("is no result: its `overhead` has other fields")
+        raise BadJson(NOT_OURS, "its usage counts in fractions")
 
 
 def _check_order(value: dict[str, Any]) -> None:
@@ -88,8 +93,8 @@ def _check_order(value: dict[str, Any]) -> None:
     candidates = value["candidates"]
     index = value.get("answer_index")
     if index is not None and value["error"] is None and index >= len(candidates):
-        raise BadJson("is no result: its `answer_index` is past the last candidate")
+        raise BadJson(NOT_OURS, "its answer_index is past the last candidate")
     for candidate in candidates:
         lengths, rewards = candidate.get("step_lengths", ()), candidate.get("step_log_odds", ())
         if len(lengths) != len(rewards):
-            raise BadJson("is no result: a candidate has another number of steps than of rewards")
+            raise BadJson(NOT_OURS, "a candidate has another number of steps than of rewards")

@@ -8,18 +8,18 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from orchestrator.checked import read_summary
 from orchestrator.controller import Candidate, ProblemResult
-from orchestrator.errors import ConfigError
-from orchestrator.json_reading import BadJson, read_lines
-from orchestrator.plain_files import open_to_append, replace_file
+from orchestrator.json_reading import NOT_OURS, BadJson, read_lines
+from orchestrator.plain_files import open_to_append, open_to_read, replace_file
 from orchestrator.result_lines import check_line
-from orchestrator.run_files import read_figures
+from orchestrator.standing import DisplacedError, HeldFolder, check_place
 from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
@@ -135,35 +135,41 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     return _encoded(value, indent=2)
 
 
-def _read(path: Path, *, is_told: bool = True) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+def _read(path: Path, *, is_resumed: bool = False) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
     """Every line as it stands, and what it says: None where it was cut short, or is no result.
 
-    So is a second line of one problem. Lines that are left out are named in warnings.
+    So is a second line of one problem; where ``is_resumed`` one after an error is the problem's first. Lines
+    that are left out are named in warnings.
     """
-    left_out = _LeftOut(path) if is_told else None
-    problem_ids: set[str] = set()
+    left_out, problem_ids = _LeftOut(path), set[str]()
     for number, (line, value) in enumerate(read_lines(path), 1):
         # One that was cut short is no surprise.
         reason = _objection(value, problem_ids) if line.endswith(b"\n") else ""
-        if reason and left_out:
+        if reason:
             left_out.add(number, reason)
-        yield line, value if reason is None and isinstance(value, dict) else None
-    if left_out:
-        left_out.end()
+        good = value if reason is None and isinstance(value, dict) else None
+        if good is not None and not (is_resumed and good["error"] is not None):
+            problem_ids.add(good["problem_id"])
+        yield line, good
+    left_out.end()
 
 
-def _objection(value: dict[str, Any] | BadJson, problem_ids: set[str]) -> str | None:
-    """What is wrong with a line; the ids of those with which nothing is are collected."""
+def _objection(value: dict[str, Any] | BadJson, problem_ids: Collection[str]) -> str | None:
+    """What is wrong with a line, if anything is."""
     if isinstance(value, BadJson):
-        return value.reason
+        return _in_words(value)
     try:
         check_line(value)
     except BadJson as failure:
-        return str(failure)
+        return _in_words(failure)
     if value["problem_id"] in problem_ids:
-        return "is a second result of its problem"
-    problem_ids.add(value["problem_id"])
+        return f"is a second one of problem {value['problem_id']}: it is left out"
     return None
+
+
+def _in_words(failure: BadJson) -> str:
+    reason = f" ({failure.detail})" if failure.kind == NOT_OURS else ""
+    return f"{failure.kind}: it is left out{reason}"
 
 
 class _LeftOut:
@@ -177,7 +183,7 @@ class _LeftOut:
     def add(self, number: int, reason: str) -> None:
         self._num += 1
         if self._num <= self.MOST:
-            log.warning("%s: line %d %s: it is left out", self._path, number, reason)
+            log.warning("%s: line %d %s", self._path, number, reason)
 
     def end(self) -> None:
         if self._num > self.MOST:
@@ -185,7 +191,10 @@ class _LeftOut:
 
 
 def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out."""
+    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out.
+
+    Of two lines of one problem the first one counts.
+    """
     yield from (value for _, value in _read(run_dir / RESULTS) if value is not None)
 
 
@@ -197,12 +206,13 @@ def read_results(run_dir: Path) -> list[dict[str, Any]]:
 def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
 
-    What was told is on disk when this returns, whoever wrote it. A last line that was cut short is cut off
-    where it stands: only where others go a second file is written. Raises OSError with the file's name.
+    Of two lines of one problem the first one stays. What was told is on disk when this returns, whoever wrote
+    it. A last line that was cut short is cut off where it stands: only where others go a second file is
+    written. Raises OSError with the file's name.
     """
     path = run_dir / RESULTS
-    size, torn, num_dropped = 0, False, 0
-    for line, value in _read(path):
+    size, torn, dropped = 0, False, set[int]()
+    for number, (line, value) in enumerate(_read(path, is_resumed=True), 1):
         if not line.endswith(b"\n"):
             torn = True
             break
@@ -210,12 +220,10 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
         if value is not None and value["error"] is None:
             tell(value)
         else:
-            num_dropped += 1
+            dropped.add(number)
     try:
-        if num_dropped:
-            again = _read(path, is_told=False)
-            kept = (line for line, value in again if value is not None and value["error"] is None)
-            _replace(path, kept)
+        if dropped:
+            _drop(path, dropped)
         elif path.exists():
             if torn:
                 os.truncate(path, size)
@@ -224,22 +232,32 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
         raise _about(path, failure) from failure
 
 
+def _drop(path: Path, dropped: Collection[int]) -> None:
+    """Takes lines out of a file, and a last one that was cut short."""
+    with open_to_read(path) as file:
+        lines = (line for i, line in enumerate(file, 1) if i not in dropped and line.endswith(b"\n"))
+        _replace(path, lines)
+
+
 def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     """summary.json, if it is of a run that went to its end with just these results."""
-    try:
-        summary = read_figures(run_dir, "run_dir")
-    except ConfigError:
-        return None
+    summary = read_summary(run_dir / SUMMARY)
     expected = json.loads(_encoded(totals.summary()))
-    return summary if summary.get("complete") and expected.items() <= summary.items() else None
+    return summary if summary and summary["complete"] and expected.items() <= summary.items() else None
 
 
 class ResultLog:
-    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them."""
+    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them.
+
+    It notices when the file, or the run directory, is not what it was: deleted, moved, replaced, written to
+    by others. That is an OSError as a full disk is.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / RESULTS
+        self._folder = HeldFolder(run_dir)
         self._file: BinaryIO | None = None
+        self._size = 0
         self._commits: GroupCommit | None = None
 
     def append(self, line: Mapping[str, Any], then: Callable[[], None] | None = None) -> None:
@@ -251,7 +269,7 @@ class ResultLog:
         file = self._open()
         commits = self._commits = self._commits or GroupCommit(file.fileno())
         data = _encoded(line)
-        start = os.fstat(file.fileno()).st_size  # a failed write leaves the position past the end
+        self._check_size(file)
         try:
             commits.check()
             if file.write(data) != len(data):
@@ -261,14 +279,41 @@ class ResultLog:
             else:
                 commits.add(then)
         except OSError as failure:
-            file.truncate(start)
+            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+                file.truncate(self._size)
             raise self._about(failure) from None
+        self._size += len(data)
+        self.check()
 
     def _open(self) -> BinaryIO:
         if self._file is None:
             self._file = os.fdopen(open_to_append(self._path), "ab", buffering=0)
+            self._size = os.fstat(self._file.fileno()).st_size
             sync_folder(self._path.parent)
         return self._file
+
+    def check(self) -> None:
+        """Raises DisplacedError where the file, or its folder, is not what it was when it was opened."""
+        self._folder.check()
+        if self._file is not None:
+            check_place(self._path, self._file.fileno())
+            self._check_size(self._file)
+
+    @property
+    def is_in_its_folder(self) -> bool:
+        """Whether the run directory is the one in which this was opened."""
+        try:
+            self._folder.check()
+        except OSError:
+            return False
+        return True
+
+    def _check_size(self, file: BinaryIO) -> None:
+        """Nobody else writes to it: where its size is another one, results of this run may be gone."""
+        size = os.fstat(file.fileno()).st_size
+        if size != self._size:
+            what = f"{self._size} bytes while the run was at work: some of its results may be gone"
+            raise DisplacedError(f"{self._path} was changed by something else, to {size} bytes from {what}")
 
     def sync(self) -> None:
         """Waits until every line is on disk and what was to follow has been called. Raises OSError."""
@@ -277,10 +322,13 @@ class ResultLog:
                 self._commits.finish()
             except OSError as failure:
                 raise self._about(failure) from None
+        self.check()
 
     def _about(self, failure: OSError) -> OSError:
         """With this file's name, unless it was another that failed."""
-        return failure if failure.filename else _about(self._path, failure)
+        if failure.filename or isinstance(failure, DisplacedError):
+            return failure
+        return _about(self._path, failure)
 
     def close(self) -> None:
         """Syncs what it can, and closes. A failure is for ``sync`` to tell: nothing is called after it."""
@@ -290,6 +338,7 @@ class ResultLog:
             self._commits.close()
         if self._file is not None:
             self._file.close()
+        self._folder.close()
         self._commits = self._file = None
 
 

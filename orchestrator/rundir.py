@@ -30,6 +30,7 @@ from orchestrator.results import (
     write_json,
 )
 from orchestrator.signing import SIGNATURE, sign
+from orchestrator.standing import HeldFolder
 from orchestrator.sweep_index import INDEX
 from orchestrator.wandb_tracker import IDENTITY
 
@@ -62,8 +63,8 @@ class Earlier:
 
 
 @contextmanager
-def claimed(run_dir: Path) -> Iterator[None]:
-    """Keeps other processes out of a run directory while this one works in it.
+def claimed(run_dir: Path) -> Iterator[HeldFolder]:
+    """Keeps other processes out of a run directory while this one works in it, and holds the directory.
 
     The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
     """
@@ -83,9 +84,11 @@ def claimed(run_dir: Path) -> Iterator[None]:
         raise ConfigError("run_dir", run_dir, "another process is at work in it; wait, or end it") from None
     except OSError:
         pass  # a file system without locks
+    folder = HeldFolder(run_dir)
     try:
-        yield
+        yield folder
     finally:
+        folder.close()
         os.close(descriptor)
 
 
@@ -121,6 +124,7 @@ def open_run_dir(
     when a key that matters differs.
     """
     _make(run_dir)
+    check_plain(run_dir)
     held = _held(run_dir)
     if held and not resume:
         allowed = f"holds {held}; continue with resume=true, or choose another run_dir"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -17,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from orchestrator.checked import read_summary
 from orchestrator.command_line import check_choices, quoted
 from orchestrator.composition import known_keys, only_composed
 from orchestrator.errors import ConfigError, MurmurationError
@@ -27,8 +26,9 @@ from orchestrator.plain_files import check_below
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
-from orchestrator.run_files import read_summary
 from orchestrator.rundir import claimed
+from orchestrator.standing import stopped
+from orchestrator.streams import write_error
 from orchestrator.sweep_index import SweepIndex
 from orchestrator.terminal import complain, printable, shell_word
 
@@ -72,6 +72,9 @@ class Sweep:
             if p.mistake is not None:
                 found.setdefault(p.mistake, []).append(p.point)
         return found
+
+    def summary_of(self, planned: PlannedPoint) -> Path:
+        return self.folder / str(planned.folder) / SUMMARY
 
     def arguments(self, planned: PlannedPoint) -> list[str]:
         """The command line of one point, as a run of its own."""
@@ -147,23 +150,29 @@ def run_sweep(
     statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
     if not sweep.in_order:
         return max(statuses)
-    with claimed(sweep.folder):
-        index = _open_index(sweep)
-        for number, p in enumerate(sweep.in_order, 1):
-            if (signalled := interrupted()) is not None:
-                statuses.append(signalled)
-                break
-            console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
-            statuses.append(_run_one(sweep, p, run))
-            try:
+    with claimed(sweep.folder) as place:
+        index, ended = _open_index(sweep), list[PlannedPoint]()
+        try:
+            for number, p in enumerate(sweep.in_order, 1):
+                if (signalled := interrupted()) is not None:
+                    statuses.append(signalled)
+                    break
+                place.check()  # or the point would make the folder anew
+                console.print(
+                    f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False
+                )
+                statuses.append(_run_one(sweep, p, run))
+                place.check()
                 index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
-            except OSError as failure:
-                complain(f"{failure}; what was finished is in {sweep.folder}")
-                statuses.append(Status.SOME_ERRORS)
-                break
-            if statuses[-1] in _ENDS:
-                break
-        _conclude(sweep, console, interrupted=statuses[-1] in _ENDS)
+                if sweep.summary_of(p).exists():
+                    ended.append(p)
+                if statuses[-1] in _ENDS:
+                    break
+            statuses += _missing(sweep, ended)
+        except OSError as failure:
+            complain(stopped(failure, sweep.folder))
+            statuses.append(Status.SOME_ERRORS)
+        _conclude(sweep, console, interrupted=any(status in _ENDS for status in statuses))
     return max(statuses)
 
 
@@ -196,29 +205,29 @@ def _run_one(sweep: Sweep, planned: PlannedPoint, run: Callable[[list[str]], Sta
         return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:  # while models were loaded, or after the last problem
         return Status.INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != Status.TERMINATED:
+            raise
+        return Status.TERMINATED
     except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
-        sys.stderr.write(printable(traceback.format_exc()))
+        write_error(printable(traceback.format_exc().rstrip()))
         complain(f"[{point.name}] {type(failure).__name__}: {failure}")
         return Status.SOME_ERRORS
 
 
-def _summary(path: Path) -> dict[str, Any] | None:
-    """The figures of a point; None, and a line that says why, where its file is damaged."""
-    try:
-        return read_summary(path.parent, "run_dir")
-    except ConfigError as mistake:
-        complain(str(mistake))
-        return None
+def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
+    """A line and a status for each point whose results went away while others ran."""
+    gone = [p for p in ended if not sweep.summary_of(p).exists()]
+    for p in gone:
+        folder = sweep.folder / str(p.folder)
+        complain(f"[{p.point.name}] {folder} was deleted or moved after its point had ended")
+    return [Status.SOME_ERRORS] * len(gone)
 
 
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     """The table of what there is by now, in the order of the combinations."""
-    paths = {p.point: sweep.folder / p.folder / SUMMARY for p in sweep.planned if p.folder}
-    rows = [
-        (point.varied, summary)
-        for point, path in paths.items()
-        if path.exists() and (summary := _summary(path)) is not None
-    ]
+    summaries = {p.point: read_summary(sweep.summary_of(p)) for p in sweep.planned if p.folder}
+    rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
     if rows:
         console.print(sweep_table(rows))
     console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)

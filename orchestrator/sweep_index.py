@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.json_reading import BadJson, read_object
+from orchestrator.checked import read_points
 from orchestrator.results import COMMAND, json_bytes, write_json
 from orchestrator.signing import sign
 
@@ -53,23 +53,8 @@ def _key(entry: Mapping[str, Any]) -> str:
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a sweep's ``points.json``; none where there is no such file."""
-    try:
-        entries = read_object(folder / INDEX).get("points")
-    except (FileNotFoundError, BadJson):
-        return []
-    return [entry for entry in entries if _is_entry(entry)] if isinstance(entries, list) else []
-
-
-def _is_entry(entry: object) -> bool:
-    """Whether it is as ``record`` writes it."""
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("folder"), str | None)
-        and isinstance(entry.get("overrides"), list)
-        and type(entry.get("status")) in (int, type(None))
-        and isinstance(entry.get("mistake"), str | None)
-    )
+    """The entries of a sweep's ``points.json``; none where there is no such file, or a damaged one."""
+    return read_points(folder / INDEX)
 
 
 def sweep_folder(run_dir: Path) -> Path | None:

@@ -7,6 +7,8 @@ import re
 import shlex
 import sys
 
+from orchestrator.streams import write_error
+
 # Controls but tab and end of line (C0, DEL, C1), the marks that turn the direction of writing, separators
 # that a terminal may take for an end of line, and halves of surrogate pairs, which have no bytes.
 _UNPRINTABLE = re.compile(
@@ -33,12 +35,12 @@ def one_line(text: str) -> str:
 
 def complain(text: str) -> None:
     """One line for a person, whatever a library wrote."""
-    sys.stderr.write(f"error: {one_line(text)}\n")
+    write_error(f"error: {one_line(text)}")
 
 
 def warn(text: str) -> None:
     """The same for what ends nothing."""
-    sys.stderr.write(f"warning: {one_line(text)}\n")
+    write_error(f"warning: {one_line(text)}")
 
 
 def take_any_text() -> None:

@@ -98,7 +98,7 @@ class Run:
     @property
     def wall_seconds(self) -> float:
         """0 where it is not known."""
-        return float(self.summary["wall_seconds"] or 0.0)
+        return float(self.summary["wall_seconds"] or 0)
 
     def by_problem(self) -> dict[str, float]:
         """1.0 for a right answer, by problem."""

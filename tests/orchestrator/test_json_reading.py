@@ -27,15 +27,15 @@ from tests.orchestrator.report.made_runs import line, write_run
         ('{"a": -Infinity}', "-Infinity is no number"),
         ('{"a": 1e999}', "too large a number"),
         ('{"a": ' + "9" * 400 + ".0}", "too large a number"),
-        ('{"a": ' + "9" * 5000 + "}", "no strict JSON"),
+        ('{"a": ' + "9" * 5000 + "}", "is no JSON"),
         ("", "no JSON"),
         ("\x00", "no JSON"),
         ('{"a": "\x00"}', "no JSON"),
         ('{"a": 1', "no JSON"),
-        ("[1, 2]", "no JSON object, but a list"),
-        ("null", "no JSON object, but null"),
-        ("7", "no JSON object, but a number"),
-        ('"x"', "no JSON object, but a text"),
+        ("[1, 2]", "expected an object, got list"),
+        ("null", "expected an object, got NoneType"),
+        ("7", "expected an object, got int"),
+        ('"x"', "expected an object, got str"),
         (b'{"a": "\xff"}', "no UTF-8"),
     ],
 )
@@ -91,12 +91,12 @@ ODD: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("field", "value"), ODD)
 def test_a_line_of_another_shape_is_none_of_ours(field: str, value: Any) -> None:
     check_line(line("a", True))
-    with pytest.raises(BadJson, match="is no result: "):
+    with pytest.raises(BadJson, match="is none of ours: "):
         check_line({**line("a", True), field: value})
     without = line("a", True)
     del without[field]
     if field != "answer_index":
-        with pytest.raises(BadJson, match="is no result: "):
+        with pytest.raises(BadJson, match="is none of ours: "):
             check_line(without)
 
 
@@ -107,7 +107,7 @@ def test_a_line_of_another_shape_is_none_of_ours(field: str, value: Any) -> None
 )  # fmt: skip
 def test_a_candidate_of_another_shape_is_none_of_ours(fields: dict[str, Any]) -> None:
     whole = line("a", True)
-    with pytest.raises(BadJson, match="is no result: "):
+    with pytest.raises(BadJson, match="is none of ours: "):
         check_line({**whole, "candidates": [{**whole["candidates"][0], **fields}]})
 
 

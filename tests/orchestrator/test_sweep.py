@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.execution import Status
 from orchestrator.rundir import claimed
 from orchestrator.sweep import Sweep, plan_sweep, run_sweep
-from orchestrator.sweep_index import SweepIndex, read_index, sweep_folder
+from orchestrator.sweep_index import INDEX, SweepIndex, read_index, sweep_folder
 
 
 def models_of(config: DictConfig) -> str:
@@ -145,6 +145,22 @@ def test_a_full_disk_ends_a_sweep_and_is_no_mistake_of_its_user(
 
     assert run_sweep(planned(tmp_path, "seed=0,1"), run, console()) == Status.SOME_ERRORS
     assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device: 'points.json'")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"points": 3}', '{"points": [{"folder": 1}]}', '{"points": [[]]}']
+)
+def test_a_damaged_index_and_damaged_summaries_hinder_no_sweep(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = planned(tmp_path, "seed=0,1")
+    for point in sweep.planned:
+        (tmp_path / str(point.folder)).mkdir()
+        (tmp_path / str(point.folder) / "summary.json").write_text(text)
+    (tmp_path / INDEX).write_text(text)
+    assert run_sweep(sweep, lambda _: Status.FINISHED, console()) == Status.FINISHED
+    assert [entry["status"] for entry in read_index(tmp_path)] == [0, 0]
+    assert caplog.text.count("is damaged, or none of ours") == 3
 
 
 def test_two_points_in_one_folder_are_refused(tmp_path: Path) -> None:

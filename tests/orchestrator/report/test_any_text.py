@@ -60,9 +60,10 @@ def test_a_run_that_cannot_be_read_is_named_and_left_out(
     with caplog.at_level(logging.WARNING):
         write_report(evil, tmp_path / "out", 1e6)
     assert any(
-        "its config.json is nested too deeply: the run is left out" in message for message in caplog.messages
+        "its config.json is no JSON: it is nested too deeply: the run is left out" in message
+        for message in caplog.messages
     )
-    with pytest.raises(ConfigError, match=r"its config.json is nested too deeply"):
+    with pytest.raises(ConfigError, match=r"its config.json is no JSON: it is nested too deeply"):
         write_report(evil / "bad", tmp_path / "out", 1e6)
 
 
