@@ -14,15 +14,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.command_line import (
     check_choices,
+    check_flags,
     complain,
     continued_command,
     folder_names,
     is_sweep,
     with_open_keys,
 )
-from orchestrator.composition import known_keys, with_config
+from orchestrator.composition import folders_claimed, known_keys, with_config
 from orchestrator.controller import Controller
-from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.errors import MurmurationError
 from orchestrator.events import ids_of, recorded
 from orchestrator.execution import BY_SIGNAL, Run, Status, terminate
 from orchestrator.explain import explain
@@ -215,9 +216,11 @@ def main() -> int:
     try:
         signal.signal(signal.SIGTERM, terminate)
         check_no_secrets(sys.argv[1:])
+        check_flags(sys.argv[1:])
         arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
-        return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
-    except (ConfigError, HydraException) as mistake:
+        with folders_claimed():
+            return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
+    except (MurmurationError, HydraException) as mistake:
         complain(explain(mistake, (), ()))
         return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:

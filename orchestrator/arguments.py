@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.errors import ConfigError, nearest
+from orchestrator.folders import in_home
 
 
 def read_arguments(
@@ -26,7 +27,7 @@ def read_arguments(
             raise ConfigError(key, value, "is given twice")
         else:
             given.add(key)
-            options[key] = value
+            options[key] = in_home(value) if value.startswith("~") else value
     if len(folders) != 1:
         raise ConfigError(directory, " ".join(folders) or None, "must be one directory")
-    return Path(folders[0]), options
+    return Path(in_home(folders[0])), options

@@ -12,15 +12,18 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from orchestrator.config import EXPERIMENT, GROUPS
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.folders import in_home
 from orchestrator.results import COMMAND
+from orchestrator.spelling import quote, spelled
 
 _SWITCHES = {"true", "false"}
-_OPEN = re.compile(r"(engine|verifier)\.(args|chat_options)\.[^=]+=")
+_OPEN = re.compile(r"(engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)\.[^=]+=")
 _MULTIRUN = ("-m", "--multirun")
 # Flags of Hydra that take a value, and those that ask for something else than a run.
-_VALUED = ("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
+_VALUED = ("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-p", "--package")
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
+_FLAGS = {*_MULTIRUN, *_VALUED, *_OTHER_COMMANDS, "--resolve", "-r", "--run", "--shell-completion"}
 # Whoever chooses one of these wants points composed and run in another way than ours.
 _OTHER_SWEEPS = ("hydra/sweeper", "hydra/launcher")
 
@@ -48,7 +51,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     asked = {flag.partition("=")[0] for flag in flags}
     chosen = {_key(o) for o in overrides}
     others = asked.intersection(_OTHER_COMMANDS) or chosen.intersection(_OTHER_SWEEPS)
-    return bool(set(arguments).intersection(_MULTIRUN)) and not others
+    return _is_multirun(arguments) and not others
 
 
 def continued_command(arguments: Sequence[str]) -> list[str]:
@@ -56,22 +59,49 @@ def continued_command(arguments: Sequence[str]) -> list[str]:
 
     DIR is that of a run, of a sweep's point or of a sweep. What the command line sets beside ``resume`` wins
     over what DIR's run had set. The folder of a sweep's point holds ``=`` and ``,``, which Hydra would read
-    as more than a name: ``run_dir`` is quoted. Raises ConfigError where DIR holds no run.
+    as more than a name: ``run_dir`` is quoted. What was typed is spelled as Hydra needs it; what DIR's run
+    has kept is. Raises ConfigError where DIR holds no run, and what ``spelled`` raises.
     """
     chosen = [a for a in arguments if a.startswith("resume=")]
     if not chosen or chosen[-1].partition("=")[2].lower() in _SWITCHES:
-        return [quoted(a) for a in arguments]
-    run_dir = Path(chosen[-1].partition("=")[2].strip("'\""))
+        return [quoted(a) for a in _spelled_overrides(arguments, is_sweep=_is_multirun(arguments))]
+    run_dir = Path(in_home(chosen[-1].partition("=")[2].strip("'\"")))
     saved_file = run_dir / COMMAND
     if not saved_file.exists():
         allowed = f"must be true, false or the directory of a run ({COMMAND} is not there)"
         raise ConfigError("resume", run_dir, allowed)
-    given = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
-    new_keys = {_key(a) for a in given}
     saved = _read_command(saved_file, run_dir)
+    is_sweep = saved["sweep"] or _is_multirun(arguments)
+    added = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
+    given = _spelled_overrides(added, is_sweep=is_sweep)
+    new_keys = {_key(a) for a in given}
     kept = [o for o in saved["overrides"] if _key(o) not in {*new_keys, "resume", "run_dir"}]
     multirun = ["-m"] if saved["sweep"] else []
     return [*multirun, *kept, *given, quoted(f"run_dir={run_dir}"), "resume=true"]
+
+
+def _is_multirun(arguments: Sequence[str]) -> bool:
+    return bool(set(arguments).intersection(_MULTIRUN))
+
+
+def _spelled_overrides(arguments: Sequence[str], *, is_sweep: bool) -> list[str]:
+    """The arguments in their order, overrides spelled for Hydra and flags as they are."""
+    return [
+        argument if argument.startswith("-") or before in _VALUED else spelled(argument, is_sweep=is_sweep)
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+    ]
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise MurmurationError for a flag that there is not: Hydra would print its own usage."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name.startswith("-") and name not in _FLAGS and not name.startswith("-c"):
+            key = name.lstrip("-").replace("-", "_")
+            hint = (
+                f"keys have no dashes: {key}={value or '...'}" if len(key) > 1 else "see python run.py --help"
+            )
+            raise MurmurationError(f"{argument}: unknown flag; {hint}")
 
 
 def _read_command(file: Path, run_dir: Path) -> dict[str, Any]:
@@ -103,9 +133,7 @@ def quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     if key != "run_dir" or not value or value[0] in "'\"" or "${" in value:
         return argument
-    # Hydra reads a backslash as one unless a quote follows it, after more backslashes or none.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
-    return f"run_dir='{escaped}'"
+    return f"run_dir={quote(value)}"
 
 
 def _key(override: str) -> str:
@@ -124,7 +152,7 @@ def folder_names(arguments: Sequence[str]) -> list[str]:
     A sweep goes on in the same folders with other replicas or another tracker; one over such a key has a
     folder for each of its values.
     """
-    if not set(arguments).intersection(_MULTIRUN):
+    if not _is_multirun(arguments):
         return list(arguments)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(overrides)

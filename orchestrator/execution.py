@@ -113,9 +113,11 @@ class Run:
         self.console.print(summary_table(summary))
         if interrupted is not None:
             again = shlex.quote(f"resume={self.run_dir}")
-            self.console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True)
+            self.console.print(
+                f"interrupted; go on with: python run.py {again}", soft_wrap=True, markup=False
+            )
             return interrupted
-        self.console.print(f"results: {self.run_dir}", soft_wrap=True)
+        self.console.print(f"results: {self.run_dir}", soft_wrap=True, markup=False)
         return Status.SOME_ERRORS if totals.num_errors else Status.FINISHED
 
     async def _solve(self, results: ResultLog, totals: Totals) -> Status | None:

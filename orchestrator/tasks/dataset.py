@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ class DatasetTask:
         for key in ("name", "path", "delimiter", "answer_in"):
             if not getattr(self, key):
                 raise ConfigError(f"task.{key}", getattr(self, key), "must not be empty")
+        if re.search(r"\\n(?![a-z])", self.delimiter):
+            allowed = "holds a backslash and an n: no step would ever end; write a line break"
+            raise ConfigError("task.delimiter", repr(self.delimiter), allowed)
         if (self.answer_kind == "choice") != (self.choices is not None):
             raise ConfigError("task.choices", self.choices, "goes with answer_kind=choice, and only with it")
         _check_template(self.question_template, has_options=self.choices is not None)
