@@ -35,6 +35,7 @@ from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
+from orchestrator.silence import Lengths
 from orchestrator.sweep import plan_sweep, run_sweep
 from orchestrator.tracking import GuardedTracker, Trackers
 from orchestrator.warm import Warm
@@ -160,6 +161,7 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         num_replicas=lambda: len(pool.pids()),
         num_tokens=lambda: pool.generated_tokens - tokens_before,
         grace_s=plan.cluster.grace_s,
+        lengths=Lengths.of(plan.plain),
         figures=lambda: {"routing": pool.routing_since(before)},
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from orchestrator.report.ties import Rule, is_tie, rule_of
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results
+from orchestrator.silence import silence_rows
 
 CHUNK_PROBLEMS = 25  # problems whose searches are unpacked together
 MAX_QUESTION = 200  # characters of a question in the table; the whole one is with the search
@@ -92,6 +93,11 @@ class Run:
     @property
     def wall_seconds(self) -> float:
         return float(self.summary["wall_seconds"])
+
+    @property
+    def silence(self) -> list[tuple[str, str]]:
+        """What was not answered, with counts and what to change; nothing where all is well."""
+        return silence_rows(self.summary)
 
     def by_problem(self) -> dict[str, float]:
         """1.0 for a right answer, by problem."""
