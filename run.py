@@ -27,13 +27,14 @@ from orchestrator.errors import MurmurationError
 from orchestrator.events import ids_of, recorded
 from orchestrator.execution import BY_SIGNAL, Run, Status, terminate
 from orchestrator.explain import explain
+from orchestrator.inputs import check_inputs
 from orchestrator.journal import Journals
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
 from orchestrator.progress import stdout_console, summary_table
 from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import finished_summary
-from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
+from orchestrator.rundir import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
 from orchestrator.silence import Lengths
 from orchestrator.sweep import plan_sweep, run_sweep
@@ -103,6 +104,7 @@ def run_point(plan: Plan, models: Models) -> Status:
         return Status.FINISHED
     with claimed(plan.run_dir):
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
+        check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             console.print(summary_table(summary))

@@ -23,6 +23,7 @@ _MULTIRUN = ("-m", "--multirun")
 # Flags of Hydra that take a value, and those that ask for something else than a run.
 _VALUED = ("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-p", "--package")
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
+_ASKING = ("-c", "--cfg", "-i", "--info")  # with a word after them
 _FLAGS = {*_MULTIRUN, *_VALUED, *_OTHER_COMMANDS, "--resolve", "-r", "--run", "--shell-completion"}
 # Whoever chooses one of these wants points composed and run in another way than ours.
 _OTHER_SWEEPS = ("hydra/sweeper", "hydra/launcher")
@@ -87,7 +88,9 @@ def _is_multirun(arguments: Sequence[str]) -> bool:
 def _spelled_overrides(arguments: Sequence[str], *, is_sweep: bool) -> list[str]:
     """The arguments in their order, overrides spelled for Hydra and flags as they are."""
     return [
-        argument if argument.startswith("-") or before in _VALUED else spelled(argument, is_sweep=is_sweep)
+        argument
+        if argument.startswith("-") or before in (*_VALUED, *_ASKING)
+        else spelled(argument, is_sweep=is_sweep)
         for before, argument in zip(["", *arguments], arguments, strict=False)
     ]
 

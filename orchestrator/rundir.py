@@ -116,6 +116,11 @@ def _read_config(run_dir: Path) -> Any:
         raise ConfigError("run_dir", run_dir, f"its {CONFIG} is no JSON: {failure}") from None
 
 
+def has_begun(run_dir: Path) -> bool:
+    """Whether an earlier part of a run has left results, or a journal of unfinished problems."""
+    return _held(run_dir) is not None
+
+
 def _held(run_dir: Path) -> str | None:
     """What an earlier part of a run has left, in words."""
     results, journal = run_dir / RESULTS, run_dir / JOURNAL

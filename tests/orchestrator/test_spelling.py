@@ -50,6 +50,11 @@ def test_what_is_quoted_for_hydra_stays() -> None:
     assert spelled("task.path=null", is_sweep=False) == "task.path=null"
 
 
+def test_words_of_flags_are_no_overrides() -> None:
+    command = ["--cfg", "job", "-i", "all", "--config-dir", "my conf", "-m", "seed=0,1"]
+    assert continued_command(command) == command
+
+
 def test_home_is_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.chdir(tmp_path)
