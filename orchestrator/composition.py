@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -102,9 +103,7 @@ def _search_path(arguments: Sequence[str]) -> list[str]:
     flags = ("-cd", "--config-dir")
     split = [word for a in arguments for word in (a.split("=", 1) if a.startswith(flags) else [a])]
     folders = [
-        folder
-        for flag, folder in zip(split, split[1:], strict=False)
-        if flag in flags and Path(folder).is_dir()
+        folder for flag, folder in itertools.pairwise(split) if flag in flags and Path(folder).is_dir()
     ]
     return [f"hydra.searchpath=[{quote(f'file://{Path(folder).absolute()}')}]" for folder in folders[-1:]]
 
