@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator.arguments import without_comment
 from orchestrator.command_line import (
     check_choices,
     check_flags,
@@ -219,9 +220,10 @@ def main() -> int:
     models = Models()
     try:
         signal.signal(signal.SIGTERM, terminate)
-        check_no_secrets(sys.argv[1:])
-        check_flags(sys.argv[1:])
-        arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
+        given = without_comment(sys.argv[1:])
+        check_no_secrets(given)
+        check_flags(given)
+        arguments = folder_names(continued_command(with_open_keys(given)))
         with folders_claimed():
             return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
     except (MurmurationError, HydraException) as mistake:

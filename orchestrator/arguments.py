@@ -9,13 +9,18 @@ from orchestrator.errors import ConfigError, nearest
 from orchestrator.folders import in_home
 
 
+def without_comment(arguments: Sequence[str]) -> list[str]:
+    """The arguments before a ``#`` of its own: zsh hands a pasted comment over with the rest."""
+    return list(arguments[: arguments.index("#")] if "#" in arguments else arguments)
+
+
 def read_arguments(
     arguments: Sequence[str], defaults: Mapping[str, str], directory: str
 ) -> tuple[Path, dict[str, str]]:
     """The directory and every option. Raises ConfigError that names what is missing, unknown or twice."""
     options, folders = dict(defaults), []
     given: set[str] = set()
-    for argument in arguments:
+    for argument in without_comment(arguments):
         key, equals, value = argument.partition("=")
         # A sweep's folders are named strategy=...,budget=8: what exists is a directory.
         if not equals or Path(argument).is_dir():
