@@ -13,30 +13,34 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator.arguments import without_comment
 from orchestrator.command_line import (
     check_choices,
+    check_flags,
     continued_command,
     folder_names,
     is_sweep,
     searched,
     with_open_keys,
 )
-from orchestrator.composition import known_keys, with_config
+from orchestrator.composition import folders_claimed, known_keys, with_config
 from orchestrator.controller import Controller
-from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.errors import MurmurationError
 from orchestrator.events import ids_of, recorded
 from orchestrator.execution import BY_SIGNAL, TERMINATING, Run, Status, heed_signals, ignore_signals
 from orchestrator.explain import explain
 from orchestrator.flags import kept_flags
 from orchestrator.hydra_record import hydra_record, write_record
+from orchestrator.inputs import check_inputs
 from orchestrator.journal import Journals
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
 from orchestrator.progress import stdout_console, summary_table
 from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import finished_summary
-from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
+from orchestrator.rundir import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
+from orchestrator.silence import Lengths
 from orchestrator.standing import stopped
 from orchestrator.stopping import unless_stopped
 from orchestrator.streams import flush_streams, raise_file_limit
@@ -128,6 +132,7 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
         return signalled
     with claimed(plan.run_dir) as place:
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
+        check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
         write_record(plan.run_dir, record)
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
@@ -190,6 +195,7 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         num_replicas=lambda: len(pool.pids()),
         num_tokens=lambda: pool.generated_tokens - tokens_before,
         grace_s=plan.cluster.grace_s,
+        lengths=Lengths.of(plan.plain),
         figures=lambda: {"routing": pool.routing_since(before)},
     )
 
@@ -247,10 +253,13 @@ def main() -> int:
     models = Models()
     try:
         heed_signals()
-        check_no_secrets(sys.argv[1:])
-        arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
-        return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
-    except (ConfigError, HydraException) as mistake:
+        given = without_comment(sys.argv[1:])
+        check_no_secrets(given)
+        check_flags(given)
+        arguments = folder_names(continued_command(with_open_keys(given)))
+        with folders_claimed():
+            return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
+    except (MurmurationError, HydraException) as mistake:
         complain(explain(mistake, (), ()))
         return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:

@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from actors import reaper as reaping
 from actors.placement import GPUS_VARIABLE, ClusterConfig, ReplicaSpec, Resources
+from actors.ray_address import check_answers, find_ray
+from actors.ray_folder import RayFolder
 from actors.ray_token import keep_token_private
 from actors.replica import Replica
 from orchestrator.errors import ConfigError
@@ -43,6 +45,8 @@ _PART_OF_A_CLUSTER = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 # Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
 _TOKEN_CPU = 0.001
 _REAPER_TIMEOUT_S = 5.0
+# Of the Ray that was started here, as long as it runs.
+_folder = ExitStack()
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -56,16 +60,16 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     """
     if ray.is_initialized():
         return
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    asked = config.address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address:
-        _check_reachable(address)
-        with _on_loopback() if _only_on_loopback(address) else nullcontext():
-            ray.init(address=address, **quiet)
+    if asked and asked != "local":
+        _join(asked, quiet)
         return
     keep_token_private()
     mark = _start_reaper()
-    with _environment(**_LOCAL_ENVIRON, **{reaping.MARK: mark}, PYTHONPATH=_import_path()), _on_loopback():
+    _folder.enter_context(folder := RayFolder())
+    own = {**folder.environment, reaping.MARK: mark, "PYTHONPATH": _import_path()}
+    with _environment(**{**_LOCAL_ENVIRON, **own}), _on_loopback():
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -73,19 +77,20 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _system_config=_LOCAL_CONFIG,
+            _temp_dir=folder.path,
             **quiet,
         )
 
 
-def _check_reachable(address: str) -> None:
-    """Raise ConfigError where nothing listens: Ray itself would go on trying for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return  # a name such as auto, which Ray resolves
+def _join(asked: str, quiet: Mapping[str, Any]) -> None:
+    address = find_ray(asked)
+    check_answers(address, asked)
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as failure:
-        raise ConfigError("cluster.address", address, f"no Ray answers there: {failure}") from failure
+        with _on_loopback() if _only_on_loopback(address) else nullcontext():
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as failure:  # another Python, a lost token
+        reason = " ".join(str(failure).split())
+        raise ConfigError("cluster.address", asked, f"cannot be joined: {reason}") from failure
 
 
 def _only_on_loopback(address: str) -> bool:
@@ -110,6 +115,7 @@ def stop_ray() -> None:
         reaper.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             reaper.wait(_REAPER_TIMEOUT_S)
+    _folder.close()
 
 
 _reapers: list[subprocess.Popen[bytes]] = []

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from actors.self_certainty import SelfCertainty
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import EngineConfig, Task, Verifier
+from orchestrator.protocols import EngineConfig, HasWeights, Task, Verifier
 
 Readout = Literal["per_step", "whole"]
 
@@ -29,6 +29,9 @@ class LikelihoodVerifier:
 
     def __post_init__(self) -> None:
         _check_engine(self.engine)
+
+    def digest(self) -> str | None:
+        return self.engine.digest() if isinstance(self.engine, HasWeights) else None
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -77,6 +80,9 @@ class GenerativeVerifier:
             raise ConfigError("verifier.temperature", self.temperature, "must be 0 (greedy) or more")
         if not self.verdict:
             raise ConfigError("verifier.verdict", repr(self.verdict), "must be the text before a verdict")
+
+    def digest(self) -> str | None:
+        return self.engine.digest() if isinstance(self.engine, HasWeights) else None
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""

@@ -33,6 +33,11 @@ class _Paths(msgspec.Struct):
     accuracy: Share
 
 
+class _Silent(msgspec.Struct):
+    problems: Count
+    candidates: Count
+
+
 class _Summary(msgspec.Struct):
     """What is shown of a summary.json, and what a run that goes on takes from it."""
 
@@ -46,6 +51,10 @@ class _Summary(msgspec.Struct):
     overhead: _Retried
     wall_seconds: Amount | None = None
     schedules: dict[str, _Paths] = {}
+    num_candidates: Count = 0
+    unanswered: _Silent | None = None
+    cut_off: _Silent | None = None
+    advice: dict[str, str] = {}
 
 
 class _Entry(msgspec.Struct):

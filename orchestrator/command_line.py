@@ -11,18 +11,20 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from orchestrator.config import EXPERIMENT, GROUPS
-from orchestrator.errors import ConfigError
-from orchestrator.flags import MULTIRUN, config_dirs, continued_flags, split_flags
+from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.flags import FLAGS, MULTIRUN, config_dirs, continued_flags, split_flags, takes
+from orchestrator.folders import in_home
 from orchestrator.json_reading import NOT_OURS, BadJson, parse_object
 from orchestrator.results import COMMAND
 from orchestrator.signing import is_own, sign, signed_bytes
+from orchestrator.spelling import quote, spelled
 from orchestrator.trust import Wish, refuse, shipped, wishes_of_overrides
 
 _SWITCHES = {"true", "false"}
 _MAX_COMMAND = 50_000
 # ``folder_names`` gives it anew.
 _EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
-_OPEN = re.compile(r"(engine|verifier)\.(args|chat_options)\.[^=]+=")
+_OPEN = re.compile(r"(engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)\.[^=]+=")
 # Flags of Hydra that ask for something else than a run.
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
 # Whoever chooses one of these wants points composed and run in another way than ours.
@@ -35,7 +37,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     asked = {flag.partition("=")[0] for flag in flags}
     chosen = {_key(o) for o in overrides}
     others = asked.intersection(_OTHER_COMMANDS) or chosen.intersection(_OTHER_SWEEPS)
-    return bool(set(arguments).intersection(MULTIRUN)) and not others
+    return _is_multirun(arguments) and not others
 
 
 def continued_command(arguments: Sequence[str]) -> list[str]:
@@ -43,16 +45,19 @@ def continued_command(arguments: Sequence[str]) -> list[str]:
 
     DIR is that of a run, of a sweep's point or of a sweep. What the command line sets beside ``resume`` wins
     over what DIR's run had set. The folder of a sweep's point holds ``=`` and ``,``, which Hydra would read
-    as more than a name: ``run_dir`` is quoted. Raises ConfigError where DIR holds no run, and where it asks
-    for more than somebody else's may while this command line does not say ``trust=true``.
+    as more than a name: ``run_dir`` is quoted. What was typed is spelled as Hydra needs it; what DIR's run
+    has kept is. Raises ConfigError where DIR holds no run, and where it asks for more than a stranger's may
+    while this command line does not say ``trust=true``; and what ``spelled`` raises.
     """
     trusts, arguments = take_trust(arguments)
     chosen = [a for a in arguments if a.startswith("resume=")]
     if not chosen or chosen[-1].partition("=")[2].lower() in _SWITCHES:
-        return [quoted(a) for a in arguments]
-    run_dir = Path(chosen[-1].partition("=")[2].strip("'\""))
-    given_flags, given = split_flags([a for a in arguments if not a.startswith(("resume=", "run_dir="))])
+        return [quoted(a) for a in _spelled_overrides(arguments, is_sweep=_is_multirun(arguments))]
+    run_dir = Path(in_home(chosen[-1].partition("=")[2].strip("'\"")))
     saved = _read_command(run_dir)
+    is_sweep = saved.is_sweep or _is_multirun(arguments)
+    added = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
+    given_flags, given = split_flags(_spelled_overrides(added, is_sweep=is_sweep))
     saved_flags, overrides = split_flags(saved.arguments)
     flags = continued_flags(saved_flags, given_flags)
     new_keys = {*map(_key, given), "resume", "run_dir", "trust", _EXCLUDED}
@@ -63,8 +68,34 @@ def continued_command(arguments: Sequence[str]) -> list[str]:
         wishes = [Wish(*flag.split("=", 1)) for flag in flags]
         known = shipped(config_dirs(given_flags))
         refuse("resume", run_dir, [*wishes, *wishes_of_overrides(kept, known)])
-    multirun = ["-m"] if saved.is_sweep or set(arguments).intersection(MULTIRUN) else []
+    multirun = ["-m"] if is_sweep else []
     return [*multirun, *flags, *given_flags, *kept, *given, quoted(f"run_dir={run_dir}"), "resume=true"]
+
+
+def _is_multirun(arguments: Sequence[str]) -> bool:
+    return bool(set(arguments).intersection(MULTIRUN))
+
+
+def _spelled_overrides(arguments: Sequence[str], *, is_sweep: bool) -> list[str]:
+    """The arguments in their order, overrides spelled for Hydra and flags as they are."""
+    return [
+        argument
+        if argument.startswith("-") or takes(before, argument)
+        else spelled(argument, is_sweep=is_sweep)
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+    ]
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise MurmurationError for a flag that there is not: Hydra would print its own usage."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name.startswith("-") and name not in FLAGS and not name.startswith("-c"):
+            key = name.lstrip("-").replace("-", "_")
+            hint = (
+                f"keys have no dashes: {key}={value or '...'}" if len(key) > 1 else "see python run.py --help"
+            )
+            raise MurmurationError(f"{argument}: unknown flag; {hint}")
 
 
 def take_trust(arguments: Sequence[str]) -> tuple[bool, list[str]]:
@@ -141,9 +172,7 @@ def quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     if key != "run_dir" or not value or value[0] in "'\"" or "${" in value:
         return argument
-    # Hydra reads a backslash as one unless a quote follows it, after more backslashes or none.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
-    return f"run_dir='{escaped}'"
+    return f"run_dir={quote(value)}"
 
 
 def _key(override: str) -> str:
@@ -162,7 +191,7 @@ def folder_names(arguments: Sequence[str]) -> list[str]:
     A sweep goes on in the same folders with other replicas or another tracker; one over such a key has a
     folder for each of its values.
     """
-    if not set(arguments).intersection(MULTIRUN):
+    if not _is_multirun(arguments):
         return list(arguments)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(overrides)

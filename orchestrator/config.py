@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import abc
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from types import NoneType, UnionType
@@ -148,7 +149,16 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
         # A list of a YAML file is a tuple for a frozen value, so sequences are not strict.
         return TypeAdapter(hint, config=_arbitrary(hint)).validate_python(value, strict=_is_scalar(value))
     except ValidationError as failure:
-        raise ConfigError(key, value, _message(failure)) from None
+        raise ConfigError(key, value, _wanted(key, value, hint) or _message(failure)) from None
+
+
+def _wanted(key: str, value: Any, hint: Any) -> str | None:
+    """How to write a list or a node of keys, where a single value was given; None for other mistakes."""
+    kinds = [get_origin(each) or each for each in (hint, *get_args(hint))]
+    if any(is_dataclass(kind) and isinstance(kind, type) for kind in kinds):
+        return f"must be keys below it, such as {key}.{next(iter(inspect.signature(kinds[0]).parameters))}"
+    is_list = any(kind in (abc.Sequence, list, tuple) for kind in kinds)
+    return f"must be a list: '{key}=[{value}]'" if is_list and _is_scalar(value) else None
 
 
 def _takes_object(hint: Any) -> bool:
@@ -192,6 +202,8 @@ def _message(failure: ValidationError) -> str:
     words = {
         e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in failure.errors()
     }
+    if any(e["type"] == "string_too_short" for e in failure.errors()):
+        return "must not be empty"
     return "must be " + " or ".join(sorted(words)).replace("None", "null")
 
 

@@ -29,6 +29,7 @@ from orchestrator.progress import Live, ProgressDisplay, summary_table
 from orchestrator.protocols import Tracker
 from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
 from orchestrator.rundir import Earlier
+from orchestrator.silence import Lengths, advice
 from orchestrator.standing import DisplacedError
 from orchestrator.stopping import cut_when_broken, stopped_by_signals
 from orchestrator.terminal import shell_word
@@ -110,8 +111,9 @@ class Run:
     part of the same run has finished; ``overhead`` tells what a problem's retries have cost, and ``figures``
     what else to put into summary.json when the run is over. ``num_replicas`` and ``num_tokens`` are for the
     progress display: replicas alive, and tokens generated since the run began. ``grace_s`` is how long calls
-    in flight may take to come back after a signal. ``caught`` holds the signals that came while it was
-    solving: a run whose last problems ended all the same is finished, and nothing else is to follow it.
+    in flight may take to come back after a signal. ``lengths`` are what bounds an answer. ``caught`` holds
+    the signals that came while it was solving: a run whose last problems ended all the same is finished, and
+    nothing else is to follow it.
     """
 
     run_dir: Path
@@ -127,6 +129,7 @@ class Run:
     num_replicas: Callable[[], int] | None = None
     num_tokens: Callable[[], int] | None = None
     grace_s: float = 0.0
+    lengths: Lengths = Lengths()
     caught: Sequence[signal.Signals] = ()
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
@@ -186,7 +189,7 @@ class Run:
         with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
-                line = result_line(result, self.overhead(result.problem.id))
+                line = result_line(result, self.overhead(result.problem.id), self.lengths)
                 line |= oracle_mark(self.labels)
                 results.append(line, then=partial(self._settle, result))
                 milestones.problem_ends(line)
@@ -268,7 +271,8 @@ class Run:
         return {
             **self.labels,
             "complete": complete,
-            **totals.summary(),
+            **(figures := totals.summary()),
+            **({"advice": told} if (told := advice(figures, self.lengths)) else {}),
             "wall_seconds": None if wall_seconds is None else round(wall_seconds, 3),
             **self.figures(),
         }

@@ -14,7 +14,16 @@ _NAMES = {
     "-cd": "--config-dir",
     **{name: name for name in ("--config-path", "--config-name", "--config-dir")},
 }
+# With a word after them, some of them if they like.
+_ASKING = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--experimental-rerun")
 _DIR = "--config-dir"
+FLAGS = {
+    *MULTIRUN,
+    *_NAMES,
+    *("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc", "-p", "--package"),
+    *("--resolve", "-r", "--run", "--shell-completion"),
+}
+"""Hydra's own that a person may give; its ``--experimental-rerun`` unpickles a file."""
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -22,19 +31,17 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     flags: list[str] = []
     overrides: list[str] = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        if argument.startswith("-") or _takes(before, argument):
+        if argument.startswith("-") or takes(before, argument):
             flags += [] if argument in MULTIRUN else [argument]
         else:
             overrides.append(argument)
     return flags, overrides
 
 
-def _takes(flag: str, argument: str) -> bool:
+def takes(flag: str, argument: str) -> bool:
     """Whether an argument is the value of what stands before it: a path may look like an override."""
-    if flag in _NAMES:
-        return True
     is_override = "=" in argument or argument.startswith("~")
-    return flag.startswith("-") and "=" not in flag and flag not in MULTIRUN and not is_override
+    return flag in _NAMES or (flag in _ASKING and not is_override)
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:

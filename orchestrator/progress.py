@@ -20,6 +20,7 @@ from rich.text import Text
 
 from orchestrator.oracle import oracle_mark
 from orchestrator.results import Totals
+from orchestrator.silence import silence_rows
 from orchestrator.streams import open_streams, silence
 from orchestrator.terminal import printable, take_any_text
 
@@ -177,6 +178,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         *_schedule_rows(summary.get("schedules", {})),
         ("some candidate right", _share(summary["pass_at_budget"])),
         ("errors", str(summary["num_errors"])),
+        *silence_rows(summary),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
@@ -202,11 +204,19 @@ def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Ta
     table = Table(title="sweep", box=SIMPLE)
     for override in points[0][0]:
         table.add_column(override.partition("=")[0], overflow="fold")
-    for name in ("accuracy", "tokens", "rewards", "errors", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    silent = [name for name in ("unanswered", "cut_off") if any(_num_silent(s, name) for _, s in points)]
+    for name in ("accuracy", "tokens", "rewards", "errors", *silent, "seconds"):
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for overrides, summary in points:
-        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *_sweep_row(summary))
+        *figures, seconds = _sweep_row(summary)
+        silence = [f"{_num_silent(summary, name):,}" for name in silent]
+        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *figures, *silence, seconds)
     return table
+
+
+def _num_silent(summary: Mapping[str, Any], name: str) -> int:
+    """Problems; a summary of an older release says nothing of them."""
+    return int(summary.get(name, {}).get("problems", 0))
 
 
 def _sweep_row(summary: Mapping[str, Any]) -> list[str]:

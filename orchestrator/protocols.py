@@ -173,6 +173,15 @@ class EngineConfig(Protocol):
     def build(self) -> Any: ...
 
 
+@runtime_checkable
+class HasWeights(Protocol):
+    """A configuration of an engine or a verifier whose model consists of files."""
+
+    def digest(self) -> str | None:
+        """Of the model's files: equal digests, equal models. None where they are not here."""
+        ...
+
+
 class VerifierConfig(Protocol):
     """A configuration that a replica turns into a verifier; picklable."""
 

@@ -36,6 +36,7 @@ class _Candidate(TypedDict):
     logprob: NotRequired[_Number | None]
     step_lengths: NotRequired[list[_Length]]
     step_log_odds: NotRequired[list[_Number | Literal["inf", "-inf"] | None]]
+    cut_off: NotRequired[str | None]
     block_length: NotRequired[_Count]
     nll: NotRequired[_Number | None]
 

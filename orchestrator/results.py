@@ -19,6 +19,7 @@ from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.json_reading import NOT_OURS, BadJson, read_lines
 from orchestrator.plain_files import open_to_append, open_to_read, replace_file
 from orchestrator.result_lines import check_line
+from orchestrator.silence import SILENCE, Lengths, Silence
 from orchestrator.standing import DisplacedError, HeldFolder, check_place
 from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
@@ -39,8 +40,8 @@ def exact(number: float) -> float | str:
     return number if math.isfinite(number) else str(number)
 
 
-def candidate_line(candidate: Candidate) -> dict[str, Any]:
-    """One entry of ``candidates``."""
+def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str, Any]:
+    """One entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
     trajectory = candidate.trajectory
     reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
     return {
@@ -51,6 +52,7 @@ def candidate_line(candidate: Candidate) -> dict[str, Any]:
         "num_tokens": trajectory.num_tokens,
         "correct": candidate.correct,
         "finished": trajectory.finished,
+        "cut_off": cut_off,
         "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
         "step_lengths": [len(s.text) for s in trajectory.steps],
         "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
@@ -86,7 +88,7 @@ def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
 _RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
 
 
-def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
+def result_line(result: ProblemResult, overhead: Overhead, lengths: Lengths = Lengths()) -> dict[str, Any]:
     """One line of results.jsonl."""
     problem, error = result.problem, result.error
     history = result.solution.history if result.solution else ()
@@ -98,7 +100,9 @@ def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
         "correct": result.correct,
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "stopped_by": result.stopped_by,
-        "candidates": [candidate_line(c) for c in result.candidates],
+        "candidates": [
+            candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
+        ],
         "usage": asdict(result.usage),
         "overhead": asdict(overhead),
         "seconds": round(result.seconds, 6),
@@ -243,7 +247,11 @@ def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     """summary.json, if it is of a run that went to its end with just these results."""
     summary = read_summary(run_dir / SUMMARY)
     expected = json.loads(_encoded(totals.summary()))
-    return summary if summary and summary["complete"] and expected.items() <= summary.items() else None
+    if summary is None:
+        return None
+    # A summary of an older release says nothing of what was not answered.
+    expected = {name: value for name, value in expected.items() if name in summary or name not in SILENCE}
+    return summary if summary["complete"] and expected.items() <= summary.items() else None
 
 
 class ResultLog:
@@ -359,6 +367,7 @@ class Totals:
         self.num_problems = self.num_correct = self.num_errors = self.num_passed = 0
         self.usage = Usage()
         self.overhead = Overhead()
+        self.silence = Silence()
         self._paths, self._right_paths = Counter[int](), Counter[int]()
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -368,6 +377,7 @@ class Totals:
         self.num_passed += any(c["correct"] for c in line["candidates"])
         self.usage += Usage(**line["usage"])
         self.overhead += Overhead(**line["overhead"])
+        self.silence.add(line)
         for candidate in line["candidates"]:
             if "block_length" in candidate:
                 self._paths[candidate["block_length"]] += 1
@@ -403,6 +413,7 @@ class Totals:
             "accuracy": self.accuracy,
             "accuracy_ci95": list(self.accuracy_ci95),
             "pass_at_budget": self.pass_at_budget,
+            **self.silence.summary(),
             "usage": asdict(self.usage),
             "overhead": asdict(self.overhead),
             **({"schedules": self.schedules} if self._paths else {}),

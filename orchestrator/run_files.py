@@ -46,6 +46,11 @@ class _Paths(TypedDict):
     accuracy: _Share
 
 
+class _Silent(TypedDict):
+    problems: _Count
+    candidates: _Count
+
+
 class _Figures(TypedDict):
     """What is shown of a run that is finished; who has made it is not needed for that."""
 
@@ -63,6 +68,10 @@ class _Figures(TypedDict):
     overhead: _Overhead
     wall_seconds: NotRequired[_Amount | None]
     schedules: NotRequired[dict[str, _Paths]]
+    num_candidates: NotRequired[_Count]
+    unanswered: NotRequired[_Silent | None]
+    cut_off: NotRequired[_Silent | None]
+    advice: NotRequired[dict[str, str]]
 
 
 class _Summary(_Figures):
@@ -92,13 +101,6 @@ def read_summary(folder: Path, key: str) -> dict[str, Any]:
     """A run's figures. Raises ConfigError that names the field where they are none of ours."""
     summary = read_own(folder / SUMMARY, key)
     _check(summary, _Summary, folder / SUMMARY, key)
-    return summary
-
-
-def read_figures(folder: Path, key: str) -> dict[str, Any]:
-    """The same as far as a table of one run shows it."""
-    summary = read_own(folder / SUMMARY, key)
-    _check(summary, _Figures, folder / SUMMARY, key)
     return summary
 
 

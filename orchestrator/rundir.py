@@ -36,7 +36,7 @@ from orchestrator.wandb_tracker import IDENTITY
 
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
-_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY)
+_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
 _APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
 _WANDB = "wandb"
 # Ray sets it for the entry point of a job.
@@ -141,6 +141,11 @@ def open_run_dir(
     elif not (run_dir / COMMAND).exists():
         write_json(run_dir / COMMAND, command)
     return _take_over(run_dir)
+
+
+def has_begun(run_dir: Path) -> bool:
+    """Whether an earlier part of a run has left results, or a journal of unfinished problems."""
+    return _held(run_dir) is not None
 
 
 def _held(run_dir: Path) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -22,6 +23,7 @@ from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.execution import Status
 from orchestrator.explain import explain
 from orchestrator.flags import kept_flags, split_flags
+from orchestrator.folders import safe_names
 from orchestrator.plain_files import check_below
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
@@ -29,13 +31,23 @@ from orchestrator.results import SUMMARY
 from orchestrator.rundir import claimed
 from orchestrator.standing import stopped
 from orchestrator.streams import write_error
-from orchestrator.sweep_index import SweepIndex
+from orchestrator.sweep_index import SweepIndex, read_index
 from orchestrator.terminal import complain, printable, shell_word
 
 _ENDS = (Status.INTERRUPTED, Status.TERMINATED)
 ModelsOf = Callable[[DictConfig], str]
-Outcome = tuple[str, str] | Exception
-"""The folder of a point and the models that it needs, or what is wrong with it."""
+
+
+class Composed(NamedTuple):
+    """A point's folder and the models that it needs; whether the folder is named after the overrides."""
+
+    folder: str
+    models: str
+    is_ours: bool = True
+
+
+Tried = tuple[Point, Composed | Exception]
+"""A point, and what it needs or what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,7 @@ def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
     """
     flags, overrides = split_flags(arguments)
 
-    def plan(config: DictConfig) -> tuple[Path, list[tuple[Point, Outcome]]]:
+    def plan(config: DictConfig) -> tuple[Path, list[Tried]]:
         chosen = HydraConfig.get()
         folder, config_name = Path(str(chosen.sweep.dir)), str(chosen.job.config_name)
         of_file = [f"{key}={value}" for key, value in (chosen.sweeper.params or {}).items()]
@@ -103,31 +115,43 @@ def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
         return folder, [(point, _try_point(point, config_name, models_of)) for point in points]
 
     folder, tried = only_composed([*flags, *shared(overrides)], plan)
-    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_described(tried)))
+    named = _named(tried, {str(entry["folder"]) for entry in read_index(folder)})
+    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_described(named, flags)))
 
 
-def _try_point(point: Point, config_name: str, models_of: ModelsOf) -> Outcome:
+def _named(tried: Sequence[Tried], earlier: Collection[str]) -> list[Tried]:
+    """With folders that a file system takes; those of an earlier part of the sweep stay as they are."""
+    composed = [outcome for _, outcome in tried if isinstance(outcome, Composed)]
+    others = {c.folder for c in composed if not c.is_ours}
+    before = [c.folder for c in composed]
+    names = dict(zip(before, safe_names(before, {*earlier, *others}), strict=True))
+    return [
+        (point, c._replace(folder=names[c.folder]) if isinstance(c, Composed) else c) for point, c in tried
+    ]
+
+
+def _try_point(point: Point, config_name: str, models_of: ModelsOf) -> Composed | Exception:
     try:
         check_choices(point.overrides)
         config = compose(config_name, [*point.overrides, *_numbered(point)], return_hydra_config=True)
         HydraConfig.instance().set_config(config)
-        folder = str(config.hydra.sweep.subdir)
+        folder, by_overrides = str(config.hydra.sweep.subdir), str(config.hydra.job.override_dirname)
         with open_dict(config):
             config.pop("hydra")
-        return folder, models_of(config)
+        return Composed(folder, models_of(config), is_ours=folder == by_overrides)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:
         return mistake
 
 
-def _described(tried: Sequence[tuple[Point, Outcome]]) -> Iterable[PlannedPoint]:
+def _described(tried: Sequence[Tried], flags: Sequence[str]) -> Iterable[PlannedPoint]:
     """The points with their mistakes in words; a second one in the same folder is a mistake too."""
     taken: set[str] = set()
     for point, outcome in tried:
         if isinstance(outcome, Exception):
-            keys = known_keys(point.overrides)
+            keys = known_keys([*flags, *point.overrides])
             yield PlannedPoint(point, mistake=explain(outcome, keys, point.overrides))
             continue
-        folder, models = outcome
+        folder, models, _ = outcome
         mistake = f"hydra.sweep.subdir={folder}: another point has this folder" if folder in taken else None
         yield PlannedPoint(point, None if mistake else folder, models, mistake)
         taken.add(folder)

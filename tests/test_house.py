@@ -51,7 +51,10 @@ MAY_IMPORT = {
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"numpy"}}
-RAY_HOLDERS = {"actors.cluster", "actors.member", "actors.metrics", "actors.pool", "actors.replica"}
+RAY_HOLDERS = {
+    f"actors.{name}"
+    for name in ("cluster", "member", "metrics", "pool", "ray_address", "ray_folder", "replica")
+}
 
 
 def source_files() -> list[Path]:

@@ -16,6 +16,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.report.ties import Rule, is_tie, rule_of
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results
 from orchestrator.run_files import read_config, read_summary
+from orchestrator.silence import silence_rows
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,11 @@ class Run:
     def wall_seconds(self) -> float:
         """0 where it is not known."""
         return float(self.summary["wall_seconds"] or 0)
+
+    @property
+    def silence(self) -> list[tuple[str, str]]:
+        """What was not answered, with counts and what to change; nothing where all is well."""
+        return silence_rows(self.summary)
 
     def by_problem(self) -> dict[str, float]:
         """1.0 for a right answer, by problem."""

@@ -42,6 +42,29 @@ def test_points_that_share_models_are_adjacent_and_keep_their_names(tmp_path: Pa
     ]
 
 
+def test_points_have_folders_that_a_file_system_takes(tmp_path: Path) -> None:
+    prompts = [f"engine.template={name * 60} {{question}}" for name in ("Think. ", "Answer. ")]
+    both = f"{prompts[0]!r},{prompts[1]!r}".replace("engine.template=", "")
+    sweep = planned(tmp_path, f"engine.template={both}", "engine.model=a/b,A/b", "verifier=none")
+    folders = [str(p.folder) for p in sweep.planned]
+    assert len({folder.casefold() for folder in folders}) == 4
+    assert all(len(folder.encode()) <= 140 and "/" not in folder for folder in folders)
+    assert [p.folder for p in planned(tmp_path, "hydra.sweep.subdir=x/${seed}", "seed=0,1").planned] == [
+        "x/0",
+        "x/1",
+    ]
+
+
+def test_a_point_of_before_keeps_its_folder(tmp_path: Path) -> None:
+    """Folders were once named after the overrides as they are."""
+    arguments = ("engine.model=a/b,A/b", "verifier=none", "tracker=none")
+    old = "engine.model=a/b,verifier=none"
+    SweepIndex(tmp_path, []).record(["engine.model=a/b", "verifier=none"], folder=old, status=0)
+    first, second = planned(tmp_path, *arguments).planned
+    assert first.folder == old
+    assert str(second.folder).startswith("engine.model=A-b,verifier=none-")
+
+
 def test_a_bad_point_is_told_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = planned(tmp_path, "strategy=gredy,greedy,astar", "budget=0,2")
     ran: list[str] = []
