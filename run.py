@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from orchestrator.command_line import (
 from orchestrator.composition import folders_claimed, known_keys, with_config
 from orchestrator.controller import Controller
 from orchestrator.errors import MurmurationError
-from orchestrator.events import ids_of, recorded
+from orchestrator.events import StderrHandler, ids_of, recorded
 from orchestrator.execution import BY_SIGNAL, TERMINATING, Run, Status, heed_signals, ignore_signals
 from orchestrator.explain import explain
 from orchestrator.flags import kept_flags
@@ -250,6 +251,7 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
 def main() -> int:
     """Compose, run, and return the exit status: the worst one of a sweep."""
     raise_file_limit()
+    logging.lastResort = StderrHandler()  # what is told before a run's own handlers are there
     models = Models()
     try:
         heed_signals()

@@ -72,7 +72,8 @@ def check_inputs(run_dir: Path, inputs: Inputs, *, has_begun: bool) -> None:
 def _read(run_dir: Path) -> Mapping[str, Any] | None:
     try:
         before = read_object(run_dir / INPUTS)
-        return {"problems": dict(before["problems"]), "models": dict(before["models"])}
+        problems = {name: str(digest) for name, digest in dict(before["problems"]).items()}
+        return {"problems": problems, "models": dict(before["models"])}
     except FileNotFoundError:
         return None
     except (ValueError, LookupError, TypeError) as failure:
