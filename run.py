@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator.arguments import without_comment
 from orchestrator.command_line import (
     check_choices,
-    complain,
+    check_flags,
     continued_command,
     folder_names,
     is_sweep,
+    searched,
     with_open_keys,
 )
-from orchestrator.composition import known_keys, with_config
+from orchestrator.composition import folders_claimed, known_keys, with_config
 from orchestrator.controller import Controller
-from orchestrator.errors import ConfigError, MurmurationError
-from orchestrator.events import ids_of, recorded
-from orchestrator.execution import BY_SIGNAL, Run, Status, terminate
+from orchestrator.errors import MurmurationError
+from orchestrator.events import StderrHandler, ids_of, recorded
+from orchestrator.execution import BY_SIGNAL, TERMINATING, Run, Status, heed_signals, ignore_signals
 from orchestrator.explain import explain
+from orchestrator.flags import kept_flags
+from orchestrator.hydra_record import hydra_record, write_record
+from orchestrator.inputs import check_inputs
 from orchestrator.journal import Journals
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
 from orchestrator.progress import stdout_console, summary_table
 from orchestrator.protocols import Tracker, Verifier
 from orchestrator.results import finished_summary
-from orchestrator.rundir import Earlier, claimed, open_run_dir, package_versions
+from orchestrator.rundir import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
+from orchestrator.silence import Lengths
+from orchestrator.standing import stopped
+from orchestrator.stopping import unless_stopped
+from orchestrator.streams import flush_streams, raise_file_limit
 from orchestrator.sweep import plan_sweep, run_sweep
+from orchestrator.terminal import complain
 from orchestrator.tracking import GuardedTracker, Trackers
 from orchestrator.warm import Warm
 
@@ -58,13 +70,30 @@ class Models:
 
     def _start(self, plan: Plan) -> Pool:
         # Ray and its children are imported here, so that --help and a mistake in a key answer at once.
-        from actors.cluster import start_ray
+        from actors.cluster import start_ray, stop_ray
         from actors.pool import Pool
 
         with console.status("starting Ray and loading models"):
-            start_ray(plan.cluster)
-            signal.signal(signal.SIGTERM, terminate)  # Ray has put a handler of its own there
-            return self.runner.run(Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory))
+            try:
+                start_ray(plan.cluster)
+                starting = Pool.start(plan.cluster, plan.engine.build, plan.verifier_factory)
+                pool = self.runner.run(unless_stopped(starting, TERMINATING))
+            except BaseException as failure:
+                stop_ray()
+                if isinstance(failure, SystemExit):  # of Ray's own handler, with a status of Ray's own
+                    raise SystemExit(Status.TERMINATED) from None
+                raise
+            heed_signals()  # Ray has put a handler of its own there
+            if pool is None:
+                raise SystemExit(Status.TERMINATED)
+            return pool
+
+    def drop(self) -> None:
+        """Let go of replicas that are gone, and of a Ray that may be: the next point starts anew."""
+        self._warm.close()
+        from actors.cluster import stop_ray
+
+        stop_ray()
 
     def interrupted(self) -> Status | None:
         """The status of the signal that came in the last point, however that ended."""
@@ -94,23 +123,31 @@ def describe(plan: Plan) -> None:
     console.print(f"cost: {num} problems x budget {budget}: at most about {most:,} tokens", soft_wrap=True)
 
 
-def run_point(plan: Plan, models: Models) -> Status:
-    """One run of one plan, with files and all."""
+def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
+    """One run of one plan, with files and all; ``record`` is Hydra's own (``hydra_record``)."""
     if plan.settings.dry_run:
         describe(plan)
         return Status.FINISHED
-    with claimed(plan.run_dir):
+    heed_signals()
+    if (signalled := models.interrupted()) is not None:
+        return signalled
+    with claimed(plan.run_dir) as place:
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
+        check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
+        write_record(plan.run_dir, record)
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             console.print(summary_table(summary))
             return Status.FINISHED
         with recorded(plan.run_dir, plan.settings.log_level):
             run = make_run(plan, models.of(plan), earlier)
+            place.check()
             try:
                 return run.execute(plan.plain, models.runner)
             finally:
                 models.caught = run.caught
+                if run.controller.gate.broken is not None:
+                    models.drop()
 
 
 def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
@@ -160,6 +197,7 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         num_replicas=lambda: len(pool.pids()),
         num_tokens=lambda: pool.generated_tokens - tokens_before,
         grace_s=plan.cluster.grace_s,
+        lengths=Lengths.of(plan.plain),
         figures=lambda: {"routing": pool.routing_since(before)},
     )
 
@@ -182,10 +220,11 @@ def run_command(arguments: Sequence[str], models: Models) -> Status:
 
     def run(config: DictConfig) -> Status:
         plan = plan_of(config)
+        plan = replace(plan, overrides=[*kept_flags(arguments), *searched(arguments), *plan.overrides])
         try:
-            return run_point(plan, models)
+            return run_point(plan, models, hydra_record(config))
         except OSError as failure:
-            complain(f"{failure}; what was finished is in {plan.run_dir}")
+            complain(stopped(failure, plan.run_dir))
             return Status.SOME_ERRORS
 
     try:
@@ -212,20 +251,32 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
 
 def main() -> int:
     """Compose, run, and return the exit status: the worst one of a sweep."""
+    raise_file_limit()
+    logging.lastResort = StderrHandler()  # what is told before a run's own handlers are there
     models = Models()
     try:
-        signal.signal(signal.SIGTERM, terminate)
-        check_no_secrets(sys.argv[1:])
-        arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
-        return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
-    except (ConfigError, HydraException) as mistake:
+        heed_signals()
+        given = without_comment(sys.argv[1:])
+        check_no_secrets(given)
+        check_flags(given)
+        arguments = folder_names(continued_command(with_open_keys(given)))
+        with folders_claimed():
+            return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)
+    except (MurmurationError, HydraException) as mistake:
         complain(explain(mistake, (), ()))
         return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:
         complain("interrupted")
         return Status.INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != Status.TERMINATED:
+            raise
+        complain("terminated")
+        return Status.TERMINATED
     finally:
+        ignore_signals()
         models.close()
+        flush_streams()
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -16,7 +18,11 @@ from ray._private import ray_constants
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from actors import reaper as reaping
 from actors.placement import GPUS_VARIABLE, ClusterConfig, ReplicaSpec, Resources
+from actors.ray_address import check_answers, find_ray
+from actors.ray_folder import RayFolder
+from actors.ray_token import keep_token_private
 from actors.replica import Replica
 from orchestrator.errors import ConfigError
 
@@ -30,12 +36,17 @@ _LOCAL_ENVIRON = {
     "RAY_worker_niceness": "0",
     "VLLM_HOST_IP": "127.0.0.1",  # the node's address: vLLM would listen at, and look for, the outer one
 }
+# No record of each call for a dashboard that is not there: 2.5 KB a call, up to 300 MB.
+_LOCAL_CONFIG = {"task_events_report_interval_ms": 0}
 # "May this machine be a part of a cluster?" Where not, a node's address is 127.0.0.1 and its processes listen
 # there alone; otherwise on every interface. Ray's default on Windows and macOS, and its only such setting: a
 # loopback _node_ip_address is turned into the outer one.
 _PART_OF_A_CLUSTER = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 # Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
 _TOKEN_CPU = 0.001
+_REAPER_TIMEOUT_S = 5.0
+# Of the Ray that was started here, as long as it runs.
+_folder = ExitStack()
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -43,38 +54,43 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     """Joins the Ray of ``cluster.address`` or RAY_ADDRESS, or starts one here; once is enough.
 
     A Ray started here reports nothing to anybody, has no dashboard, listens on loopback alone, and keeps
-    token authentication on (the token is made at the first start). ``num_cpus`` and ``num_gpus`` are for it
-    alone; None is what the machine has. Raises ConfigError where an address does not answer.
+    token authentication on (the token is made at the first start, for its owner alone). ``num_cpus`` and
+    ``num_gpus`` are for it alone; None is what the machine has. Raises ConfigError where an address does not
+    answer.
     """
     if ray.is_initialized():
         return
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    asked = config.address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address:
-        _check_reachable(address)
-        with _on_loopback() if _only_on_loopback(address) else nullcontext():
-            ray.init(address=address, **quiet)
+    if asked and asked != "local":
+        _join(asked, quiet)
         return
-    with _environment(**_LOCAL_ENVIRON, PYTHONPATH=_import_path()), _on_loopback():
+    keep_token_private()
+    mark = _start_reaper()
+    _folder.enter_context(folder := RayFolder())
+    own = {**folder.environment, reaping.MARK: mark, "PYTHONPATH": _import_path()}
+    with _environment(**{**_LOCAL_ENVIRON, **own}), _on_loopback():
         ray.init(
             address="local",
             num_cpus=num_cpus,
             num_gpus=num_gpus,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
+            _system_config=_LOCAL_CONFIG,
+            _temp_dir=folder.path,
             **quiet,
         )
 
 
-def _check_reachable(address: str) -> None:
-    """Raise ConfigError where nothing listens: Ray itself would go on trying for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return  # a name such as auto, which Ray resolves
+def _join(asked: str, quiet: Mapping[str, Any]) -> None:
+    address = find_ray(asked)
+    check_answers(address, asked)
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as failure:
-        raise ConfigError("cluster.address", address, f"no Ray answers there: {failure}") from failure
+        with _on_loopback() if _only_on_loopback(address) else nullcontext():
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as failure:  # another Python, a lost token
+        reason = " ".join(str(failure).split())
+        raise ConfigError("cluster.address", asked, f"cannot be joined: {reason}") from failure
 
 
 def _only_on_loopback(address: str) -> bool:
@@ -93,6 +109,30 @@ def _only_on_loopback(address: str) -> bool:
 def stop_ray() -> None:
     """Leaves the cluster, or stops it where ``start_ray`` started it."""
     ray.shutdown()
+    while _reapers:
+        reaper = _reapers.pop()
+        assert reaper.stdin is not None
+        reaper.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            reaper.wait(_REAPER_TIMEOUT_S)
+    _folder.close()
+
+
+_reapers: list[subprocess.Popen[bytes]] = []
+
+
+def _start_reaper() -> str:
+    """The mark by which a process of its own knows the Ray that is about to start, to end what it leaves."""
+    mark = uuid.uuid4().hex
+    if os.path.isdir("/proc/self"):
+        command = [sys.executable, "-I", "-S", reaping.__file__, mark]
+        nowhere = subprocess.DEVNULL
+        _reapers.append(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True
+            )
+        )
+    return mark
 
 
 def _import_path() -> str:

@@ -12,6 +12,7 @@ from actors.loading import check_model_path, make_absolute
 from actors.prompting import PromptStyle
 from actors.reward_formats import build_format
 from actors.vllm_arguments import absolute_paths, check_arguments
+from actors.weights_digest import digest_of
 from orchestrator.errors import ConfigError
 from orchestrator.types import Denoising, Params, Sampling
 
@@ -47,6 +48,9 @@ class TransformersEngine:
     @property
     def takes(self) -> type[Params]:
         return Sampling
+
+    def digest(self) -> str | None:
+        return digest_of(self.model, self.revision)
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -89,6 +93,9 @@ class DiffusionEngine:
     @property
     def takes(self) -> type[Params]:
         return Denoising
+
+    def digest(self) -> str | None:
+        return digest_of(self.model, self.revision)
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -141,6 +148,9 @@ class VllmEngine:
     def takes(self) -> type[Params]:
         return Sampling
 
+    def digest(self) -> str | None:
+        return digest_of(self.model, self.revision)
+
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""
         from actors import vllm_engine
@@ -174,6 +184,9 @@ class TransformersVerifier:
         _check_device("verifier", self.device)
         _check_at_least(1, "verifier", self, ("max_context",))
         _check_at_least(0, "verifier", self, ("cache_bytes",))
+
+    def digest(self) -> str | None:
+        return digest_of(self.model, self.revision)
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -211,6 +224,9 @@ class VllmVerifier:
         _check_at_least(1, "verifier", self, ("max_context",))
         check_arguments("verifier", self.args)
         object.__setattr__(self, "args", absolute_paths(self.args))
+
+    def digest(self) -> str | None:
+        return digest_of(self.model, self.revision)
 
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""

@@ -20,7 +20,7 @@ from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from actors.routing import ranking, route
 from actors.scaling import Scaler
-from orchestrator.protocols import Failure
+from orchestrator.protocols import NO_REPLICA, Failure
 
 log = logging.getLogger(__name__)
 
@@ -191,8 +191,9 @@ class Fleet:
                 return [reply for replies in served for reply in replies]
 
     def _fail(self, job: Job) -> list[Any]:
-        _tell_failure(job)
-        self._counts["failed_rows"] += len(job.requests)
+        if job.failure is None or job.failure.type != NO_REPLICA:  # that is no failure of the request
+            _tell_failure(job)
+            self._counts["failed_rows"] += len(job.requests)
         return [job.failure] * len(job.requests)
 
     async def _attempt(self, job: Job) -> list[Any] | Raised | Died | Failure:
@@ -227,7 +228,7 @@ class Fleet:
 
     async def _use(self, ticket: Ticket | None, job: Job) -> list[Any] | Raised | Died | Failure:
         if ticket is None:
-            return Failure("ReplicaDeath", "; ".join(m.lost or "" for m in self._members.values()))
+            return self._absence()
         member, life = ticket
         begun = time.monotonic()
         try:
@@ -241,6 +242,12 @@ class Fleet:
             self._wake()
             if log.isEnabledFor(logging.DEBUG):
                 _tell_call(job, member.name, time.monotonic() - begun)
+
+    def _absence(self) -> Failure:
+        """Why nobody takes a call: replicas that were closed are no loss."""
+        is_closed = all(m.is_out for m in self._members.values())
+        reason = "; ".join(m.lost or "" for m in self._members.values())
+        return Failure("ReplicaDeath" if is_closed else NO_REPLICA, reason)
 
     async def _until(self, find: Callable[[], Ticket | None]) -> Ticket | None:
         """What ``find`` finds, as soon as it does; None when no replica can be expected any more."""

@@ -16,7 +16,7 @@ def survey(config: ClusterConfig, engine: Factory, verifier: Factory | None) -> 
     where the cluster does not answer or cannot hold the replicas.
     """
     address = config.address or os.environ.get("RAY_ADDRESS")
-    if not address:
+    if not address or address == "local":
         return f"{_described(plan(config, engine, verifier, {}))} on a local Ray"
     from actors.cluster import living_nodes, start_ray, stop_ray
 

@@ -10,7 +10,7 @@ from actors.checkpoint_files import brief
 from actors.loading import check_tokenizer_path, make_absolute
 from actors.self_certainty import SelfCertainty
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import EngineConfig, Task, Verifier
+from orchestrator.protocols import EngineConfig, HasWeights, Task, Verifier
 
 Readout = Literal["per_step", "whole"]
 
@@ -34,6 +34,9 @@ class LikelihoodVerifier:
         if self.tokenizer is not None:
             check_tokenizer_path("verifier.tokenizer", self.tokenizer)
             make_absolute(self, "tokenizer")
+
+    def digest(self) -> str | None:
+        return self.engine.digest() if isinstance(self.engine, HasWeights) else None
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -85,6 +88,9 @@ class GenerativeVerifier:
             raise ConfigError("verifier.temperature", self.temperature, "must be 0 (greedy) or more")
         if not self.verdict:
             raise ConfigError("verifier.verdict", repr(self.verdict), "must be the text before a verdict")
+
+    def digest(self) -> str | None:
+        return self.engine.digest() if isinstance(self.engine, HasWeights) else None
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""

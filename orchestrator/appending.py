@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import sys
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A system lets a process have 1,024 as a rule, and others need some.
+from orchestrator.plain_files import check_file, open_to_append
+
+# A system lets a process have 1,024 as a rule; where it is fewer, these take a quarter: others need some.
 _MAX_OPEN = 256
 
 
 def end_line(path: Path) -> None:
     """Ends a line that was cut short when the machine went down, so that no other joins it."""
+    check_file(path, is_changed_in_place=True)
     if not path.exists() or not path.stat().st_size:
         return
     with path.open("rb+") as file:
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
             file.write(b"\n")
+
+
+def _limit() -> int:
+    """How many files the process may have open at once."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 @dataclass(slots=True)
@@ -33,8 +46,9 @@ class OpenFiles:
     Nobody else writes to them: their sizes are known here.
     """
 
-    def __init__(self, most: int = _MAX_OPEN) -> None:
-        self._most = most
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most or max(1, min(_MAX_OPEN, _limit() // 4))
+        self._was_there = False
         self._files: OrderedDict[str, _File] = OrderedDict()  # by name: a Path is dear to look up
 
     def append(self, path: Path, data: bytes) -> None:
@@ -45,7 +59,8 @@ class OpenFiles:
             while num_written < len(data):  # a full disk takes a part first, and says so at the next write
                 num_written += os.write(file.descriptor, data[num_written:])
         except OSError as failure:
-            os.ftruncate(file.descriptor, file.size)
+            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+                os.ftruncate(file.descriptor, file.size)
             raise OSError(failure.errno, failure.strerror, str(path)) from failure
         file.size += len(data)
 
@@ -56,14 +71,25 @@ class OpenFiles:
             return file
         while len(self._files) >= self._most:
             os.close(self._files.popitem(last=False)[1].descriptor)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(name, flags, 0o644)
+            descriptor = self._open_for_sure(path)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(name, flags, 0o644)
+            # None above it once there was one: a run directory that was deleted is not made anew.
+            path.parent.mkdir(parents=not self._was_there, exist_ok=True)
+            descriptor = self._open_for_sure(path)
+        self._was_there = True
         file = self._files[name] = _File(descriptor, os.fstat(descriptor).st_size)
         return file
+
+    def _open_for_sure(self, path: Path) -> int:
+        """Opens a file; where the process has too many, in place of others of these."""
+        while True:
+            try:
+                return open_to_append(path)
+            except OSError as failure:
+                if failure.errno != errno.EMFILE or not self._files:
+                    raise
+                os.close(self._files.popitem(last=False)[1].descriptor)
 
     def close(self, path: Path) -> None:
         self._close(str(path))

@@ -6,6 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.errors import ConfigError, nearest
+from orchestrator.folders import in_home
+
+
+def without_comment(arguments: Sequence[str]) -> list[str]:
+    """The arguments before a ``#`` of its own: zsh hands a pasted comment over with the rest."""
+    return list(arguments[: arguments.index("#")] if "#" in arguments else arguments)
 
 
 def read_arguments(
@@ -14,7 +20,7 @@ def read_arguments(
     """The directory and every option. Raises ConfigError that names what is missing, unknown or twice."""
     options, folders = dict(defaults), []
     given: set[str] = set()
-    for argument in arguments:
+    for argument in without_comment(arguments):
         key, equals, value = argument.partition("=")
         # A sweep's folders are named strategy=...,budget=8: what exists is a directory.
         if not equals or Path(argument).is_dir():
@@ -26,7 +32,7 @@ def read_arguments(
             raise ConfigError(key, value, "is given twice")
         else:
             given.add(key)
-            options[key] = value
+            options[key] = in_home(value) if value.startswith("~") else value
     if len(folders) != 1:
         raise ConfigError(directory, " ".join(folders) or None, "must be one directory")
-    return Path(folders[0]), options
+    return Path(in_home(folders[0])), options

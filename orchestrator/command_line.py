@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from orchestrator.config import EXPERIMENT, GROUPS
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.flags import FLAGS, MULTIRUN, config_dirs, continued_flags, split_flags, takes
+from orchestrator.folders import in_home
+from orchestrator.json_reading import NOT_OURS, BadJson, parse_object
 from orchestrator.results import COMMAND
+from orchestrator.signing import is_own, sign, signed_bytes
+from orchestrator.spelling import quote, spelled
+from orchestrator.trust import Wish, refuse, shipped, wishes_of_overrides
 
 _SWITCHES = {"true", "false"}
-_OPEN = re.compile(r"(engine|verifier)\.(args|chat_options)\.[^=]+=")
-_MULTIRUN = ("-m", "--multirun")
-# Flags of Hydra that take a value, and those that ask for something else than a run.
-_VALUED = ("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
+_MAX_COMMAND = 50_000
+# ``folder_names`` gives it anew.
+_EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+_OPEN = re.compile(r"(engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)\.[^=]+=")
+# Flags of Hydra that ask for something else than a run.
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
 # Whoever chooses one of these wants points composed and run in another way than ours.
 _OTHER_SWEEPS = ("hydra/sweeper", "hydra/launcher")
-
-
-def complain(text: str) -> None:
-    """One line for a person, whatever a library wrote."""
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
-
-
-def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags with their values, ``-m`` left out, and overrides."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        if argument.startswith("-") or before in _VALUED:
-            flags += [] if argument in _MULTIRUN else [argument]
-        else:
-            overrides.append(argument)
-    return flags, overrides
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
@@ -48,46 +37,126 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     asked = {flag.partition("=")[0] for flag in flags}
     chosen = {_key(o) for o in overrides}
     others = asked.intersection(_OTHER_COMMANDS) or chosen.intersection(_OTHER_SWEEPS)
-    return bool(set(arguments).intersection(_MULTIRUN)) and not others
+    return _is_multirun(arguments) and not others
 
 
 def continued_command(arguments: Sequence[str]) -> list[str]:
-    """Arguments with ``resume=DIR`` replaced by DIR's own overrides, ``run_dir=DIR`` and ``resume=true``.
+    """Arguments with ``resume=DIR`` replaced by DIR's own command line, ``run_dir=DIR`` and ``resume=true``.
 
     DIR is that of a run, of a sweep's point or of a sweep. What the command line sets beside ``resume`` wins
     over what DIR's run had set. The folder of a sweep's point holds ``=`` and ``,``, which Hydra would read
-    as more than a name: ``run_dir`` is quoted. Raises ConfigError where DIR holds no run.
+    as more than a name: ``run_dir`` is quoted. What was typed is spelled as Hydra needs it; what DIR's run
+    has kept is. Raises ConfigError where DIR holds no run, and where it asks for more than a stranger's may
+    while this command line does not say ``trust=true``; and what ``spelled`` raises.
     """
+    trusts, arguments = take_trust(arguments)
     chosen = [a for a in arguments if a.startswith("resume=")]
     if not chosen or chosen[-1].partition("=")[2].lower() in _SWITCHES:
-        return [quoted(a) for a in arguments]
-    run_dir = Path(chosen[-1].partition("=")[2].strip("'\""))
-    saved_file = run_dir / COMMAND
-    if not saved_file.exists():
+        return [quoted(a) for a in _spelled_overrides(arguments, is_sweep=_is_multirun(arguments))]
+    run_dir = Path(in_home(chosen[-1].partition("=")[2].strip("'\"")))
+    saved = _read_command(run_dir)
+    is_sweep = saved.is_sweep or _is_multirun(arguments)
+    added = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
+    given_flags, given = split_flags(_spelled_overrides(added, is_sweep=is_sweep))
+    saved_flags, overrides = split_flags(saved.arguments)
+    flags = continued_flags(saved_flags, given_flags)
+    new_keys = {*map(_key, given), "resume", "run_dir", "trust", _EXCLUDED}
+    kept = [o for o in overrides if _key(o) not in new_keys]
+    if trusts:
+        _make_own(run_dir, saved.files)
+    elif not is_own(run_dir, saved.files):
+        wishes = [Wish(*flag.split("=", 1)) for flag in flags]
+        known = shipped(config_dirs(given_flags))
+        refuse("resume", run_dir, [*wishes, *wishes_of_overrides(kept, known)])
+    multirun = ["-m"] if is_sweep else []
+    return [*multirun, *flags, *given_flags, *kept, *given, quoted(f"run_dir={run_dir}"), "resume=true"]
+
+
+def _is_multirun(arguments: Sequence[str]) -> bool:
+    return bool(set(arguments).intersection(MULTIRUN))
+
+
+def _spelled_overrides(arguments: Sequence[str], *, is_sweep: bool) -> list[str]:
+    """The arguments in their order, overrides spelled for Hydra and flags as they are."""
+    return [
+        argument
+        if argument.startswith("-") or takes(before, argument)
+        else spelled(argument, is_sweep=is_sweep)
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+    ]
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise MurmurationError for a flag that there is not: Hydra would print its own usage."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name.startswith("-") and name not in FLAGS and not name.startswith("-c"):
+            key = name.lstrip("-").replace("-", "_")
+            hint = (
+                f"keys have no dashes: {key}={value or '...'}" if len(key) > 1 else "see python run.py --help"
+            )
+            raise MurmurationError(f"{argument}: unknown flag; {hint}")
+
+
+def take_trust(arguments: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the command line says ``trust=true``, and the rest of it. Raises ConfigError."""
+    rest = [a for a in arguments if not a.startswith("trust=")]
+    values = [a.partition("=")[2].strip("'\"").lower() for a in arguments if a.startswith("trust=")]
+    for value in values:
+        if value not in _SWITCHES:
+            raise ConfigError("trust", value, "must be true or false")
+    return bool(values) and values[-1] == "true", rest
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What a folder's command.json holds, and the bytes of the files that its signature is over."""
+
+    arguments: list[str]
+    is_sweep: bool
+    files: Mapping[str, bytes]
+
+
+def _read_command(run_dir: Path) -> _Command:
+    """Raises ConfigError where there is none, or none of ours."""
+    try:
+        files = signed_bytes(run_dir)
+    except OSError as failure:
+        raise ConfigError("resume", run_dir, f"cannot be read: {failure.strerror}") from None
+    if COMMAND not in files:
         allowed = f"must be true, false or the directory of a run ({COMMAND} is not there)"
         raise ConfigError("resume", run_dir, allowed)
-    given = [a for a in arguments if not a.startswith(("resume=", "run_dir="))]
-    new_keys = {_key(a) for a in given}
-    saved = _read_command(saved_file, run_dir)
-    kept = [o for o in saved["overrides"] if _key(o) not in {*new_keys, "resume", "run_dir"}]
-    multirun = ["-m"] if saved["sweep"] else []
-    return [*multirun, *kept, *given, quoted(f"run_dir={run_dir}"), "resume=true"]
-
-
-def _read_command(file: Path, run_dir: Path) -> dict[str, Any]:
-    """What ``command.json`` holds. Raises ConfigError where that cannot be read."""
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        return {"overrides": [str(o) for o in saved["overrides"]], "sweep": bool(saved.get("sweep"))}
-    except OSError as failure:
-        raise ConfigError("resume", run_dir, f"its {COMMAND} cannot be read: {failure.strerror}") from None
-    except (ValueError, LookupError, TypeError, AttributeError) as failure:
-        raise ConfigError("resume", run_dir, f"its {COMMAND} is none of ours: {failure}") from None
+        saved = parse_object(files[COMMAND])
+        return _Command(_checked(saved.get("overrides")), bool(saved.get("sweep")), files)
+    except BadJson as failure:
+        raise ConfigError("resume", run_dir, f"its {COMMAND} is none of ours: {failure.detail}") from None
+
+
+def _checked(overrides: object) -> list[str]:
+    """A command line of bounded length: Hydra's parser takes its time. Raises BadJson."""
+    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
+        raise BadJson(NOT_OURS, "it has no list of overrides")
+    if sum(map(len, overrides)) > _MAX_COMMAND:
+        raise BadJson(NOT_OURS, f"it has more than {_MAX_COMMAND:,} characters of overrides")
+    return overrides
+
+
+def _make_own(run_dir: Path, files: Mapping[str, bytes]) -> None:
+    """Sign what the user trusts, so that it need not be said again."""
+    if not is_own(run_dir, files):
+        with suppress(OSError):
+            sign(run_dir, files)
 
 
 def with_open_keys(arguments: Sequence[str]) -> list[str]:
     """Overrides below a node whose keys a library names (``engine.args``), with the ``++`` that they need."""
     return [f"++{a}" if _OPEN.match(a) else a for a in arguments]
+
+
+def searched(arguments: Sequence[str]) -> list[str]:
+    """The overrides that say where Hydra finds configurations: a run is continued with them."""
+    return [a for a in arguments if _key(a) == "hydra.searchpath"]
 
 
 def check_choices(arguments: Sequence[str]) -> None:
@@ -103,9 +172,7 @@ def quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     if key != "run_dir" or not value or value[0] in "'\"" or "${" in value:
         return argument
-    # Hydra reads a backslash as one unless a quote follows it, after more backslashes or none.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
-    return f"run_dir='{escaped}'"
+    return f"run_dir={quote(value)}"
 
 
 def _key(override: str) -> str:
@@ -124,7 +191,7 @@ def folder_names(arguments: Sequence[str]) -> list[str]:
     A sweep goes on in the same folders with other replicas or another tracker; one over such a key has a
     folder for each of its values.
     """
-    if not set(arguments).intersection(_MULTIRUN):
+    if not _is_multirun(arguments):
         return list(arguments)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(overrides)
@@ -133,4 +200,4 @@ def folder_names(arguments: Sequence[str]) -> list[str]:
         for o in parsed
         if o.key_or_group.split(".")[0] in _NOT_IN_NAMES and not o.is_sweep_override()
     ]
-    return [*arguments, f"hydra.job.config.override_dirname.exclude_keys=[{','.join(excluded)}]"]
+    return [*arguments, f"{_EXCLUDED}=[{','.join(excluded)}]"]

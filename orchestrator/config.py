@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections import abc
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import Any, Literal, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +19,7 @@ from orchestrator.secret_keys import check_config
 
 TARGET = "_target_"
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
+_DATA = (Collection, int, float, complex, str, bytes, NoneType)
 EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
 # Keys that may differ between a run and its continuation: none of them changes an answer.
 FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
@@ -134,6 +137,8 @@ def _check_known(knobs: Mapping[str, Any], known: Iterable[str], key: str) -> No
 
 def _knob(key: str, value: Any, hint: Any) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
+        if not _takes_object(hint):
+            raise ConfigError(f"{key}.{TARGET}", value[TARGET], "is no knob: nothing is built of this key")
         try:
             return build_node(value, key)
         except ConfigError as error:
@@ -144,7 +149,22 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
         # A list of a YAML file is a tuple for a frozen value, so sequences are not strict.
         return TypeAdapter(hint, config=_arbitrary(hint)).validate_python(value, strict=_is_scalar(value))
     except ValidationError as failure:
-        raise ConfigError(key, value, _message(failure)) from None
+        raise ConfigError(key, value, _wanted(key, value, hint) or _message(failure)) from None
+
+
+def _wanted(key: str, value: Any, hint: Any) -> str | None:
+    """How to write a list or a node of keys, where a single value was given; None for other mistakes."""
+    kinds = [get_origin(each) or each for each in (hint, *get_args(hint))]
+    if any(is_dataclass(kind) and isinstance(kind, type) for kind in kinds):
+        return f"must be keys below it, such as {key}.{next(iter(inspect.signature(kinds[0]).parameters))}"
+    is_list = any(kind in (abc.Sequence, list, tuple) for kind in kinds)
+    return f"must be a list: '{key}=[{value}]'" if is_list and _is_scalar(value) else None
+
+
+def _takes_object(hint: Any) -> bool:
+    """Whether a knob of this type holds something that is built: never one that holds plain data."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return any(isinstance(o, type) and o not in (Any, object) and not issubclass(o, _DATA) for o in options)
 
 
 def _placed(error: ConfigError, key: str) -> ConfigError:
@@ -182,6 +202,8 @@ def _message(failure: ValidationError) -> str:
     words = {
         e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in failure.errors()
     }
+    if any(e["type"] == "string_too_short" for e in failure.errors()):
+        return "must not be empty"
     return "must be " + " or ".join(sorted(words)).replace("None", "null")
 
 

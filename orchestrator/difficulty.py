@@ -7,7 +7,6 @@ candidates are such samples, best of ``strategy=self_consistency`` with a large 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,12 @@ from rich.table import Table
 
 from orchestrator.arguments import read_arguments
 from orchestrator.errors import ConfigError
+from orchestrator.events import warnings_shown
 from orchestrator.progress import stdout_console
 from orchestrator.results import SUMMARY, stream_results
+from orchestrator.run_files import read_summary
 from orchestrator.statistics import difficulty_levels
+from orchestrator.terminal import complain
 
 NUM_LEVELS = 5
 Levels = Mapping[str, int]
@@ -64,7 +66,7 @@ def table_of(folder: Path, levels: Levels) -> Table:
     for level in range(1, NUM_LEVELS + 1):
         table.add_column(str(level), justify="right")
     for run_dir in runs:
-        summary = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_summary(run_dir, "SWEEP_DIR")
         name = f"{summary['strategy']} budget={summary['budget']} seed={summary['seed']}"
         shares = (f"{r / n:.3f} ({n})" if n else "-" for r, n in accuracy_by_level(run_dir, levels))
         table.add_row(name, *shares)
@@ -80,10 +82,11 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError("reference", None, "must be the directory of a run of plain samples")
         console.print(table_of(folder, levels_of(pass_rates(Path(options["reference"])))))
     except ConfigError as mistake:
-        sys.stderr.write(f"error: {mistake}\n")
+        complain(str(mistake))
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with warnings_shown():
+        sys.exit(main(sys.argv[1:]))

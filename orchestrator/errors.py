@@ -74,5 +74,5 @@ class JournalError(ProblemError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of ``names``, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -21,7 +20,10 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from orchestrator.appending import OpenFiles, end_line
+from orchestrator.errors import ConfigError
+from orchestrator.streams import write_error
 from orchestrator.sweep_index import INDEX
+from orchestrator.terminal import one_line, printable
 
 EVENTS = "events.jsonl"
 LEVELS: dict[str, int | None] = {
@@ -76,19 +78,37 @@ class StderrHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
+        self.setFormatter(_Printable("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            _complain(self.format(record))
+            write_error(self.format(record))
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)
 
 
-def _complain(text: str) -> None:
-    """To stderr, if there is somebody to read it: a terminal that is gone ends no search."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"{text}\n")
+class _Printable(logging.Formatter):
+    """What a server or a file wrote is in a warning: one line of it, which cannot steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging gave it
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return printable(super().formatException(ei))
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Shows warnings of this project's own loggers on stderr: for the tools beside run.py."""
+    handler, loggers = StderrHandler(), [logging.getLogger(name) for name in _PACKAGES]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 class EventFile(logging.Handler):
@@ -112,14 +132,17 @@ class EventFile(logging.Handler):
                 json_serializer=lambda line, **_: _ENCODER.encode(line),
             )
         )
-        end_line(self._path)
+        with suppress(OSError, ConfigError):  # the first event tells
+            end_line(self._path)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            if not self._path.exists() and self._path.parent.exists():  # deleted: what comes is kept again
+                self._files.close(self._path)
             self._files.append(self._path, self.format(record).encode() + b"\n")
-        except OSError as failure:
+        except (OSError, ConfigError) as failure:
             if not self._is_full:
-                _complain(f"{failure}; events are left out")
+                write_error(f"{one_line(str(failure))}; events are left out")
             self._is_full = True
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -20,6 +18,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from orchestrator import milestones
+from orchestrator.checked import read_summary
 from orchestrator.collecting import rare_collections
 from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
@@ -30,8 +29,13 @@ from orchestrator.progress import Live, ProgressDisplay, summary_table
 from orchestrator.protocols import Tracker
 from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
 from orchestrator.rundir import Earlier
-from orchestrator.stopping import stopped_by_signals
+from orchestrator.silence import Lengths, advice
+from orchestrator.standing import DisplacedError
+from orchestrator.stopping import cut_when_broken, stopped_by_signals
+from orchestrator.terminal import shell_word
 from orchestrator.types import Overhead, Problem
+
+_LOOK_S = 2.0
 
 
 class Status(IntEnum):
@@ -45,12 +49,58 @@ class Status(IntEnum):
 
 
 def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """What SIGTERM does while nothing is being solved: leave, with the status that says so."""
+    """What SIGTERM and SIGHUP do while nothing is being solved: leave, with the status that says so."""
     raise SystemExit(Status.TERMINATED)
 
 
-_UNSOLVING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
-BY_SIGNAL = {signal.SIGINT: Status.INTERRUPTED, signal.SIGTERM: Status.TERMINATED}
+BY_SIGNAL = {
+    signal.SIGINT: Status.INTERRUPTED,
+    signal.SIGTERM: Status.TERMINATED,
+    signal.SIGHUP: Status.TERMINATED,  # the terminal, or the connection to it, is closed
+}
+_UNSOLVING = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: terminate,
+    # nohup: whoever started the process wants it to stay when the terminal goes
+    **({} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else {signal.SIGHUP: terminate}),
+}
+
+
+TERMINATING = tuple(number for number in _UNSOLVING if BY_SIGNAL[number] is Status.TERMINATED)
+
+
+def heed_signals() -> None:
+    """While nothing is being solved a signal ends the process; Ray puts handlers of its own there."""
+    for number, handler in _UNSOLVING.items():
+        signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """What is left to do is short, and the status is known."""
+    for number in _UNSOLVING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+async def _watched(results: ResultLog, work: asyncio.Future[None]) -> None:
+    """Cancels ``work`` and raises DisplacedError as soon as the results have no place any more.
+
+    Each line that is written looks for itself; a problem may take hours.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            results.check()
+        except DisplacedError:
+            work.cancel()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run has not gone to its end, though nothing is wrong with it; it can go on."""
+
+    status: Status
+    reason: str
 
 
 @dataclass
@@ -61,8 +111,9 @@ class Run:
     part of the same run has finished; ``overhead`` tells what a problem's retries have cost, and ``figures``
     what else to put into summary.json when the run is over. ``num_replicas`` and ``num_tokens`` are for the
     progress display: replicas alive, and tokens generated since the run began. ``grace_s`` is how long calls
-    in flight may take to come back after a signal. ``caught`` holds the signals that came while it was
-    solving: a run whose last problems ended all the same is finished, and nothing else is to follow it.
+    in flight may take to come back after a signal. ``lengths`` are what bounds an answer. ``caught`` holds
+    the signals that came while it was solving: a run whose last problems ended all the same is finished, and
+    nothing else is to follow it.
     """
 
     run_dir: Path
@@ -78,53 +129,67 @@ class Run:
     num_replicas: Callable[[], int] | None = None
     num_tokens: Callable[[], int] | None = None
     grace_s: float = 0.0
+    lengths: Lengths = Lengths()
     caught: Sequence[signal.Signals] = ()
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve what is left, write summary.json whatever happens, and print the table."""
-        totals, journals = self.earlier.totals, self.controller.journals
-        begun, earlier_seconds = time.monotonic(), self._earlier_seconds()
-        if journals is not None:
-            journals.forget(self.earlier.problem_ids)
+        totals, earlier_seconds, goes_on = self.earlier.totals, self._open_summary(), self._goes_on
+        if self.controller.journals is not None:
+            self.controller.journals.forget(self.earlier.problem_ids)
         self.tracker.start(self.run_dir, config, totals)
-        goes_on = totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
         milestones.run_begins(self.labels, self.num_problems, totals.num_problems, goes_on=goes_on)
-        results = ResultLog(self.run_dir)
-        complete, interrupted = False, None
+        results, begun = ResultLog(self.run_dir), time.monotonic()
+        complete, stop = False, None
         try:
             with rare_collections():
-                interrupted = runner.run(self._solve(results, totals))
+                stop = runner.run(self._solve(results, totals))
             results.sync()
-            complete = interrupted is None
+            complete = stop is None
+        except OSError:
+            results.check()  # a directory that is gone is more to the point than what failed for it
+            raise
         finally:
-            results.close()
-            if journals is not None:
-                journals.close()
-            summary = self._summary(totals, complete, earlier_seconds + time.monotonic() - begun)
-            error = sys.exception()
-            try:
-                write_json(self.run_dir / SUMMARY, summary)
-            except OSError:
-                if error is None:  # a full disk stopped the run already, and that is what to tell
-                    raise
-            finally:
-                self.tracker.finish(summary)
-                milestones.run_ends(summary, error)
-        self.console.print(summary_table(summary))
-        if interrupted is not None:
-            again = shlex.quote(f"resume={self.run_dir}")
-            self.console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True)
-            return interrupted
-        self.console.print(f"results: {self.run_dir}", soft_wrap=True)
-        return Status.SOME_ERRORS if totals.num_errors else Status.FINISHED
+            seconds = None if earlier_seconds is None else earlier_seconds + time.monotonic() - begun
+            summary = self._summary(totals, complete, seconds)
+            self._conclude(results, summary)
+        return self._report(summary, stop)
 
-    async def _solve(self, results: ResultLog, totals: Totals) -> Status | None:
-        """The status of the signal that cut the run off, or None when it went to its end."""
+    def _conclude(self, results: ResultLog, summary: Mapping[str, Any]) -> None:
+        """Writes summary.json, unless another directory is there now, and closes everything."""
+        error, is_there = sys.exception(), results.is_in_its_folder
+        results.close()
+        if self.controller.journals is not None:
+            self.controller.journals.close()
+        try:
+            if is_there:
+                write_json(self.run_dir / SUMMARY, summary)
+        except OSError:
+            if error is None:  # a full disk stopped the run already, and that is what to tell
+                raise
+        finally:
+            self.tracker.finish(summary)
+            milestones.run_ends(summary, error)
+
+    def _report(self, summary: Mapping[str, Any], stop: Stop | None) -> Status:
+        """Prints the table and how to go on, where there is something left; the status."""
+        self.console.print(summary_table(summary))
+        if not self.caught:
+            heed_signals()
+        if stop is not None:
+            again = shell_word(f"resume={self.run_dir}")
+            self.console.print(f"{stop.reason}; go on with: python run.py {again}", soft_wrap=True)
+            return stop.status
+        self.console.print(f"results: {self.run_dir}", soft_wrap=True)
+        return Status.SOME_ERRORS if summary["num_errors"] else Status.FINISHED
+
+    async def _solve(self, results: ResultLog, totals: Totals) -> Stop | None:
+        """What cut the run off, or None when it went to its end."""
         live = Live(self.num_replicas, self.num_tokens)
         with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
-                line = result_line(result, self.overhead(result.problem.id))
+                line = result_line(result, self.overhead(result.problem.id), self.lengths)
                 line |= oracle_mark(self.labels)
                 results.append(line, then=partial(self._settle, result))
                 milestones.problem_ends(line)
@@ -132,14 +197,35 @@ class Run:
                 self.tracker.problem(line)
                 display.update()
 
-            work = asyncio.ensure_future(self.controller.run(self._problems(), on_result))
-            with stopped_by_signals(work, self.controller.gate, self.grace_s, _UNSOLVING) as self.caught:
-                try:
-                    await work
-                except asyncio.CancelledError:
-                    if not self.caught:
-                        raise
-        return BY_SIGNAL[self.caught[0]] if self.caught and work.cancelled() else None
+            return await self._until_stopped(self.controller.run(self._problems(), on_result), results)
+
+    async def _until_stopped(self, solving: Coroutine[Any, Any, None], results: ResultLog) -> Stop | None:
+        """What cut ``solving`` off: a signal, or the loss of every replica. Raises DisplacedError."""
+        gate, work = self.controller.gate, asyncio.ensure_future(solving)
+        watches = [
+            asyncio.ensure_future(_watched(results, work)),
+            asyncio.ensure_future(cut_when_broken(work, gate, self.grace_s)),
+        ]
+        afterwards = dict.fromkeys(_UNSOLVING, self._note)
+        with stopped_by_signals(work, gate, self.grace_s, afterwards) as self.caught:
+            try:
+                await asyncio.wait([work])
+                for watch in watches:
+                    if watch.done():
+                        watch.result()
+            finally:
+                for task in (work, *watches):
+                    task.cancel()
+        if not work.cancelled():
+            work.result()
+            return None
+        if gate.broken is not None:
+            return Stop(Status.SOME_ERRORS, f"stopped, as no replica is left: {gate.broken}")
+        return Stop(BY_SIGNAL[self.caught[0]], "interrupted")
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        """A signal after the last problem: this run is what it is; nothing else is to follow it."""
+        self.caught = [*self.caught, signal.Signals(number)]
 
     def _settle(self, result: ProblemResult) -> None:
         """What becomes of a problem's journal now that its result is on disk.
@@ -162,16 +248,31 @@ class Run:
         problems = self.controller.task.problems(self.range.offset, self.range.limit)
         return itertools.filterfalse(lambda p: p.id in done, problems)
 
-    def _earlier_seconds(self) -> float:
-        """The wall time of the earlier parts of a run that goes on, as far as it is known."""
-        path = self.run_dir / SUMMARY
-        return float(json.loads(path.read_text())["wall_seconds"]) if path.exists() else 0.0
+    @property
+    def _goes_on(self) -> bool:
+        """Whether an earlier part has left something."""
+        return self.earlier.totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
 
-    def _summary(self, totals: Totals, complete: bool, wall_seconds: float) -> dict[str, Any]:
+    def _open_summary(self) -> float | None:
+        """The wall time of the earlier parts; None where it is not known, as one was killed with -9.
+
+        A summary that is there says from now on that the run is not complete, and that its time is not known:
+        so it is if this part is killed.
+        """
+        path = self.run_dir / SUMMARY
+        earlier = read_summary(path)
+        if earlier is None:
+            return None if self._goes_on else 0.0
+        seconds = earlier.get("wall_seconds")
+        write_json(path, self._summary(self.earlier.totals, complete=False, wall_seconds=None))
+        return None if seconds is None else float(seconds)
+
+    def _summary(self, totals: Totals, complete: bool, wall_seconds: float | None) -> dict[str, Any]:
         return {
             **self.labels,
             "complete": complete,
-            **totals.summary(),
-            "wall_seconds": round(wall_seconds, 3),
+            **(figures := totals.summary()),
+            **({"advice": told} if (told := advice(figures, self.lengths)) else {}),
+            "wall_seconds": None if wall_seconds is None else round(wall_seconds, 3),
             **self.figures(),
         }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.errors import MurmurationError, nearest
+from orchestrator.composition import CONF
+from orchestrator.config import GROUPS
+from orchestrator.errors import ConfigError, MurmurationError, nearest
+from orchestrator.hints import hint, other_choice
 
+_THERE = re.compile(r"An item is already at '([^']+)'")
 _UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
 _UNKNOWN_CHOICE = re.compile(r"Could not find '([^']+)/([^'/]+)'")
 
@@ -19,8 +23,9 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
 
     ``keys`` are the known dotted keys and group names; ``overrides`` the command line, to show the value.
     """
-    if isinstance(error, MurmurationError):
-        return str(error)
+    ours = error.__cause__ if isinstance(error, OmegaConfBaseException) else error
+    if isinstance(ours, MurmurationError):
+        return _elsewhere(ours) if isinstance(ours, ConfigError) else str(ours)
     text = str(error)
     values = dict(o.lstrip("+~").split("=", 1) for o in overrides if "=" in o)
     if match := _UNKNOWN_CHOICE.search(text):
@@ -29,8 +34,12 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
         return f"{group}={choice}: must be one of {', '.join(options)}{nearest(choice, options)}"
     if match := _UNKNOWN_KEY.search(text):
         key = _written_key(match.group(1) or match.group(2), values)
-        hint = _hint(key, [k for k in keys if k != key])  # another choice of its group may have it
-        return f"{key}={values.get(key, '')}: unknown key{hint}"
+        if key in GROUPS:
+            return f"{key}: a run needs one; choose it with {key}=NAME"
+        return f"{key}={values.get(key, '')}: unknown key{hint(key, list(keys), CONF)}"
+    if match := _THERE.search(text):
+        key = match.group(1)
+        return f"{key}={values.get(key, '')}: is there already: leave out the +"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
     if isinstance(error, OverrideParseException):
@@ -41,10 +50,11 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
     return first
 
 
-def _hint(key: str, keys: Sequence[str]) -> str:
-    """The nearest key: rather one beside it that begins as it does."""
-    longer = [k for k in keys if k.startswith(key) and "." not in k[len(key) :]]
-    return nearest(key, longer) or nearest(key, keys) or "; python run.py --cfg job shows them all"
+def _elsewhere(error: ConfigError) -> str:
+    """The error's line; a key that another choice of its group has is said to be there."""
+    is_unknown = error.allowed.startswith("unknown key") and "did you mean" not in error.allowed
+    place = other_choice(error.key, CONF) if is_unknown else ""
+    return str(ConfigError(error.key, error.value, f"unknown key{place}") if place else error)
 
 
 def _written_key(key: str, values: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from orchestrator.protocols import (
+    NO_REPLICA,
     Completion,
     Engine,
     Failure,
@@ -30,11 +31,14 @@ class Gate:
     """Stands between a run's problems and its models. Open, it counts; closed, it lets nobody through.
 
     A search that comes to a closed gate waits there until it is cancelled: it cannot tell that from a slow
-    model, so nothing of it is decided otherwise than it will be when the run goes on.
+    model, so nothing of it is decided otherwise than it will be when the run goes on. A gate behind which no
+    replica is left closes by itself.
     """
 
     def __init__(self) -> None:
         self.closed = False
+        self.broken: str | None = None
+        self._broke = asyncio.Event()
         self._num_in_flight = 0
         self._open: set[str] = set()
         self._waiting: set[str] = set()
@@ -47,6 +51,15 @@ class Gate:
 
     def close(self) -> None:
         self.closed = True
+
+    def break_off(self, reason: str) -> None:
+        """Closes it as there is nothing behind it any more: ``broken`` says why."""
+        self.closed, self.broken = True, self.broken or reason
+        self._broke.set()
+
+    async def breaks(self) -> None:
+        """Returns once it is broken."""
+        await self._broke.wait()
 
     @contextmanager
     def problem(self, problem_id: str) -> Iterator[None]:
@@ -66,11 +79,21 @@ class Gate:
     async def ask(
         self, method: Callable[[Sequence[Request]], Awaitable[list[Reply]]], requests: Sequence[Request]
     ) -> list[Reply]:
-        """``method(requests)``, where the gate is open when it is asked."""
-        if self.closed:
-            self._waiting.update(r.home for r in requests)
-            self._changed.set()
-            await asyncio.get_running_loop().create_future()
+        """``method(requests)``, where the gate is open when it is asked, and somebody is there to answer."""
+        if not self.closed:
+            replies = await self._counted(method, requests)
+            lost = next((r for r in replies if isinstance(r, Failure) and r.type == NO_REPLICA), None)
+            if lost is None:
+                return replies
+            self.break_off(lost.message)
+        self._waiting.update(r.home for r in requests)
+        self._changed.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody ends that wait but by cancelling it")
+
+    async def _counted(
+        self, method: Callable[[Sequence[Request]], Awaitable[list[Reply]]], requests: Sequence[Request]
+    ) -> list[Reply]:
         self._num_in_flight += 1
         try:
             return await method(requests)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Protocol
@@ -19,6 +19,7 @@ from orchestrator.grading_text import (
     tidy,
     words,
 )
+from orchestrator.option_labels import LETTERS, index_of, read_long_label
 
 AnswerKind = Literal["math", "integer", "choice"]
 
@@ -51,18 +52,31 @@ class IntegerGrader:
         return answer is not None and answer == read_integer(reference)
 
 
+def _one_letter_each() -> int:
+    return len(LETTERS)
+
+
 @dataclass(frozen=True, slots=True)
 class ChoiceGrader:
-    """Letters of a multiple-choice question."""
+    """Labels of a multiple-choice question's options.
+
+    ``num_options`` is the most that a question of the task has, asked for when an answer names a label of two
+    letters: without so many options it is no label.
+    """
+
+    num_options: Callable[[], int] = _one_letter_each
 
     def read(self, stated: str) -> str | None:
+        long = read_long_label(stated)
+        if long is not None and index_of(long) < self.num_options():
+            return long
         return read_letter(stated)
 
     async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
         return list(answers)
 
     async def grade(self, answer: str | None, reference: str) -> bool:
-        return answer is not None and answer == read_letter(reference)
+        return answer is not None and answer == self.read(reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +187,14 @@ def _same_at_a_glance(gold: str, answer: str) -> bool | None:
     return None
 
 
-def make_grader(kind: AnswerKind, pool: GradingPool) -> Grader:
-    """The grader of one kind of answer; only expressions need the pool."""
+def make_grader(
+    kind: AnswerKind, pool: GradingPool, num_options: Callable[[], int] = _one_letter_each
+) -> Grader:
+    """The grader of one kind of answer; only expressions need the pool, only choices ``num_options``."""
     match kind:
         case "integer":
             return IntegerGrader()
         case "choice":
-            return ChoiceGrader()
+            return ChoiceGrader(num_options)
         case "math":
             return MathGrader(pool)

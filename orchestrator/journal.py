@@ -22,7 +22,7 @@ from pathlib import Path
 
 from orchestrator.appending import OpenFiles
 from orchestrator.errors import JournalError
-from orchestrator.journal_lines import Record, Reply, digest_of, read_record, write_record
+from orchestrator.journal_lines import Record, Reply, checksum_of, digest_of, read_record, write_record
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Journal:
     def __init__(self, path: Path | None = None, files: OpenFiles | None = None) -> None:
         self._path = path
         self._files = files or OpenFiles()
-        self._records = [] if path is None else _read(path)
+        self._records, self._checksum = ([], 0) if path is None else _read(path)
         self._index = {record.call: i for i, record in enumerate(self._records)}
         self._numbers = {record.asked for record in self._records}
         self._num_given = 0
@@ -146,7 +146,9 @@ class Journal:
         if self._path is not None:
             kept = None if replies is None else tuple(replies)
             record = Record(call.name, call.digest, elapsed, call.number, self._num_events, kept)
-            self._files.append(self._path, write_record(record))
+            line = write_record(record, self._checksum)
+            self._files.append(self._path, line)
+            self._checksum = checksum_of(line)
 
     def check_over(self) -> None:
         """Raises JournalError where the search has ended before it asked all that was answered."""
@@ -160,27 +162,28 @@ def _let_go(turn: asyncio.Future[None]) -> None:
         turn.set_result(None)
 
 
-def _read(path: Path) -> list[Record]:
-    """The records up to the first line that is none, such as one cut short; that and the rest are cut off."""
+def _read(path: Path) -> tuple[list[Record], int]:
+    """The records up to the first line that is none, and the checksum of the last one.
+
+    What follows them, such as a line that was cut short, is cut off.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return []
-    records, size = [], 0
+        return [], 0
+    records, size, checksum = [], 0, 0
     for line in data.splitlines(keepends=True):
         try:
-            records.append(read_record(line))
+            records.append(read_record(line, checksum))
         except (ValueError, KeyError, TypeError, AttributeError):
             break
-        if not line.endswith(b"\n"):  # whole by chance: the next one must not join it
-            records.pop()
-            break
-        size += len(line)
+        size, checksum = size + len(line), checksum_of(line)
     if size < len(data):
         if num_whole := data.count(b"\n", size):  # more than the last line that a death cut short
-            log.warning("%s: %d lines are none of this release: their calls are asked again", path, num_whole)
+            text = "%s: %d lines are none of this release, or damaged: their calls are asked again"
+            log.warning(text, path, num_whole)
         os.truncate(path, size)
-    return records
+    return records, checksum
 
 
 class Journals:

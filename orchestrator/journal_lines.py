@@ -1,4 +1,8 @@
-"""The lines of a journal: a call, the digest of its requests, and replies that read back exactly."""
+"""The lines of a journal: a call, the digest of its requests, and replies that read back exactly.
+
+Each line ends with a checksum over itself and the checksum of the line before it: a line that is not as it
+was written, or not where it was written, is noticed.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import hashlib
 import json
 import math
 import operator
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Required, TypedDict
 
 import msgspec
 
@@ -17,8 +22,11 @@ from orchestrator.types import Finish, Reward, Step, Usage, usage_values
 
 Reply = Completion | ScoreReply | Loglik
 
-FORMAT = 2
+FORMAT = 3
 """What a line says that it is; one that says something else, or nothing, is none of ours."""
+
+_CHECKSUM = b',"crc32":"'
+_TAIL = len(_CHECKSUM) + len(b'01234567"}\n')
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,11 @@ def _escaped(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_number_of)
 
 
-def write_record(record: Record) -> bytes:
-    """One line of strict JSON. An infinity and NaN, which JSON has not, are strings."""
+def write_record(record: Record, before: int = 0) -> bytes:
+    """One line of strict JSON. An infinity and NaN, which JSON has not, are strings.
+
+    ``before`` is the checksum of the line before this one, 0 for the first.
+    """
     line = {
         "format": FORMAT,
         "call": record.call,
@@ -77,14 +88,30 @@ def write_record(record: Record) -> bytes:
         "replies": None if record.replies is None else [_plain(r) for r in record.replies],
     }
     try:
-        return _WRITER.encode(line) + b"\n"
+        text = _WRITER.encode(line)
     except UnicodeEncodeError:
-        return _escaped(line).encode() + b"\n"
+        text = _escaped(line).encode()
+    return _checked(text[:-1], before)
 
 
-def read_record(line: bytes) -> Record:
-    """The record of one line. Raises ValueError, KeyError or TypeError where it is none of this format."""
-    value = json.loads(line)
+def _checked(text: bytes, before: int) -> bytes:
+    """A line from its text up to the last brace: with the checksum, the brace and the end of line."""
+    return text + b'%b%08x"}\n' % (_CHECKSUM, zlib.crc32(text, before))
+
+
+def checksum_of(line: bytes) -> int:
+    """What a whole line says that its checksum is."""
+    return int(line[-len(b'01234567"}\n') : -len(b'"}\n')], 16)
+
+
+def read_record(line: bytes, before: int = 0) -> Record:
+    """The record of one line. Raises ValueError, KeyError or TypeError where it is none of this format.
+
+    Raises ValueError too where it is not the line that was written after the one of checksum ``before``.
+    """
+    if line != _checked(line[:-_TAIL], before):
+        raise ValueError("a journal line of another format, or one that is not as it was written")
+    value = _loaded(line)
     if value["format"] != FORMAT:
         raise ValueError(f"a journal line of format {value['format']}; this release reads {FORMAT}")
     replies = value["replies"]
@@ -96,6 +123,35 @@ def read_record(line: bytes) -> Record:
         answered=int(value["answered"]),
         replies=None if replies is None else tuple(_reply(r) for r in replies),
     )
+
+
+_Number = float | Literal["inf", "-inf", "nan"]
+
+
+class _PlainReply(TypedDict, total=False):
+    steps: list[tuple[str, list[int], _Number | None, str]]
+    rewards: list[_Number]
+    logprobs: list[_Number]
+    usage: Required[list[Annotated[float, msgspec.Meta(ge=0, le=1.7976931348623157e308)]]]
+
+
+class _Line(TypedDict):
+    call: str
+    request: str
+    elapsed: Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+    asked: int
+    answered: int
+    replies: list[_PlainReply] | None
+
+
+def _loaded(line: bytes) -> Any:
+    """The value of a line, whose fields are of their types. Raises ValueError."""
+    try:
+        value = json.loads(line)
+        msgspec.convert(value, _Line)
+    except RecursionError:
+        raise ValueError("a journal line that is nested too deeply") from None
+    return value
 
 
 def _plain(reply: Reply) -> dict[str, Any]:

@@ -50,6 +50,12 @@ def preempted(signal_name: str, grace_s: float, num_open: int) -> None:
     log.warning(text, signal_name, grace_s, extra=told)
 
 
+def out_of_replicas(reason: str, num_open: int) -> None:
+    """Nothing can be asked any more; ``num_open`` problems are in flight."""
+    told = {"event": "replicas_gone", "reason": reason, "num_open": num_open}
+    log.error("no replica is left, and none can be expected: stopping (%s)", reason, extra=told)
+
+
 def problem_begins(problem: Problem, num_recorded: int) -> None:
     """``num_recorded`` of its calls were answered in an earlier part of the run."""
     told = {"event": "problem_started", "problem": problem.id, "recorded_calls": num_recorded}

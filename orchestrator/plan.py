@@ -21,10 +21,11 @@ from orchestrator.config import (
     read_range,
     read_settings,
 )
+from orchestrator.inputs import Inputs
 from orchestrator.limits import Limits
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.pairs import check_language, check_params, check_readout
-from orchestrator.protocols import EngineConfig, Strategy, Task, Tracker, VerifierConfig
+from orchestrator.protocols import EngineConfig, HasWeights, Strategy, Task, Tracker, VerifierConfig
 from orchestrator.rundir import check_place
 from orchestrator.tracking import GuardedTracker
 
@@ -70,6 +71,14 @@ class Plan:
         if isinstance(self.verifier, LocalVerifierConfig) or self.verifier.readout is None:
             return None
         return self.verifier.build
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a run that goes on must find again. Reads the models' files."""
+        configs = {"engine": self.engine, "verifier": self.verifier}
+        models = {group: c.digest() for group, c in configs.items() if isinstance(c, HasWeights)}
+        problems = self.task.problems(self.range.offset, self.range.limit)
+        return Inputs.of(problems, self.plain, models)
 
     @property
     def model_key(self) -> str:

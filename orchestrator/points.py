@@ -26,7 +26,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        return " ".join(self.varied or self.overrides)
+        return " ".join(self.varied or self.overrides).replace("\n", "\\n")
 
 
 def expand(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Point]:

@@ -5,36 +5,57 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.oracle import oracle_mark
 from orchestrator.results import Totals
+from orchestrator.silence import silence_rows
+from orchestrator.streams import open_streams, silence
+from orchestrator.terminal import printable, take_any_text
 
 SECONDS_BETWEEN_LINES = 60.0
 
 
 class _Console(Console):
-    """Goes silent when nobody reads it any more (``| head``, ``| tee`` and Ctrl-C): results are in files."""
+    """Shows text as it is: brackets are no markup, control characters are escaped.
+
+    Goes silent when nobody reads it any more, since results are in files: ``| head``, ``| tee`` and Ctrl-C, a
+    terminal that was closed, a full disk under ``> file``.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(width=width, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:  # rich itself knows broken pipes alone
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # what is in its buffer is written when the process ends
-        os.close(nowhere)
+        silence(self.file)  # type: ignore[arg-type]
 
 
 def stdout_console() -> Console:
     """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
+    open_streams()
+    take_any_text()
     console = _Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else _Console(width=200)
 
@@ -145,8 +166,9 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """The figures of a finished run."""
     usage, overhead = summary["usage"], summary["overhead"]
     low, high = summary["accuracy_ci95"]
-    seconds = summary["wall_seconds"]
-    title = f"{summary['strategy']} on {summary['task']}, budget {summary['budget']}, seed {summary['seed']}"
+    seconds = summary.get("wall_seconds")
+    strategy, task, budget, seed = (summary.get(name, "-") for name in ("strategy", "task", "budget", "seed"))
+    title = f"{strategy} on {task}, budget {budget}, seed {seed}"
     if oracle_mark(summary):
         title += "\nUPPER BOUND: the verifier knows the answers (oracle)"
     table = Table(title=title, show_header=False)
@@ -156,11 +178,12 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         *_schedule_rows(summary.get("schedules", {})),
         ("some candidate right", _share(summary["pass_at_budget"])),
         ("errors", str(summary["num_errors"])),
+        *silence_rows(summary),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
         ("retried tokens", f"{overhead['retried_tokens']:,}"),
-        ("wall time", f"{seconds:.1f} s"),
+        ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
         ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
     ]
     for name, value in rows:
@@ -181,11 +204,19 @@ def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Ta
     table = Table(title="sweep", box=SIMPLE)
     for override in points[0][0]:
         table.add_column(override.partition("=")[0], overflow="fold")
-    for name in ("accuracy", "tokens", "rewards", "errors", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    silent = [name for name in ("unanswered", "cut_off") if any(_num_silent(s, name) for _, s in points)]
+    for name in ("accuracy", "tokens", "rewards", "errors", *silent, "seconds"):
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for overrides, summary in points:
-        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *_sweep_row(summary))
+        *figures, seconds = _sweep_row(summary)
+        silence = [f"{_num_silent(summary, name):,}" for name in silent]
+        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *figures, *silence, seconds)
     return table
+
+
+def _num_silent(summary: Mapping[str, Any], name: str) -> int:
+    """Problems; a summary of an older release says nothing of them."""
+    return int(summary.get(name, {}).get("problems", 0))
 
 
 def _sweep_row(summary: Mapping[str, Any]) -> list[str]:
@@ -195,7 +226,7 @@ def _sweep_row(summary: Mapping[str, Any]) -> list[str]:
         f"{summary['usage']['generated_tokens']:,}",
         f"{summary['usage']['reward_calls']:,}",
         str(summary["num_errors"]),
-        f"{summary['wall_seconds']:.1f}",
+        "-" if (seconds := summary.get("wall_seconds")) is None else f"{seconds:.1f}",
     ]
 
 

@@ -106,6 +106,10 @@ class Failure:
     message: str
 
 
+NO_REPLICA = "NoReplica"
+"""The type of a Failure that is none of its request: nobody is left to answer, and nobody is expected."""
+
+
 class Engine(Protocol):
     """A policy: replies come in the order of the requests, and each depends on its request alone."""
 
@@ -172,6 +176,15 @@ class EngineConfig(Protocol):
         ...
 
     def build(self) -> Any: ...
+
+
+@runtime_checkable
+class HasWeights(Protocol):
+    """A configuration of an engine or a verifier whose model consists of files."""
+
+    def digest(self) -> str | None:
+        """Of the model's files: equal digests, equal models. None where they are not here."""
+        ...
 
 
 class VerifierConfig(Protocol):

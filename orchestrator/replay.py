@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,27 @@ from typing import Any
 from rich.table import Table
 
 from orchestrator.arguments import read_arguments
+from orchestrator.command_line import take_trust
 from orchestrator.config import TARGET
 from orchestrator.errors import ConfigError
+from orchestrator.events import warnings_shown
+from orchestrator.json_reading import parse_own
 from orchestrator.progress import stdout_console
-from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, read_results, write_atomically, write_json
+from orchestrator.results import (
+    CONFIG,
+    RESULTS,
+    SUMMARY,
+    Totals,
+    json_bytes,
+    read_results,
+    write_atomically,
+    write_json,
+)
+from orchestrator.run_files import checked, read_summary
+from orchestrator.signing import is_own, sign, signed_bytes
 from orchestrator.statistics import sign_test
+from orchestrator.terminal import complain
+from orchestrator.trust import refuse, shipped, wishes_of_config
 from orchestrator.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all
 
 USAGE = """usage: python -m orchestrator.replay RUN_DIR [KEY=VALUE[,VALUE...] ...] [out=DIR]
@@ -27,18 +44,28 @@ Recomputes the answers of a run from its stored candidates; several values give 
   aggregation=  of step rewards: last, min, prod, mean, model
   weight=  tie_break=   of a vote, as its strategy has them
   budget=       a smaller N, for independent samples (best_of_n, self_consistency, hex)
-  out=          a folder for the recomputed runs, which python -m orchestrator.report reads"""
+  out=          a folder for the recomputed runs, which python -m orchestrator.report reads
+  trust=        true: build what RUN_DIR names although somebody else has written it (docs/security.md)"""
 REPLAYED = "replayed_from"
 COLUMNS = ("accuracy (95 %)", "pass@N", "tokens", "reward calls", "changed", "better / worse", "p")
 
 
-def read_recorded(folder: Path) -> Recorded:
-    """A run directory. Raises ConfigError where it is none, or too old."""
-    missing = [name for name in (CONFIG, SUMMARY, RESULTS) if not (folder / name).exists()]
+def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
+    """A run directory.
+
+    Raises ConfigError where it is none, or too old, or where it wants to build more than the groups name,
+    unless it is the user's own or ``trusts``.
+    """
+    missing = [name for name in (CONFIG, SUMMARY, RESULTS) if not os.path.lexists(folder / name)]
     if missing:
         raise ConfigError("RUN_DIR", folder, f"has no {missing[0]}: it must be the directory of one run")
-    config, summary = (json.loads((folder / n).read_text(encoding="utf-8")) for n in (CONFIG, SUMMARY))
-    run = Recorded(config, summary, read_results(folder))
+    files = signed_bytes(folder)
+    config = checked(parse_own(files[CONFIG], folder / CONFIG, "RUN_DIR"), folder / CONFIG, "RUN_DIR")
+    is_trusted = trusts or is_own(folder, files)
+    if not is_trusted:
+        built = {group: config[group] for group in ("task", "strategy")}
+        refuse("RUN_DIR", folder, wishes_of_config(built, shipped()))
+    run = Recorded(config, read_summary(folder, "RUN_DIR"), read_results(folder), is_own=is_trusted)
     check_format(run)
     return run
 
@@ -73,7 +100,10 @@ def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source
     folder.mkdir(parents=True, exist_ok=True)
     summary = {**summarise(run, what, lines), REPLAYED: str(source)}
     strategy = {TARGET: run.target, **run.config["strategy"], **what.changes}
-    write_json(folder / CONFIG, {**run.config, "budget": summary["budget"], "strategy": strategy})
+    config = {**run.config, "budget": summary["budget"], "strategy": strategy}
+    if run.is_own:
+        sign(folder, {CONFIG: json_bytes(config)})
+    write_json(folder / CONFIG, config)
     text = "".join(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n" for line in lines)
     write_atomically(folder / RESULTS, text)
     write_json(folder / SUMMARY, summary)
@@ -115,19 +145,24 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if arguments else 2
     try:
+        trusts, arguments = take_trust(arguments)
         defaults = dict.fromkeys((*CHOICES, "budget", "out"), "")
         folder, options = read_arguments(arguments, defaults, "RUN_DIR")
-        run = read_recorded(folder)
+        run = read_recorded(folder, trusts=trusts)
         replayed = [(what, asyncio.run(replay_all(run, what))) for what in whatifs(options)]
         if options["out"]:
             for what, lines in replayed:
                 save(run, what, lines, folder.resolve(), Path(options["out"]))
     except ConfigError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        complain(str(mistake))
+        return 2
+    except OSError as failure:
+        complain(f"RUN_DIR: {failure}")
         return 2
     stdout_console().print(make_table(run, replayed))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with warnings_shown():
+        sys.exit(main(sys.argv[1:]))

@@ -8,13 +8,19 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from orchestrator.checked import read_summary
 from orchestrator.controller import Candidate, ProblemResult
+from orchestrator.json_reading import NOT_OURS, BadJson, read_lines
+from orchestrator.plain_files import open_to_append, open_to_read, replace_file
+from orchestrator.result_lines import check_line
+from orchestrator.silence import SILENCE, Lengths, Silence
+from orchestrator.standing import DisplacedError, HeldFolder, check_place
 from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
@@ -34,8 +40,8 @@ def exact(number: float) -> float | str:
     return number if math.isfinite(number) else str(number)
 
 
-def candidate_line(candidate: Candidate) -> dict[str, Any]:
-    """One entry of ``candidates``."""
+def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str, Any]:
+    """One entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
     trajectory = candidate.trajectory
     reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
     return {
@@ -46,6 +52,7 @@ def candidate_line(candidate: Candidate) -> dict[str, Any]:
         "num_tokens": trajectory.num_tokens,
         "correct": candidate.correct,
         "finished": trajectory.finished,
+        "cut_off": cut_off,
         "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
         "step_lengths": [len(s.text) for s in trajectory.steps],
         "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
@@ -81,7 +88,7 @@ def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
 _RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
 
 
-def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
+def result_line(result: ProblemResult, overhead: Overhead, lengths: Lengths = Lengths()) -> dict[str, Any]:
     """One line of results.jsonl."""
     problem, error = result.problem, result.error
     history = result.solution.history if result.solution else ()
@@ -93,7 +100,9 @@ def result_line(result: ProblemResult, overhead: Overhead) -> dict[str, Any]:
         "correct": result.correct,
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "stopped_by": result.stopped_by,
-        "candidates": [candidate_line(c) for c in result.candidates],
+        "candidates": [
+            candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
+        ],
         "usage": asdict(result.usage),
         "overhead": asdict(overhead),
         "seconds": round(result.seconds, 6),
@@ -108,19 +117,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, lines: Iterable[bytes]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, lines)
         sync_folder(path.parent)
-    except BaseException as failure:
-        temporary.unlink(missing_ok=True)
-        if isinstance(failure, OSError):
-            raise _about(path, failure) from failure
-        raise
+    except OSError as failure:
+        raise _about(path, failure) from failure
 
 
 def _about(path: Path, failure: OSError) -> OSError:
@@ -130,24 +131,74 @@ def _about(path: Path, failure: OSError) -> OSError:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Strict JSON, written atomically."""
-    _replace(path, [_encoded(value, indent=2)])
+    _replace(path, [json_bytes(value)])
 
 
-def _read(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Every line as it stands, and what it says: None where it was cut short, or is no JSON."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield line, json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                log.warning("%s: line %d is no JSON: it is left out", path, number)
-                yield line, None
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """What ``write_json`` writes."""
+    return _encoded(value, indent=2)
+
+
+def _read(path: Path, *, is_resumed: bool = False) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Every line as it stands, and what it says: None where it was cut short, or is no result.
+
+    So is a second line of one problem; where ``is_resumed`` one after an error is the problem's first. Lines
+    that are left out are named in warnings.
+    """
+    left_out, problem_ids = _LeftOut(path), set[str]()
+    for number, (line, value) in enumerate(read_lines(path), 1):
+        # One that was cut short is no surprise.
+        reason = _objection(value, problem_ids) if line.endswith(b"\n") else ""
+        if reason:
+            left_out.add(number, reason)
+        good = value if reason is None and isinstance(value, dict) else None
+        if good is not None and not (is_resumed and good["error"] is not None):
+            problem_ids.add(good["problem_id"])
+        yield line, good
+    left_out.end()
+
+
+def _objection(value: dict[str, Any] | BadJson, problem_ids: Collection[str]) -> str | None:
+    """What is wrong with a line, if anything is."""
+    if isinstance(value, BadJson):
+        return _in_words(value)
+    try:
+        check_line(value)
+    except BadJson as failure:
+        return _in_words(failure)
+    if value["problem_id"] in problem_ids:
+        return f"is a second one of problem {value['problem_id']}: it is left out"
+    return None
+
+
+def _in_words(failure: BadJson) -> str:
+    reason = f" ({failure.detail})" if failure.kind == NOT_OURS else ""
+    return f"{failure.kind}: it is left out{reason}"
+
+
+class _LeftOut:
+    """Warnings about lines that are left out: the first few, and how many more there are."""
+
+    MOST = 5
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._num = path, 0
+
+    def add(self, number: int, reason: str) -> None:
+        self._num += 1
+        if self._num <= self.MOST:
+            log.warning("%s: line %d %s", self._path, number, reason)
+
+    def end(self) -> None:
+        if self._num > self.MOST:
+            log.warning("%s: %d more lines are left out", self._path, self._num - self.MOST)
 
 
 def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out."""
+    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out.
+
+    Of two lines of one problem the first one counts.
+    """
     yield from (value for _, value in _read(run_dir / RESULTS) if value is not None)
 
 
@@ -159,12 +210,13 @@ def read_results(run_dir: Path) -> list[dict[str, Any]]:
 def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
 
-    What was told is on disk when this returns, whoever wrote it. A last line that was cut short is cut off
-    where it stands: only where others go a second file is written. Raises OSError with the file's name.
+    Of two lines of one problem the first one stays. What was told is on disk when this returns, whoever wrote
+    it. A last line that was cut short is cut off where it stands: only where others go a second file is
+    written. Raises OSError with the file's name.
     """
     path = run_dir / RESULTS
-    size, torn, num_dropped = 0, False, 0
-    for line, value in _read(path):
+    size, torn, dropped = 0, False, set[int]()
+    for number, (line, value) in enumerate(_read(path, is_resumed=True), 1):
         if not line.endswith(b"\n"):
             torn = True
             break
@@ -172,11 +224,10 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
         if value is not None and value["error"] is None:
             tell(value)
         else:
-            num_dropped += 1
+            dropped.add(number)
     try:
-        if num_dropped:
-            kept = (line for line, value in _read(path) if value is not None and value["error"] is None)
-            _replace(path, kept)
+        if dropped:
+            _drop(path, dropped)
         elif path.exists():
             if torn:
                 os.truncate(path, size)
@@ -185,22 +236,36 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
         raise _about(path, failure) from failure
 
 
+def _drop(path: Path, dropped: Collection[int]) -> None:
+    """Takes lines out of a file, and a last one that was cut short."""
+    with open_to_read(path) as file:
+        lines = (line for i, line in enumerate(file, 1) if i not in dropped and line.endswith(b"\n"))
+        _replace(path, lines)
+
+
 def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     """summary.json, if it is of a run that went to its end with just these results."""
-    try:
-        summary: dict[str, Any] = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+    summary = read_summary(run_dir / SUMMARY)
     expected = json.loads(_encoded(totals.summary()))
-    return summary if summary.get("complete") and expected.items() <= summary.items() else None
+    if summary is None:
+        return None
+    # A summary of an older release says nothing of what was not answered.
+    expected = {name: value for name, value in expected.items() if name in summary or name not in SILENCE}
+    return summary if summary["complete"] and expected.items() <= summary.items() else None
 
 
 class ResultLog:
-    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them."""
+    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them.
+
+    It notices when the file, or the run directory, is not what it was: deleted, moved, replaced, written to
+    by others. That is an OSError as a full disk is.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / RESULTS
+        self._folder = HeldFolder(run_dir)
         self._file: BinaryIO | None = None
+        self._size = 0
         self._commits: GroupCommit | None = None
 
     def append(self, line: Mapping[str, Any], then: Callable[[], None] | None = None) -> None:
@@ -212,7 +277,7 @@ class ResultLog:
         file = self._open()
         commits = self._commits = self._commits or GroupCommit(file.fileno())
         data = _encoded(line)
-        start = os.fstat(file.fileno()).st_size  # a failed write leaves the position past the end
+        self._check_size(file)
         try:
             commits.check()
             if file.write(data) != len(data):
@@ -222,14 +287,41 @@ class ResultLog:
             else:
                 commits.add(then)
         except OSError as failure:
-            file.truncate(start)
+            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+                file.truncate(self._size)
             raise self._about(failure) from None
+        self._size += len(data)
+        self.check()
 
     def _open(self) -> BinaryIO:
         if self._file is None:
-            self._file = self._path.open("ab", buffering=0)
+            self._file = os.fdopen(open_to_append(self._path), "ab", buffering=0)
+            self._size = os.fstat(self._file.fileno()).st_size
             sync_folder(self._path.parent)
         return self._file
+
+    def check(self) -> None:
+        """Raises DisplacedError where the file, or its folder, is not what it was when it was opened."""
+        self._folder.check()
+        if self._file is not None:
+            check_place(self._path, self._file.fileno())
+            self._check_size(self._file)
+
+    @property
+    def is_in_its_folder(self) -> bool:
+        """Whether the run directory is the one in which this was opened."""
+        try:
+            self._folder.check()
+        except OSError:
+            return False
+        return True
+
+    def _check_size(self, file: BinaryIO) -> None:
+        """Nobody else writes to it: where its size is another one, results of this run may be gone."""
+        size = os.fstat(file.fileno()).st_size
+        if size != self._size:
+            what = f"{self._size} bytes while the run was at work: some of its results may be gone"
+            raise DisplacedError(f"{self._path} was changed by something else, to {size} bytes from {what}")
 
     def sync(self) -> None:
         """Waits until every line is on disk and what was to follow has been called. Raises OSError."""
@@ -238,10 +330,13 @@ class ResultLog:
                 self._commits.finish()
             except OSError as failure:
                 raise self._about(failure) from None
+        self.check()
 
     def _about(self, failure: OSError) -> OSError:
         """With this file's name, unless it was another that failed."""
-        return failure if failure.filename else _about(self._path, failure)
+        if failure.filename or isinstance(failure, DisplacedError):
+            return failure
+        return _about(self._path, failure)
 
     def close(self) -> None:
         """Syncs what it can, and closes. A failure is for ``sync`` to tell: nothing is called after it."""
@@ -251,6 +346,7 @@ class ResultLog:
             self._commits.close()
         if self._file is not None:
             self._file.close()
+        self._folder.close()
         self._commits = self._file = None
 
 
@@ -271,6 +367,7 @@ class Totals:
         self.num_problems = self.num_correct = self.num_errors = self.num_passed = 0
         self.usage = Usage()
         self.overhead = Overhead()
+        self.silence = Silence()
         self._paths, self._right_paths = Counter[int](), Counter[int]()
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -280,6 +377,7 @@ class Totals:
         self.num_passed += any(c["correct"] for c in line["candidates"])
         self.usage += Usage(**line["usage"])
         self.overhead += Overhead(**line["overhead"])
+        self.silence.add(line)
         for candidate in line["candidates"]:
             if "block_length" in candidate:
                 self._paths[candidate["block_length"]] += 1
@@ -315,6 +413,7 @@ class Totals:
             "accuracy": self.accuracy,
             "accuracy_ci95": list(self.accuracy_ci95),
             "pass_at_budget": self.pass_at_budget,
+            **self.silence.summary(),
             "usage": asdict(self.usage),
             "overhead": asdict(self.overhead),
             **({"schedules": self.schedules} if self._paths else {}),

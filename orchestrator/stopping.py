@@ -1,17 +1,18 @@
-"""Ctrl-C and SIGTERM: what is in flight may come back for a while, then the work ends."""
+"""Ctrl-C, SIGTERM and SIGHUP: what is in flight may come back for a while, then the work ends."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator import milestones
 from orchestrator.gate import Gate
 
 Handler = Callable[[int, Any], Any]
+T = TypeVar("T")
 
 
 @contextmanager
@@ -48,8 +49,29 @@ def stopped_by_signals(
             signal.signal(number, signal.SIG_IGN if caught else handler)
 
 
+async def cut_when_broken(work: asyncio.Future[None], gate: Gate, grace_s: float) -> None:
+    """Cancels ``work`` once the gate is broken; what is in flight elsewhere may come back before."""
+    await gate.breaks()
+    milestones.out_of_replicas(str(gate.broken), gate.num_open)
+    await _drain(work, gate, grace_s)
+
+
 async def _drain(work: asyncio.Future[None], gate: Gate, grace_s: float) -> None:
     """Cancels ``work`` as soon as nothing more can come of it, or the time is up."""
     with suppress(TimeoutError):
         await asyncio.wait_for(gate.drained(), grace_s)
     work.cancel()
+
+
+async def unless_stopped(work: Coroutine[Any, Any, T], numbers: Collection[signal.Signals]) -> T | None:
+    """What ``work`` returns; None where a signal came first: it is cancelled then, and may clean up."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    for number in numbers:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await asyncio.wait([task])
+        return None if task.cancelled() else await task
+    finally:
+        task.cancel()
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -17,21 +16,38 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from orchestrator.command_line import check_choices, complain, quoted, split_flags
+from orchestrator.checked import read_summary
+from orchestrator.command_line import check_choices, quoted
 from orchestrator.composition import known_keys, only_composed
-from orchestrator.errors import MurmurationError
+from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.execution import Status
 from orchestrator.explain import explain
+from orchestrator.flags import kept_flags, split_flags
+from orchestrator.folders import safe_names
+from orchestrator.plain_files import check_below
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
 from orchestrator.rundir import claimed
-from orchestrator.sweep_index import SweepIndex
+from orchestrator.standing import stopped
+from orchestrator.streams import write_error
+from orchestrator.sweep_index import SweepIndex, read_index
+from orchestrator.terminal import complain, printable, shell_word
 
 _ENDS = (Status.INTERRUPTED, Status.TERMINATED)
 ModelsOf = Callable[[DictConfig], str]
-Outcome = tuple[str, str] | Exception
-"""The folder of a point and the models that it needs, or what is wrong with it."""
+
+
+class Composed(NamedTuple):
+    """A point's folder and the models that it needs; whether the folder is named after the overrides."""
+
+    folder: str
+    models: str
+    is_ours: bool = True
+
+
+Tried = tuple[Point, Composed | Exception]
+"""A point, and what it needs or what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,9 @@ class Sweep:
                 found.setdefault(p.mistake, []).append(p.point)
         return found
 
+    def summary_of(self, planned: PlannedPoint) -> Path:
+        return self.folder / str(planned.folder) / SUMMARY
+
     def arguments(self, planned: PlannedPoint) -> list[str]:
         """The command line of one point, as a run of its own."""
         kept = [o for o in planned.point.overrides if not o.startswith("run_dir=")]
@@ -88,7 +107,7 @@ def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
     """
     flags, overrides = split_flags(arguments)
 
-    def plan(config: DictConfig) -> tuple[Path, list[tuple[Point, Outcome]]]:
+    def plan(config: DictConfig) -> tuple[Path, list[Tried]]:
         chosen = HydraConfig.get()
         folder, config_name = Path(str(chosen.sweep.dir)), str(chosen.job.config_name)
         of_file = [f"{key}={value}" for key, value in (chosen.sweeper.params or {}).items()]
@@ -96,31 +115,43 @@ def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
         return folder, [(point, _try_point(point, config_name, models_of)) for point in points]
 
     folder, tried = only_composed([*flags, *shared(overrides)], plan)
-    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_described(tried)))
+    named = _named(tried, {str(entry["folder"]) for entry in read_index(folder)})
+    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_described(named, flags)))
 
 
-def _try_point(point: Point, config_name: str, models_of: ModelsOf) -> Outcome:
+def _named(tried: Sequence[Tried], earlier: Collection[str]) -> list[Tried]:
+    """With folders that a file system takes; those of an earlier part of the sweep stay as they are."""
+    composed = [outcome for _, outcome in tried if isinstance(outcome, Composed)]
+    others = {c.folder for c in composed if not c.is_ours}
+    before = [c.folder for c in composed]
+    names = dict(zip(before, safe_names(before, {*earlier, *others}), strict=True))
+    return [
+        (point, c._replace(folder=names[c.folder]) if isinstance(c, Composed) else c) for point, c in tried
+    ]
+
+
+def _try_point(point: Point, config_name: str, models_of: ModelsOf) -> Composed | Exception:
     try:
         check_choices(point.overrides)
         config = compose(config_name, [*point.overrides, *_numbered(point)], return_hydra_config=True)
         HydraConfig.instance().set_config(config)
-        folder = str(config.hydra.sweep.subdir)
+        folder, by_overrides = str(config.hydra.sweep.subdir), str(config.hydra.job.override_dirname)
         with open_dict(config):
             config.pop("hydra")
-        return folder, models_of(config)
+        return Composed(folder, models_of(config), is_ours=folder == by_overrides)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:
         return mistake
 
 
-def _described(tried: Sequence[tuple[Point, Outcome]]) -> Iterable[PlannedPoint]:
+def _described(tried: Sequence[Tried], flags: Sequence[str]) -> Iterable[PlannedPoint]:
     """The points with their mistakes in words; a second one in the same folder is a mistake too."""
     taken: set[str] = set()
     for point, outcome in tried:
         if isinstance(outcome, Exception):
-            keys = known_keys(point.overrides)
+            keys = known_keys([*flags, *point.overrides])
             yield PlannedPoint(point, mistake=explain(outcome, keys, point.overrides))
             continue
-        folder, models = outcome
+        folder, models, _ = outcome
         mistake = f"hydra.sweep.subdir={folder}: another point has this folder" if folder in taken else None
         yield PlannedPoint(point, None if mistake else folder, models, mistake)
         taken.add(folder)
@@ -143,23 +174,29 @@ def run_sweep(
     statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
     if not sweep.in_order:
         return max(statuses)
-    with claimed(sweep.folder):
-        index = _open_index(sweep)
-        for number, p in enumerate(sweep.in_order, 1):
-            if (signalled := interrupted()) is not None:
-                statuses.append(signalled)
-                break
-            console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
-            statuses.append(_run_one(p.point, sweep.arguments(p), run))
-            try:
+    with claimed(sweep.folder) as place:
+        index, ended = _open_index(sweep), list[PlannedPoint]()
+        try:
+            for number, p in enumerate(sweep.in_order, 1):
+                if (signalled := interrupted()) is not None:
+                    statuses.append(signalled)
+                    break
+                place.check()  # or the point would make the folder anew
+                console.print(
+                    f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False
+                )
+                statuses.append(_run_one(sweep, p, run))
+                place.check()
                 index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
-            except OSError as failure:
-                complain(f"{failure}; what was finished is in {sweep.folder}")
-                statuses.append(Status.SOME_ERRORS)
-                break
-            if statuses[-1] in _ENDS:
-                break
-        _conclude(sweep, console, interrupted=statuses[-1] in _ENDS)
+                if sweep.summary_of(p).exists():
+                    ended.append(p)
+                if statuses[-1] in _ENDS:
+                    break
+            statuses += _missing(sweep, ended)
+        except OSError as failure:
+            complain(stopped(failure, sweep.folder))
+            statuses.append(Status.SOME_ERRORS)
+        _conclude(sweep, console, interrupted=any(status in _ENDS for status in statuses))
     return max(statuses)
 
 
@@ -175,35 +212,49 @@ def _report_mistakes(sweep: Sweep) -> None:
 
 def _open_index(sweep: Sweep) -> SweepIndex:
     """With an entry for every point: bad ones have ended, the others stand as an earlier sweep left them."""
-    index = SweepIndex(sweep.folder, [*sweep.flags, *sweep.overrides])
+    index = SweepIndex(sweep.folder, [*kept_flags(sweep.flags), *sweep.overrides])
     for p in sweep.planned:
         status = Status.BAD_CONFIGURATION if p.mistake else index.status_of(p.folder)
         index.record(p.point.overrides, folder=p.folder, status=status, mistake=p.mistake)
     return index
 
 
-def _run_one(point: Point, arguments: list[str], run: Callable[[list[str]], Status]) -> Status:
+def _run_one(sweep: Sweep, planned: PlannedPoint, run: Callable[[list[str]], Status]) -> Status:
+    point = planned.point
     try:
-        return run(arguments)
+        check_below(sweep.folder, str(planned.folder))
+        return run(sweep.arguments(planned))
+    except ConfigError as mistake:
+        complain(f"[{point.name}] {mistake}")
+        return Status.BAD_CONFIGURATION
     except KeyboardInterrupt:  # while models were loaded, or after the last problem
         return Status.INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != Status.TERMINATED:
+            raise
+        return Status.TERMINATED
     except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
-        traceback.print_exc()
+        write_error(printable(traceback.format_exc().rstrip()))
         complain(f"[{point.name}] {type(failure).__name__}: {failure}")
         return Status.SOME_ERRORS
 
 
+def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
+    """A line and a status for each point whose results went away while others ran."""
+    gone = [p for p in ended if not sweep.summary_of(p).exists()]
+    for p in gone:
+        folder = sweep.folder / str(p.folder)
+        complain(f"[{p.point.name}] {folder} was deleted or moved after its point had ended")
+    return [Status.SOME_ERRORS] * len(gone)
+
+
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     """The table of what there is by now, in the order of the combinations."""
-    paths = {p.point: sweep.folder / p.folder / SUMMARY for p in sweep.planned if p.folder}
-    rows = [
-        (point.varied, json.loads(path.read_text(encoding="utf-8")))
-        for point, path in paths.items()
-        if path.exists()
-    ]
+    summaries = {p.point: read_summary(sweep.summary_of(p)) for p in sweep.planned if p.folder}
+    rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
     if rows:
         console.print(sweep_table(rows))
     console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)
     if interrupted:
-        again = shlex.quote(f"resume={sweep.folder}")
+        again = shell_word(f"resume={sweep.folder}")
         console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True, markup=False)

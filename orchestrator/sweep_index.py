@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results import COMMAND, write_json
+from orchestrator.checked import read_points
+from orchestrator.results import COMMAND, json_bytes, write_json
+from orchestrator.signing import sign
 
 INDEX = "points.json"
 
@@ -23,7 +25,9 @@ class SweepIndex:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / INDEX
         self._entries = {_key(entry): entry for entry in read_index(folder)}
-        write_json(folder / COMMAND, {"overrides": list(arguments), "sweep": True})
+        command = {"overrides": list(arguments), "sweep": True}
+        sign(folder, {COMMAND: json_bytes(command)})
+        write_json(folder / COMMAND, command)
 
     def status_of(self, folder: str | None) -> int | None:
         """How the point in a folder ended last; None where it was not run."""
@@ -49,12 +53,8 @@ def _key(entry: Mapping[str, Any]) -> str:
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a sweep's ``points.json``; none where there is no such file."""
-    path = folder / INDEX
-    if not path.exists():
-        return []
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["points"]
-    return entries
+    """The entries of a sweep's ``points.json``; none where there is no such file, or a damaged one."""
+    return read_points(folder / INDEX)
 
 
 def sweep_folder(run_dir: Path) -> Path | None:

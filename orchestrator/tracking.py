@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 from orchestrator.appending import end_line
 from orchestrator.diagnostics import search_figures
+from orchestrator.json_reading import read_lines
+from orchestrator.plain_files import open_to_append
 from orchestrator.protocols import Tracker
-from orchestrator.results import Totals
+from orchestrator.results import Totals, stream_results
 
 METRICS = "metrics.jsonl"
 log = logging.getLogger(__name__)
@@ -96,7 +99,10 @@ class Trackers:
 
 @dataclass
 class JsonlTracker:
-    """Appends one line of figures a finished problem to ``metrics.jsonl`` of the run directory."""
+    """Appends one line of figures a finished problem to ``metrics.jsonl`` of the run directory.
+
+    A run that goes on first writes the lines of finished problems that an earlier part has not come to write.
+    """
 
     _totals: Totals = field(default_factory=Totals, init=False)
     _path: Path = field(default=Path(METRICS), init=False)
@@ -104,11 +110,33 @@ class JsonlTracker:
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
         self._path, self._totals = run_dir / METRICS, totals
         end_line(self._path)
+        if totals.num_problems:
+            self._write_lost(run_dir)
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        shown = {"problem_id": line["problem_id"], **figures(line, self._totals)}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(shown, allow_nan=False) + "\n")
+        self._write(line, self._totals)
+
+    def _write_lost(self, run_dir: Path) -> None:
+        """The run's figures in them are those up to their problem, in the order of the results."""
+        written, totals = _written(self._path), Totals()
+        for line in stream_results(run_dir):
+            totals.add(line)
+            if line["problem_id"] not in written:
+                self._write(line, totals)
+
+    def _write(self, line: Mapping[str, Any], totals: Totals) -> None:
+        shown = {"problem_id": line["problem_id"], **figures(line, totals)}
+        with os.fdopen(open_to_append(self._path), "ab") as file:
+            file.write(json.dumps(shown, allow_nan=False).encode() + b"\n")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         pass
+
+
+def _written(path: Path) -> set[str]:
+    """The problems that a ``metrics.jsonl`` has a line of; after an error another one is to come."""
+    written = set[str]()
+    for _, shown in read_lines(path):
+        if isinstance(shown, dict) and not shown.get("problem/error", True):
+            written.add(str(shown.get("problem_id")))
+    return written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
+from orchestrator.json_reading import BadJson, read_object
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, stream_results, write_json
 from orchestrator.sweep_index import sweep_folder
 from orchestrator.tracking import figures
@@ -96,8 +96,7 @@ class WandbTracker:
     def _init(self, mode: str, config: Mapping[str, Any]) -> Any:
         import wandb  # heavy, and needed by this tracker alone
 
-        known = self._run_dir / IDENTITY
-        run_id = json.loads(known.read_text(encoding="utf-8"))["id"] if known.exists() else None
+        run_id = _earlier_id(self._run_dir)
         sweep = sweep_folder(self._run_dir)
         return wandb.init(
             project=self.project,
@@ -105,10 +104,10 @@ class WandbTracker:
             group=self.group or (sweep.name if sweep else None),
             mode=mode,  # type: ignore[arg-type]
             dir=str(self._run_dir),
-            name=self._run_dir.name,
+            name=_well_formed(self._run_dir.name),
             id=run_id,
             resume="allow" if run_id and mode == "online" else None,
-            config=flattened(config),
+            config=_well_formed(flattened(config)),
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -126,7 +125,7 @@ class WandbTracker:
         import wandb
 
         try:
-            self._run.summary.update(flattened(summary))
+            self._run.summary.update(_well_formed(flattened(summary)))
             tables = _tables(self._run_dir)
             self._run.log({n: wandb.Table(columns=rows[0], data=rows[1:]) for n, rows in tables.items()})
             artifact = wandb.Artifact(f"results-{self._run.id}", type="results")
@@ -136,6 +135,24 @@ class WandbTracker:
             self._run.log_artifact(artifact)
         finally:
             self._run.finish()
+
+
+def _earlier_id(run_dir: Path) -> str | None:
+    """W&B's id of an earlier part of the run, which becomes part of a file's name."""
+    try:
+        run_id = read_object(run_dir / IDENTITY).get("id")
+    except (FileNotFoundError, BadJson):
+        return None
+    return run_id if isinstance(run_id, str) and re.fullmatch(r"[\w-]{1,64}", run_id, re.ASCII) else None
+
+
+def _well_formed(value: Any) -> Any:
+    """The same with half of a character, which W&B cannot send, as Python escapes it."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
+    return [_well_formed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:
@@ -148,7 +165,7 @@ def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:
     for line in stream_results(run_dir):
         for name, row in _rows(line):
             if len(tables[name]) <= MAX_TABLE_ROWS:
-                tables[name].append([line["problem_id"], *row])
+                tables[name].append(_well_formed([line["problem_id"], *row]))
     return {name: rows for name, rows in tables.items() if len(rows) > 1}
 
 

@@ -113,11 +113,12 @@ def _answered(
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run on disk: its configuration, its summary and its result lines."""
+    """A run on disk: its configuration, its summary and its result lines; the user's own, or another's."""
 
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     lines: Sequence[Mapping[str, Any]]
+    is_own: bool = False
 
     @property
     def name(self) -> str:
@@ -125,7 +126,7 @@ class Recorded:
 
     @property
     def target(self) -> str:
-        return str(self.config["strategy"][TARGET])
+        return str(self.config["strategy"].get(TARGET))
 
     @property
     def budget(self) -> int:
@@ -154,6 +155,8 @@ def replay_rules() -> dict[str, Any]:
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
     """Who recomputes ``what`` for this run. Raises ConfigError where that cannot be known without a model."""
     readout = run.config["verifier"].get("readout")
+    if not isinstance(readout, str | None):
+        raise ConfigError("verifier.readout", readout, "must be the name of a read-out, or null")
     if what.aggregation == "model" and readout != "whole":
         raise ConfigError(
             "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
@@ -175,6 +178,9 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
 
 
 def _checked_budget(run: Recorded, what: WhatIf, knob: str | None) -> int:
+    most = max((len(line["candidates"]) for line in run.lines), default=run.budget)
+    if knob is not None and what.budget is None and most < run.budget and not _is_stopped(run):
+        raise ConfigError("budget", run.budget, f"no problem of the run has more than {most} candidates")
     if what.budget is None or what.budget == run.budget:
         return run.budget
     if not 1 <= what.budget <= run.budget:
@@ -191,10 +197,14 @@ def _checked_budget(run: Recorded, what: WhatIf, knob: str | None) -> int:
     return what.budget
 
 
+def _is_stopped(run: Recorded) -> bool:
+    return any(line["stopped_by"] is not None for line in run.lines)
+
+
 def _strategy(run: Recorded, what: WhatIf, knob: str, budget: int) -> Strategy | None:
     """The run's own strategy with other knobs; None where the knobs are not its own."""
     node = run.config["strategy"]
-    if any(line["stopped_by"] is not None for line in run.lines):
+    if _is_stopped(run):
         return None  # a limit has withheld samples, which it would ask for
     if not all(key in node for key in what.changes):
         return None
@@ -241,7 +251,19 @@ def _selector(run: Recorded, what: WhatIf, node: Mapping[str, Any], is_independe
 async def replay_all(run: Recorded, what: WhatIf) -> list[dict[str, Any]]:
     """Every result line anew. Raises ConfigError for what cannot be known without a model."""
     replayer = make_replayer(run, what)
+    return [await _replay(replayer, line, what) for line in run.lines]
+
+
+async def _replay(replayer: Replayer, line: Mapping[str, Any], what: WhatIf) -> dict[str, Any]:
     try:
-        return [await replayer.replay(line) for line in run.lines]
+        return await replayer.replay(line)
     except ProblemError as failure:
         raise ConfigError("replay", what.name, f"{type(failure).__name__}: {failure}") from failure
+    except (
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as failure:  # of a line that somebody made up
+        allowed = f"cannot be replayed: {type(failure).__name__}: {failure}"
+        raise ConfigError("problem_id", line["problem_id"], allowed) from failure

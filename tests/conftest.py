@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Set before torch, Ray or a hub client is imported, and inherited by the processes that tests start. A value
 # from outside wins.
@@ -20,6 +21,9 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+if "XDG_STATE_HOME" not in os.environ:  # where run directories' signing key is: not the user's own
+    _state = tempfile.TemporaryDirectory(prefix="murmuration-state-")
+    os.environ["XDG_STATE_HOME"] = _state.name
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 

@@ -40,7 +40,8 @@ MAY_IMPORT = {
     ),
     "orchestrator.protocols": ("orchestrator.errors", "orchestrator.stated_answer", "orchestrator.types"),
     "orchestrator.journal_lines": ("orchestrator.protocols", "orchestrator.types"),
-    "orchestrator.appending": (),
+    "orchestrator.plain_files": ("orchestrator.errors",),
+    "orchestrator.appending": ("orchestrator.plain_files",),
     "orchestrator.journal": ("orchestrator.appending", "orchestrator.errors", "orchestrator.journal_lines"),
     "orchestrator.session": (
         "orchestrator.errors",
@@ -58,7 +59,10 @@ MAY_IMPORT = {
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"numpy"}}
-RAY_HOLDERS = {"actors.cluster", "actors.member", "actors.metrics", "actors.pool", "actors.replica"}
+RAY_HOLDERS = {
+    f"actors.{name}"
+    for name in ("cluster", "member", "metrics", "pool", "ray_address", "ray_folder", "replica")
+}
 
 
 def source_files() -> list[Path]:

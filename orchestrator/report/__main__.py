@@ -7,7 +7,9 @@ from pathlib import Path
 
 from orchestrator.arguments import read_arguments
 from orchestrator.errors import ConfigError
+from orchestrator.events import warnings_shown
 from orchestrator.report.page import write_report
+from orchestrator.terminal import complain, printable, take_any_text
 
 USAGE = """usage: python -m orchestrator.report RUN_OR_SWEEP_DIR [KEY=VALUE ...]
 
@@ -37,11 +39,16 @@ def main(arguments: list[str]) -> int:
         reference = Path(options["reference"]) if options["reference"] else None
         page = write_report(folder, Path(options["out"] or folder), megabytes * 2**20, reference)
     except ConfigError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        complain(str(mistake))
         return 2
-    print(page)
+    except OSError as failure:
+        complain(f"out: {failure}")
+        return 2
+    take_any_text()
+    print(printable(str(page)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with warnings_shown():
+        sys.exit(main(sys.argv[1:]))

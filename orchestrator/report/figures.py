@@ -7,6 +7,7 @@ colour.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator
 
 from orchestrator.report.measures import COSTS, Measured, pareto
+from orchestrator.terminal import printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 MARKERS = "os^DvP*X<>hdp"
@@ -26,6 +28,7 @@ DASHES = ("-", "--", ":", "-.")
 BORDERS = ("solid", "dashed", "dotted", "dashed")
 SIZE = (5.6, 4.0)  # inches, before the legend
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a dollar sign in a name is one
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
     "font.size": 9,
     "axes.spines.top": False,
@@ -33,6 +36,7 @@ STYLE: dict[Any, Any] = {
     "path.simplify": False,
 }
 
+MAX_LABEL = 90  # characters
 MAX_BANDS = 5  # more series have thin bars: filled bands would hide one another
 
 Curves = Mapping[str, Sequence[Measured]]
@@ -80,6 +84,13 @@ def style_of(index: int) -> dict[str, Any]:
     }
 
 
+def label_of(series: str) -> str:
+    """A series' name in a legend: of bounded length, and none that matplotlib takes for a hidden one."""
+    text = " ".join(printable(series[: 2 * MAX_LABEL]).split())
+    shown = text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…"
+    return f" {shown}" if shown.startswith("_") else shown or "?"
+
+
 def key_of(index: int) -> dict[str, str]:
     """The same as the page's style sheet knows it: colour, a glyph, and the style of a border."""
     return {
@@ -102,7 +113,9 @@ def _draw(name: str, caption: str, curves: Curves, prefix: str, paint: Paint) ->
         axes.grid(alpha=0.3, linewidth=0.5)
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-        return Drawing(name, caption, _svg(figure, caption), _png(figure))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the page's own fonts have it
+            return Drawing(name, caption, _svg(figure, caption), _png(figure))
 
 
 def _against(x_of: Callable[[Measured], float], label: str, cost: str | None = None) -> Paint:
@@ -156,7 +169,9 @@ def _paint_series(
     axes: Axes, x: Sequence[float], points: Sequence[Measured], gid: str, index: int, spread: Spread
 ) -> None:
     y, style = [p.accuracy.value for p in points], style_of(index)
-    axes.plot(x, y, label=points[0].series, gid=f"{gid}-line", linewidth=1.4, markersize=4.5, **style)
+    axes.plot(
+        x, y, label=label_of(points[0].series), gid=f"{gid}-line", linewidth=1.4, markersize=4.5, **style
+    )
     low, high = [p.accuracy.low for p in points], [p.accuracy.high for p in points]
     spread(axes, x, low, high, color=style["color"], gid=f"{gid}-band")
 

@@ -70,7 +70,7 @@ def samples_of(setting: Setting) -> Samples | None:
         (_num_samples(point), series, point)
         for series in setting.series
         for point in series.points
-        if all(run.config["strategy"].get(TARGET) in independent for run in point.runs)
+        if all(str(run.config["strategy"].get(TARGET)) in independent for run in point.runs)
     ]
     if not found:
         return None

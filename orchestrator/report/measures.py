@@ -66,13 +66,19 @@ def measure(series: Series, point: Point) -> Measured:
         pass_at_budget=fmean(_mean(run.columns.passed) for run in runs),
         costs={
             **{cost: fmean(_mean(getattr(run.columns, cost)) for run in runs) for cost in list(COSTS)[:3]},
-            "seconds": fmean(run.wall_seconds / max(1, len(run.columns)) for run in runs),
+            "seconds": _seconds(runs),
         },
         num_ties=sum(sum(run.columns.tie) for run in runs),
         num_errors=sum(e is not None for run in runs for e in run.columns.error),
         num_stopped=sum(s is not None for run in runs for s in run.columns.stopped_by),
         complete=all(run.summary["complete"] for run in runs),
     )
+
+
+def _seconds(runs: Sequence[Run]) -> float:
+    """Wall time a problem; 0 where that of a run is not known."""
+    known = all(run.wall_seconds for run in runs)
+    return fmean(run.wall_seconds / max(1, len(run.columns)) for run in runs) if known else 0.0
 
 
 def measure_all(setting: Setting) -> dict[str, list[Measured]]:

@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.errors import ConfigError
+from orchestrator.plain_files import check_file, check_folder, replace_file
 from orchestrator.report.comparison import Compared, compare_all, reference_of
 from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
@@ -30,9 +31,11 @@ from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
 from orchestrator.report.runs import CHUNK_PROBLEMS, Run, pack, read_runs
 from orchestrator.report.settings import Setting, arrange
 from orchestrator.results import write_atomically
+from orchestrator.terminal import printable
 
 ASSETS = "assets"
 PAGE, FIGURES = "report.html", "figures"
+MAX_STEM = 120  # characters
 PAID = ("generated_tokens", "flops")  # what methods are compared at equal amounts of
 
 
@@ -66,6 +69,8 @@ def write_report(folder: Path, out: Path, max_bytes: float, reference: Path | No
     problem is, and where there is none those of a run in ``folder`` do. Raises ConfigError when there is no
     run in ``folder``, or none with problems of ``reference``.
     """
+    check_file(out / PAGE)
+    check_folder(out / FIGURES)
     samples = read_samples(reference) if reference else None
     settings = arrange(read_runs(folder, max_bytes))
     sections = [make_section(setting, f"s{i}", samples) for i, setting in enumerate(settings)]
@@ -97,11 +102,20 @@ def make_section(setting: Setting, prefix: str, samples: Samples | None = None) 
 
 
 def _save_figures(section: Section, folder: Path) -> None:
-    stem = re.sub(r"[^A-Za-z0-9]+", "_", section.setting.name).strip("_")
+    stem = _stem(section.setting.name)
     for drawing in section.drawings:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{stem}-{drawing.name}.svg", drawing.svg)
-        (folder / f"{stem}-{drawing.name}.png").write_bytes(drawing.png)
+        replace_file(folder / f"{stem}-{drawing.name}.png", [drawing.png])
+
+
+def _stem(name: str) -> str:
+    """What begins the names of a setting's files: of a length that every file system takes."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    if len(stem) <= MAX_STEM:
+        return stem
+    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{stem[:MAX_STEM]}-{digest}"
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
@@ -110,6 +124,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     environment = Environment(
         loader=PackageLoader("orchestrator.report", ASSETS),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,12 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from orchestrator.report.ties import Rule, is_tie, rule_of
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results
+from orchestrator.run_files import read_config, read_summary
+from orchestrator.silence import silence_rows
 
+log = logging.getLogger(__name__)
+
+DIRECTORY = "RUN_OR_SWEEP_DIR"
 CHUNK_PROBLEMS = 25  # problems whose searches are unpacked together
 MAX_QUESTION = 200  # characters of a question in the table; the whole one is with the search
 
@@ -91,7 +98,13 @@ class Run:
 
     @property
     def wall_seconds(self) -> float:
-        return float(self.summary["wall_seconds"])
+        """0 where it is not known."""
+        return float(self.summary["wall_seconds"] or 0)
+
+    @property
+    def silence(self) -> list[tuple[str, str]]:
+        """What was not answered, with counts and what to change; nothing where all is well."""
+        return silence_rows(self.summary)
 
     def by_problem(self) -> dict[str, float]:
         """1.0 for a right answer, by problem."""
@@ -104,22 +117,21 @@ def find_runs(folder: Path) -> list[Path]:
     Raises ConfigError when there is none.
     """
     if not folder.is_dir():
-        raise ConfigError("RUN_OR_SWEEP_DIR", folder, "is no directory")
+        raise ConfigError(DIRECTORY, folder, "is no directory")
     found = sorted(path.parent for path in folder.rglob(SUMMARY) if _is_run(path.parent))
     if not found:
         allowed = f"holds no finished or interrupted run ({SUMMARY}, {CONFIG} and {RESULTS})"
-        raise ConfigError("RUN_OR_SWEEP_DIR", folder, allowed)
+        raise ConfigError(DIRECTORY, folder, allowed)
     return found
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / CONFIG).exists() and (folder / RESULTS).exists()
+    return os.path.lexists(folder / CONFIG) and os.path.lexists(folder / RESULTS)
 
 
 def read_run(folder: Path, name: str, max_bytes: float) -> Run:
     """One run; its searches take at most about ``max_bytes`` of text, from the first problem on."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    config, summary = read_config(folder, DIRECTORY), read_summary(folder, DIRECTORY)
     rule, columns = rule_of(config["strategy"]), Columns()
     searches: list[str] = []
     pending: list[dict[str, Any]] = []
@@ -139,14 +151,25 @@ def read_run(folder: Path, name: str, max_bytes: float) -> Run:
 
 
 def read_runs(folder: Path, max_bytes: float) -> Iterator[Run]:
-    """Every run below ``folder``; what one leaves of its share of ``max_bytes`` goes to those after it."""
+    """Every run below ``folder``; what one leaves of its share of ``max_bytes`` goes to those after it.
+
+    One that cannot be read is named in a warning and left out. Raises ConfigError where no other is there.
+    """
     folders = find_runs(folder)
-    left = max_bytes
+    left, mistakes = max_bytes, []
     for i, path in enumerate(folders):
         name = str(path.relative_to(folder)) if path != folder else path.resolve().name
-        run = read_run(path, name, left / (len(folders) - i))
+        try:
+            run = read_run(path, name, left / (len(folders) - i))
+        except ConfigError as mistake:
+            mistakes.append(mistake)
+            if len(folders) > 1:
+                log.warning("%s: the run is left out", mistake)
+            continue
         left -= sum(map(len, run.searches))
         yield run
+    if len(mistakes) == len(folders):
+        raise mistakes[0]
 
 
 def compact(value: Any) -> Any:
@@ -165,4 +188,6 @@ def pack(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     # wbits 31 is the gzip format; without a time in its header, equal runs make equal reports.
     compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
-    return base64.b64encode(compressor.compress(text.encode()) + compressor.flush()).decode()
+    # Half of a character, which has no bytes, is an escape in JSON too.
+    data = text.encode(errors="backslashreplace")
+    return base64.b64encode(compressor.compress(data) + compressor.flush()).decode()

@@ -7,27 +7,30 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from orchestrator.errors import ConfigError
+from orchestrator.option_labels import LETTERS, MOST_OPTIONS, label
 from orchestrator.seeds import derive_rng
-from orchestrator.tasks.rows import Row, field_of
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+from orchestrator.tasks.json_rows import Row, kind_of
+from orchestrator.tasks.rows import as_text, field_of, place_of
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Texts in the order of their letters, and the index of the right one."""
+    """Texts in the order of their labels, and the index of the right one."""
 
     texts: tuple[str, ...]
     right: int
 
     @property
-    def letter(self) -> str:
-        return LETTERS[self.right]
+    def label(self) -> str:
+        """Of the right one."""
+        return label(self.right)
 
     @property
     def block(self) -> str:
-        """One line an option: ``A. text``."""
-        return "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, self.texts, strict=False))
+        """``A. text``, an option a line; further lines of a text are indented: none begins with a label."""
+        return "\n".join(
+            f"{label(i)}. " + "\n   ".join(text.splitlines()) for i, text in enumerate(self.texts)
+        )
 
 
 @runtime_checkable
@@ -43,7 +46,8 @@ class Choices(Protocol):
 class ListedChoices:
     """Options that a row lists; they are lettered from A whatever the row calls them.
 
-    The answer field holds a label of ``labels_field``; without one it is a letter, or an index from 0.
+    The answer field holds a label of ``labels_field``; without one it is a letter, or an index from 0. Case
+    does not matter where it makes no difference, nor do brackets and points: ``(b)`` is B.
     """
 
     texts_field: str
@@ -51,15 +55,60 @@ class ListedChoices:
 
     def options(self, row: Row, answer: object) -> Options:
         texts = _texts(row, self.texts_field, "task.choices.texts_field")
-        labels: Sequence[str] = LETTERS[: len(texts)]
-        if self.labels_field is not None:
-            labels = _texts(row, self.labels_field, "task.choices.labels_field")
-        elif isinstance(answer, int):
-            labels = [str(i) for i in range(len(texts))]
-        if len(texts) != len(labels) or str(answer).strip() not in labels:
-            allowed = f"must be one of the labels {', '.join(labels)} of {len(texts)} options"
+        if not 0 < len(texts) <= MOST_OPTIONS:
+            allowed = f"must hold 1 to {MOST_OPTIONS} options; {place_of(row)} has {len(texts)}"
+            raise ConfigError("task.choices.texts_field", self.texts_field, allowed)
+        labels = self._labels(row, answer, len(texts))
+        right = _place(str(_whole(answer)).strip(), labels)
+        if len(texts) != len(labels) or right is None:
+            allowed = (
+                f"must be one of the labels {_shown(labels)} of the {len(texts)} options of {place_of(row)}"
+            )
             raise ConfigError("task.answer_field", answer, allowed)
-        return Options(texts, list(labels).index(str(answer).strip()))
+        if (twin := _twin(texts, right)) is not None:
+            allowed = f"options {label(right)} and {label(twin)} of {place_of(row)} are one text, and right"
+            raise ConfigError("task.choices.texts_field", self.texts_field, allowed)
+        return Options(texts, right)
+
+    def _labels(self, row: Row, answer: object, num_options: int) -> Sequence[str]:
+        if self.labels_field is not None:
+            key = "task.choices.labels_field"
+            labels = _texts(row, self.labels_field, key)
+            if len(set(labels)) < len(labels):
+                allowed = f"must be distinct; {place_of(row)} has {_shown(labels)}"
+                raise ConfigError(key, self.labels_field, allowed)
+            return labels
+        is_index = isinstance(_whole(answer), int)
+        return [str(i) if is_index else label(i) for i in range(num_options)]
+
+
+def _whole(value: object) -> object:
+    """Parquet and pandas keep whole numbers beside nothing as floats: 2.0 is 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _place(answer: str, labels: Sequence[str]) -> int | None:
+    """The index of the label that an answer is, or means; None where that is none, or several."""
+    for read in (str, _bare):
+        places = [i for i, known in enumerate(labels) if read(known) == read(answer)]
+        if len(places) == 1:
+            return places[0]
+    return None
+
+
+def _bare(label: str) -> str:
+    return label.strip("()[].: ").casefold()
+
+
+def _shown(labels: Sequence[str]) -> str:
+    return (
+        ", ".join(labels) if len(labels) <= len(LETTERS) else f"{labels[0]}, {labels[1]}, ..., {labels[-1]}"
+    )
+
+
+def _twin(texts: Sequence[str], right: int) -> int | None:
+    """Another option with the text of the right one: whoever names it is right too."""
+    return next((i for i, text in enumerate(texts) if i != right and text == texts[right]), None)
 
 
 @dataclass(frozen=True)
@@ -90,5 +139,7 @@ class DrawnChoices:
 def _texts(row: Row, name: str, key: str) -> tuple[str, ...]:
     value = field_of(row, name, key)
     if not isinstance(value, list | tuple):
-        raise ConfigError(key, name, "must be a field that holds a list")
-    return tuple(str(text).strip() for text in value)
+        raise ConfigError(
+            key, name, f"must be a field that holds a list; {place_of(row)} has {kind_of(value)}"
+        )
+    return tuple(as_text(_whole(text), row, name, key) for text in value)

@@ -13,7 +13,9 @@ from orchestrator.grading import AnswerKind, Grader, make_grader
 from orchestrator.grading_pool import shared_pool
 from orchestrator.stated_answer import Form, find_answer
 from orchestrator.tasks.choices import Choices
-from orchestrator.tasks.rows import Row, Source, field_of, read_rows
+from orchestrator.tasks.ids import first_twice, readable_ids
+from orchestrator.tasks.json_rows import Row
+from orchestrator.tasks.rows import Source, field_of, place_of, read_rows, text_of
 from orchestrator.types import Problem
 
 
@@ -59,6 +61,9 @@ class DatasetTask:
         for key in ("name", "path", "delimiter", "answer_in"):
             if not getattr(self, key):
                 raise ConfigError(f"task.{key}", getattr(self, key), "must not be empty")
+        if re.search(r"\\n(?![a-z])", self.delimiter):
+            allowed = "holds a backslash and an n: no step would ever end; write a line break"
+            raise ConfigError("task.delimiter", repr(self.delimiter), allowed)
         if (self.answer_kind == "choice") != (self.choices is not None):
             raise ConfigError("task.choices", self.choices, "goes with answer_kind=choice, and only with it")
         _check_template(self.question_template, has_options=self.choices is not None)
@@ -84,47 +89,61 @@ class DatasetTask:
 
     @cached_property
     def _grader(self) -> Grader:
-        return make_grader(self.answer_kind, shared_pool(self.num_graders, self.grading_seconds))
+        pool = shared_pool(self.num_graders, self.grading_seconds)
+        return make_grader(self.answer_kind, pool, lambda: self._made[1])
+
+    @property
+    def _problems(self) -> tuple[Problem, ...]:
+        return self._made[0]
 
     @cached_property
-    def _problems(self) -> tuple[Problem, ...]:
+    def _made(self) -> tuple[tuple[Problem, ...], int]:
+        """The problems, and the most options that one of them has."""
         rows = read_rows(Source(self.path, self.subset, self.split, self.revision))
-        made = [self._problem(row, index) for index, row in enumerate(rows)]
-        problems = tuple(p for p in made if p is not None)
+        ids = self._ids(rows)
+        made = [self._problem(row, own_id) for row, own_id in zip(rows, ids, strict=True)]
+        problems = tuple(problem for problem, _ in filter(None, made))
         if not problems:
             raise ConfigError("task.path", self.path, "no row makes a problem: see task.choices")
-        if len({p.id for p in problems}) < len(problems):
-            raise ConfigError(
-                "task.id_field", self.id_field, "two rows have the same id; null takes the index"
-            )
-        return problems
+        return problems, max(num_options for _, num_options in filter(None, made))
 
-    def _problem(self, row: Row, index: int) -> Problem | None:
-        """The problem of a row, or None where its options cannot be made."""
-        own_id = index if self.id_field is None else field_of(row, self.id_field, "task.id_field")
-        question = str(field_of(row, self.prompt_field, "task.prompt_field")).strip()
-        stated = field_of(row, self.answer_field, "task.answer_field")
-        options = ""
+    def _ids(self, rows: Sequence[Row]) -> Sequence[str]:
+        if self.id_field is None:
+            return [str(index) for index in range(len(rows))]
+        own = [text_of(row, self.id_field, "task.id_field") for row in rows]
+        if (twice := first_twice(own)) is not None:
+            first, second = (place_of(rows[i]) for i in twice)
+            allowed = f"{first} and {second} have the same id, {own[twice[0]]!r}; null takes the index"
+            raise ConfigError("task.id_field", self.id_field, allowed)
+        return readable_ids(own)
+
+    def _problem(self, row: Row, own_id: str) -> tuple[Problem, int] | None:
+        """The problem of a row and how many options it has; None where its options cannot be made."""
+        question = text_of(row, self.prompt_field, "task.prompt_field")
+        stated = text_of(row, self.answer_field, "task.answer_field")
+        options, num_options = "", 0
         if self.choices is not None:
-            made = self.choices.options(row, stated)
+            made = self.choices.options(row, field_of(row, self.answer_field, "task.answer_field"))
             if made is None:
                 return None
-            stated, options = made.letter, made.block
-        return Problem(
-            # Files are named after ids.
-            id=f"{self.name}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', str(own_id))}",
+            options, num_options = made.block, len(made.texts)
+        problem = Problem(
+            id=f"{self.name}-{own_id}",
             question=self.question_template.format(question=question, options=options),
-            answer=self._reference(str(stated), index),
+            answer=made.label if self.choices is not None and made else self._reference(stated, row),
             metadata={name: field_of(row, name, "task.metadata_fields") for name in self.metadata_fields},
         )
+        return problem, num_options
 
-    def _reference(self, stated: str, index: int) -> str:
+    def _reference(self, stated: str, row: Row) -> str:
         """The reference answer. Raises ConfigError where it could never be met."""
         if self.answer_after is not None:
             stated = stated.rpartition(self.answer_after)[2]
         reference = stated.strip()
         if self._grader.read(reference) is None:
-            allowed = f"row {index} has {reference!r}, which task.answer_kind={self.answer_kind} cannot read"
+            allowed = (
+                f"{place_of(row)} has {reference!r}, which task.answer_kind={self.answer_kind} cannot read"
+            )
             raise ConfigError("task.answer_field", self.answer_field, allowed)
         return reference
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError, nearest
+from orchestrator.tasks.json_rows import Row, kind_of, read_json
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 # Where the hub keeps every dataset as Parquet, whatever its authors uploaded: SUBSET/SPLIT/0000.parquet.
 HUB_PARQUET = "refs/convert/parquet"
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Source:
     @property
     def is_local(self) -> bool:
         """A name of the hub is ``owner/name``; everything else is a file or a folder here."""
-        is_path = self.path.startswith(("/", ".", "~")) or Path(self.path).suffix in SUFFIXES
+        is_path = self.path.startswith(("/", ".", "~")) or _is_data(Path(self.path))
         return is_path or Path(self.path).exists() or self.path.count("/") != 1
 
 
@@ -43,22 +44,51 @@ def read_rows(source: Source) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def field_of(row: Row, name: str, key: str) -> Any:
+def field_of(row: Mapping[str, Any], name: str, key: str) -> Any:
     """The field ``name`` of a row; a dot goes into a nested one. Raises ConfigError for ``key``."""
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
             known = list(value) if isinstance(value, Mapping) else []
-            hint = nearest(part, known) or f"; the rows have {', '.join(map(str, known)) or 'nothing below'}"
-            raise ConfigError(key, name, f"no such field{hint}")
+            hint = nearest(part, known) or f"; it has {', '.join(map(str, known)) or 'nothing below'}"
+            raise ConfigError(key, name, f"no such field in {place_of(row)}{hint}")
         value = value[part]
     return value
+
+
+def place_of(row: Mapping[str, Any]) -> str:
+    """Where a row stands, for a person."""
+    return row.place if isinstance(row, Row) else "a row"
+
+
+def text_of(row: Mapping[str, Any], name: str, key: str) -> str:
+    """The text or number in the field ``name``. Raises ConfigError where that is none, or shows nothing."""
+    return as_text(field_of(row, name, key), row, name, key)
+
+
+def as_text(value: object, row: Mapping[str, Any], name: str, key: str) -> str:
+    """A value of a row's field ``name`` as text, stripped. Raises ConfigError as ``text_of`` does."""
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if not isinstance(value, str) and not (is_number and math.isfinite(value)):  # type: ignore[arg-type]
+        allowed = f"must hold a text or a number; {place_of(row)} has {kind_of(value)}"
+        raise ConfigError(key, name, allowed)
+    text = str(value).strip()
+    if not any(c.isprintable() and not c.isspace() for c in text):
+        raise ConfigError(key, name, f"must not be empty; {place_of(row)} has {text!r}")
+    if bad := next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None):
+        what = "a NUL character" if bad == "\0" else f"half a surrogate pair (\\u{ord(bad):x})"
+        raise ConfigError(key, name, f"must be text; {place_of(row)} has {what} in it")
+    return text
+
+
+def _is_data(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _local_files(source: Source) -> list[Path]:
     path = Path(source.path).expanduser()
     if path.is_file():
-        if path.suffix not in SUFFIXES:
+        if not _is_data(path):
             raise ConfigError("task.path", source.path, f"must end with one of {', '.join(SUFFIXES)}")
         return [path]
     if not path.is_dir():
@@ -67,10 +97,16 @@ def _local_files(source: Source) -> list[Path]:
         )
         raise ConfigError("task.path", source.path, allowed)
     below = path / source.subset if source.subset and (path / source.subset).is_dir() else path
-    files = [f for f in sorted(below.rglob("*")) if f.suffix in SUFFIXES and _is_of_split(f, source.split)]
+    shown = (f for f in sorted(below.rglob("*")) if not _is_hidden(f.relative_to(below)))
+    files = [f for f in shown if f.is_file() and _is_data(f) and _is_of_split(f, source.split)]
     if not files:
         raise ConfigError("task.split", source.split, f"no {', '.join(SUFFIXES)} file of it in {below}")
     return files
+
+
+def _is_hidden(path: Path) -> bool:
+    """What systems and notebooks leave beside data: ``._rows.jsonl``, ``.ipynb_checkpoints/``."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_of_split(file: Path, split: str | None) -> bool:
@@ -110,21 +146,14 @@ def _hub_files(source: Source) -> list[Path]:
 
 
 def _read_file(file: Path, source: Source) -> Sequence[Row]:
-    if file.suffix == ".parquet":
-        return _read_parquet(file)
     try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix == ".json":
-            rows = json.loads(text)
-        else:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except ValueError as failure:  # of the text's encoding too
-        raise ConfigError("task.path", source.path, f"{file.name} is no JSON: {failure}") from None
+        if file.suffix.lower() == ".parquet":
+            return _read_parquet(file)
+        return read_json(file.read_bytes(), file.name)
+    except ValueError as failure:
+        raise ConfigError("task.path", source.path, str(failure)) from None
     except OSError as failure:
         raise ConfigError("task.path", file, f"cannot be read: {failure.strerror}") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError("task.path", source.path, f"{file.name} must hold objects, one a row")
-    return rows
 
 
 def _read_parquet(file: Path) -> Sequence[Row]:
@@ -135,7 +164,8 @@ def _read_parquet(file: Path) -> Sequence[Row]:
         raise ConfigError("task.path", file, allowed) from None
     try:
         # A single file: its folders are no partitions. No threads: this process may be about to fork Ray.
-        rows: list[Row] = parquet.ParquetFile(file).read(use_threads=False).to_pylist()
+        rows: list[dict[str, Any]] = parquet.ParquetFile(file).read(use_threads=False).to_pylist()
     except Exception as failure:
-        raise ConfigError("task.path", file, f"is no Parquet file: {failure}") from failure
-    return rows
+        reason = str(failure).split("\n")[0]
+        raise ConfigError("task.path", file, f"is no Parquet file: {reason}") from failure
+    return [Row(row, f"row {index} of {file.name}") for index, row in enumerate(rows)]

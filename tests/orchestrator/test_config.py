@@ -94,6 +94,8 @@ def test_range() -> None:
             "group.sampling.temprature=1.0: unknown key; did you mean 'temperature'?",
         ),
         ({"sampling": {"temperature": "x"}}, "group.sampling.temperature=x: must be a valid number"),
+        ({"sampling": "x"}, "group.sampling=x: must be keys below it, such as group.sampling.temperature"),
+        ({"lengths": 8}, "group.lengths=8: must be a list: 'group.lengths=[8]'"),
     ],
 )
 def test_bad_knobs(knobs: dict[str, object], line: str) -> None:
@@ -161,6 +163,12 @@ def test_a_configuration_does_not_differ_from_itself(config: object) -> None:
             ["strategy=gredy"],
             "strategy=gredy: must be one of greedy, astar; did you mean 'greedy'?",
         ),
+        (
+            "Could not append to config. An item is already at 'task.limit'.",
+            ["+task.limit=3"],
+            "task.limit=3: is there already: leave out the +",
+        ),
+        ("Key 'engine' is not in struct", ["~engine"], "engine: a run needs one; choose it with engine=NAME"),
         ("first line\nsecond line", [], "first line"),
     ],
 )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,9 @@ from orchestrator.events import EVENTS, recorded
 from orchestrator.execution import Run, Status
 from orchestrator.journal import Journals
 from orchestrator.limits import Limits
-from orchestrator.results import ResultLog, read_results, write_json
+from orchestrator.progress import summary_table
+from orchestrator.protocols import GenerateRequest
+from orchestrator.results import SUMMARY, ResultLog, finished_summary, read_results, write_json
 from orchestrator.rundir import claimed, open_run_dir
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Overhead, Sampling
@@ -248,6 +253,100 @@ def test_a_run_that_was_killed_as_it_began_can_be_continued_by_its_directory(
     (tmp_path / "command.json").unlink()  # by an earlier release, which wrote it last
     open_run_dir(tmp_path, CONFIG, ["budget=4", "resume=true"], resume=True)
     assert continued_command([f"resume={tmp_path}"])[0] == "budget=4"
+
+
+DAMAGED = ["", "{", "[]", "{}", "null", '{"wall_seconds": NaN}', "\x00" * 20, "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_summary_hinders_nobody(
+    text: str, tmp_path: Path, undisturbed: dict[str, dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(tmp_path) is Status.FINISHED
+    results = tmp_path / "results.jsonl"
+    results.write_bytes(b"".join(results.read_bytes().splitlines(keepends=True)[:5]))
+    (tmp_path / SUMMARY).write_text(text)
+    assert run(tmp_path) is Status.FINISHED
+    assert lines_of(tmp_path) == undisturbed
+    assert "summary.json is damaged, or none of ours" in caplog.text
+    assert summary_of(tmp_path)["wall_seconds"] is None  # that of the first part is not known any more
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"wall_seconds": "1"},
+        {"usage": 3},
+        {"accuracy_ci95": [0.1]},
+        {"num_problems": -1},
+        {"complete": "yes"},
+    ],
+)
+def test_a_summary_of_another_shape_is_as_good_as_none(change: dict[str, Any], tmp_path: Path) -> None:
+    assert run(tmp_path) is Status.FINISHED
+    totals = open_run_dir(tmp_path, CONFIG, [], resume=True).totals
+    assert finished_summary(tmp_path, totals) is not None
+    (tmp_path / SUMMARY).write_text(json.dumps(summary_of(tmp_path) | change))
+    assert finished_summary(tmp_path, totals) is None
+    assert run(tmp_path) is Status.FINISHED
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "summary.json", "config.json", "command.json"])
+def test_a_directory_in_a_files_place_is_found_before_anything_is_loaded(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match=rf"{name}: is a directory, and must be a plain file"):
+        open_run_dir(tmp_path, CONFIG, [], resume=True)
+
+
+def test_a_file_in_the_journals_place_is_found_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("")
+    with pytest.raises(ConfigError, match="journal: is a file, and must be a folder"):
+        open_run_dir(tmp_path, CONFIG, [], resume=True)
+
+
+class Tripped(FakeEngine):
+    """Something happens at its 35th call."""
+
+    def __init__(self, event: Callable[[], object]) -> None:
+        super().__init__(latency=RandomLatency(0, 0.002))
+        self._event, self._num_calls = event, 0
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
+        self._num_calls += 1
+        if self._num_calls == 35:
+            self._event()
+        return await super().generate(requests)
+
+
+def test_wall_time_counts_all_parts_and_is_not_known_after_a_kill(tmp_path: Path) -> None:
+    """A copy in mid-run is what kill -9 would have left."""
+    first, killed, second = tmp_path / "first", tmp_path / "killed", tmp_path / "second"
+    assert run(first, Tripped(lambda: shutil.copytree(first, killed))) is Status.FINISHED
+    known = summary_of(first)["wall_seconds"]
+    assert known > 0 and not (killed / SUMMARY).exists() and lines_of(killed)
+    results = first / "results.jsonl"
+    results.write_bytes(b"".join(results.read_bytes().splitlines(keepends=True)[:3]))
+    assert run(first, Tripped(lambda: shutil.copytree(first, second))) is Status.FINISHED
+    assert summary_of(first)["wall_seconds"] > known + 0.02
+    # The second part of a run, killed: the summary of the first one tells neither of its time nor of an end.
+    assert (summary_of(second)["wall_seconds"], summary_of(second)["complete"]) == (None, False)
+    assert summary_of(second)["num_problems"] == 3 < len(lines_of(second))
+    for folder in (killed, second):
+        assert run(folder) is Status.FINISHED
+        summary = summary_of(folder)
+        assert (summary["wall_seconds"], summary["complete"]) == (None, True)
+        text = summary_text(summary)
+        assert "not known" in text and re.search(r"tokens a second +│ +- ", text)
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    file = io.StringIO()
+    Console(file=file, width=90).print(summary_table(summary))
+    return file.getvalue()
+
+
+def summary_of(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / SUMMARY).read_text())  # type: ignore[no-any-return]
 
 
 def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orchestrator import journal as journal_module
 from orchestrator.appending import OpenFiles
 from orchestrator.errors import EngineError, JournalError
 from orchestrator.journal import Journal, Journals
+from orchestrator.journal_lines import Record, checksum_of, read_record, write_record
 from orchestrator.limits import Limits
 from orchestrator.protocols import ScoreRequest
 from orchestrator.session import Session
@@ -61,6 +63,22 @@ class Case:
 
     def lines(self) -> list[bytes]:
         return self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+
+    def records(self) -> list[Record]:
+        """What the lines say."""
+        before, records = 0, []
+        for line in self.lines():
+            records.append(read_record(line, before))
+            before = checksum_of(line)
+        return records
+
+    def write(self, records: list[Record]) -> None:
+        """A journal that says this."""
+        lines, before = [], 0
+        for record in records:
+            lines.append(write_record(record, before))
+            before = checksum_of(lines[-1])
+        self.path.write_bytes(b"".join(lines))
 
 
 def num_asked(world: World) -> int:
@@ -130,8 +148,7 @@ async def test_the_clock_goes_on_where_it_was(tmp_path: Path) -> None:
     """An interruption does not count; what went before does."""
     case = Case(tmp_path, "particle_filter", seconds=5.0)
     await case.solve()
-    first = json.loads(case.lines()[0])
-    case.path.write_text(json.dumps({**first, "elapsed": 4.9}) + "\n")
+    case.write([replace(case.records()[0], elapsed=4.9)])
     await case.solve(1, seconds=1.0)
     last = json.loads(case.lines()[-1])
     assert 4.99 < last["elapsed"] < 5.5 and last["replies"] is None
@@ -148,7 +165,8 @@ async def test_another_request_is_a_mismatch_that_names_the_call(tmp_path: Path)
 async def test_a_search_that_ends_too_early_is_a_mismatch(tmp_path: Path) -> None:
     case = Case(tmp_path, "particle_filter")
     await case.solve()
-    case.path.write_bytes(b"".join([*case.lines(), case.lines()[-1].replace(b"score ", b"score 9")]))
+    records = case.records()
+    case.write([*records, replace(records[-1], call=records[-1].call.replace("score ", "score 9"))])
     with pytest.raises(JournalError, match=r"call 'score 9\d' was answered, and the search ended without it"):
         await case.solve()
 
@@ -159,8 +177,8 @@ async def test_a_search_that_goes_another_way_is_not_waited_for(
     monkeypatch.setattr(journal_module, "_PATIENCE_S", 0.05)
     case = Case(tmp_path, "particle_filter")
     await case.solve()
-    lines = case.lines()
-    case.path.write_bytes(b"".join([lines[0].replace(b"generate 1", b"generate 7"), *lines[1:]]))
+    first, *others = case.records()
+    case.write([replace(first, call="generate 7"), *others])
     with pytest.raises(JournalError, match="call 'generate 7' was answered, and is not asked now"):
         await case.solve()
 
@@ -235,12 +253,56 @@ async def test_rubbish_in_the_middle_ends_a_journal(tmp_path: Path) -> None:
         assert [json.loads(x)["call"] for x in case.lines()] == [json.loads(x)["call"] for x in lines]
 
 
+@pytest.mark.parametrize("name", ["particle_filter", "astar"])
+async def test_a_flipped_bit_is_noticed_wherever_it_is(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in a digit, which still parses: what is damaged, and what came after it, is asked again."""
+    case = Case(tmp_path, name)
+    whole, _ = await case.solve()
+    written, lines = case.path.read_bytes(), case.lines()
+    places = [(i, bit) for i in range(0, len(written), max(1, len(written) // 80)) for bit in (0, 1, 4)]
+    for place, bit in places:
+        damaged = bytearray(written)
+        damaged[place] ^= 1 << bit
+        case.path.write_bytes(damaged)
+        num_before = written.count(b"\n", 0, place)
+        journal = Journal(case.path)
+        assert journal.num_left == num_before
+        assert case.lines() == lines[:num_before]
+    assert f"toy.jsonl: {len(lines)} lines are none of this release, or damaged" in caplog.text
+    case.path.write_bytes(damaged)
+    assert (await case.solve())[0] == whole
+
+
+async def test_a_line_that_is_gone_or_stands_elsewhere_is_noticed(tmp_path: Path) -> None:
+    """Each line is whole for itself: a page that a machine lost, a copy that went wrong, another's file."""
+    case = Case(tmp_path, "particle_filter")
+    whole, _ = await case.solve()
+    lines = case.lines()
+    other = Case(tmp_path / "other", "particle_filter", seed=9)
+    other.path.parent.mkdir()
+    await other.solve()
+    for changed, num_good in (
+        ([lines[0], *lines[2:]], 1),
+        (lines[1:], 0),
+        ([lines[0], lines[2], lines[1], *lines[3:]], 1),
+        ([lines[0], *lines], 1),
+        ([*lines[:2], *other.lines()[2:]], 2),
+    ):
+        case.path.write_bytes(b"".join(changed))
+        assert Journal(case.path).num_left == num_good
+        assert (await case.solve())[0] == whole
+
+
 async def test_a_journal_of_another_release_is_told_of_and_asked_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = Case(tmp_path, "particle_filter")
     whole, world = await case.solve()
-    old = [json.loads(line) | {"format": 1, "request": "0" * 32} for line in case.lines()]
+    old = [json.loads(line) | {"format": 2, "request": "0" * 32} for line in case.lines()]
+    for line in old:
+        del line["crc32"]
     case.path.write_text("".join(json.dumps(line) + "\n" for line in old))
     again, asked = await case.solve()
     assert again == whole and num_asked(asked) == num_asked(world)

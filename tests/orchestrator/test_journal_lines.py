@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.journal_lines import FORMAT, Record, Reply, digest_of, read_record, write_record
+from orchestrator.journal_lines import (
+    FORMAT,
+    Record,
+    Reply,
+    _checked,
+    checksum_of,
+    digest_of,
+    read_record,
+    write_record,
+)
 from orchestrator.protocols import (
     Completion,
     GenerateRequest,
@@ -45,20 +54,23 @@ REQUEST = GenerateRequest("p", "q", "i", (1, 2, 3), Sampling(0.8, 1.0, 16), 7, "
 @given(st.text(), st.none() | st.lists(replies, max_size=4).map(tuple))
 def test_a_line_reads_back_exactly_and_is_strict_json(call: str, replied: tuple[Reply, ...] | None) -> None:
     record = Record(call, "ab" * 16, 1.25, 2, 3, replied)
-    line = write_record(record)
-    assert read_record(line) == record
+    line = write_record(record, 0xABCDEF)
+    assert read_record(line, 0xABCDEF) == record
+    assert json.loads(line)["crc32"] == f"{checksum_of(line):08x}"
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     json.loads(line, parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize("other", [1, 3, "2", None])
+@pytest.mark.parametrize("other", [2, 4, "3", None])
 def test_a_line_of_another_format_is_none(other: object) -> None:
     """As of a release that wrote digests or replies otherwise: it is asked again, and not misread."""
     line = json.loads(write_record(Record("c", "", 0.0, 1, 1, ())))
-    assert line.pop("format") == FORMAT
+    assert line.pop("format") == FORMAT and line.pop("crc32")
     for changed in (line, {**line, "format": other}):
-        with pytest.raises((ValueError, KeyError)):
-            read_record(json.dumps(changed).encode() + b"\n")
+        text = json.dumps(changed).encode()
+        for written in (text + b"\n", _checked(text[:-1], 0)):
+            with pytest.raises((ValueError, KeyError)):
+                read_record(written)
 
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=())))

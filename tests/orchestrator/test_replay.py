@@ -25,8 +25,8 @@ pytestmark = pytest.mark.timeout(300)
 SAME = ("answer", "correct", "candidates", "answer_index")
 
 
-def replayed(folder: Path, **knobs: Any) -> list[dict[str, Any]]:
-    return asyncio.run(replay_all(read_recorded(folder), WhatIf(**knobs)))
+def replayed(folder: Path, *, trusts: bool = False, **knobs: Any) -> list[dict[str, Any]]:
+    return asyncio.run(replay_all(read_recorded(folder, trusts=trusts), WhatIf(**knobs)))
 
 
 def by_id(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -108,10 +108,10 @@ def test_a_vote_over_best_of_n_samples_counts_them(tmp_path: Path, sweep: Path) 
     # Letters are no answers of a chain: any task whose answers are texts will do.
     config["task"] = {"_target_": "actors.fake.FakeTask"}
     (folder / CONFIG).write_text(json.dumps(config))
-    assert [x["answer"] for x in replayed(folder)] == ["c"]
-    assert [x["answer"] for x in replayed(folder, selection="majority")] == ["b"]
-    assert [x["answer"] for x in replayed(folder, selection="weighted_majority")] == ["c"]
-    assert [x["answer"] for x in replayed(folder, selection="argmax", budget=3)] == ["b"]
+    assert [x["answer"] for x in replayed(folder, trusts=True)] == ["c"]
+    assert [x["answer"] for x in replayed(folder, trusts=True, selection="majority")] == ["b"]
+    assert [x["answer"] for x in replayed(folder, trusts=True, selection="weighted_majority")] == ["c"]
+    assert [x["answer"] for x in replayed(folder, trusts=True, selection="argmax", budget=3)] == ["b"]
 
 
 def test_a_stored_candidate_is_its_trajectory_again(sweep: Path) -> None:

@@ -130,6 +130,71 @@ def test_a_hole_costs_the_lines_in_it_and_no_other(tmp_path: Path, caplog: pytes
     assert read_results(tmp_path) == told
 
 
+ODD_LINES = [
+    ("[1, 2]", "expected an object, got list"),
+    ('"text"', "expected an object, got str"),
+    ("7", "expected an object, got int"),
+    ("{}", "missing required field"),
+    ({"problem_id": 3}, "expected `str`, got `int` - at `\\$.problem_id`"),
+    ({"correct": "yes"}, "expected `bool`"),
+    ({"error": "broken"}, "expected `object \\| null`"),
+    ({"candidates": None}, "expected `array`"),
+    ({"candidates": [{}]}, "missing required field"),
+    ({"usage": {"generated_tokens": -1}}, ">= 0"),
+    ({"usage": {"generated_tokens": "9"}}, "expected `float`"),
+    ({"usage": {"none_of_ours": 1}}, "none_of_ours"),
+    ({"usage": {"flops": 10**400}}, "out of range|<= 1e"),
+    ({"overhead": [1]}, "expected `object`"),
+    ({"seconds": None}, "expected `float`"),
+    ({"history": [[1]]}, "expected `object`"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), ODD_LINES)
+def test_a_line_of_another_shape_is_named_and_its_problem_is_open(
+    change: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Foreign, edited, or with a flipped bit: neither counted nor met with a traceback."""
+    good = [json.loads(json.dumps(result_line(make_result(x), Overhead()))) for x in "ab"]
+    odd = change if isinstance(change, str) else json.dumps({**good[0], "problem_id": "odd", **change})
+    path = tmp_path / RESULTS
+    path.write_text(f"{json.dumps(good[0])}\n{odd}\n{json.dumps(good[1])}\n")
+    told: list[Any] = []
+    keep_finished(tmp_path, told.append)
+    assert told == good == read_results(tmp_path)
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: line 2 is none of ours: it is left out (")
+    assert re.search(reason, message, re.IGNORECASE), message
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}', "[" * 100_000, "9" * 5000, "\x00", "{"])
+def test_what_is_no_json_is_named(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = json.loads(json.dumps(result_line(make_result("a"), Overhead())))
+    (tmp_path / RESULTS).write_text(f"{text}\n{json.dumps(good)}\n")
+    told: list[Any] = []
+    keep_finished(tmp_path, told.append)
+    assert told == [good] and "line 1 is no JSON: it is left out" in caplog.text
+
+
+def test_an_id_that_stands_twice_counts_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first line counts, wherever the second one came from; a last line that was cut short goes too."""
+    first, second = (
+        json.loads(json.dumps(result_line(make_result("a", correct=c), Overhead()))) for c in (True, False)
+    )
+    other = {**first, "problem_id": "b"}
+    lines = [json.dumps(x) for x in (first, second, other, first)]
+    (tmp_path / RESULTS).write_text("\n".join([*lines, lines[0][:30]]))
+    assert read_results(tmp_path) == [first, other]
+    caplog.clear()
+    told: list[Any] = []
+    keep_finished(tmp_path, told.append)
+    assert told == [first, other]
+    assert (tmp_path / RESULTS).read_text() == f"{lines[0]}\n{lines[2]}\n"
+    assert [m.partition(": ")[2] for m in caplog.messages if "second" in m] == [
+        f"line {i} is a second one of problem a: it is left out" for i in (2, 4)
+    ]
+
+
 def test_half_a_character_ends_no_run(tmp_path: Path) -> None:
     """An escape in a question, or in what a server answers, may stand for half a surrogate pair."""
     line = result_line(make_result("half \ud83d of \u00e9"), Overhead())

@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.execution import Status
 from orchestrator.rundir import claimed
 from orchestrator.sweep import Sweep, plan_sweep, run_sweep
-from orchestrator.sweep_index import SweepIndex, read_index, sweep_folder
+from orchestrator.sweep_index import INDEX, SweepIndex, read_index, sweep_folder
 
 
 def models_of(config: DictConfig) -> str:
@@ -40,6 +40,29 @@ def test_points_that_share_models_are_adjacent_and_keep_their_names(tmp_path: Pa
     assert [p.folder for p in sweep.in_order][:2] == [
         f"seed={seed},strategy=greedy,verifier=embedded" for seed in (0, 1)
     ]
+
+
+def test_points_have_folders_that_a_file_system_takes(tmp_path: Path) -> None:
+    prompts = [f"engine.template={name * 60} {{question}}" for name in ("Think. ", "Answer. ")]
+    both = f"{prompts[0]!r},{prompts[1]!r}".replace("engine.template=", "")
+    sweep = planned(tmp_path, f"engine.template={both}", "engine.model=a/b,A/b", "verifier=none")
+    folders = [str(p.folder) for p in sweep.planned]
+    assert len({folder.casefold() for folder in folders}) == 4
+    assert all(len(folder.encode()) <= 140 and "/" not in folder for folder in folders)
+    assert [p.folder for p in planned(tmp_path, "hydra.sweep.subdir=x/${seed}", "seed=0,1").planned] == [
+        "x/0",
+        "x/1",
+    ]
+
+
+def test_a_point_of_before_keeps_its_folder(tmp_path: Path) -> None:
+    """Folders were once named after the overrides as they are."""
+    arguments = ("engine.model=a/b,A/b", "verifier=none", "tracker=none")
+    old = "engine.model=a/b,verifier=none"
+    SweepIndex(tmp_path, []).record(["engine.model=a/b", "verifier=none"], folder=old, status=0)
+    first, second = planned(tmp_path, *arguments).planned
+    assert first.folder == old
+    assert str(second.folder).startswith("engine.model=A-b,verifier=none-")
 
 
 def test_a_bad_point_is_told_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,6 +168,22 @@ def test_a_full_disk_ends_a_sweep_and_is_no_mistake_of_its_user(
 
     assert run_sweep(planned(tmp_path, "seed=0,1"), run, console()) == Status.SOME_ERRORS
     assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device: 'points.json'")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"points": 3}', '{"points": [{"folder": 1}]}', '{"points": [[]]}']
+)
+def test_a_damaged_index_and_damaged_summaries_hinder_no_sweep(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = planned(tmp_path, "seed=0,1")
+    for point in sweep.planned:
+        (tmp_path / str(point.folder)).mkdir()
+        (tmp_path / str(point.folder) / "summary.json").write_text(text)
+    (tmp_path / INDEX).write_text(text)
+    assert run_sweep(sweep, lambda _: Status.FINISHED, console()) == Status.FINISHED
+    assert [entry["status"] for entry in read_index(tmp_path)] == [0, 0]
+    assert caplog.text.count("is damaged, or none of ours") == 3
 
 
 def test_two_points_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator import tracking
 from orchestrator.protocols import Tracker
 from orchestrator.results import Totals
 from orchestrator.tracking import GuardedTracker, JsonlTracker, NoTracker
@@ -29,9 +31,10 @@ def make_line(problem_id: str, *, correct: bool) -> dict[str, Any]:
         "num_tokens": 3,
         "text": "7",
     }
-    usage = {"generated_tokens": 7, "reward_calls": 2}
+    usage = {"generated_tokens": 7, "reward_calls": 2, "flops": 0.0}
     return {
-        "problem_id": problem_id, "correct": correct, "error": None, "candidates": [candidate],
+        "problem_id": problem_id, "question": "q", "reference": "7", "answer": "7", "stopped_by": None,
+        "correct": correct, "error": None, "candidates": [candidate],
         "usage": usage, "overhead": {}, "seconds": 0.5, "history": [record],
     }  # fmt: skip
 
@@ -68,8 +71,31 @@ def test_a_line_that_was_cut_short_takes_no_other_along(tmp_path: Path) -> None:
     assert torn == '{"problem_id": "to' and [json.loads(line)["problem_id"] for line in lines] == ["a", "b"]
 
 
-def test_a_full_disk_under_a_tracker_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+def test_a_run_that_goes_on_writes_the_lines_that_were_lost(tmp_path: Path) -> None:
+    """A death between a result and its line; the line of an error is followed by one of its result."""
+    lines = [make_line(problem_id, correct=problem_id != "b") for problem_id in "abc"]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    totals = Totals()
+    for line in lines:
+        totals.add(line)
+    tracker = JsonlTracker()
+    tracker.start(tmp_path, {}, Totals())
+    tracker.problem(lines[0])
+    tracker.problem({**lines[2], "error": {"type": "EngineError", "message": "x"}})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('[1]\nrubbish\n{"problem_id": "b", "probl')
+    for _ in range(2):  # the second time there is none to write
+        JsonlTracker().start(tmp_path, {}, totals)
+        told = [x for x in (tmp_path / "metrics.jsonl").read_text().splitlines() if x.endswith("}")]
+        assert [json.loads(x)["problem_id"] for x in told] == ["a", "c", "b", "c"]
+        assert [json.loads(x)["run/num_problems"] for x in told[2:]] == [2, 3]
+        assert json.loads(told[2])["run/accuracy"] == 0.5
+
+
+def test_a_full_disk_under_a_tracker_is_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "open_to_append", lambda _: os.open("/dev/full", os.O_WRONLY))
     with caplog.at_level(logging.WARNING):
         track(GuardedTracker(JsonlTracker()), tmp_path)
     assert len(caplog.records) == 1

@@ -90,14 +90,18 @@ def test_a_row_with_too_few_wrong_answers_is_left_out(tmp_path: Path) -> None:
     [
         (ROWS, {"prompt_field": "question"}, "task.prompt_field=question: no such field"),
         (ROWS, {"id_field": "q", "prompt_field": "id"}, None),
-        ([*ROWS, ROWS[0]], {"id_field": "id"}, "task.id_field=id: two rows have the same id"),
+        (
+            [*ROWS, ROWS[0]],
+            {"id_field": "id"},
+            "task.id_field=id: row 0 (line 1 of rows.jsonl) and row 4 (line 5 of rows.jsonl) have",
+        ),
         (ROWS, {"answer_after": None, "answer_kind": "integer"}, None),
         (
             [{"q": "?", "a": "many"}],
             {},
-            "task.answer_field=a: row 0 has 'many', which task.answer_kind=integer",
+            "task.answer_field=a: row 0 (line 1 of rows.jsonl) has 'many', which task.answer_kind=integer",
         ),
-        ([{"q": "?", "a": ""}], {"answer_kind": "math"}, "task.answer_field=a: row 0 has ''"),
+        ([{"q": "?", "a": ""}], {"answer_kind": "math"}, "task.answer_field=a: must not be empty; row 0"),
     ],
 )
 def test_rows_that_do_not_fit(
@@ -118,6 +122,7 @@ def test_rows_that_do_not_fit(
         ({"max_steps": 0}, "task.max_steps=0: must be a whole number above 0"),
         ({"grading_seconds": 0.0}, "task.grading_seconds=0.0: must be above 0"),
         ({"delimiter": ""}, "task.delimiter=: must not be empty"),
+        ({"delimiter": "\\n\\n"}, "task.delimiter='\\\\n\\\\n': holds a backslash and an n"),
         ({"answer_kind": "choice"}, "task.choices=null: goes with answer_kind=choice"),
         ({"question_template": "{options}"}, "task.question_template='{options}': must hold {question}"),
         ({"question_template": "{question"}, "task.question_template='{question': "),
@@ -147,6 +152,156 @@ def test_choices_that_do_not_fit(row: dict[str, Any], choices: Any, line: str, t
     with pytest.raises(ConfigError) as caught:
         _ = made.num_problems
     assert str(caught.value).startswith(line)
+
+
+NOTHING = [
+    (None, "null"),
+    (True, "true"),
+    ([], "a list"),
+    ({}, "an object"),
+    (float("nan"), "the number nan"),
+    (float("inf"), "the number inf"),
+    ("", "''"),
+    (" \n", "''"),
+    ("\u200b\ufeff", r"'\u200b\ufeff'"),
+    ("4\0", "a NUL character"),
+    ("4\ud83d", r"half a surrogate pair (\ud83d)"),
+]
+
+
+@pytest.mark.parametrize("field", ["q", "a", "id"])
+@pytest.mark.parametrize(("value", "shown"), NOTHING)
+def test_a_field_without_a_text_is_refused(value: object, shown: str, field: str, tmp_path: Path) -> None:
+    """Asked as ``None``, or graded against it, it would only lower the accuracy."""
+    good = {"q": "?", "a": "4", "id": "x"}
+    made = task(tmp_path, [good, good | {"id": "y"} | {field: value}], id_field="id")
+    with pytest.raises(ConfigError) as caught:
+        _ = made.num_problems
+    line = str(caught.value)
+    key = {"q": "task.prompt_field", "a": "task.answer_field", "id": "task.id_field"}[field]
+    assert line.startswith(f"{key}={field}: must") and f"row 1 (line 2 of rows.jsonl) has {shown}" in line
+
+
+@pytest.mark.parametrize(("value", "text"), [(4, "4"), (0.5, "0.5"), (" 4 ", "4"), (-3, "-3")])
+def test_a_number_is_a_text_too(value: object, text: str, tmp_path: Path) -> None:
+    (problem,) = task(tmp_path, [{"q": value, "a": value}]).problems(0, None)
+    assert (problem.question, problem.answer) == (text, text)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        ["代数-一", "几何-二"],
+        ["a/b", "a-b", "a b"],
+        ["é", "ß", "e\u0301"],
+        ["\U0001f600", "\U0001f601"],
+        ["Задача 1", "Задача/1"],
+        ["x" * 400 + "1", "x" * 400 + "2"],
+        ["я" * 300, "я" * 301],
+        ["..", "../..", "/"],
+        ["कि", "की"],
+        ["1", "01", "1.0"],
+    ],
+)
+def test_ids_that_differ_stay_apart(own: list[str], tmp_path: Path) -> None:
+    rows = [{"q": "?", "a": "4", "id": each} for each in own]
+    ids = [p.id for p in task(tmp_path, rows, id_field="id").problems(0, None)]
+    assert len(set(ids)) == len(own)
+    assert all(len(i.encode()) < 200 and "/" not in i and i.startswith("sums-") for i in ids)
+
+
+def test_ids_keep_their_script(tmp_path: Path) -> None:
+    rows = [{"q": "?", "a": "4", "id": each} for each in ("代数-一", "test/algebra/7.json", 12)]
+    ids = [p.id for p in task(tmp_path, rows, id_field="id").problems(0, None)]
+    assert ids == ["sums-代数-一", "sums-test-algebra-7.json", "sums-12"]
+
+
+def listed(tmp_path: Path, options: list[Any], answer: object, *labels: Any) -> DatasetTask:
+    row = {"q": "Which?", "key": answer, "options": options, **({"labels": labels} if labels else {})}
+    choices = ListedChoices("options", "labels" if labels else None)
+    return task(tmp_path, [row], **CHOICE, answer_field="key", choices=choices)
+
+
+async def test_more_options_than_letters(tmp_path: Path) -> None:
+    made = listed(tmp_path, [f"text {i}" for i in range(60)], 53)
+    (problem,) = made.problems(0, None)
+    assert problem.answer == "BB" and "\nZ. text 25\nAA. text 26\n" in problem.question
+    said = [
+        r"\boxed{BB}",
+        r"\boxed{(BB)}",
+        r"\boxed{\text{BB}}",
+        r"\boxed{option BB}",
+        r"\boxed{BB. text 53}",
+    ]
+    assert [made.extract(text) for text in said] == ["BB"] * 5
+    assert [made.extract(rf"\boxed{{{x}}}") for x in ("B", "AA", "BI", "bb")] == ["B", "AA", None, None]
+    assert [await made.grade(x, "BB") for x in ("BB", "B", None)] == [True, False, False]
+
+
+def test_two_letters_are_no_label_of_a_few_options(tmp_path: Path) -> None:
+    assert listed(tmp_path, ["x", "y"], 0).extract(r"\boxed{AB}") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "labels", "letter"),
+    [
+        (["x", "y"], "b", (), "B"),
+        (["x", "y"], "(B)", (), "B"),
+        (["x", "y"], 1.0, (), "B"),
+        ([10, 2.5], 1, (), "B"),
+        (["x", "y"], 2, (1, 2), "B"),
+        (["x", "y"], "2", (1.0, 2.0), "B"),
+        (["x", "y"], "B", ("a", "b"), "B"),
+        (["x", "y"], "b", ("B", "b"), "B"),
+        (["x", "x", "y"], "C", (), "C"),
+    ],
+)
+def test_an_answer_finds_its_label(
+    options: list[Any], answer: object, labels: tuple[Any, ...], letter: str, tmp_path: Path
+) -> None:
+    assert [p.answer for p in listed(tmp_path, options, answer, *labels).problems(0, None)] == [letter]
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "labels", "line"),
+    [
+        (
+            ["x", "y"],
+            "C",
+            (),
+            "task.answer_field=C: must be one of the labels A, B of the 2 options of row 0",
+        ),
+        (["x", "y"], 2, (), "task.answer_field=2: must be one of the labels 0, 1"),
+        (["x", "y"], -1, (), "task.answer_field=-1: must be one of the labels 0, 1"),
+        (["x", "y"], True, (), "task.answer_field=key: must hold a text or a number; row 0"),
+        (["x", "y"], "c", ("B", "b"), "task.answer_field=c: must be one of the labels B, b"),
+        (["x", "y"], "bb", ("B.", "b"), "task.answer_field=bb: must"),
+        (["x", "y"], "A", ("A", "A"), "task.choices.labels_field=labels: must be distinct; row 0"),
+        (["x"], "A", ("A", "B"), "task.answer_field=A: must be one of the labels A, B of the 1 options"),
+        ([], "A", (), "task.choices.texts_field=options: must hold 1 to 702 options; row 0"),
+        (["x"] * 703, "A", (), "task.choices.texts_field=options: must hold 1 to 702 options; row 0"),
+        (["x", ""], "A", (), "task.choices.texts_field=options: must not be empty; row 0"),
+        (["x", None], "A", (), "task.choices.texts_field=options: must hold a text or a number; row 0"),
+        (["x", "y", "x"], "A", (), "task.choices.texts_field=options: options A and C of row 0"),
+        (
+            [str(i) for i in range(30)],
+            "ZZ",
+            (),
+            "task.answer_field=ZZ: must be one of the labels A, B, ..., AD",
+        ),
+    ],
+)
+def test_options_that_make_no_question(
+    options: list[Any], answer: object, labels: tuple[Any, ...], line: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _ = listed(tmp_path, options, answer, *labels).num_problems
+    assert str(caught.value).startswith(line)
+
+
+def test_an_option_of_several_lines_shows_one_label(tmp_path: Path) -> None:
+    (problem,) = listed(tmp_path, ["x\nB. z", "y"], "A").problems(0, None)
+    assert problem.question == "Which?\nA. x\n   B. z\nB. y"
 
 
 def test_the_number_of_choices_has_bounds() -> None:

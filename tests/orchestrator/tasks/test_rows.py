@@ -87,12 +87,39 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, monkeypatch:
     ("name", "text", "line"),
     [
         ("rows.csv", "a,b", "must end with one of .jsonl, .json, .parquet"),
-        ("rows.jsonl", "{", "rows.jsonl is no JSON"),
-        ("rows.jsonl", "1\n", "must hold objects, one a row"),
+        ("rows.jsonl", "{", "line 1 of rows.jsonl is no JSON"),
+        ("rows.jsonl", "1\n", "line 1 of rows.jsonl must hold objects, one a row, and holds the number 1"),
         ("rows.json", "{}", "must hold objects, one a row"),
         ("rows.jsonl", "", "holds no rows"),
         ("rows.parquet", "x", "is no Parquet file"),
-        ("rows.jsonl", '{"q": "caf\xe9"}', "rows.jsonl is no JSON: 'utf-8' codec can't decode"),
+        ("rows.jsonl", '{"q": 1}\r\n\n{"q": "caf\xe9"}', "rows.jsonl, line 3 is no UTF-8: byte 0xe9 at 11"),
+        (
+            "rows.jsonl",
+            '{"q": 1}\n\n \n{"q": 1',
+            "line 4 of rows.jsonl is no JSON: Expecting ',' delimiter (column 8)",
+        ),
+        ("rows.jsonl", '{"q": 1}\r{"q": 1}\rx', "line 3 of rows.jsonl is no JSON"),
+        (
+            "rows.jsonl",
+            '{"q": 1}\n{"q": 1} {"q": 1}',
+            "line 2 of rows.jsonl is no JSON: Extra data (column 10)",
+        ),
+        ("rows.jsonl", '{"q": 1}\n{"q": 1, "q": 2}', "line 2 of rows.jsonl: the key 'q' occurs twice"),
+        (
+            "rows.jsonl",
+            '{"q": 1}\n[1]',
+            "line 2 of rows.jsonl must hold objects, one a row, and holds a list",
+        ),
+        (
+            "rows.jsonl",
+            '{"q": 1}\n' + "[" * 100_000,
+            "line 2 of rows.jsonl is no row: it is nested too deeply",
+        ),
+        ("rows.jsonl", '{"q": 1}\n{"q": "\0"}', "rows.jsonl, line 2 holds a NUL byte"),
+        ("rows.jsonl", "\xff\xfe{\0", "rows.jsonl is UTF-16: save it as UTF-8"),
+        ("rows.json", "\xfe\xff\0{", "rows.json is UTF-16: save it as UTF-8"),
+        ("rows.json", '[{"q": 1},\n {"q": x}]', "rows.json is no JSON: Expecting value (line 2, column 8)"),
+        ("rows.json", '[{"q": 1}, null]', "row 1 of rows.json must hold objects, one a row, and holds null"),
     ],
 )
 def test_a_bad_file_is_named(name: str, text: str, line: str, tmp_path: Path) -> None:
@@ -111,7 +138,7 @@ def test_a_path_that_is_not_there(path: str) -> None:
 def test_fields() -> None:
     assert field_of(ROWS[1], "nested.list", "task.prompt_field") == [1, "x"]
     with pytest.raises(
-        ConfigError, match=r"^task\.answer_field=anwser: no such field; did you mean 'answer'\?"
+        ConfigError, match=r"^task\.answer_field=anwser: no such field in a row; did you mean 'answer'\?"
     ):
         field_of(ROWS[1], "anwser", "task.answer_field")
     with pytest.raises(ConfigError, match="no such field"):
@@ -124,3 +151,34 @@ def test_a_line_ends_where_json_lines_end(tmp_path: Path) -> None:
     lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (tmp_path / "rows.jsonl").write_text(f"{lines}\r\n\r\n", encoding="utf-8", newline="")
     assert list(read_rows(Source(str(tmp_path / "rows.jsonl")))) == rows
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("rows.jsonl", MARK + b'{"q": 1}\r\n\r\n{"q": 2}\r\n'),
+        ("rows.jsonl", b'{"q": 1}\r{"q": 2}\r'),
+        ("rows.jsonl", MARK + b'{"q": 1}\n' + MARK + b'{"q": 2}'),
+        ("rows.jsonl", b'\n[{"q": 1}, {"q": 2}]'),
+        ("rows.json", MARK + b'[{"q": 1},\r\n{"q": 2}]'),
+        ("rows.json", b'{"q": 1}\n{"q": 2}\n'),
+        ("ROWS.JSONL", b'{"q": 1}\n{"q": 2}'),
+    ],
+)
+def test_as_editors_save_them(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert list(read_rows(Source(str(tmp_path / name)))) == [{"q": 1}, {"q": 2}]
+
+
+def test_rows_know_their_place(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('\n{"q": 1}\n\n{"q": 2}\n')
+    (tmp_path / "b.json").write_text('[{"q": 3}]')
+    (tmp_path / "._a.jsonl").write_bytes(b"\0\1")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "a.jsonl").write_text('{"q": 9}')
+    assert [row.place for row in read_rows(Source(str(tmp_path)))] == [
+        "row 0 (line 2 of a.jsonl)", "row 1 (line 4 of a.jsonl)", "row 0 of b.json",
+    ]  # fmt: skip

@@ -1,0 +1,101 @@
+"""What a line of results.jsonl must hold: whoever reads one may rely on it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import msgspec
+
+from orchestrator.json_reading import NOT_OURS, BadJson
+from orchestrator.types import Overhead, Usage
+
+_LARGEST = 1.7976931348623157e308
+_Number = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # of which many may be added up
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Length = Annotated[int, msgspec.Meta(ge=0, le=10**7)]
+
+
+class _Error(TypedDict):
+    type: str
+    message: str
+
+
+class _Candidate(TypedDict):
+    """The keys of later releases are absent in lines of earlier ones; what needs them says so."""
+
+    answer: str | None
+    text: str
+    reward: _Share | None
+    log_weight: _Number | None
+    num_tokens: _Length
+    correct: bool
+    finished: NotRequired[bool]
+    logprob: NotRequired[_Number | None]
+    step_lengths: NotRequired[list[_Length]]
+    step_log_odds: NotRequired[list[_Number | Literal["inf", "-inf"] | None]]
+    cut_off: NotRequired[str | None]
+    block_length: NotRequired[_Count]
+    nll: NotRequired[_Number | None]
+
+
+class _Line(TypedDict):
+    problem_id: str
+    question: str
+    reference: str
+    answer: str | None
+    correct: bool
+    error: _Error | None
+    stopped_by: str | None
+    candidates: list[_Candidate]
+    usage: dict[str, _Amount]
+    overhead: dict[str, _Count]
+    seconds: _Amount
+    history: list[dict[str, Any]]
+    answer_index: NotRequired[_Count | None]
+
+
+_REAL = {"flops"}
+_COUNTS = {f.name for f in fields(Usage)} - _REAL
+_NEEDED = {"generated_tokens", "reward_calls", "flops"}
+_OVERHEADS = {f.name for f in fields(Overhead)}
+
+
+def check_line(value: dict[str, Any]) -> None:
+    """Raise BadJson that names the field where a line is none of ours."""
+    try:
+        msgspec.convert(value, _Line)
+    except msgspec.ValidationError as failure:
+        raise BadJson(NOT_OURS, str(failure)) from None
+    except ValueError as failure:  # half of a character in a name
+        raise BadJson(NOT_OURS, type(failure).__name__) from None
+    _check_spent(value)
+    _check_order(value)
+
+
+def _check_spent(value: dict[str, Any]) -> None:
+    usage = value["usage"]
+    missing, unknown = _NEEDED - usage.keys(), usage.keys() - _COUNTS - _REAL
+    unknown |= value["overhead"].keys() - _OVERHEADS
+    if missing or unknown:
+        raise BadJson(
+            NOT_OURS,
+            f"fields of its usage are {'unknown' if unknown else 'missing'}: "
+            + ", ".join(sorted(unknown or missing)),
+        )
+    if not all(isinstance(usage[name], int) for name in usage.keys() & _COUNTS):
+        raise BadJson(NOT_OURS, "its usage counts in fractions")
+
+
+def _check_order(value: dict[str, Any]) -> None:
+    """The answer's place is one of the candidates', and a candidate has as many rewards as steps."""
+    candidates = value["candidates"]
+    index = value.get("answer_index")
+    if index is not None and value["error"] is None and index >= len(candidates):
+        raise BadJson(NOT_OURS, "its answer_index is past the last candidate")
+    for candidate in candidates:
+        lengths, rewards = candidate.get("step_lengths", ()), candidate.get("step_log_odds", ())
+        if len(lengths) != len(rewards):
+            raise BadJson(NOT_OURS, "a candidate has another number of steps than of rewards")
