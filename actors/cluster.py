@@ -63,7 +63,10 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     asked = config.address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if asked and asked != "local":
-        _join(asked, quiet)
+        try:
+            _join(asked, quiet)
+        except ConfigError as error:  # whoever set the variable alone knows nothing of the key
+            raise error if config.address else ConfigError("RAY_ADDRESS", asked, error.allowed) from error
         return
     keep_token_private()
     mark = _start_reaper()

@@ -19,6 +19,8 @@ import ray
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from actors import ray_address, ray_folder
+from actors.cluster import start_ray
+from actors.placement import ClusterConfig
 from actors.ray_address import check_answers, find_ray
 from actors.ray_folder import RayFolder
 from orchestrator.errors import ConfigError
@@ -95,6 +97,13 @@ def test_nothing_listens(closed_port: int) -> None:
         address = f"{prefix}127.0.0.1:{closed_port}"
         assert refusal(address).startswith(f"cluster.address={address}: no Ray answers there: ")
     assert "no Ray answers there" in refusal("no-such-host.invalid:6379")
+
+
+def test_an_address_of_the_environment_is_named_so(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
+    with pytest.raises(ConfigError, match=r"^RAY_ADDRESS=127\.0\.0\.1:\d+: no Ray answers there"):
+        start_ray(ClusterConfig())
 
 
 def test_what_listens_is_no_ray(silent_port: int, web_port: int) -> None:
