@@ -124,6 +124,7 @@ def run_point(plan: Plan, models: Models) -> Status:
         return signalled
     with claimed(plan.run_dir) as place:
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
+        check_ids(plan, earlier)
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             console.print(summary_table(summary))
@@ -137,6 +138,16 @@ def run_point(plan: Plan, models: Models) -> Status:
                 models.caught = run.caught
                 if run.controller.gate.broken is not None:
                     models.drop()
+
+
+def check_ids(plan: Plan, earlier: Earlier) -> None:
+    """Raise ConfigError where the results are of other problems than the run's: nothing would tell later."""
+    if not earlier.problem_ids:
+        return
+    own = {problem.id for problem in plan.task.problems(plan.range.offset, plan.range.limit)}
+    for problem_id in sorted(earlier.problem_ids - own)[:1]:
+        allowed = f"its results.jsonl holds problem {problem_id}, which this run has not: move it away"
+        raise ConfigError("run_dir", plan.run_dir, allowed)
 
 
 def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
@@ -237,10 +248,10 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
 
 def main() -> int:
     """Compose, run, and return the exit status: the worst one of a sweep."""
-    raise_file_limit()
     models = Models()
     try:
         heed_signals()
+        raise_file_limit()
         check_no_secrets(sys.argv[1:])
         arguments = folder_names(continued_command(with_open_keys(sys.argv[1:])))
         return (sweep_command if is_sweep(arguments) else run_command)(arguments, models)

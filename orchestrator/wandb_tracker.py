@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -65,6 +66,18 @@ class Hung:
     def __init__(self) -> None:
         self.silent_servers = set[str]()  # from then on runs are kept offline
         self.is_gone = False  # its own process: from then on nothing is told
+        self.worker: Worker | None = None  # all of W&B runs there
+
+    def wait_for(self, action: Callable[[], None], seconds: float) -> None:
+        """Raises TimeoutError, and ends W&B's process, where that takes too long."""
+        if self.worker is None:
+            self.worker = Worker("wandb")
+        try:
+            self.worker.wait_for(action, seconds)
+        except TimeoutError:
+            self.is_gone = True
+            end_service()
+            raise
 
 
 HUNG = Hung()
@@ -89,13 +102,11 @@ class WandbTracker:
     _totals: Totals = field(default_factory=Totals, init=False)
     _run: Any = field(default=None, init=False)
     _run_dir: Path = field(default=Path(), init=False)
-    _worker: Worker | None = field(default=None, init=False)
 
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
         self._run_dir, self._totals = run_dir, totals
         if HUNG.is_gone:
             return
-        self._worker = Worker("wandb")
         mode = self.mode or os.environ.get("WANDB_MODE")
         if mode is None and not has_wandb_login():
             mode = "offline"
@@ -117,17 +128,12 @@ class WandbTracker:
             self._wait_for(lambda: self._begin("offline", config))
 
     def _wait_for(self, action: Callable[[], None]) -> None:
-        """Raises TimeoutError, and ends W&B's process, where that takes too long."""
-        assert self._worker is not None
-        try:
-            self._worker.wait_for(action, self.timeout_s + _LOCAL_S)
-        except TimeoutError:
-            HUNG.is_gone, self._worker = True, None
-            end_service()
-            raise
+        HUNG.wait_for(action, self.timeout_s + _LOCAL_S)
 
     def _begin(self, mode: str, config: Mapping[str, Any]) -> None:
         self._run = self._init(mode, config)
+        atexit.unregister(tear_down)
+        atexit.register(tear_down, self.timeout_s + _LOCAL_S)  # after W&B's own, so that it runs before that
         self._run.define_metric("run/num_problems")
         self._run.define_metric("*", step_metric="run/num_problems")
         identity = {"id": self._run.id, "project": self.project, "entity": self.entity}
@@ -159,12 +165,12 @@ class WandbTracker:
         )
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        if self._worker is not None:
+        if not HUNG.is_gone and HUNG.worker is not None:
             shown = figures(line, self._totals)  # now: the totals go on
-            self._worker.later(lambda: self._run.log(shown))
+            HUNG.worker.later(lambda: self._run.log(shown))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        if self._worker is not None:
+        if not HUNG.is_gone:
             self._wait_for(lambda: self._end(summary))
 
     def _end(self, summary: Mapping[str, Any]) -> None:
@@ -189,6 +195,16 @@ def _identity(path: Path) -> str | None:
         return str(json.loads(path.read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def tear_down(seconds: float) -> None:
+    """Ends W&B's process with this one, and does not wait for it longer than that."""
+    import wandb
+
+    if HUNG.is_gone:
+        return
+    with suppress(Exception):
+        HUNG.wait_for(wandb.teardown, seconds)
 
 
 def end_service() -> None:
