@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from urllib.parse import urlparse
 from orchestrator.bounded import Worker
 from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, stream_results, write_json
+from orchestrator.streams import silence
 from orchestrator.sweep_index import sweep_folder
 from orchestrator.tracking import figures
 
@@ -77,6 +79,7 @@ class Hung:
         except TimeoutError:
             self.is_gone = True
             end_service()
+            heed_end(seconds)
             raise
 
 
@@ -132,8 +135,7 @@ class WandbTracker:
 
     def _begin(self, mode: str, config: Mapping[str, Any]) -> None:
         self._run = self._init(mode, config)
-        atexit.unregister(tear_down)
-        atexit.register(tear_down, self.timeout_s + _LOCAL_S)  # after W&B's own, so that it runs before that
+        heed_end(self.timeout_s + _LOCAL_S)
         self._run.define_metric("run/num_problems")
         self._run.define_metric("*", step_metric="run/num_problems")
         identity = {"id": self._run.id, "project": self.project, "entity": self.entity}
@@ -197,14 +199,21 @@ def _identity(path: Path) -> str | None:
         return None
 
 
-def tear_down(seconds: float) -> None:
+def heed_end(seconds: float) -> None:
+    """Has W&B torn down at the end of the process, before W&B's own hook would wait for that."""
+    atexit.unregister(_tear_down)
+    atexit.register(_tear_down, seconds)
+
+
+def _tear_down(seconds: float) -> None:
     """Ends W&B's process with this one, and does not wait for it longer than that."""
     import wandb
 
-    if HUNG.is_gone:
-        return
     with suppress(Exception):
-        HUNG.wait_for(wandb.teardown, seconds)
+        if not HUNG.is_gone:
+            HUNG.wait_for(wandb.teardown, seconds)
+    if HUNG.is_gone:
+        silence(sys.stderr)  # its hook cannot be taken back, and complains of a process that is not there
 
 
 def end_service() -> None:
