@@ -26,7 +26,7 @@ from orchestrator.command_line import (
 )
 from orchestrator.composition import folders_claimed, known_keys, with_config
 from orchestrator.controller import Controller
-from orchestrator.errors import MurmurationError
+from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.events import StderrHandler, ids_of, recorded
 from orchestrator.execution import BY_SIGNAL, TERMINATING, Run, Status, heed_signals, ignore_signals
 from orchestrator.explain import explain
@@ -135,6 +135,7 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
         earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
         check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
         write_record(plan.run_dir, record)
+        check_ids(plan, earlier)
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             console.print(summary_table(summary))
@@ -148,6 +149,16 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
                 models.caught = run.caught
                 if run.controller.gate.broken is not None:
                     models.drop()
+
+
+def check_ids(plan: Plan, earlier: Earlier) -> None:
+    """Raise ConfigError where the results are of other problems than the run's: nothing would tell later."""
+    if not earlier.problem_ids:
+        return
+    own = {problem.id for problem in plan.task.problems(plan.range.offset, plan.range.limit)}
+    for problem_id in sorted(earlier.problem_ids - own)[:1]:
+        allowed = f"its results.jsonl holds problem {problem_id}, which this run has not: move it away"
+        raise ConfigError("run_dir", plan.run_dir, allowed)
 
 
 def verifier_of(plan: Plan, pool: Pool) -> Verifier | None:
@@ -251,11 +262,11 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
 
 def main() -> int:
     """Compose, run, and return the exit status: the worst one of a sweep."""
-    raise_file_limit()
     logging.lastResort = StderrHandler()  # what is told before a run's own handlers are there
     models = Models()
     try:
         heed_signals()
+        raise_file_limit()
         given = without_comment(sys.argv[1:])
         check_no_secrets(given)
         check_flags(given)

@@ -171,6 +171,26 @@ def _on_loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
+def control_address() -> str:
+    """Where Ray's control service listens."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def answers(address: str) -> bool:
+    """Whether something listens there."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_own() -> bool:
+    """Whether the Ray was started by this process, so that nobody mends it."""
+    return bool(_reapers)
+
+
 def living_nodes() -> dict[str, Resources]:
     """What each node has that is alive, by its id."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]

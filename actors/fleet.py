@@ -109,6 +109,11 @@ class Fleet:
         self._scaling = asyncio.create_task(scaler.run())
         self._scaling.add_done_callback(_tell_bug)
 
+    def give_up(self, reason: str) -> None:
+        """Expects none of the replicas any more, alive or not."""
+        for member in self._members.values():
+            member.give_up(f"{member.name}: {reason}")
+
     async def close(self) -> None:
         if self._scaling is not None:
             self._scaling.cancel()

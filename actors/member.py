@@ -245,12 +245,12 @@ class Member:
                     return self._begin(answer)
                 broken.add(answer.incarnation)
                 if len(broken) >= self.config.max_attempts:
-                    return self._give_up(f"{self.name} came back without an engine: {answer.error}")
+                    return self.give_up(f"{self.name} came back without an engine: {answer.error}")
                 self._actor.kill(restart=True)  # the dead may still hold a card's memory: once more
             else:
                 await self._conclude(dead, None)
             if time.monotonic() >= deadline and self.lost is None:
-                self._give_up(await self._absence())
+                self.give_up(await self._absence())
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
@@ -266,7 +266,8 @@ class Member:
         elif info is not None:
             dead.conclude(End.DIED)
 
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """Nobody waits for this replica any more, which is told."""
         self._tell(logging.ERROR, "replica_lost", reason)
         self._retire(reason)
 
@@ -336,7 +337,7 @@ class Member:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("a bug in watching over %s", self.name, exc_info=error)
-            self._give_up(f"{self.name} is no longer watched: {error!r}")
+            self.give_up(f"{self.name} is no longer watched: {error!r}")
 
     async def leave(self, reason: str) -> None:
         """Gives its place in the cluster back: no call comes here until ``join_later`` has got another."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from actors.cluster import living_nodes
+from actors.cluster import answers, control_address, is_own, living_nodes
 from actors.fleet import Fleet, FleetStats, together
 from actors.placement import ClusterConfig, Factory, check_placement, plan
 from orchestrator.protocols import (
@@ -20,6 +20,11 @@ from orchestrator.protocols import (
     ScoreRequest,
 )
 from orchestrator.types import Overhead
+
+_LOOK_S = 5.0
+# Of Ray's control service: without it Ray ends its processes, this one too, after 60 s.
+_PATIENCE_S = 40.0
+_OWN_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Pool:
         self._fleets = fleets
         self.engine = PooledEngine(fleets["engine"])
         self.verifier = PooledVerifier(fleets["verifier"]) if "verifier" in fleets else None
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, config: ClusterConfig, engine: Factory, verifier: Factory | None = None) -> Pool:
@@ -98,10 +104,30 @@ class Pool:
             await together(*(fleet.start() for fleet in fleets.values()))
             for fleet in fleets.values():
                 fleet.grow()
+            pool._watch = asyncio.create_task(pool._watch_ray(control_address()))
         except BaseException:
             await pool.close()
             raise
         return pool
+
+    async def _watch_ray(self, address: str) -> None:
+        """Gives all replicas up once Ray itself is gone: it would end this process a minute after that.
+
+        A control service of a cluster may come back; one of our own does not, nor does its only node.
+        """
+        patience, silent_since = _OWN_PATIENCE_S if is_own() else _PATIENCE_S, None
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = asyncio.get_running_loop().time()
+            silent_since = None if await asyncio.to_thread(answers, address) else silent_since or now
+            if silent_since is not None and now - silent_since >= patience:
+                return self._give_up(f"Ray does not answer at {address} any more")
+            if silent_since is None and is_own() and not await asyncio.to_thread(living_nodes):
+                return self._give_up("the Ray of this run has died")
+
+    def _give_up(self, reason: str) -> None:
+        for fleet in self._fleets.values():
+            fleet.give_up(reason)
 
     @property
     def replicas(self) -> dict[str, int]:
@@ -159,6 +185,8 @@ class Pool:
 
     async def close(self) -> None:
         """Ends every replica."""
+        if self._watch is not None:
+            self._watch.cancel()
         await asyncio.gather(*(fleet.close() for fleet in self._fleets.values()))
 
     async def __aenter__(self) -> Pool:

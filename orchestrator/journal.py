@@ -17,6 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,7 +225,7 @@ class Journals:
     def close(self) -> None:
         """Closes every file, and removes the folder where nothing is left in it."""
         self._files.close_all()
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
+        with suppress(OSError):  # it is not empty, or gone, or its disk cannot be written any more
             self._folder.rmdir()
 
     def _path(self, problem_id: str) -> Path:

@@ -8,7 +8,10 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+from orchestrator.errors import ConfigError
+
 _NAMES = ("stdin", "stdout", "stderr")
+_FEWEST_FILES = 64
 _MODES = ("r", "w", "w")
 
 
@@ -57,7 +60,13 @@ def flush_streams() -> None:
 
 
 def raise_file_limit() -> None:
-    """Lets the process open as many files as it may: the limit that is set is often 1,024, or 256."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Lets the process open as many files as it may: the limit that is set is often 1,024, or 256.
+
+    Raises ConfigError where that is too few for Ray and a run's own files.
+    """
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # "unlimited" is more than some systems take
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        soft = most
+    if soft != resource.RLIM_INFINITY and soft < _FEWEST_FILES:
+        raise ConfigError("ulimit -n", soft, f"must be {_FEWEST_FILES} open files or more")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
+from orchestrator.bounded import Worker
 from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
 from orchestrator.json_reading import BadJson, read_object
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, stream_results, write_json
+from orchestrator.streams import silence
 from orchestrator.sweep_index import sweep_folder
 from orchestrator.tracking import figures
 
@@ -23,6 +29,7 @@ log = logging.getLogger(__name__)
 Mode = Literal["online", "offline", "disabled"]
 IDENTITY = "wandb_run.json"
 MAX_TABLE_ROWS = 10_000
+_LOCAL_S = 20.0  # for what W&B does on this machine: starting its process, writing files
 _CANDIDATE_COLUMNS = ("answer", "correct", "reward", "log_weight", "num_tokens", "text")
 _SECRET = re.compile(r"(?i)(^|_)(api_?key|key|token|secret|password|passwd|credentials?|authorization)$")
 
@@ -55,14 +62,39 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+class Hung:
+    """What is known of W&B in this process: the points of a sweep do not wait for it one after the other."""
+
+    def __init__(self) -> None:
+        self.silent_servers = set[str]()  # from then on runs are kept offline
+        self.is_gone = False  # its own process: from then on nothing is told
+        self.worker: Worker | None = None  # all of W&B runs there
+
+    def wait_for(self, action: Callable[[], None], seconds: float) -> None:
+        """Raises TimeoutError, and ends W&B's process, where that takes too long."""
+        if self.worker is None:
+            self.worker = Worker("wandb")
+        try:
+            self.worker.wait_for(action, seconds)
+        except TimeoutError:
+            self.is_gone = True
+            end_service()
+            heed_end(seconds)
+            raise
+
+
+HUNG = Hung()
+
+
 @dataclass
 class WandbTracker:
     """Figures as problems finish; at the end the summary, tables, and the run's files as an artifact.
 
     Offline where no login is found or the server does not answer, and says so in one line. The points of a
     sweep are one group. A run that goes on is the same W&B run: its id is kept in ``wandb_run.json``. The
-    start and the end each wait ``timeout_s`` for a server that is silent; while problems are solved nothing
-    does. (wandb 0.31 adds 20 s of its own at the end of a run whose server went away.)
+    start and the end each wait ``timeout_s`` for a server that is silent, and 20 s more for W&B's own
+    process; while problems are solved nothing does. A process that does not answer by then is ended, and left
+    out to the end of the sweep.
     """
 
     project: str = "murmuration"
@@ -76,22 +108,38 @@ class WandbTracker:
 
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
         self._run_dir, self._totals = run_dir, totals
+        if HUNG.is_gone:
+            return
         mode = self.mode or os.environ.get("WANDB_MODE")
         if mode is None and not has_wandb_login():
             mode = "offline"
             log.warning("wandb: no login found, so the run is kept offline below %s/wandb", run_dir)
         try:
-            self._run = self._init(mode or "online", config)
+            self._wait_for(
+                lambda: self._begin(
+                    "offline" if base_url() in HUNG.silent_servers else mode or "online", config
+                )
+            )
+        except TimeoutError:
+            raise
         except Exception as failure:  # whatever the network does
-            if mode == "offline":
+            if mode == "offline" or base_url() in HUNG.silent_servers:
                 raise
             reason = " ".join(str(failure).split())
             log.warning("wandb: %s; the run is kept offline below %s/wandb", reason, run_dir)
-            self._run = self._init("offline", config)
+            HUNG.silent_servers.add(base_url())
+            self._wait_for(lambda: self._begin("offline", config))
+
+    def _wait_for(self, action: Callable[[], None]) -> None:
+        HUNG.wait_for(action, self.timeout_s + _LOCAL_S)
+
+    def _begin(self, mode: str, config: Mapping[str, Any]) -> None:
+        self._run = self._init(mode, config)
+        heed_end(self.timeout_s + _LOCAL_S)
         self._run.define_metric("run/num_problems")
         self._run.define_metric("*", step_metric="run/num_problems")
         identity = {"id": self._run.id, "project": self.project, "entity": self.entity}
-        write_json(run_dir / IDENTITY, identity)
+        write_json(self._run_dir / IDENTITY, identity)
 
     def _init(self, mode: str, config: Mapping[str, Any]) -> Any:
         import wandb  # heavy, and needed by this tracker alone
@@ -119,9 +167,15 @@ class WandbTracker:
         )
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        self._run.log(figures(line, self._totals))
+        if not HUNG.is_gone and HUNG.worker is not None:
+            shown = figures(line, self._totals)  # now: the totals go on
+            HUNG.worker.later(lambda: self._run.log(shown))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
+        if not HUNG.is_gone:
+            self._wait_for(lambda: self._end(summary))
+
+    def _end(self, summary: Mapping[str, Any]) -> None:
         import wandb
 
         try:
@@ -153,6 +207,32 @@ def _well_formed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_well_formed(key): _well_formed(item) for key, item in value.items()}
     return [_well_formed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def heed_end(seconds: float) -> None:
+    """Has W&B torn down at the end of the process, before W&B's own hook would wait for that."""
+    atexit.unregister(_tear_down)
+    atexit.register(_tear_down, seconds)
+
+
+def _tear_down(seconds: float) -> None:
+    """Ends W&B's process with this one, and does not wait for it longer than that."""
+    import wandb
+
+    with suppress(Exception):
+        if not HUNG.is_gone:
+            HUNG.wait_for(wandb.teardown, seconds)
+    if HUNG.is_gone:
+        silence(sys.stderr)  # its hook cannot be taken back, and complains of a process that is not there
+
+
+def end_service() -> None:
+    """Kills W&B's own process, for which its hooks would wait at the end of this one."""
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+        with suppress(OSError, ValueError, IndexError):
+            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid() and b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:

@@ -6,15 +6,19 @@ What a real run leaves there is compared with its results in tests/test_real_swe
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import psutil
 import pytest
 
+from orchestrator import wandb_tracker
 from orchestrator.results import Totals
 from orchestrator.tracking import GuardedTracker
 from orchestrator.wandb_tracker import WandbTracker, flattened, has_wandb_login
@@ -100,6 +104,130 @@ def test_a_server_that_goes_away_stops_nothing(
     assert time.monotonic() - begun < 90
     (path,) = (tmp_path / "wandb").glob("run-*/run-*.wandb")  # on disk, for `wandb sync`
     assert path.stat().st_size > 10_000
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has not met W&B yet."""
+    monkeypatch.setattr(wandb_tracker, "HUNG", wandb_tracker.Hung())
+    monkeypatch.setattr(wandb_tracker, "_LOCAL_S", 0.2)
+
+
+@pytest.mark.parametrize("where", ["start", "problem", "finish"])
+def test_a_process_that_hangs_is_waited_for_once_a_sweep(
+    where: str,
+    no_memory: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import wandb
+
+    free = threading.Event()
+    begun: list[object] = []
+
+    class Run:
+        id = "x"
+        summary: ClassVar[dict[str, Any]] = {}
+
+        def define_metric(self, *_: object, **__: object) -> None: ...
+
+        def log(self, _: object) -> None:
+            free.wait(30 if where == "problem" else 0)
+
+        def log_artifact(self, _: object) -> None: ...
+
+        def finish(self) -> None:
+            free.wait(30 if where == "finish" else 0)
+
+    def init(**options: object) -> Run:
+        begun.append(options)
+        free.wait(30 if where == "start" else 0)
+        return Run()
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "Artifact", lambda *_, **__: Artifact())
+    with caplog.at_level(logging.WARNING):
+        for point in ("a", "b"):
+            (tmp_path / point).mkdir()
+            seconds = time.monotonic()
+            track(GuardedTracker(WandbTracker(mode="offline", timeout_s=0.3)), tmp_path / point)
+            assert time.monotonic() - seconds < (5 if point == "a" else 0.2)
+    assert len(begun) == 1
+    warning = "WandbTracker: TimeoutError: no answer in 0.5 s; the run goes on without it"
+    assert [r.getMessage() for r in caplog.records] == [warning]
+    free.set()
+
+
+class Artifact:
+    def add_file(self, _: str) -> None: ...
+
+
+def test_figures_are_those_of_their_moment(
+    no_memory: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much later W&B comes to them."""
+    import wandb
+
+    logged: list[Any] = []
+
+    class Run:
+        id = "x"
+        summary: ClassVar[dict[str, Any]] = {}
+
+        def define_metric(self, *_: object, **__: object) -> None:
+            time.sleep(0.02)
+
+        def log(self, shown: Any) -> None:
+            time.sleep(0.02)
+            logged.append(shown)
+
+        def log_artifact(self, _: object) -> None: ...
+
+        def finish(self) -> None: ...
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Run())
+    monkeypatch.setattr(wandb, "Artifact", lambda *_, **__: Artifact())
+    track(WandbTracker(mode="offline", timeout_s=10), tmp_path)
+    assert [x["run/num_problems"] for x in logged if "run/num_problems" in x] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
+def test_a_damaged_identity_is_as_good_as_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / wandb_tracker.IDENTITY).write_text(text)
+    assert wandb_tracker._identity(tmp_path / wandb_tracker.IDENTITY) is None
+    assert wandb_tracker._identity(tmp_path / "none") is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_service_that_hangs_ends_no_sweep_late(tmp_path: Path) -> None:
+    """W&B's own process is stopped in mid-run: every point gets its table, and the end comes by itself."""
+    process = subprocess.Popen(
+        [sys.executable, "run.py", "-m", "seed=0,1", "tracker=wandb", "tracker.mode=offline",
+         "tracker.timeout_s=2", "task.limit=30", "budget=4", f"run_dir={tmp_path}"],
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline, stopped = time.monotonic() + 120, list[psutil.Process]()
+    try:
+        while not any(tmp_path.glob("*/results.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        own = psutil.Process(process.pid).children(recursive=True)
+        stopped = [p for p in own if "wandb-core" in " ".join(p.cmdline())]
+        for each in stopped:
+            each.suspend()
+        output, error = process.communicate(timeout=110)
+    finally:
+        for each in stopped:
+            if each.is_running():
+                each.kill()
+        if process.poll() is None:
+            process.kill()
+    assert stopped and process.returncode == 0, error
+    assert error.count("the run goes on without it") == 1 and "Traceback" not in error
+    summaries = [json.loads(path.read_text()) for path in tmp_path.glob("*/summary.json")]
+    assert [s["complete"] for s in summaries] == [True, True] and "sweep: " in output
+    assert max(s["wall_seconds"] for s in summaries) < 20  # without the wait
 
 
 def test_a_failure_of_wandb_is_one_warning_and_no_more(
