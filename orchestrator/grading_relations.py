@@ -1,0 +1,212 @@
+r"""Equations and inequalities: ``x = 5``, ``2x + 3y = 6``, ``1 < x \le 5``, ``x \in [1, 5]``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from orchestrator.grading_arithmetic import div
+from orchestrator.grading_forms import Form, Named, Relation, Scalar, Several, several
+from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_intervals import (
+    INFINITY,
+    MINUS_INFINITY,
+    Span,
+    complement,
+    intersection,
+    is_end,
+    spans_of,
+    union,
+)
+from orchestrator.grading_parser import formula_of
+from orchestrator.grading_scalars import equation_of, form_of, inequality_of, is_positive, linear, scalar_of
+from orchestrator.grading_split import split, split_at
+from orchestrator.grading_tokens import Token, Tokens
+from orchestrator.grading_units import with_magnitudes, without_units
+from orchestrator.grading_vocabulary import GREEK
+from orchestrator.grading_words import is_product
+
+Read = Callable[[Tokens], Form]
+_COMPARED = {"<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "=": "=", "in": "in", "approx": "=",
+             "equiv": "?", "notin": "?", "subset": "?", "subseteq": "?", "to": "?"}  # fmt: skip
+_SUBSCRIPT = re.compile(r"_(?:[A-Za-z\d]{1,4}|\{[A-Za-z\d,]{1,8}\})'*|'+")
+_CALL = re.compile(r"'{0,3}(?:_\{?[A-Za-z\d]{1,4}\}?)?(?:\^\{?-1\}?)?\([^()+*/=-]{1,20}\)")
+_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def relation(tokens: Tokens, read: Read) -> Form | None:
+    """The relation that the tokens state; None where they state none. Raises Unreadable."""
+    if tokens[0].is_sign("<") and tokens[-1].is_sign(">"):
+        return None  # a vector
+    parts = split_at(tokens, _is_relation)
+    if len(parts) == 1:
+        return None
+    sides = [side for side, _ in parts]
+    signs = [_COMPARED[joint.text] for _, joint in parts if joint is not None]
+    if not all(sides):
+        raise Unreadable
+    if set(signs) == {"="}:
+        return _equation(sides, read)
+    if signs == ["in"] and (name := _name(sides[0])):
+        return Named(name, read(sides[1]))
+    if len(signs) == 1:
+        return _comparison(_formula(sides[0]), _formula(sides[1]), signs[0])
+    return _chain(sides, signs)
+
+
+def _is_relation(token: Token) -> bool:
+    return (
+        token.kind in ("sign", "command")
+        and token.text in _COMPARED
+        and (token.kind == "command" or token.text in "<>=")
+    )
+
+
+def _formula(tokens: Tokens) -> Node:
+    return formula_of(without_units(with_magnitudes(tokens)))
+
+
+def _equation(sides: Sequence[Tokens], read: Read) -> Form:
+    """A value with its name, the result of a calculation, or an equation of variables."""
+    first, last = sides[0], sides[-1]
+    if (names := _names(first)) is not None:
+        return _point(names, read(last))
+    name = _name(first)
+    if name is None and len(sides) == 2 and (name := _name(last)) is not None:
+        first, last = last, first
+    if name is not None:
+        return Named(name, read(last), _whole(first, last)) if name else read(last)
+    left = formula_of(first)
+    if not left.letters and not (len(sides) == 2 and (right := _formula_or_none(last)) and right.letters):
+        return read(last)
+    return Relation(equation_of(left, _formula(last)))
+
+
+def _formula_or_none(tokens: Tokens) -> Node | None:
+    try:
+        return _formula(tokens)
+    except Unreadable:
+        return None
+
+
+def _whole(left: Tokens, right: Tokens) -> str | None:
+    """What an equation says as a whole; None where it is none of formulas."""
+    try:
+        return equation_of(formula_of(left), _formula(right))
+    except Unreadable:
+        return None
+
+
+def _point(names: Sequence[str], value: Form) -> Form:
+    """``(x, y) = (1, 2)``, with its variables in one order."""
+    if not isinstance(value, Several) or value.kind not in ("()", "list") or len(value.items) != len(names):
+        return Named(",".join(names), value)
+    pairs = sorted(zip(names, value.items, strict=True), key=lambda pair: pair[0])
+    return Named(",".join(name for name, _ in pairs), Several("()", tuple(item for _, item in pairs)))
+
+
+def _names(tokens: Tokens) -> list[str] | None:
+    """The variables of ``(x, y)``; None for another text."""
+    if len(tokens) < 5 or not (tokens[0].is_sign("(") and tokens[-1].is_sign(")")):
+        return None
+    names = [_name(part) for part in split(tokens[1:-1], ",")]
+    return [n for n in names if n] if len(names) > 1 and all(names) else None
+
+
+def _name(tokens: Tokens) -> str | None:
+    """The variable that one side is; empty for another name (``f(x)``, words); None for a formula."""
+    if not tokens:
+        return None
+    first, *rest = tokens
+    texts = "".join(t.text for t in rest)
+    if _is_variable(first) and (not rest or _SUBSCRIPT.fullmatch(texts)):
+        return first.text + texts.replace("{", "").replace("}", "")
+    if first.kind == "words" or (first.kind == "letters" and not is_product(first.text)):
+        return "" if not any(_calculates(t) for t in tokens) else None
+    if any(t.is_command("angle", "triangle", "overline", "widehat") for t in tokens[:2]):
+        return "" if not any(_calculates(t) for t in tokens) else None
+    return "" if first.kind == "letters" and len(first.text) == 1 and _CALL.fullmatch(texts) else None
+
+
+def _is_variable(token: Token) -> bool:
+    is_letter = token.kind in ("letters", "words") and len(token.text) == 1 and token.text not in ("e", "i")
+    return is_letter or (token.kind == "command" and token.text in GREEK)
+
+
+def _calculates(token: Token) -> bool:
+    return token.is_sign("+", "-", "/", "^", "|", "\\{") or token.is_command("frac", "sqrt", "cdot", "times")
+
+
+def _comparison(left: Node, right: Node, sign: str) -> Form:
+    """``left < right``: an interval where it is one, else an inequality of variables."""
+    if sign in (">", ">="):
+        left, right, sign = right, left, _TURNED[sign]
+    if sign not in ("<", "<=", "!="):
+        raise Unreadable
+    if sign == "!=":
+        return _other_than(left, right)
+    if (around := _around(left, right, sign)) is not None:
+        return around
+    found = linear(Node("sub", (left, right)))
+    if found is None:
+        return inequality_of(left, right, strict=sign == "<")
+    variable, slope, constant = found
+    return Named(
+        variable, _half_line(scalar_of(div(-constant, slope)), is_below=is_positive(slope), sign=sign).form
+    )
+
+
+def _half_line(end: Scalar, *, is_below: bool, sign: str) -> Span:
+    closed = sign == "<="
+    if not is_end(end):
+        raise Unreadable
+    if is_below:
+        return Span(MINUS_INFINITY, end, has_low=False, has_high=closed)
+    return Span(end, INFINITY, has_low=closed, has_high=False)
+
+
+def _other_than(left: Node, right: Node) -> Form:
+    r"""``x \ne 2``, ``x \ne \pm 2``."""
+    if left.op != "letter":
+        left, right = right, left
+    spans = spans_of(several("set", _items(form_of(right))))
+    if left.op != "letter" or spans is None:
+        raise Unreadable
+    return Named(left.name, union(complement(spans)))
+
+
+def _items(form: Form) -> tuple[Form, ...]:
+    return form.items if isinstance(form, Several) else (form,)
+
+
+def _around(left: Node, right: Node, sign: str) -> Form | None:
+    """``|x - 2| < 3`` and ``|x - 2| > 3``; None for other inequalities."""
+    inner, bound = (left, right) if left.op == "abs" else (right, left)
+    if inner.op != "abs" or bound.letters or linear(inner.args[0]) is None:
+        return None
+    sides = [
+        _comparison(*pair, sign)
+        for pair in (
+            ((inner.args[0], bound), (Node("neg", (bound,)), inner.args[0]))
+            if inner is left
+            else ((bound, inner.args[0]), (inner.args[0], Node("neg", (bound,))))
+        )
+    ]
+    spans = [spans_of(side) or [] for side in sides]
+    found = intersection(*spans) if inner is left else [*spans[0], *spans[1]]
+    variable = next(iter(inner.letters))
+    return Named(variable, union(found))
+
+
+def _chain(sides: Sequence[Tokens], signs: Sequence[str]) -> Form:
+    r"""``1 < x \le 5``."""
+    if len(sides) != 3 or not (set(signs) <= {"<", "<="} or set(signs) <= {">", ">="}):
+        raise Unreadable
+    low, middle, high = map(_formula, sides)
+    first, second = _comparison(low, middle, signs[0]), _comparison(middle, high, signs[1])
+    match first, second:
+        case Named(), Named() if first.variable == second.variable:
+            common = intersection(spans_of(first) or [], spans_of(second) or [])
+            if common:
+                return Named(first.variable, union(common))
+    raise Unreadable
