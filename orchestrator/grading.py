@@ -90,7 +90,7 @@ class MathGrader:
             founder = next((f for f in founders if same(f, form)), form)
             if founder is form:
                 founders.append(form)
-            founder_of[form.name] = founder.name
+            founder_of[form.name] = founder.vote_key
         return [None if a is None else founder_of[forms[a].name] for a in answers]
 
     async def _form(self, answer: str) -> Form:

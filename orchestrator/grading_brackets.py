@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orchestrator.grading_forms import Form, Kind, Scalar, Several, several
-from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_formula import Node, Unreadable, number
 from orchestrator.grading_intervals import EVERYTHING
 from orchestrator.grading_parser import formula_of
 from orchestrator.grading_scalars import form_of
@@ -113,7 +113,7 @@ def matrix(tokens: Tokens, read: Read) -> Form | None:
     transposed = _is_transposed(tokens[end + 1 :], name)
     before = [t for t in tokens[:start] if not t.is_command("cdot", "times")]
     outer = _brackets_around(before, tokens[end + 1 :])
-    factor = formula_of(before) if before and not outer else None
+    factor = _factor(before) if before and not outer else None
     entries = [[_entry(cell, factor, read) for cell in row] for row in rows]
     if not entries:
         raise Unreadable
@@ -123,6 +123,10 @@ def matrix(tokens: Tokens, read: Read) -> Form | None:
 def _brackets_around(before: Sequence[Token], after: Tokens) -> bool:
     """Whether an array stands in brackets of its own."""
     return len(before) == 1 and before[0].is_sign("(", "[") and any(t.is_sign(")", "]") for t in after)
+
+
+def _factor(before: Sequence[Token]) -> Node:
+    return number(-1) if len(before) == 1 and before[0].is_sign("-") else formula_of(before)
 
 
 def _entry(cell: Tokens, factor: Node | None, read: Read) -> Form:

@@ -29,6 +29,11 @@ class Form:
     def name(self) -> str:
         raise NotImplementedError
 
+    @property
+    def vote_key(self) -> str:
+        """The name, but for the order of what has none. Forms with one key are the same."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class Plain(Form):
@@ -128,10 +133,15 @@ class Several(Form):
 
     @property
     def name(self) -> str:
-        names = [item.name for item in self.items]
-        if self.kind in ("list", "set", "union"):
-            names.sort()
-        return f"{self.kind}{self.width or ''} {{{'; '.join(names)}}}"
+        return self._text([item.name for item in self.items])
+
+    @property
+    def vote_key(self) -> str:
+        keys = [item.vote_key for item in self.items]
+        return self._text(sorted(keys) if self.kind in ("list", "set", "union") else keys)
+
+    def _text(self, items: list[str]) -> str:
+        return f"{self.kind}{self.width or ''} {{{'; '.join(items)}}}"
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,10 @@ class Named(Form):
     @property
     def name(self) -> str:
         return f"{self.variable} = {self.value.name}"
+
+    @property
+    def vote_key(self) -> str:
+        return f"{self.variable} = {self.value.vote_key}"
 
 
 @dataclass(frozen=True)

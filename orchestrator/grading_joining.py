@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.grading_forms import Form, Named, Several, several
 from orchestrator.grading_formula import Unreadable
-from orchestrator.grading_intervals import EVERYTHING, complement, intersection, spans_of, union
+from orchestrator.grading_intervals import (
+    EVERYTHING,
+    INFINITY,
+    MINUS_INFINITY,
+    complement,
+    intersection,
+    spans_of,
+    union,
+)
 from orchestrator.grading_tokens import Tokens
 
 Read = Callable[[Tokens], Form]
@@ -51,10 +59,15 @@ def _pieces(forms: Sequence[Form], joint: str) -> Form | None:
     if not all(isinstance(f, Several) and f.kind in ("open", "[)", "(]", "[]", "()", "union") for f in inner):
         return None
     is_named = all(isinstance(f, Named) for f in forms)
-    has_pairs = any(isinstance(f, Several) and f.kind in ("()", "[]") for f in inner)
-    if len({f.variable for f in forms if isinstance(f, Named)}) > 1 or (
-        has_pairs and not is_named and joint != "or"
-    ):
+    # Two pairs of numbers are points, unless one of them goes to infinity.
+    is_endless = any(
+        INFINITY in f.items or MINUS_INFINITY in f.items for f in inner if isinstance(f, Several)
+    )
+    has_pairs = any(isinstance(f, Several) and f.kind in ("()", "[]") for f in inner) and not (
+        joint == "or" and is_endless
+    )
+    names = {f.variable for f in forms if isinstance(f, Named)}
+    if len(names) > 1 or (has_pairs and not is_named):
         return None
     spans = [spans_of(f) for f in inner]
     if any(s is None for s in spans):

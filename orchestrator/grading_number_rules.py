@@ -25,6 +25,13 @@ class NumberRules(Cursor):
     def _fraction_part(self, first: Token) -> Fraction | None:
         """The fraction of a mixed number, that follows its whole part."""
         start = self.position
+        if first.is_sign("{") and (inner := self._peek(1)) is not None and inner.is_command("frac"):
+            self.position += 1
+            part = self._fraction_part(inner)
+            if part is not None and self._took("}"):
+                return part
+            self.position = start
+            return None
         if first.is_command("frac"):
             self.position += 1
             texts = [self._fraction_digits(), self._fraction_digits()]

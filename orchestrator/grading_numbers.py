@@ -20,7 +20,9 @@ _DECIMAL = re.compile(
 _TERM = r"(?:\{\s?([-+]?\d{1,10000})\s?\}|\s?(\d))"
 _FRACTION = re.compile(rf"([-+]?)\s?(\d{{1,10000}})?\s?\\frac{_TERM}{_TERM}")
 _RATIO = re.compile(r"([-+]?)\s?(?:(\d{1,10000})\s)?(\d{1,10000})\s?/\s?(\d{1,10000})")
-_BASED = re.compile(r"\(?([0-9A-Fa-f]{1,400})\)?_\{?\(?(\d{1,3})\)?\}?")
+_BASED = re.compile(r"\(?([0-9A-Fa-f]{1,400})\)?_\{?\(?(\d{1,3}|[A-Za-z]{3,7})\)?\}?")
+_BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+          "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,9 @@ def integer_of(digits: str) -> int:
 def based_number(tidied: str) -> tuple[str, str] | None:
     """Digits and base of ``52_8``; None for another text."""
     match = _BASED.fullmatch(tidied.replace(" ", "")[:500])
-    return (match.group(1).upper().lstrip("0") or "0", match.group(2)) if match else None
+    if match is None:
+        return None
+    return match[1].upper().lstrip("0") or "0", _BASES.get(match[2].lower(), match[2])
 
 
 def long_number(text: str) -> str | None:

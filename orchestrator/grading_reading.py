@@ -23,7 +23,10 @@ from orchestrator.grading_units import with_magnitudes, without_introduction, wi
 from orchestrator.grading_words import words_form
 
 MAX_NESTING = 6
+MAX_BASED = 8
 MAX_CARRIED_OUT = 200
+# Braces around one sign.
+_BRACES = re.compile(r" \{ ([^ {}]{1,40}) \} ?")
 _BOMB = re.compile(r"\d{7}|\^\s?\{[^{}^]{0,200}\^")
 _CARRIED_OUT = re.compile(r"\\(?:int|sum|prod|lim|iint|oint|partial)(?![A-Za-z])|\\frac\s?\{\s?d\s?\}")
 
@@ -58,6 +61,8 @@ def form_of_tokens(tokens: Tokens) -> Form:
     """The form that all the tokens make up. Raises Unreadable."""
     if len(tokens) > MAX_TOKENS:
         raise Unreadable
+    if len(tokens) <= MAX_BASED and (based := based_number("".join(t.text for t in tokens))) is not None:
+        return Based(*based)
     return _answer(tokens, 0)
 
 
@@ -71,25 +76,22 @@ def is_carried_out(answer: str) -> bool:
 def rank(form: Form) -> tuple[bool, bool, Fraction, int, str]:
     """The order in which forms found classes: exact numbers, decimals, then the rest, short ones first.
 
-    Before the rest come forms that fewer others equal.
+    Of the rest those first that equal others in any order, or under any name.
     """
-    number = form if isinstance(form, Scalar) and form.near is not None else None
-    value = Fraction(0) if number is None or number.near is None else number.near
-    loose = (isinstance(form, Several) and form.kind == "list") or isinstance(form, Named)
-    return (
-        number is None,
-        loose or (number is not None and number.places is not None),
-        value,
-        len(form.name),
-        form.name,
+    if isinstance(form, Scalar) and form.near is not None:
+        return (False, form.places is not None, form.near, 0, form.name)
+    is_strict = isinstance(form, Named) or (
+        isinstance(form, Several) and form.kind in ("()", "open", "vector")
     )
+    return (True, is_strict, Fraction(0), len(form.name), form.name)
 
 
 def plain(text: str, tokens: Tokens = ()) -> Plain:
     """A text that only equals itself, but for spaces and styles."""
     if not tokens or len(tokens) > MAX_TOKENS:
         return Plain("".join(text.split()))
-    return Plain(" ".join(t.text.casefold() if t.kind == "words" else t.text for t in tokens))
+    texts = [t.text.casefold() if t.kind == "words" else t.text for t in tokens]
+    return Plain(" ".join(_BRACES.sub(r" \1 ", " ".join(texts)).split()))
 
 
 def _answer(tokens: Tokens, nesting: int) -> Form:

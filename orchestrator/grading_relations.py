@@ -30,6 +30,7 @@ Read = Callable[[Tokens], Form]
 _COMPARED = {"<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "=": "=", "in": "in", "approx": "=",
              "equiv": "?", "notin": "?", "subset": "?", "subseteq": "?", "to": "?"}  # fmt: skip
 _SUBSCRIPT = re.compile(r"_(?:[A-Za-z\d]{1,4}|\{[A-Za-z\d,]{1,8}\})'*|'+")
+_LENGTH = re.compile(r"\|[A-Z]{2}\|")
 _CALL = re.compile(r"'{0,3}(?:_\{?[A-Za-z\d]{1,4}\}?)?(?:\^\{?-1\}?)?\([^()+*/=-]{1,20}\)")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
@@ -99,17 +100,27 @@ def _whole(left: Tokens, right: Tokens) -> str | None:
 
 def _point(names: Sequence[str], value: Form) -> Form:
     """``(x, y) = (1, 2)``, with its variables in one order."""
-    if not isinstance(value, Several) or value.kind not in ("()", "list") or len(value.items) != len(names):
+    if (
+        not isinstance(value, Several)
+        or value.kind not in ("()", "list", "vector")
+        or len(value.items) != len(names)
+    ):
         return Named(",".join(names), value)
     pairs = sorted(zip(names, value.items, strict=True), key=lambda pair: pair[0])
     return Named(",".join(name for name, _ in pairs), Several("()", tuple(item for _, item in pairs)))
 
 
 def _names(tokens: Tokens) -> list[str] | None:
-    """The variables of ``(x, y)``; None for another text."""
-    if len(tokens) < 5 or not (tokens[0].is_sign("(") and tokens[-1].is_sign(")")):
+    """The variables of ``(x, y)``, or of a vector; None for another text."""
+    if len(tokens) < 5:
         return None
-    names = [_name(part) for part in split(tokens[1:-1], ",")]
+    if tokens[0].text.startswith("begin "):
+        end = next((i for i, t in enumerate(tokens) if t.is_command("end")), 0)
+        names = [_name(part) for part in split(tokens[1:end], "\\")]
+    elif tokens[0].is_sign("(") and tokens[-1].is_sign(")"):
+        names = [_name(part) for part in split(tokens[1:-1], ",")]
+    else:
+        return None
     return [n for n in names if n] if len(names) > 1 and all(names) else None
 
 
@@ -121,6 +132,8 @@ def _name(tokens: Tokens) -> str | None:
     texts = "".join(t.text for t in rest)
     if _is_variable(first) and (not rest or _SUBSCRIPT.fullmatch(texts)):
         return first.text + texts.replace("{", "").replace("}", "")
+    if _LENGTH.fullmatch("".join(t.text for t in tokens)):
+        return ""
     if first.kind == "words" or (first.kind == "letters" and not is_product(first.text)):
         return "" if not any(_calculates(t) for t in tokens) else None
     if any(t.is_command("angle", "triangle", "overline", "widehat") for t in tokens[:2]):
@@ -203,6 +216,12 @@ def _chain(sides: Sequence[Tokens], signs: Sequence[str]) -> Form:
     if len(sides) != 3 or not (set(signs) <= {"<", "<="} or set(signs) <= {">", ">="}):
         raise Unreadable
     low, middle, high = map(_formula, sides)
+    if set(signs) <= {">", ">="}:
+        low, high, signs = high, low, [_TURNED[sign] for sign in reversed(signs)]
+    if high.op == "infty":
+        return _comparison(low, middle, signs[0])
+    if low.op == "neg" and low.args[0].op == "infty":
+        return _comparison(middle, high, signs[1])
     first, second = _comparison(low, middle, signs[0]), _comparison(middle, high, signs[1])
     match first, second:
         case Named(), Named() if first.variable == second.variable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
@@ -34,9 +35,9 @@ def form_of(node: Node) -> Form:
 
 def _scalar(node: Node, signs: dict[int, int]) -> Scalar:
     value = value_of(node, signs=signs)
-    if not node.letters:
-        return scalar_of(value)
     letter = node.name if node.op == "letter" and len(node.name) == 1 else None
+    if not node.letters:
+        return replace(scalar_of(value), letter=node.op if node.op in ("e", "i") else None)
     return Scalar(key_at_place(value), elsewhere=_elsewhere(node, signs), letter=letter)
 
 

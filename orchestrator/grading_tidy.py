@@ -16,20 +16,22 @@ _SPACES = re.compile(r"\s+")
 # bound: a pattern that starts anywhere and runs to the end is quadratic.
 _LOOKS = re.compile(
     r"(?P<row>\\\\(?:\s?\[[\d.]{1,8}\s?(?:pt|ex|em|cm|mm)\])?)"
-    r"|(?P<dollar>\\?[$%€£¥₹¢₽₩])"
+    r"|(?P<dollar>\\?[$%€£¥₹¢₽₩]|\\(?:pounds|euro|yen|cents?|textdollar|texteuro|textsterling)(?![A-Za-z]))"
     r"|(?P<between>(?<=\d)(?:\\[,;:> ]|~|,\s?\\!\s?)(?=\d{3}(?!\d))|\{,\})"
     r"|(?P<nothing>\\!|\\(?:left|right|middle)\.|\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])"
     r"|\\(?:display|text|script)style(?![A-Za-z])|\\(?:no)?limits(?![A-Za-z])"
     r"|\\(?:bf|rm|it|sf|tt|em|large|Large|LARGE|huge|Huge|small|normalsize|bfseries|itshape)(?![A-Za-z])"
+    r"|\\fcolorbox\s?\{[^{}]{0,40}\}\s?\{[^{}]{0,40}\}|(?<![A-Za-z])(?:math|np|numpy|sympy)\.(?=[a-z])"
     r"|\\(?:text)?color(?:box)?\s?(?:\[[^\[\]]{0,20}\])?\s?\{[^{}]{0,40}\})"
-    r"|(?P<space>\\[,;:> \n\t]|\\(?:q?quad|enspace|thinspace|hfill|newline)(?![A-Za-z])|~"
+    r"|(?P<space>\\[,;:> \n\t]|\\(?:q?quad|enspace|thinspace|space|hfill|newline)(?![A-Za-z])|~"
     r"|\\[hv]space\*?\s?\{[^{}]{0,20}\}|\\(?:phantom|label|tag)\s?\{[^{}]{0,40}\})"
     r"|(?P<fraction>\\[dtc]frac(?![A-Za-z]))"
     r"|(?P<degree>\^\s?(?:\\circ(?![A-Za-z])|\{\s?\\circ\s?\})|\\degrees?(?![A-Za-z]))"
     r"|(?P<dots>\.\.\.+|\\[lc]?dots(?![A-Za-z]))"
 )
 _REPLACED = {"row": r"\\", "space": " ", "fraction": r"\frac", "degree": r"\degree ", "dots": r"\ldots "}
-_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("__", "__"), ("`", "`"))
+_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("__", "__"),
+             ("`", "`"), ("*", "*"), ("_", "_"), ('"', '"'), ("'", "'"))  # fmt: skip
 _BOXES = (r"\boxed", r"\fbox", r"\framebox", r"\mbox", r"\text", r"\textbf", r"\mathbf", r"\ensuremath", "")
 
 

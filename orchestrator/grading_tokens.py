@@ -35,6 +35,10 @@ _EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
 _REPEATING = re.compile(r"\s?\\(?:overline|bar)\s?(?:\{\s?(\d{1,400})\s?\}|(\d))|\((\d{1,400})\)(?![\d(])")
 _DOTTED = re.compile(r"\s?\\dot\s?\{?(\d)\}?(\d{0,400})(?:\s?\\dot\s?\{?(\d)\}?)?")
 _ELLIPSIS = re.compile(r"\s?\\ldots ?")
+# A unit with a power, after a number.
+_UNIT = re.compile(r"(?:[A-Za-z.]{2,20}|[mshgL])\s?\^\s?\{?-?\d\}?")
+_UPRIGHT = frozenset(("text", "textrm", "mbox", "mathrm", "rm"))
+_ENDS = frozenset("0123456789)}")
 _HALF_DAY = re.compile(r"([ap])\.?\s?m\.?(?![A-Za-z])", re.IGNORECASE)
 
 
@@ -140,6 +144,8 @@ def _letters(match: re.Match[str], text: str) -> tuple[list[Token], int]:
         before = text[: match.start()].rstrip()[-1:]
         if before.isdigit() and (half[0].lower() not in ("am", "pm") or half.end() == len(text.rstrip())):
             return [Token("words", f"{half[1].lower()}m")], half.end()
+    if run == "U" and text[: match.start()].rstrip()[-1:] in (")", "]"):
+        return [Token("command", "cup")], match.end()
     if run.lower() in (*_CONNECTIVES, "to"):
         return [Token("command", run.lower())], match.end()
     return [Token("letters", run)], match.end()
@@ -188,6 +194,9 @@ def _styled(name: str, text: str, end: int, nesting: int) -> tuple[list[Token], 
         return [], end
     content = text[start + 1 : close]
     bare = content.strip()
+    before = text[:start].rpartition("\\")[0].rstrip()
+    if name in _UPRIGHT and before[-1:] in _ENDS and _UNIT.fullmatch(bare):
+        return [replace(t, kind="words") if t.kind == "letters" else t for t in _scan(content, 9)], close + 1
     is_math = any(c.isdigit() or c in "\\^=+*<>$" for c in bare) or not any(c.isalpha() for c in bare)
     if is_math or (
         len(bare) == 1 and name not in ("text", "textbf", "textit", "textrm", "mbox", "mathrm", "rm")

@@ -49,7 +49,11 @@ def _begins_unit(tokens: Tokens, *, spaced: bool, divided: bool) -> bool:
         return is_unit_word(first.text, spaced=spaced) or _is_speed(tokens, spaced=spaced and not divided)
     if first.is_command("frac"):
         inside = [t for t in tokens[1:] if not t.is_sign("{", "}")]
-        return bool(inside) and all(t.kind in ("words", "letters") for t in inside) and _has_words(inside)
+        if not inside or inside[0].kind not in ("words", "letters"):
+            return False
+        return _has_words(inside) or (spaced and [t.text for t in inside[:2]] == ["m", "s"])
+    if first.is_sign("(") and spaced:
+        return len(tokens) > 2 and _begins_unit(tokens[1:], spaced=True, divided=False)
     return first.is_command("degree") and len(tokens) == 2 and tokens[1].text in ("C", "F", "K")
 
 
@@ -79,13 +83,12 @@ def is_all_unit(tokens: Tokens) -> bool:
     depth = 0
     for index, token in enumerate(tokens):
         depth += token.is_sign("(", "{") - token.is_sign(")", "}")
-        previous = tokens[index - 1] if index else None
         if token.kind == "words":
             fits = is_unit_words(token.text)
         elif token.kind == "letters":
             fits = is_unit_word(token.text, spaced=True) or len(token.text) <= 2
         elif token.kind == "number":
-            fits = len(token.text) == 1 and previous is not None and previous.is_sign("^", "{", "-")
+            fits = len(token.text) == 1 and _is_raised(tokens[:index])
         else:
             fits = token.is_sign("/", "^", "{", "}", "-", ".", "(", ")") or token.is_command(
                 "frac", "cdot", "times", "per", "degree"
@@ -93,6 +96,11 @@ def is_all_unit(tokens: Tokens) -> bool:
         if not fits or depth < 0:
             return False
     return depth == 0
+
+
+def _is_raised(before: Tokens) -> bool:
+    """Whether what follows is an exponent."""
+    return next((t.is_sign("^") for t in reversed(before) if not t.is_sign("{", "-")), False)
 
 
 def is_unit_words(text: str) -> bool:
@@ -119,10 +127,16 @@ def without_introduction(tokens: Tokens) -> Tokens:
     while len(tokens) > 1:
         first = tokens[0]
         is_word = first.kind in ("words", "letters") and _is_introduction(first.text)
-        leads = is_word and (tokens[1].kind != "sign" or tokens[1].is_sign("(", "-", "\\{", "["))
-        if not leads and not first.is_command("approx", "therefore", "quad", "implies", "to"):
+        leads = is_word and (
+            tokens[1].kind != "sign" or tokens[1].is_sign("(", "-", "\\{", "[", ".", ":", ",")
+        )
+        if (
+            not leads
+            and not first.is_sign("=")
+            and not first.is_command("approx", "therefore", "implies", "to")
+        ):
             break
-        tokens = tokens[1:]
+        tokens = tokens[1 + (len(tokens) > 2 and tokens[1].is_sign(".", ":", ",")) :]
     return tokens
 
 

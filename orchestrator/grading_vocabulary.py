@@ -54,7 +54,7 @@ UNITS = _names(
     "cm mm km dm nm um kg mg lb lbs oz ft yd yds mi min mins sec secs hr hrs ml mL dL kL cL kWh kW MW "
     "mph kph kmh Hz kHz MHz GHz rad rads deg degs sq cu cc gal gals qt qts pt pts cal cals kcal kJ MJ "
     "Pa kPa atm mol mols kN lx lm in ins inch GB MB KB kB TB Mb Gb Kb ms us ns USD EUR GBP dollars "
-    "percent pct mV kV mA Ah ppm rpm psi bps th st nd rd day"
+    "percent pct mV kV mA Ah ppm rpm psi bps US th st nd rd day"
 )
 MAGNITUDES = {
     "dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9,
@@ -76,5 +76,5 @@ NO_UNITS = (
 # Words that lead up to a value.
 INTRODUCTIONS = _names(
     "about approximately approx around roughly exactly nearly almost rs usd eur gbp inr us is are the "
-    "answer final equals therefore so thus hence total a cad aud"
+    "answer final equals therefore so thus hence total a cad aud either both point points interval vertex"
 )

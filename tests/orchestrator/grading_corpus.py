@@ -1,4 +1,4 @@
-"""Answers by kind, made by hand: one line of the file holds writings of one answer, a kind no answer twice."""
+"""Answers by kind, made by hand: one line of the file is one answer in many writings."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ def _classes() -> dict[str, list[list[str]]]:
 
 CLASSES = _classes()
 ANSWERS = [text for classes in CLASSES.values() for texts in classes for text in texts]
+
+
+def written_pairs() -> list[tuple[str, str, bool]]:
+    """Pairs that were written one by one: a reference, an answer, and whether they are the same."""
+    lines = _FILE.with_name("grading_pairs.txt").read_text(encoding="utf-8").splitlines()
+    found = [(line[:5] == "same ", *line[line.index("|") + 2 :].split(" ; ")) for line in lines]
+    return [(reference, answer, is_same) for is_same, reference, answer in found]
+
 
 # Where the same as the same is not the same: an answer that leaves open what others say.
 RELATED = [

@@ -22,7 +22,7 @@ BOMB_OF_SUMS = r"\prod_{k=1}^{99} k^{k!}"
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GradingPool]:
-    pool = GradingPool(num_workers=2, seconds=2.0)
+    pool = GradingPool(num_workers=2, seconds=1.0)
     yield pool
     pool.close()
     assert pool.num_running == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
+from itertools import chain, combinations
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from orchestrator.grading import MathGrader
 from orchestrator.grading_forms import same
 from orchestrator.grading_pool import GradingPool
 from orchestrator.grading_reading import read_form
-from tests.orchestrator.grading_corpus import ANSWERS, CLASSES, RELATED, pairs
+from tests.orchestrator.grading_corpus import ANSWERS, CLASSES, RELATED, pairs, written_pairs
 
 
 def test_the_corpus_is_wide() -> None:
@@ -33,6 +33,15 @@ def test_answers_of_a_kind(kind: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_written_pairs(is_same: bool) -> None:
+    chosen = [(a, b) for a, b, expected in written_pairs() if expected is is_same]
+    assert len(chosen) > 400
+    wrong = [(a, b) for a, b in chosen if same(read_form(a), read_form(b)) is not is_same]
+    exchanged = [(a, b) for a, b in chosen if same(read_form(b), read_form(a)) is not is_same]
+    assert wrong == exchanged == []
+
+
 @pytest.mark.parametrize(("a", "b", "is_same"), RELATED)
 def test_answers_that_others_do_not_follow(a: str, b: str, is_same: bool) -> None:
     assert same(read_form(a), read_form(b)) is same(read_form(b), read_form(a)) is is_same
@@ -47,10 +56,10 @@ async def test_a_grade_is_what_a_vote_of_two_says() -> None:
         for b in (answers[(i + shift) % len(answers)] for shift in (1, 3, 9, 27, 81, 243)):
             keys = await grader.keys([a, b])
             assert await grader.grade(a, b) is await grader.grade(b, a) is (keys[0] == keys[1]), (a, b)
-    for classes in CLASSES.values():
-        for texts in classes:
-            for a, b in combinations(texts[:6], 2):
-                assert await grader.grade(a, b) and len(set(await grader.keys([a, b]))) == 1
+    close = [(a, b) for texts in chain(*CLASSES.values()) for a, b in combinations(texts[:6], 2)]
+    for a, b in (*close, *((a, b) for a, b, _ in (*RELATED, *written_pairs()))):
+        keys = await grader.keys([a, b])
+        assert await grader.grade(a, b) is await grader.grade(b, a) is (keys[0] == keys[1]), (a, b)
     assert pool.num_running == 0
     pool.close()
 
@@ -73,6 +82,8 @@ def test_same_name_same_answer() -> None:
     shared = {name for name, count in by_name.items() if count > 1}
     for a, b in combinations([form for form in forms if form.name in shared], 2):
         assert same(a, b) or a.name != b.name
+    for a, b in combinations(sorted(forms, key=lambda form: form.vote_key), 2):
+        assert a.vote_key != b.vote_key or same(a, b)
 
 
 WRITTEN = st.sampled_from(sorted(set(ANSWERS)))
