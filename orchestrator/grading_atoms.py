@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.grading_formula import Node, Unreadable, number
 from orchestrator.grading_number_rules import NumberRules, number_node
 from orchestrator.grading_tokens import Token
-from orchestrator.grading_vocabulary import ACCENTS, FUNCTIONS, GREEK, SYMBOLS, SYNONYMS
+from orchestrator.grading_vocabulary import ACCENTS, FUNCTIONS, GREEK, SYMBOLS, SYNONYMS, is_word
 
 FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "|": ("|", "abs")}
-_PREFIXES = ("arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln")
+_PREFIXES = ("arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "sqrt")
 _WHOLE = FUNCTIONS | GREEK | frozenset(("pi", "infinity", "inf"))
 _ONLY_CALLED = frozenset(("min", "max", "re", "im", "arg", "det", "root"))
+# A function after variables that it is multiplied with.
+_INNER = re.compile(r"(?<=[a-zA-Z])(?:arcsin|arccos|arctan|sin|cos|tan|log|ln|sqrt|exp)")
 MAX_PRODUCT = 12
 
 
@@ -83,6 +87,12 @@ class Atoms(NumberRules):
         return self._product(run)
 
     def _product(self, run: str) -> Node:
+        """Variables that are multiplied, and perhaps a function of what follows: ``xsin(x)``."""
+        if (inner := _INNER.search(run)) is not None:
+            self._insert(Token("letters", run[inner.start() :]))
+            run = run[: inner.start()]
+        elif is_word(run):
+            raise Unreadable
         before, last = run[:-1], run[-1]
         node = self._subscripted(last)
         if self._took("^"):  # the power of the last letter alone

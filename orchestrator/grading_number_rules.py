@@ -24,33 +24,24 @@ class NumberRules(Cursor):
 
     def _fraction_part(self, first: Token) -> Fraction | None:
         """The fraction of a mixed number, that follows its whole part."""
-        start = self.position
-        if first.is_sign("{") and (inner := self._peek(1)) is not None and inner.is_command("frac"):
-            self.position += 1
-            part = self._fraction_part(inner)
-            if part is not None and self._took("}"):
-                return part
+        start, braces = self.position, self._took("{")
+        above, below = self._fraction_terms(self._next or first)
+        is_fraction = above is not None and below is not None and (above + below).isdecimal()
+        if not is_fraction or not integer_of(below or "") or (braces and not self._took("}")):
             self.position = start
             return None
+        return Fraction(integer_of(above or ""), integer_of(below or ""))
+
+    def _fraction_terms(self, first: Token) -> tuple[str | None, str | None]:
+        r"""The digits of ``\frac{1}{4}`` or of ``1/4``, as far as there are any."""
         if first.is_command("frac"):
             self.position += 1
-            texts = [self._fraction_digits(), self._fraction_digits()]
-        elif first.kind == "number" and (slash := self._peek(1)) is not None and slash.is_sign("/"):
-            below = self._peek(2)
-            texts = [first.text, below.text if below is not None and below.kind == "number" else None]
-            self.position += 3
-        else:
-            return None
-        above, below_text = texts
-        if (
-            above is None
-            or below_text is None
-            or not (above + below_text).isdecimal()
-            or not integer_of(below_text)
-        ):
-            self.position = start
-            return None
-        return Fraction(integer_of(above), integer_of(below_text))
+            return self._fraction_digits(), self._fraction_digits()
+        slash, below = self._peek(1), self._peek(2)
+        if first.kind != "number" or slash is None or not slash.is_sign("/") or below is None:
+            return None, None
+        self.position += 3
+        return first.text, below.text if below.kind == "number" else None
 
     def _fraction_digits(self) -> str | None:
         r"""The digits that are a term of a ``\frac``, or None where it is something else."""

@@ -2,7 +2,6 @@ r"""Equations and inequalities: ``x = 5``, ``2x + 3y = 6``, ``1 < x \le 5``, ``x
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from orchestrator.grading_arithmetic import div
@@ -18,20 +17,16 @@ from orchestrator.grading_intervals import (
     spans_of,
     union,
 )
+from orchestrator.grading_names import name_of, names_of
 from orchestrator.grading_parser import formula_of
 from orchestrator.grading_scalars import equation_of, form_of, inequality_of, is_positive, linear, scalar_of
-from orchestrator.grading_split import split, split_at
+from orchestrator.grading_split import split_at
 from orchestrator.grading_tokens import Token, Tokens
 from orchestrator.grading_units import with_magnitudes, without_units
-from orchestrator.grading_vocabulary import GREEK
-from orchestrator.grading_words import is_product
 
 Read = Callable[[Tokens], Form]
 _COMPARED = {"<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "=": "=", "in": "in", "approx": "=",
              "equiv": "?", "notin": "?", "subset": "?", "subseteq": "?", "to": "?"}  # fmt: skip
-_SUBSCRIPT = re.compile(r"_(?:[A-Za-z\d]{1,4}|\{[A-Za-z\d,]{1,8}\})'*|'+")
-_LENGTH = re.compile(r"\|[A-Z]{2}\|")
-_CALL = re.compile(r"'{0,3}(?:_\{?[A-Za-z\d]{1,4}\}?)?(?:\^\{?-1\}?)?\([^()+*/=-]{1,20}\)")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -48,7 +43,7 @@ def relation(tokens: Tokens, read: Read) -> Form | None:
         raise Unreadable
     if set(signs) == {"="}:
         return _equation(sides, read)
-    if signs == ["in"] and (name := _name(sides[0])):
+    if signs == ["in"] and (name := name_of(sides[0])):
         return Named(name, read(sides[1]))
     if len(signs) == 1:
         return _comparison(_formula(sides[0]), _formula(sides[1]), signs[0])
@@ -70,10 +65,10 @@ def _formula(tokens: Tokens) -> Node:
 def _equation(sides: Sequence[Tokens], read: Read) -> Form:
     """A value with its name, the result of a calculation, or an equation of variables."""
     first, last = sides[0], sides[-1]
-    if (names := _names(first)) is not None:
+    if (names := names_of(first)) is not None:
         return _point(names, read(last))
-    name = _name(first)
-    if name is None and len(sides) == 2 and (name := _name(last)) is not None:
+    name = name_of(first)
+    if name is None and len(sides) == 2 and (name := name_of(last)) is not None:
         first, last = last, first
     if name is not None:
         return Named(name, read(last), _whole(first, last)) if name else read(last)
@@ -108,46 +103,6 @@ def _point(names: Sequence[str], value: Form) -> Form:
         return Named(",".join(names), value)
     pairs = sorted(zip(names, value.items, strict=True), key=lambda pair: pair[0])
     return Named(",".join(name for name, _ in pairs), Several("()", tuple(item for _, item in pairs)))
-
-
-def _names(tokens: Tokens) -> list[str] | None:
-    """The variables of ``(x, y)``, or of a vector; None for another text."""
-    if len(tokens) < 5:
-        return None
-    if tokens[0].text.startswith("begin "):
-        end = next((i for i, t in enumerate(tokens) if t.is_command("end")), 0)
-        names = [_name(part) for part in split(tokens[1:end], "\\")]
-    elif tokens[0].is_sign("(") and tokens[-1].is_sign(")"):
-        names = [_name(part) for part in split(tokens[1:-1], ",")]
-    else:
-        return None
-    return [n for n in names if n] if len(names) > 1 and all(names) else None
-
-
-def _name(tokens: Tokens) -> str | None:
-    """The variable that one side is; empty for another name (``f(x)``, words); None for a formula."""
-    if not tokens:
-        return None
-    first, *rest = tokens
-    texts = "".join(t.text for t in rest)
-    if _is_variable(first) and (not rest or _SUBSCRIPT.fullmatch(texts)):
-        return first.text + texts.replace("{", "").replace("}", "")
-    if _LENGTH.fullmatch("".join(t.text for t in tokens)):
-        return ""
-    if first.kind == "words" or (first.kind == "letters" and not is_product(first.text)):
-        return "" if not any(_calculates(t) for t in tokens) else None
-    if any(t.is_command("angle", "triangle", "overline", "widehat") for t in tokens[:2]):
-        return "" if not any(_calculates(t) for t in tokens) else None
-    return "" if first.kind == "letters" and len(first.text) == 1 and _CALL.fullmatch(texts) else None
-
-
-def _is_variable(token: Token) -> bool:
-    is_letter = token.kind in ("letters", "words") and len(token.text) == 1 and token.text not in ("e", "i")
-    return is_letter or (token.kind == "command" and token.text in GREEK)
-
-
-def _calculates(token: Token) -> bool:
-    return token.is_sign("+", "-", "/", "^", "|", "\\{") or token.is_command("frac", "sqrt", "cdot", "times")
 
 
 def _comparison(left: Node, right: Node, sign: str) -> Form:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from orchestrator.grading_tokens import Token, Tokens
 from orchestrator.grading_vocabulary import FUNCTIONS, INTRODUCTIONS, MAGNITUDES, NO_UNITS, UNITS
 
+# Words before a verb.
+MAX_SENTENCE = 12
 _VOWELS = frozenset("aeiouAEIOU")
 
 
@@ -124,20 +126,26 @@ def is_unit_word(run: str, *, spaced: bool) -> bool:
 
 def without_introduction(tokens: Tokens) -> Tokens:
     r"""The tokens without what only leads up to a value: ``about``, ``\approx``."""
-    while len(tokens) > 1:
-        first = tokens[0]
-        is_word = first.kind in ("words", "letters") and _is_introduction(first.text)
-        leads = is_word and (
-            tokens[1].kind != "sign" or tokens[1].is_sign("(", "-", "\\{", "[", ".", ":", ",")
-        )
-        if (
-            not leads
-            and not first.is_sign("=")
-            and not first.is_command("approx", "therefore", "implies", "to")
-        ):
-            break
+    tokens = _after_verb(tokens)
+    while len(tokens) > 1 and _leads(tokens[0], tokens[1]):
         tokens = tokens[1 + (len(tokens) > 2 and tokens[1].is_sign(".", ":", ",")) :]
     return tokens
+
+
+def _after_verb(tokens: Tokens) -> Tokens:
+    """What follows ``The area is``."""
+    for index, token in enumerate(tokens[: min(MAX_SENTENCE, len(tokens) - 1)]):
+        if token.kind not in ("words", "letters"):
+            break
+        if token.text.lower().split()[-1:] in (["is"], ["are"], ["equals"]):
+            return tokens[index + 1 :]
+    return tokens
+
+
+def _leads(first: Token, second: Token) -> bool:
+    if first.kind not in ("words", "letters") or not _is_introduction(first.text):
+        return first.is_sign("=") or first.is_command("approx", "therefore", "implies", "to")
+    return second.kind != "sign" or second.is_sign("(", "-", "\\{", "[", ".", ":", ",")
 
 
 def _is_introduction(text: str) -> bool:

@@ -78,3 +78,8 @@ INTRODUCTIONS = _names(
     "about approximately approx around roughly exactly nearly almost rs usd eur gbp inr us is are the "
     "answer final equals therefore so thus hence total a cad aud either both point points interval vertex"
 )
+
+
+def is_word(run: str) -> bool:
+    """Whether letters are surely no product of variables."""
+    return len(run) > 2 and bool(set(run) & set("aeou")) and not set(run) <= set("abcdxyzi")

@@ -1,7 +1,7 @@
 """What hostile texts cost whatever reads answers: ``python -m tests.bench.bench_grading``.
 
 Each extractor and reader on each kind of text of 1 to 100 kB. Growth is the exponent of the time between the
-two longest texts: 1 is linear, 2 quadratic. Readers look into texts of up to 10 kB, so they are also shown there.
+two longest texts: 1 is linear, 2 quadratic. Readers look into texts of up to 10 kB.
 """
 
 from __future__ import annotations
