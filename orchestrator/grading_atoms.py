@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import re
-
 from orchestrator.grading_formula import Node, Unreadable, number
 from orchestrator.grading_number_rules import NumberRules, number_node
 from orchestrator.grading_tokens import Token
-from orchestrator.grading_vocabulary import ACCENTS, FUNCTIONS, GREEK, SYMBOLS, SYNONYMS, is_word
+from orchestrator.grading_vocabulary import (
+    ACCENTS,
+    FUNCTIONS,
+    GREEK,
+    INNER_FUNCTION,
+    SHORT_WORDS,
+    SYMBOLS,
+    SYNONYMS,
+    is_word,
+)
 
 FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "|": ("|", "abs")}
 _PREFIXES = ("arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "sqrt")
 _WHOLE = FUNCTIONS | GREEK | frozenset(("pi", "infinity", "inf"))
 _ONLY_CALLED = frozenset(("min", "max", "re", "im", "arg", "det", "root"))
-# A function after variables that it is multiplied with.
-_INNER = re.compile(r"(?<=[a-zA-Z])(?:arcsin|arccos|arctan|sin|cos|tan|log|ln|sqrt|exp)")
 MAX_PRODUCT = 12
 
 
@@ -39,12 +44,17 @@ class Atoms(NumberRules):
             case "number":
                 return self._number(token)
             case "letters":
+                if token.text in SHORT_WORDS and self._follows_number(token):
+                    raise Unreadable
                 return self._letters(token.text)
             case "command":
                 return self._command(token.text)
             case "sign":
                 return self._group(token.text)
         raise Unreadable
+
+    def _follows_number(self, token: Token) -> bool:
+        return token.spaced and self.position > 1 and self._tokens[self.position - 2].kind == "number"
 
     def _group(self, opening: str) -> Node:
         closing = {"(": ")", "{": "}", "[": "]"}.get(opening)
@@ -88,7 +98,7 @@ class Atoms(NumberRules):
 
     def _product(self, run: str) -> Node:
         """Variables that are multiplied, and perhaps a function of what follows: ``xsin(x)``."""
-        if (inner := _INNER.search(run)) is not None:
+        if (inner := INNER_FUNCTION.search(run)) is not None:
             self._insert(Token("letters", run[inner.start() :]))
             run = run[: inner.start()]
         elif is_word(run):

@@ -40,7 +40,10 @@ def name_of(tokens: Tokens) -> str | None:
         return ""
     if first.kind == "words" or (first.kind == "letters" and not is_product(first.text)):
         return "" if not any(_calculates(t) for t in tokens) else None
-    if any(t.is_command("angle", "triangle", "overline", "widehat") for t in tokens[:2]):
+    if any(
+        t.is_command("angle", "triangle", "overline", "widehat", "vec", "overrightarrow", "hat")
+        for t in tokens[:2]
+    ):
         return "" if not any(_calculates(t) for t in tokens) else None
     return "" if first.kind == "letters" and len(first.text) == 1 and _CALL.fullmatch(texts) else None
 

@@ -105,6 +105,8 @@ def _answer(tokens: Tokens, nesting: int) -> Form:
         return found
     if (clock := clock_of(tokens)) is not None:
         return clock
+    if tokens[0].is_sign("<") and tokens[-1].is_sign(">"):
+        return _value(tokens, nesting)
     for joint in ("or", "and", ","):
         parts = split(tokens, joint)
         if len(parts) > 1:

@@ -32,8 +32,6 @@ _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 def relation(tokens: Tokens, read: Read) -> Form | None:
     """The relation that the tokens state; None where they state none. Raises Unreadable."""
-    if tokens[0].is_sign("<") and tokens[-1].is_sign(">"):
-        return None  # a vector
     parts = split_at(tokens, _is_relation)
     if len(parts) == 1:
         return None

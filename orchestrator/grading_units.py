@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.grading_tokens import Token, Tokens
-from orchestrator.grading_vocabulary import FUNCTIONS, INTRODUCTIONS, MAGNITUDES, NO_UNITS, UNITS
+from orchestrator.grading_vocabulary import (
+    FUNCTIONS,
+    INNER_FUNCTION,
+    INTRODUCTIONS,
+    MAGNITUDES,
+    NO_UNITS,
+    UNITS,
+    is_word,
+)
 
 # Words before a verb.
 MAX_SENTENCE = 12
@@ -119,9 +127,13 @@ def is_unit_word(run: str, *, spaced: bool) -> bool:
     """Whether letters that follow a number are a word, and no product of variables."""
     if run in UNITS or run == "per":
         return run != "min" or spaced
-    if run.lower() in NO_UNITS or run.lower() in MAGNITUDES or len(run) < 3 + (not spaced):
+    if run.lower() in NO_UNITS or run.lower() in MAGNITUDES or INNER_FUNCTION.search(run) is not None:
         return False
-    return bool(_VOWELS & set(run)) and not set(run) <= set("abcdxyz") and run[1:] == run[1:].lower()
+    if run[1:] != run[1:].lower() or set(run) <= set("abcdxyz"):
+        return False
+    if is_word(run) and len(run) > 2 + (not spaced):
+        return True
+    return spaced and len(run) > 3 and bool(_VOWELS & set(run))
 
 
 def without_introduction(tokens: Tokens) -> Tokens:

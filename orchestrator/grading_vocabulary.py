@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -78,6 +80,10 @@ INTRODUCTIONS = _names(
     "about approximately approx around roughly exactly nearly almost rs usd eur gbp inr us is are the "
     "answer final equals therefore so thus hence total a cad aud either both point points interval vertex"
 )
+# Words of two letters, that are variables elsewhere than after a number and a space.
+SHORT_WORDS = _names("am an as at be by do go he if in is it me my no of on so to up us we")
+# A function after variables that it is multiplied with: ``xsin(x)``.
+INNER_FUNCTION = re.compile(r"(?<=[a-zA-Z])(?:arcsin|arccos|arctan|sin|cos|tan|log|ln|sqrt|exp)")
 
 
 def is_word(run: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.grading_forms import Form, Words
 from orchestrator.grading_intervals import EVERYTHING, INFINITY, MINUS_INFINITY
 from orchestrator.grading_tokens import Tokens
@@ -9,6 +11,7 @@ from orchestrator.grading_vocabulary import FUNCTIONS, GREEK
 
 _EVERYTHING = frozenset(("all real numbers", "all reals", "the real numbers", "real numbers", "reals"))
 _INFINITIES = {"infinity": INFINITY, "positive infinity": INFINITY, "negative infinity": MINUS_INFINITY}
+_APPLIED = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc|ln|log|sqrt)[xy]")
 _NAMES = FUNCTIONS | GREEK | frozenset(("pi", "infinity", "inf", "oo", "infty", "Abs"))
 _SIGNS_OF_WORDS = ("-", "'", ".", "!", "?", ":", '"', "/", "(", ")", "_", "{", "}")
 
@@ -37,7 +40,7 @@ def plain_words(text: str) -> str:
 
 def is_product(run: str) -> bool:
     """Whether letters alone are variables that are multiplied, rather than a word: ``xy``, but not ``no``."""
-    if len(run) == 1 or run in _NAMES:
+    if len(run) == 1 or run in _NAMES or _APPLIED.fullmatch(run):
         return True
     letters = set(run)
     if not run.islower() or len(run) > 4:
