@@ -82,11 +82,14 @@ class MathGrader:
         ``same`` is not quite transitive (0.333333 stands for 1/3 and for 0.3333329), so the classes of a set
         of answers depend on the set; never on its order, nor on how often an answer occurs.
         """
-        forms = {a: await self._form(a) for a in dict.fromkeys(answers) if a is not None}
+        forms: dict[str, Form] = {}
+        for answer in [a for a in dict.fromkeys(answers) if a is not None]:
+            forms[answer] = await self._form(answer)
+            await asyncio.sleep(0)  # reading many takes its time, and others shall get on
         founder_of: dict[str, str] = {}
         founders: list[Form] = []
         for form in sorted({f.name: f for f in forms.values()}.values(), key=rank):
-            await asyncio.sleep(0)  # many answers that all differ: others shall get on
+            await asyncio.sleep(0)
             founder = next((f for f in founders if same(f, form)), form)
             if founder is form:
                 founders.append(form)

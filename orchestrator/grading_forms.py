@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -41,7 +42,7 @@ class Plain(Form):
 
     text: str
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"text {self.text}"
 
@@ -52,7 +53,7 @@ class Words(Form):
 
     text: str
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"words {self.text}"
 
@@ -70,7 +71,7 @@ class Scalar(Form):
     elsewhere: str | None = None
     letter: str | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         places = "" if self.places is None or not self._stands_for_more else f" to {self.places}"
         elsewhere = "" if self.elsewhere is None else f" and {self.elsewhere}"
@@ -80,10 +81,21 @@ class Scalar(Form):
     def _stands_for_more(self) -> bool:
         return self.near is not None and Exact(self.near, self.places).rounds(Fraction(0))
 
+    @cached_property
+    def _size(self) -> float:
+        """Roughly the value, to see at a glance that others are far; NaN where that cannot be seen."""
+        try:
+            size = math.nan if self.near is None else float(self.near)
+        except OverflowError:
+            return math.nan
+        return size or math.nan
+
     def equals(self, other: Scalar) -> bool:
         if self.key == other.key:
             return self.elsewhere == other.elsewhere or None in (self.elsewhere, other.elsewhere)
         if self.near is None or other.near is None or (self.places is None and other.places is None):
+            return False
+        if abs(self._size - other._size) > abs(self._size) / 1000:
             return False
         return Exact(self.near, self.places).equals(Exact(other.near, other.places))
 
@@ -95,7 +107,7 @@ class Based(Form):
     digits: str
     base: str
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"{self.digits} base {self.base}"
 
@@ -109,7 +121,7 @@ class Clock(Form):
     half: str | None
     ratio: Form | None
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"time {self._minutes} {self.is_known}"
 
@@ -131,11 +143,11 @@ class Several(Form):
     items: tuple[Form, ...]
     width: int = 0
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self._text([item.name for item in self.items])
 
-    @property
+    @cached_property
     def vote_key(self) -> str:
         keys = [item.vote_key for item in self.items]
         return self._text(sorted(keys) if self.kind in ("list", "set", "union") else keys)
@@ -152,11 +164,11 @@ class Named(Form):
     value: Form
     equation: str | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"{self.variable} = {self.value.name}"
 
-    @property
+    @cached_property
     def vote_key(self) -> str:
         return f"{self.variable} = {self.value.vote_key}"
 
@@ -167,7 +179,7 @@ class Relation(Form):
 
     key: str
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.key
 

@@ -101,6 +101,8 @@ def _answer(tokens: Tokens, nesting: int) -> Form:
     tokens = _trimmed(tokens)
     if not tokens:
         raise Unreadable
+    if tokens[-1].kind == "number" and (len(tokens) == 1 or (len(tokens) == 2 and tokens[0].is_sign("-"))):
+        return _scalar(tokens)
     if (found := words_form(tokens)) is not None:
         return found
     if (clock := clock_of(tokens)) is not None:

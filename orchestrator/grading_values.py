@@ -21,7 +21,7 @@ Point = Callable[[str], Value]
 def positive(index: int) -> Point:
     """In 2..16 for each variable, the same in every process; so far apart that roundings differ too."""
     return lru_cache(maxsize=4096)(
-        lambda name: Fraction(2 * 2**63 + 14 * derive_seed("place", index, name), 2**63)
+        lambda name: 2 + 14 * Fraction(derive_seed("place", index, name) >> 33, 2**30)
     )
 
 
