@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import product
+from typing import TypeGuard
 
 from orchestrator.grading_forms import Form, Kind, Scalar, Several, several
 from orchestrator.grading_formula import Node, Unreadable, number
@@ -13,6 +16,7 @@ from orchestrator.grading_split import depth_change, split, split_at
 from orchestrator.grading_tokens import Token, Tokens
 
 Read = Callable[[Tokens], Form]
+MAX_CHOICES = 16
 _KINDS: dict[tuple[str, str], Kind] = {
     ("(", ")"): "()", ("[", "]"): "[]", ("(", "]"): "(]", ("[", ")"): "[)", ("]", "["): "open",
     ("]", "]"): "(]", ("[", "["): "[)", ("\\{", "\\}"): "set",
@@ -36,6 +40,11 @@ def bracketed(tokens: Tokens, read: Read) -> Form | None:
     return _of_kind(kind, [read(part) for part in parts])
 
 
+def _is_choice(item: Form) -> TypeGuard[Several]:
+    r"""Whether a coordinate has several values: ``(\pm 3, 0)`` is two points."""
+    return isinstance(item, Several) and item.kind == "list"
+
+
 def _known_set(token: Token) -> Form | None:
     """The empty set and sets of numbers."""
     if token.is_command("emptyset"):
@@ -52,6 +61,9 @@ def _of_kind(kind: Kind, items: Sequence[Form]) -> Form | None:
         return items[0] if items and kind in ("()", "[]") and not isinstance(items[0], Scalar) else None
     if len(items) > 2 and kind not in ("()", "[]", "vector"):
         raise Unreadable
+    choices = [item.items if _is_choice(item) else (item,) for item in items]
+    if kind == "()" and 1 < math.prod(map(len, choices)) <= MAX_CHOICES:
+        return several("list", [several(kind, chosen) for chosen in product(*choices)])
     return several("vector" if kind == "[]" and len(items) > 2 else kind, items)
 
 

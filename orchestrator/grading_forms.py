@@ -188,7 +188,7 @@ def same(a: Form, b: Form) -> bool:
     """Whether two answers are the same, whichever of them is the reference."""
     if a.name == b.name:
         return True
-    return _same(a, b) or _same(b, a)
+    return _same(a, b) or (type(a) is not type(b) and _same(b, a))
 
 
 def _same(a: Form, b: Form) -> bool:

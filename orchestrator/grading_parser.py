@@ -29,7 +29,7 @@ class _Parser(Atoms):
             self.position += 1
             op = {"+": "add", "-": "sub"}.get(token.text, token.text)
             node = Node(op, (node, self._signed()))
-        return node
+        return Node("binom", (node, self._nested(self.sum))) if self._took("choose") else node
 
     def _signed(self) -> Node:
         """A term with the signs before it."""

@@ -28,7 +28,7 @@ MAX_CARRIED_OUT = 200
 # Braces around one sign.
 _BRACES = re.compile(r" \{ ([^ {}]{1,40}) \} ?")
 _BOMB = re.compile(r"\d{7}|\^\s?\{[^{}^]{0,200}\^")
-_CARRIED_OUT = re.compile(r"\\(?:int|sum|prod|lim|iint|oint|partial)(?![A-Za-z])|\\frac\s?\{\s?d\s?\}")
+_CARRIED_OUT = re.compile(r"\\(?:int|sum|prod|lim|iint|oint)(?![A-Za-z])|\\frac\s?\{\s?d\s?\}")
 
 
 def read_form(answer: str) -> Form:

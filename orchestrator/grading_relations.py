@@ -25,6 +25,7 @@ from orchestrator.grading_tokens import Token, Tokens
 from orchestrator.grading_units import with_magnitudes, without_units
 
 Read = Callable[[Tokens], Form]
+Part = tuple[Tokens, Token | None]
 _COMPARED = {"<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "=": "=", "in": "in", "approx": "=",
              "equiv": "?", "notin": "?", "subset": "?", "subseteq": "?", "to": "?"}  # fmt: skip
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -32,9 +33,12 @@ _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 def relation(tokens: Tokens, read: Read) -> Form | None:
     """The relation that the tokens state; None where they state none. Raises Unreadable."""
-    parts = split_at(tokens, _is_relation)
-    if len(parts) == 1:
+    stated = split_at(tokens, _is_relation)
+    if len(stated) == 1:
         return None
+    parts = _without_rounding(stated)
+    if len(parts) == 1:
+        return read(parts[0][0])
     sides = [side for side, _ in parts]
     signs = [_COMPARED[joint.text] for _, joint in parts if joint is not None]
     if not all(sides):
@@ -46,6 +50,14 @@ def relation(tokens: Tokens, read: Read) -> Form | None:
     if len(signs) == 1:
         return _comparison(_formula(sides[0]), _formula(sides[1]), signs[0])
     return _chain(sides, signs)
+
+
+def _without_rounding(parts: Sequence[Part]) -> Sequence[Part]:
+    r"""Without what a value comes to, as in ``\sqrt{2} \approx 1.414``; ``x \approx 5`` is 5."""
+    for index, (side, joint) in enumerate(parts):
+        if joint is not None and joint.is_command("approx") and (index or name_of(side) is None):
+            return [*parts[:index], (side, None)]
+    return parts
 
 
 def _is_relation(token: Token) -> bool:
@@ -70,7 +82,7 @@ def _equation(sides: Sequence[Tokens], read: Read) -> Form:
         first, last = last, first
     if name is not None:
         return Named(name, read(last), _whole(first, last)) if name else read(last)
-    left = formula_of(first)
+    left = _formula(first)
     if not left.letters and not (len(sides) == 2 and (right := _formula_or_none(last)) and right.letters):
         return read(last)
     return Relation(equation_of(left, _formula(last)))

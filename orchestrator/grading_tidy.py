@@ -45,7 +45,7 @@ def tidy(answer: str) -> str:
         return "".join(text.split()).rstrip(".,")
     text = _unwrapped(latex_of(text))[:MAX_LATEX]
     text = _SPACES.sub(" ", _LOOKS.sub(_looks, text))
-    return _unwrapped(text).rstrip(".,;: ").strip()
+    return _unwrapped(text).rstrip(".,;:\\ ").strip()
 
 
 def closing(text: str, start: int, limit: int = MAX_LENGTH) -> int | None:
