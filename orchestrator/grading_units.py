@@ -103,7 +103,7 @@ def is_all_unit(tokens: Tokens) -> bool:
             fits = token.is_sign("/", "^", "{", "}", "-", ".", "(", ")") or token.is_command(
                 "frac", "cdot", "times", "per", "degree"
             )
-        if not fits or depth < 0:
+        if not fits:
             return False
     return depth == 0
 
