@@ -8,11 +8,18 @@ import pytest
 from orchestrator.difficulty import accuracy_by_level, levels_of, main, pass_rates
 
 
+SAID = {"answer": None, "text": ""}
+
+
 def make_run(folder: Path, answers: dict[str, list[bool]]) -> Path:
     """Result lines whose first candidate is the answer's."""
     folder.mkdir(parents=True)
     lines = [
-        {"problem_id": name, "correct": right[0], "candidates": [{"correct": c} for c in right]}
+        {
+            "problem_id": name,
+            "correct": right[0],
+            "candidates": [{"answer": None, "correct": c} for c in right],
+        }
         for name, right in answers.items()
     ]
     (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -194,9 +194,9 @@ def test_figures_are_those_of_their_moment(
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
 def test_a_damaged_identity_is_as_good_as_none(text: str, tmp_path: Path) -> None:
+    assert wandb_tracker._earlier_id(tmp_path) is None
     (tmp_path / wandb_tracker.IDENTITY).write_text(text)
-    assert wandb_tracker._identity(tmp_path / wandb_tracker.IDENTITY) is None
-    assert wandb_tracker._identity(tmp_path / "none") is None
+    assert wandb_tracker._earlier_id(tmp_path) is None
 
 
 @pytest.mark.slow

@@ -1,0 +1,141 @@
+"""Formulas from tokens: LaTeX and the plain notation of programs."""
+
+from __future__ import annotations
+
+from orchestrator.grading_atoms import FENCES, Atoms
+from orchestrator.grading_formula import Node, Unreadable, number
+from orchestrator.grading_tokens import Token, Tokens
+from orchestrator.grading_units import is_degrees
+from orchestrator.grading_vocabulary import ACCENTS, FUNCTIONS, SYMBOLS
+
+_PRODUCTS = ("times", "cdot", "bmod")
+
+
+def formula_of(tokens: Tokens) -> Node:
+    """The formula that all ``tokens`` make up. Raises Unreadable where they make none."""
+    parser = _Parser(tokens)
+    node = parser.sum()
+    if not parser.is_at_end:
+        raise Unreadable
+    return node
+
+
+class _Parser(Atoms):
+    """Recursive descent, the loosest rules first."""
+
+    def sum(self) -> Node:
+        node = self._signed()
+        while (token := self._next) is not None and (token.is_sign("+", "-") or token.is_command("pm", "mp")):
+            self.position += 1
+            op = {"+": "add", "-": "sub"}.get(token.text, token.text)
+            node = Node(op, (node, self._signed()))
+        return Node("binom", (node, self._nested(self.sum))) if self._took("choose") else node
+
+    def _signed(self) -> Node:
+        """A term with the signs before it."""
+        if self._took("+"):
+            return self._nested(self._signed)
+        if self._took("-"):
+            return Node("neg", (self._nested(self._signed),))
+        for op in ("pm", "mp"):
+            if self._took(op):
+                return Node(op, (number(0), self._nested(self._signed)))
+        return self._term()
+
+    def _term(self) -> Node:
+        node = self._power()
+        while (token := self._next) is not None:
+            if token.is_command(*_PRODUCTS) or self._is_cross():
+                self.position += 1
+                node = Node("mod" if token.text == "bmod" else "mul", (node, self._factor()))
+            elif token.is_sign("/", ":"):
+                self.position += 1
+                node = Node("div", (node, self._divisor(node)))
+            elif token.text.startswith("magnitude "):
+                self.position += 1
+                node = Node("mul", (node, number(int(token.text.split()[1]))))
+            elif token.is_sign("|") and self._bars:
+                break
+            elif self._begins_factor(token):
+                node = Node("mul", (node, self._power()))
+            else:
+                break
+        return node
+
+    def _factor(self) -> Node:
+        r"""A factor that may have a sign: ``2 \cdot -3``."""
+        return Node("neg", (self._nested(self._factor),)) if self._took("-") else self._power()
+
+    def _divisor(self, dividend: Node) -> Node:
+        """What stands after a slash: ``x/2y`` is x/(2y), but 1/2 is the factor of ``1/2x``."""
+        node = self._factor()
+        while dividend.letters and node.op in ("number", "mul") and (token := self._next) is not None:
+            if token.spaced or token.kind != "letters" or token.text in FUNCTIONS:
+                break
+            node = Node("mul", (node, self._power()))
+        return node
+
+    def _is_cross(self) -> bool:
+        """An x between numbers: ``3 x 10^5``."""
+        token, after = self._next, self._peek(1)
+        before = self._tokens[self.position - 1] if self.position else None
+        return (
+            token is not None and after is not None and before is not None
+            and token.kind == "letters" and token.text in ("x", "X") and token.spaced == after.spaced
+            and before.kind == "number" and after.kind == "number"
+        )  # fmt: skip
+
+    def _begins_factor(self, token: Token) -> bool:
+        if token.kind == "number":
+            before = self._tokens[self.position - 1]
+            return before.kind != "number"
+        if token.kind == "letters":
+            return True
+        if token.kind == "sign":
+            return token.text in ("(", "{", "[", "|")
+        return token.kind == "command" and (
+            token.text in FUNCTIONS or token.text in SYMBOLS or token.text in FENCES or token.text in ACCENTS
+            or token.text in ("frac", "sqrt", "pi", "infty", "binom", "operatorname", "i")
+        )  # fmt: skip
+
+    def _power(self) -> Node:
+        node = self.postfixed(self._atom())
+        if self._took("^"):
+            if self._took("'") or self._is_transposed():
+                raise Unreadable
+            return self.postfixed(Node("pow", (node, self._nested(self.exponent))))
+        return node
+
+    def _is_transposed(self) -> bool:
+        token = self._next
+        return token is not None and token.kind == "command" and token.text in ("top", "circ", "prime")
+
+    def exponent(self) -> Node:
+        if self._took("-"):
+            return Node("neg", (self._nested(self.exponent),))
+        self._took("+")
+        node = self._argument()
+        return Node("pow", (node, self._nested(self.exponent))) if self._took("^") else node
+
+    def postfixed(self, node: Node) -> Node:
+        while True:
+            if self._took("!"):
+                node = Node("factorial", (node,))
+            elif self._took("degree"):
+                node = Node("mul", (node, Node("degree"))) if self._in_function else node
+            elif self._in_function and self._next is not None and is_degrees(self._next):
+                self.position += 1
+                node = Node("mul", (node, Node("degree")))
+            else:
+                return node
+
+    def bare_argument(self) -> Node:
+        r"""What a function without parentheses applies to: ``\sin 2x``, up to the next function."""
+        if self._took("-"):
+            return Node("neg", (self._nested(self.bare_argument),))
+        node = self._power()
+        while (token := self._next) is not None and self._begins_factor(token):
+            if (token.text in FUNCTIONS and token.text != "sqrt") or token.is_sign("(", "|", "["):
+                break
+            node = Node("mul", (node, self._power()))
+        return node

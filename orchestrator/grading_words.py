@@ -1,0 +1,50 @@
+"""Answers in words, as far as they are no formulas."""
+
+from __future__ import annotations
+
+import re
+
+from orchestrator.grading_forms import Form, Words
+from orchestrator.grading_intervals import EVERYTHING, INFINITY, MINUS_INFINITY
+from orchestrator.grading_tokens import Tokens
+from orchestrator.grading_vocabulary import FUNCTIONS, GREEK
+
+_EVERYTHING = frozenset(("all real numbers", "all reals", "the real numbers", "real numbers", "reals"))
+_INFINITIES = {"infinity": INFINITY, "positive infinity": INFINITY, "negative infinity": MINUS_INFINITY}
+_APPLIED = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc|ln|log|sqrt)[xy]")
+_NAMES = FUNCTIONS | GREEK | frozenset(("pi", "infinity", "inf", "oo", "infty", "Abs"))
+_SIGNS_OF_WORDS = ("-", "'", ".", "!", "?", ":", '"', "/", "(", ")", "_", "{", "}")
+
+
+def words_form(tokens: Tokens) -> Form | None:
+    """The words that the tokens are; None where they are a formula."""
+    if not all(t.kind in ("letters", "words") or t.is_sign(*_SIGNS_OF_WORDS) for t in tokens):
+        return None
+    runs = [t.text for t in tokens if t.kind == "letters"]
+    if not any(t.kind == "words" for t in tokens) and all(is_product(run) for run in runs):
+        return None
+    if any(run in _NAMES for run in runs) and len(runs) + 1 < len(tokens):
+        return None
+    text = plain_words("".join(f" {t.text}" if t.spaced or t.kind == "words" else t.text for t in tokens))
+    if text in _EVERYTHING:
+        return EVERYTHING.form
+    if text in _INFINITIES:
+        return _INFINITIES[text]
+    return Words(text) if text else None
+
+
+def plain_words(text: str) -> str:
+    """Words in one case, without signs: ``(C)`` is ``c``."""
+    return " ".join("".join(c if c.isalnum() else "" if c in ".'" else " " for c in text).casefold().split())
+
+
+def is_product(run: str) -> bool:
+    """Whether letters alone are variables that are multiplied, rather than a word: ``xy``, but not ``no``."""
+    if len(run) == 1 or run in _NAMES or _APPLIED.fullmatch(run):
+        return True
+    letters = set(run)
+    if not run.islower() or len(run) > 4:
+        return False
+    if letters <= set("abcxyz"):
+        return True
+    return not letters & set("aeiou") and len(run) <= 3 and (run != "my" and run != "by")
