@@ -1,30 +1,20 @@
 """Accuracy by difficulty, of runs written by hand."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from orchestrator.difficulty import accuracy_by_level, levels_of, main, pass_rates
-
-
-SAID = {"answer": None, "text": ""}
+from tests.orchestrator.report.made_runs import candidate, line, write_run
 
 
 def make_run(folder: Path, answers: dict[str, list[bool]]) -> Path:
     """Result lines whose first candidate is the answer's."""
-    folder.mkdir(parents=True)
     lines = [
-        {
-            "problem_id": name,
-            "correct": right[0],
-            "candidates": [{"answer": None, "correct": c} for c in right],
-        }
+        line(name, right[0], candidates=[candidate("1" if r else "0", right=r) for r in right])
         for name, right in answers.items()
     ]
-    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "summary.json").write_text(json.dumps({"strategy": "astar", "budget": 4, "seed": 0}))
-    return folder
+    return write_run(folder, lines, strategy="astar")
 
 
 def test_accuracy_of_each_fifth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
