@@ -141,7 +141,8 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         "offset": plan.range.offset,
         "limit": plan.range.limit,
         "replicas": pool.replicas,
-        "batch_invariant": pool.engine.batch_invariant,
+        "batch_invariant": pool.engine.batch_invariant
+        and (pool.verifier is None or pool.verifier.batch_invariant),
         "sampler": pool.engine.sampler,
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),
