@@ -20,8 +20,10 @@ from actors.invariant_activations import EXACT_POWERS, FUNCTIONS, POWERS, replac
 from actors.tiles import TiledProduct
 
 
-def make_invariant(model: nn.Module) -> None:
+def make_invariant(model: Any) -> None:
     """Replace the ``forward`` of products and activations of a float32 model on a CPU, in place."""
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # others put the tokens of all experts into one product
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     for module in model.modules():
         if "forward" not in vars(module):
