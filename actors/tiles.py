@@ -31,8 +31,8 @@ _FEW_HEIGHTS = (16, 24, 36, 48)
 _MAX_TILES = 4
 # For long texts: fewer calls.
 _BULK = (16, 48)
-# What a tile costs besides its rows, in rows.
-_TILE_COST = 3
+# What a tile and a call cost besides their rows, in rows.
+_TILE_COST, _CALL_COST = 3, 6
 # From so many weights on, and with several threads, fewer shapes are tried, so that loading stays short.
 _MANY_WEIGHTS, _VERY_MANY_WEIGHTS = 2**18, 2**22
 
@@ -44,27 +44,39 @@ class Tiling:
     batches: tuple[Batch, ...]
 
     @cached_property
-    def _cheapest_first(self) -> tuple[Batch, ...]:
-        return tuple(sorted(self.batches, key=lambda batch: batch[0] * (batch[1] + _TILE_COST)))
+    def _largest(self) -> Batch:
+        return max(self.batches, key=_size)
 
-    @cached_property
-    def max_rows(self) -> int:
-        """The rows of the largest batch."""
-        return max(tiles * height for tiles, height in self.batches)
-
-    def batch_for(self, num_rows: int) -> Batch:
-        """The cheapest batch that holds so many rows, which are ``max_rows`` at most."""
-        return next(b for b in self._cheapest_first if b[0] * b[1] >= num_rows)
+    def batch_for(self, num_rows: int) -> Batch | None:
+        """The cheapest batch that holds so many rows."""
+        holding = (batch for batch in self.batches if _size(batch) >= num_rows)
+        return min(holding, key=_cost, default=None)
 
     @lru_cache(maxsize=4096)  # noqa: B019 - tilings live as long as the process
-    def parts(self, num_rows: int) -> tuple[tuple[int, int, int, int], ...]:
-        """How ``num_rows`` rows are cut: first row, rows, tiles and height of each batch."""
-        found, first = [], 0
-        while first < num_rows:
-            rows = min(num_rows - first, self.max_rows)
-            found.append((first, rows, *self.batch_for(rows)))
-            first += rows
-        return tuple(found)
+    def parts(self, num_rows: int) -> tuple[Batch, ...]:
+        """The batches that rows are cut into: the largest while they fill it, then one that holds the rest.
+
+        Or one that they fill and what the rest needs, where that costs less.
+        """
+        if num_rows > _size(self._largest):
+            whole, rest = divmod(num_rows, _size(self._largest))
+            return (self._largest,) * whole + self.parts(rest)
+        holding = self.batch_for(num_rows)
+        assert holding is not None
+        filled = max((b for b in self.batches if _size(b) <= num_rows), key=_size, default=None)
+        if filled is None or _size(holding) == num_rows:
+            return (holding,) if num_rows else ()
+        split = (filled, *self.parts(num_rows - _size(filled)))
+        return min((holding,), split, key=lambda parts: sum(map(_cost, parts)))
+
+
+def _size(batch: Batch) -> int:
+    return batch[0] * batch[1]
+
+
+def _cost(batch: Batch) -> int:
+    """In rows, what a tile and a call cost besides included."""
+    return batch[0] * (batch[1] + _TILE_COST) + _CALL_COST
 
 
 class TiledProduct:
@@ -89,13 +101,10 @@ class TiledProduct:
     def _tiled(self, rows: Tensor, tiling: Tiling) -> Tensor:
         parts = tiling.parts(len(rows))
         if len(parts) == 1:
-            return _multiply(rows, self._weight, *parts[0][2:])[: len(rows)]
-        result = rows.new_empty(len(rows), self._weight.shape[1])
-        for first, num, tiles, height in parts:
-            result[first : first + num] = _multiply(rows[first : first + num], self._weight, tiles, height)[
-                :num
-            ]
-        return result
+            return _multiply(rows, self._weight, *parts[0])[: len(rows)]
+        cut = rows.split([*map(_size, parts[:-1]), len(rows) - sum(map(_size, parts[:-1]))]) if parts else ()
+        results = [_multiply(c, self._weight, *p)[: len(c)] for c, p in zip(cut, parts, strict=True)]
+        return torch.cat(results) if results else rows.new_empty(0, self._weight.shape[1])
 
 
 def _multiply(rows: Tensor, weight: Tensor, tiles: int, height: int) -> Tensor:
