@@ -189,7 +189,8 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         "offset": plan.range.offset,
         "limit": plan.range.limit,
         "replicas": pool.replicas,
-        "batch_invariant": pool.engine.batch_invariant,
+        "batch_invariant": pool.engine.batch_invariant
+        and (pool.verifier is None or pool.verifier.batch_invariant),
         "sampler": pool.engine.sampler,
         **({"template": notes} if (notes := pool.template_notes()) else {}),
         **({"oracle": True} if plan.knows_answers else {}),

@@ -82,7 +82,9 @@ def _drawn(exact: Tensor, greedy: Tensor, temperature: Tensor, keys: Tensor) -> 
     drawn = greedy
     warm = torch.nonzero(temperature > 0)[:, 0]
     if len(warm):
-        noise = (-torch.log(token_uniforms(keys[warm], exact.shape[-1]))) ** temperature[warm, None]
+        # A power by way of the logarithm: pow gives a number other bits by its place (invariant_activations).
+        exponential = -torch.log(token_uniforms(keys[warm], exact.shape[-1]))
+        noise = torch.exp(temperature[warm, None] * torch.log(exponential))
         drawn = greedy.index_copy(0, warm, torch.argmax(exact[warm].exp() / noise, dim=-1))
     return drawn
 

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actors.attention import INVARIANT, QUERY_ROWS, WIDTH_MULTIPLE, causal_mask
+from actors.attention import INVARIANT, WIDTH_MULTIPLE, causal_mask, tiling_for
+from actors.invariance import make_invariant, replacing, watched
 from actors.kv import Ints, KVShape, SlotCache, SlotWindow, round_up
 
 logger = logging.getLogger(__name__)
 
-# A product of fewer rows than this may take another kernel, with other last bits (measured: 12).
+# Products are no smaller than this anyway (actors/tiles.py).
 _MIN_ROWS = 16
+# How many rows the probe gives a forward, up to as many as an engine decodes at once by default. What a
+# product, an activation or attention does with every number and place of rows was tried before.
+_PROBED_ROWS = (1, 3, 16, 17, 31, 49, 65, 128)
 
 
 def worker_thread(name: str) -> ThreadPoolExecutor:
@@ -51,17 +55,26 @@ class ForwardError(Exception):
 class Runner:
     """Runs ``model`` on slots of a cache.
 
-    ``invariant`` pads shapes so that a row's numbers do not depend on the other rows or on how its
-    prefix was computed. ``num_failures`` counts forwards that failed since the last that did not.
+    With ``invariant`` a row's numbers do not depend on the other rows or on how its prefix was computed;
+    ``replaces`` says that for this also what the model calls as functions must be replaced
+    (actors/invariance.py). ``num_failures`` counts forwards that failed since the last that did not.
     """
 
     model: Any
     shape: KVShape
     invariant: bool
+    replaces: bool = False
     num_failures: int = 0
 
     def __post_init__(self) -> None:
         self.keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        self.width_multiple, self.attention_agrees = WIDTH_MULTIPLE, False
+        if self.invariant:
+            make_invariant(self.model)
+            attention = self.model.config._attn_implementation
+            if attention in INVARIANT:
+                tiling = tiling_for(attention, self.shape.head_dim)
+                self.width_multiple, self.attention_agrees = tiling.width_multiple, tiling.agrees
 
     def num_slots(self, num_rows: int) -> int:
         """How many consecutive slots a forward of one token a row touches."""
@@ -71,7 +84,7 @@ class Runner:
         """To how many tokens a row is padded in a forward of several tokens a row."""
         if not self.invariant:
             return num_tokens
-        return round_up(max(num_tokens, -(-_MIN_ROWS // num_rows)), QUERY_ROWS)
+        return max(num_tokens, -(-_MIN_ROWS // num_rows))
 
     def forward(self, cache: SlotCache, tokens: Ints, starts: Ints, *, last_only: bool = False) -> Tensor:
         """Logits ``[rows, queries, outputs]`` of ``tokens`` ``[rows, queries]`` from column ``starts[row]``.
@@ -81,9 +94,9 @@ class Runner:
         """
         device = self.shape.device
         columns = torch.from_numpy(starts[:, None] + np.arange(tokens.shape[1])).to(device)
-        width = round_up(int(starts.max()) + tokens.shape[1], WIDTH_MULTIPLE)
+        width = round_up(int(starts.max()) + tokens.shape[1], self.width_multiple)
         options = {"logits_to_keep": 1} if last_only and self.keeps_logits else {}
-        with self.guarded():
+        with self.guarded(), replacing() if self.replaces else nullcontext():
             cache.reserve(len(tokens), width)
             logits: Tensor = self.model(
                 input_ids=torch.from_numpy(tokens).to(device),
@@ -115,26 +128,47 @@ def probe(runner: Runner) -> bool:
     """Whether this machine keeps the promise of ``invariant``: the same bits by several routes.
 
     Compares a sequence that is prefilled alone with the same one prefilled beside longer ones, and then
-    decoded token by token beside others over a wider cache.
+    decoded beside others over a wider cache: at every place of batches of up to 128 rows. Each product,
+    with all numbers of rows that it is given at once, was tried when it was made (actors/tiles.py).
     """
-    if not runner.invariant:
+    if not (runner.invariant and runner.attention_agrees):
         return False
-    vocab = runner.model.config.vocab_size
-    tokens = (np.arange(40) * 7919 + 11) % vocab
-    alone, beside, decoded = (SlotCache(runner.shape) for _ in range(3))
-    reference = runner.forward(alone, tokens[None], np.zeros(1, np.int64))[0]
-    crowd = np.stack([tokens, *((tokens * k + k) % vocab for k in range(2, 7))])
-    batched = runner.forward(beside, crowd[::-1].copy(), np.zeros(len(crowd), np.int64))[-1]
-    start = np.zeros(_MIN_ROWS + 3, np.int64)
-    rows = np.stack([tokens, *((tokens + k) % vocab for k in range(1, len(start)))])
-    decoded.reserve(len(start), 160)
-    runner.forward(decoded, rows[:, :32], start)
-    start[1:] += 32 + np.arange(len(start) - 1) * 5
-    same = torch.equal(reference, batched)
-    for column in range(32, 36):
-        start[0] = column
-        logits = runner.forward(decoded, rows[:, column : column + 1], start)[0, 0]
-        same = same and torch.equal(logits, reference[column])
+    tokens = (np.arange(40) * 7919 + 11) % runner.model.config.get_text_config().vocab_size
+    alone = SlotCache(runner.shape)
+    begin = np.zeros(1, np.int64)
+    runner.replaces = watched(lambda: runner.forward(alone, tokens[None], begin))
+    reference = runner.forward(alone, tokens[None], begin)[0]
+    same = _beside_longer_ones(runner, tokens, reference) and all(
+        _decoded_at_every_place(runner, alone, tokens, reference, num_rows) for num_rows in _PROBED_ROWS
+    )
     if not same:
         logger.warning("this machine's kernels are not batch-invariant: replies may depend on their batch")
-    return same and runner.model.config._attn_implementation in INVARIANT
+    return same
+
+
+def _beside_longer_ones(runner: Runner, tokens: Ints, reference: Tensor) -> bool:
+    """Whether ``tokens`` give the same logits prefilled in a crowd, in parts of several lengths."""
+    vocab = int(tokens.max()) + 1
+    crowd = np.stack([*((tokens * k + k) % vocab for k in range(2, 7)), tokens])
+    cache, starts = SlotCache(runner.shape), np.arange(len(crowd))[::-1] * 9
+    runner.forward(cache, crowd[:, :1], np.zeros(len(crowd), np.int64))
+    cache.reserve(len(crowd), 160)
+    same, done = True, 0
+    for count in (7, 1, 19, 13):
+        logits = runner.forward(cache, crowd[:, done : done + count], starts + done)[-1]
+        same = same and torch.equal(logits, reference[done : done + count])
+        done += count
+    return same
+
+
+def _decoded_at_every_place(
+    runner: Runner, alone: SlotCache, tokens: Ints, reference: Tensor, num_rows: int
+) -> bool:
+    """Whether the last token decoded in ``num_rows`` equal rows, and one longer one, is as it was alone."""
+    cache, last = SlotCache(runner.shape), len(tokens) - 1
+    cache.reserve(num_rows + 1, 160)
+    rows = np.arange(num_rows)
+    cache.move(alone, np.zeros(num_rows, np.int64), rows, last)
+    starts = np.append(np.full(num_rows, last), 130)
+    logits = runner.forward(cache, np.full((num_rows + 1, 1), tokens[last]), starts)[:num_rows, 0]
+    return torch.equal(logits, reference[last].expand_as(logits))

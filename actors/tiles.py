@@ -1,0 +1,166 @@
+"""Products of matrices in tiles whose shapes give a row the same bits: measured on the machine at hand.
+
+A matrix kernel sums in an order that depends on the shape of the product, and on some machines on where in
+it a row stands. (MKL 2024: with AVX2 rows differ by their place in products of 32, 38, 44 and others, with
+SSE4.2 in all whose rows are no multiple of 4; a product that two threads share differs from one that is
+theirs alone; fewer than 16 rows and 56 or more are other classes. All of it depends on the width as well.)
+So no shape is trusted. Every product is one of few batches ``(tiles, height)`` that were tried beforehand,
+with equal rows in all places: a batch is used where they all came out equal, and equal to those of the
+other batches in use.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+Batch = tuple[int, int]
+"""How many tiles of how many rows one product has."""
+
+# A product of fewer columns takes a kernel for vectors, in which a row's place matters.
+_MIN_COLUMNS = 16
+_HEIGHTS = range(16, 49, 2)
+_FEW_HEIGHTS = (16, 24, 36, 48)
+_MAX_TILES = 4
+# For long texts: fewer calls.
+_BULK = (16, 48)
+# What a tile and a call cost besides their rows, in rows.
+_TILE_COST, _CALL_COST = 3, 6
+# From so many weights on, and with several threads, fewer shapes are tried, so that loading stays short.
+_MANY_WEIGHTS, _VERY_MANY_WEIGHTS = 2**18, 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """Batches that give a row the same bits, wherever in whichever of them it stands; at least one."""
+
+    batches: tuple[Batch, ...]
+
+    @cached_property
+    def _largest(self) -> Batch:
+        return max(self.batches, key=_size)
+
+    def batch_for(self, num_rows: int) -> Batch | None:
+        """The cheapest batch that holds so many rows."""
+        holding = (batch for batch in self.batches if _size(batch) >= num_rows)
+        return min(holding, key=_cost, default=None)
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - tilings live as long as the process
+    def parts(self, num_rows: int) -> tuple[Batch, ...]:
+        """The batches that rows are cut into: the largest while they fill it, then one that holds the rest.
+
+        Or one that they fill and what the rest needs, where that costs less.
+        """
+        if num_rows > _size(self._largest):
+            whole, rest = divmod(num_rows, _size(self._largest))
+            return (self._largest,) * whole + self.parts(rest)
+        holding = self.batch_for(num_rows)
+        assert holding is not None
+        filled = max((b for b in self.batches if _size(b) <= num_rows), key=_size, default=None)
+        if filled is None or _size(holding) == num_rows:
+            return (holding,) if num_rows else ()
+        split = (filled, *self.parts(num_rows - _size(filled)))
+        return min((holding,), split, key=lambda parts: sum(map(_cost, parts)))
+
+
+def _size(batch: Batch) -> int:
+    return batch[0] * batch[1]
+
+
+def _cost(batch: Batch) -> int:
+    """In rows, what a tile and a call cost besides included."""
+    return batch[0] * (batch[1] + _TILE_COST) + _CALL_COST
+
+
+class TiledProduct:
+    """``x @ weight + bias`` for ``x`` ``[..., in]`` and ``weight`` ``[in, out]``.
+
+    ``tiling`` is None where no two batches of this machine agree on anything: then it is one plain product.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        missing = max(0, _MIN_COLUMNS - weight.shape[1])
+        self._num_columns = weight.shape[1]
+        self._weight = pad(weight, (0, missing)) if missing else weight
+        self._bias = bias
+        self.tiling = tiling_of(*self._weight.shape, self._weight.stride(), torch.get_num_threads())
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        tiled = rows @ self._weight if self.tiling is None else self._tiled(rows, self.tiling)
+        result: Tensor = tiled[:, : self._num_columns].reshape(*x.shape[:-1], self._num_columns)
+        return result if self._bias is None else result + self._bias
+
+    def _tiled(self, rows: Tensor, tiling: Tiling) -> Tensor:
+        parts = tiling.parts(len(rows))
+        if len(parts) == 1:
+            return _multiply(rows, self._weight, *parts[0])[: len(rows)]
+        cut = rows.split([*map(_size, parts[:-1]), len(rows) - sum(map(_size, parts[:-1]))]) if parts else ()
+        results = [_multiply(c, self._weight, *p)[: len(c)] for c, p in zip(cut, parts, strict=True)]
+        return torch.cat(results) if results else rows.new_empty(0, self._weight.shape[1])
+
+
+def _multiply(rows: Tensor, weight: Tensor, tiles: int, height: int) -> Tensor:
+    """``rows @ weight`` as one batched product; rows of zeros fill it up."""
+    missing = tiles * height - len(rows)
+    whole = pad(rows, (0, 0, 0, missing)) if missing else rows
+    batched = torch.bmm(whole.view(tiles, height, -1), weight.expand(tiles, *weight.shape))
+    return batched.view(tiles * height, -1)
+
+
+@cache
+def tiling_of(num_in: int, num_out: int, strides: tuple[int, int], num_threads: int) -> Tiling | None:
+    """The batches to use for weights ``[num_in, num_out]`` that lie in memory with these strides."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.empty_strided((num_in, num_out), strides).normal_(generator=generator)
+    vectors = torch.randn(2, num_in, generator=generator)
+    with torch.inference_mode():
+        return largest_class(
+            _candidates(num_in * num_out, num_threads), lambda batch: _bits(weight, vectors, *batch)
+        )
+
+
+def _candidates(num_weights: int, num_threads: int) -> list[Batch]:
+    if num_weights >= _VERY_MANY_WEIGHTS:
+        return list(product((1, 2), (_FEW_HEIGHTS[0], _FEW_HEIGHTS[-1])))
+    few = num_weights >= _MANY_WEIGHTS or num_threads > 1
+    return [*product(range(1, _MAX_TILES + 1), _FEW_HEIGHTS if few else _HEIGHTS), _BULK]
+
+
+def largest_class(candidates: Iterable[Batch], bits: Callable[[Batch], bytes | None]) -> Tiling | None:
+    """The most candidates that agree; ``bits`` is None where a row's place in the candidate matters."""
+    classes: dict[bytes, list[Batch]] = defaultdict(list)
+    for candidate in candidates:
+        found = bits(candidate)
+        if found is not None:
+            classes[found].append(candidate)
+    largest: list[Batch] = max(classes.values(), key=len, default=[])
+    return Tiling(tuple(largest)) if largest else None
+
+
+def _bits(weight: Tensor, vectors: Tensor, tiles: int, height: int) -> bytes | None:
+    """What rows that are one of two vectors in turn become, two rows.
+
+    None where that depends on the row, or on where in memory the rows lie: the second time they are swapped
+    and lie one number further on.
+    """
+    num_rows, num_in = tiles * height, vectors.shape[1]
+    storage = vectors.new_empty(num_rows * num_in + 1)
+    expected = None
+    for offset in (0, 1):
+        rows = storage[offset : offset + num_rows * num_in].view(num_rows, num_in)
+        rows.view(-1, 2, num_in).copy_(vectors.flip(0) if offset else vectors)
+        pairs = _multiply(rows, weight, tiles, height).view(num_rows // 2, 2, -1)
+        pairs = pairs.flip(1) if offset else pairs
+        expected = pairs[0] if expected is None else expected
+        if not torch.equal(pairs, expected.expand_as(pairs)):
+            return None
+    assert expected is not None
+    return expected.numpy().tobytes()

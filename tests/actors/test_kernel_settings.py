@@ -1,0 +1,80 @@
+"""The same bits in any company, whatever kernels a CPU takes: each setting in a process of its own.
+
+MKL takes one path on every CPU that is not Intel's, whatever ``MKL_ENABLE_INSTRUCTIONS`` says. So that those
+settings mean something there too, its question for the maker is answered by a library of two lines, where
+there is a C compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_TESTS = Path(__file__).parent
+_QUICK = (
+    "test_tiles.py::test_every_kind_of_layer_is_tiled",
+    "test_tiles.py::test_products_that_a_model_calls_as_functions_are_tiled",
+    "test_kv.py::test_the_probe_tells_the_paths_apart",
+)
+_ALL = (
+    "test_tiles.py",
+    "test_kv.py",
+    "test_invariant_activations.py",
+    "test_invariance.py",
+    "test_transformers_engine.py",
+    "test_transformers_verifier.py",
+    "test_diffusion_engine.py",
+)
+_SETTINGS = [
+    *({"ATEN_CPU_CAPABILITY": name} for name in ("default", "avx2", "avx512")),
+    *({"MKL_ENABLE_INSTRUCTIONS": name} for name in ("SSE4_2", "AVX2", "AVX512")),
+]
+_INTEL = "int mkl_serv_intel_cpu_true(void) {return 1;}\nint mkl_serv_intel_cpu(void) {return 1;}\n"
+
+
+@pytest.fixture(scope="module")
+def as_intel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which MKL takes this CPU for one of Intel's."""
+    compiler, folder = shutil.which("cc"), tmp_path_factory.mktemp("intel")
+    if compiler is None:
+        return {}
+    (folder / "intel.c").write_text(_INTEL)
+    library = folder / "intel.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "intel.c"], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
+def run_tests(names: tuple[str, ...], settings: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    process = subprocess.run(
+        [*command, *(str(_TESTS / name) for name in names)],
+        check=False,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-2000:]
+
+
+def test_products_and_probe_with_other_kernels(as_intel: dict[str, str]) -> None:
+    run_tests(
+        _QUICK,
+        {
+            **as_intel,
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("settings", _SETTINGS, ids=lambda settings: "-".join(*settings.items()))
+def test_everything_with_other_kernels(settings: dict[str, str], as_intel: dict[str, str]) -> None:
+    run_tests(_ALL, {**as_intel, **settings})
