@@ -25,11 +25,11 @@ from typing import Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
-from strategies import checks
-from strategies.beams import distinct
-from strategies.search_tree import Node, SearchTree
-from strategies.selection import argmax, vote
-from strategies.weights import AGGREGATIONS, Aggregation, aggregate, readouts_for
+from strategies.parts import checks
+from strategies.parts.beams import distinct
+from strategies.parts.search_tree import Node, SearchTree
+from strategies.parts.voting import argmax, vote
+from strategies.parts.weights import AGGREGATIONS, Aggregation, aggregate, readouts_for
 
 TransitionCost = Literal["increase", "decrease"]
 

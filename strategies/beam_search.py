@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies import checks
-from strategies.beams import rewards_ahead, shared, split_slots, survivors, without_copies
-from strategies.population import Choice, Choose, Population, by_one_step, fresh, pick, propagate
-from strategies.selection import SELECTIONS, Selection, conclude
-from strategies.weighting import Absolute
-from strategies.weights import AGGREGATIONS, Aggregation, readouts_for
+from strategies.parts import checks
+from strategies.parts.beams import rewards_ahead, shared, split_slots, survivors, without_copies
+from strategies.parts.population import Choice, Choose, Population, by_one_step, fresh, pick, propagate
+from strategies.parts.selection import SELECTIONS, Selection, conclude
+from strategies.parts.weighting import Absolute
+from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies import checks
-from strategies.population import Population, fresh
-from strategies.selection import conclude
-from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of, readouts_for
+from strategies.parts import checks
+from strategies.parts.population import Population, fresh
+from strategies.parts.selection import conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, log_odds_of, readouts_for
 
 
 @dataclass(frozen=True)

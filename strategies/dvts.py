@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies import checks
 from strategies.beam_search import BeamSearch
-from strategies.selection import Selection
-from strategies.weights import Aggregation, readouts_for
+from strategies.parts import checks
+from strategies.parts.selection import Selection
+from strategies.parts.weights import Aggregation, readouts_for
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 arXiv 2510.05825. Two additions to the plain filter, which it equals when both are off:
 
 - *Entropic annealing*: while ESS / N is low and the search is early, resample from
-  softmax(log-weight / T) with T > 1 (formulas in strategies/tempering.py).
+  softmax(log-weight / T) with T > 1 (formulas in strategies/parts/tempering.py).
 - *Look-ahead modulation*, a reconstruction (the paper gives the idea): resample by
   beta (l_t + l_{t+1}), product, or beta l_{t+1}, successor, where l_{t+1} is the log-odds of one
   successor's reward. ``fresh`` draws a successor for it, then throws it away: 2N policy and 2N reward
@@ -19,15 +19,15 @@ from typing import Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
-from strategies import checks
-from strategies.choosing import LookAhead, now_only
 from strategies.particle_filter import ParticleFilter
-from strategies.population import Population, extend_and_score
-from strategies.resampling import Scheme
-from strategies.selection import Selection
-from strategies.tempering import ANNEALINGS, Annealing, AnnealingName
-from strategies.weighting import WeightingName, weighting
-from strategies.weights import Aggregation, LogWeights, readouts_for
+from strategies.parts import checks
+from strategies.parts.choosing import LookAhead, now_only
+from strategies.parts.population import Population, extend_and_score
+from strategies.parts.resampling import Scheme
+from strategies.parts.selection import Selection
+from strategies.parts.tempering import ANNEALINGS, Annealing, AnnealingName
+from strategies.parts.weighting import WeightingName, weighting
+from strategies.parts.weights import Aggregation, LogWeights, readouts_for
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
-from strategies import checks
-from strategies.population import Population
-from strategies.selection import conclude
+from strategies.parts import checks
+from strategies.parts.population import Population
+from strategies.parts.selection import conclude
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from typing import Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Denoising, Solution
-from strategies import checks
-from strategies.self_consistency import MajorityVote
+from strategies.parts import checks
+from strategies.parts.majority_vote import MajorityVote
 
 HexTieBreak = Literal["smallest_block", "likelihood"]
 HEX_TIE_BREAKS: tuple[HexTieBreak, ...] = ("smallest_block", "likelihood")

@@ -18,10 +18,10 @@ from typing import Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Denoising, Solution
-from strategies import checks
 from strategies.hex import HexTieBreak, check_hex, smallest_first, spread
-from strategies.self_consistency import MajorityVote
-from strategies.weights import Aggregation, readouts_for
+from strategies.parts import checks
+from strategies.parts.majority_vote import MajorityVote
+from strategies.parts.weights import Aggregation, readouts_for
 
 HexWeight = Literal["likelihood", "reward"]
 

@@ -22,13 +22,13 @@ import numpy as np
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
-from strategies import checks
-from strategies.concurrent import concurrently
 from strategies.particle_gibbs import Sweep, pool, sweep, sweep_sizes
-from strategies.population import Population
-from strategies.selection import SELECTIONS, Selection, conclude, draw
-from strategies.weighting import Incremental
-from strategies.weights import AGGREGATIONS, Aggregation, readouts_for
+from strategies.parts import checks
+from strategies.parts.concurrent import concurrently
+from strategies.parts.population import Population
+from strategies.parts.selection import SELECTIONS, Selection, conclude, draw
+from strategies.parts.weighting import Incremental
+from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
 def ladder(num_chains: int, max_tempering: float) -> list[float]:

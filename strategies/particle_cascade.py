@@ -22,12 +22,12 @@ import numpy as np
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, StepRecord, Trajectory
-from strategies import checks
 from strategies.particle_filter import check_weighting
-from strategies.population import Population, extend_and_score
-from strategies.selection import SELECTIONS, Selection, conclude
-from strategies.weighting import Absolute, Incremental, WeightingName
-from strategies.weights import (
+from strategies.parts import checks
+from strategies.parts.population import Population, extend_and_score
+from strategies.parts.selection import SELECTIONS, Selection, conclude
+from strategies.parts.weighting import Absolute, Incremental, WeightingName
+from strategies.parts.weights import (
     Aggregation,
     effective_sample_size,
     log_mean_exp,

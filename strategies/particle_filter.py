@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies import checks
-from strategies.choosing import LookAhead, now_only, resample_by
-from strategies.population import by_one_step, fresh, propagate
-from strategies.resampling import RESAMPLERS, Scheme
-from strategies.selection import SELECTIONS, Selection, conclude
-from strategies.tempering import Tempering, constant
-from strategies.weighting import WeightingName, weighting
-from strategies.weights import AGGREGATIONS, Aggregation, readouts_for
+from strategies.parts import checks
+from strategies.parts.choosing import LookAhead, now_only, resample_by
+from strategies.parts.population import by_one_step, fresh, propagate
+from strategies.parts.resampling import RESAMPLERS, Scheme
+from strategies.parts.selection import SELECTIONS, Selection, conclude
+from strategies.parts.tempering import Tempering, constant
+from strategies.parts.weighting import WeightingName, weighting
+from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
 @dataclass(frozen=True)

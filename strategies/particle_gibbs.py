@@ -21,14 +21,14 @@ import numpy as np
 
 from orchestrator.session import Session
 from orchestrator.types import Params, Sampling, Solution, StepRecord, Trajectory
-from strategies import checks
-from strategies.choosing import redraw
 from strategies.particle_filter import check_weighting
-from strategies.population import Choice, Population, extend_and_score, fresh, propagate
-from strategies.resampling import multinomial
-from strategies.selection import SELECTIONS, Selection, conclude, draw
-from strategies.weighting import Incremental, Weighting, WeightingName, weighting
-from strategies.weights import Aggregation, log_sum_exp, normalise, readouts_for
+from strategies.parts import checks
+from strategies.parts.choosing import redraw
+from strategies.parts.population import Choice, Population, extend_and_score, fresh, propagate
+from strategies.parts.resampling import multinomial
+from strategies.parts.selection import SELECTIONS, Selection, conclude, draw
+from strategies.parts.weighting import Incremental, Weighting, WeightingName, weighting
+from strategies.parts.weights import Aggregation, log_sum_exp, normalise, readouts_for
 
 Sweep = tuple[Population, tuple[StepRecord, ...]]
 

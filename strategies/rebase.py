@@ -15,11 +15,11 @@ import numpy as np
 
 from orchestrator.session import Session
 from orchestrator.types import Reward, Sampling, Solution
-from strategies import checks
-from strategies.population import Choice, Population, by_one_step, fresh, keep, pick, propagate
-from strategies.selection import SELECTIONS, Selection, conclude
-from strategies.weighting import Absolute
-from strategies.weights import AGGREGATIONS, Aggregation, normalise, readouts_for
+from strategies.parts import checks
+from strategies.parts.population import Choice, Population, by_one_step, fresh, keep, pick, propagate
+from strategies.parts.selection import SELECTIONS, Selection, conclude
+from strategies.parts.weighting import Absolute
+from strategies.parts.weights import AGGREGATIONS, Aggregation, normalise, readouts_for
 
 
 def allocate(values: Sequence[float], temperature: float, num_slots: int) -> list[int]:

@@ -1,116 +1,17 @@
 """Self-consistency: sample several whole answers and take the one that most of them agree on.
 
 Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language Models", arXiv 2203.11171.
-Votes are counted over equivalent answers, never over raw strings; weighted by reward, an answer's votes
-are the sum of its samples' rewards (Li et al., arXiv 2206.02336); weighted by likelihood, the sum of their
-likelihoods under the policy, each to the power of 1 over its length (the first paper's "normalised" sum).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal
 
 from orchestrator.session import Session
-from orchestrator.types import P, Sampling, Solution, Trajectory
-from strategies import checks
-from strategies.selection import argmax, candidates, lead, vote
-from strategies.weights import AGGREGATIONS, Aggregation, log_odds_of, log_sigmoid, readouts_for
-
-VoteWeight = Literal["count", "reward", "likelihood"]
-VOTE_WEIGHTS: tuple[VoteWeight, ...] = ("count", "reward", "likelihood")
-TieBreak = Literal["earliest", "likelihood"]
-
-
-@dataclass(frozen=True)
-class MajorityVote(Generic[P]):
-    """One sampled answer for each of ``paths``, the decoding parameters of any kind of engine; then a vote.
-
-    Ties: the answer with more samples, then the one with the path of greatest preference (``preferences``
-    hold one number a path), the greatest reward where there are none, or the greatest likelihood
-    (``tie_break="likelihood"``), then the earliest path. ``Solution.log_weights``: the log of each sample's
-    vote, 0 for a plain vote, else the log of its reward in [0, 1] or of its likelihood a token.
-
-    With a ``wave_size`` above 0 the paths are sampled in waves of that many, until no vote still to come
-    could change the answer (a vote is 1 at most); 0 samples all in one call.
-    """
-
-    paths: Sequence[P]
-    weight: VoteWeight = "count"
-    aggregation: Aggregation = "last"
-    tie_break: TieBreak = "earliest"
-    wave_size: int = 0
-    preferences: Sequence[float] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "paths", tuple(self.paths))
-        object.__setattr__(self, "preferences", tuple(self.preferences))
-        checks.require(len(self.paths) > 0, "paths", self.paths, "must hold one path or more")
-        checks.one_of(VOTE_WEIGHTS, weight=self.weight)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(("earliest", "likelihood"), tie_break=self.tie_break)
-        checks.at_least(0, wave_size=self.wave_size)
-        fits = len(self.preferences) in (0, len(self.paths))
-        checks.require(fits, "preferences", self.preferences, "must hold one number a path, or none")
-
-    async def solve(self, session: Session) -> Solution:
-        drawn: dict[int, Trajectory] = {}
-        wave_size = self.wave_size or len(self.paths)
-        for start in range(0, len(self.paths), wave_size):
-            drawn |= await self._sample(session, range(start, min(start + wave_size, len(self.paths))))
-            num_left = len(self.paths) - start - wave_size
-            if session.exhausted or (num_left > 0 and await self._decided(session, drawn, num_left)):
-                break
-        return Solution(
-            answer_index=await self._elect(session, drawn),
-            trajectories=tuple(drawn.values()),
-            log_weights=tuple(self._log_vote(t) for t in drawn.values()),
-            usage=session.usage,
-            params=tuple(self.paths[i] for i in drawn),
-        )
-
-    async def _sample(self, session: Session, wave: Sequence[int]) -> dict[int, Trajectory]:
-        """The trajectories of some paths, by their index; those that a limit withheld are left out."""
-        paths = [self.paths[i] for i in wave]
-        sampled = await session.generate([Trajectory()] * len(paths), paths, to_end=True)
-        if self.weight == "reward":
-            sampled = await session.score(sampled)
-        return {i: t for i, t in zip(wave, sampled, strict=True) if t.steps}
-
-    async def _decided(self, session: Session, drawn: Mapping[int, Trajectory], num_left: int) -> bool:
-        votes = [math.exp(self._log_vote(t)) for t in drawn.values()]
-        return lead(await session.answers(list(drawn.values())), votes) > num_left
-
-    async def _elect(self, session: Session, drawn: Mapping[int, Trajectory]) -> int | None:
-        if not drawn:
-            return None
-        trajectories = list(drawn.values())
-        keys = await session.answers(trajectories)
-        priorities = [self._priority(i, t) for i, t in drawn.items()]
-        elected = vote(keys, priorities, [math.exp(self._log_vote(t)) for t in trajectories])
-        if elected is not None:
-            return elected
-        offered = candidates(trajectories)
-        return offered[argmax([priorities[i] for i in offered])]
-
-    def _log_vote(self, trajectory: Trajectory) -> float:
-        if self.weight == "count":
-            return 0.0
-        if self.weight == "likelihood":
-            return log_likelihood(trajectory) / trajectory.num_tokens
-        return log_sigmoid(log_odds_of(trajectory, self.aggregation))
-
-    def _priority(self, path: int, trajectory: Trajectory) -> float:
-        if self.tie_break == "likelihood":
-            return log_likelihood(trajectory)
-        return self.preferences[path] if self.preferences else log_odds_of(trajectory, self.aggregation)
-
-
-def log_likelihood(trajectory: Trajectory) -> float:
-    """The sum of log p of a trajectory's tokens as its engine told it; -inf where it did not."""
-    return math.fsum(-math.inf if s.logprob is None else s.logprob for s in trajectory.steps)
+from orchestrator.types import Sampling, Solution
+from strategies.parts import checks
+from strategies.parts.majority_vote import MajorityVote, TieBreak, VoteWeight
+from strategies.parts.weights import Aggregation, readouts_for
 
 
 @dataclass(frozen=True)

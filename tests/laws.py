@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.types import NodeRecord, Solution, StepRecord, Usage
-from strategies.resampling import Indices, Resampler
-from strategies.weights import Weights
+from strategies.parts.resampling import Indices, Resampler
+from strategies.parts.weights import Weights
 
 
 def assert_mean(samples: Sequence[float], expected: float, z: float = 4.5) -> None:

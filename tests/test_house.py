@@ -52,6 +52,7 @@ MAY_IMPORT = {
         "orchestrator.types",
     ),
     "orchestrator": ("orchestrator",),
+    "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
     "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.statistics"),
     "actors": ("actors", *CORE),

@@ -25,7 +25,7 @@ from orchestrator.statistics import paired_interval
 from orchestrator.types import Sampling
 from strategies.particle_cascade import ParticleCascade
 from strategies.particle_filter import ParticleFilter
-from strategies.weighting import WeightingName
+from strategies.parts.weighting import WeightingName
 from tests.bench.curves import filled, markdown
 from tests.bench.virtual_time import run_at_once
 

@@ -20,7 +20,7 @@ from orchestrator.limits import Limits
 from orchestrator.protocols import ScoreRequest
 from orchestrator.session import Session
 from orchestrator.types import Solution, Trajectory, Usage
-from strategies.concurrent import concurrently
+from strategies.parts.concurrent import concurrently
 from tests.laws import assert_sound
 from tests.toy import PROBLEM, STRATEGIES, World, load, sampling
 

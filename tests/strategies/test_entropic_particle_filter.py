@@ -14,8 +14,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.types import Solution
 from strategies.entropic_particle_filter import EntropicParticleFilter
 from strategies.particle_filter import ParticleFilter
-from strategies.tempering import Annealing, base_tempering, entropy_tempering, ess_tempering
-from strategies.weights import log_mean_exp, normalise
+from strategies.parts.tempering import Annealing, base_tempering, entropy_tempering, ess_tempering
+from strategies.parts.weights import log_mean_exp, normalise
 from tests.laws import assert_mean, total_variation
 from tests.toy import (
     BRANCHING,

@@ -14,8 +14,8 @@ import pytest
 from orchestrator.errors import ConfigError
 from strategies.parallel_tempering import ParallelTempering, ladder, swap_log_odds, swapped
 from strategies.particle_gibbs import sweep
-from strategies.weighting import Incremental
-from strategies.weights import normalise
+from strategies.parts.weighting import Incremental
+from strategies.parts.weights import normalise
 from tests.laws import chi_square_excess, total_variation
 from tests.toy import (
     BRANCHING,

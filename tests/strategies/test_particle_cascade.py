@@ -14,7 +14,7 @@ from actors.fake import RandomLatency, TokenLatency
 from orchestrator.errors import ConfigError, EngineError
 from strategies.particle_cascade import Barrier, ParticleCascade
 from strategies.particle_filter import ParticleFilter
-from strategies.weights import log_sum_exp
+from strategies.parts.weights import log_sum_exp
 from tests.laws import assert_mean
 from tests.toy import BRANCHING, Table, World, enumerate_paths, records_of, sampling, uneven
 

@@ -14,8 +14,8 @@ from actors.fake import FakeEngine
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.types import Finish, Solution
 from strategies.particle_filter import ParticleFilter
-from strategies.resampling import RESAMPLERS
-from strategies.weights import log_mean_exp, normalise
+from strategies.parts.resampling import RESAMPLERS
+from strategies.parts.weights import log_mean_exp, normalise
 from tests.laws import assert_mean, total_variation
 from tests.toy import (
     BRANCHING,

@@ -13,9 +13,9 @@ from actors.fake import RewardFunction
 from orchestrator.errors import ConfigError
 from orchestrator.types import Trajectory
 from strategies.particle_gibbs import ParticleGibbs, draw_several, sweep, sweep_sizes
-from strategies.population import Population
-from strategies.selection import draw
-from strategies.weighting import Absolute, Incremental
+from strategies.parts.population import Population
+from strategies.parts.selection import draw
+from strategies.parts.weighting import Absolute, Incremental
 from tests.laws import chi_square_excess
 from tests.toy import (
     BRANCHING,

@@ -11,7 +11,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.types import Denoising, Solution
 from strategies.best_of_n import BestOfN
 from strategies.greedy import Greedy
-from strategies.self_consistency import MajorityVote, SelfConsistency
+from strategies.parts.majority_vote import MajorityVote
+from strategies.self_consistency import SelfConsistency
 from tests.toy import BRANCHING, Table, World, sampling, steps_of, uneven
 
 POLL = Table({}, {"=1\n": 0.5, "=2\n": 0.3, "": 0.2})

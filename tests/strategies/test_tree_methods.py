@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError
 from orchestrator.types import Trajectory
 from strategies.beam_search import BeamSearch
-from strategies.beams import shared, split_slots, survivors
 from strategies.dvts import DiverseTreeSearch
+from strategies.parts.beams import shared, split_slots, survivors
 from strategies.rebase import Rebase, allocate
 from strategies.tree_of_thoughts import TreeOfThoughts
 from tests.toy import BRANCHING, Table, World, records_of, sampling, steps_of, trajectory_of, uneven

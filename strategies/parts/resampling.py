@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from strategies.weights import Weights
+from strategies.parts.weights import Weights
 
 Indices = npt.NDArray[np.int64]
 Resampler = Callable[[np.random.Generator, Weights, int], Indices]

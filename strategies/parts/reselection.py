@@ -12,9 +12,9 @@ from typing import Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Trajectory
-from strategies import checks
-from strategies.selection import SELECTIONS, Selection, select
-from strategies.weights import AGGREGATIONS, Aggregation, LogWeights, log_odds_of
+from strategies.parts import checks
+from strategies.parts.selection import SELECTIONS, Selection, select
+from strategies.parts.weights import AGGREGATIONS, Aggregation, LogWeights, log_odds_of
 
 Weights = Literal["stored", "rewards"]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.resampling import RESAMPLERS, Resampler
-from strategies.weights import normalise
+from strategies.parts.resampling import RESAMPLERS, Resampler
+from strategies.parts.weights import normalise
 from tests.laws import assert_resamples
 
 every_scheme = pytest.mark.parametrize("resampler", RESAMPLERS.values(), ids=RESAMPLERS.keys())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import VerifierError
 from orchestrator.types import Reward
-from strategies.weights import (
+from strategies.parts.weights import (
     AGGREGATIONS,
     aggregate,
     effective_sample_size,

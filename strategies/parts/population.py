@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from orchestrator.session import Session
 from orchestrator.types import Params, StepRecord, Trajectory
-from strategies.weights import LogWeights, effective_sample_size, normalise, normalised_entropy
+from strategies.parts.weights import LogWeights, effective_sample_size, normalise, normalised_entropy
 
 
 @dataclass(frozen=True, slots=True)

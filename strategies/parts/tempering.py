@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from strategies.weights import Weights, effective_sample_size, normalised_entropy
+from strategies.parts.weights import Weights, effective_sample_size, normalised_entropy
 
 Tempering = Callable[[int, Weights], float]
 """From the step just done (1-based) and its normalised weights to the tempering; 1 is none."""

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from strategies.selection import argmax, draw, lead, vote
+from strategies.parts.selection import draw
+from strategies.parts.voting import argmax, lead, vote
 
 INF = math.inf
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Trajectory
-from strategies.population import Population
-from strategies.weights import Aggregation, LogWeights, log_odds_of
+from strategies.parts.population import Population
+from strategies.parts.weights import Aggregation, LogWeights, log_odds_of
 
 
 def distinct(trajectories: Sequence[Trajectory]) -> list[int]:

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from strategies.population import Choice, Choose, Population, keep
-from strategies.resampling import Indices, Resampler
-from strategies.tempering import Tempering
-from strategies.weighting import Weighting
-from strategies.weights import LogWeights, Weights, effective_sample_size, normalise
+from strategies.parts.population import Choice, Choose, Population, keep
+from strategies.parts.resampling import Indices, Resampler
+from strategies.parts.tempering import Tempering
+from strategies.parts.weighting import Weighting
+from strategies.parts.weights import LogWeights, Weights, effective_sample_size, normalise
 
 LookAhead = Callable[[int, Population], Awaitable[LogWeights]]
 """From the step just done and its population to the log-weights that the draw goes by."""

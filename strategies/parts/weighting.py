@@ -10,9 +10,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from orchestrator.types import Trajectory
-from strategies.population import Population
-from strategies.resampling import Indices
-from strategies.weights import Aggregation, LogWeights, Weights, aggregate, log_odds_of, log_sigmoid
+from strategies.parts.population import Population
+from strategies.parts.resampling import Indices
+from strategies.parts.weights import Aggregation, LogWeights, Weights, aggregate, log_odds_of, log_sigmoid
 
 WeightingName = Literal["absolute", "incremental"]
 

@@ -1,0 +1,1 @@
+"""What the methods share: populations, weights, resampling, selection, trees."""
