@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from actors.configs import TransformersEngine, TransformersVerifier, VllmEngine, VllmVerifier
+from actors.embedded.models import build_tokenizer
 from orchestrator.protocols import ScoreReply, ScoreRequest
 from tests.actors.shared_vllm import Elsewhere
-from tests.actors.small_models import ask, completed
+from tests.actors.small_models import ALPHABET, ask, completed, save_policy
 from tests.actors.test_vllm_engine import QUESTION, check_draws, check_steps_are_the_whole, running
 from tests.actors.test_vllm_verifier import REQUESTS, STEPS, rewards
 from tests.gpu.cards import ON_A_CARD
@@ -50,6 +52,21 @@ async def test_a_text_by_steps_is_the_text_in_one_go(policy: Elsewhere) -> None:
 
 async def test_tokens_are_drawn_as_often_as_the_model_says(policy: Elsewhere) -> None:
     await check_draws(policy)
+
+
+async def test_a_thought_ends_with_its_budget(tmp_path: Path) -> None:
+    """``#`` opens a thought and ``*`` ends it: the end is written at the budget, also steps later."""
+    model = str(save_policy(tmp_path, build_tokenizer(ALPHABET)))
+    thinking = {"thinking_budget": 6, "thinking_start": "#", "thinking_end": "*", "template": "{question}#"}
+    greedy = {"temperature": 0.0, "to_end": True, "delimiter": "@", "marker": None}
+    async with running(VllmEngine(model, args=ON_A_CARD, **thinking)) as engine:
+        (reply,) = completed(await engine.generate([ask("5 a+1", max_tokens=12, **greedy)]))
+        (end,) = engine._started.tokenizer.encode("*", add_special_tokens=False)
+        written = reply.steps[0].token_ids
+        assert written.index(end) == 6
+        later = ask("5 a+1", token_ids=written[:4], max_tokens=8, **greedy)
+        (rest,) = completed(await engine.generate([later]))
+        assert rest.steps[0].token_ids == written[4:]
 
 
 async def test_rewards_are_those_of_transformers(verifier: Elsewhere) -> None:
