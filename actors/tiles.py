@@ -102,16 +102,23 @@ class TiledProduct:
         parts = tiling.parts(len(rows))
         if len(parts) == 1:
             return _multiply(rows, self._weight, *parts[0])[: len(rows)]
-        cut = rows.split([*map(_size, parts[:-1]), len(rows) - sum(map(_size, parts[:-1]))]) if parts else ()
-        results = [_multiply(c, self._weight, *p)[: len(c)] for c, p in zip(cut, parts, strict=True)]
-        return torch.cat(results) if results else rows.new_empty(0, self._weight.shape[1])
+        result, first = rows.new_empty(len(rows), self._weight.shape[1]), 0
+        for part in parts:
+            last = min(first + _size(part), len(rows))
+            if last - first == _size(part):
+                _multiply(rows[first:last], self._weight, *part, out=result[first:last])
+            else:
+                result[first:last] = _multiply(rows[first:last], self._weight, *part)[: last - first]
+            first = last
+        return result
 
 
-def _multiply(rows: Tensor, weight: Tensor, tiles: int, height: int) -> Tensor:
+def _multiply(rows: Tensor, weight: Tensor, tiles: int, height: int, *, out: Tensor | None = None) -> Tensor:
     """``rows @ weight`` as one batched product; rows of zeros fill it up."""
     missing = tiles * height - len(rows)
     whole = pad(rows, (0, 0, 0, missing)) if missing else rows
-    batched = torch.bmm(whole.view(tiles, height, -1), weight.expand(tiles, *weight.shape))
+    into = None if out is None else out.view(tiles, height, -1)
+    batched = torch.bmm(whole.view(tiles, height, -1), weight.expand(tiles, *weight.shape), out=into)
     return batched.view(tiles * height, -1)
 
 

@@ -111,8 +111,8 @@ async def test_logprobs_are_those_of_the_full_forward(engine: TransformersEngine
             rows = range(position - 1, position - 1 + len(step))
             expected.append(sum(float(logprobs[r, t]) for r, t in zip(rows, step, strict=True)))
             position += len(step)
-        assert loglik.logprobs == pytest.approx(expected, abs=1e-5)
-        assert [s.logprob for s in reply.steps] == pytest.approx(expected, abs=1e-5)
+        assert loglik.logprobs == pytest.approx(expected, rel=1e-6, abs=1e-5)
+        assert [s.logprob for s in reply.steps] == pytest.approx(expected, rel=1e-6, abs=1e-5)
         assert loglik.usage.prompt_tokens == len(ids)
 
 
