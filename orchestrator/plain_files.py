@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,15 +54,19 @@ def check_folder(path: Path, *, is_changed_in_place: bool = False) -> None:
         check_file(entry, is_changed_in_place=is_changed_in_place)
 
 
-def check_tree(path: Path) -> None:
-    """Raise ConfigError where a folder is a link, or holds one that leads out of it; nothing is fine."""
+def check_tree(path: Path, own_links: Sequence[str] = ()) -> None:
+    """Raise ConfigError where a folder is a link, or holds one that leads out of it; nothing is fine.
+
+    Links of the names ``own_links`` may lead anywhere: whoever wrote them makes them anew, and writes through
+    none.
+    """
     if not _is_folder(path):
         return
     root = path.resolve()
     for parent, folders, files in os.walk(path):
         for name in (*folders, *files):
             entry = Path(parent, name)
-            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+            if name not in own_links and entry.is_symlink() and not entry.resolve().is_relative_to(root):
                 raise _refusal(entry, "a link that leads out of its folder", "a plain file")
 
 

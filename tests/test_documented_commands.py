@@ -114,6 +114,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compose(arguments: list[str], folder: Path) -> None:
     """As ``run.py`` does, up to the plan."""
     arguments = [re.sub(r"^(resume|run_dir)=/(data|shared)/", rf"\1={folder}/", a) for a in arguments]
+    run = folder / "outputs" / "2026-01-01_12-00-00"
+    arguments = [f"resume={run}" if a == "resume=DIR" else a for a in arguments]
     arguments = [f"resume={folder}/curve" if a == f"resume={folder}/first" else a for a in arguments]
     given = without_comment(arguments)
     check_flags(given)

@@ -76,10 +76,10 @@ def test_output_that_nobody_reads_changes_no_status(where: str) -> None:
     code = """
 import sys
 from rich.table import Table
-from orchestrator.command_line import complain
 from orchestrator.progress import ProgressDisplay, stdout_console
 from orchestrator.results import Totals
 from orchestrator.streams import flush_streams
+from orchestrator.terminal import complain
 console = stdout_console()
 with ProgressDisplay(console, 3, Totals()):
     for _ in range(200):

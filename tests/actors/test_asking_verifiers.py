@@ -219,5 +219,5 @@ def test_bad_configuration_names_its_key(kind: Any, knobs: dict[str, Any], line:
 
 
 def test_a_tokenizer_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match=r"^verifier\.tokenizer=\./nowhere: cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"^verifier\.tokenizer=\./nowhere: no such tokenizer"):
         LikelihoodConfig(ENGINE, tokenizer="./nowhere").build()

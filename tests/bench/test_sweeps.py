@@ -19,6 +19,7 @@ from tests.bench.curves import Estimate, Measured, cheapest, filled, reach_table
 from tests.bench.plots import plot_all, spread, styles
 from tests.bench.sweeps import Block, Point, Sweep, blocks, by_problem
 from tests.bench.two_samples import chi_square, two_sample_test
+from tests.orchestrator.report.made_runs import line
 
 POINTS = st.builds(Point, st.sampled_from([1, 2, 4]), st.sampled_from("abc"), st.integers(0, 3))
 
@@ -52,8 +53,8 @@ class Recorded:
         self.points.append(point)
         folder.mkdir(parents=True)
         (folder / CONFIG).write_text("{}")
-        lines = [{"problem_id": f"p{i}", "correct": i > point.seed} for i in reversed(range(3))]
-        (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        lines = [line(f"p{i}", i > point.seed) for i in reversed(range(3))]
+        (folder / RESULTS).write_text("".join(json.dumps(one) + "\n" for one in lines))
         summary = {"strategy": point.strategy, "budget": point.budget, "seed": point.seed}
         (folder / SUMMARY).write_text(json.dumps(summary | {"complete": self.complete}))
 
