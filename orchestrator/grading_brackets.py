@@ -32,7 +32,7 @@ def bracketed(tokens: Tokens, read: Read) -> Form | None:
     inner = tokens[1:-1]
     if kind is None or not _is_whole(inner):
         return None
-    if kind == "set" and (condition := _condition(inner)):
+    if kind == "set" and (condition := condition_of(inner, "|", ":")):
         return read(condition)
     parts = split(inner, ",") if inner else []
     if kind == "[]" and parts and all(_is_row(part) for part in parts):
@@ -84,9 +84,9 @@ def _set(items: Sequence[Form]) -> Form:
     return several("set", flat)
 
 
-def _condition(inner: Tokens) -> Tokens:
+def condition_of(inner: Tokens, *bars: str) -> Tokens:
     r"""The condition of ``\{x \mid x > 3\}``; nothing for another set."""
-    parts = split_at(inner, lambda t: t.is_sign("|", ":"))
+    parts = split_at(inner, lambda t: t.is_sign(*bars))
     if len(parts) != 2:
         return ()
     variable, condition = parts[0][0], parts[1][0]

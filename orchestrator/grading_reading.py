@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from orchestrator.grading_formula import Node, Unreadable
 from orchestrator.grading_joining import combined, joined
 from orchestrator.grading_numbers import based_number, exact_number, key_of_fraction, long_number
 from orchestrator.grading_parser import formula_of
+from orchestrator.grading_phrases import phrase, without_label
 from orchestrator.grading_relations import relation
 from orchestrator.grading_scalars import form_of
 from orchestrator.grading_split import split
@@ -103,23 +104,28 @@ def _answer(tokens: Tokens, nesting: int) -> Form:
         raise Unreadable
     if tokens[-1].kind == "number" and (len(tokens) == 1 or (len(tokens) == 2 and tokens[0].is_sign("-"))):
         return _scalar(tokens)
-    if (found := words_form(tokens)) is not None:
-        return found
-    if (clock := clock_of(tokens)) is not None:
-        return clock
+
+    def read(inner: Tokens) -> Form:
+        return _answer(inner, nesting + 1)
+
+    said = phrase(tokens, read) or words_form(tokens) or clock_of(tokens)
+    return said if said is not None else _statement(tokens, nesting, read)
+
+
+def _statement(tokens: Tokens, nesting: int, read: Callable[[Tokens], Form]) -> Form:
+    """Several answers, a relation or a value."""
     if tokens[0].is_sign("<") and tokens[-1].is_sign(">"):
         return _value(tokens, nesting)
     for joint in ("or", "and", ","):
         parts = split(tokens, joint)
         if len(parts) > 1:
-            return joined([p for p in parts if p], joint, lambda inner: _answer(inner, nesting + 1))
-    if (related := relation(tokens, lambda inner: _answer(inner, nesting + 1))) is not None:
-        return related
-    return _value(tokens, nesting)
+            return joined([p for p in parts if p], joint, read)
+    related = relation(tokens, read)
+    return related if related is not None else _value(tokens, nesting)
 
 
 def _trimmed(tokens: Tokens) -> Tokens:
-    tokens = without_introduction(tokens)
+    tokens = without_label(without_introduction(tokens))
     while tokens and tokens[-1].is_sign(",", ".", "&"):
         tokens = tokens[:-1]
     while len(tokens) > 2 and tokens[0].is_sign("{") and tokens[-1].is_sign("}") and _is_one_group(tokens):

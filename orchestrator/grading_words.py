@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-from orchestrator.grading_forms import Form, Words
+from orchestrator.grading_forms import Form, Several, Words
 from orchestrator.grading_intervals import EVERYTHING, INFINITY, MINUS_INFINITY
+from orchestrator.grading_scalars import scalar_of
 from orchestrator.grading_tokens import Tokens
-from orchestrator.grading_vocabulary import FUNCTIONS, GREEK
+from orchestrator.grading_vocabulary import FUNCTIONS, GREEK, NUMBER_WORDS
 
 _EVERYTHING = frozenset(("all real numbers", "all reals", "the real numbers", "real numbers", "reals"))
+_NOTHING = frozenset(("no solution", "no solutions", "empty set", "the empty set", "null set"))
 _INFINITIES = {"infinity": INFINITY, "positive infinity": INFINITY, "negative infinity": MINUS_INFINITY}
+_ARTICLE = re.compile(r"^(?:an?|the) (?=\w{3})")
 _APPLIED = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc|ln|log|sqrt)[xy]")
 _NAMES = FUNCTIONS | GREEK | frozenset(("pi", "infinity", "inf", "oo", "infty", "Abs"))
 _SIGNS_OF_WORDS = ("-", "'", ".", "!", "?", ":", '"', "/", "(", ")", "_", "{", "}")
@@ -28,9 +32,13 @@ def words_form(tokens: Tokens) -> Form | None:
     text = plain_words("".join(f" {t.text}" if t.spaced or t.kind == "words" else t.text for t in tokens))
     if text in _EVERYTHING:
         return EVERYTHING.form
+    if text in _NOTHING:
+        return Several("set", ())
+    if text in NUMBER_WORDS:
+        return scalar_of(Fraction(NUMBER_WORDS[text]))
     if text in _INFINITIES:
         return _INFINITIES[text]
-    return Words(text) if text else None
+    return Words(_ARTICLE.sub("", text)) if text else None
 
 
 def plain_words(text: str) -> str:
