@@ -78,6 +78,8 @@ def _is_whole(inner: Tokens) -> bool:
 
 
 def _set(items: Sequence[Form]) -> Form:
+    if Several("set", ()) in items:
+        return Several("set", tuple(items))  # what holds the empty set is not empty
     flat: list[Form] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Several) and item.kind == "list" else [item])
@@ -91,7 +93,8 @@ def condition_of(inner: Tokens, *bars: str) -> Tokens:
         return ()
     variable, condition = parts[0][0], parts[1][0]
     is_named = len(variable) in (1, 3) and variable[0].kind == "letters" and len(variable[0].text) == 1
-    return condition if is_named and (len(variable) == 1 or variable[1].is_command("in")) else ()
+    is_real = len(variable) == 1 or (variable[1].is_command("in") and variable[2].is_command("mathbb R"))
+    return condition if is_named and is_real else ()
 
 
 def _is_row(tokens: Tokens) -> bool:

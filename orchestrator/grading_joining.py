@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.grading_forms import Form, Named, Several, several
+from orchestrator.grading_forms import MAX_MATCHED, Form, Named, Several, Words, same, several
 from orchestrator.grading_formula import Unreadable
 from orchestrator.grading_intervals import (
     EVERYTHING,
@@ -18,6 +18,8 @@ from orchestrator.grading_intervals import (
 from orchestrator.grading_tokens import Tokens
 
 Read = Callable[[Tokens], Form]
+# Answers to several questions, in their order.
+_VERDICTS = ("true", "false", "yes", "no")
 
 
 def joined(parts: Sequence[Tokens], joint: str, read: Read) -> Form:
@@ -26,6 +28,12 @@ def joined(parts: Sequence[Tokens], joint: str, read: Read) -> Form:
     if not parts:
         raise Unreadable
     forms = [read(part) for part in parts]
+    if joint == "or":
+        forms = [
+            f for i, f in enumerate(forms) if not any(same(f, other) for other in forms[:i][:MAX_MATCHED])
+        ]
+    if all(isinstance(f, Words) and f.text in _VERDICTS for f in forms):
+        return several("()", forms)
     named = [f for f in forms if isinstance(f, Named)]
     if (pieces := _pieces(forms, joint)) is not None:
         return pieces

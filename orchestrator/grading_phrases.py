@@ -126,7 +126,11 @@ def _integer(tokens: Tokens) -> int | None:
 
 def _system(tokens: Tokens, read: Read) -> Form | None:
     r"""``\begin{cases} x = 1 \\ y = 2 \end{cases}``. Raises Unreadable where its cells are others."""
-    if not tokens[0].text.startswith("begin ") or tokens[0].text.split()[1] not in _SYSTEMS:
+    is_braced = len(tokens) > 1 and tokens[0].is_sign("\\{") and tokens[1].is_command("begin array")
+    tokens = tokens[is_braced:]
+    if not tokens[0].text.startswith("begin "):
+        return None
+    if tokens[0].text.split()[1] not in _SYSTEMS and (not is_braced or tokens[-1].is_sign("\\}")):
         return None
     end = next((i for i, t in enumerate(tokens) if t.is_command("end")), len(tokens))
     rows = [_aligned(row) for row in split(tokens[1:end], "\\")]

@@ -21,6 +21,7 @@ from orchestrator.grading_split import split
 from orchestrator.grading_tidy import MAX_LENGTH, tidy
 from orchestrator.grading_tokens import MAX_TOKENS, Tokens, tokens_of
 from orchestrator.grading_units import with_magnitudes, without_introduction, without_units
+from orchestrator.grading_vocabulary import is_word
 from orchestrator.grading_words import words_form
 
 MAX_NESTING = 6
@@ -91,7 +92,7 @@ def plain(text: str, tokens: Tokens = ()) -> Plain:
     """A text that only equals itself, but for spaces and styles."""
     if not tokens or len(tokens) > MAX_TOKENS:
         return Plain("".join(text.split()))
-    texts = [t.text.casefold() if t.kind == "words" else t.text for t in tokens]
+    texts = [t.text.casefold() if t.kind == "words" or is_word(t.text) else t.text for t in tokens]
     return Plain(" ".join(_BRACES.sub(r" \1 ", " ".join(texts)).split()))
 
 

@@ -80,7 +80,8 @@ NO_UNITS = (
         "pi inf infinity infty oo mod choose over am pm if when where for with or and not no nor to is "
         "undefined except than least most all every any but then else none only either neither both such "
         "that plus minus times divided through between without excluding including unless respectively "
-        "even odd true false"
+        "even odd true false "
+        "january february march april may june july august september october november december"
     )
 )
 # Words that lead up to a value.
