@@ -60,8 +60,9 @@ def _one_number(tokens: Tokens) -> str | None:
 
 def _remainder(number: str | None, modulus: int | None) -> str | None:
     """The number of ``7 (mod 13)``; None where it is still to be divided."""
-    is_least = number is not None and number.isdecimal() and modulus is not None and int(number) < modulus
-    return number if is_least else None
+    if number is None or modulus is None or not number.isdecimal() or len(number) > len(str(modulus)):
+        return None
+    return number if int(number) < modulus else None
 
 
 def _are_numbers(tokens: Tokens) -> bool:

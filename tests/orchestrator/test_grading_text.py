@@ -152,7 +152,8 @@ def test_integers(integer: str) -> None:
     ["5^2", "25 or 26", "25 and 26", "2,5", "twenty or so", r"\sqrt{4}", "", "2x", "x", "x=5, y=6", "3:30",
     r"25 \pm 1",
      r"6 \times 4", "5!", "2 + 3", "(2,3)", "25 - 1", "25(2)", "1/0", "x^2 = y", "25i", "{25, 26}",
-     "7 mod 3", r"3 \pmod 3", "seven eight", r"3 \pmod{}"],
+     "7 mod 3", r"3 \pmod 3", "seven eight", r"3 \pmod{}",
+     "9" * 5000 + r" \pmod{7}", "-1 (mod 5)"],
 )  # fmt: skip
 def test_what_is_no_integer(answer: str) -> None:
     assert read_integer(answer) is None
