@@ -29,7 +29,7 @@ def clock_of(tokens: Tokens) -> Form | None:
     if hours > 24 or minutes > 59:
         return None
     known = half if half in ("am", "pm") else None
-    return Clock(hours, minutes, known, None if known else _ratio(texts))
+    return Clock(hours, minutes, known, None if known or (match[2] or "")[:1] == "0" else _ratio(texts))
 
 
 def _ratio(tokens: Sequence[Token]) -> Form | None:
