@@ -97,7 +97,7 @@ def _all_but(tokens: Tokens, read: Read) -> Form | None:
         if 0 < end < len(tokens) and _ALL_BUT.fullmatch(" ".join(t.text for t in tokens[:end]).lower()):
             rest = read(tokens[end:])
             value = rest.value if isinstance(rest, Named) else rest
-            items = value.items if isinstance(value, Several) and value.kind == "list" else (value,)
+            items = value.items if isinstance(value, Several) and value.kind in ("list", "set") else (value,)
             return combined([EVERYTHING.form, several("set", items)], "setminus")
     return None
 
