@@ -8,7 +8,7 @@ from orchestrator.grading_forms import Scalar
 from orchestrator.grading_formula import Node, Unreadable
 from orchestrator.grading_numbers import exact_number, key_of_fraction, long_number
 from orchestrator.grading_parser import formula_of
-from orchestrator.grading_phrases import modulus_at, modulus_of
+from orchestrator.grading_phrases import modulus_at, modulus_of, without_label
 from orchestrator.grading_split import split_at
 from orchestrator.grading_tidy import MAX_LENGTH, tidy
 from orchestrator.grading_tokens import MAX_TOKENS, Token, Tokens, tokens_of
@@ -40,6 +40,7 @@ def read_integer(answer: str) -> str | None:
 def _one_number(tokens: Tokens) -> str | None:
     if isinstance(said := words_form(tokens), Scalar):
         return said.key  # seven
+    tokens = without_label(tokens)
     if (start := modulus_at(tokens)) is not None:
         return _remainder(_one_number(tokens[:start]), modulus_of(tokens[start:]))
     joints = ("and", "or", "pm", "mp")

@@ -48,7 +48,7 @@ def without_label(tokens: Tokens) -> Tokens:
 def modulus_at(tokens: Tokens) -> int | None:
     r"""Where ``\pmod 7`` or ``(mod 7)`` begins, which ends the tokens; None where nothing does."""
     for index, token in enumerate(tokens):
-        if index and (token.is_command("pmod", "mod", "bmod") or token.text.strip().lower() == "mod"):
+        if index and (token.is_command("pmod", "mod", "bmod") or token.text.strip(" (").lower() == "mod"):
             is_open = tokens[index - 1].is_sign("(") and tokens[-1].is_sign(")")
             if token.is_command("bmod") and not is_open:
                 return None  # an operation
