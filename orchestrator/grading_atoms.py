@@ -228,4 +228,6 @@ def _applied(name: str, args: tuple[Node, ...], base: Node | None) -> Node:
         return Node("root", (*args, number(2)))
     if name == "cbrt":
         return Node("root", (*args, number(3)))
+    if name == "cis":
+        return Node("pow", (Node("e"), Node("mul", (Node("i"), *args))))
     return Node("pow", (Node("e"), *args)) if name == "exp" else Node(name, args)

@@ -32,7 +32,7 @@ def bracketed(tokens: Tokens, read: Read) -> Form | None:
     inner = tokens[1:-1]
     if kind is None or not _is_whole(inner):
         return None
-    if kind == "set" and (condition := _condition(inner)):
+    if kind == "set" and (condition := condition_of(inner, "|", ":")):
         return read(condition)
     parts = split(inner, ",") if inner else []
     if kind == "[]" and parts and all(_is_row(part) for part in parts):
@@ -78,20 +78,23 @@ def _is_whole(inner: Tokens) -> bool:
 
 
 def _set(items: Sequence[Form]) -> Form:
+    if Several("set", ()) in items:
+        return Several("set", tuple(items))  # what holds the empty set is not empty
     flat: list[Form] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Several) and item.kind == "list" else [item])
     return several("set", flat)
 
 
-def _condition(inner: Tokens) -> Tokens:
+def condition_of(inner: Tokens, *bars: str) -> Tokens:
     r"""The condition of ``\{x \mid x > 3\}``; nothing for another set."""
-    parts = split_at(inner, lambda t: t.is_sign("|", ":"))
+    parts = split_at(inner, lambda t: t.is_sign(*bars))
     if len(parts) != 2:
         return ()
     variable, condition = parts[0][0], parts[1][0]
     is_named = len(variable) in (1, 3) and variable[0].kind == "letters" and len(variable[0].text) == 1
-    return condition if is_named and (len(variable) == 1 or variable[1].is_command("in")) else ()
+    is_real = len(variable) == 1 or (variable[1].is_command("in") and variable[2].is_command("mathbb R"))
+    return condition if is_named and is_real else ()
 
 
 def _is_row(tokens: Tokens) -> bool:

@@ -11,11 +11,14 @@ from orchestrator.grading_parser import formula_of
 from orchestrator.grading_scalars import form_of
 from orchestrator.grading_tokens import Token, Tokens
 
+_WHOLE = re.compile(r"(\d{1,2}) ?o'? ?clock", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)|(\d{1,2})")
 
 
 def clock_of(tokens: Tokens) -> Form | None:
-    """``3:30``, ``3:30 p.m.``, ``3 pm``; None for another text."""
+    """``3:30``, ``3:30 p.m.``, ``3 pm``, ``3 o'clock``; None for another text."""
+    if (match := _WHOLE.fullmatch("".join(t.text for t in tokens[:5]))) and int(match[1]) <= 12:
+        return Clock(int(match[1]), 0, None, _ratio(tokens[:1]))
     *before, last = tokens
     half = "".join(c for c in last.text.lower() if c.isalpha()) if last.kind == "words" else ""
     texts = before if half in ("am", "pm") else list(tokens)
@@ -26,7 +29,7 @@ def clock_of(tokens: Tokens) -> Form | None:
     if hours > 24 or minutes > 59:
         return None
     known = half if half in ("am", "pm") else None
-    return Clock(hours, minutes, known, None if known else _ratio(texts))
+    return Clock(hours, minutes, known, None if known or (match[2] or "")[:1] == "0" else _ratio(texts))
 
 
 def _ratio(tokens: Sequence[Token]) -> Form | None:

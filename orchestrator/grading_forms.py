@@ -102,7 +102,7 @@ class Scalar(Form):
 
 @dataclass(frozen=True)
 class Based(Form):
-    """Digits with a base."""
+    """Digits with a base, or a remainder with its modulus."""
 
     digits: str
     base: str
@@ -207,10 +207,10 @@ def _same(a: Form, b: Form) -> bool:
             return b.letter is not None and a.text == b.letter.casefold()
         case Based(), Scalar():
             return a.digits == b.key
+        case Based(), Relation():
+            return a.name == b.key
         case Clock(), Scalar():
             return a.half is None and a.ratio is not None and same(a.ratio, b)
-        case Clock(), Clock():
-            return False
         case Several(), Several():
             return _same_items(a, b)
     return False

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from orchestrator.grading_forms import Scalar
 from orchestrator.grading_formula import Node, Unreadable
 from orchestrator.grading_numbers import exact_number, key_of_fraction, long_number
 from orchestrator.grading_parser import formula_of
+from orchestrator.grading_phrases import modulus_at, modulus_of, without_label
 from orchestrator.grading_split import split_at
 from orchestrator.grading_tidy import MAX_LENGTH, tidy
 from orchestrator.grading_tokens import MAX_TOKENS, Token, Tokens, tokens_of
 from orchestrator.grading_units import is_all_unit, with_magnitudes, without_introduction, without_units
 from orchestrator.grading_vocabulary import MAGNITUDES
+from orchestrator.grading_words import words_form
 
 _UNIT_LETTERS = frozenset("mghsLNWJ")
 _BEFORE_NUMBER = (":", "-", "#", "(", "+", ".", "'")
@@ -35,6 +38,11 @@ def read_integer(answer: str) -> str | None:
 
 
 def _one_number(tokens: Tokens) -> str | None:
+    if isinstance(said := words_form(tokens), Scalar):
+        return said.key  # seven
+    tokens = without_label(tokens)
+    if (start := modulus_at(tokens)) is not None:
+        return _remainder(_one_number(tokens[:start]), modulus_of(tokens[start:]))
     joints = ("and", "or", "pm", "mp")
     if any(t.is_sign(":") and _are_numbers(tokens[i - 1 : i + 2 : 2]) for i, t in enumerate(tokens) if i):
         return None  # a ratio, or a time of day
@@ -49,6 +57,13 @@ def _one_number(tokens: Tokens) -> str | None:
     values = [_number(side) for side in sides if side]
     found = [v for v in values if v is not None]
     return key_of_fraction(found[-1]) if found else None
+
+
+def _remainder(number: str | None, modulus: int | None) -> str | None:
+    """The number of ``7 (mod 13)``; None where it is still to be divided."""
+    if number is None or modulus is None or not number.isdecimal() or len(number) > len(str(modulus)):
+        return None
+    return number if int(number) < modulus else None
 
 
 def _are_numbers(tokens: Tokens) -> bool:

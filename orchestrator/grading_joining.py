@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.grading_forms import Form, Named, Several, several
+from orchestrator.grading_forms import MAX_MATCHED, Form, Kind, Named, Several, Words, same, several
 from orchestrator.grading_formula import Unreadable
 from orchestrator.grading_intervals import (
     EVERYTHING,
@@ -18,6 +18,8 @@ from orchestrator.grading_intervals import (
 from orchestrator.grading_tokens import Tokens
 
 Read = Callable[[Tokens], Form]
+# Answers to several questions, in their order.
+_VERDICTS = ("true", "false", "yes", "no")
 
 
 def joined(parts: Sequence[Tokens], joint: str, read: Read) -> Form:
@@ -26,7 +28,14 @@ def joined(parts: Sequence[Tokens], joint: str, read: Read) -> Form:
     if not parts:
         raise Unreadable
     forms = [read(part) for part in parts]
+    if joint == "or":
+        forms = [
+            f for i, f in enumerate(forms) if not any(same(f, other) for other in forms[:i][:MAX_MATCHED])
+        ]
+    if all(isinstance(f, Words) and f.text in _VERDICTS for f in forms):
+        return several("()", forms)
     named = [f for f in forms if isinstance(f, Named)]
+    kind: Kind = "set" if joint == "or" else "list"  # no point is said with "or"
     if (pieces := _pieces(forms, joint)) is not None:
         return pieces
     names = [f.variable for f in named]
@@ -34,10 +43,8 @@ def joined(parts: Sequence[Tokens], joint: str, read: Read) -> Form:
         named.sort(key=lambda f: f.variable)
         return Named(",".join(sorted(names)), Several("()", tuple(f.value for f in named)))
     if named and (forms[0] is named[0]) and len(set(names)) == 1:
-        return Named(
-            names[0], several("list", _flat([f.value if isinstance(f, Named) else f for f in forms]))
-        )
-    return several("list", _flat(forms))
+        return Named(names[0], several(kind, _flat([f.value if isinstance(f, Named) else f for f in forms])))
+    return several(kind, _flat(forms))
 
 
 def _is_domain(tokens: Tokens) -> bool:

@@ -33,6 +33,7 @@ _PICKED = r"(?:choose|chose|pick(?:ed)?|select(?:ed)?|it is|it's|go(?:ing)? with
 _SO = r"(?:so|thus|therefore|hence|then|finally|i think|i believe|i'd say|i say)"
 _CHINESE = r"[\u9009\u6848\u9879][\u662f\u4e3a\u5e94\u8be5\u9009\u9879]{0,4}"
 _REASON = r"(?:because|since|as|which|where|due to)\b"
+_RATHER = r"(?:rather than|instead of|and not)\b"
 _PRAISE = r"(?:(?:the|my|most|clearly|definitely|likely|final|correct|right|best|only) ){0,5}"
 _RIGHT = (
     rf"(?:is|seems|looks|would be|must be) {_PRAISE}"
@@ -50,15 +51,15 @@ _DENIED = re.compile(
 
 # A label, and one that may be a small letter because it cannot be the article there.
 _LABEL, _EITHER = "<label>", "<either>"
-_END = r" ?(?:$|[.,;:!?)\]]|[-\u2013\u2014] )"
+_END = r" ?(?:$|[.\u3002,;:!?)\]]|[-\u2013\u2014] )"
 _GOES_ON = rf"(?={_END}| \(| {_REASON}| {_RIGHT}| (?:and|or|is|are|not)\b)"
 _FIRSTS = (
-    rf"[(\[<]* ?({_EITHER}) ?[)\]>]* ?[.:,;!?\u2713\u2714\u2705]*$",
+    rf"[(\[<]* ?({_EITHER}) ?[)\]>]* ?[.:,;!?\u3002\u2713\u2714\u2705]*$",
     rf"[(\[<] ?({_EITHER}) ?[)\]>]",
     rf"({_EITHER}) ?(?:[)\]:]|\.(?= |\d|\w\w|[^\w\s]))",
     rf"({_LABEL})(?: [-\u2013\u2014\u2212]+ ?|[\u2013\u2014] ?|, ?)(?=\S\S)",
     rf"({_EITHER}) [-\u2013\u2014\u2212]+ (?=\w+ )",
-    rf"({_LABEL})(?= \([^()]{{2,}}\)\.?$| {_REASON}| {_RIGHT})",
+    rf"({_LABEL})(?= \([^()]{{2,}}\)\.?$| {_REASON}| {_RIGHT}| {_RATHER})",
 )
 _BETWEEN = r" ?[:=.-]? ?(?i:(?:the |option|choice|letter|answer){0,3}) ?[:#]? ?[(\[<]? ?"
 _NAMED = (

@@ -16,6 +16,8 @@ class NumberRules(Cursor):
     def _number(self, token: Token) -> Node:
         whole = number_node(token.text)
         first = self._next
+        if token.text.endswith(".") and first is not None and first.is_command("overline", "dot"):
+            raise Unreadable  # digits that have no values
         if whole.op == "number" and token.text.isdecimal() and first is not None:
             part = self._fraction_part(first)
             if part is not None:

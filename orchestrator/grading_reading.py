@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -14,12 +14,14 @@ from orchestrator.grading_formula import Node, Unreadable
 from orchestrator.grading_joining import combined, joined
 from orchestrator.grading_numbers import based_number, exact_number, key_of_fraction, long_number
 from orchestrator.grading_parser import formula_of
+from orchestrator.grading_phrases import phrase, without_label
 from orchestrator.grading_relations import relation
 from orchestrator.grading_scalars import form_of
 from orchestrator.grading_split import split
 from orchestrator.grading_tidy import MAX_LENGTH, tidy
 from orchestrator.grading_tokens import MAX_TOKENS, Tokens, tokens_of
 from orchestrator.grading_units import with_magnitudes, without_introduction, without_units
+from orchestrator.grading_vocabulary import is_word
 from orchestrator.grading_words import words_form
 
 MAX_NESTING = 6
@@ -90,7 +92,7 @@ def plain(text: str, tokens: Tokens = ()) -> Plain:
     """A text that only equals itself, but for spaces and styles."""
     if not tokens or len(tokens) > MAX_TOKENS:
         return Plain("".join(text.split()))
-    texts = [t.text.casefold() if t.kind == "words" else t.text for t in tokens]
+    texts = [t.text.casefold() if t.kind == "words" or is_word(t.text) else t.text for t in tokens]
     return Plain(" ".join(_BRACES.sub(r" \1 ", " ".join(texts)).split()))
 
 
@@ -103,23 +105,28 @@ def _answer(tokens: Tokens, nesting: int) -> Form:
         raise Unreadable
     if tokens[-1].kind == "number" and (len(tokens) == 1 or (len(tokens) == 2 and tokens[0].is_sign("-"))):
         return _scalar(tokens)
-    if (found := words_form(tokens)) is not None:
-        return found
-    if (clock := clock_of(tokens)) is not None:
-        return clock
+
+    def read(inner: Tokens) -> Form:
+        return _answer(inner, nesting + 1)
+
+    said = phrase(tokens, read) or words_form(tokens) or clock_of(tokens)
+    return said if said is not None else _statement(tokens, nesting, read)
+
+
+def _statement(tokens: Tokens, nesting: int, read: Callable[[Tokens], Form]) -> Form:
+    """Several answers, a relation or a value."""
     if tokens[0].is_sign("<") and tokens[-1].is_sign(">"):
         return _value(tokens, nesting)
     for joint in ("or", "and", ","):
         parts = split(tokens, joint)
         if len(parts) > 1:
-            return joined([p for p in parts if p], joint, lambda inner: _answer(inner, nesting + 1))
-    if (related := relation(tokens, lambda inner: _answer(inner, nesting + 1))) is not None:
-        return related
-    return _value(tokens, nesting)
+            return joined([p for p in parts if p], joint, read)
+    related = relation(tokens, read)
+    return related if related is not None else _value(tokens, nesting)
 
 
 def _trimmed(tokens: Tokens) -> Tokens:
-    tokens = without_introduction(tokens)
+    tokens = without_label(without_introduction(tokens))
     while tokens and tokens[-1].is_sign(",", ".", "&"):
         tokens = tokens[:-1]
     while len(tokens) > 2 and tokens[0].is_sign("{") and tokens[-1].is_sign("}") and _is_one_group(tokens):

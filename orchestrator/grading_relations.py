@@ -28,6 +28,7 @@ Read = Callable[[Tokens], Form]
 Part = tuple[Tokens, Token | None]
 _COMPARED = {"<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "=": "=", "in": "in", "approx": "=",
              "equiv": "?", "notin": "?", "subset": "?", "subseteq": "?", "to": "?"}  # fmt: skip
+_TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -83,9 +84,16 @@ def _equation(sides: Sequence[Tokens], read: Read) -> Form:
     if name is not None:
         return Named(name, read(last), _whole(first, last)) if name else read(last)
     left = _formula(first)
+    if left.letters and _is_asked_for(left) and (right := _formula_or_none(last)) and not right.letters:
+        return Named("".join(t.text for t in first), read(last), _whole(first, last))
     if not left.letters and not (len(sides) == 2 and (right := _formula_or_none(last)) and right.letters):
         return read(last)
     return Relation(equation_of(left, _formula(last)))
+
+
+def _is_asked_for(node: Node) -> bool:
+    r"""Whether an equation gives the value of this rather than of its variables: ``\tan A``, ``a : b``."""
+    return node.op in _TRIGONOMETRIC or (node.op == "div" and all(arg.op == "letter" for arg in node.args))
 
 
 def _formula_or_none(tokens: Tokens) -> Node | None:

@@ -25,11 +25,14 @@ _LOOKS = re.compile(
     r"|\\(?:text)?color(?:box)?\s?(?:\[[^\[\]]{0,20}\])?\s?\{[^{}]{0,40}\})"
     r"|(?P<space>\\[,;:> \n\t]|\\(?:q?quad|enspace|thinspace|space|hfill|newline)(?![A-Za-z])|~"
     r"|\\[hv]space\*?\s?\{[^{}]{0,20}\}|\\(?:phantom|label|tag)\s?\{[^{}]{0,40}\})"
+    r"|\\(?:num|SI|qty)\s?\{(?P<quantity>[^{}]{1,40})\}(?:\s?\{[^{}]{0,40}\})?"
+    r"|(?P<colon>\{:\})"
     r"|(?P<fraction>\\[dtc]frac(?![A-Za-z]))"
     r"|(?P<degree>\^\s?(?:\\circ(?![A-Za-z])|\{\s?\\circ\s?\})|\\degrees?(?![A-Za-z]))"
     r"|(?P<dots>\.\.\.+|\\[lc]?dots(?![A-Za-z]))"
 )
-_REPLACED = {"row": r"\\", "space": " ", "fraction": r"\frac", "degree": r"\degree ", "dots": r"\ldots "}
+_REPLACED = {"row": r"\\", "space": " ", "fraction": r"\frac", "degree": r"\degree ", "dots": r"\ldots ",
+             "colon": ":"}  # fmt: skip
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("__", "__"),
              ("`", "`"), ("*", "*"), ("_", "_"), ('"', '"'), ("'", "'"))  # fmt: skip
 _BOXES = (r"\boxed", r"\fbox", r"\framebox", r"\mbox", r"\text", r"\textbf", r"\mathbf", r"\ensuremath", "")
@@ -64,7 +67,7 @@ def closing(text: str, start: int, limit: int = MAX_LENGTH) -> int | None:
 
 
 def _looks(match: re.Match[str]) -> str:
-    return _REPLACED.get(match.lastgroup or "", "")
+    return match["quantity"] or _REPLACED.get(match.lastgroup or "", "")
 
 
 def _unwrapped(text: str) -> str:

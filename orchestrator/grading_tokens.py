@@ -18,6 +18,8 @@ _SIGNS = frozenset("|{}[]()/:<>")
 # Answers of more tokens are compared as texts.
 MAX_TOKENS = 1000
 MAX_STYLED = 400
+# Commands whose backslash a string has swallowed.
+_BARE_COMMANDS = ("frac", "dfrac", "tfrac", "rac")
 _CONNECTIVES = {"and": "and", "or": "or", "&": "and"}
 
 _TOKEN = re.compile(
@@ -36,7 +38,9 @@ _REPEATING = re.compile(r"\s?\\(?:overline|bar)\s?(?:\{\s?(\d{1,400})\s?\}|(\d))
 _DOTTED = re.compile(r"\s?\\dot\s?\{?(\d)\}?(\d{0,400})(?:\s?\\dot\s?\{?(\d)\}?)?")
 _ELLIPSIS = re.compile(r"\s?\\ldots ?")
 # A unit with a power, after a number.
-_UNIT = re.compile(r"(?:[A-Za-z.]{2,20}|[mshgL])\s?\^\s?\{?-?\d\}?")
+_UNIT = re.compile(
+    r"(?:(?:[mshgLNJWVK]|[A-Za-z]{2,6}) ?(?:\\cdot )?){0,3}(?:[A-Za-z.]{2,20}|[mshgLK])\s?\^\s?\{?-?\d\}?"
+)
 _UPRIGHT = frozenset(("text", "textrm", "mbox", "mathrm", "rm"))
 _ENDS = frozenset("0123456789)}")
 _HALF_DAY = re.compile(r"([ap])\.?\s?m\.?(?![A-Za-z])", re.IGNORECASE)
@@ -146,6 +150,8 @@ def _letters(match: re.Match[str], text: str) -> tuple[list[Token], int]:
             return [Token("words", f"{half[1].lower()}m")], half.end()
     if run == "U" and text[: match.start()].rstrip()[-1:] in (")", "]"):
         return [Token("command", "cup")], match.end()
+    if run in _BARE_COMMANDS and text[match.end() : match.end() + 1] == "{":
+        return [Token("command", "frac")], match.end()
     if run.lower() in (*_CONNECTIVES, "to"):
         return [Token("command", run.lower())], match.end()
     return [Token("letters", run)], match.end()

@@ -38,6 +38,8 @@ _NUMERIC_FRACTION = re.compile(r"(?<![⁰¹²³⁴⁵⁶⁷⁸⁹])([⁰¹²³�
 _RAISED_RUN = re.compile(f"[{_RAISED}]+")
 _LOWERED_RUN = re.compile(f"[{_LOWERED}]+")
 _THIN_SPACE = re.compile("(?<=[0-9])[\u00a0\u2006-\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_ROOT = re.compile(f"(?<![^ =(+*,-])([{_RAISED}]+)√")
+_DEGREES = re.compile("(?<=[0-9]) ?∘(?! ?[A-Za-z])")
 _OVERLINED = re.compile("(?:[0-9][\u0304\u0305])+")
 _DOTTED = re.compile("([0-9])\u0307")
 
@@ -59,6 +61,7 @@ def latex_of(text: str) -> str:
         return text
     text = _THIN_SPACE.sub("", _NUMERIC_FRACTION.sub(_fraction, text))
     text = _OVERLINED.sub(lambda m: rf"\overline{{{m[0][::2]}}}", _DOTTED.sub(r"\\dot{\1}", text))
+    text = _DEGREES.sub("°", _ROOT.sub(lambda m: rf"\sqrt[{_ascii(m[1])}]", text))
     text = _RAISED_RUN.sub(lambda m: f"^{{{_ascii(m[0])}}}", text)
     text = _LOWERED_RUN.sub(lambda m: f"_{{{_ascii(m[0])}}}", text)
     return "".join(_character(c) for c in text)

@@ -83,8 +83,8 @@ def _is_speed(tokens: Tokens, *, spaced: bool) -> bool:
         spaced
         and len(texts) == 3
         and texts[1] == "/"
-        and texts[0] in "mkJNWCL"
-        and texts[2] in ("s", "h", "g", "L")
+        and texts[0] in "mkgJNWCLV"
+        and (texts[2] in ("s", "h", "g", "L") or texts[2] in UNITS or "".join(texts) in ("W/m", "N/m", "V/m"))
     )
 
 

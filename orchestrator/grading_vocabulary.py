@@ -29,15 +29,15 @@ ALIASES = {
     "degrees": "degree", "isin": "in", "imath": "i", "backslash": "setminus", "varphi": "phi",
     "cr": "\\", "varepsilon": "epsilon", "vartheta": "theta", "log10": "log", "dot": "dot", "lt": "<",
     "gt": ">", "star": "times", "arcsec": "asec", "div": "/", "cdotp": "cdot", "bullet": "cdot",
-    "leftarrow": "to",
+    "leftarrow": "to", "dbinom": "binom", "tbinom": "binom", "cbinom": "binom", "&": "and",
 }  # fmt: skip
 FUNCTIONS = _names(
     "sin cos tan cot sec csc arcsin arccos arctan arccot asin acos atan acot asec acsc sinh cosh tanh "
     "coth arcsinh arccosh arctanh asinh acosh atanh log ln lg exp sqrt cbrt abs floor ceil ceiling "
-    "max min gcd lcm det sgn sign root re im arg"
+    "max min gcd lcm det sgn sign root re im arg cis"
 )
 # Functions as the argument of ``\operatorname`` or ``\mathrm``.
-TEXT_FUNCTIONS = _names("sin cos tan cot sec csc arcsin arccos arctan log ln exp gcd lcm lg")
+TEXT_FUNCTIONS = _names("sin cos tan cot sec csc arcsin arccos arctan log ln exp gcd lcm lg cis")
 GREEK = _names(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon "
     "phi chi psi omega"
@@ -64,6 +64,14 @@ MAGNITUDES = {
     "millions": 10**6, "billions": 10**9, "trillions": 10**12, "lakh": 10**5, "lakhs": 10**5,
     "crore": 10**7, "crores": 10**7, "mln": 10**6, "bn": 10**9,
 }  # fmt: skip
+_ONES = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
+         "ninety": 90}  # fmt: skip
+NUMBER_WORDS = {
+    "zero": 0, **_ONES, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15,
+    "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19, **_TENS,
+    **{f"{ten} {one}": _TENS[ten] + _ONES[one] for ten in _TENS for one in _ONES},
+}  # fmt: skip
 # Words that are part of a formula or of a statement, never a unit.
 NO_UNITS = (
     FUNCTIONS
@@ -72,13 +80,15 @@ NO_UNITS = (
         "pi inf infinity infty oo mod choose over am pm if when where for with or and not no nor to is "
         "undefined except than least most all every any but then else none only either neither both such "
         "that plus minus times divided through between without excluding including unless respectively "
-        "solution solutions even odd true false"
+        "even odd true false "
+        "january february march april may june july august september october november december"
     )
 )
 # Words that lead up to a value.
 INTRODUCTIONS = _names(
     "about approximately approx around roughly exactly nearly almost rs usd eur gbp inr us is are the "
-    "answer final equals therefore so thus hence total a cad aud either both point points interval vertex"
+    "answer final equals therefore so thus hence total a cad aud either both point points interval vertex "
+    "only"
 )
 # Words of two letters, that are variables elsewhere than after a number and a space.
 SHORT_WORDS = _names("am an as at be by do go he if in is it me my no of on so to up us we")

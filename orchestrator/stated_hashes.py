@@ -15,6 +15,8 @@ _HEADING = re.compile(
     r"|\d+ ?[.):\-\u2013\u2014]+ +[^\W\d_]{2}",
     re.IGNORECASE,
 )
+# Ends of a text that a server has left in it.
+_SPECIAL = re.compile(r"</s>|<\|[a-zA-Z_]{1,30}\|>|<(?:eos|end_of_turn)>")
 # Around an answer, and before the hashes at the beginning of its line: emphasis, quotations, lists.
 _EMPHASIS = " \t\r*_`"
 _MARKUP = _EMPHASIS + ">-"
@@ -50,7 +52,7 @@ def _lines(text: str) -> list[_Line]:
     lines = []
     for match in _HASHES.finditer(text):
         content, stop = match.group(1), match.end()
-        if not content.strip(_MARKUP + ":") and end - stop <= 200:
+        if not _tidy(content).strip(_MARKUP + ":") and end - stop <= 200:
             # The answer in a line of its own, and nothing after it.
             content, stop = text[stop:end].strip(), max(stop, end)
             content = "" if "\n" in content or is_prose(content) else content
@@ -61,6 +63,7 @@ def _lines(text: str) -> list[_Line]:
 
 def _tidy(content: str) -> str:
     """The last statement of a line, without emphasis, closing hashes, a lead-in and a full stop."""
+    content = _SPECIAL.sub("", content)
     content = content.strip(_EMPHASIS + "#").rpartition("####")[2].lstrip(_EMPHASIS + ":")
     if lead := _LEAD.match(content):
         content = content[lead.end() :].strip(_EMPHASIS)

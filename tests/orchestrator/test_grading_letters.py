@@ -42,6 +42,7 @@ NAMED = [
     ("B\\", "B"), (r"B \text{ because}", "B"), (r"\text{B. } x", "B"), (r"\text{Option }B", "B"),
     (r"\text{Option B: } 5", "B"), ("Answer B: shorter", "B"), ("The answer is B: shorter", "B"),
     ("The answer is B - shorter", "B"), ("The answer is B, shorter", "B"),
+    ("C\u3002", "C"), ("\u9009C\u3002", "C"), ("C rather than D", "C"), ("C instead of A", "C"),
 ]  # fmt: skip
 
 NO_OPTION = [
@@ -55,7 +56,7 @@ NO_OPTION = [
     "C++", "C#", "A-frame", "A\u2013Z", "T-shirt", "B cells", "A: B", "option", "answer", "The answer is",
     "I am not sure", "I'm not sure", "A is a letter", "B is a whale", "A whale is no fish", "A. B. C.",
     "The answer is B and C", "The answer is B or C", "B; C", "B and (C)", "b and c", "a, b",
-    "(a) and (b)", "b or c", "a/b",
+    "(a) and (b)", "b or c", "a/b", "A = 5", "rather than C",
 ]  # fmt: skip
 
 

@@ -126,7 +126,9 @@ INTEGERS = {
         "50/2", r"\frac{50}{2}",
         r"$25$", r"\(25\)", "**25**", "25 dollars per day", r"25\,\text{m/s}^2", "25 square feet", "(25)",
         "n=25", r"x = 5^2 = 25", "25 apples", "２５", "25 USD", r"25\ \text{units}", r"\text{25 cm}", "€25",
-        "25 of them", "#25",
+        "25 of them", "#25", r"25 \pmod{1000}", "25 (mod 26)", r"25 \mod 100", "(B) 25",
+        r"\textbf{(B)}\ 25", r"25 \text{ (mod } 100)",
+        "twenty-five", r"\text{Twenty-five}",
         r"m\angle A = 25^\circ", "25 sq. ft.", "25 minutes", r"25 \mathrm{~cm}",
     ],
     "-7": ["-7", "−7", "-7.0", r"-\$7", r"x = -7", "-7 degrees", r"\mathbf{-7}", "-7 m"],
@@ -148,10 +150,11 @@ def test_integers(integer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["5^2", "25 or 26", "25 and 26", "2,5", "twenty", r"\sqrt{4}", "", "2x", "x", "x=5, y=6", "3:30",
+    ["5^2", "25 or 26", "25 and 26", "2,5", "twenty or so", r"\sqrt{4}", "", "2x", "x", "x=5, y=6", "3:30",
     r"25 \pm 1",
      r"6 \times 4", "5!", "2 + 3", "(2,3)", "25 - 1", "25(2)", "1/0", "x^2 = y", "25i", "{25, 26}",
-     "7 mod 3"],
+     "7 mod 3", r"3 \pmod 3", "seven eight", r"3 \pmod{}",
+     "9" * 5000 + r" \pmod{7}", "-1 (mod 5)"],
 )  # fmt: skip
 def test_what_is_no_integer(answer: str) -> None:
     assert read_integer(answer) is None

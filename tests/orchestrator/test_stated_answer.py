@@ -87,6 +87,8 @@ OTHERS = [
     ("####\n18", "18"), ("\\boxed{...} #### 3", "3"), (f"#### {LONG}", LONG),
     ("#### 18 - 3 = 15", "18 - 3 = 15"),
     ("#### 18\n####", "18"), ("#### 18\n#### <answer>", "18"), ("####", None), ("#### ...", None),
+    ("#### Final Answer\n18", "18"), ("#### Final Answer:\n\n**18**\n", "18"), ("#### 18</s>", "18"),
+    ("#### 18 <|endoftext|>", "18"), ("#### 18 eggs<|im_end|>", "18 eggs"),
     # headings of the fourth level
     ("#### Step 1: count\nThere are 9.\n\n#### Step 2: multiply\n\nThat is 18.", None), ("##### 18", None),
     ("#### 1. Count\nThere are 9 eggs.\n\n#### 2. Multiply\n\nThat is 18.", None), ("### 18", None),
