@@ -8,8 +8,9 @@ prompt with an end of text. What can be mended is mended, and said in ``ChatTemp
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from itertools import product
 from typing import Any
 
@@ -25,6 +26,11 @@ _USER = "USERUSER 5 > 4 & 'three'\n\n  two"
 _ASSISTANT = "ANSWERANSWER"
 
 MERGED = "merged into the user's turn"
+
+DATE_NAME = "strftime_now"
+"""By which a template asks for today's date."""
+# Llama 3's templates have it where they cannot ask.
+_DATE = "2024-07-26"
 
 
 class TemplateError(Exception):
@@ -60,8 +66,35 @@ _WITH_SYSTEM = [Shape(has_role, as_parts) for has_role, as_parts in product((Tru
 _ALONE = [Shape(), Shape(as_parts=True), Shape(always=True)]
 
 
+def dated(tokenizer: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """``options`` with one date for every day, and that date; None where no template asks for it.
+
+    Today's would make the prompts of a run that goes on tomorrow others than those that it began with.
+    """
+    template = options.get("chat_template"), getattr(tokenizer, "chat_template", None)
+    if DATE_NAME not in str(template):
+        return dict(options), None
+    day = str(options.get(DATE_NAME, _DATE))
+    return {**options, DATE_NAME: _writer_of(day)}, day
+
+
+def check_date(value: object) -> None:
+    """Raises ConfigError where the date that a template is to be told is none."""
+    try:
+        date.fromisoformat(str(value))
+    except ValueError:
+        allowed = f"must be a date such as {_DATE}"
+        raise ConfigError(f"engine.chat_options.{DATE_NAME}", value, allowed) from None
+
+
+def _writer_of(day: str) -> Callable[[str], str]:
+    """Writes that date in the form that a template asks for."""
+    return date.fromisoformat(day).strftime
+
+
 def render(tokenizer: Any, messages: list[Message], options: Mapping[str, Any], *, ask: bool) -> str:
     """What a template makes of messages. Raises TemplateError with one line."""
+    options, _ = dated(tokenizer, options)
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **options)
     except Exception as error:  # a template is the model's own program
@@ -106,6 +139,7 @@ class ChatTemplate:
         """
         self._tokenizer = tokenizer
         self._options = options
+        self._dated, self._date = dated(tokenizer, options)
         self._opening = PromptTokenizer(tokenizer)
         self._with_system = self._shape(with_system=True) if system else None
         self._alone = self._shape(with_system=False, needed=not system) if alone else None
@@ -119,6 +153,8 @@ class ChatTemplate:
             notes["system"] = MERGED
         if self._lacks:
             notes["assistant"] = f"header added: {self._lacks!r}"
+        if self._date is not None and DATE_NAME not in self._options:
+            notes["date"] = f"told as {self._date} on every day"
         if self._surplus:
             notes["end"] = f"left out: {self._surplus!r}"
         return notes
@@ -132,7 +168,7 @@ class ChatTemplate:
         if self._lacks or self._surplus:
             return self._opening.ids(self._mended(messages), special=False)
         ids = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False, **self._options
+            messages, add_generation_prompt=True, return_dict=False, **self._dated
         )
         return self._opening.once_begun(tuple(ids))
 

@@ -46,17 +46,34 @@ def _written(model: str | None, revision: str | None) -> list[Any]:
     """``eos_token_id`` in generation_config.json and config.json, also of a text model inside another."""
     if model is None:
         return []
-    from transformers.utils.hub import cached_file
-
     found = []
-    for name in ("generation_config.json", "config.json"):
+    for path in _configurations(resolve_model(model), revision):
         try:
-            path = cached_file(resolve_model(model), name, revision=revision)
-            written = None if path is None else json.loads(Path(path).read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError):  # there is none: a folder of a tokenizer alone
+            written = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError):
             continue
         parts = [written, written.get("text_config")] if isinstance(written, Mapping) else []
         found += [part.get("eos_token_id") for part in parts if isinstance(part, Mapping)]
+    return found
+
+
+def _configurations(model: str, revision: str | None) -> list[str]:
+    """The files that there are; a folder of a tokenizer alone has none.
+
+    The hub is asked for what its cache lacks, and once at most where it is out of reach: that takes long.
+    """
+    from transformers.utils.hub import cached_file
+
+    found, asks_hub = [], True
+    for name in ("generation_config.json", "config.json"):
+        for only_here in (True, False) if asks_hub else (True,):
+            try:
+                path = cached_file(model, name, revision=revision, local_files_only=only_here)
+            except (OSError, ValueError) as error:
+                asks_hub = only_here or error.__cause__ is None  # it answered that there is none
+                continue
+            found += [path] if path is not None else []
+            break
     return found
 
 

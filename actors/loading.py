@@ -77,7 +77,7 @@ def make_absolute(config: object, *names: str) -> None:
 def _is_a_path(name: str) -> bool:
     """Whether a name can only be that of a folder here, or is that of one."""
     looks_so = name.startswith(("/", ".", "~")) or name.endswith(".gguf")
-    return looks_so or (bool(name) and Path(resolve_model(name)).exists())
+    return looks_so or (bool(name) and os.path.exists(resolve_model(name)))  # Path's raises for long names
 
 
 def check_template(template: str, key: str = "engine.template", *, needs_question: bool = True) -> str:
@@ -235,7 +235,7 @@ def check_repository(key: str, name: str, revision: str | None) -> None:
 
     A folder here has been checked before. Fetches the two files that could name them, where there is a hub.
     """
-    if Path(name).exists():
+    if os.path.exists(name):
         return
     from transformers.utils.hub import cached_file
 

@@ -9,8 +9,10 @@ from typing import Any
 from actors.redaction import one_line
 from orchestrator.errors import EngineError
 
-# Where servers say which stop text or token ended a completion: vLLM, SGLang, llama.cpp.
-STOP_KEYS = ("stop_reason", "matched_stop", "stopping_word")
+# Where servers say which stop text or token ended a completion: vLLM, SGLang, llama.cpp, some gateways.
+STOP_KEYS = ("stop_reason", "matched_stop", "stopping_word", "stop_sequence")
+# What some write there instead: that it was a stop, and not which.
+_NO_NAMES = frozenset({"stop", "stop_sequence", "stop_str", "stop_string", "stop_word", "word"})
 # A log-softmax may round to a little above 0, and no further.
 _HIGHEST_LOGPROB = 1e-3
 _LARGEST = 1e300  # a whole number in JSON may be larger than any float
@@ -144,18 +146,20 @@ def _text(value: Any) -> str:
 
 
 def _reason(value: Any) -> str:
-    if not isinstance(value, str) or value not in _REASONS:
+    if not isinstance(value, str) or value.lower() not in _REASONS:
         told = one_line(value) if isinstance(value, str) else _brief(value)
         raise EngineError(f"the server ended the request: {told}")
-    return _REASONS[value]
+    return _REASONS[value.lower()]
 
 
 def _stops(choice: Mapping[str, Any]) -> tuple[int | str | None, ...] | None:
-    named = tuple(choice[key] for key in STOP_KEYS if key in choice)
-    for value in named:
+    """What a server names; an empty name is none."""
+    told = [choice[key] for key in STOP_KEYS if key in choice]
+    for value in told:
         if value is not None and type(value) not in (int, str):
             raise EngineError(f"the server's stop_reason is {_brief(value)}: must be a text or a token id")
-    return named or None
+    named = (v for v in told if not (isinstance(v, str) and v.lower() in _NO_NAMES))
+    return tuple(None if v == "" else v for v in named) or None
 
 
 def _cached(details: Any, most: int) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
 
 from actors.loading import check_tokenizer_path, make_absolute
@@ -42,7 +42,7 @@ class OpenAIEngine:
         _check_url(self.base_url)
         if self.tokenizer is not None:
             check_tokenizer_path("engine.tokenizer", self.tokenizer)
-        elif "/" in self.model and (Path(self.model) / "tokenizer_config.json").is_file():
+        elif "/" in self.model and os.path.isfile(f"{self.model}/tokenizer_config.json"):
             object.__setattr__(self, "tokenizer", self.model)  # a server that was started in this folder
         make_absolute(self, "tokenizer")
         PromptStyle(self.template, self.chat, self.system, self.chat_options)
@@ -76,10 +76,20 @@ _HIGHEST_PORT = 65535
 def _check_url(url: str) -> None:
     """Raises ConfigError, which does not show what may be a key."""
     found = _URL.fullmatch(url)
-    if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT:
+    if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT or not _can_be_asked(url):
         shown = "(not shown)" if set("@?#") & set(url) else url
         allowed = "must be a URL such as http://127.0.0.1:8000/v1, with no user and no parameters"
         raise ConfigError("engine.base_url", shown, allowed)
+
+
+def _can_be_asked(url: str) -> bool:
+    """Whether the client can make a request of it: names of hosts have rules of their own."""
+    import httpx
+
+    try:
+        return bool(httpx.URL(url).host)
+    except (httpx.InvalidURL, ValueError):
+        return False
 
 
 RESERVED = frozenset(

@@ -20,7 +20,7 @@ from actors.encoding import refuse_tokens
 from actors.endings import ends_of_text
 from actors.openai_checks import Reply, prompt_logprobs
 from actors.openai_client import Access, Client, served_model
-from actors.openai_text import StopNames, TextGeneration, prompt_text
+from actors.openai_text import StopNames, TextGeneration, cut_at_end, end_names, prompt_text
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter, TokenIds
 from actors.vllm_generation import End, Generation, StopRules
@@ -82,6 +82,7 @@ class OpenAIEngine:
         )
         self._prompt_ids = self._prompter.token_ids
         eos_ids = ends_of_text(self._tokenizer, name, chat_options=chat_options)
+        self._end_names = end_names(self._tokenizer, eos_ids)
         self._detokenizer = Detokenizer(self._tokenizer, self._vocab_size, eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
         self._client = Client(access)
@@ -159,15 +160,16 @@ class OpenAIEngine:
         prompt_ids = self._prompt_ids(request.question, request.instruction)
         if (refusal := self._refusal(request, prompt_ids + request.token_ids)) is not None:
             return refusal
-        generation = TextGeneration(request, self._tokenizer)
+        room = self._max_context - len(prompt_ids) - len(request.token_ids)
+        generation = TextGeneration(request, self._tokenizer, min(request.params.max_tokens, room))
         prefix = prompt_text(self._tokenizer, prompt_ids + request.token_ids)
         doubted: tuple[str, list[str]] | None = None
         while not generation.is_done:
-            left = request.params.max_tokens - generation.num_tokens
+            left = generation.limit - generation.num_tokens
             stops = [] if self._names.cuts or doubted else generation.stops
             body = self._sampling(request, left, generation.seed) | ({"stop": stops} if stops else {})
-            reply = await self._ask(prefix + generation.text, body)
-            logprobs = reply.logprobs(None) if self._logprobs else None
+            reply, is_cut = cut_at_end(await self._ask(prefix + generation.text, body), self._end_names)
+            logprobs = reply.logprobs(None) if self._logprobs and not is_cut else None
             if doubted is not None:
                 self._names.check(*doubted, reply.text)
             self._names.see(reply, stops)

@@ -19,7 +19,7 @@ from actors.redaction import Secret
 from orchestrator.errors import EngineError
 
 # Busy, restarting, out of reach, or given up by whoever asked: the same request may do later.
-_LATER = frozenset({408, 409, 425, 429, 499})
+_LATER = frozenset({408, 409, 420, 424, 425, 429, 460, 499})
 # Of the statuses from 500 on those that no waiting mends: not offered, not spoken, not let into the network.
 _NEVER = frozenset({501, 505, 506, 510, 511})
 # With status 429 too: the account has to be changed.
@@ -45,7 +45,7 @@ _NEVER_WORDS = re.compile(
 _LATER_WORDS = re.compile(
     r"overload|unavailable|rate.?limit|too many requests|try again|retry|temporar|timed?.?out|busy|"
     r"bad gateway|internal|upstream|capacity|loading|throttl|no healthy|"
-    r"connection (reset|refused|error)|starting|maintenance",
+    r"connection (reset|refused|error)|starting|maintenance|\b[qrt]p[sm]\b",
     re.IGNORECASE,
 )
 _CODE_KEYS = ("code", "status", "status_code", "statusCode", "error_code", "errorCode", "http_code", "type")
@@ -127,13 +127,24 @@ def _of_error(fetched: Fetched, secret: Secret, error: Any) -> EngineError:
     named = f" ({', '.join(secret.clean(c, 60) for c in codes)})" if codes else ""
     message = f"{_shown(fetched, secret)}: HTTP {fetched.status} with an error: {secret.clean(words)}{named}"
     asked = _asked(fetched)
-    may_pass = _passes(codes, words[:_LONGEST_READ]) if asked is None else asked
+    may_pass = (_passes(codes, words[:_LONGEST_READ]) or _broke_off(error)) if asked is None else asked
     return Later(message, _retry_after(fetched.headers)) if may_pass else Refused(message)
 
 
 def _asked(fetched: Fetched) -> bool | None:
     """Whether the server asks for another try; None: it says nothing of that."""
     return {"true": True, "false": False}.get(fetched.headers.get("x-should-retry", "").strip().lower())
+
+
+def _broke_off(error: Any) -> bool:
+    """Whether a completion only says that it was not brought to its end, and nothing of why."""
+    return isinstance(error, dict) and error.get("finish_reason") == "error" and not _says(error, "error")
+
+
+def _says(value: dict[str, Any], key: str) -> bool:
+    """Whether something stands under a key: some gateways always have one, with nothing in it."""
+    held = value.get(key)
+    return any(_says(held, inner) for inner in held) if isinstance(held, dict) else bool(held)
 
 
 def _passes(codes: list[str], words: str) -> bool:
@@ -199,18 +210,18 @@ def _error_inside(value: Any, result: str) -> Any:
         return _error_inside(first, result) if isinstance(first, dict) else None
     if not isinstance(value, dict):
         return None
-    if value.get("error") or value.get("errors"):
+    if _says(value, "error") or _says(value, "errors"):
         return value
     if value.get(result):
         choices = value[result] if result == "choices" and isinstance(value[result], list) else []
         failed = [
             c
             for c in choices[:1]
-            if isinstance(c, dict) and (c.get("error") or c.get("finish_reason") == "error")
+            if isinstance(c, dict) and (_says(c, "error") or c.get("finish_reason") == "error")
         ]
         return failed[0] if failed else None
     told = [key for key in _ERROR_KEYS if value.get(key)]
-    return value if told and "usage" not in value else None
+    return value if told or (result == "choices" and result not in value) else None
 
 
 def _codes(error: Any) -> Iterator[str]:
@@ -235,7 +246,7 @@ def _words(value: Any, depth: int = 0) -> str:
         return "; ".join(_words(v, depth + 1) for v in value[:3]) if depth < _DEEPEST else "..."
     if isinstance(value, dict) and depth < _DEEPEST:
         for key in ("error", "errors", *_WORD_KEYS):
-            if value.get(key):
+            if isinstance(value.get(key), str | list | dict) and value[key]:
                 return _words(value[key], depth + 1)
     return _dumped(value)
 

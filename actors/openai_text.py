@@ -26,6 +26,21 @@ def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
     return text.removeprefix(tokenizer.bos_token) if adds_beginning(tokenizer) else text
 
 
+def end_names(tokenizer: Any, eos_ids: frozenset[int]) -> tuple[str, ...]:
+    """The ends of text that are special tokens, as a server that leaves them in writes them."""
+    special = {i: t.content for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    return tuple(special[i] for i in sorted(eos_ids & special.keys()))
+
+
+def cut_at_end(reply: Reply, names: Sequence[str]) -> tuple[Reply, bool]:
+    """A reply up to the end of text that is left in it; whether something stood behind that."""
+    found = min(((at, name) for name in names if (at := reply.text.find(name)) >= 0), default=None)
+    if found is None:
+        return reply, False
+    at, name = found
+    return replace(reply, text=reply.text[:at], reason="eos"), at + len(name) < len(reply.text)
+
+
 @dataclass(slots=True)
 class StopNames:
     """What is known of how a server names the stop that ended a completion.
@@ -57,11 +72,12 @@ class StopNames:
 class TextGeneration:
     """The text of one request so far. Up to a marker and on to the end of its step takes two stretches.
 
-    Two more follow where that step does not answer.
+    Two more follow where that step does not answer. ``limit`` is how many tokens it may have in all.
     """
 
     request: GenerateRequest
     tokenizer: Any
+    limit: int
     text: str = ""
     num_tokens: int = 0
     is_done: bool = False
@@ -133,7 +149,7 @@ class TextGeneration:
         if self._ends():
             self._finish, self.is_done = Finish.STEP, True
         else:
-            self.is_done = num_new == 0 or self.num_tokens >= self.request.params.max_tokens
+            self.is_done = num_new == 0 or self.num_tokens >= self.limit
 
     def _ends(self) -> bool:
         """Whether the text so far ends with the step that was asked for."""
@@ -176,7 +192,9 @@ class TextGeneration:
         if num_local > most:
             counts = f"the server's {self.num_tokens} tokens are {num_local} here, and {most} are allowed"
             raise EngineError(f"{counts}: is engine.tokenizer the server's?")
-        usage = Usage(self.num_tokens + self._num_again, self._prompt_tokens, self._cached_tokens)
+        # Some gateways count nothing: what they have made is not free.
+        num_tokens = self.num_tokens + self._num_again or (num_local if self.text else 0)
+        usage = Usage(num_tokens, self._prompt_tokens, self._cached_tokens)
         return Completion(tuple(steps), usage)
 
     def _texts(self) -> list[str]:

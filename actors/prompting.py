@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from actors.chat_templates import ChatTemplate
+from actors.chat_templates import DATE_NAME, ChatTemplate, check_date
 from actors.loading import check_template
 from actors.tokenising import PromptTokenizer, TokenIds
 from orchestrator.errors import ConfigError
@@ -44,6 +44,8 @@ class PromptStyle:
         for key in ("system", "chat_options"):
             if getattr(self, key) and not self.chat:
                 raise ConfigError(f"engine.{key}", getattr(self, key), "needs engine.chat=true")
+        if DATE_NAME in self.chat_options:
+            check_date(self.chat_options[DATE_NAME])
         for name in _OURS & self.chat_options.keys():
             raise ConfigError(
                 f"engine.chat_options.{name}", self.chat_options[name], "is set by the engine itself"

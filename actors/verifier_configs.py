@@ -119,6 +119,9 @@ class SelfCertaintyVerifier:
 def _check_engine(engine: object) -> None:
     if isinstance(engine, str | Mapping) or engine is None:
         raise ConfigError("verifier.engine", engine, "must be an engine's configuration, with its _target_")
+    if (prompts := getattr(engine, "prompts", "tokens")) != "tokens":
+        allowed = "must be tokens here: a server that takes texts alone tells no likelihoods of them"
+        raise ConfigError("verifier.engine.prompts", prompts, allowed)
 
 
 def _built(engine: EngineConfig) -> Any:

@@ -66,7 +66,7 @@ def _absolute(name: str, value: Any) -> Any:
         return absolute_paths(value)
     if not isinstance(value, str):
         return value
-    is_path = value.startswith(("./", "../", "~/")) or (name in _PATHS and Path(value).exists())
+    is_path = value.startswith(("./", "../", "~/")) or (name in _PATHS and os.path.exists(value))
     return os.path.abspath(os.path.expanduser(value)) if is_path else value
 
 

@@ -11,7 +11,7 @@ from actors.tokenising import TokenIds, plain_ids
 from orchestrator.errors import ConfigError
 
 # Texts that are written to be one token each, whatever stands beside them.
-_MARK = re.compile(r"<[|\uff5c][^<>\s]+[|\uff5c]>|<extra_\d+>")
+_MARK = re.compile(r"<[|\uff5c][^<>\s]+[|\uff5c]>|<extra_\d+>|<(?:start|end)_of_\w+>")
 
 
 def check_tag(tokenizer: Any, option: str, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from actors.configs import TransformersEngine
 from actors.fake import FakeEngine
 from actors.generative_verifier import GenerativeVerifier, Judging
 from actors.likelihood_verifier import LikelihoodVerifier
+from actors.openai_config import OpenAIEngine
 from actors.self_certainty import SelfCertainty
 from actors.verifier_configs import GenerativeVerifier as GenerativeConfig
 from actors.verifier_configs import LikelihoodVerifier as LikelihoodConfig
@@ -221,3 +223,10 @@ def test_bad_configuration_names_its_key(kind: Any, knobs: dict[str, Any], line:
 def test_a_tokenizer_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"^verifier\.tokenizer=\./nowhere: no such tokenizer"):
         LikelihoodConfig(ENGINE, tokenizer="./nowhere").build()
+
+
+def test_a_server_of_texts_alone_judges_nothing() -> None:
+    engine = OpenAIEngine("m", "http://127.0.0.1:9/v1", prompts="text")
+    for build in (partial(GenerativeConfig, template="{step}"), LikelihoodConfig):
+        with pytest.raises(ConfigError, match=r"^verifier\.engine\.prompts=text: must be tokens here"):
+            build(engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -233,3 +234,32 @@ def test_a_reward_models_question_begins_once_and_ends_with_nothing(single: str)
     text = made.decode(layout.render("2+2?", ("4",), 0, "per_step").token_ids)
     assert text == "<bos>2+2?\n4\n"
     assert ("end" in layout.notes) == single.endswith("<end>")
+
+
+DATED = "{{ 'Today is ' + strftime_now('%d %b %Y') + '.\n' }}" + CHATML
+
+
+@pytest.mark.parametrize("today", [2024, 2031])
+def test_a_template_is_told_the_same_date_on_every_day(today: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(today, 1, 2, tzinfo=tz)
+
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock)
+    by_itself = tokenizer(DATED).apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+    assert by_itself.startswith(f"Today is 02 Jan {today}.\n")
+    prompt, notes = told(DATED)
+    assert prompt.startswith("Today is 26 Jul 2024.\n<turn>system\nBe brief.<end>\n")
+    assert notes == {"date": "told as 2024-07-26 on every day"}
+    prompt, notes = told(DATED + "{{ eos_token }}", chat_options={"strftime_now": "2026-03-01"})
+    assert prompt.startswith("Today is 01 Mar 2026.\n")
+    assert "date" not in notes
+    made = tokenizer(DATED)
+    layout = build_format("outcome", {"end": "<end>"}).layout(made)
+    assert made.decode(layout.prompt("2+2?")).startswith("Today is 26 Jul 2024.\n")
+
+
+def test_a_date_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^engine\.chat_options\.strftime_now=soon: must be a date"):
+        PromptStyle(chat=True, chat_options={"strftime_now": "soon"})

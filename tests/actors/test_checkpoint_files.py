@@ -249,3 +249,12 @@ def test_names_of_the_hub_and_of_shipped_models_stay(tmp_path: Path, monkeypatch
     for name in ("someone/model", "embedded:chain-policy"):
         assert TransformersEngine(model=name).model == name
     assert VllmEngine(model="a/b", args={"tokenizer": "a/b"}).args == {"tokenizer": "a/b"}
+
+
+def test_a_name_that_is_too_long_for_a_file_is_one_of_the_hub() -> None:
+    """The hub refuses it in its own words."""
+    name = "a" * 300
+    assert VllmEngine(model=name).model == name
+    assert OpenAIEngine(f"{name}/{name}", "http://h/v1", tokenizer=name).tokenizer == name
+    with pytest.raises(ConfigError, match=r"^engine\.model=\./a"):
+        VllmEngine(model=f"./{name}")

@@ -84,3 +84,17 @@ def test_a_model_that_is_loaded_knows_them_all(tokenizer: Any, tmp_path: Path) -
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
     loaded = load(LoadOptions(key="engine.model", model=str(tmp_path), auto_class="AutoModelForCausalLM"))
     assert loaded.eos_ids == {2, 7, OVER}
+
+
+def test_a_hub_that_is_out_of_reach_is_asked_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time takes it half a minute of trying; what the cache has needs no hub."""
+    asked: list[tuple[str, bool]] = []
+
+    def cached_file(_model: str, name: str, *, local_files_only: bool, **_how: Any) -> str:
+        asked.append((name, local_files_only))
+        raise OSError("not here") from FileNotFoundError("out of reach")
+
+    monkeypatch.setattr("transformers.utils.hub.cached_file", cached_file)
+    assert ends_of_text(tokenizer, "some/model") == ends_of_text(tokenizer)
+    first, second = "generation_config.json", "config.json"
+    assert asked == [(first, True), (first, False), (second, True)]

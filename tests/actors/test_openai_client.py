@@ -65,7 +65,7 @@ def kind_of(reply: Fetched) -> str:
 
 
 @pytest.mark.parametrize(
-    "status", [408, 409, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524, 529, 530, 598]
+    "status", [408, 409, 420, 424, 425, 429, 460, 499, 500, 502, 503, 504, 520, 522, 524, 529, 530, 598]
 )
 def test_statuses_that_may_pass(status: int) -> None:
     assert kind_of(fetched({"error": {"message": "wait"}}, status)).startswith("later")
@@ -113,6 +113,13 @@ def test_statuses_that_will_not(status: int) -> None:
             "later",
             "up",
         ),
+        # Beside counts, with other keys than are known, and where a completion says nothing of why.
+        (fetched({"choices": [], "usage": {}, "code": 503, "msg": "no worker"}), "later", "no worker (503)"),
+        (fetched({"choices": None, "usage": {}, "message": "bad prompt"}), "never", "bad prompt"),
+        (fetched({"Message": "Too Many Requests"}), "later", "Too Many Requests"),
+        (fetched({"__type": "AccessDeniedException"}), "never", "AccessDeniedException"),
+        (fetched({"error": True, "message": "QPS limit"}), "later", "QPS limit"),
+        (fetched({"choices": [{"text": "ab", "finish_reason": "error"}]}), "later", "with an error"),
         # An account that has to be changed, whatever its status.
         (fetched({"error": {"message": "x", "code": "insufficient_quota"}}, 429), "later", "x"),
         (fetched({"error": {"message": "You exceeded your current quota"}}, 429), "never", "current quota"),
@@ -146,6 +153,7 @@ def test_statuses_that_will_not(status: int) -> None:
         (fetched(b"\xef\xbb\xbf\n\n" + json.dumps(DONE).encode()), "done", ""),
         (fetched({**DONE, "error": None, "message": "hello", "code": 0}), "done", ""),
         (fetched({**DONE, "error": None}, 201), "done", ""),
+        (fetched({**DONE, "error": {"code": 0, "message": "", "details": None}}), "done", ""),
     ],
 )
 def test_what_a_reply_means(reply: Fetched, kind: str, words: str) -> None:

@@ -579,3 +579,54 @@ async def test_a_delimiter_that_a_server_stops_at_by_itself_ends_no_text(
     server.replies = [said("a5\n", stop="\n"), said("#6\n", stop="\n")]
     (reply,) = completed([await one(engine(prompts=prompts), to_end=True)])
     assert [(s.text, s.finish) for s in reply.steps] == [("a5\n", Finish.STEP), ("#6\n", Finish.STEP)]
+
+
+@pytest.mark.parametrize("said_of_it", ["stop", "STOP", "stop_sequence", "", None])
+async def test_a_word_for_any_stop_names_none(server: Scripted, engine: Any, said_of_it: str | None) -> None:
+    policy = engine(prompts="text", logprobs=False)
+    for key in ("stop_reason", "matched_stop"):
+        server.replies = [unnamed("a5\nb6\n#6\n", **{key: said_of_it})]
+        (reply,) = completed([await one(policy)])
+        assert [(s.text, s.finish) for s in reply.steps] == [("a5\n", Finish.STEP)]
+        (whole,) = completed([await one(policy, to_end=True)])
+        assert [s.text for s in whole.steps] == ["a5\n", "b6\n", "#6\n"]
+    named = {"stop_reason": "stop_sequence", "stop_sequence": "\n", "finish_reason": "STOP"}
+    server.replies, server.bodies = [unnamed("a5\nb6", **named)], []
+    (reply,) = completed([await one(engine(prompts="text", logprobs=False))])
+    assert [(s.text, s.finish) for s in reply.steps] == [("a5\n", Finish.STEP)]
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("to_end", [False, True])
+@pytest.mark.parametrize(
+    ("text", "steps"), [("a5<eos>", ["a5"]), ("a5<eos>b\n#6\n", ["a5"]), ("<eos>", [""])]
+)
+async def test_as_text_an_end_of_text_that_is_left_in_ends_it(
+    server: Scripted, engine: Any, text: str, steps: list[str], to_end: bool
+) -> None:
+    server.replies = [unnamed(text)]
+    policy = engine(prompts="text", logprobs=False)
+    (reply,) = completed([await one(policy, to_end=to_end)])
+    assert [(s.text, s.finish) for s in reply.steps] == [(step, Finish.EOS) for step in steps]
+    assert reply.steps[-1].token_ids.count(IDS["<eos>"]) == 1
+
+
+async def test_as_text_a_prompt_and_its_answer_fit_the_context(server: Scripted, engine: Any) -> None:
+    """The server says that it takes 64 tokens, and refuses what asks for more."""
+    for prompts, reply in (("text", said("a5", reason="length")), ("tokens", STEP)):
+        server.replies = [reply]
+        assert completed([await one(engine(prompts=prompts), max_tokens=1000)])
+    assert [body["max_tokens"] for body in server.bodies] == [57, 57]
+
+
+async def test_as_text_what_is_not_counted_is_counted_here(server: Scripted, engine: Any) -> None:
+    server.replies = [said("a5+1=6", stop="\n")]
+    server.replies[0][2]["usage"] = {"prompt_tokens": 0, "completion_tokens": 0}
+    (reply,) = completed([await one(engine(prompts="text"))])
+    assert reply.usage.generated_tokens == len("a5+1=6\n")
+
+
+@pytest.mark.parametrize("url", ["http://h/v1\x7f", "http://xn--/v1"])
+def test_a_url_that_no_client_can_ask_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^engine\.base_url=.*: must be a URL such as"):
+        OpenAIEngine("m", url)

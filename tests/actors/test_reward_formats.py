@@ -158,6 +158,7 @@ NO_TAG = r"must be one token, at which the reward is read: this model's tokenize
         ("lm_head", {"bad": ""}, "bad='': must be one token, .* makes nothing of it"),
         ("lm_turns", {"good": "Right"}, "good='Right': must be one token"),
         ("lm_turns", {"before_first": "<|user|>"}, r"before_first='<\|user\|>': must be one token; is"),
+        ("lm_head", {"template": "<end_of_turn>{question}"}, "template='<end_of_turn>': must be one"),
         ("token_classification", {"between": "<extra_9>"}, "between='<extra_9>': must be one token"),
         ("token_classification", {"template": "<|user|>{question}"}, r"template='<\|user\|>': must be"),
         ("outcome", {"end": "</s>"}, rf"end='</s>': {NO_TAG}"),
