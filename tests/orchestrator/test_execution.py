@@ -280,6 +280,7 @@ def test_a_damaged_summary_hinders_nobody(
         {"accuracy_ci95": [0.1]},
         {"num_problems": -1},
         {"complete": "yes"},
+        {"wall_seconds": 1e300},  # a report would not take it either
     ],
 )
 def test_a_summary_of_another_shape_is_as_good_as_none(change: dict[str, Any], tmp_path: Path) -> None:
