@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
@@ -132,10 +133,14 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
     if (signalled := models.interrupted()) is not None:
         return signalled
     with claimed(plan.run_dir) as place:
-        earlier = open_run_dir(plan.run_dir, plan.plain, plan.overrides, resume=plan.settings.resume)
-        check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
+        earlier = open_run_dir(
+            plan.run_dir,
+            plan.plain,
+            plan.overrides,
+            resume=plan.settings.resume,
+            check=partial(check_earlier, plan),
+        )
         write_record(plan.run_dir, record)
-        check_ids(plan, earlier)
         summary = finished_summary(plan.run_dir, earlier.totals)
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             console.print(summary_table(summary))
@@ -149,6 +154,12 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
                 models.caught = run.caught
                 if run.controller.gate.broken is not None:
                     models.drop()
+
+
+def check_earlier(plan: Plan, earlier: Earlier) -> None:
+    """Raise ConfigError where what an earlier part has left is of other problems or models."""
+    check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
+    check_ids(plan, earlier)
 
 
 def check_ids(plan: Plan, earlier: Earlier) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from actors.checkpoint_files import (
     named_weights,
 )
 from orchestrator.errors import ConfigError, nearest
+from orchestrator.templates import template_fields
 
 if TYPE_CHECKING:
     from actors.forward import Runner
@@ -83,7 +83,7 @@ def _is_a_path(name: str) -> bool:
 def check_template(template: str, key: str = "engine.template", *, needs_question: bool = True) -> str:
     """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
     try:
-        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        names = template_fields(template)
     except ValueError as error:
         raise ConfigError(key, repr(template), str(error)) from None
     if not names <= _FIELDS or (needs_question and "question" not in names):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
 
 from orchestrator.config import EXPERIMENT, GROUPS
 from orchestrator.errors import ConfigError, MurmurationError
@@ -160,11 +161,24 @@ def searched(arguments: Sequence[str]) -> list[str]:
 
 
 def check_choices(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for a group that is given nothing: Hydra would end in a ValueError."""
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if (key in GROUPS and value in ("", "null")) or (key == EXPERIMENT and value == ""):
-            raise ConfigError(key, value, f"must be the name of a file of conf/{key}")
+    """Raise ConfigError for a group that is given nothing, or no name: Hydra would end in a ValueError."""
+    _, overrides = split_flags(arguments)
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = str(override.key_or_group)
+        if key in (*GROUPS, EXPERIMENT, "hydra") or "/" in key:
+            _check_choice(key, override)
+
+
+def _check_choice(key: str, override: Override) -> None:
+    if override.is_delete() or override.is_sweep_override():
+        return
+    value = override.value()
+    name = value.text if isinstance(value, QuotedString) else value
+    if name in (None, "") or isinstance(name, bool | int | float):
+        place = "" if key.startswith("hydra") else f" of conf/{key}"
+        otherwise = "; leave it out for none" if key == EXPERIMENT else ""
+        written = str(override.input_line).partition("=")[2]
+        raise ConfigError(key, written, f"must be the name of a file{place}{otherwise}")
 
 
 def quoted(argument: str) -> str:

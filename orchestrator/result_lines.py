@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -50,42 +51,58 @@ class _Line(TypedDict):
     error: _Error | None
     stopped_by: str | None
     candidates: list[_Candidate]
-    usage: dict[str, _Amount]
-    overhead: dict[str, _Count]
+    usage: dict[str, Any]
+    overhead: dict[str, Any]
     seconds: _Amount
     history: list[dict[str, Any]]
     answer_index: NotRequired[_Count | None]
 
 
 _REAL = {"flops"}
-_COUNTS = {f.name for f in fields(Usage)} - _REAL
+_USAGE = {f.name for f in fields(Usage)}
 _NEEDED = {"generated_tokens", "reward_calls", "flops"}
-_OVERHEADS = {f.name for f in fields(Overhead)}
+_OVERHEAD = {f.name for f in fields(Overhead)}
+_Spent = dict[str, _Amount]
+_Repeated = dict[str, _Count]
+
+
+def spent(line: Mapping[str, Any]) -> Usage:
+    """What a line says was spent, without the fields of later releases."""
+    return Usage(**_known(line["usage"], _USAGE))
+
+
+def overhead_of(line: Mapping[str, Any]) -> Overhead:
+    """The same of what was done in vain."""
+    return Overhead(**_known(line["overhead"], _OVERHEAD))
+
+
+def _known(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
 
 
 def check_line(value: dict[str, Any]) -> None:
-    """Raise BadJson that names the field where a line is none of ours."""
-    try:
-        msgspec.convert(value, _Line)
-    except msgspec.ValidationError as failure:
-        raise BadJson(NOT_OURS, str(failure)) from None
-    except ValueError as failure:  # half of a character in a name
-        raise BadJson(NOT_OURS, type(failure).__name__) from None
+    """Raise BadJson that names the field where a line is none of ours; what is not known is not looked at."""
+    _check(value, _Line)
     _check_spent(value)
     _check_order(value)
 
 
+def _check(value: Any, kind: Any) -> None:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as failure:
+        raise BadJson(NOT_OURS, str(failure)) from None
+    except ValueError as failure:  # half of a character in a name
+        raise BadJson(NOT_OURS, type(failure).__name__) from None
+
+
 def _check_spent(value: dict[str, Any]) -> None:
-    usage = value["usage"]
-    missing, unknown = _NEEDED - usage.keys(), usage.keys() - _COUNTS - _REAL
-    unknown |= value["overhead"].keys() - _OVERHEADS
-    if missing or unknown:
-        raise BadJson(
-            NOT_OURS,
-            f"fields of its usage are {'unknown' if unknown else 'missing'}: "
-            + ", ".join(sorted(unknown or missing)),
-        )
-    if not all(isinstance(usage[name], int) for name in usage.keys() & _COUNTS):
+    usage = _known(value["usage"], _USAGE)
+    _check(usage, _Spent)
+    _check(_known(value["overhead"], _OVERHEAD), _Repeated)
+    if missing := _NEEDED - usage.keys():
+        raise BadJson(NOT_OURS, f"fields of its usage are missing: {', '.join(sorted(missing))}")
+    if not all(isinstance(number, int) for name, number in usage.items() if name not in _REAL):
         raise BadJson(NOT_OURS, "its usage counts in fractions")
 
 

@@ -18,7 +18,7 @@ from orchestrator.checked import read_summary
 from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.json_reading import NOT_OURS, BadJson, read_lines
 from orchestrator.plain_files import open_to_append, open_to_read, replace_file
-from orchestrator.result_lines import check_line
+from orchestrator.result_lines import check_line, overhead_of, spent
 from orchestrator.silence import SILENCE, Lengths, Silence
 from orchestrator.standing import DisplacedError, HeldFolder, check_place
 from orchestrator.statistics import wilson_interval
@@ -207,10 +207,13 @@ def read_results(run_dir: Path) -> list[dict[str, Any]]:
     return list(stream_results(run_dir))
 
 
-def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+def keep_finished(
+    run_dir: Path, tell: Callable[[dict[str, Any]], None], check: Callable[[], None] = lambda: None
+) -> None:
     """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
 
-    Of two lines of one problem the first one stays. What was told is on disk when this returns, whoever wrote
+    ``check`` is called when all are told: what it raises leaves the file as it is. Of two lines of one
+    problem the first one stays. What was told is on disk when this returns, whoever wrote
     it. A last line that was cut short is cut off where it stands: only where others go a second file is
     written. Raises OSError with the file's name.
     """
@@ -225,6 +228,7 @@ def keep_finished(run_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None
             tell(value)
         else:
             dropped.add(number)
+    check()
     try:
         if dropped:
             _drop(path, dropped)
@@ -251,7 +255,15 @@ def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
         return None
     # A summary of an older release says nothing of what was not answered.
     expected = {name: value for name, value in expected.items() if name in summary or name not in SILENCE}
-    return summary if summary["complete"] and expected.items() <= summary.items() else None
+    is_whole = summary["complete"] and expected.keys() <= summary.keys()
+    return summary if is_whole and _agree(expected, summary) else None
+
+
+def _agree(expected: Any, found: Any) -> bool:
+    """Whether two values are equal in the fields that both have: releases before and after have others."""
+    if not (isinstance(expected, Mapping) and isinstance(found, Mapping)):
+        return bool(expected == found)
+    return all(_agree(expected[name], found[name]) for name in expected.keys() & found.keys())
 
 
 class ResultLog:
@@ -375,8 +387,8 @@ class Totals:
         self.num_correct += bool(line["correct"])
         self.num_errors += line["error"] is not None
         self.num_passed += any(c["correct"] for c in line["candidates"])
-        self.usage += Usage(**line["usage"])
-        self.overhead += Overhead(**line["overhead"])
+        self.usage += spent(line)
+        self.overhead += overhead_of(line)
         self.silence.add(line)
         for candidate in line["candidates"]:
             if "block_length" in candidate:

@@ -51,8 +51,11 @@ class _Silent(TypedDict):
     candidates: _Count
 
 
-class _Figures(TypedDict):
-    """What is shown of a run that is finished; who has made it is not needed for that."""
+class Figures(TypedDict):
+    """What is shown of a run that is finished, and what one that goes on takes from its summary.
+
+    Who has made it is not needed for that.
+    """
 
     strategy: NotRequired[str]
     task: NotRequired[str]
@@ -74,7 +77,7 @@ class _Figures(TypedDict):
     advice: NotRequired[dict[str, str]]
 
 
-class _Summary(_Figures):
+class _Summary(Figures):
     """What a report needs."""
 
     strategy: Required[str]  # type: ignore[misc]

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -115,12 +115,18 @@ def _make(run_dir: Path) -> None:
 
 
 def open_run_dir(
-    run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str], *, resume: bool
+    run_dir: Path,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    resume: bool,
+    check: Callable[[Earlier], None] = lambda earlier: None,
 ) -> Earlier:
     """Write config.json, or compare with the one that is there; what an earlier part has finished.
 
     ``overrides``, the command line, are kept beside it for ``resume=DIR``: Hydra's own record is written
-    anew by every command that names the directory, refused ones included.
+    anew by every command that names the directory, refused ones included. ``check`` looks at what is finished
+    before anything is written: what it raises leaves the directory as it is.
     Raises ConfigError when there are results, or a journal of unfinished problems, and no ``resume``, or
     when a key that matters differs.
     """
@@ -133,6 +139,7 @@ def open_run_dir(
     goes_on = (run_dir / CONFIG).exists() and resume
     if goes_on:
         _compare(read_own(run_dir / CONFIG, "run_dir"), config, run_dir)
+    earlier = _take_over(run_dir, check)
     command = {"overrides": list(overrides)}
     # The command first: a run that is killed between the two can be continued by its directory all the same.
     if not goes_on:
@@ -141,7 +148,7 @@ def open_run_dir(
         write_json(run_dir / CONFIG, config)
     elif not (run_dir / COMMAND).exists():
         write_json(run_dir / COMMAND, command)
-    return _take_over(run_dir)
+    return earlier
 
 
 def has_begun(run_dir: Path) -> bool:
@@ -157,7 +164,7 @@ def _held(run_dir: Path) -> str | None:
     return "a journal of unfinished problems" if journal.is_dir() and any(journal.iterdir()) else None
 
 
-def _take_over(run_dir: Path) -> Earlier:
+def _take_over(run_dir: Path, check: Callable[[Earlier], None]) -> Earlier:
     """What is finished, and on disk; the rest of results.jsonl, if there is any, is taken out of it."""
     earlier = Earlier()
 
@@ -165,7 +172,7 @@ def _take_over(run_dir: Path) -> Earlier:
         earlier.problem_ids.add(line["problem_id"])
         earlier.totals.add(line)
 
-    keep_finished(run_dir, add)
+    keep_finished(run_dir, add, lambda: check(earlier))
     return earlier
 
 

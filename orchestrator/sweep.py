@@ -106,6 +106,7 @@ def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
     Raises ConfigError and Hydra's errors for what is wrong with the command line as a whole.
     """
     flags, overrides = split_flags(arguments)
+    check_choices(shared(overrides))
 
     def plan(config: DictConfig) -> tuple[Path, list[Tried]]:
         chosen = HydraConfig.get()

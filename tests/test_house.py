@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "orchestrator.types": ("orchestrator.errors",),
     "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
     "orchestrator.placeholders": (),
+    "orchestrator.templates": (),
     "orchestrator.stated_boxes": ("orchestrator.placeholders",),
     "orchestrator.stated_hashes": ("orchestrator.placeholders", "orchestrator.stated_boxes"),
     "orchestrator.stated_answer": (
@@ -55,7 +56,7 @@ MAY_IMPORT = {
     "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
     "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.statistics"),
-    "actors": ("actors", *CORE),
+    "actors": ("actors", *CORE, "orchestrator.templates"),
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.

@@ -127,7 +127,7 @@ class DrawnChoices:
             raise ConfigError("task.choices.num_choices", self.num_choices, f"must be 2..{len(LETTERS)}")
 
     def options(self, row: Row, answer: object) -> Options | None:
-        right = str(answer).strip()
+        right = str(_whole(answer)).strip()
         texts = _texts(row, self.wrong_field, "task.choices.wrong_field")
         wrong = [t for t in dict.fromkeys(texts) if t != right][: self.num_choices - 1]
         if len(wrong) < self.num_choices - 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from orchestrator.tasks.choices import Choices
 from orchestrator.tasks.ids import first_twice, readable_ids
 from orchestrator.tasks.json_rows import Row
 from orchestrator.tasks.rows import Source, field_of, place_of, read_rows, text_of
+from orchestrator.templates import template_fields
 from orchestrator.types import Problem
 
 
@@ -61,6 +61,8 @@ class DatasetTask:
         for key in ("name", "path", "delimiter", "answer_in"):
             if not getattr(self, key):
                 raise ConfigError(f"task.{key}", getattr(self, key), "must not be empty")
+        if self.answer_after == "":
+            raise ConfigError("task.answer_after", "", "must not be empty; null takes all of the field")
         if re.search(r"\\n(?![a-z])", self.delimiter):
             allowed = "holds a backslash and an n: no step would ever end; write a line break"
             raise ConfigError("task.delimiter", repr(self.delimiter), allowed)
@@ -151,7 +153,7 @@ class DatasetTask:
 def _check_template(template: str, *, has_options: bool) -> None:
     fields = {"question", "options"} if has_options else {"question"}
     try:
-        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        names = template_fields(template)
     except ValueError as failure:
         raise ConfigError("task.question_template", repr(template), str(failure)) from None
     if names != fields:

@@ -68,8 +68,7 @@ def text_of(row: Mapping[str, Any], name: str, key: str) -> str:
 
 def as_text(value: object, row: Mapping[str, Any], name: str, key: str) -> str:
     """A value of a row's field ``name`` as text, stripped. Raises ConfigError as ``text_of`` does."""
-    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    if not isinstance(value, str) and not (is_number and math.isfinite(value)):  # type: ignore[arg-type]
+    if not isinstance(value, str) and not _is_number(value):
         allowed = f"must hold a text or a number; {place_of(row)} has {kind_of(value)}"
         raise ConfigError(key, name, allowed)
     text = str(value).strip()
@@ -79,6 +78,13 @@ def as_text(value: object, row: Mapping[str, Any], name: str, key: str) -> str:
         what = "a NUL character" if bad == "\0" else f"half a surrogate pair (\\u{ord(bad):x})"
         raise ConfigError(key, name, f"must be text; {place_of(row)} has {what} in it")
     return text
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite number; a whole one may be larger than any float."""
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    return isinstance(value, float | Decimal) and math.isfinite(value)
 
 
 def _is_data(path: Path) -> bool:

@@ -8,8 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.command_line import continued_command, folder_names, with_open_keys
+from orchestrator.command_line import check_choices, continued_command, folder_names, with_open_keys
 from orchestrator.errors import ConfigError
+from orchestrator.sweep import plan_sweep
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
 
@@ -75,3 +76,28 @@ def test_what_a_library_names_needs_no_plus() -> None:
         "+engine.args.x=1",
         "engine.args={}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("task=null", "task=null: must be the name of a file of conf/task"),
+        ("task=1", "task=1: must be the name of a file of conf/task"),
+        ("strategy=true", "strategy=true: must be the name of a file of conf/strategy"),
+        ("engine=", "engine=: must be the name of a file of conf/engine"),
+        ("task/prompt=null", "task/prompt=null: must be the name of a file of conf/task/prompt"),
+        ("experiment=null", "experiment=null: must be the name of a file of conf/experiment; leave it out"),
+        ("hydra/launcher=null", "hydra/launcher=null: must be the name of a file"),
+    ],
+)
+def test_a_choice_that_is_no_name_is_refused_alone_and_in_a_sweep(argument: str, said: str) -> None:
+    with pytest.raises(ConfigError) as alone:
+        check_choices(["-m", "--config-dir", "task=", argument])
+    assert str(alone.value).startswith(said)
+    with pytest.raises(ConfigError) as together:
+        plan_sweep(["-m", "budget=1,2", argument], lambda config: "")
+    assert str(together.value) == str(alone.value)
+
+
+def test_choices_by_name_pass() -> None:
+    check_choices(["task='chain'", "strategy=greedy,best_of_n", "experiment=[a,b]", "~tracker", "seed=null"])

@@ -34,7 +34,7 @@ from orchestrator.limits import Limits
 from orchestrator.progress import summary_table
 from orchestrator.protocols import GenerateRequest
 from orchestrator.results import SUMMARY, ResultLog, finished_summary, read_results, write_json
-from orchestrator.rundir import claimed, open_run_dir
+from orchestrator.rundir import Earlier, claimed, open_run_dir
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Overhead, Sampling
 from strategies.particle_filter import ParticleFilter
@@ -280,6 +280,7 @@ def test_a_damaged_summary_hinders_nobody(
         {"accuracy_ci95": [0.1]},
         {"num_problems": -1},
         {"complete": "yes"},
+        {"wall_seconds": 1e300},  # a report would not take it either
     ],
 )
 def test_a_summary_of_another_shape_is_as_good_as_none(change: dict[str, Any], tmp_path: Path) -> None:
@@ -363,6 +364,27 @@ def test_a_continuation_with_other_keys_is_refused(tmp_path: Path) -> None:
         open_run_dir(tmp_path, {**CONFIG, "verifier": {"model": "b"}}, [], resume=True)
     free = {"cluster": {"engine_replicas": 9}, "concurrency": 1, "tracker": {}, "keep_journal": True}
     assert len(open_run_dir(tmp_path, {**CONFIG, **free}, [], resume=True).problem_ids) == 12
+
+
+@pytest.mark.parametrize("has_config", [True, False])
+def test_a_refused_continuation_changes_nothing(has_config: bool, tmp_path: Path) -> None:
+    run(tmp_path)
+    lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
+    error = {"error": {"type": "EngineError", "message": "died"}, "candidates": []}
+    lines[3] = json.dumps({**json.loads(lines[3]), **error}) + "\n"
+    (tmp_path / "results.jsonl").write_text("".join(lines) + "{cut short")
+    if not has_config:
+        (tmp_path / "config.json").unlink()
+    (tmp_path / ".lock").touch()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def refuse(earlier: Earlier) -> None:
+        assert len(earlier.problem_ids) == 11
+        raise ConfigError("task.path", "x", "has changed")
+
+    with pytest.raises(ConfigError, match="has changed"):
+        open_run_dir(tmp_path, CONFIG, [], resume=True, check=refuse)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:

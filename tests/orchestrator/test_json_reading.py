@@ -11,7 +11,7 @@ import pytest
 from orchestrator import json_reading
 from orchestrator.errors import ConfigError
 from orchestrator.json_reading import BadJson, parse_object, read_lines, read_object, read_own
-from orchestrator.result_lines import check_line
+from orchestrator.result_lines import check_line, spent
 from orchestrator.results import RESULTS, Totals, keep_finished, read_results
 from orchestrator.run_files import read_config, read_summary
 from tests.orchestrator.report.made_runs import line, write_run
@@ -82,9 +82,9 @@ ODD: list[tuple[str, Any]] = [
     ("usage", {}), ("usage", {"generated_tokens": -1, "reward_calls": 0, "flops": 0}),
     ("usage", {"generated_tokens": 1.5, "reward_calls": 0, "flops": 0}),
     ("usage", {"generated_tokens": 10**400, "reward_calls": 0, "flops": 0}),
-    ("usage", {"generated_tokens": 1, "reward_calls": 0, "flops": 0, "others": 1}),
-    ("overhead", {"x": 1}), ("seconds", -1.0), ("seconds", 1e308), ("seconds", None), ("history", {"a": 1}),
-    ("history", [1]), ("answer_index", 1), ("answer_index", -1), ("answer_index", True),
+    ("overhead", {"retried_tokens": 1.5}), ("overhead", {"retried_tokens": -1}), ("seconds", -1.0),
+    ("seconds", 1e308), ("seconds", None), ("history", {"a": 1}), ("history", [1]), ("answer_index", 1),
+    ("answer_index", -1), ("answer_index", True),
 ]  # fmt: skip
 
 
@@ -109,6 +109,19 @@ def test_a_candidate_of_another_shape_is_none_of_ours(fields: dict[str, Any]) ->
     whole = line("a", True)
     with pytest.raises(BadJson, match="is none of ours: "):
         check_line({**whole, "candidates": [{**whole["candidates"][0], **fields}]})
+
+
+@pytest.mark.parametrize("new", [7, 1.5, "x", None, {"a": [1]}])
+def test_fields_of_later_releases_are_passed_over(new: Any, tmp_path: Path) -> None:
+    whole = line("a", True)
+    later = {**whole, "new": new, "usage": {**whole["usage"], "new": new}, "overhead": {"new": new}}
+    later["candidates"] = [{**c, "new": new} for c in whole["candidates"]]
+    text = json.dumps(later) + "\n"
+    (tmp_path / RESULTS).write_text(text)
+    totals = Totals()
+    keep_finished(tmp_path, totals.add)
+    assert totals.usage == spent(whole) and totals.num_problems == 1
+    assert (tmp_path / RESULTS).read_text() == text
 
 
 def test_odd_lines_are_named_and_left_out_the_first_of_each_problem_kept(

@@ -142,7 +142,7 @@ ODD_LINES = [
     ({"candidates": [{}]}, "missing required field"),
     ({"usage": {"generated_tokens": -1}}, ">= 0"),
     ({"usage": {"generated_tokens": "9"}}, "expected `float`"),
-    ({"usage": {"none_of_ours": 1}}, "none_of_ours"),
+    ({"usage": {"none_of_ours": 1}}, "missing: flops, generated_tokens, reward_calls"),
     ({"usage": {"flops": 10**400}}, "out of range|<= 1e"),
     ({"overhead": [1]}, "expected `object`"),
     ({"seconds": None}, "expected `float`"),
@@ -242,6 +242,20 @@ def test_a_summary_of_other_results_is_none_of_a_finished_run(tmp_path: Path) ->
     assert finished_summary(tmp_path, totals) is None
     write_json(tmp_path / SUMMARY, {"complete": True, **totals.summary()})
     totals.add(result_line(make_result("c"), Overhead()))
+    assert finished_summary(tmp_path, totals) is None
+
+
+def test_a_summary_of_another_release_is_of_a_finished_run_where_all_that_both_know_agrees(
+    tmp_path: Path,
+) -> None:
+    totals = Totals()
+    totals.add(json.loads(json.dumps(result_line(make_result("a"), Overhead()))))
+    figures = {"complete": True, **totals.summary()}
+    usage = {name: value for name, value in figures["usage"].items() if name != "denoising_passes"}
+    for summary in ({**figures, "usage": {**usage, "later": 1}}, {**figures, "later": {"x": 1}}):
+        write_json(tmp_path / SUMMARY, summary)
+        assert finished_summary(tmp_path, totals) == summary
+    write_json(tmp_path / SUMMARY, {**figures, "usage": {**usage, "generated_tokens": 123456}})
     assert finished_summary(tmp_path, totals) is None
 
 

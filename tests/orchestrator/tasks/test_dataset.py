@@ -11,6 +11,7 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.tasks.choices import DrawnChoices, ListedChoices
 from orchestrator.tasks.dataset import DatasetTask
+from orchestrator.tasks.json_rows import Row
 
 ROWS = [
     {"id": f"a/{i}", "q": f" {i} + 1? ", "a": f"thus\n#### {i + 1:,}", "level": i} for i in (0, 1, 9998, 9999)
@@ -126,6 +127,15 @@ def test_rows_that_do_not_fit(
         ({"answer_kind": "choice"}, "task.choices=null: goes with answer_kind=choice"),
         ({"question_template": "{options}"}, "task.question_template='{options}': must hold {question}"),
         ({"question_template": "{question"}, "task.question_template='{question': "),
+        (
+            {"question_template": "{question:d}"},
+            "task.question_template='{question:d}': the field 'question'",
+        ),
+        (
+            {"question_template": "{question!z}"},
+            "task.question_template='{question!z}': the field 'question'",
+        ),
+        ({"answer_after": ""}, "task.answer_after=: must not be empty; null takes all of the field"),
     ],
 )
 def test_knobs_that_do_not_fit(knobs: dict[str, Any], line: str, tmp_path: Path) -> None:
@@ -307,3 +317,15 @@ def test_an_option_of_several_lines_shows_one_label(tmp_path: Path) -> None:
 def test_the_number_of_choices_has_bounds() -> None:
     with pytest.raises(ConfigError, match=r"^task\.choices\.num_choices=1: must be 2\.\.26"):
         DrawnChoices("wrong", 1)
+
+
+def test_whole_numbers_of_any_length_are_texts_like_others(tmp_path: Path) -> None:
+    large = 10**400 + 7
+    knobs = {"id_field": "id", "answer_field": "key", "answer_kind": "integer"}
+    made = task(tmp_path, [{"id": large, "q": large, "key": large}], **knobs)
+    (problem,) = made.problems(0, None)
+    assert problem.question == problem.answer == str(large)
+    row = Row({"q": "?", "key": 2.0, "wrong": [2, 3, large, 5]}, "row 0")
+    options = DrawnChoices("wrong").options(row, row["key"])
+    assert options is not None and sorted(options.texts) == sorted(["2", "3", str(large), "5"])
+    assert options.texts[options.right] == "2"
