@@ -66,6 +66,10 @@ class DatasetTask:
         if re.search(r"\\n(?![a-z])", self.delimiter):
             allowed = "holds a backslash and an n: no step would ever end; write a line break"
             raise ConfigError("task.delimiter", repr(self.delimiter), allowed)
+        marker = self.answer_marker or ""
+        if self.delimiter in marker.removesuffix(self.delimiter):
+            allowed = f"must not go on after task.delimiter={self.delimiter!r}: no step would hold it"
+            raise ConfigError("task.answer_marker", repr(marker), allowed)
         if (self.answer_kind == "choice") != (self.choices is not None):
             raise ConfigError("task.choices", self.choices, "goes with answer_kind=choice, and only with it")
         _check_template(self.question_template, has_options=self.choices is not None)

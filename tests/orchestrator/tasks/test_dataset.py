@@ -123,6 +123,10 @@ def test_rows_that_do_not_fit(
         ({"max_steps": 0}, "task.max_steps=0: must be a whole number above 0"),
         ({"grading_seconds": 0.0}, "task.grading_seconds=0.0: must be above 0"),
         ({"delimiter": ""}, "task.delimiter=: must not be empty"),
+        (
+            {"answer_marker": "\n\n#### "},
+            r"task.answer_marker='\n\n#### ': must not go on after task.delimiter='\n\n'",
+        ),
         ({"delimiter": "\\n\\n"}, "task.delimiter='\\\\n\\\\n': holds a backslash and an n"),
         ({"answer_kind": "choice"}, "task.choices=null: goes with answer_kind=choice"),
         ({"question_template": "{options}"}, "task.question_template='{options}': must hold {question}"),
