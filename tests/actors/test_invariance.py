@@ -73,7 +73,9 @@ def test_models_of_many_kinds_are_invariant(name: str) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().eval().requires_grad_(False)
     model.set_attn_implementation(PADDED)
-    assert probe(Runner(model, KVShape.of(model.config, model.dtype, model.device), invariant=True))
+    runner = Runner(model, KVShape.of(model.config, model.dtype, model.device), invariant=True)
+    assert probe(runner)
+    assert runner.replaces == (name in ("experts", "functions")), "only those pay for it"
 
 
 async def test_a_model_that_is_not_says_so_and_works(
