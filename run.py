@@ -255,6 +255,8 @@ def run_command(arguments: Sequence[str], models: Models) -> Status:
         return max(with_config(arguments, run), default=Status.FINISHED)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # before the first problem
         complain(explain(mistake, known_keys(arguments), arguments))
+    except BrokenPipeError:  # what Hydra prints by itself (--help, --cfg) has lost its reader
+        return Status.FINISHED
     except OSError as failure:
         complain(f"run_dir: {failure}")
     return Status.BAD_CONFIGURATION
