@@ -24,8 +24,9 @@ from torch.nn.functional import pad
 Batch = tuple[int, int]
 """How many tiles of how many rows one product has."""
 
-# A product of fewer columns takes a kernel for vectors, in which a row's place matters.
-_MIN_COLUMNS = 16
+# Few columns take a kernel for vectors, and columns left over at the end one of their own: there a row's
+# place may matter for a single number, which a few tries can miss.
+COLUMNS_MULTIPLE = 16
 _HEIGHTS = range(16, 49, 2)
 _FEW_HEIGHTS = (16, 24, 36, 48)
 _MAX_TILES = 4
@@ -82,14 +83,14 @@ def _cost(batch: Batch) -> int:
 
 
 class TiledProduct:
-    """``x @ weight + bias`` for ``x`` ``[..., in]`` and ``weight`` ``[in, out]``.
+    """``x @ weight + bias`` for ``x`` ``[..., in]``; of ``weight`` ``[in, out]`` the first ``num_columns``.
 
     ``tiling`` is None where no two batches of this machine agree on anything: then it is one plain product.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        missing = max(0, _MIN_COLUMNS - weight.shape[1])
-        self._num_columns = weight.shape[1]
+    def __init__(self, weight: Tensor, bias: Tensor | None, num_columns: int | None = None) -> None:
+        missing = -weight.shape[1] % COLUMNS_MULTIPLE
+        self._num_columns = num_columns or weight.shape[1]
         self._weight = pad(weight, (0, missing)) if missing else weight
         self._bias = bias
         self.tiling = tiling_of(*self._weight.shape, self._weight.stride(), torch.get_num_threads())
