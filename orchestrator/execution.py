@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +75,29 @@ def heed_signals() -> None:
     """While nothing is being solved a signal ends the process; Ray puts handlers of its own there."""
     for number, handler in _UNSOLVING.items():
         signal.signal(number, handler)
+    if not isinstance(sys.unraisablehook, _SendAgain):
+        sys.unraisablehook = _SendAgain(sys.unraisablehook)
+
+
+@dataclass(frozen=True)
+class _SendAgain:
+    """Sends a signal again whose exception was lost: what runs at a fork, or in a finalizer, ignores it."""
+
+    before: Callable[[Any], object]
+
+    def __call__(self, unraisable: Any) -> None:
+        lost = unraisable.exc_value
+        if isinstance(lost, SystemExit) and lost.code == Status.TERMINATED:
+            number = signal.SIGTERM
+        elif isinstance(lost, KeyboardInterrupt):
+            number = signal.SIGINT
+        else:
+            self.before(unraisable)
+            return
+        # A moment later: what is raised in here is lost as well.
+        again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
 
 
 def ignore_signals() -> None:

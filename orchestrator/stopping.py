@@ -28,24 +28,27 @@ def stopped_by_signals(
     loop, caught = asyncio.get_running_loop(), list[signal.Signals]()
     draining: list[asyncio.Task[None]] = []  # a loop keeps no hold of its tasks
 
-    def handle(number: signal.Signals) -> None:
-        caught.append(number)
-        if len(caught) > 1:
+    def hear(number: int, _frame: object) -> None:
+        caught.append(signal.Signals(number))
+        loop.call_soon_threadsafe(react, signal.Signals(number), len(caught))
+
+    def react(number: signal.Signals, num_caught: int) -> None:
+        if num_caught > 1:
             work.cancel()
             return
         gate.close()
         draining.append(loop.create_task(_drain(work, gate, grace_s)))
         milestones.preempted(number.name, grace_s, gate.num_open)
 
+    # Not by the loop's own handlers: taking one away leaves the default, which kills, for a moment.
     for number in afterwards:
-        loop.add_signal_handler(number, handle, number)
+        signal.signal(number, hear)
     try:
         yield caught
     finally:
         for task in draining:
             task.cancel()
         for number, handler in afterwards.items():
-            loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN if caught else handler)
 
 
@@ -66,12 +69,13 @@ async def _drain(work: asyncio.Future[None], gate: Gate, grace_s: float) -> None
 async def unless_stopped(work: Coroutine[Any, Any, T], numbers: Collection[signal.Signals]) -> T | None:
     """What ``work`` returns; None where a signal came first: it is cancelled then, and may clean up."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-    for number in numbers:
-        loop.add_signal_handler(number, task.cancel)
+    before = {
+        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(task.cancel)) for number in numbers
+    }
     try:
         await asyncio.wait([task])
         return None if task.cancelled() else await task
     finally:
         task.cancel()
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: set by a library in C

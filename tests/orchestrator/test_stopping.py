@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -185,3 +186,20 @@ async def test_a_gate_drains_when_all_that_is_left_waits_at_it() -> None:
     await asyncio.sleep(0.01)
     assert not begin.done()
     begin.cancel()
+
+
+def test_a_signal_whose_exception_is_lost_comes_again() -> None:
+    """What runs at a fork ignores exceptions, also that of a signal which comes in the midst of it."""
+    code = """
+import os, signal, time
+from orchestrator.execution import heed_signals
+heed_signals()
+lost = [os.kill]
+os.register_at_fork(after_in_parent=lambda: lost.pop()(os.getpid(), signal.SIGTERM) if lost else None)
+if os.fork() == 0:
+    os._exit(0)
+time.sleep(20)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "")
