@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -20,33 +20,13 @@ from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from actors.routing import ranking, route
 from actors.scaling import Scaler
+from orchestrator.backend import Routing
 from orchestrator.protocols import NO_REPLICA, Failure
 
 log = logging.getLogger(__name__)
 
 Ticket = tuple[Member, Life]
 """A place on a replica, taken for as many rows as a job has."""
-
-
-@dataclass(frozen=True, slots=True)
-class FleetStats:
-    """Counts since the start; ``home_hits`` calls went to their home, ``spills`` elsewhere."""
-
-    replicas: int = 0
-    calls: int = 0
-    rows: int = 0
-    home_hits: int = 0
-    spills: int = 0
-    retried_rows: int = 0
-    quarantined_rows: int = 0
-    failed_rows: int = 0
-    deaths: int = 0
-
-    def since(self, before: FleetStats) -> dict[str, float | None]:
-        """What was counted after ``before``, with the share of calls that went to their home."""
-        counts = {f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)}
-        rate = counts["home_hits"] / counts["calls"] if counts["calls"] else None
-        return {**counts, "replicas": self.replicas, "home_hit_rate": rate}
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
@@ -68,9 +48,7 @@ class Fleet:
     request becomes a Failure and no other does. A Failure that the engine returns is its last word.
     """
 
-    def __init__(
-        self, spec: ReplicaSpec, config: ClusterConfig, make_member: Callable[..., Member] = Member
-    ) -> None:
+    def __init__(self, spec: ReplicaSpec, config: ClusterConfig, make_member: Callable[..., Member]) -> None:
         self.spec = spec
         self._config = config
         self._members = {name: make_member(name, spec, config, self._wake) for name in spec.names}
@@ -155,10 +133,10 @@ class Fleet:
         """The node of each replica that is alive."""
         return {name: m.life.info.node_id for name, m in self._members.items() if m.life is not None}
 
-    def stats(self) -> FleetStats:
+    def stats(self) -> Routing:
         deaths = sum(m.num_deaths for m in self._members.values())
         replicas = sum(m.life is not None for m in self._members.values())
-        return FleetStats(replicas=replicas, deaths=deaths, **self._counts)
+        return Routing(replicas=replicas, deaths=deaths, **self._counts)
 
     async def ask(self, method: str, requests: Sequence[Any]) -> list[Any]:
         """One reply a request, in order: rows of one problem travel together."""

@@ -90,14 +90,13 @@ async def test_it_tells_what_its_replicas_are(pool: Pool) -> None:
 
 
 async def test_a_problem_stays_at_its_home(pool: Pool) -> None:
-    before = pool.stats()["engine"]
+    before = pool.used()
     for seed in range(5):
         await pool.engine.generate([request("at home", seed)])
-    after = pool.stats()["engine"]
-    routing = pool.routing_since({"engine": before, "verifier": pool.stats()["verifier"]})
-    assert routing["engine"]["home_hit_rate"] == 1.0 and routing["engine"]["calls"] == 5
-    assert routing["verifier"]["home_hit_rate"] is None
-    assert (after.home_hits - before.home_hits, after.spills - before.spills) == (5, 0)
+    routing = (pool.used() - before).routing
+    assert routing["verifier"].summary()["home_hit_rate"] is None
+    assert routing["engine"].summary()["home_hit_rate"] == 1.0
+    assert (routing["engine"].calls, routing["engine"].home_hits, routing["engine"].spills) == (5, 5, 0)
 
 
 async def test_a_call_that_raises_once_is_asked_again(pool: Pool) -> None:
