@@ -215,7 +215,6 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         labels=labels,
         earlier=earlier,
         tracker=with_metrics(plan, pool),
-        overhead=pool.overhead_of,
         console=console,
         num_replicas=lambda: len(pool.pids()),
         num_tokens=lambda: pool.generated_tokens - tokens_before,

@@ -19,6 +19,7 @@ from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo, Restarted
 from orchestrator.errors import EngineError
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 
@@ -197,16 +198,16 @@ class Member:
         life.flights.add(flight)
         return flight
 
-    async def release(self, home: str) -> int:
-        """Lets the replica forget a problem that is over; the tokens made for it in vain, 0 if it is dead."""
+    async def release(self, home: str) -> Overhead:
+        """Lets the replica forget a problem that is over; what that cost in vain, as far as it is known."""
         life = self.life
         if life is None:
-            return 0
+            return Overhead()
         try:
-            wasted: int = await _within(_PULSE_S, self._actor.handle.release.remote(home))
+            wasted: Overhead = await _within(_PULSE_S, self._actor.handle.release.remote(home))
         except (TimeoutError, rex.RayError):
-            return 0
-        life.tokens_delivered += wasted
+            return Overhead()
+        life.tokens_delivered += wasted.speculated_tokens  # they are accounted for
         return wasted
 
     async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:
