@@ -22,6 +22,7 @@ from actors.routing import ranking, route
 from actors.scaling import Scaler
 from orchestrator.backend import Routing
 from orchestrator.protocols import NO_REPLICA, Failure
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ class Fleet:
         self._quarantine = asyncio.Lock()  # one replica at a time is closed to others
         self._waiting: set[asyncio.Event] = set()
         self._counts: Counter[str] = Counter()
-        self.retried_tokens: Counter[str] = Counter()
-        self.speculated_tokens: Counter[str] = Counter()
+        self.overhead = Overhead()  # of all problems since the start
+        self._overheads: dict[str, Overhead] = {}  # of those that are not released
         self._served: defaultdict[str, set[str]] = defaultdict(set)  # who may run ahead for a problem
         self.num_queued = 0  # rows that wait for a place on a replica
         self._infos: list[ReplicaInfo] = []
@@ -146,12 +147,22 @@ class Fleet:
         served = await asyncio.gather(*(self._serve(Job(method, home, rows)) for home, rows in groups))
         return [reply for replies in served for reply in replies]
 
-    async def release(self, home: str) -> int:
-        """Lets the replicas forget a problem that is over; the tokens that they made for it in vain."""
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, of which no call is in flight; what it has cost in vain.
+
+        Each token is returned once: a problem of the same id after that begins at nothing.
+        """
         asked = [self._members[name].release(home) for name in self._served.pop(home, ())]
-        wasted = sum(await asyncio.gather(*asked))
-        self.speculated_tokens[home] += wasted
-        return wasted
+        try:
+            for wasted in await asyncio.gather(*asked):
+                self._waste(home, wasted)
+        finally:  # cancelled or not: a later run may have a problem of this id
+            overhead = self._overheads.pop(home, Overhead())
+        return overhead
+
+    def _waste(self, home: str, wasted: Overhead) -> None:
+        self.overhead += wasted
+        self._overheads[home] = self._overheads.get(home, Overhead()) + wasted
 
     async def _serve(self, job: Job) -> list[Any]:
         """Tries until there is a reply or a Failure for every request."""
@@ -218,7 +229,8 @@ class Fleet:
             return await member.call(life, job.method, job.requests)
         except asyncio.CancelledError:
             if job.method == "generate" and member.life is life:
-                self.speculated_tokens[job.home] += await member.spent_on(life, job.requests)
+                spent = await member.spent_on(life, job.requests)
+                self._waste(job.home, Overhead(speculated_tokens=spent))
             raise
         finally:
             life.num_rows -= len(job.requests)
@@ -312,7 +324,7 @@ class Fleet:
             return
         bound = sum(request.params.max_tokens for request in job.requests)
         share = outcome.life.lost_tokens * len(job.requests) // max(1, outcome.life.rows_at_death)
-        self.retried_tokens[job.home] += min(share, bound)
+        self._waste(job.home, Overhead(retried_tokens=min(share, bound)))
 
 
 def _tell_call(job: Job, replica: str, seconds: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from actors.placement import ClusterConfig, ReplicaSpec, Resources
 from actors.replica import Raised, ReplicaInfo, Restarted
+from orchestrator.types import Overhead
 
 
 class ReplicaError(Exception):
@@ -42,7 +43,7 @@ class Handle(Protocol):
 
     async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted: ...
 
-    async def release(self, home: str) -> int: ...
+    async def release(self, home: str) -> Overhead: ...
 
     async def pulse(self) -> int | Restarted | None:
         """The engine's token counter, None where it has none; also while ``ask`` computes."""

@@ -19,6 +19,7 @@ from actors.pool import Pool
 from actors.replica import Raised, Replica, ReplicaInfo, Restarted
 from orchestrator.backend import ENGINE, Backend
 from orchestrator.protocols import EngineConfig, VerifierConfig
+from orchestrator.types import Overhead
 
 _NODE = "this process"
 _Work = Callable[[Replica], Coroutine[Any, Any, Any]]
@@ -113,8 +114,8 @@ class ThreadHandle:
         answer: list[Any] | Raised | Restarted = await self._call(lambda r: r.ask(method, requests))
         return answer
 
-    async def release(self, home: str) -> int:
-        wasted: int = await self._call(lambda replica: replica.release(home))
+    async def release(self, home: str) -> Overhead:
+        wasted: Overhead = await self._call(lambda replica: replica.release(home))
         return wasted
 
     async def pulse(self) -> int | Restarted | None:

@@ -15,6 +15,7 @@ from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo, Restarted
 from orchestrator.errors import EngineError
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -178,16 +179,16 @@ class Member:
         life.flights.add(flight)
         return flight
 
-    async def release(self, home: str) -> int:
-        """Lets the replica forget a problem that is over; the tokens made for it in vain, 0 if it is dead."""
+    async def release(self, home: str) -> Overhead:
+        """Lets the replica forget a problem that is over; what that cost in vain, as far as it is known."""
         life = self.life
         if life is None:
-            return 0
+            return Overhead()
         try:
             wasted = await _within(_PULSE_S, self._actor.release(home))
         except (TimeoutError, ReplicaError):
-            return 0
-        life.tokens_delivered += wasted
+            return Overhead()
+        life.tokens_delivered += wasted.speculated_tokens  # they are accounted for
         return wasted
 
     async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:

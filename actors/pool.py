@@ -47,7 +47,7 @@ class PooledEngine:
     def sampler(self) -> str:
         return self.fleet.sampler
 
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         return await self.fleet.release(home)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
@@ -180,18 +180,14 @@ class Pool:
     def overhead(self) -> Overhead:
         """Tokens of replies that were lost with a replica, cancelled by a time limit, or never asked for.
 
+        Those of all problems since the start; ``engine.release`` returns those of one.
+
         Retried ones are a lower bound: what the engine's token counter showed at the last pulse before the
         death, for the rows then in flight. Those of cancelled calls, in ``speculated_tokens``, are their
         share of what the counter shows then; the others there were made ahead of a search that took another
         way. An engine that reports no progress counts 0, and so does a verifier.
         """
-        engine = self._fleets["engine"]
-        return Overhead(engine.retried_tokens.total(), engine.speculated_tokens.total())
-
-    def overhead_of(self, home: str) -> Overhead:
-        """The part of ``overhead`` that requests of one problem met with."""
-        engine = self._fleets["engine"]
-        return Overhead(engine.retried_tokens[home], engine.speculated_tokens[home])
+        return self._fleets["engine"].overhead
 
     async def close(self) -> None:
         """Ends every replica."""

@@ -18,6 +18,7 @@ from actors.handles import ReplicaDied, ReplicaError
 from actors.placement import GPUS_VARIABLE, THREAD_VARIABLES, ClusterConfig, ReplicaSpec, Resources
 from actors.replica import Raised, ReplicaInfo, Restarted
 from actors.replica_process import ReplicaProcess
+from orchestrator.types import Overhead
 
 _DEATHS = (
     rex.RayActorError,
@@ -106,8 +107,8 @@ class RayHandle:
             raise
         return pickle.loads(answer) if isinstance(answer, bytes) else answer
 
-    async def release(self, home: str) -> int:
-        wasted: int = await _reply(self.handle.release.remote(home))
+    async def release(self, home: str) -> Overhead:
+        wasted: Overhead = await _reply(self.handle.release.remote(home))
         return wasted
 
     async def pulse(self) -> int | Restarted | None:

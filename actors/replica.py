@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, MurmurationError
 from orchestrator.protocols import RunsAhead
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -129,9 +130,9 @@ class Replica:
                 self._die_if_sick(error)
             return Raised(type(error).__name__, str(error))
 
-    async def release(self, home: str) -> int:
-        """Forgets a problem that is over; the tokens made for it in vain."""
-        return await self._model.release(home) if isinstance(self._model, RunsAhead) else 0
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, and returns what the engine did for it in vain."""
+        return await self._model.release(home) if isinstance(self._model, RunsAhead) else Overhead()
 
     async def pulse(self) -> int | Restarted | None:
         """The engine's token counter, None where it has none."""

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 
 from actors.replica import Raised, Replica, ReplicaInfo, Restarted
+from orchestrator.types import Overhead
 
 
 class ReplicaProcess:
@@ -40,7 +41,7 @@ class ReplicaProcess:
 
         return await self._replica.guarded(method, packed)
 
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         return await self._replica.release(home)
 
     async def pulse(self) -> int | Restarted | None:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from orchestrator.protocols import Engine, EngineConfig, Task, Tracker, Verifier, VerifierConfig
-from orchestrator.types import Overhead
 
 ENGINE = "engine"
 """The main policy among the policies of a run; for now the only one."""
@@ -71,10 +70,6 @@ class Backend(Protocol):
 
     def num_alive(self) -> int:
         """How many replicas take calls now."""
-        ...
-
-    def overhead_of(self, home: str) -> Overhead:
-        """Tokens of one problem that were lost or never asked for."""
         ...
 
     def used(self) -> Used: ...
@@ -190,9 +185,6 @@ class DirectBackend:
 
     def num_alive(self) -> int:
         return 1 if self.verifier is None else 2
-
-    def overhead_of(self, home: str) -> Overhead:
-        return Overhead()
 
     def used(self) -> Used:
         return Used()

@@ -212,7 +212,7 @@ class Run:
         with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
-                line = result_line(result, self.backend.overhead_of(result.problem.id), self.lengths)
+                line = result_line(result, self.lengths)
                 line |= oracle_mark(self.labels)
                 results.append(line, then=partial(self._settle, result))
                 milestones.problem_ends(line)
