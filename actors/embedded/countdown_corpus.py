@@ -11,7 +11,6 @@ from orchestrator.tasks.countdown import Puzzle, is_solution, normal_text, read_
 from orchestrator.tasks.countdown_steps import (
     Numbers,
     Step,
-    answer_line,
     is_reachable,
     is_valid,
     moves,
@@ -20,6 +19,7 @@ from orchestrator.tasks.countdown_steps import (
     read_step,
     take,
 )
+from orchestrator.tasks.drawn import answer_line
 
 
 def annotate(puzzle: Puzzle, lines: Sequence[str]) -> Example:

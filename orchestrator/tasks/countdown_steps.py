@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, Operation
+from orchestrator.tasks.arithmetic import Operation
+from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER
 
 SYMBOLS = "+-*/"
 
@@ -63,11 +64,6 @@ class Step:
     def line(self) -> str:
         """For example ``16*3=48 7,11,48`` and a newline."""
         return f"{self.move.text}={self.result} {','.join(map(str, self.left))}{DELIMITER}"
-
-
-def answer_line(value: int) -> str:
-    """For example ``#15``."""
-    return f"{ANSWER_MARKER}{value}{DELIMITER}"
 
 
 def take(numbers: Numbers, move: Move) -> Step | None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
-from orchestrator.tasks.chain import MAX_VALUE, Operation
+from orchestrator.tasks.arithmetic import MAX_VALUE, Operation
 from orchestrator.tasks.countdown import (
     MAX_NUMBER,
     MAX_TARGET,
