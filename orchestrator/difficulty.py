@@ -17,10 +17,10 @@ from rich.table import Table
 from orchestrator.arguments import read_arguments
 from orchestrator.errors import ConfigError
 from orchestrator.events import warnings_shown
+from orchestrator.intervals import difficulty_levels
 from orchestrator.progress import stdout_console
 from orchestrator.results import SUMMARY, stream_results
 from orchestrator.run_files import read_summary
-from orchestrator.statistics import difficulty_levels
 from orchestrator.terminal import complain
 
 NUM_LEVELS = 5

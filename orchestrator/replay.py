@@ -18,6 +18,7 @@ from orchestrator.command_line import take_trust
 from orchestrator.config import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.events import warnings_shown
+from orchestrator.intervals import sign_test
 from orchestrator.json_reading import parse_own
 from orchestrator.progress import stdout_console
 from orchestrator.results import (
@@ -32,7 +33,6 @@ from orchestrator.results import (
 )
 from orchestrator.run_files import checked, read_summary
 from orchestrator.signing import is_own, sign, signed_bytes
-from orchestrator.statistics import sign_test
 from orchestrator.terminal import complain
 from orchestrator.trust import refuse, shipped, wishes_of_config
 from orchestrator.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all

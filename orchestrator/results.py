@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 
 from orchestrator.checked import read_summary
 from orchestrator.controller import Candidate, ProblemResult
+from orchestrator.intervals import wilson_interval
 from orchestrator.json_reading import NOT_OURS, BadJson, read_lines
 from orchestrator.plain_files import open_to_append, open_to_read, replace_file
 from orchestrator.result_lines import check_line, overhead_of, spent
 from orchestrator.silence import SILENCE, Lengths, Silence
 from orchestrator.standing import DisplacedError, HeldFolder, check_place
-from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
 

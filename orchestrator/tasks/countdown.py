@@ -14,9 +14,9 @@ from typing import ClassVar
 from orchestrator.tasks.arithmetic import Operation
 from orchestrator.tasks.countdown_steps import (
     SYMBOLS,
+    CountdownStep,
     Move,
     Numbers,
-    Step,
     is_valid,
     read_answer,
     read_step,
@@ -101,7 +101,7 @@ def draw_puzzles(split: Split, start: int, num: int, num_numbers: int = NUM_NUMB
     return (draw_puzzle(split, i, num_numbers) for i in range(start, start + num))
 
 
-def read_solution(text: str) -> tuple[list[Step], int] | None:
+def read_solution(text: str) -> tuple[list[CountdownStep], int] | None:
     """The steps and the stated answer of a whole solution; None where it is not steps and then an answer.
 
     Lines that are empty, or begin an answer and state none, say nothing.
@@ -114,7 +114,7 @@ def read_solution(text: str) -> tuple[list[Step], int] | None:
     return [step for step in steps if step is not None], value
 
 
-def is_solution(puzzle: Puzzle, steps: Sequence[Step], value: int) -> bool:
+def is_solution(puzzle: Puzzle, steps: Sequence[CountdownStep], value: int) -> bool:
     """Whether every step does what it states with what the one before left, and the end is the target."""
     numbers = puzzle.numbers
     for step in steps:
@@ -124,7 +124,7 @@ def is_solution(puzzle: Puzzle, steps: Sequence[Step], value: int) -> bool:
     return numbers == (value,) and value == puzzle.target
 
 
-def normal_text(steps: Sequence[Step], value: int) -> str:
+def normal_text(steps: Sequence[CountdownStep], value: int) -> str:
     """One text for solutions that differ in writing alone: the order of operands and of the numbers left."""
     written = (f"{s.move.normal.text}={s.result} {','.join(map(str, sorted(s.left)))}" for s in steps)
     return "; ".join((*written, answer_line(value).rstrip(DELIMITER)))
