@@ -16,12 +16,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator.conf_files import CONF
 from orchestrator.config import GROUPS
 from orchestrator.flags import flags_first
 from orchestrator.folders import FreeFolders
 from orchestrator.spelling import quote
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 VERSION_BASE = "1.3"
 # Hydra then only composes: it makes no folder and writes no file.
 _WRITE_NOTHING = ("hydra.output_subdir=null", "hydra.run.dir=.")

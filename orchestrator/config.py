@@ -13,11 +13,11 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError, nearest
 from orchestrator.limits import Limits
 from orchestrator.secret_keys import check_config
 
-TARGET = "_target_"
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
 _DATA = (Collection, int, float, complex, str, bytes, NoneType)
 EXPERIMENT = "experiment"  # presets of all these; the one group that may be null

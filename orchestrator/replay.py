@@ -15,7 +15,7 @@ from rich.table import Table
 
 from orchestrator.arguments import read_arguments
 from orchestrator.command_line import take_trust
-from orchestrator.config import TARGET
+from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.events import warnings_shown
 from orchestrator.intervals import sign_test

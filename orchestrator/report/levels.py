@@ -10,12 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from orchestrator.config import TARGET
-from orchestrator.difficulty import Levels, levels_of, pass_rates
+from orchestrator.conf_files import TARGET, replay_rules
+from orchestrator.errors import ConfigError
+from orchestrator.intervals import difficulty_levels
 from orchestrator.report.measures import mean_by_problem
 from orchestrator.report.runs import SavedRun
 from orchestrator.report.settings import ReportPoint, Setting
-from orchestrator.whatif import replay_rules
+from orchestrator.results import stream_results
+
+NUM_LEVELS = 5
+Levels = Mapping[str, int]
+"""From problem id to its level, 1 for the easiest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,23 @@ class ByDifficulty:
 def read_samples(reference: Path) -> Samples:
     """The samples of a run directory. Raises ConfigError where it has no results."""
     return Samples(f"run {reference.resolve().name}", pass_rates(reference))
+
+
+def pass_rates(reference: Path) -> dict[str, float]:
+    """By problem, the share of right candidates in a run. Raises ConfigError where it has no results."""
+    rates = {
+        str(line["problem_id"]): sum(bool(c["correct"]) for c in line["candidates"]) / len(line["candidates"])
+        for line in stream_results(reference)
+        if line["candidates"]
+    }
+    if not rates:
+        raise ConfigError("reference", reference, "must be the directory of a run with results")
+    return rates
+
+
+def levels_of(rates: Mapping[str, float]) -> Levels:
+    """Fifths of the problems by their pass rates."""
+    return dict(zip(rates, difficulty_levels(list(rates.values()), NUM_LEVELS), strict=True))
 
 
 def samples_of(setting: Setting) -> Samples | None:
