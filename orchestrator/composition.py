@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import hydra
 from hydra.core.utils import env_override
@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.conf_files import CONF
 from orchestrator.config import GROUPS
+from orchestrator.dotted import entries
 from orchestrator.flags import flags_first
 from orchestrator.folders import FreeFolders
 from orchestrator.spelling import quote
@@ -116,8 +117,5 @@ def _search_path(arguments: Sequence[str]) -> list[str]:
     return [f"hydra.searchpath=[{quote(f'file://{Path(folder).absolute()}')}]" for folder in folders[-1:]]
 
 
-def _keys(node: Any, prefix: str = "") -> list[str]:
-    if not OmegaConf.is_dict(node):
-        return []
-    names = [f"{prefix}{name}" for name in node]
-    return names + [key for name in node for key in _keys(node._get_node(name), f"{prefix}{name}.")]
+def _keys(config: DictConfig) -> list[str]:
+    return [key for key, _ in entries(OmegaConf.to_container(config, resolve=False))]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.dotted import dotted
 from orchestrator.report.runs import SavedRun
 
 # What an engine or a verifier does faster or slower, and nothing else.
@@ -49,15 +50,12 @@ class Setting:
         return [run for series in self.series for point in series.points for run in point.runs]
 
 
-def flat(node: Any, prefix: str = "") -> Flat:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; a list is one value, as JSON text."""
-    if not isinstance(node, Mapping):
-        return {prefix: json.dumps(node) if isinstance(node, list) else node}
+def flat(node: Mapping[str, Any]) -> Flat:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``, without what changes speed alone; a list as JSON text."""
     return {
-        key: value
-        for name, item in node.items()
-        if name not in SPEED_KEYS
-        for key, value in flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
+        key: json.dumps(value) if isinstance(value, list) else value
+        for key, value in dotted(node).items()
+        if SPEED_KEYS.isdisjoint(key.split("."))
     }
 
 
