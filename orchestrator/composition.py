@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -93,13 +94,25 @@ def known_keys(arguments: Sequence[str] = ()) -> list[str]:
     Where it cannot be composed with them, of the default configuration without the groups that are chosen.
     """
     groups = [a for a in arguments if _chooses(a.partition("=")[0].lstrip("+"))]
-    with hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(CONF)):
+    with _shipped():
         try:
             return _keys(hydra.compose("config", [*groups, *_search_path(arguments)]))
         except (HydraException, OmegaConfBaseException, ValueError):  # the last for a group that is null
             chosen = {re.split("[/@=]", group.lstrip("+"))[0] for group in groups}
             keys = _keys(hydra.compose("config"))
             return [key for key in keys if key.partition(".")[0] not in chosen or key in chosen]
+
+
+@contextmanager
+def _shipped() -> Iterator[None]:
+    """Within, Hydra composes the shipped configuration, also while it is at work on another."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(CONF)):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer  # another instance than before: Hydra puts a copy in its place
 
 
 def _chooses(key: str) -> bool:

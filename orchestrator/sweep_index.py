@@ -29,9 +29,9 @@ class SweepIndex:
         sign(folder, {COMMAND: json_bytes(command)})
         write_json(folder / COMMAND, command)
 
-    def status_of(self, folder: str | None) -> int | None:
+    def status_of(self, folder: str) -> int | None:
         """How the point in a folder ended last; None where it was not run."""
-        entry = self._entries.get(str(folder))
+        entry = self._entries.get(folder)
         return None if entry is None or entry["mistake"] else entry["status"]
 
     def record(
