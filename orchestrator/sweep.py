@@ -15,7 +15,6 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from orchestrator.checked import read_summary
 from orchestrator.command_line import check_choices, quoted
 from orchestrator.composition import known_keys, only_composed
 from orchestrator.errors import ConfigError, MurmurationError
@@ -27,6 +26,7 @@ from orchestrator.plain_files import check_below
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
+from orchestrator.run_files import sound_summary
 from orchestrator.rundir import claimed
 from orchestrator.standing import stopped
 from orchestrator.streams import write_error
@@ -253,7 +253,7 @@ def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
 
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     """The table of what there is by now, in the order of the combinations."""
-    summaries = {p.point: read_summary(sweep.summary_of(p)) for p in sweep.planned}
+    summaries = {p.point: sound_summary(sweep.summary_of(p)) for p in sweep.planned}
     rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
     if rows:
         console.print(sweep_table(rows))
