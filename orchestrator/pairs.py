@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from orchestrator.config import TARGET
+from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Strategy
 from orchestrator.types import Params, Sampling

@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "orchestrator": ("orchestrator",),
     "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
-    "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.statistics"),
+    "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.intervals"),
     "actors": ("actors", *CORE, "orchestrator.backend", "orchestrator.templates"),
     "run": PACKAGES,
 }
