@@ -123,7 +123,7 @@ class Client:
 
         A cancelled caller closes the connection, which tells the server to stop.
         """
-        options = {"headers": {MOST_BYTES: str(_most_bytes(body))}}
+        options = _bounded(_most_bytes(body))
         sending = self._client.post(path, cast_to=httpx2.Response, body=body, options=options)
         try:
             return await self._reply(sending)
@@ -132,8 +132,8 @@ class Client:
 
     async def get(self, path: str, most_bytes: int) -> dict[str, Any]:
         """What the server says under ``path``, in at most ``most_bytes``. Raises Later and Refused."""
-        options = {"headers": {MOST_BYTES: str(most_bytes)}}
-        return await self._reply(self._client.get(path, cast_to=httpx2.Response, options=options))
+        sending = self._client.get(path, cast_to=httpx2.Response, options=_bounded(most_bytes))
+        return await self._reply(sending)
 
     @property
     def through(self) -> str:
@@ -172,6 +172,11 @@ class Client:
 
     def _shown(self, url: httpx2.URL | str, error: BaseException | None) -> str:
         return f"{self._secret.clean(url)}: {type(error).__name__}: {self._secret.clean(error)}"
+
+
+def _bounded(most_bytes: int) -> openai.RequestOptions:
+    """Bounds the reply to a request."""
+    return {"headers": {MOST_BYTES: str(most_bytes)}}
 
 
 def _most_bytes(body: Mapping[str, Any]) -> int:
