@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 
-import httpx
+import httpx2
 
 from orchestrator.errors import EngineError
 
@@ -33,14 +33,16 @@ class Fetched:
     body: bytes
 
 
-async def fetch(http: httpx.AsyncClient, request: httpx.Request, *, seconds: float, most: int) -> Fetched:
+async def fetch(
+    transport: httpx2.AsyncBaseTransport, request: httpx2.Request, *, seconds: float, most: int
+) -> Fetched:
     """The reply to one request, of at most ``most`` bytes.
 
     Raises TimeoutError once ``seconds`` are over, however slowly bytes still come; UnfitReply; and what
-    httpx raises. Redirects are not followed: they would take the key elsewhere.
+    the transport raises. Redirects are not followed: they would take the key elsewhere.
     """
     async with asyncio.timeout(seconds):
-        response = await http.send(request, stream=True, follow_redirects=False)
+        response = await transport.handle_async_request(request)
         try:
             body = await _body(response, most)
         finally:
@@ -48,7 +50,7 @@ async def fetch(http: httpx.AsyncClient, request: httpx.Request, *, seconds: flo
     return Fetched(str(request.url), response.status_code, dict(response.headers), body)
 
 
-async def _body(response: httpx.Response, most: int) -> bytes:
+async def _body(response: httpx2.Response, most: int) -> bytes:
     layers = _layers(response.headers.get("content-encoding", ""), most)
     body = bytearray()
     async for data in response.aiter_raw():
@@ -56,7 +58,7 @@ async def _body(response: httpx.Response, most: int) -> bytes:
         if len(body) > most:
             raise _too_long(most)
     if not all(layer.is_over for layer in layers) and response.num_bytes_downloaded:
-        raise httpx.RemoteProtocolError("the packed reply ends early")
+        raise httpx2.RemoteProtocolError("the packed reply ends early")
     return bytes(body)
 
 

@@ -14,6 +14,7 @@ from actors.handles import Handle, Host, ReplicaDied, ReplicaError
 from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo, Restarted
+from orchestrator.emit import emit
 from orchestrator.errors import EngineError
 from orchestrator.types import Overhead
 
@@ -59,7 +60,7 @@ class Member:
 
     def _tell(self, level: int, event: str, text: str, **fields: object) -> None:
         """One line that says what became of this replica (docs/observability.md has them all)."""
-        log.log(level, text, extra={"event": event, "replica": self.name, **fields})
+        emit(event, "%s", text, level=level, replica=self.name, **fields)
 
     @property
     def is_out(self) -> bool:

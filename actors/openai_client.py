@@ -1,4 +1,8 @@
-"""HTTP to an OpenAI-compatible server: retries with backoff, a rate limit, and errors in one line."""
+"""The official ``openai`` client, held to what a stranger's server may do, with errors in one line.
+
+Retries, backoff, ``Retry-After`` and time limits are the client's; what a reply means, and what bounds it, is
+decided below it, in ``openai_transport``.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,21 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-import httpx
-from aiolimiter import AsyncLimiter
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_random_exponential
+import httpx2
+import openai
 
-from actors.bounded_http import UnfitReply, fetch
-from actors.openai_replies import Later, Refused, read_reply
+from actors.openai_replies import Later, Refused
+from actors.openai_transport import ERROR, MOST_BYTES, REPLY, StrictTransport
 from actors.proxies import proxy_of
 from actors.redaction import Secret
 from orchestrator.errors import ConfigError, EngineError
 
-_FIRST_WAIT_S = 0.25
 _CONNECT_TIMEOUT_S = 10.0
 # A reply holds for each token its id, its text and its log-probability, some of it twice.
 _LEAST_BYTES, _BYTES_OF_A_TOKEN, _BYTES_OF_A_PROMPT_TOKEN = 2**20, 512, 32
@@ -59,19 +60,15 @@ class Access:
         return key
 
     @property
-    def timeout(self) -> httpx.Timeout:
+    def timeout(self) -> httpx2.Timeout:
         """Of a request; waiting for one of our own connections is not the server's fault."""
-        return httpx.Timeout(self.request_timeout_s, connect=_CONNECT_TIMEOUT_S, pool=None)
+        return httpx2.Timeout(self.request_timeout_s, connect=_CONNECT_TIMEOUT_S, pool=None)
 
-    def connect(self, timeout: httpx.Timeout) -> tuple[httpx.AsyncClient, str]:
-        """A client, and what to add to its errors: through which proxy it asks. Raises ConfigError."""
-        key, proxy = self.key, proxy_of(self.base_url)
-        headers = {"Accept-Encoding": "gzip, deflate"}
-        client = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers=headers if key is None else {**headers, "Authorization": f"Bearer {key}"},
-            timeout=timeout,
-            limits=httpx.Limits(
+    def connect(self) -> tuple[httpx2.AsyncHTTPTransport, str]:
+        """A way to the server, and what to add to errors: through which proxy. Raises ConfigError."""
+        proxy = proxy_of(self.base_url)
+        transport = httpx2.AsyncHTTPTransport(
+            limits=httpx2.Limits(
                 max_connections=self.max_concurrent, max_keepalive_connections=self.max_concurrent
             ),
             verify=_certificates(),
@@ -79,42 +76,69 @@ class Access:
             proxy=None if proxy is None else proxy.url,
             trust_env=False,
         )
-        _hush()
-        return client, "" if proxy is None else f" (through the proxy of {proxy.shown})"
+        return transport, "" if proxy is None else f" (through the proxy of {proxy.shown})"
+
+
+class _OfficialClient(openai.AsyncOpenAI):
+    """The official client, whose waits are at most ``max_wait_s`` long."""
+
+    def __init__(self, access: Access, transport: httpx2.AsyncBaseTransport) -> None:
+        super().__init__(
+            # Some key, so that it looks for none in its own variables; the transport sends ours, or none.
+            api_key="none",
+            base_url=access.base_url,
+            max_retries=access.max_attempts - 1,
+            timeout=access.timeout,
+            default_headers={"User-Agent": f"AsyncOpenAI/Python {openai.__version__}"},
+            http_client=httpx2.AsyncClient(
+                transport=transport,
+                headers={"Accept-Encoding": "gzip, deflate"},
+                timeout=access.timeout,
+                trust_env=False,
+            ),
+        )
+        self._max_wait_s = access.max_wait_s
+
+    def _calculate_retry_timeout(self, *args: Any, **kwargs: Any) -> float:
+        """As long as the server asks for, or twice as long each time, with jitter; at most ``max_wait_s``."""
+        return min(super()._calculate_retry_timeout(*args, **kwargs), self._max_wait_s)
 
 
 class Client:
-    """Asks one server, ``max_concurrent`` requests at a time and ``requests_per_second`` at most."""
+    """Asks one server, ``max_concurrent`` requests at a time and ``requests_per_second`` at most.
 
-    def __init__(self, access: Access) -> None:
+    ``result`` is the key under which its replies hold what was asked for.
+    """
+
+    def __init__(self, access: Access, *, result: str = "choices") -> None:
+        _hush()
+        inner, self._through = access.connect()
         self._access = access
-        self._http, self._through = access.connect(access.timeout)
         self._secret = Secret(access.key)
-        self._slots = asyncio.Semaphore(access.max_concurrent)
-        rate = access.requests_per_second
-        self._limiter = None if rate is None else AsyncLimiter(1, 1 / rate)
-        self._backoff = wait_random_exponential(multiplier=_FIRST_WAIT_S, max=access.max_wait_s)
+        transport = StrictTransport(inner, access.key, access, result=result)
+        self._client = _OfficialClient(access, transport)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The reply to one request. Raises Refused, or EngineError after ``max_attempts``.
 
         A cancelled caller closes the connection, which tells the server to stop.
         """
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._access.max_attempts),
-            wait=self._wait,
-            retry=retry_if_exception_type(Later),
-            reraise=True,
-        )
+        options = _bounded(_most_bytes(body))
+        sending = self._client.post(path, cast_to=httpx2.Response, body=body, options=options)
         try:
-            async for attempt in retrying:
-                with attempt:
-                    return await self._post_once(path, body)
+            return await self._reply(sending)
         except Later as error:
-            message = f"{error}{self._through} ({self._access.max_attempts} attempts)"
-        except (Refused, UnfitReply) as error:
-            raise Refused(f"{error}{self._through}") from None
-        raise EngineError(message)
+            raise EngineError(f"{error} ({self._access.max_attempts} attempts)") from None
+
+    async def get(self, path: str, most_bytes: int) -> dict[str, Any]:
+        """What the server says under ``path``, in at most ``most_bytes``. Raises Later and Refused."""
+        sending = self._client.get(path, cast_to=httpx2.Response, options=_bounded(most_bytes))
+        return await self._reply(sending)
+
+    @property
+    def through(self) -> str:
+        """Through which proxy the server is asked, in words to add to an error."""
+        return self._through
 
     @property
     def has_key(self) -> bool:
@@ -129,45 +153,30 @@ class Client:
         return self._secret.clean(message, _LONGEST_MESSAGE) if self.has_key else message
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._client.close()
 
-    async def _post_once(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        async with self._slots:
-            if self._limiter is not None:
-                await self._limiter.acquire()
-            request = self._http.build_request("POST", path, json=body)
-            return await _exchange(
-                self._http, request, self._secret, self._access.request_timeout_s, _most_bytes(body)
-            )
+    async def _reply(self, sending: Awaitable[httpx2.Response]) -> dict[str, Any]:
+        """The reply, after all attempts. Raises Later and Refused, neither of which holds the key."""
+        try:
+            response = await sending
+        except openai.APIStatusError as error:
+            found = error.response.extensions[ERROR]
+            kind = Later if isinstance(found, Later) else Refused
+            raise kind(f"{found}{self._through}") from None
+        except openai.APIConnectionError as error:
+            raise Later(f"{self._shown(error.request.url, error.__cause__)}{self._through}") from None
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            raise Refused(f"{self._shown(self._access.base_url, error)}{self._through}") from None
+        reply: dict[str, Any] = response.extensions[REPLY]
+        return reply
 
-    def _wait(self, state: RetryCallState) -> float:
-        """As long as the server asks for, or twice as long each time, with jitter; at most ``max_wait_s``."""
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.wait_s if isinstance(error, Later) else None
-        return min(self._backoff(state) if asked is None else asked, self._access.max_wait_s)
+    def _shown(self, url: httpx2.URL | str, error: BaseException | None) -> str:
+        return f"{self._secret.clean(url)}: {type(error).__name__}: {self._secret.clean(error)}"
 
 
-async def _exchange(
-    http: httpx.AsyncClient,
-    request: httpx.Request,
-    secret: Secret,
-    seconds: float,
-    most: int,
-    result: str = "choices",
-) -> dict[str, Any]:
-    """One attempt. Raises Later, Refused and UnfitReply, none of which holds the key."""
-    where = secret.clean(request.url)
-    try:
-        fetched = await fetch(http, request, seconds=seconds, most=most)
-    except TimeoutError:
-        raise Later(f"{where}: ReadTimeout: no whole reply within {seconds:g} s") from None
-    except UnfitReply as error:
-        raise UnfitReply(f"{where}: {secret.clean(error)}") from None
-    except httpx.TransportError as error:
-        raise Later(f"{where}: {type(error).__name__}: {secret.clean(error)}") from None
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        raise Refused(f"{where}: {type(error).__name__}: {secret.clean(error)}") from None
-    return read_reply(fetched, secret, result)
+def _bounded(most_bytes: int) -> openai.RequestOptions:
+    """Bounds the reply to a request."""
+    return {"headers": {MOST_BYTES: str(most_bytes)}}
 
 
 def _most_bytes(body: Mapping[str, Any]) -> int:
@@ -182,11 +191,11 @@ def served_model(access: Access, model: str) -> Mapping[str, Any]:
     secret, where = Secret(access.key), access.base_url
     try:
         with ThreadPoolExecutor(1) as thread:  # whoever builds an engine may have an event loop already
-            reply, through = thread.submit(lambda: asyncio.run(_models(access, secret))).result()
+            reply, through = thread.submit(lambda: asyncio.run(_models(access))).result()
     except Later as error:
         found = "the server does not answer as it should" if ": HTTP " in str(error) else "no server answers"
         raise ConfigError("engine.base_url", where, f"{found}: {error}") from None
-    except (Refused, UnfitReply) as error:
+    except Refused as error:
         raise _refusal(access, str(error)) from None
     entries = reply.get("data")
     models = {e["id"]: e for e in entries if _names_a_model(e)} if isinstance(entries, list) else {}
@@ -199,19 +208,13 @@ def served_model(access: Access, model: str) -> Mapping[str, Any]:
     return {key: models[model].get(key) for key in _MODEL_KEYS}
 
 
-async def _models(access: Access, secret: Secret) -> tuple[dict[str, Any], str]:
-    """The server's list of its models. Raises as ``_exchange`` does."""
-    http, through = access.connect(httpx.Timeout(_CONNECT_TIMEOUT_S))
-    async with http:
-        request = http.build_request("GET", "models")
-        try:
-            return await _exchange(
-                http, request, secret, _CONNECT_TIMEOUT_S, _MOST_BYTES_OF_MODELS, "data"
-            ), through
-        except Later as error:
-            raise Later(f"{error}{through}") from None
-        except (Refused, UnfitReply) as error:
-            raise Refused(f"{error}{through}") from None
+async def _models(access: Access) -> tuple[dict[str, Any], str]:
+    """The server's list of its models, and through which proxy it came. Raises Later and Refused."""
+    client = Client(replace(access, max_attempts=1, request_timeout_s=_CONNECT_TIMEOUT_S), result="data")
+    try:
+        return await client.get("models", _MOST_BYTES_OF_MODELS), client.through
+    finally:
+        await client.close()
 
 
 def _refusal(access: Access, message: str) -> ConfigError:
@@ -228,7 +231,7 @@ def _names_a_model(entry: Any) -> bool:
 def _certificates() -> ssl.SSLContext:
     """Those that are trusted, by SSL_CERT_FILE and SSL_CERT_DIR; reading them takes a while."""
     try:
-        return httpx.create_ssl_context()
+        return httpx2.create_ssl_context()
     except OSError as error:
         files = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
         name, value = next(((n, v) for n, v in files.items() if v), ("SSL_CERT_FILE", None))
@@ -236,6 +239,6 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _hush() -> None:
-    """Keeps httpx from logging headers, which hold the key and whatever a server repeats."""
-    for name in ("httpx", "httpcore"):
+    """Keeps the libraries from logging headers, which hold the key and whatever a server repeats."""
+    for name in ("openai", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -84,11 +84,13 @@ def _check_url(url: str) -> None:
 
 def _can_be_asked(url: str) -> bool:
     """Whether the client can make a request of it: names of hosts have rules of their own."""
-    import httpx
+    import httpx2
 
     try:
-        return bool(httpx.URL(url).host)
-    except (httpx.InvalidURL, ValueError):
+        host = httpx2.URL(url).host
+        # An encoded name is shown decoded, unless no name is behind it.
+        return bool(host) and not any(label.startswith("xn--") for label in host.split("."))
+    except (httpx2.InvalidURL, ValueError):
         return False
 
 

@@ -1,6 +1,6 @@
 """Which proxy stands before a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
-httpx reads them too, but asks a proxy for a server on this machine, and knows fewer forms of NO_PROXY.
+httpx2 reads them too, but asks a proxy for a server on this machine, and knows fewer forms of NO_PROXY.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from urllib.request import getproxies
 
-import httpx
+import httpx2
 
 from orchestrator.errors import ConfigError
 
@@ -36,7 +36,7 @@ def proxy_of(base_url: str) -> Proxy | None:
 
     A server on this machine always is. Raises ConfigError where the variable holds no proxy's URL.
     """
-    url, proxies = httpx.URL(base_url), getproxies()
+    url, proxies = httpx2.URL(base_url), getproxies()
     scheme = next((s for s in (url.scheme, "all") if proxies.get(s)), None)
     if scheme is None or _is_exempt(url, proxies.get("no", "")) or _is_local(url.host):
         return None
@@ -49,9 +49,9 @@ def proxy_of(base_url: str) -> Proxy | None:
 def _check(proxy: Proxy) -> None:
     shown = _without_password(proxy.url)
     try:
-        httpx.Proxy(proxy.url)
-        valid = bool(httpx.URL(proxy.url).host)
-    except (ValueError, httpx.InvalidURL):
+        httpx2.Proxy(proxy.url)
+        valid = bool(httpx2.URL(proxy.url).host)
+    except (ValueError, httpx2.InvalidURL):
         valid = False
     if not valid:
         allowed = (
@@ -84,7 +84,7 @@ def _is_loopback(address: Address) -> bool:
     return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
-def _is_exempt(url: httpx.URL, no_proxy: str) -> bool:
+def _is_exempt(url: httpx2.URL, no_proxy: str) -> bool:
     """By an entry of NO_PROXY: ``*``, a name or its end, an address, a network; with a port or without."""
     host = url.host.lower().rstrip(".")
     port = url.port or {"https": 443}.get(url.scheme, 80)

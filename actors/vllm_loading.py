@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import math
@@ -16,6 +15,8 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from actors.checkpoint_files import brief
 from actors.loading import check_repository
@@ -227,8 +228,9 @@ def _alone_on_its_card(arguments: Any) -> Iterator[None]:
         yield
         return
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
-    with open(Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Without a lock of the kernel, which ends with the process, nothing starts: a soft one may be left over.
+    lock = Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock"
+    with FileLock(lock, fallback_to_soft=False):
         yield
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
 
 from orchestrator.dotted import dotted
 from orchestrator.errors import ConfigError
@@ -81,19 +82,27 @@ def claimed(run_dir: Path) -> Iterator[HeldFolder]:
         if failure.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise ConfigError("run_dir", run_dir, f"cannot be written: {failure.strerror}") from failure
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _is_locked(descriptor):
         os.close(descriptor)
-        raise ConfigError("run_dir", run_dir, "another process is at work in it; wait, or end it") from None
-    except OSError:
-        pass  # a file system without locks
+        raise ConfigError("run_dir", run_dir, "another process is at work in it; wait, or end it")
     folder = HeldFolder(run_dir)
     try:
         yield folder
     finally:
         folder.close()
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock an open file for this process; False where another one holds it.
+
+    The file is opened above and not by ``filelock.FileLock``: what opening and what locking raises mean
+    different things here, and on a file system without locks the run goes on with the file open.
+    """
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return True  # a file system without locks: nothing is refused
 
 
 def check_plain(run_dir: Path) -> None:

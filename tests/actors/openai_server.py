@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from actors.loading import resolve_model
@@ -55,9 +55,9 @@ class Server:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()[-3000:]
             try:
-                if httpx.get(f"{self.url}/models", headers={"Authorization": f"Bearer {KEY}"}).is_success:
+                if httpx2.get(f"{self.url}/models", headers={"Authorization": f"Bearer {KEY}"}).is_success:
                     return self.url
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 pass
             time.sleep(0.3)
         raise TimeoutError(self.log.read_text()[-3000:])

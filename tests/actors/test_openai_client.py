@@ -17,7 +17,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 
 from actors.bounded_http import Fetched
@@ -429,6 +429,48 @@ async def test_a_busy_gateway_is_asked_again_until_it_answers() -> None:
         assert len(server.requests) == 5
 
 
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [("0", 0.0, 0.5), ("0.04", 0.04, 0.5), ("86400", 0.06, 1.0), ("soon", 0.06, 1.0)],
+)
+async def test_a_wait_is_what_the_server_asks_for_up_to_the_longest_allowed(
+    asked: str, least: float, most: float
+) -> None:
+    busy = http({"error": "busy"}, 503, retry_after=asked)
+    with raw_server(busy, http(DONE)) as server, client(server, max_attempts=2, max_wait_s=0.06) as asking:
+        started = time.monotonic()
+        assert await asking.post("completions", {"max_tokens": 8, "prompt": "5"}) == DONE
+        assert least <= time.monotonic() - started < most
+        await asking.close()
+
+
+@pytest.mark.parametrize("key_variable", [None, KEY_VARIABLE])
+async def test_what_is_meant_for_another_server_is_not_sent(
+    key_variable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official client takes a key, an account and headers from variables of its own."""
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", "for-another-server")
+    monkeypatch.setenv(
+        "OPENAI_CUSTOM_HEADERS", "Authorization: Bearer for-another-server\nX-Own: another-server"
+    )
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://another-server/v1")
+    with raw_server(http(DONE)) as server:
+        asking = Client(Access(server.url, key_variable, 4, None, 1, 0.1, 5.0))
+        assert await asking.post("completions", {"prompt": "5"}) == DONE
+        await asking.close()
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0] == "post /v1/completions http/1.1"
+    assert sorted(line.split(":")[0] for line in lines[1:]) == sorted(
+        ["accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"]
+        + ["authorization"] * (key_variable is not None)
+    )
+    assert b"another-server" not in server.requests[0]
+    assert (f"Bearer {KEY}".encode() in head) == (key_variable is not None)
+    assert json.loads(body) == {"prompt": "5"}
+
+
 async def test_what_will_not_pass_is_asked_once() -> None:
     _, requests = await failure_of(http({"error": {"message": "x", "code": 401}}), max_attempts=6)
     assert requests == 1
@@ -530,7 +572,7 @@ async def test_a_server_here_is_asked_directly_and_one_elsewhere_through_the_pro
 
 
 def test_httpx_would_ask_the_proxy_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why proxies are chosen here: where this fails, httpx has learnt it."""
+    """Why proxies are chosen here: where this fails, httpx2 has learnt it."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with pytest.raises(httpx.ConnectError), raw_server(http(DONE)) as server:
-        httpx.get(server.url)
+    with pytest.raises(httpx2.ConnectError), raw_server(http(DONE)) as server:
+        httpx2.get(server.url)

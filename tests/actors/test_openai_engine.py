@@ -112,7 +112,7 @@ async def engine(server: Scripted, tokenizer_folder: str) -> Any:
     made: list[Any] = []
 
     def make(**knobs: Any) -> Any:
-        knobs = {"tokenizer": tokenizer_folder, "max_wait_s": 0.3, **knobs}
+        knobs = {"tokenizer": tokenizer_folder, "max_wait_s": 0.05, **knobs}
         made.append(OpenAIEngine("m", server.url, **knobs).build())
         return made[-1]
 
@@ -169,12 +169,12 @@ async def test_finish_reasons(server: Scripted, engine: Any) -> None:
 
 
 async def test_a_busy_server_is_asked_again_and_told_nothing_new(server: Scripted, engine: Any) -> None:
-    busy = (429, {"retry-after": "0.2"}, {"error": {"message": "slow down"}})
+    busy = (429, {"retry-after": "0.04"}, {"error": {"message": "slow down"}})
     server.replies = [busy, (503, {}, b"<html>"), STEP]
     completed([await one(engine())])
     assert len(server.bodies) == 3
     assert server.bodies[0] == server.bodies[1] == server.bodies[2], "the same seed, and all else"
-    assert server.times[1] - server.times[0] >= 0.2, "as long as the server asked for"
+    assert server.times[1] - server.times[0] >= 0.04, "as long as the server asked for"
 
 
 async def test_attempts_end_with_the_servers_own_words(server: Scripted, engine: Any) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from actors.embedded.models import build_tokenizer
+from actors.placement import GPUS_VARIABLE
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter
 from actors.vllm_generation import Generation, StopRules
-from actors.vllm_loading import count_parameters
+from actors.vllm_loading import _alone_on_its_card, count_parameters
 from actors.vllm_settings import VllmOptions, _of_cards, _of_cores
 from orchestrator.errors import ConfigError
 from orchestrator.types import Finish
@@ -232,3 +237,43 @@ def test_a_style_that_cannot_be_is_refused() -> None:
         PromptStyle(chat=True, system="{name}")
     with pytest.raises(ConfigError, match="has no chat template"):
         Prompter(byte_level_tokenizer(), PromptStyle(chat=True))
+
+
+@pytest.fixture
+def card_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that replicas with half of card 0 lock while they start."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(GPUS_VARIABLE, "0.5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    return tmp_path / f"murmuration-card-{os.getuid()}-0.lock"
+
+
+def test_replicas_of_one_card_start_one_after_another(card_lock: Path) -> None:
+    arguments = SimpleNamespace(kv_cache_memory_bytes=None)
+    first_is_ready, second_is_alone = threading.Event(), threading.Event()
+
+    def start() -> None:
+        with _alone_on_its_card(arguments):
+            assert first_is_ready.is_set()
+            second_is_alone.set()
+
+    with _alone_on_its_card(arguments):
+        assert card_lock.exists()
+        second = threading.Thread(target=start)
+        second.start()
+        with _alone_on_its_card(SimpleNamespace(kv_cache_memory_bytes=2**30)):
+            pass  # it measures nothing, so it waits for nobody
+        assert not second_is_alone.wait(0.1)
+        first_is_ready.set()
+    second.join()
+    assert second_is_alone.is_set()
+
+
+def test_a_link_in_the_place_of_a_cards_lock_is_not_followed(card_lock: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    card_lock.symlink_to(victim)
+    alone = _alone_on_its_card(SimpleNamespace(kv_cache_memory_bytes=None))
+    with pytest.raises(OSError, match="symbolic links"), alone:
+        pass
+    assert victim.read_text() == "precious"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import io
 import json
 import os
@@ -401,6 +402,15 @@ def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
     with claimed(tmp_path), pytest.raises(ConfigError), claimed(tmp_path):
         pass
     with claimed(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_refuses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with claimed(tmp_path), claimed(tmp_path):
         pass
 
 
