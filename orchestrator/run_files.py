@@ -10,6 +10,7 @@ import msgspec
 
 from orchestrator.errors import ConfigError
 from orchestrator.json_reading import read_own
+from orchestrator.renamed import renamed
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 
@@ -90,14 +91,17 @@ class _Summary(Figures):
 
 
 def read_config(folder: Path, key: str) -> dict[str, Any]:
-    """A run's configuration. Raises ConfigError that names the field where it is none of ours."""
+    """A run's configuration, with classes under their present names.
+
+    Raises ConfigError that names the field where it was not written by Murmuration.
+    """
     return checked(read_own(folder / CONFIG, key), folder / CONFIG, key)
 
 
 def checked(config: dict[str, Any], path: Path, key: str) -> dict[str, Any]:
     """The same for one that was read already."""
     _check(config, _Config, path, key)
-    return config
+    return dict(renamed(config))
 
 
 def read_summary(folder: Path, key: str) -> dict[str, Any]:
