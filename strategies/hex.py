@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Denoising, Solution
@@ -67,6 +67,9 @@ class Hex:
     paths are denoised in waves of that many, until the vote is decided. ``Solution.log_weights``: the log of
     each path's vote, 0 where votes are counted.
     """
+
+    budget_knob: ClassVar[str] = "num_paths"
+    independent_samples: ClassVar[bool] = True
 
     num_paths: int
     denoising: Denoising
