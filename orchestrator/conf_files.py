@@ -1,7 +1,8 @@
-"""The configuration files that are shipped: where they are, and the one that is read without Hydra."""
+"""The configuration files that are shipped: where they are, and those that are read without Hydra."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,19 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 TARGET = "_target_"
 
 
-def replay_rules() -> dict[str, Any]:
-    """What ``conf/replay.yaml`` knows of strategies: who chooses again, and whose samples are independent."""
-    rules = OmegaConf.to_container(OmegaConf.load(CONF / "replay.yaml"))
-    assert isinstance(rules, dict)
-    return {str(key): node for key, node in rules.items()}
+def replay_selector() -> dict[str, Any]:
+    """Who chooses again among the candidates of a run, as ``conf/replay.yaml`` names it."""
+    return {str(key): value for key, value in _read(CONF / "replay.yaml")["selector"].items()}
+
+
+@cache
+def shipped_strategies() -> frozenset[str]:
+    """The classes that the files of the group ``strategy`` name."""
+    nodes = map(_read, (CONF / "strategy").glob("*.yaml"))
+    return frozenset(str(node[TARGET]) for node in nodes if TARGET in node)
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(node, dict)
+    return node

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from orchestrator.conf_files import TARGET, replay_rules
+from orchestrator.budgets import independent_knob
+from orchestrator.conf_files import TARGET, replay_selector
 from orchestrator.config import build_node
 from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.protocols import Strategy, Task
@@ -152,8 +153,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         raise ConfigError(
             "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
         )
-    rules = replay_rules()
-    knob = rules["independent"].get(run.target)
+    knob = independent_knob(run.target)
     budget = _checked_budget(run, what, knob)
     strategy = _strategy(run, what, knob, budget) if knob else None
     base = Replayer(
@@ -165,7 +165,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         strategy=strategy,
         selector=None,
     )
-    return base if strategy else replace(base, selector=_selector(run, what, rules["selector"], bool(knob)))
+    return base if strategy else replace(base, selector=_selector(run, what, replay_selector(), bool(knob)))
 
 
 def _checked_budget(run: Recorded, what: WhatIf, knob: str | None) -> int:
