@@ -19,7 +19,6 @@ from orchestrator.report.runs import read_run
 from orchestrator.results import CONFIG, RESULTS, ResultLog, read_results, result_line
 from orchestrator.rundir import open_run_dir
 from orchestrator.trust import Wish, shipped, wishes_of_config, wishes_of_overrides
-from orchestrator.types import Overhead
 from tests.orchestrator.real_runs import composed, controller_of, make_run
 
 # The strategies of the release before the public names, by the file that chose them.
@@ -95,7 +94,7 @@ def test_an_old_run_resumes(name: str, tmp_path: Path) -> None:
     controller, problems = controller_of(config)
     rest = [p for p in problems if p.id not in earlier.problem_ids]
     log = ResultLog(folder)
-    asyncio.run(controller.run(rest, lambda r: log.append(result_line(r, Overhead()))))
+    asyncio.run(controller.run(rest, lambda r: log.append(result_line(r))))
     log.close()
     assert answers(read_results(folder)) == answers(lines)
 
