@@ -184,13 +184,20 @@ class _Life:
             if not waiter.done():
                 waiter.set_exception(ReplicaDied(reason))
 
+    async def _contained(self, work: _Work) -> Any:
+        """An engine that leaves its process, as it thinks, leaves its thread."""
+        try:
+            return await work(self.replica)
+        except (SystemExit, KeyboardInterrupt) as stop:
+            self.end(f"it raised {type(stop).__name__}")
+
     async def call(self, work: _Work) -> Any:
         """What ``work`` returns, done in the thread; cancelling it cancels that. Raises ReplicaError."""
         waiter = self._caller.create_future()
         with self._lock:
             if self.has_ended:
                 raise ReplicaDied("it has ended", before=True)
-            done = asyncio.run_coroutine_threadsafe(work(self.replica), self._loop)
+            done = asyncio.run_coroutine_threadsafe(self._contained(work), self._loop)
         self._waiting.add(waiter)
         done.add_done_callback(lambda done: _tell(self._caller, _settle, waiter, done))
         try:

@@ -1,4 +1,4 @@
-"""Plans of the fakes, as if a configuration of theirs had been read: the rest of a run is then the real one."""
+"""Plans of the fakes, as if a configuration of theirs had been read: the rest is the real run."""
 
 from __future__ import annotations
 

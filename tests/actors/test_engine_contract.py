@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from actors.configs import TransformersEngine, TransformersVerifier
 from actors.fake import FakeEngine, FakeVerifier
+from actors.inprocess import InProcessCluster
 from actors.placement import ClusterConfig
 from actors.pool import Pool
 from orchestrator.protocols import (
@@ -25,6 +26,7 @@ from orchestrator.protocols import (
     Verifier,
 )
 from orchestrator.types import Finish, Reward, Sampling
+from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Case:
     steps: tuple[str, ...]
     marker: str
     pooled: bool = False
+    threads: bool = False  # of this process, two for the engine
     shared: tuple[str, str] | None = None  # the fixtures that hold both, where all tests share them
     beside: str = ""  # the fixture of another case that may start meanwhile
 
@@ -53,6 +56,8 @@ CASES = {
     "fake": FAKE,
     "transformers": CHAIN,
     "pooled": replace(FAKE, pooled=True),
+    "threads": replace(FAKE, threads=True),
+    "transformers in threads": replace(CHAIN, threads=True),
     "vllm": replace(CHAIN, shared=("vllm_policy", "vllm_verifier"), beside="openai_server"),
     "openai": replace(CHAIN, shared=("openai_policy", "vllm_verifier")),
 }
@@ -102,6 +107,13 @@ async def parts(request: pytest.FixtureRequest) -> AsyncIterator[Parts]:
         async with await Pool.start(config, case.engine, case.verifier) as pool:
             assert pool.verifier is not None
             yield Parts(case, pool.engine, pool.verifier)
+        return
+    if case.threads:
+        policies = {"engine": FakeEngineConfig(case.engine)}
+        backend = await InProcessCluster(engine_replicas=2).start(policies, FakeVerifierConfig(case.verifier))
+        assert backend.verifier is not None
+        yield Parts(case, backend.engine, backend.verifier)
+        await backend.close()
         return
     if case.beside:
         request.getfixturevalue(case.beside)
