@@ -200,9 +200,9 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         "offset": plan.range.offset,
         "limit": plan.range.limit,
         "replicas": pool.replicas,
-        "batch_invariant": pool.engine.batch_invariant
-        and (pool.verifier is None or pool.verifier.batch_invariant),
-        "sampler": pool.engine.sampler,
+        "batch_invariant": pool.engine.info.batch_invariant
+        and (pool.verifier is None or pool.verifier.info.batch_invariant),
+        "sampler": pool.engine.info.sampler,
         **({"template": notes} if (notes := pool.template_notes()) else {}),
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),

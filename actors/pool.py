@@ -12,12 +12,15 @@ from actors.fleet import Fleet, FleetStats, together
 from actors.placement import ClusterConfig, Factory, check_placement, plan
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.types import Overhead
 
@@ -28,48 +31,40 @@ _OWN_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class PooledEngine:
-    """An Engine whose replicas are actors."""
+class PooledEngine(EngineBase):
+    """An engine whose replicas are actors. The requests of one call are of one problem."""
 
     fleet: Fleet
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.fleet.batch_invariant
-
-    @property
-    def sampler(self) -> str:
-        return self.fleet.sampler
+    def info(self) -> ModelInfo:
+        return self.fleet.info
 
     async def release(self, home: str) -> Overhead:
         return await self.fleet.release(home)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        return await self.fleet.ask("generate", requests)
+        return await self.fleet.ask("generate", requests[0].home, requests) if requests else []
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        return await self.fleet.ask("loglik", requests)
+        return await self.fleet.ask("loglik", requests[0].home, requests) if requests else []
 
     async def close(self) -> None:
         await self.fleet.close()
 
 
 @dataclass(frozen=True, slots=True)
-class PooledVerifier:
-    """A Verifier whose replicas are actors."""
+class PooledVerifier(VerifierBase):
+    """A verifier whose replicas are actors. The requests of one call are of one problem."""
 
     fleet: Fleet
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.fleet.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self.fleet.readout
+    def info(self) -> ModelInfo:
+        return self.fleet.info
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        return await self.fleet.ask("score", requests)
+        return await self.fleet.ask("score", requests[0].home, requests) if requests else []
 
     async def close(self) -> None:
         await self.fleet.close()

@@ -23,12 +23,11 @@ from orchestrator.protocols import (
     GenerateRequest,
     Loglik,
     LoglikRequest,
-    RunsAhead,
+    Readout,
     ScoreReply,
     ScoreRequest,
     Task,
     Verifier,
-    sampler_of,
 )
 from orchestrator.seeds import derive_rng, derive_seeds
 from orchestrator.types import Finish, Overhead, Params, Problem, Step, Trajectory, Usage
@@ -66,7 +65,7 @@ class Session:
         self._journal = journal or Journal()
         self._gate = gate or Gate()
         self._account = Account(limits, self._journal.elapsed)
-        self._has_texts = sampler_of(engine) == "stream"
+        self._has_texts = engine.info.sampler == "stream"
         self._asking: set[asyncio.Task[Any]] = set()
         self.overhead = Overhead()
         self._enter("")
@@ -166,7 +165,7 @@ class Session:
             rows = rows[:num_admitted]
         requests = [self._score_request(trajectories[i]) for i in rows]
         try:
-            check = partial(_check_rewards, verifier.readout)
+            check = partial(_check_rewards, verifier.info.readout)
             replies = await self._ask(name, verifier.score, requests, check, VerifierError)
         finally:
             self._account.release_calls(num_admitted)
@@ -205,8 +204,7 @@ class Session:
         try:
             await _end(self._asking)
         finally:
-            if isinstance(self._engine, RunsAhead):
-                self.overhead += await self._engine.release(self._problem.id)
+            self.overhead += await self._engine.release(self._problem.id)
 
     def _seeds(self, call: int, pending: Mapping[int, Trajectory]) -> dict[int, int]:
         """A seed for each row: a new one, or that of the text whose end the row's trajectory is.
@@ -387,7 +385,7 @@ def _check_completion(request: GenerateRequest, reply: Completion) -> None:
         )
 
 
-def _check_rewards(readout: str, request: ScoreRequest, reply: ScoreReply) -> None:
+def _check_rewards(readout: Readout, request: ScoreRequest, reply: ScoreReply) -> None:
     num_new = 1 if readout == "whole" else len(request.steps) - request.num_locked
     if len(reply.rewards) != num_new:
         raise VerifierError(f"{num_new} new steps got {len(reply.rewards)} rewards ({readout} read-out)")
