@@ -139,7 +139,5 @@ class Replica:
 
 def _checked(model: Any) -> EngineBase | VerifierBase:
     if not isinstance(model, EngineBase | VerifierBase):
-        raise TypeError(
-            f"{type(model).__name__} is no engine and no verifier: derive it from EngineBase or VerifierBase"
-        )
+        raise TypeError(f"{type(model).__name__} derives from neither EngineBase nor VerifierBase")
     return model

@@ -112,7 +112,7 @@ class Held:
         return replies  # type: ignore[return-value]
 
     def num_rewards(self, request: ScoreRequest) -> int:
-        return 1 if self.verifier.readout == "whole" else len(request.steps) - request.num_locked
+        return 1 if self.verifier.info.readout == "whole" else len(request.steps) - request.num_locked
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)

@@ -65,8 +65,5 @@ class Stranger:
 def test_a_replica_refuses_what_is_neither() -> None:
     replica = Replica(pickle.dumps(Stranger), {})
     replica._make()
-    assert (
-        str(replica._error)
-        == "TypeError: Stranger is no engine and no verifier: derive it from EngineBase or VerifierBase"
-    )
+    assert str(replica._error) == "TypeError: Stranger derives from neither EngineBase nor VerifierBase"
     assert asyncio.run(replica.release("p")) == Overhead()
