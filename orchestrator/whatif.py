@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from omegaconf import OmegaConf
 
+from orchestrator.asking import Ledger
 from orchestrator.composition import CONF
 from orchestrator.config import TARGET, build_node
 from orchestrator.errors import ConfigError, ProblemError
@@ -79,7 +80,7 @@ class Replayer:
         verifier = StoredVerifier(samples, self.readout) if self.readout else None
         problem = Problem(line["problem_id"], line["question"], line["reference"])
         engine = StoredEngine(samples)
-        session = Session(problem, engine=engine, verifier=verifier, task=self.task, seed=self.seed)
+        session = Session(Ledger(problem, engine, verifier, self.task, self.seed))
         log_weights = tuple(log_weight_of(c) for c in stored)
         if self.strategy is not None:
             solution = await self.strategy.solve(session)
