@@ -18,7 +18,7 @@ from actors.placement import THREAD_VARIABLES, ClusterConfig, Factory, ReplicaSp
 from actors.pool import Pool
 from actors.replica import Raised, Replica, ReplicaInfo, Restarted
 from orchestrator.backend import ENGINE, Backend
-from orchestrator.protocols import EngineConfig, VerifierConfig
+from orchestrator.protocols import EngineConfig, Method, VerifierConfig
 from orchestrator.types import Overhead
 
 _NODE = "this process"
@@ -110,7 +110,7 @@ class ThreadHandle:
         info: ReplicaInfo = await self._call(lambda replica: replica.ready())
         return info
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
+    async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         answer: list[Any] | Raised | Restarted = await self._call(lambda r: r.ask(method, requests))
         return answer
 

@@ -29,10 +29,10 @@ from actors.pool import Pool
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.execution import Run, terminate
 from orchestrator.point import make_run
-from orchestrator.protocols import Engine, GenerateRequest, Verifier
+from orchestrator.protocols import Engine, EngineBase, GenerateRequest, ModelInfo, Verifier
 from orchestrator.results import read_results
 from orchestrator.rundir import open_run_dir
-from orchestrator.types import Sampling
+from orchestrator.types import Overhead, Sampling
 from strategies.particle_filter import ParticleFilter
 from tests.fake_plans import fake_plan
 
@@ -127,7 +127,7 @@ class Trouble:
 
 
 @dataclass
-class Tripwire:
+class Tripwire(EngineBase):
     """An engine behind which something happens at certain calls, counted over all problems.
 
     What is due waits for a call at which ``is_time``.
@@ -141,8 +141,8 @@ class Tripwire:
     answered: set[str] = field(default_factory=set)
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.engine.batch_invariant
+    def info(self) -> ModelInfo:
+        return self.engine.info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
         self.num_calls += 1
@@ -156,6 +156,9 @@ class Tripwire:
 
     async def loglik(self, requests: Sequence[Any]) -> list[Any]:
         return await self.engine.loglik(requests)
+
+    async def release(self, home: str) -> Overhead:
+        return await self.engine.release(home)
 
     async def close(self) -> None:
         await self.engine.close()
