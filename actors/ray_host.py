@@ -18,6 +18,7 @@ from actors.handles import ReplicaDied, ReplicaError
 from actors.placement import GPUS_VARIABLE, THREAD_VARIABLES, ClusterConfig, ReplicaSpec, Resources
 from actors.replica import Raised, ReplicaInfo, Restarted
 from actors.replica_process import ReplicaProcess
+from orchestrator.protocols import Method
 from orchestrator.types import Overhead
 
 _DEATHS = (
@@ -98,7 +99,7 @@ class RayHandle:
         info: ReplicaInfo = await _reply(self.handle.ready.remote())
         return info
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
+    async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         ref = self.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
         try:
             answer = await _reply(ref)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator import milestones
+from orchestrator.asking import Ledger
 from orchestrator.errors import GradingError, ProblemError, StrategyError
 from orchestrator.gate import Gate
 from orchestrator.journal import Journal, Journals
@@ -91,7 +92,7 @@ class Controller:
         """The result of one problem, whether it went well or not."""
         journal = self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
-        session = Session(
+        ledger = Ledger(
             problem,
             engine=self.engine,
             verifier=self.verifier,
@@ -106,24 +107,24 @@ class Controller:
         candidates: tuple[Candidate, ...] = ()
         error: ProblemError | None = None
         try:
-            solution = await self.strategy.solve(session)
+            solution = await self.strategy.solve(Session(ledger))
             journal.check_over()
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
         finally:
-            await session.release()
-        if session.stopped_by is not None:
-            milestones.limit_reached(problem, session.stopped_by)
+            await ledger.release()
+        if (stopped_by := ledger.account.stopped_by) is not None:
+            milestones.limit_reached(problem, stopped_by)
         return ProblemResult(
             problem=problem,
             candidates=candidates,
             has_answer=error is None and solution is not None and solution.answer_index is not None,
             error=error,
-            stopped_by=session.stopped_by,
+            stopped_by=stopped_by,
             solution=solution,
-            usage=session.usage,
-            overhead=session.overhead,
+            usage=ledger.account.usage,
+            overhead=ledger.overhead,
             seconds=time.monotonic() - begun,
         )
 

@@ -45,12 +45,19 @@ MAY_IMPORT = {
     "orchestrator.appending": ("orchestrator.plain_files",),
     "orchestrator.journal": ("orchestrator.appending", "orchestrator.errors", "orchestrator.journal_lines"),
     "orchestrator.gate": ("orchestrator.protocols",),
-    "orchestrator.session": (
+    "orchestrator.requests": ("orchestrator.errors", "orchestrator.protocols", "orchestrator.types"),
+    "orchestrator.asking": (
         "orchestrator.errors",
         "orchestrator.gate",
         "orchestrator.journal",
         "orchestrator.limits",
         "orchestrator.protocols",
+        "orchestrator.types",
+    ),
+    "orchestrator.session": (
+        "orchestrator.asking",
+        "orchestrator.errors",
+        "orchestrator.requests",
         "orchestrator.seeds",
         "orchestrator.types",
     ),

@@ -69,7 +69,7 @@ async def test_a_run_counts_from_its_own_beginning(recordings: dict[str, Recordi
     await fleet.start()
 
     async def ask() -> None:
-        await fleet.ask("generate", [_Request()])
+        await fleet.ask("generate", "p", [_Request()])
 
     def told(name: str) -> dict[str, float]:
         return dict(recordings[f"murmuration_{name}"].values)

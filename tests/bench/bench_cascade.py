@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import get_args
 
 from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, TokenLatency, letters_right
+from orchestrator.asking import Ledger
 from orchestrator.intervals import paired_interval
 from orchestrator.protocols import Strategy
 from orchestrator.seeds import derive_rng
@@ -78,7 +79,7 @@ async def solve(strategy: Strategy, num_problems: int) -> Outcome:
     loop, correct, time, tokens = asyncio.get_running_loop(), [], 0.0, 0
     for problem in task.problems(0, None):
         begun = loop.time()
-        session = Session(problem, engine=engine, verifier=verifier, task=task, seed=0)
+        session = Session(Ledger(problem, engine=engine, verifier=verifier, task=task, seed=0))
         solution = await strategy.solve(session)
         time += loop.time() - begun
         tokens += solution.usage.generated_tokens
