@@ -13,6 +13,7 @@ from actors.prompting import PromptStyle
 from actors.reward_formats import build_format
 from actors.vllm_arguments import absolute_paths, check_arguments
 from actors.weights_digest import digest_of
+from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.types import Denoising, Params, Sampling
 
@@ -159,7 +160,7 @@ class VllmEngine:
 
 
 @dataclass(frozen=True)
-class TransformersVerifier:
+class TransformersVerifier(ReplicaVerifier):
     """A process reward model of the transformers library (``conf/verifier/transformers.yaml``).
 
     ``format`` is a name of ``actors.reward_formats.FORMATS``, and ``options`` are the fields of its class.
@@ -196,7 +197,7 @@ class TransformersVerifier:
 
 
 @dataclass(frozen=True)
-class VllmVerifier:
+class VllmVerifier(ReplicaVerifier):
     """A reward model served by vLLM (``conf/verifier/vllm.yaml``).
 
     ``format`` is a name of ``actors.reward_formats.FORMATS``, and ``options`` are the fields of its class;
@@ -236,7 +237,7 @@ class VllmVerifier:
 
 
 @dataclass(frozen=True)
-class NoVerifier:
+class NoVerifier(ReplicaVerifier):
     """No verifier: strategies that vote or take one sample need none."""
 
     @property

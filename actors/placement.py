@@ -18,6 +18,9 @@ Factory = Callable[[], Any]
 GPUS_VARIABLE = "MURMURATION_GPUS"
 """The environment variable that tells an engine what its replica has reserved, such as 0.5."""
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""The environment variables from which libraries take their number of threads when they are imported."""
+
 _EPSILON = 1e-9
 
 
@@ -138,6 +141,11 @@ class ReplicaSpec:
         return f"{self.num_replicas} {self.kind} replicas" + (f" of {what}" if what else "")
 
 
+def described(specs: Sequence[ReplicaSpec]) -> str:
+    """The replicas of a run, for a person."""
+    return " and ".join(map(str, specs))
+
+
 def plan(
     config: ClusterConfig, engine: Factory, verifier: Factory | None, nodes: Mapping[str, Resources]
 ) -> list[ReplicaSpec]:
@@ -214,7 +222,7 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
     if misfit is None:
         return
     cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
-    asked = " and ".join(str(spec) for spec in specs)
+    asked = described(specs)
     message = (
         f"asked are {asked}; the cluster has {gpus:g} GPUs and {cpus:g} CPUs on {len(nodes)} nodes: lower "
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from actors.checkpoint_files import brief
 from actors.loading import check_tokenizer_path, make_absolute
 from actors.self_certainty import SelfCertainty
+from orchestrator.backend import Backend, LocalVerifier, ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import EngineConfig, HasWeights, Task, Verifier
 
@@ -16,7 +17,7 @@ Readout = Literal["per_step", "whole"]
 
 
 @dataclass(frozen=True)
-class LikelihoodVerifier:
+class LikelihoodVerifier(ReplicaVerifier):
     """A language model's own probability of each step (``conf/verifier/likelihood.yaml``).
 
     ``engine`` is any engine's configuration; ``tokenizer`` names its tokenizer where that is not the one of
@@ -48,7 +49,7 @@ class LikelihoodVerifier:
 
 
 @dataclass(frozen=True)
-class GenerativeVerifier:
+class GenerativeVerifier(ReplicaVerifier):
     """A language model that is asked whether a step is right (``conf/verifier/generative.yaml``).
 
     The knobs are those of ``actors.generative_verifier.Judging``.
@@ -103,16 +104,12 @@ class GenerativeVerifier:
 
 
 @dataclass(frozen=True)
-class SelfCertaintyVerifier:
+class SelfCertaintyVerifier(LocalVerifier):
     """The policy's own certainty of a step (``conf/verifier/self_certainty.yaml``); it has no model."""
 
     readout: Readout = "per_step"
 
-    @property
-    def knows_answers(self) -> bool:
-        return False
-
-    def build_here(self, task: Task, references: Mapping[str, str]) -> Verifier:
+    def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier:
         return SelfCertainty(self.readout)
 
 

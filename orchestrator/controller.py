@@ -15,7 +15,7 @@ from orchestrator.journal import Journal, Journals
 from orchestrator.limits import Limits
 from orchestrator.protocols import Engine, Strategy, Task, Verifier
 from orchestrator.session import Session
-from orchestrator.types import Params, Problem, Solution, Trajectory, Usage
+from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class ProblemResult:
     stopped_by: str | None
     solution: Solution | None
     usage: Usage
+    overhead: Overhead
     seconds: float
 
     @property
@@ -109,7 +110,8 @@ class Controller:
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
-        await session.release()
+        finally:
+            await session.release()
         if session.stopped_by is not None:
             milestones.limit_reached(problem, session.stopped_by)
         return ProblemResult(
@@ -120,6 +122,7 @@ class Controller:
             stopped_by=session.stopped_by,
             solution=solution,
             usage=session.usage,
+            overhead=session.overhead,
             seconds=time.monotonic() - begun,
         )
 

@@ -22,6 +22,7 @@ from orchestrator.protocols import (
     Verifier,
     sampler_of,
 )
+from orchestrator.types import Overhead
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 Reply = TypeVar("Reply")
@@ -123,8 +124,8 @@ class GatedEngine:
     def sampler(self) -> str:
         return sampler_of(self.engine)
 
-    async def release(self, home: str) -> int:
-        return await self.engine.release(home) if isinstance(self.engine, RunsAhead) else 0
+    async def release(self, home: str) -> Overhead:
+        return await self.engine.release(home) if isinstance(self.engine, RunsAhead) else Overhead()
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         return await self.gate.ask(self.engine.generate, requests)

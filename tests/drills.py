@@ -227,7 +227,6 @@ def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
         },
         earlier=earlier,
         tracker=NoTracker(),
-        overhead=pool.overhead_of,
         console=Console(stderr=True),
         grace_s=2.0,
     )  # fmt: skip

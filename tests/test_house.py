@@ -56,14 +56,14 @@ MAY_IMPORT = {
     "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
     "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.statistics"),
-    "actors": ("actors", *CORE, "orchestrator.templates"),
+    "actors": ("actors", *CORE, "orchestrator.backend", "orchestrator.templates"),
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"numpy"}}
 RAY_HOLDERS = {
     f"actors.{name}"
-    for name in ("cluster", "member", "metrics", "pool", "ray_address", "ray_folder", "replica")
+    for name in ("cluster", "metrics", "ray_address", "ray_folder", "ray_host", "replica_process")
 }
 
 

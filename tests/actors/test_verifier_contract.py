@@ -13,11 +13,14 @@ import pytest_asyncio
 import yaml
 
 from actors.configs import TransformersEngine, TransformersVerifier
-from actors.fake import FakeTask, FakeVerifier
+from actors.fake import FakeEngine, FakeTask, FakeVerifier
 from actors.verifier_configs import GenerativeVerifier, LikelihoodVerifier, SelfCertaintyVerifier
+from orchestrator.backend import DirectBackend
 from orchestrator.oracle import OracleConfig
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Verifier
 from tests.actors.small_reward_models import QUESTION, REWARD_MODELS, STEPS, save_rlhflow
+
+NO_VERIFIER = DirectBackend(FakeEngine())
 
 FORMATS = Path(__file__).parents[2] / "conf" / "verifier" / "format"
 
@@ -87,10 +90,12 @@ CASES = {
     "generative": Case(by_engine(GenerativeVerifier, **ASKING), most_computed=2.5),
     "generative whole": Case(by_engine(GenerativeVerifier, readout="whole", **ASKING), most_computed=2.5),
     "self_certainty": Case(
-        lambda _: SelfCertaintyVerifier().build_here(FakeTask(), {}), reads=False, takes_empty_steps=False
+        lambda _: SelfCertaintyVerifier().open(NO_VERIFIER, FakeTask(), {}),
+        reads=False,
+        takes_empty_steps=False,
     ),
     "oracle": Case(
-        lambda _: OracleConfig().build_here(FakeTask(), {"p": "abc"}),
+        lambda _: OracleConfig().open(NO_VERIFIER, FakeTask(), {"p": "abc"}),
         ("a\n", "b\n", "c\n", "=abc\n"),
         "abca",
         reads=False,
