@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from orchestrator import milestones
 from orchestrator.errors import GradingError, ProblemError, StrategyError
-from orchestrator.gate import Gate, GatedEngine, GatedVerifier
+from orchestrator.gate import Gate
 from orchestrator.journal import Journal, Journals
 from orchestrator.limits import Limits
 from orchestrator.protocols import Engine, Strategy, Task, Verifier
@@ -93,12 +93,13 @@ class Controller:
         milestones.problem_begins(problem, journal.num_left)
         session = Session(
             problem,
-            engine=GatedEngine(self.engine, self.gate),
-            verifier=GatedVerifier(self.verifier, self.gate) if self.verifier else None,
+            engine=self.engine,
+            verifier=self.verifier,
             task=self.task,
             seed=self.seed,
             limits=self.limits,
             journal=journal,
+            gate=self.gate,
         )
         begun = time.monotonic() - journal.elapsed
         solution: Solution | None = None

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError, VerifierError
+from orchestrator.gate import Gate
 from orchestrator.journal import Journal
 from orchestrator.limits import Account, Limits
 from orchestrator.protocols import (
@@ -32,7 +33,7 @@ from orchestrator.protocols import (
 from orchestrator.seeds import derive_rng, derive_seeds
 from orchestrator.types import Finish, Overhead, Params, Problem, Step, Trajectory, Usage
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class Session:
         seed: int = 0,
         limits: Limits = Limits(),
         journal: Journal | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._problem = problem
         self._engine = engine
@@ -62,6 +64,7 @@ class Session:
         self._task = task
         self._seed = seed
         self._journal = journal or Journal()
+        self._gate = gate or Gate()
         self._account = Account(limits, self._journal.elapsed)
         self._has_texts = sampler_of(engine) == "stream"
         self._asking: set[asyncio.Task[Any]] = set()
@@ -303,7 +306,7 @@ class Session:
     ) -> list[Reply] | None:
         """The replies to one new call, or None when there is no time left for them."""
         try:
-            replies = await self._in_time(method, requests)
+            replies = await self._in_time(partial(self._gate.ask, method), requests)
         except ProblemError:
             raise
         except Exception as failure:
