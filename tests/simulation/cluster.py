@@ -9,8 +9,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.replica import Raised, ReplicaInfo, Restarted
-from orchestrator.errors import EngineError
+from actors.handles import ReplicaDied
+from actors.placement import ClusterConfig, ReplicaSpec, Resources
+from actors.replica import Raised, Replica, ReplicaInfo, Restarted
+from orchestrator.types import Overhead
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,8 @@ class Death:
     rows: tuple[Any, ...]
 
 
-class Lost(Exception):  # noqa: N818 - it is what happened
-    """A call that brought no reply: the replica died under it, or with ``before`` before it came there."""
-
-    def __init__(self, message: str, *, before: bool = False, is_final: bool = False) -> None:
-        super().__init__(message)
-        self.before = before
-        self.is_final = is_final
-
-
 class Cluster:
-    """Nodes, and the replicas on them. ``faults`` counts what has struck, ``made`` the tokens of engines."""
+    """The host of a simulation: nodes, and the replicas on them. ``faults`` counts what has struck, ``made`` the tokens of engines."""
 
     def __init__(
         self, rng: random.Random, troubles: Troubles = Troubles(), num_nodes: int = 2, latency_s: float = 0.1
@@ -63,7 +56,6 @@ class Cluster:
         self.deaths: list[Death] = []
         self.places: list[Place] = []
         self.made = 0
-        self._num_incarnations = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -75,10 +67,6 @@ class Cluster:
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         asyncio.get_running_loop().call_later(seconds, work)
-
-    def incarnation(self) -> str:
-        self._num_incarnations += 1
-        return f"incarnation {self._num_incarnations}"
 
     def strikes(self) -> str | None:
         """The fault that befalls the next call, if any."""
@@ -106,9 +94,18 @@ class Cluster:
         rows = tuple(row for rows in process.waiting.values() for row in rows)
         self.deaths.append(Death(replica, kind, rows))
 
-    def place(self, name: str, factory: Callable[[], Any]) -> Place:
-        self.places.append(Place(self, name, factory))
+    def place(self, spec: ReplicaSpec, name: str, config: ClusterConfig) -> Place:
+        self.places.append(Place(self, name, spec.factory))
         return self.places[-1]
+
+    def living_nodes(self) -> Mapping[str, Resources]:
+        return {node: {"CPU": 8.0} for node in self.nodes}
+
+    def free(self) -> str:
+        return "nothing"
+
+    async def lost(self) -> str:
+        return await asyncio.get_running_loop().create_future()
 
 
 @dataclass(eq=False)
@@ -116,10 +113,7 @@ class Process:
     """One life of a replica. ``waiting`` are the replies that it owes, with the rows that were asked for."""
 
     node: str
-    incarnation: str
-    is_second: bool
-    model: Any = None
-    error: EngineError | None = None
+    replica: Replica
     is_deaf: bool = False
     waiting: dict[asyncio.Future[Any], tuple[Any, ...]] = field(default_factory=dict)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -138,8 +132,20 @@ class Place:
 
     async def _start(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        node, incarnation = self._cluster.rng.choice(self._cluster.nodes), self._cluster.incarnation()
-        self.process, self._was_there = Process(node, incarnation, self._was_there), True
+        cluster, is_second = self._cluster, self._was_there
+        breaks = is_second and cluster.rng.random() < cluster.troubles.broken_starts
+
+        def make() -> Any:
+            if breaks:
+                cluster.faults["broken start"] += 1
+                raise RuntimeError("the card is still full")
+            model = self._factory()
+            model.cluster = cluster
+            return model
+
+        node = cluster.rng.choice(cluster.nodes)
+        replica = Replica(make, node, lambda: self.die("exit", restart=True))
+        self.process, self._was_there = Process(node, replica), True
 
     def kill(self, *, restart: bool) -> None:
         self.die("killed", restart=restart)
@@ -155,8 +161,7 @@ class Place:
         for task in process.tasks:
             task.cancel()
         cluster.note(self._name, kind, process)
-        for reply in process.waiting:
-            cluster.later(cluster.rng.choice((0.0, 0.01, 0.3)), lambda reply=reply: _lose(reply))  # type: ignore[misc]
+        cluster.later(cluster.rng.choice((0.0, 0.01, 0.3)), lambda: _lose(process))
         if not self._is_gone:
             delay_s = 0.5 + cluster.rng.expovariate(1 / cluster.troubles.returns_s)
             self._starting = cluster.spawn(self._start(delay_s))
@@ -165,59 +170,42 @@ class Place:
         """Calls under way are lost to the controller; the process goes on with them, and with what comes."""
         if self.process is not None:
             self._cluster.note(self._name, "link", self.process)
-            for reply in list(self.process.waiting):
-                _lose(reply)
+            _lose(self.process)
 
     async def ready(self) -> ReplicaInfo:
         if self.process is None and not self._was_there and not self._is_gone:
             await asyncio.wait([self._starting])
-        return await self._call(self._make)
-
-    async def _make(self, process: Process) -> ReplicaInfo:
-        if process.model is None and process.error is None:
-            troubles = self._cluster.troubles
-            if process.is_second and self._cluster.rng.random() < troubles.broken_starts:
-                self._cluster.faults["broken start"] += 1
-                process.error = EngineError("the card is still full")
-            else:
-                process.model = self._factory()
-                process.model.cluster = self._cluster
-        who, model = (1, process.incarnation, process.node), process.model
-        if process.error is not None:
-            return ReplicaInfo(*who, error=process.error)
-        return ReplicaInfo(*who, True, getattr(model, "readout", None), getattr(model, "sampler", "step"))
+        info: ReplicaInfo = await self._call(lambda process: process.replica.ready())
+        return info
 
     async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         async def work(process: Process) -> list[Any] | Raised | Restarted:
-            if process.model is None:
-                return Restarted()
-            await self._befall(process, requests)
-            replies: list[Any] = await getattr(process.model, method)(requests)
-            return replies
+            raised = await self._befall(process, requests)
+            return raised or await process.replica.ask(method, requests)
 
-        return await self._call(work, tuple(requests))
+        answer: list[Any] | Raised | Restarted = await self._call(work, tuple(requests))
+        return answer
 
-    async def release(self, home: str) -> Any:
-        return await self._call(lambda process: process.model.release(home))
+    async def release(self, home: str) -> Overhead:
+        wasted: Overhead = await self._call(lambda process: process.replica.release(home))
+        return wasted
 
     async def pulse(self) -> int | Restarted | None:
-        async def count(process: Process) -> int | Restarted | None:
-            return Restarted() if process.model is None else process.model.progress
-
-        return await self._call(count)
+        count: int | Restarted | None = await self._call(lambda process: process.replica.pulse())
+        return count
 
     async def close(self) -> None:
-        await self._call(lambda process: asyncio.sleep(0))
+        await self._call(lambda process: process.replica.close())
 
     async def _call(
         self, work: Callable[[Process], Coroutine[Any, Any, Any]], rows: tuple[Any, ...] = ()
     ) -> Any:
-        """What ``work`` returns in the process, or whatever happens instead. Raises Lost."""
+        """What ``work`` returns in the process, or whatever happens instead. Raises ReplicaDied."""
         if self._is_gone:
-            raise Lost("the replica is dead", is_final=True)
+            raise ReplicaDied("it is dead", is_final=True)
         process = self.process
         if process is None:
-            raise Lost("The actor is restarting", before=True)
+            raise ReplicaDied("it is restarting", before=True)
         reply = asyncio.get_running_loop().create_future()
         process.waiting[reply] = rows
         task = self._cluster.spawn(self._work(process, work, reply))
@@ -233,14 +221,11 @@ class Place:
     async def _work(
         self, process: Process, work: Callable[[Process], Coroutine[Any, Any, Any]], reply: asyncio.Future[Any]
     ) -> None:
-        try:
-            value: Any = await work(process)
-        except Exception as failure:  # noqa: BLE001 - as a replica does
-            value = Raised(type(failure).__name__, str(failure))
+        value = await work(process)
         if self.process is process and not process.is_deaf and not reply.done():
             reply.set_result(value)
 
-    async def _befall(self, process: Process, requests: Sequence[Any]) -> None:
+    async def _befall(self, process: Process, requests: Sequence[Any]) -> Raised | None:
         """What happens to a call before it is answered."""
         cluster = self._cluster
         when = cluster.rng.uniform(0, cluster.latency_s)
@@ -264,15 +249,17 @@ class Place:
             case "late":
                 await asyncio.sleep(cluster.rng.uniform(1, 40))
             case "doubled":
-                process.tasks.append(cluster.spawn(process.model.work_at(requests)))
+                process.tasks.append(cluster.spawn(process.replica.ask("work_at", requests)))
             case "raise":
-                raise RuntimeError("this call raises")
+                return Raised("RuntimeError", "this call raises")
+        return None
 
     def _die(self, process: Process, kind: str) -> None:
         if self.process is process:
             self.die(kind, restart=True)
 
 
-def _lose(reply: asyncio.Future[Any]) -> None:
-    if not reply.done():
-        reply.set_exception(Lost("the connection is lost"))
+def _lose(process: Process) -> None:
+    for reply in process.waiting:
+        if not reply.done():
+            reply.set_exception(ReplicaDied("the connection is lost"))

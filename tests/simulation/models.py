@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,9 +11,10 @@ from typing import Any
 
 from actors.fake import FakeEngine, FakeVerifier
 from orchestrator.protocols import Completion, GenerateRequest, LoglikRequest, ScoreRequest
+from orchestrator.types import Overhead
 from tests.simulation.cluster import Cluster
 
-_NUM_BEATS = 3
+_NUM_BEATS, _NUM_AHEAD = 3, 2
 
 
 @cache
@@ -23,12 +25,16 @@ def completed(request: GenerateRequest, sampler: str) -> Completion:
 
 @dataclass(eq=False)
 class Model:
-    """An engine and a verifier that takes its time: tokens are made bit by bit, and counted as they are."""
+    """An engine and a verifier that takes its time: tokens are made bit by bit, and counted as they are.
+
+    With the sampler ``stream`` it runs ahead: after each reply it makes two tokens that nobody asks for.
+    """
 
     sampler: str = "step"
     readout: str = "per_step"
     batch_invariant: bool = True
     progress: int = 0
+    ahead: Counter[str] = field(default_factory=Counter)
     cluster: Cluster = field(init=False)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
@@ -36,16 +42,14 @@ class Model:
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Any]:
         await self._wait()
-        replies = await FakeEngine().loglik(requests)
-        self._count(sum(r.usage.prompt_tokens for r in replies if not isinstance(r, type)))  # type: ignore[union-attr]
-        return replies
+        return await FakeEngine().loglik(requests)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Any]:
         await self._wait()
         return await FakeVerifier().score(requests)
 
-    async def release(self, home: str) -> Any:
-        return await FakeEngine().release(home)
+    async def release(self, home: str) -> Overhead:
+        return Overhead(speculated_tokens=self.ahead.pop(home, 0))
 
     async def close(self) -> None:
         return None
@@ -60,6 +64,9 @@ class Model:
             await self._wait(1 / _NUM_BEATS)
             self._count(num_left // beat)
             num_left -= num_left // beat
+        if self.sampler == "stream":
+            self.ahead[requests[0].home] += _NUM_AHEAD
+            self._count(_NUM_AHEAD)
         return replies
 
     def _count(self, num_tokens: int) -> None:

@@ -16,22 +16,21 @@ from unittest.mock import patch
 from rich.console import Console
 
 from actors.fake import FakeTask
-from actors.fleet import Fleet
-from actors.placement import ClusterConfig, ReplicaSpec
+from actors.placement import ClusterConfig
 from actors.pool import Pool
 from orchestrator import execution, syncing
 from orchestrator.config import Range
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.execution import Run, Status
 from orchestrator.journal import Journals
 from orchestrator.journal_lines import digest_of
 from orchestrator.protocols import Completion, Engine, Failure, Strategy
 from orchestrator.rundir import open_run_dir
 from orchestrator.tracking import NoTracker
+from orchestrator.types import Overhead
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk, NoThread
 from tests.simulation.fate import Fate, Killed
-from tests.simulation.hosting import hosted_by
 from tests.simulation.loop import SteppedLoop, virtual_clock
 from tests.simulation.models import Model
 from tests.simulation.schedule import Part, Search, troubles_of
@@ -74,18 +73,22 @@ class Watched:
 
 @dataclass
 class Outcome:
-    """How a part ended. ``settled`` are the problems whose results the run took for safe."""
+    """How a part ended, and what it did. ``settled`` are the problems whose results the run took for safe.
+
+    In tokens: ``made`` by engines, ``delivered`` to their members, ``accepted`` by searches, and ``overhead``.
+    """
 
     end: str
     status: Status | None = None
     error: BaseException | None = None
     settled: set[str] = field(default_factory=set)
-    results: list[ProblemResult] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
-    accepted: int = 0
-    overhead: int = 0
+    made: int = 0
     delivered: int = 0
+    accepted: int = 0
+    overhead: Overhead = Overhead()
     cluster: Cluster = field(default_factory=lambda: Cluster(random.Random(0)))
+    num_struck: int = 0
     num_steps: int = 0
 
 
@@ -104,6 +107,7 @@ class Process:
         self.cluster = Cluster(self._rng, troubles_of(part, question), part.nodes, part.latency_s)
         self.outcome = Outcome(part.end, cluster=self.cluster)
         self._target = target
+        self._accepted: Callable[[], int] = lambda: 0
 
     def _fate(self, target: Path) -> Fate:
         part = self._part
@@ -120,7 +124,7 @@ class Process:
     def run(self) -> Outcome:
         """The part, to its end."""
         with ExitStack() as stack:
-            for place in (virtual_clock(self._loop), self.disk.in_place(), hosted_by(self.cluster), _signals()):
+            for place in (virtual_clock(self._loop), self.disk.in_place(), _signals()):
                 stack.enter_context(place)
             stack.enter_context(patch.object(syncing, "ThreadPoolExecutor", self._thread))
             stack.enter_context(patch.object(execution, "heed_signals", lambda: None))
@@ -165,23 +169,21 @@ class Process:
 
     def _count(self, pool: Pool) -> None:
         members = pool.fleets["engine"].members.values()
-        self.outcome.overhead = pool.overhead.retried_tokens + pool.overhead.speculated_tokens
+        self.outcome.made, self.outcome.overhead = self.cluster.made, pool.overhead
         self.outcome.delivered = sum(member.tokens.generated for member in members)
+        self.outcome.accepted = self._accepted()
+        self.outcome.num_struck = len(self.cluster.deaths) + self.cluster.faults.total()
 
     async def _pool(self) -> Pool:
         part = self._part
-        config = ClusterConfig(**dict(part.keys))
-        model = Model(sampler=self._search.sampler)
-        del model
-        fleets = {
-            kind: Fleet(ReplicaSpec(kind, self._model, num, num_extra=part.extra), config)
-            for kind, num in (("engine", part.engines), ("verifier", part.verifiers))
-        }
-        for fleet in fleets.values():
-            await fleet.start()
-        for fleet in fleets.values():
-            fleet.grow()
-        return Pool(fleets)
+        config = ClusterConfig(
+            engine_replicas=part.engines,
+            verifier_replicas=part.verifiers,
+            max_engine_replicas=part.engines + part.extra,
+            max_verifier_replicas=part.verifiers + part.extra,
+            **dict(part.keys),
+        )
+        return await Pool.start(config, self._model, self._model, self.cluster)
 
     def _model(self) -> Model:
         return Model(sampler=self._search.sampler)
@@ -189,7 +191,7 @@ class Process:
     def _made(self, pool: Pool, earlier: Any) -> Run:
         engine, verifier = Watched(pool.engine), Watched(pool.verifier)  # type: ignore[arg-type]
         self.outcome.asked = engine.asked = verifier.asked
-        self._watched = engine
+        self._accepted = lambda: engine.accepted
         controller = Controller(
             strategy=strategy_of(self._search.strategy),
             engine=engine,
@@ -208,7 +210,7 @@ class Process:
             labels={"strategy": self._search.strategy, "task": "fake", "budget": 3, "seed": self._search.seed},
             earlier=earlier,
             tracker=NoTracker(),
-            overhead=pool.overhead_of,
+            backend=pool,
             console=Console(quiet=True),
             grace_s=2.0,
         )

@@ -56,7 +56,7 @@ def undisturbed(search: Search) -> Lines:
     lines: Lines = {}
 
     def add(result: ProblemResult) -> None:
-        line = json.loads(json.dumps(result_line(result, Overhead())))
+        line = json.loads(json.dumps(result_line(result)))
         lines[line["problem_id"]] = _comparable(line)
 
     controller = Controller(
@@ -131,6 +131,7 @@ class _Simulation:
         self._report = report
         self._expected = undisturbed(schedule.search)
         self._done: set[str] = set()
+        self._num_before = 0
         self._recorded: set[str] = set()
 
     def run(self) -> None:
@@ -155,10 +156,11 @@ class _Simulation:
             hold(line == self._expected[problem_id], f"{problem_id} ended otherwise", "changed")
         lost = (self._done | outcome.settled) - good.keys()
         hold(not lost, f"{sorted(lost)} were on disk", "lost")
+        new, self._num_before = [x for x in lines if x["problem_id"] not in self._done], len(self._done)
         self._done = set(good)
         self._check_errors(part, outcome, [line for line in lines if line["error"] is not None])
         self._check_journals(outcome, run_dir)
-        self._check_overhead(outcome)
+        self._check_overhead(outcome, new)
         self._check_status(part, outcome, run_dir)
 
     def _check_errors(self, part: Part, outcome: Outcome, lines: list[dict[str, Any]]) -> None:
@@ -180,8 +182,19 @@ class _Simulation:
         records = records_of(run_dir)
         self._recorded = {r.digest for name, found in records.items() for r in found if name not in self._done}
 
-    def _check_overhead(self, outcome: Outcome) -> None:
-        """Tokens made are accepted ones and overhead; what nobody saw before a death is neither."""
+    def _check_overhead(self, outcome: Outcome, lines: list[dict[str, Any]]) -> None:
+        """What engines made is what searches accepted, and overhead; what died unseen is neither."""
+        total = outcome.overhead.retried_tokens + outcome.overhead.speculated_tokens
+        told = f"made {outcome.made}, accepted {outcome.accepted}, overhead {total}"
+        hold(outcome.accepted <= outcome.delivered, f"{told}, delivered {outcome.delivered}")
+        hold(outcome.accepted + total <= outcome.made, told)
+        if outcome.end != "by itself" or len(lines) + self._num_before < TASK.num_problems:
+            return
+        hold(outcome.accepted == outcome.delivered, f"{told}, delivered {outcome.delivered}")
+        told_by_lines = sum((Overhead(**line["overhead"]) for line in lines), Overhead())
+        hold(told_by_lines == outcome.overhead, f"{told_by_lines} in lines, {outcome.overhead} at the replicas")
+        if not outcome.num_struck:
+            hold(outcome.accepted + total == outcome.made, told)
 
     def _check_status(self, part: Part, outcome: Outcome, run_dir: Path) -> None:
         if outcome.error is not None:
