@@ -27,7 +27,7 @@ class Fate:
     signal_at: int | None = None
     failing: tuple[str, int, int] | None = None
     for_good: bool = False
-    most_steps: int = 400_000
+    most_steps: int = 50_000
     num_steps: int = 0
     is_dead: bool = False
     is_left: bool = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +25,7 @@ from orchestrator.controller import Controller
 from orchestrator.execution import Run, Status
 from orchestrator.journal import Journals
 from orchestrator.journal_lines import digest_of
-from orchestrator.protocols import Completion, Engine, Failure, Strategy
+from orchestrator.protocols import Completion, Failure, Strategy
 from orchestrator.rundir import open_run_dir
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Overhead
@@ -35,6 +36,8 @@ from tests.simulation.loop import SteppedLoop, virtual_clock
 from tests.simulation.models import Model
 from tests.simulation.schedule import Part, Search, troubles_of
 from tests.toy import load
+
+Ask = Callable[[Sequence[Any]], Awaitable[list[Any]]]
 
 TASK = FakeTask(length=4, num_problems=4)
 CONFIG = {"task": "fake"}
@@ -47,28 +50,37 @@ def strategy_of(name: str) -> Strategy:
 
 @dataclass
 class Watched:
-    """The replicas as the controller asks them: what was asked for, and the tokens that it was given."""
+    """The replicas as the controller asks them: what was asked for and answered, and the tokens of that.
 
-    engine: Engine
-    asked: set[str] = field(default_factory=set)
+    Calls stand as digests of their requests; those that were ``answered`` by problem.
+    """
+
+    engine: Any
+    fate: Fate
+    asked: set[str]
+    answered: defaultdict[str, set[str]]
     accepted: int = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
     async def generate(self, requests: Sequence[Any]) -> list[Any]:
-        self.asked.add(digest_of(requests))
-        replies = await self.engine.generate(requests)
-        self.accepted += sum(r.usage.generated_tokens for r in replies if isinstance(r, Completion))
-        return replies
+        return await self._watch(self.engine.generate, requests)
 
     async def loglik(self, requests: Sequence[Any]) -> list[Any]:
-        self.asked.add(digest_of(requests))
-        return await self.engine.loglik(requests)
+        return await self._watch(self.engine.loglik, requests)
 
     async def score(self, requests: Sequence[Any]) -> list[Any]:
-        self.asked.add(digest_of(requests))
-        return await self.engine.score(requests)  # type: ignore[attr-defined,no-any-return]
+        return await self._watch(self.engine.score, requests)
+
+    async def _watch(self, method: Ask, requests: Sequence[Any]) -> list[Any]:
+        digest = digest_of(requests)
+        self.asked.add(digest)
+        replies = await method(requests)
+        self.accepted += sum(r.usage.generated_tokens for r in replies if isinstance(r, Completion))
+        if not self.fate.is_dead and not any(isinstance(r, Failure) for r in replies):
+            self.answered[requests[0].home].add(digest)
+        return replies
 
 
 @dataclass
@@ -83,6 +95,7 @@ class Outcome:
     error: BaseException | None = None
     settled: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
+    answered: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     made: int = 0
     delivered: int = 0
     accepted: int = 0
@@ -189,8 +202,8 @@ class Process:
         return Model(sampler=self._search.sampler)
 
     def _made(self, pool: Pool, earlier: Any) -> Run:
-        engine, verifier = Watched(pool.engine), Watched(pool.verifier)  # type: ignore[arg-type]
-        self.outcome.asked = engine.asked = verifier.asked
+        notes = (self.fate, self.outcome.asked, self.outcome.answered)
+        engine, verifier = Watched(pool.engine, *notes), Watched(pool.verifier, *notes)
         self._accepted = lambda: engine.accepted
         controller = Controller(
             strategy=strategy_of(self._search.strategy),

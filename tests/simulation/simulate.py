@@ -27,6 +27,8 @@ from tests.simulation.schedule import Part, Schedule, Search, drawn
 
 Lines = dict[str, dict[str, Any]]
 _MAY_DIFFER = ("seconds", "overhead")
+# A kill may cut the line in two that is being written; a journal is not synced.
+_MOST_UNWRITTEN = {"by itself": 0, "signal": 0, "kill": 1}
 
 
 class Broken(AssertionError):  # noqa: N818 - a law is
@@ -105,6 +107,21 @@ class Report:
         self.ends[outcome.end] += 1
         self.faults.update(outcome.cluster.faults)
 
+    def text(self) -> str:
+        """For a person: what was simulated, and the command that repeats each failure."""
+        counts = {"ends of parts": self.ends, "faults": self.faults}
+        return "\n".join(
+            [
+                f"{self.schedules} schedules, {self.parts} parts, {self.steps:,} steps",
+                *(f"{name}: " + ", ".join(f"{k} {n}" for k, n in c.most_common()) for name, c in counts.items()),
+                f"lost: {self.lost}, changed: {self.changed}, failures: {len(self.failures)}",
+                *(
+                    f"seed {seed}: {text}\n  make simulate SCHEDULES=1 SEED={seed}"
+                    for seed, text in self.failures.items()
+                ),
+            ]
+        )
+
     def fail(self, seed: int, failure: BaseException) -> None:
         self.failures[seed] = f"{type(failure).__name__}: {failure}"
         if isinstance(failure, Broken):
@@ -177,17 +194,24 @@ class _Simulation:
                 )
 
     def _check_journals(self, outcome: Outcome, run_dir: Path) -> None:
+        """What was answered is written down, and not asked again."""
         again = self._recorded & outcome.asked
         hold(not again, f"{len(again)} recorded calls were asked again")
         records = records_of(run_dir)
         self._recorded = {r.digest for name, found in records.items() for r in found if name not in self._done}
+        answered = {d for home, found in outcome.answered.items() if home not in self._done for d in found}
+        most = _MOST_UNWRITTEN.get(outcome.end)
+        missing = answered - self._recorded
+        hold(most is None or len(missing) <= most, f"{len(missing)} answered calls are not written down", "lost")
 
     def _check_overhead(self, outcome: Outcome, lines: list[dict[str, Any]]) -> None:
         """What engines made is what searches accepted, and overhead; what died unseen is neither."""
         total = outcome.overhead.retried_tokens + outcome.overhead.speculated_tokens
         told = f"made {outcome.made}, accepted {outcome.accepted}, overhead {total}"
         hold(outcome.accepted <= outcome.delivered, f"{told}, delivered {outcome.delivered}")
-        hold(outcome.accepted + total <= outcome.made, told)
+        # What a cancelled call has cost is an estimate where engines run ahead for others.
+        is_estimate = self._schedule.search.sampler == "stream" and outcome.end != "by itself"
+        hold(outcome.accepted + total <= outcome.made or is_estimate, told)
         if outcome.end != "by itself" or len(lines) + self._num_before < TASK.num_problems:
             return
         hold(outcome.accepted == outcome.delivered, f"{told}, delivered {outcome.delivered}")
