@@ -1,0 +1,75 @@
+"""Faults of our own code, put in by hand: a simulation that does not find them finds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from actors import jobs
+from actors.fleet import Fleet
+from actors.jobs import Died, Job
+from actors.replica import Raised
+from orchestrator import results, rundir
+from orchestrator.journal import Journal
+from orchestrator.syncing import GroupCommit, Told
+
+
+def _drop_the_fsync(self: GroupCommit, told: Told) -> None:
+    told()
+
+
+async def _swap_two_replies(self: Fleet, method: str, requests: Sequence[Any]) -> list[Any]:
+    first, *others = await _ask(self, method, requests)
+    return [*others[:1], first, *others[1:]]
+
+
+def _blame_all(self: Job, outcome: Raised | Died) -> Job:
+    return _after(self, outcome if isinstance(outcome, Raised) else replace(outcome, alone=True))
+
+
+def _blame_nobody(self: Job, outcome: Raised | Died) -> Job:
+    return _after(self, outcome if isinstance(outcome, Raised) else replace(outcome, alone=False))
+
+
+async def _pardon_nobody(job: Job) -> Job:
+    return job
+
+
+def _write_nothing_down(self: Journal, *_: Any) -> None:
+    return
+
+
+async def _forget_the_overhead(self: Fleet, home: str) -> Any:
+    overhead = await _release(self, home)
+    return overhead + overhead
+
+
+def _keep_torn_lines(*args: Any, **keys: Any) -> None:
+    with patch.object(results.os, "truncate", lambda *_: None):
+        _keep_finished(*args, **keys)
+
+
+_ask, _release, _after, _keep_finished = Fleet.ask, Fleet.release, Job.after, results.keep_finished
+
+MUTATIONS: Mapping[str, Callable[[], Any]] = {
+    "drop the fsync": partial(patch.object, GroupCommit, "add", _drop_the_fsync),
+    "swap two replies": partial(patch.object, Fleet, "ask", _swap_two_replies),
+    "blame all for a death": partial(patch.object, Job, "after", _blame_all),
+    "blame nobody": partial(patch.object, Job, "after", _blame_nobody),
+    "blame a request for its node": partial(patch.object, Fleet, "_pardon", staticmethod(_pardon_nobody)),
+    "never close a replica": partial(patch.object, jobs.Job, "needs_quarantine", lambda *_: False),
+    "write no reply down": partial(patch.object, Journal, "record", _write_nothing_down),
+    "count overhead twice": partial(patch.object, Fleet, "release", _forget_the_overhead),
+    "keep torn lines": partial(patch.object, rundir, "keep_finished", _keep_torn_lines),
+}
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """The project with a fault of this name."""
+    with MUTATIONS[name]():
+        yield
