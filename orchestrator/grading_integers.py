@@ -94,9 +94,7 @@ def _literal(node: Formula) -> Fraction:
             return _literal(above) / divisor
         case "mul", (first, Formula(op="number") as factor) if factor.value in MAGNITUDES.values():
             return _literal(first) * factor.value
-        case "mul", (first, Formula(op="pow", args=(Formula(op="number") as ten, exponent))) if (
-            ten.value == 10
-        ):
+        case "mul", (first, Formula(op="pow", args=(Formula(op="number", value=10), exponent))):
             power = _literal(exponent)
             if abs(power) <= 1000 and power.denominator == 1:
                 return _literal(first) * Fraction(10) ** int(power)
