@@ -18,7 +18,8 @@ from actors.checkpoint_files import (
     check_tokenizer_folder,
     named_weights,
 )
-from orchestrator.errors import ConfigError, nearest
+from orchestrator.errors import ConfigError
+from orchestrator.suggest import nearest
 from orchestrator.templates import template_fields
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ConfigError, nearest
+from orchestrator.errors import ConfigError
+from orchestrator.suggest import nearest
 
 _CLASSES = ("EngineArgs", "AsyncEngineArgs")
 # Arguments that a key of ours sets, or that the way an engine is asked leaves no choice about.

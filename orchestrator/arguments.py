@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.errors import ConfigError, nearest
+from orchestrator.errors import ConfigError
 from orchestrator.folders import in_home
+from orchestrator.suggest import nearest
 
 
 def without_comment(arguments: Sequence[str]) -> list[str]:

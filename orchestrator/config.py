@@ -14,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from orchestrator.conf_files import TARGET
-from orchestrator.errors import ConfigError, nearest
+from orchestrator.errors import ConfigError
 from orchestrator.limits import Limits
 from orchestrator.renamed import renamed
 from orchestrator.secret_keys import check_config
+from orchestrator.suggest import nearest
 
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
 _DATA = (Collection, int, float, complex, str, bytes, NoneType)

@@ -18,9 +18,6 @@ Anything else that escapes is a bug in our own code, and propagates.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 
 class MurmurationError(Exception):
     """Base of every error of this project."""
@@ -70,9 +67,3 @@ class StrategyError(ProblemError):
 
 class JournalError(ProblemError):
     """A journal does not match the search that reads it: the code has changed since, or the file."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest of ``names``, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""

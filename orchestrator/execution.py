@@ -263,7 +263,7 @@ class Run:
         elif isinstance(result.error, JournalError):
             journals.discard(problem_id)
         else:
-            journals.rest(problem_id)
+            journals.pause(problem_id)
 
     def _problems(self) -> Iterator[Problem]:
         """The problems of the range that no line of an earlier part has."""

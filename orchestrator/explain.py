@@ -10,8 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.conf_files import CONF
 from orchestrator.config import GROUPS
-from orchestrator.errors import ConfigError, MurmurationError, nearest
+from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.hints import hint, other_choice
+from orchestrator.suggest import nearest
 
 _THERE = re.compile(r"An item is already at '([^']+)'")
 _UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")

@@ -1,4 +1,24 @@
-"""When two answers are the same: integers, letters and expressions, for grading and for votes."""
+"""When two answers are the same: integers, letters and expressions, for grading and for votes.
+
+The way of a mathematical answer, with the file of each step:
+
+1. *A text*: ``grading_tidy`` takes away what only concerns its looks (``grading_unicode`` writes signs as
+   LaTeX), ``grading_numbers`` reads a number that is written out, which ends the way of most answers.
+2. *Tokens*: ``grading_scanning`` makes them, ``grading_tokens`` has their values. ``grading_units``,
+   ``grading_names`` and ``grading_words`` say which of them are units, names and words, by the lists of
+   ``grading_vocabulary``.
+3. *A formula* (``grading_formula``, a tree): ``grading_parser`` on ``grading_atoms``,
+   ``grading_number_rules`` and ``grading_cursor``. Its value: ``grading_values``, with
+   ``grading_functions`` and ``grading_arithmetic``.
+4. *A form* (``grading_forms``: what an answer is, and ``same``, whether two are the same answer):
+   ``grading_reading`` is the reader, which tries ``grading_phrases``, ``grading_joining`` (lists),
+   ``grading_relations`` (equations), ``grading_brackets`` (points, sets, matrices) and ``grading_scalars``
+   (the value of a formula) in turn. ``grading_intervals`` are pieces of the number line.
+5. *A grade or a vote*: this file. What only sympy can carry out goes to ``grading_pool`` and its processes,
+   ``grading_worker``.
+
+Integers (``grading_integers``) and options (``grading_letters``, ``option_labels``) have their own readers.
+"""
 
 from __future__ import annotations
 

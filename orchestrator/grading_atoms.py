@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.grading_formula import Node, Unreadable, number
+from orchestrator.grading_formula import Formula, Unreadable, number
 from orchestrator.grading_number_rules import NumberRules, number_node
 from orchestrator.grading_tokens import Token
 from orchestrator.grading_vocabulary import (
@@ -26,19 +26,19 @@ MAX_PRODUCT = 12
 class Atoms(NumberRules):
     """The rules that bind most."""
 
-    def sum(self) -> Node:
+    def sum(self) -> Formula:
         raise NotImplementedError
 
-    def bare_argument(self) -> Node:
+    def bare_argument(self) -> Formula:
         raise NotImplementedError
 
-    def exponent(self) -> Node:
+    def exponent(self) -> Formula:
         raise NotImplementedError
 
-    def postfixed(self, node: Node) -> Node:
+    def postfixed(self, node: Formula) -> Formula:
         raise NotImplementedError
 
-    def _atom(self) -> Node:
+    def _atom(self) -> Formula:
         token = self._take()
         match token.kind:
             case "number":
@@ -56,7 +56,7 @@ class Atoms(NumberRules):
     def _follows_number(self, token: Token) -> bool:
         return token.spaced and self.position > 1 and self._tokens[self.position - 2].kind == "number"
 
-    def _group(self, opening: str) -> Node:
+    def _group(self, opening: str) -> Formula:
         closing = {"(": ")", "{": "}", "[": "]"}.get(opening)
         if opening == "|":
             return self._fenced("|")
@@ -68,15 +68,15 @@ class Atoms(NumberRules):
         self._expect(closing)
         return node
 
-    def _fenced(self, opening: str) -> Node:
+    def _fenced(self, opening: str) -> Formula:
         closing, op = FENCES[opening]
         self._bars += opening == "|"
         node = self._nested(self.sum)
         self._bars -= opening == "|"
         self._expect(closing)
-        return Node(op, (node,))
+        return Formula(op, (node,))
 
-    def _letters(self, run: str) -> Node:
+    def _letters(self, run: str) -> Formula:
         """Letters: a function, a constant, or variables that are multiplied."""
         run = SYNONYMS.get(run, run)
         if run in FUNCTIONS and (run not in _ONLY_CALLED or self._opens()):
@@ -85,18 +85,18 @@ class Atoms(NumberRules):
         if 0 < len(run) - len(name) <= 2 and run not in GREEK:
             return self._function(name, Token("letters", run[len(name) :]))
         if run in ("pi", "Pi"):
-            return Node("pi")
+            return Formula("pi")
         if run in ("inf", "infinity", "oo", "Infinity", "infty"):
-            return Node("infty")
+            return Formula("infty")
         if run in GREEK:
             return self._subscripted(run)
         if len(run) > MAX_PRODUCT:
             raise Unreadable
         if run.startswith("pi") and len(run) == 3:
-            return Node("mul", (Node("pi"), self._letters(run[2:])))
+            return Formula("mul", (Formula("pi"), self._letters(run[2:])))
         return self._product(run)
 
-    def _product(self, run: str) -> Node:
+    def _product(self, run: str) -> Formula:
         """Variables that are multiplied, and perhaps a function of what follows: ``xsin(x)``."""
         if (inner := INNER_FUNCTION.search(run)) is not None:
             self._insert(Token("letters", run[inner.start() :]))
@@ -106,15 +106,15 @@ class Atoms(NumberRules):
         before, last = run[:-1], run[-1]
         node = self._subscripted(last)
         if self._took("^"):  # the power of the last letter alone
-            node = self.postfixed(Node("pow", (node, self._nested(self.exponent))))
+            node = self.postfixed(Formula("pow", (node, self._nested(self.exponent))))
         for letter in reversed(before):
-            node = Node("mul", (_letter(letter), node))
+            node = Formula("mul", (_letter(letter), node))
         return node
 
     def _opens(self) -> bool:
         return self._next is not None and self._next.is_sign("(", "{")
 
-    def _subscripted(self, name: str) -> Node:
+    def _subscripted(self, name: str) -> Formula:
         if self._took("_"):
             name = f"{name}_{self._subscript()}"
         while self._took("'", "prime"):
@@ -130,11 +130,11 @@ class Atoms(NumberRules):
             texts.append(self._take().text)
         return "".join(texts)
 
-    def _command(self, name: str) -> Node:
+    def _command(self, name: str) -> Formula:
         if name == "frac":
-            return Node("div", (self._argument(digit=True), self._argument(digit=True)))
+            return Formula("div", (self._argument(digit=True), self._argument(digit=True)))
         if name == "binom":
-            return Node("binom", (self._argument(digit=True), self._argument(digit=True)))
+            return Formula("binom", (self._argument(digit=True), self._argument(digit=True)))
         if name == "sqrt":
             return self._root()
         if name in FUNCTIONS:
@@ -142,7 +142,7 @@ class Atoms(NumberRules):
         if name in FENCES:
             return self._fenced(name)
         if name in ("pi", "infty"):
-            return Node(name)
+            return Formula(name)
         if name == "i":
             return _letter("i")
         if name in SYMBOLS:
@@ -151,14 +151,14 @@ class Atoms(NumberRules):
             return _letter(f"{name} {self._subscript()}")
         raise Unreadable
 
-    def _root(self) -> Node:
+    def _root(self) -> Formula:
         index = number(2)
         if self._took("["):
             index = self._nested(self.sum)
             self._expect("]")
-        return Node("root", (self._nested(self._argument), index))
+        return Formula("root", (self._nested(self._argument), index))
 
-    def _argument(self, *, digit: bool = False) -> Node:
+    def _argument(self, *, digit: bool = False) -> Formula:
         r"""What a command takes: a group, or one sign; all digits of a number but after ``\frac``."""
         token = self._next
         if token is not None and token.kind == "number" and (digit and token.text.isdecimal()):
@@ -172,7 +172,7 @@ class Atoms(NumberRules):
     def _split_letters(self, run: str) -> None:
         self._insert(Token("letters", run[0]), Token("letters", run[1:]), replacing=1)
 
-    def _function(self, name: str, argument: Token | None = None) -> Node:
+    def _function(self, name: str, argument: Token | None = None) -> Formula:
         exponent = base = None
         if argument is not None:
             self._insert(argument)
@@ -180,13 +180,13 @@ class Atoms(NumberRules):
             base = self._nested(self._argument)
         if self._took("^"):
             exponent = self._nested(self.exponent)
-        if exponent is not None and exponent == Node("neg", (number(1),)) and not name.startswith("arc"):
+        if exponent is not None and exponent == Formula("neg", (number(1),)) and not name.startswith("arc"):
             name, exponent = f"arc{name}", None
         self._in_function += 1
         args = self._function_arguments()
         self._in_function -= 1
         node = _applied(name, args, base)
-        return node if exponent is None else Node("pow", (node, exponent))
+        return node if exponent is None else Formula("pow", (node, exponent))
 
     def _is_base(self, name: str) -> bool:
         """Whether a number is a base, as in ``log10(3)``."""
@@ -196,12 +196,12 @@ class Atoms(NumberRules):
             and after is not None and after.is_sign("(")
         )  # fmt: skip
 
-    def _function_arguments(self) -> tuple[Node, ...]:
+    def _function_arguments(self) -> tuple[Formula, ...]:
         if self._opens() and (args := self._listed()) is not None:
             return args
         return (self._nested(self.bare_argument),)
 
-    def _listed(self) -> tuple[Node, ...] | None:
+    def _listed(self) -> tuple[Formula, ...] | None:
         """Arguments in parentheses."""
         closing = {"(": ")", "{": "}"}[self._take().text]
         bars, self._bars = self._bars, 0
@@ -213,21 +213,21 @@ class Atoms(NumberRules):
         return tuple(args)
 
 
-def _letter(name: str) -> Node:
-    return Node(name) if name in ("i", "e") else Node("letter", name=name)
+def _letter(name: str) -> Formula:
+    return Formula(name) if name in ("i", "e") else Formula("letter", name=name)
 
 
-def _applied(name: str, args: tuple[Node, ...], base: Node | None) -> Node:
+def _applied(name: str, args: tuple[Formula, ...], base: Formula | None) -> Formula:
     """A function of its arguments in the few operations that are computed."""
     if name == "log":
         given = args[1:] or (() if base is None else (base,))
-        return Node("log", (args[0], *(given or (number(10),))))
+        return Formula("log", (args[0], *(given or (number(10),))))
     if base is not None or (len(args) > 1 and name not in ("max", "min", "gcd", "lcm", "root")):
         raise Unreadable
     if name == "sqrt":
-        return Node("root", (*args, number(2)))
+        return Formula("root", (*args, number(2)))
     if name == "cbrt":
-        return Node("root", (*args, number(3)))
+        return Formula("root", (*args, number(3)))
     if name == "cis":
-        return Node("pow", (Node("e"), Node("mul", (Node("i"), *args))))
-    return Node("pow", (Node("e"), *args)) if name == "exp" else Node(name, args)
+        return Formula("pow", (Formula("e"), Formula("mul", (Formula("i"), *args))))
+    return Formula("pow", (Formula("e"), *args)) if name == "exp" else Formula(name, args)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import TypeGuard
 
-from orchestrator.grading_forms import Form, Kind, Scalar, Several, several
-from orchestrator.grading_formula import Node, Unreadable, number
+from orchestrator.grading_forms import Form, Kind, Read, Scalar, Several, several
+from orchestrator.grading_formula import Formula, Unreadable, number
 from orchestrator.grading_intervals import EVERYTHING
 from orchestrator.grading_parser import formula_of
 from orchestrator.grading_scalars import form_of
-from orchestrator.grading_split import depth_change, split, split_at
-from orchestrator.grading_tokens import Token, Tokens
+from orchestrator.grading_tokens import Token, Tokens, depth_change, split, split_at
 
-Read = Callable[[Tokens], Form]
 MAX_CHOICES = 16
 _KINDS: dict[tuple[str, str], Kind] = {
     ("(", ")"): "()", ("[", "]"): "[]", ("(", "]"): "(]", ("[", ")"): "[)", ("]", "["): "open",
@@ -140,14 +138,14 @@ def _brackets_around(before: Sequence[Token], after: Tokens) -> bool:
     return len(before) == 1 and before[0].is_sign("(", "[") and any(t.is_sign(")", "]") for t in after)
 
 
-def _factor(before: Sequence[Token]) -> Node:
+def _factor(before: Sequence[Token]) -> Formula:
     return number(-1) if len(before) == 1 and before[0].is_sign("-") else formula_of(before)
 
 
-def _entry(cell: Tokens, factor: Node | None, read: Read) -> Form:
+def _entry(cell: Tokens, factor: Formula | None, read: Read) -> Form:
     if factor is None:
         return read(cell)
-    return form_of(Node("mul", (factor, formula_of(cell))))
+    return form_of(Formula("mul", (factor, formula_of(cell))))
 
 
 def _is_transposed(after: Tokens, name: str) -> bool:

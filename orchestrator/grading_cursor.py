@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_formula import Formula, Unreadable
 from orchestrator.grading_tokens import Token, Tokens
 
 MAX_NESTING = 40
@@ -49,7 +49,7 @@ class Cursor:
         if not self._took(sign):
             raise Unreadable
 
-    def _nested(self, rule: Callable[[], Node]) -> Node:
+    def _nested(self, rule: Callable[[], Formula]) -> Formula:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
             raise Unreadable

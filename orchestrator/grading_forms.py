@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
 from orchestrator.grading_numbers import Exact
+from orchestrator.grading_tokens import Tokens
 
 Kind = Literal["list", "set", "()", "[]", "(]", "[)", "open", "vector", "matrix", "union", "ratio"]
 MAX_MATCHED = 60
@@ -182,6 +183,10 @@ class Relation(Form):
     @cached_property
     def name(self) -> str:
         return self.key
+
+
+Read = Callable[[Tokens], Form]
+"""Reads a part of an answer, as the whole of it is read. Raises Unreadable."""
 
 
 def same(a: Form, b: Form) -> bool:

@@ -12,11 +12,11 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
-class Node:
+class Formula:
     """``op`` of its ``args``. Numbers have a ``value``, variables (``op="letter"``) a ``name``."""
 
     op: str
-    args: tuple[Node, ...] = ()
+    args: tuple[Formula, ...] = ()
     value: Fraction = Fraction(0)
     name: str = ""
 
@@ -32,5 +32,5 @@ class Node:
         return (self.op in ("pm", "mp")) + sum(arg.num_signs for arg in self.args)
 
 
-def number(value: int | Fraction) -> Node:
-    return Node("number", value=Fraction(value))
+def number(value: int | Fraction) -> Formula:
+    return Formula("number", value=Fraction(value))

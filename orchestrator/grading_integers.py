@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 from orchestrator.grading_forms import Scalar
-from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_formula import Formula, Unreadable
 from orchestrator.grading_numbers import exact_number, key_of_fraction, long_number
 from orchestrator.grading_parser import formula_of
 from orchestrator.grading_phrases import modulus_at, modulus_of, without_label
-from orchestrator.grading_split import split_at
+from orchestrator.grading_scanning import MAX_TOKENS, tokens_of
 from orchestrator.grading_tidy import MAX_LENGTH, tidy
-from orchestrator.grading_tokens import MAX_TOKENS, Token, Tokens, tokens_of
+from orchestrator.grading_tokens import Token, Tokens, split_at
 from orchestrator.grading_units import is_all_unit, with_magnitudes, without_introduction, without_units
 from orchestrator.grading_vocabulary import MAGNITUDES
 from orchestrator.grading_words import words_form
@@ -83,7 +83,7 @@ def _number(tokens: Tokens) -> Fraction | None:
         return _among_words(tokens)
 
 
-def _literal(node: Node) -> Fraction:
+def _literal(node: Formula) -> Fraction:
     """The number that is written out. Raises Unreadable where something would have to be carried out."""
     match node.op, node.args:
         case "number", ():
@@ -92,9 +92,9 @@ def _literal(node: Node) -> Fraction:
             return -_literal(inner)
         case "div", (above, below) if divisor := _literal(below):
             return _literal(above) / divisor
-        case "mul", (first, Node(op="number") as factor) if factor.value in MAGNITUDES.values():
+        case "mul", (first, Formula(op="number") as factor) if factor.value in MAGNITUDES.values():
             return _literal(first) * factor.value
-        case "mul", (first, Node(op="pow", args=(Node(op="number") as ten, exponent))) if ten.value == 10:
+        case "mul", (first, Formula(op="pow", args=(Formula(op="number", value=10), exponent))):
             power = _literal(exponent)
             if abs(power) <= 1000 and power.denominator == 1:
                 return _literal(first) * Fraction(10) ** int(power)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from orchestrator.grading_forms import MAX_MATCHED, Form, Kind, Named, Several, Words, same, several
+from orchestrator.grading_forms import MAX_MATCHED, Form, Kind, Named, Read, Several, Words, same, several
 from orchestrator.grading_formula import Unreadable
 from orchestrator.grading_intervals import (
     EVERYTHING,
@@ -17,7 +17,6 @@ from orchestrator.grading_intervals import (
 )
 from orchestrator.grading_tokens import Tokens
 
-Read = Callable[[Tokens], Form]
 # Answers to several questions, in their order.
 _VERDICTS = ("true", "false", "yes", "no")
 

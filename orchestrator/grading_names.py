@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.grading_split import split
-from orchestrator.grading_tokens import Token, Tokens
+from orchestrator.grading_tokens import Token, Tokens, split
 from orchestrator.grading_vocabulary import GREEK
 from orchestrator.grading_words import is_product
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from orchestrator.grading_cursor import Cursor
-from orchestrator.grading_formula import Node, Unreadable, number
+from orchestrator.grading_formula import Formula, Unreadable, number
 from orchestrator.grading_numbers import exact_number, integer_of
 from orchestrator.grading_tokens import Token
 
@@ -13,7 +13,7 @@ from orchestrator.grading_tokens import Token
 class NumberRules(Cursor):
     """Numbers."""
 
-    def _number(self, token: Token) -> Node:
+    def _number(self, token: Token) -> Formula:
         whole = number_node(token.text)
         first = self._next
         if token.text.endswith(".") and first is not None and first.is_command("overline", "dot"):
@@ -64,7 +64,7 @@ class NumberRules(Cursor):
         return token.text[0]
 
 
-def number_node(text: str) -> Node:
+def number_node(text: str) -> Formula:
     exact = exact_number(text)
     if exact is None:
         raise Unreadable

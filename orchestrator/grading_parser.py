@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.grading_atoms import FENCES, Atoms
-from orchestrator.grading_formula import Node, Unreadable, number
+from orchestrator.grading_formula import Formula, Unreadable, number
 from orchestrator.grading_tokens import Token, Tokens
 from orchestrator.grading_units import is_degrees
 from orchestrator.grading_vocabulary import ACCENTS, FUNCTIONS, SYMBOLS
@@ -11,7 +11,7 @@ from orchestrator.grading_vocabulary import ACCENTS, FUNCTIONS, SYMBOLS
 _PRODUCTS = ("times", "cdot", "bmod")
 
 
-def formula_of(tokens: Tokens) -> Node:
+def formula_of(tokens: Tokens) -> Formula:
     """The formula that all ``tokens`` make up. Raises Unreadable where they make none."""
     parser = _Parser(tokens)
     node = parser.sum()
@@ -23,56 +23,56 @@ def formula_of(tokens: Tokens) -> Node:
 class _Parser(Atoms):
     """Recursive descent, the loosest rules first."""
 
-    def sum(self) -> Node:
+    def sum(self) -> Formula:
         node = self._signed()
         while (token := self._next) is not None and (token.is_sign("+", "-") or token.is_command("pm", "mp")):
             self.position += 1
             op = {"+": "add", "-": "sub"}.get(token.text, token.text)
-            node = Node(op, (node, self._signed()))
-        return Node("binom", (node, self._nested(self.sum))) if self._took("choose") else node
+            node = Formula(op, (node, self._signed()))
+        return Formula("binom", (node, self._nested(self.sum))) if self._took("choose") else node
 
-    def _signed(self) -> Node:
+    def _signed(self) -> Formula:
         """A term with the signs before it."""
         if self._took("+"):
             return self._nested(self._signed)
         if self._took("-"):
-            return Node("neg", (self._nested(self._signed),))
+            return Formula("neg", (self._nested(self._signed),))
         for op in ("pm", "mp"):
             if self._took(op):
-                return Node(op, (number(0), self._nested(self._signed)))
+                return Formula(op, (number(0), self._nested(self._signed)))
         return self._term()
 
-    def _term(self) -> Node:
+    def _term(self) -> Formula:
         node = self._power()
         while (token := self._next) is not None:
             if token.is_command(*_PRODUCTS) or self._is_cross():
                 self.position += 1
-                node = Node("mod" if token.text == "bmod" else "mul", (node, self._factor()))
+                node = Formula("mod" if token.text == "bmod" else "mul", (node, self._factor()))
             elif token.is_sign("/", ":"):
                 self.position += 1
-                node = Node("div", (node, self._divisor(node)))
+                node = Formula("div", (node, self._divisor(node)))
             elif token.text.startswith("magnitude "):
                 self.position += 1
-                node = Node("mul", (node, number(int(token.text.split()[1]))))
+                node = Formula("mul", (node, number(int(token.text.split()[1]))))
             elif token.is_sign("|") and self._bars:
                 break
             elif self._begins_factor(token):
-                node = Node("mul", (node, self._power()))
+                node = Formula("mul", (node, self._power()))
             else:
                 break
         return node
 
-    def _factor(self) -> Node:
+    def _factor(self) -> Formula:
         r"""A factor that may have a sign: ``2 \cdot -3``."""
-        return Node("neg", (self._nested(self._factor),)) if self._took("-") else self._power()
+        return Formula("neg", (self._nested(self._factor),)) if self._took("-") else self._power()
 
-    def _divisor(self, dividend: Node) -> Node:
+    def _divisor(self, dividend: Formula) -> Formula:
         """What stands after a slash: ``x/2y`` is x/(2y), but 1/2 is the factor of ``1/2x``."""
         node = self._factor()
         while dividend.letters and node.op in ("number", "mul") and (token := self._next) is not None:
             if token.spaced or token.kind != "letters" or token.text in FUNCTIONS:
                 break
-            node = Node("mul", (node, self._power()))
+            node = Formula("mul", (node, self._power()))
         return node
 
     def _is_cross(self) -> bool:
@@ -98,44 +98,44 @@ class _Parser(Atoms):
             or token.text in ("frac", "sqrt", "pi", "infty", "binom", "operatorname", "i")
         )  # fmt: skip
 
-    def _power(self) -> Node:
+    def _power(self) -> Formula:
         node = self.postfixed(self._atom())
         if self._took("^"):
             if self._took("'") or self._is_transposed():
                 raise Unreadable
-            return self.postfixed(Node("pow", (node, self._nested(self.exponent))))
+            return self.postfixed(Formula("pow", (node, self._nested(self.exponent))))
         return node
 
     def _is_transposed(self) -> bool:
         token = self._next
         return token is not None and token.kind == "command" and token.text in ("top", "circ", "prime")
 
-    def exponent(self) -> Node:
+    def exponent(self) -> Formula:
         if self._took("-"):
-            return Node("neg", (self._nested(self.exponent),))
+            return Formula("neg", (self._nested(self.exponent),))
         self._took("+")
         node = self._argument()
-        return Node("pow", (node, self._nested(self.exponent))) if self._took("^") else node
+        return Formula("pow", (node, self._nested(self.exponent))) if self._took("^") else node
 
-    def postfixed(self, node: Node) -> Node:
+    def postfixed(self, node: Formula) -> Formula:
         while True:
             if self._took("!"):
-                node = Node("factorial", (node,))
+                node = Formula("factorial", (node,))
             elif self._took("degree"):
-                node = Node("mul", (node, Node("degree"))) if self._in_function else node
+                node = Formula("mul", (node, Formula("degree"))) if self._in_function else node
             elif self._in_function and self._next is not None and is_degrees(self._next):
                 self.position += 1
-                node = Node("mul", (node, Node("degree")))
+                node = Formula("mul", (node, Formula("degree")))
             else:
                 return node
 
-    def bare_argument(self) -> Node:
+    def bare_argument(self) -> Formula:
         r"""What a function without parentheses applies to: ``\sin 2x``, up to the next function."""
         if self._took("-"):
-            return Node("neg", (self._nested(self.bare_argument),))
+            return Formula("neg", (self._nested(self.bare_argument),))
         node = self._power()
         while (token := self._next) is not None and self._begins_factor(token):
             if (token.text in FUNCTIONS and token.text != "sqrt") or token.is_sign("(", "|", "["):
                 break
-            node = Node("mul", (node, self._power()))
+            node = Formula("mul", (node, self._power()))
         return node

@@ -1,28 +1,28 @@
-r"""Ways to say an answer that are neither formulas nor words: ``3 to 4``, ``5 \pmod 7``, systems in rows."""
+r"""Answers that are neither formulas nor words: ``3 to 4``, ``5 \pmod 7``, ``3:30 p.m.``, systems in rows."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from orchestrator.grading_brackets import condition_of
-from orchestrator.grading_forms import Based, Form, Named, Relation, Several, Words, several
+from orchestrator.grading_forms import Based, Clock, Form, Named, Read, Relation, Several, Words, several
 from orchestrator.grading_formula import Unreadable
 from orchestrator.grading_intervals import EVERYTHING
 from orchestrator.grading_joining import combined, joined
 from orchestrator.grading_names import name_of
 from orchestrator.grading_parser import formula_of
 from orchestrator.grading_scalars import form_of
-from orchestrator.grading_split import split, split_at
-from orchestrator.grading_tokens import Token, Tokens
+from orchestrator.grading_tokens import Token, Tokens, split, split_at
 
-Read = Callable[[Tokens], Form]
 _LABEL = re.compile(r"\([A-J]\)[.:]?|[A-J]\)")
 _ALL_BUT = re.compile(
     r"(?:the set of )?all (?:real numbers|reals|real|real values)(?: of)?(?: [a-z])?"
     r" (?:except|but|excluding|other than)(?: for| when| where)?"
 )
+_O_CLOCK = re.compile(r"(\d{1,2}) ?o'? ?clock", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)|(\d{1,2})")
 _COMPARED = ("le", "ge", "ne", "in")
 _SYSTEMS = ("cases", "aligned", "align", "gathered", "split", "rcases")
 
@@ -43,6 +43,30 @@ def without_label(tokens: Tokens) -> Tokens:
     if is_label and tokens[3].spaced and (tokens[3].kind == "number" or tokens[3].is_command("frac", "sqrt")):
         return tokens[3:]
     return tokens
+
+
+def clock_of(tokens: Tokens) -> Form | None:
+    """``3:30``, ``3:30 p.m.``, ``3 pm``, ``3 o'clock``; None for another text."""
+    if (match := _O_CLOCK.fullmatch("".join(t.text for t in tokens[:5]))) and int(match[1]) <= 12:
+        return Clock(int(match[1]), 0, None, _as_ratio(tokens[:1]))
+    *before, last = tokens
+    half = "".join(c for c in last.text.lower() if c.isalpha()) if last.kind == "words" else ""
+    texts = before if half in ("am", "pm") else list(tokens)
+    match = _CLOCK.fullmatch("".join(t.text for t in texts)) if len(texts) <= 3 else None
+    if match is None or (match[3] and half not in ("am", "pm")):
+        return None
+    hours, minutes = int(match[1] or match[3]), int(match[2] or 0)
+    if hours > 24 or minutes > 59:
+        return None
+    known = half if half in ("am", "pm") else None
+    return Clock(hours, minutes, known, None if known or (match[2] or "")[:1] == "0" else _as_ratio(texts))
+
+
+def _as_ratio(tokens: Sequence[Token]) -> Form | None:
+    try:
+        return form_of(formula_of(tokens))
+    except Unreadable:
+        return None
 
 
 def modulus_at(tokens: Tokens) -> int | None:

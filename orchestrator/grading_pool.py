@@ -28,7 +28,7 @@ START_SECONDS = 120.0
 WALL_FACTOR = 12.0
 
 
-class Worker:
+class WorkerProcess:
     """One process and its pipes; used by one thread at a time."""
 
     def __init__(self, seconds: float) -> None:
@@ -86,14 +86,14 @@ class GradingPool:
         self._seconds = seconds
         self._num_workers = num_workers
         self._threads: ThreadPoolExecutor | None = None
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._workers: set[Worker] = set()
+        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+        self._workers: set[WorkerProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
         atexit.register(self.close)
 
     @property
-    def num_running(self) -> int:
+    def _num_running(self) -> int:
         """How many processes there are now."""
         return len(self._workers)
 
@@ -127,13 +127,13 @@ class GradingPool:
             worker.close()
         return None
 
-    def _take(self) -> Worker:
+    def _take(self) -> WorkerProcess:
         """An idle worker, or a new one: there are never more than threads, which is num_workers."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
             pass
-        worker = Worker(self._seconds)
+        worker = WorkerProcess(self._seconds)
         with self._lock:
             if not self._closed:
                 self._workers.add(worker)

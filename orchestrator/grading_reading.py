@@ -8,18 +8,17 @@ from fractions import Fraction
 from functools import lru_cache
 
 from orchestrator.grading_brackets import bracketed, matrix
-from orchestrator.grading_clock import clock_of
 from orchestrator.grading_forms import Based, Form, Named, Plain, Scalar, Several
-from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_formula import Formula, Unreadable
 from orchestrator.grading_joining import combined, joined
 from orchestrator.grading_numbers import based_number, exact_number, key_of_fraction, long_number
 from orchestrator.grading_parser import formula_of
-from orchestrator.grading_phrases import phrase, without_label
+from orchestrator.grading_phrases import clock_of, phrase, without_label
 from orchestrator.grading_relations import relation
 from orchestrator.grading_scalars import form_of
-from orchestrator.grading_split import split
+from orchestrator.grading_scanning import MAX_TOKENS, tokens_of
 from orchestrator.grading_tidy import MAX_LENGTH, tidy
-from orchestrator.grading_tokens import MAX_TOKENS, Tokens, tokens_of
+from orchestrator.grading_tokens import Tokens, split
 from orchestrator.grading_units import with_magnitudes, without_introduction, without_units
 from orchestrator.grading_vocabulary import is_word
 from orchestrator.grading_words import words_form
@@ -176,7 +175,7 @@ def _scalar(tokens: Tokens) -> Form:
 def _ratio_of(parts: Sequence[Tokens]) -> Form:
     """``1:2:3``, which 2:4:6 is too."""
     first, *others = map(formula_of, parts)
-    return Several("ratio", tuple(form_of(Node("div", (other, first))) for other in others))
+    return Several("ratio", tuple(form_of(Formula("div", (other, first))) for other in others))
 
 
 def _removed(tokens: Tokens, nesting: int) -> Form | None:

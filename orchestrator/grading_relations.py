@@ -2,11 +2,11 @@ r"""Equations and inequalities: ``x = 5``, ``2x + 3y = 6``, ``1 < x \le 5``, ``x
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from orchestrator.grading_arithmetic import div
-from orchestrator.grading_forms import Form, Named, Relation, Scalar, Several, several
-from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_forms import Form, Named, Read, Relation, Scalar, Several, several
+from orchestrator.grading_formula import Formula, Unreadable
 from orchestrator.grading_intervals import (
     INFINITY,
     MINUS_INFINITY,
@@ -20,11 +20,9 @@ from orchestrator.grading_intervals import (
 from orchestrator.grading_names import name_of, names_of
 from orchestrator.grading_parser import formula_of
 from orchestrator.grading_scalars import equation_of, form_of, inequality_of, is_positive, linear, scalar_of
-from orchestrator.grading_split import split_at
-from orchestrator.grading_tokens import Token, Tokens
+from orchestrator.grading_tokens import Token, Tokens, split_at
 from orchestrator.grading_units import with_magnitudes, without_units
 
-Read = Callable[[Tokens], Form]
 Part = tuple[Tokens, Token | None]
 _COMPARED = {"<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "=": "=", "in": "in", "approx": "=",
              "equiv": "?", "notin": "?", "subset": "?", "subseteq": "?", "to": "?"}  # fmt: skip
@@ -69,7 +67,7 @@ def _is_relation(token: Token) -> bool:
     )
 
 
-def _formula(tokens: Tokens) -> Node:
+def _formula(tokens: Tokens) -> Formula:
     return formula_of(without_units(with_magnitudes(tokens)))
 
 
@@ -91,12 +89,12 @@ def _equation(sides: Sequence[Tokens], read: Read) -> Form:
     return Relation(equation_of(left, _formula(last)))
 
 
-def _is_asked_for(node: Node) -> bool:
+def _is_asked_for(node: Formula) -> bool:
     r"""Whether an equation gives the value of this rather than of its variables: ``\tan A``, ``a : b``."""
     return node.op in _TRIGONOMETRIC or (node.op == "div" and all(arg.op == "letter" for arg in node.args))
 
 
-def _formula_or_none(tokens: Tokens) -> Node | None:
+def _formula_or_none(tokens: Tokens) -> Formula | None:
     try:
         return _formula(tokens)
     except Unreadable:
@@ -123,7 +121,7 @@ def _point(names: Sequence[str], value: Form) -> Form:
     return Named(",".join(name for name, _ in pairs), Several("()", tuple(item for _, item in pairs)))
 
 
-def _comparison(left: Node, right: Node, sign: str) -> Form:
+def _comparison(left: Formula, right: Formula, sign: str) -> Form:
     """``left < right``: an interval where it is one, else an inequality of variables."""
     if sign in (">", ">="):
         left, right, sign = right, left, _TURNED[sign]
@@ -133,7 +131,7 @@ def _comparison(left: Node, right: Node, sign: str) -> Form:
         return _other_than(left, right)
     if (around := _around(left, right, sign)) is not None:
         return around
-    found = linear(Node("sub", (left, right)))
+    found = linear(Formula("sub", (left, right)))
     if found is None:
         return inequality_of(left, right, strict=sign == "<")
     variable, slope, constant = found
@@ -151,7 +149,7 @@ def _half_line(end: Scalar, *, is_below: bool, sign: str) -> Span:
     return Span(end, INFINITY, has_low=closed, has_high=False)
 
 
-def _other_than(left: Node, right: Node) -> Form:
+def _other_than(left: Formula, right: Formula) -> Form:
     r"""``x \ne 2``, ``x \ne \pm 2``."""
     if left.op != "letter":
         left, right = right, left
@@ -165,7 +163,7 @@ def _items(form: Form) -> tuple[Form, ...]:
     return form.items if isinstance(form, Several) else (form,)
 
 
-def _around(left: Node, right: Node, sign: str) -> Form | None:
+def _around(left: Formula, right: Formula, sign: str) -> Form | None:
     """``|x - 2| < 3`` and ``|x - 2| > 3``; None for other inequalities."""
     inner, bound = (left, right) if left.op == "abs" else (right, left)
     if inner.op != "abs" or bound.letters or linear(inner.args[0]) is None:
@@ -173,9 +171,9 @@ def _around(left: Node, right: Node, sign: str) -> Form | None:
     sides = [
         _comparison(*pair, sign)
         for pair in (
-            ((inner.args[0], bound), (Node("neg", (bound,)), inner.args[0]))
+            ((inner.args[0], bound), (Formula("neg", (bound,)), inner.args[0]))
             if inner is left
-            else ((bound, inner.args[0]), (inner.args[0], Node("neg", (bound,))))
+            else ((bound, inner.args[0]), (inner.args[0], Formula("neg", (bound,))))
         )
     ]
     spans = [spans_of(side) or [] for side in sides]

@@ -9,7 +9,7 @@ from itertools import product
 
 from orchestrator.grading_arithmetic import Value, add, div, is_real, key_at_place, key_of, rational_near
 from orchestrator.grading_forms import Form, Relation, Scalar, several
-from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_formula import Formula, Unreadable
 from orchestrator.grading_intervals import INFINITY, MINUS_INFINITY
 from orchestrator.grading_values import MIXED, POSITIVE, Point, value_of
 
@@ -22,7 +22,7 @@ def scalar_of(value: Value) -> Scalar:
     return Scalar(key_of(value), rational_near(value))
 
 
-def form_of(node: Node) -> Form:
+def form_of(node: Formula) -> Form:
     """The value of a formula; a list of all its values where it has a ±. Raises Unreadable."""
     if node.op == "infty":
         return INFINITY
@@ -33,7 +33,7 @@ def form_of(node: Node) -> Form:
     return _scalar(node, {})
 
 
-def _scalar(node: Node, signs: dict[int, int]) -> Scalar:
+def _scalar(node: Formula, signs: dict[int, int]) -> Scalar:
     value = value_of(node, signs=signs)
     letter = node.name if node.op == "letter" and len(node.name) == 1 else None
     if not node.letters:
@@ -41,7 +41,7 @@ def _scalar(node: Node, signs: dict[int, int]) -> Scalar:
     return Scalar(key_at_place(value), elsewhere=_elsewhere(node, signs), letter=letter)
 
 
-def _elsewhere(node: Node, signs: dict[int, int]) -> str | None:
+def _elsewhere(node: Formula, signs: dict[int, int]) -> str | None:
     """The value at places that are not all positive; None where roots and logarithms need positive ones."""
     if any(_needs_positive(part) for part in _parts(node)):
         return None
@@ -51,13 +51,13 @@ def _elsewhere(node: Node, signs: dict[int, int]) -> str | None:
         return None
 
 
-def _parts(node: Node) -> Iterator[Node]:
+def _parts(node: Formula) -> Iterator[Formula]:
     yield node
     for arg in node.args:
         yield from _parts(arg)
 
 
-def _needs_positive(node: Node) -> bool:
+def _needs_positive(node: Formula) -> bool:
     if node.op == "pow":
         base, exponent = node.args
         if not base.letters:
@@ -66,7 +66,7 @@ def _needs_positive(node: Node) -> bool:
     return node.op in _ONLY_POSITIVE and bool(node.letters)
 
 
-def _is_whole(node: Node) -> bool:
+def _is_whole(node: Formula) -> bool:
     try:
         value = value_of(node)
     except Unreadable:
@@ -74,7 +74,7 @@ def _is_whole(node: Node) -> bool:
     return isinstance(value, Fraction) and value.denominator == 1
 
 
-def _all_signs(node: Node) -> list[dict[int, int]]:
+def _all_signs(node: Formula) -> list[dict[int, int]]:
     """A sign for each ± and ∓: free ones, unless a ∓ says that they belong together."""
     nodes = [part for part in _parts(node) if part.op in ("pm", "mp")]
     if len(nodes) > MAX_SIGNS:
@@ -85,7 +85,7 @@ def _all_signs(node: Node) -> list[dict[int, int]]:
     return [dict(zip(map(id, nodes), chosen, strict=True)) for chosen in signs]
 
 
-def equation_of(left: Node, right: Node) -> str:
+def equation_of(left: Formula, right: Formula) -> str:
     """A name that equations share which are multiples of each other. Raises Unreadable."""
     values = _differences(left, right)
     first = next((v for v in values if v != 0), None)
@@ -94,7 +94,7 @@ def equation_of(left: Node, right: Node) -> str:
     return "equation " + " ".join(key_at_place(div(v, first)) for v in values)
 
 
-def inequality_of(low: Node, high: Node, *, strict: bool) -> Relation:
+def inequality_of(low: Formula, high: Formula, *, strict: bool) -> Relation:
     """``low < high``, or with equality; positive multiples are the same. Raises Unreadable."""
     values = _differences(high, low)
     first = next((v for v in values if v != 0), None)
@@ -110,13 +110,13 @@ def is_positive(value: Value) -> bool:
     return bool(value > 0) if isinstance(value, Fraction) else bool(value.real > 0)
 
 
-def _differences(left: Node, right: Node) -> list[Value]:
+def _differences(left: Formula, right: Formula) -> list[Value]:
     if left.num_signs or right.num_signs:
         raise Unreadable
     return [add(value_of(left, place), -value_of(right, place)) for place in POSITIVE]
 
 
-def linear(node: Node) -> tuple[str, Value, Value] | None:
+def linear(node: Formula) -> tuple[str, Value, Value] | None:
     """Variable, slope and constant of a formula that is linear in the one variable that it has; else None."""
     if len(node.letters) != 1 or node.num_signs:
         return None

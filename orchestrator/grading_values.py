@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from orchestrator.grading_arithmetic import Value, add, mul
-from orchestrator.grading_formula import Node, Unreadable
+from orchestrator.grading_formula import Formula, Unreadable
 from orchestrator.grading_functions import CONSTANTS, OPERATIONS
 from orchestrator.seeds import derive_seed
 
@@ -35,7 +35,7 @@ POSITIVE = tuple(positive(i) for i in range(4))
 MIXED = (mixed(0), mixed(1), mixed(2))
 
 
-def value_of(node: Node, place: Point = POSITIVE[0], signs: Mapping[int, int] | None = None) -> Value:
+def value_of(node: Formula, place: Point = POSITIVE[0], signs: Mapping[int, int] | None = None) -> Value:
     """The value; raises Unreadable where there is none."""
     try:
         return _evaluate(node, place, signs or {})
@@ -43,7 +43,7 @@ def value_of(node: Node, place: Point = POSITIVE[0], signs: Mapping[int, int] | 
         raise Unreadable from None
 
 
-def _evaluate(node: Node, place: Point, signs: Mapping[int, int]) -> Value:
+def _evaluate(node: Formula, place: Point, signs: Mapping[int, int]) -> Value:
     if node.op == "number":
         return node.value
     if node.op == "letter":

@@ -206,7 +206,7 @@ class Journals:
         if not self._keep:
             path.unlink(missing_ok=True)
 
-    def rest(self, problem_id: str) -> None:
+    def pause(self, problem_id: str) -> None:
         """The problem ended in an error: when it is tried again, it goes on from where it was."""
         self._files.close(self._path(problem_id))
 

@@ -149,13 +149,13 @@ def open_run_dir(
     if held and not resume:
         allowed = f"holds {held}; continue with resume=true, or choose another run_dir"
         raise ConfigError("run_dir", run_dir, allowed)
-    goes_on = (run_dir / CONFIG).exists() and resume
-    if goes_on:
+    is_resumed = (run_dir / CONFIG).exists() and resume
+    if is_resumed:
         _compare(renamed(read_own(run_dir / CONFIG, "run_dir")), config, run_dir)
     earlier = _take_over(run_dir, check)
     command = {"overrides": list(overrides)}
     # The command first: a run that is killed between the two can be continued by its directory all the same.
-    if not goes_on:
+    if not is_resumed:
         sign(run_dir, {COMMAND: json_bytes(command), CONFIG: json_bytes(config)})
         write_json(run_dir / COMMAND, command)
         write_json(run_dir / CONFIG, config)

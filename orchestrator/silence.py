@@ -110,12 +110,12 @@ def _cut_off(candidate: Mapping[str, Any]) -> str | None:
 
 def advice(summary: Mapping[str, Any], lengths: Lengths) -> dict[str, str]:
     """What to change, by entry of the summary; nothing where all is well."""
-    told: dict[str, str] = {}
+    advised: dict[str, str] = {}
     if by := summary["cut_off"]["by"]:
-        told["cut_off"] = f"raise {' or '.join(by)}"
+        advised["cut_off"] = f"raise {' or '.join(by)}"
     if summary["unanswered"]["candidates"] and lengths.reads:
-        told["unanswered"] = "see task.answer_in, and what the prompt asks for (task/prompt)"
-    return told
+        advised["unanswered"] = "see task.answer_in, and what the prompt asks for (task/prompt)"
+    return advised
 
 
 def silence_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -128,6 +128,6 @@ def silence_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
                 f"{counts['problems']:,} of {summary['num_problems']:,} problems, "
                 f"{counts['candidates']:,} of {summary.get('num_candidates', 0):,} candidates"
             )
-            told = summary.get("advice", {}).get(entry)
-            rows.append((name, f"{shown}: {told}" if told else shown))
+            remedy = summary.get("advice", {}).get(entry)
+            rows.append((name, f"{shown}: {remedy}" if remedy else shown))
     return rows

@@ -11,13 +11,13 @@ from orchestrator.placeholders import could_answer, is_placeholder, plain
 from orchestrator.stated_boxes import find_box, shown_in
 from orchestrator.stated_hashes import find_hashes
 
-Form = Literal["box", "tag", "hashes"]
+AnswerPlace = Literal["box", "tag", "hashes"]
 
 _TAG = re.compile(r"<\s{0,9}(/?)\s{0,9}answer\b[^<>]{0,200}>", re.IGNORECASE)
 _THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 
 
-def find_answer(text: str, forms: Sequence[Form], prompts: tuple[str, ...] = ()) -> str | None:
+def find_answer(text: str, forms: Sequence[AnswerPlace], prompts: tuple[str, ...] = ()) -> str | None:
     r"""What the last statement of an answer in ``text`` states; None where there is none.
 
     The first of ``forms`` that states something decides: ``box`` is ``\boxed{...}``, ``tag`` is
@@ -67,7 +67,7 @@ def find_tag(text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
     return False, None
 
 
-def _find(form: Form, text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
+def _find(form: AnswerPlace, text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
     match form:
         case "box":
             return find_box(text, shown)

@@ -28,7 +28,7 @@ NEEDED = ("finished", "logprob", "step_lengths", "step_log_odds")
 _ABSENT = Failure("NotStored", "the run has drawn no sample for this request")
 
 
-def in_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The candidates as the search left them: in a result line the answer's comes first."""
     candidates, at = list(line["candidates"]), line["answer_index"]
     return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]

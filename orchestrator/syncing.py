@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-Told = Callable[[], None]
+OnDisk = Callable[[], None]
 
 
 def sync_file(path: Path) -> None:
@@ -39,15 +39,15 @@ class GroupCommit:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fsync")
-        self._written: list[Told] = []
-        self._being_synced: list[Told] = []
+        self._written: list[OnDisk] = []
+        self._being_synced: list[OnDisk] = []
         self._syncing: Future[None] | None = None
         self._failure: Exception | None = None
 
-    def add(self, told: Told) -> None:
-        """Has what was written so far synced soon, and then ``told`` called. Raises an earlier failure."""
+    def add(self, on_disk: OnDisk) -> None:
+        """Has what was written so far synced soon, and then ``on_disk`` called. Raises an earlier failure."""
         self.check()
-        self._written.append(told)
+        self._written.append(on_disk)
         if self._syncing is None:
             self._begin()
 
@@ -76,11 +76,11 @@ class GroupCommit:
     def _settle(self, synced: Future[None]) -> None:
         """Tells those who waited for a sync."""
         self._syncing = None
-        told, self._being_synced = self._being_synced, []
+        waiting, self._being_synced = self._being_synced, []
         try:
             synced.result()
-            for tell in told:
-                tell()
+            for on_disk in waiting:
+                on_disk()
         except Exception as failure:  # noqa: BLE001 - nobody is there to catch it: ``check`` raises it
             self._failure = failure
 

@@ -14,7 +14,14 @@ from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.protocols import READOUTS, Readout, Strategy, Task
 from orchestrator.results import finite
 from orchestrator.session import Session
-from orchestrator.stored import NEEDED, StoredEngine, StoredVerifier, in_order, log_weight_of, trajectory_of
+from orchestrator.stored import (
+    NEEDED,
+    StoredEngine,
+    StoredVerifier,
+    in_recorded_order,
+    log_weight_of,
+    trajectory_of,
+)
 from orchestrator.types import Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")
@@ -74,7 +81,7 @@ class Replayer:
         """
         if line["error"] is not None:
             return dict(line)
-        stored = in_order(line)[: self.budget]
+        stored = in_recorded_order(line)[: self.budget]
         samples = [trajectory_of(c) for c in stored]
         verifier = StoredVerifier(samples, self.readout) if self.readout else None
         problem = Problem(line["problem_id"], line["question"], line["reference"])

@@ -21,13 +21,20 @@ ROOMS = {*PACKAGES, "conf", "docs", "tests"}
 MAX_WEIGHT_BYTES = 20 * 2**20
 
 # The values and the seams, which everything may know.
-CORE = ("orchestrator.errors", "orchestrator.seeds", "orchestrator.types", "orchestrator.protocols")
+CORE = (
+    "orchestrator.errors",
+    "orchestrator.seeds",
+    "orchestrator.suggest",
+    "orchestrator.types",
+    "orchestrator.protocols",
+)
 
 # What a part may import of this project. A name stands for itself and what is inside it; the first entry that
 # fits a module counts, so the core's layers come before the packages.
 MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.seeds": (),
+    "orchestrator.suggest": (),
     "orchestrator.types": ("orchestrator.errors",),
     "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
     "orchestrator.placeholders": (),

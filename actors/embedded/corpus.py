@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from orchestrator.tasks.arithmetic import MAX_VALUE
 from orchestrator.tasks.chain import Chain, read_value, step_line
 from orchestrator.tasks.drawn import ANSWER_MARKER, answer_line
+from orchestrator.tasks.operations import MAX_VALUE
 
 IGNORE = -100
 

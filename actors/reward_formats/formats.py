@@ -10,8 +10,9 @@ from actors.reward_formats.chat import chat_texts
 from actors.reward_formats.layout import Layout, Skeleton
 from actors.reward_formats.marks import check_marks, check_tag, verdict_token
 from actors.reward_formats.verdict import Verdict
-from orchestrator.errors import ConfigError, nearest
+from orchestrator.errors import ConfigError
 from orchestrator.protocols import READOUTS
+from orchestrator.suggest import nearest
 
 _TEXTS = ("template", "system", "step_template", "before_first", "between")
 

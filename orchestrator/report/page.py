@@ -89,7 +89,7 @@ def make_section(setting: Setting, prefix: str, samples: Samples | None = None) 
     """The figures of a setting; ``prefix`` keeps identifiers of several apart."""
     curves = measure_all(setting)
     reference = reference_of(setting)
-    told = samples or samples_of(setting)
+    used = samples or samples_of(setting)
     return Section(
         setting=setting,
         curves=curves,
@@ -97,7 +97,7 @@ def make_section(setting: Setting, prefix: str, samples: Samples | None = None) 
         reference=reference.name if reference else None,
         compared=compare_all(setting, reference) if reference else [],
         equal_costs=[table for cost in PAID if (table := equal_cost(curves, cost))],
-        by_difficulty=by_difficulty(setting, told) if told else None,
+        by_difficulty=by_difficulty(setting, used) if used else None,
     )
 
 

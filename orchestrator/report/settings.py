@@ -82,12 +82,12 @@ def _setting_name(run: SavedRun) -> str:
 
 def _names(names: Sequence[str], details: Sequence[Flat]) -> list[str]:
     """The names, and after each of those that occur twice the keys in which their owners differ."""
-    told = []
+    unique = []
     for name, detail in zip(names, details, strict=True):
         others = [d for n, d in zip(names, details, strict=True) if n == name]
         differing = [k for k in detail if any(d.get(k) != detail[k] for d in others)]
-        told.append(_with(name, differing, detail))
-    return told
+        unique.append(_with(name, differing, detail))
+    return unique
 
 
 def _with(name: str, keys: Sequence[str], values: Flat) -> str:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.tasks.arithmetic import MAX_VALUE, Operation
 from orchestrator.tasks.drawn import ANSWER_MARKER, BUCKETS, DELIMITER, DrawnTask, answer_line, draw
 from orchestrator.tasks.draws import Draws, Split
+from orchestrator.tasks.operations import MAX_VALUE, Operation
 from orchestrator.types import Problem
 
 NUM_STEPS = 8

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from orchestrator.tasks.arithmetic import Operation
 from orchestrator.tasks.countdown_steps import (
     SYMBOLS,
     CountdownStep,
@@ -24,6 +23,7 @@ from orchestrator.tasks.countdown_steps import (
 )
 from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER, Buckets, DrawnTask, answer_line, draw
 from orchestrator.tasks.draws import Draws, Split
+from orchestrator.tasks.operations import Operation
 from orchestrator.types import Problem
 
 NUM_NUMBERS = 4

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from orchestrator.tasks.arithmetic import Operation
 from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER
+from orchestrator.tasks.operations import Operation
 
 SYMBOLS = "+-*/"
 

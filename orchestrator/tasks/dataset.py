@@ -10,7 +10,7 @@ from functools import cached_property
 from orchestrator.errors import ConfigError
 from orchestrator.grading import AnswerKind, Grader, make_grader
 from orchestrator.grading_pool import shared_pool
-from orchestrator.stated_answer import Form, find_answer
+from orchestrator.stated_answer import AnswerPlace, find_answer
 from orchestrator.tasks.choices import Choices
 from orchestrator.tasks.ids import first_twice, readable_ids
 from orchestrator.tasks.json_rows import Row
@@ -43,7 +43,7 @@ class DatasetTask:
     delimiter: str = "\n\n"
     answer_marker: str | None = None
     answer_kind: AnswerKind = "math"
-    answer_in: Sequence[Form] = ("box",)
+    answer_in: Sequence[AnswerPlace] = ("box",)
     max_steps: int = 40
     max_step_tokens: int = 2048
     max_tokens: int = 2048

@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ConfigError, nearest
+from orchestrator.errors import ConfigError
+from orchestrator.suggest import nearest
 from orchestrator.tasks.json_rows import Row, kind_of, read_json
 
 SUFFIXES = (".jsonl", ".json", ".parquet")

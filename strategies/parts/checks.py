@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.errors import ConfigError, nearest
+from orchestrator.errors import ConfigError
+from orchestrator.suggest import nearest
 from orchestrator.types import REMASKINGS, Denoising, Sampling
 
 

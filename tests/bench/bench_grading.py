@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.grading_integers import read_integer
 from orchestrator.grading_letters import read_letter
+from orchestrator.grading_numbers import based_number, exact_number
 from orchestrator.grading_reading import read_form
-from orchestrator.grading_text import based_number, exact_number, plain_words, read_integer, tidy
+from orchestrator.grading_tidy import tidy
+from orchestrator.grading_words import plain_words
 from orchestrator.stated_answer import find_answer
 from tests.bench.curves import markdown
 from tests.orchestrator.hostile_texts import HOSTILE

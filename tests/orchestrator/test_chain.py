@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
-from orchestrator.tasks.arithmetic import MAX_VALUE
 from orchestrator.tasks.chain import (
     NUM_STEPS,
     ChainTask,
@@ -18,6 +17,7 @@ from orchestrator.tasks.chain import (
 )
 from orchestrator.tasks.drawn import BUCKETS
 from orchestrator.tasks.draws import bucket
+from orchestrator.tasks.operations import MAX_VALUE
 
 
 def test_a_problem_never_changes() -> None:

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
-from orchestrator.tasks.arithmetic import MAX_VALUE, Operation
 from orchestrator.tasks.countdown import (
     MAX_NUMBER,
     MAX_TARGET,
@@ -28,6 +27,7 @@ from orchestrator.tasks.countdown_steps import (
     read_step,
     take,
 )
+from orchestrator.tasks.operations import MAX_VALUE, Operation
 
 QUESTION = "1,5,9,12,13:24"
 SOLUTION = "13+5=18 1,9,12,18\n12*1=12 9,18,12\n18/9=2 12,2\n12*2=24 24\n#24\n"

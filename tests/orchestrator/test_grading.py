@@ -25,7 +25,7 @@ def pool() -> Iterator[GradingPool]:
     pool = GradingPool(num_workers=2, seconds=1.0)
     yield pool
     pool.close()
-    assert pool.num_running == 0
+    assert pool._num_running == 0
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ async def test_nothing_runs_before_it_is_needed() -> None:
     assert not await grader.grade(BOMB, "2")
     assert await grader.keys(["1", "2", "1.0", None]) == ["1", "2", "1", None]
     assert not await grader.grade("odd", r"\text{even}")
-    assert pool.num_running == 0
+    assert pool._num_running == 0
     pool.close()
 
 
@@ -116,7 +116,7 @@ async def test_a_bomb_goes_off_alone(math: MathGrader, pool: GradingPool) -> Non
     assert graded == [False, True, True, False]
     assert await pool.ask({"read": BOMB_OF_SUMS}) is None, "it was judged, so this test is about no bomb"
     assert await math.grade(r"\sum_{k=0}^n k", r"\frac{n(n+1)}{2}")
-    assert pool.num_running <= 2
+    assert pool._num_running <= 2
 
 
 async def test_a_bomb_votes_for_itself(math: MathGrader) -> None:
@@ -140,7 +140,7 @@ async def test_what_no_process_is_asked(answer: str) -> None:
     pool = GradingPool(num_workers=1, seconds=2.0)
     assert not await MathGrader(pool).grade(answer, "1")
     assert await MathGrader(pool).grade(answer, answer)
-    assert pool.num_running == 0
+    assert pool._num_running == 0
     pool.close()
 
 

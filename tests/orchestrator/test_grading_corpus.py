@@ -60,7 +60,7 @@ async def test_a_grade_is_what_a_vote_of_two_says() -> None:
     for a, b in (*close, *((a, b) for a, b, _ in (*RELATED, *written_pairs()))):
         keys = await grader.keys([a, b])
         assert await grader.grade(a, b) is await grader.grade(b, a) is (keys[0] == keys[1]), (a, b)
-    assert pool.num_running == 0
+    assert pool._num_running == 0
     pool.close()
 
 

@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from orchestrator.grading import make_grader
 from orchestrator.grading_forms import same
 from orchestrator.grading_formula import Unreadable
+from orchestrator.grading_integers import read_integer
+from orchestrator.grading_numbers import Exact, based_number, exact_number
 from orchestrator.grading_pool import GradingPool
 from orchestrator.grading_reading import form_of_tokens, read_form
-from orchestrator.grading_text import Exact, based_number, exact_number, plain_words, read_integer, tidy
-from orchestrator.grading_tokens import tokens_of
+from orchestrator.grading_scanning import tokens_of
+from orchestrator.grading_tidy import tidy
+from orchestrator.grading_words import plain_words
 from tests.orchestrator.hostile_texts import HOSTILE
 
 READERS = (tidy, exact_number, based_number, plain_words, read_integer, read_form)
@@ -232,7 +235,7 @@ async def test_hostile_texts_in_one_vote() -> None:
     keys = await grader.keys(texts)
     assert all([await grader.grade(text, text) for text in texts])
     assert None not in keys and len(set(keys)) > len(texts) / 2
-    assert pool.num_running == 0
+    assert pool._num_running == 0
     pool.close()
 
 

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.replay import main, read_recorded
 from orchestrator.report.runs import find_runs
 from orchestrator.results import CONFIG, RESULTS, read_results
-from orchestrator.stored import in_order, trajectory_of
+from orchestrator.stored import in_recorded_order, trajectory_of
 from orchestrator.types import Finish
 from orchestrator.whatif import WhatIf, replay_all
 from tests.orchestrator.conftest import SEEDS
@@ -117,7 +117,7 @@ def test_a_vote_over_best_of_n_samples_counts_them(tmp_path: Path, sweep: Path) 
 def test_a_stored_candidate_is_its_trajectory_again(sweep: Path) -> None:
     for folder in find_runs(sweep):
         for line in read_results(folder):
-            assert in_order(line)[line["answer_index"]] == line["candidates"][0]
+            assert in_recorded_order(line)[line["answer_index"]] == line["candidates"][0]
             for stored in line["candidates"]:
                 trajectory = trajectory_of(stored)
                 assert trajectory.text == stored["text"]

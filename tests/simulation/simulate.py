@@ -31,7 +31,7 @@ _MAY_DIFFER = ("seconds", "overhead")
 _MOST_UNWRITTEN = {"by itself": 0, "signal": 0, "kill": 1}
 
 
-class Broken(AssertionError):  # noqa: N818 - a law is
+class Broken(AssertionError):
     """A law that does not hold: ``lost``, ``changed`` or ``other``."""
 
     def __init__(self, kind: str, text: str) -> None:

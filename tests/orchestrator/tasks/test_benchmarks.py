@@ -12,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from orchestrator.config import build_node
-from orchestrator.grading_text import exact_number, tidy
+from orchestrator.grading_numbers import exact_number
+from orchestrator.grading_tidy import tidy
 from orchestrator.protocols import Task
 from orchestrator.types import Problem
 from tests.shared_data import BENCHMARKS, shared, shared_rows
