@@ -20,6 +20,7 @@ from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from actors.routing import ranking, route
 from actors.scaling import Scaler
+from orchestrator.emit import emit
 from orchestrator.protocols import NO_REPLICA, Failure
 
 log = logging.getLogger(__name__)
@@ -92,9 +93,8 @@ class Fleet:
         self._infos = [m.life.info for m in members if m.life is not None]
         if self.template_notes:
             told = "; ".join(f"{what} {done}" for what, done in self.template_notes.items())
-            message = f"the {self.spec.kind}'s prompts: {told}"
-            event = {"event": "template_adapted", "kind": self.spec.kind, **self.template_notes}
-            log.warning(message, extra=event)
+            text, fields = f"the {self.spec.kind}'s prompts: {told}", self.template_notes
+            emit("template_adapted", "%s", text, level=logging.WARNING, kind=self.spec.kind, **fields)
 
     def grow(self) -> None:
         """Asks for the extra replicas, which are not waited for: Ray places them when there is room.
@@ -339,29 +339,29 @@ class Fleet:
 
 def _tell_call(job: Job, replica: str, seconds: float) -> None:
     """A call that has ended, however it has."""
-    told = {"problem": job.home, "replica": replica, "method": job.method, "rows": len(job.requests)}
+    fields = {"problem": job.home, "replica": replica, "method": job.method, "rows": len(job.requests)}
     text = "a %s call of problem %s with %d rows took %.3f s on %s"
-    event = {"event": "call_ended", "seconds": round(seconds, 6), **told}
-    log.debug(text, job.method, job.home, len(job.requests), seconds, replica, extra=event)
+    told = (job.method, job.home, len(job.requests), seconds, replica)
+    emit("call_ended", text, *told, level=logging.DEBUG, seconds=round(seconds, 6), **fields)
 
 
 def _tell_retry(job: Job, outcome: Raised | Died) -> None:
     """A call that is asked again: one line, however many rows it has."""
     reason = f"{outcome.type}: {outcome.message}" if isinstance(outcome, Raised) else outcome.message
     text = "a %s call of problem %s with %d rows is asked again: %s"
-    told = {"replica": outcome.member, "rows": len(job.requests), "method": job.method, "reason": reason}
-    event = {"event": "request_retried", "problem": job.home, **told}
-    log.info(text, job.method, job.home, len(job.requests), reason, extra=event)
+    fields = {"replica": outcome.member, "rows": len(job.requests), "method": job.method, "reason": reason}
+    told = (job.method, job.home, len(job.requests), reason)
+    emit("request_retried", text, *told, problem=job.home, **fields)
 
 
 def _tell_failure(job: Job) -> None:
     """A request that is given up: one that kills its replicas, or one that cannot be answered."""
     assert job.failure is not None
     event = "request_poisoned" if job.failure.type == "ReplicaDeath" else "request_failed"
-    told = {"problem": job.home, "rows": len(job.requests), "method": job.method}
     reason = f"{job.failure.type}: {job.failure.message}"
+    fields = {"reason": reason, "problem": job.home, "rows": len(job.requests), "method": job.method}
     text = "a %s request of problem %s is given up: %s"
-    log.warning(text, job.method, job.home, reason, extra={"event": event, "reason": reason, **told})
+    emit(event, text, job.method, job.home, reason, level=logging.WARNING, **fields)
 
 
 def _tell_bug(task: asyncio.Task[None]) -> None:

@@ -18,6 +18,7 @@ from actors.counting import Tokens, most_work, num_tokens, work_of
 from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo, Restarted
+from orchestrator.emit import emit
 from orchestrator.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Member:
 
     def _tell(self, level: int, event: str, text: str, **fields: object) -> None:
         """One line that says what became of this replica (docs/observability.md has them all)."""
-        log.log(level, text, extra={"event": event, "replica": self.name, **fields})
+        emit(event, "%s", text, level=level, replica=self.name, **fields)
 
     @property
     def is_out(self) -> bool:

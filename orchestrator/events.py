@@ -1,25 +1,20 @@
 """What happens in a run, one line an event: ``events.jsonl`` of its directory, and warnings on stderr.
 
-An event is a record of the standard ``logging`` whose ``extra`` holds its name and its fields::
-
-    log.info("engine-0 is ready", extra={"event": "replica_ready", "replica": "engine-0"})
-
-so that whoever raises one need not know of this file, and without a handler it costs a comparison.
+An event is a record of the standard ``logging`` whose ``extra`` holds its name and its fields: ``emit.emit``
+makes them, and whatever makes one need not know of this file.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pythonjsonlogger.json import JsonFormatter
-
-from orchestrator.appending import OpenFiles, end_line
+from orchestrator.appending import AppendedFile, end_line
 from orchestrator.errors import ConfigError
 from orchestrator.streams import write_error
 from orchestrator.sweep_index import INDEX
@@ -120,26 +115,15 @@ class EventFile(logging.Handler):
     def __init__(self, run_dir: Path, level: int) -> None:
         super().__init__(level)
         self._path = run_dir / EVENTS
-        self._files = OpenFiles()
+        self._file: AppendedFile | None = None
         self._is_full = False
-        self.setFormatter(
-            _Lines(
-                ("levelname", "event", "message"),
-                timestamp="time",
-                rename_fields={"levelname": "level"},
-                defaults={"time": None, "event": None},  # where they stand in the line
-                static_fields=ids_of(run_dir),
-                json_serializer=lambda line, **_: _ENCODER.encode(line),
-            )
-        )
+        self.setFormatter(_Lines(ids_of(run_dir)))
         with suppress(OSError, ConfigError):  # the first event tells
             end_line(self._path)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            if not self._path.exists() and self._path.parent.exists():  # deleted: what comes is kept again
-                self._files.close(self._path)
-            self._files.append(self._path, self.format(record).encode() + b"\n")
+            self._opened().append(self.format(record).encode() + b"\n")
         except (OSError, ConfigError) as failure:
             if not self._is_full:
                 write_error(f"{one_line(str(failure))}; events are left out")
@@ -147,20 +131,42 @@ class EventFile(logging.Handler):
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
             self.handleError(record)
 
+    def _opened(self) -> AppendedFile:
+        """The file; a new one where it was deleted: what comes is kept again."""
+        if self._file is not None and not self._path.exists() and self._path.parent.exists():
+            self._close_file()
+        if self._file is None:
+            self._file = AppendedFile(self._path)
+        return self._file
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
     def close(self) -> None:
-        self._files.close_all()
+        self._close_file()
         super().close()
 
 
-class _Lines(JsonFormatter):
-    """An event's own fields alone: a library may have every record of the process carry some of its own."""
+class _Lines(logging.Formatter):
+    """Formats an event as JSON: its time, name, level and text, then run and point, then its own fields."""
 
-    def add_fields(
-        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
-    ) -> None:
-        super().add_fields(log_data, record, message_dict)
-        for name in vars(logging.makeLogRecord({})):
-            log_data.pop(name, None)
+    def __init__(self, ids: Mapping[str, str | None]) -> None:
+        super().__init__()
+        self._ids = ids
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "event": getattr(record, "event", None),
+            "level": record.levelname,
+            "message": record.getMessage(),
+        }
+        # A library may have every record of the process carry some fields of its own; other handlers add two.
+        usual = vars(logging.makeLogRecord({})).keys() | {"message", "asctime"}
+        own = {k: v for k, v in vars(record).items() if k not in usual and not k.startswith("_")}
+        return _ENCODER.encode(line | dict(self._ids) | own)
 
 
 def _plain(value: object) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import resource
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.emit import emit
 from orchestrator.events import EVENTS, LEVELS, ids_of, recorded
 from orchestrator.sweep_index import INDEX
 
@@ -25,7 +28,7 @@ def events_of(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def tell(number: int = 0) -> None:
-    log.info("%s is ready", "engine-0", extra={"event": "replica_ready", "replica": "engine-0", "n": number})
+    emit("replica_ready", "%s is ready", "engine-0", replica="engine-0", n=number)
 
 
 def test_an_event_is_a_line_with_its_fields(tmp_path: Path) -> None:
@@ -41,6 +44,37 @@ def test_an_event_is_a_line_with_its_fields(tmp_path: Path) -> None:
         "point": None, "replica": "engine-0", "n": 0,
     }  # fmt: skip
     assert (warning["event"], warning["message"]) == (None, "no event, and \u00fc")
+
+
+def test_a_line_byte_for_byte(tmp_path: Path) -> None:
+    """Other tools read these: the order of the fields, the escapes and the forms of times stay."""
+    when = datetime(2026, 1, 2, 3, 4, 5, 6789, tzinfo=UTC)
+    with recorded(tmp_path, "debug"):
+        fields = {
+            "zeta": 1.5,
+            "run": "its own",
+            "alpha": {"of": [1, None, True]},
+            "at": when,
+            "path": Path("/x"),
+        }
+        emit("told", "\u00fc %d%%", 100, level=logging.DEBUG, **fields)
+        log.error("an error", exc_info=ValueError("no"))
+    first, second = (tmp_path / EVENTS).read_text().splitlines()
+    assert re.sub(r'^{"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"', "{", first) == (
+        r'{,"event":"told","level":"DEBUG","message":"\u00fc 100%","run":"its own","point":null,'
+        r'"zeta":1.5,"alpha":{"of":[1,null,true]},"at":"2026-01-02T03:04:05.006+00:00","path":"/x"}'
+    )
+    assert second.endswith(
+        f',"event":null,"level":"ERROR","message":"an error","run":"{tmp_path.name}","point":null}}'
+    )
+
+
+def test_a_file_that_is_deleted_is_begun_again(tmp_path: Path) -> None:
+    with recorded(tmp_path, "info"):
+        tell(0)
+        (tmp_path / EVENTS).unlink()
+        tell(1)
+    assert [line["n"] for line in events_of(tmp_path)] == [1]
 
 
 def test_what_a_library_adds_to_every_record_is_left_out(
