@@ -19,7 +19,7 @@ from typing import Any
 
 from actors.likelihood_verifier import reward_usage
 from actors.reward_formats.layout import InnerTokenizer
-from actors.tokenising import TokenIds
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     Engine,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.reward_formats.layout import InnerTokenizer
-from actors.tokenising import TokenIds
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import Engine, Failure, Loglik, LoglikRequest, ScoreReply, ScoreRequest
 from orchestrator.types import Reward, Usage
