@@ -1,10 +1,10 @@
 """A policy of the transformers library, decoded in this process.
 
 Below it is a small inference engine (decoding, encoding, slots, prefix, kv, attention, forward), where a
-server such as vLLM could be asked. It is kept for one promise that no server keeps on a CPU: the same bits for
-a row whatever is batched with it, however its prefix was computed, and after a restart. Therefore a run gives
-the same answers with any number of replicas, retried or resumed, on a laptop too; and the shipped models need
-nothing but torch. For speed there is ``engine=vllm``.
+server such as vLLM could be asked. It is kept for one promise that no server keeps on a CPU: the same bits
+for a row whatever is batched with it, however its prefix was computed, and after a restart. Therefore a run
+gives the same answers with any number of replicas, retried or resumed, on a laptop too; and the shipped
+models need nothing but torch. For speed there is ``engine=vllm``.
 """
 
 from __future__ import annotations
