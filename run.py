@@ -200,9 +200,9 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         "offset": plan.range.offset,
         "limit": plan.range.limit,
         "replicas": pool.replicas,
-        "batch_invariant": pool.engine.batch_invariant
-        and (pool.verifier is None or pool.verifier.batch_invariant),
-        "sampler": pool.engine.sampler,
+        "batch_invariant": pool.engine.info.batch_invariant
+        and (pool.verifier is None or pool.verifier.info.batch_invariant),
+        "sampler": pool.engine.info.sampler,
         **({"template": notes} if (notes := pool.template_notes()) else {}),
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),
@@ -215,7 +215,6 @@ def make_run(plan: Plan, pool: Pool, earlier: Earlier) -> Run:
         labels=labels,
         earlier=earlier,
         tracker=with_metrics(plan, pool),
-        overhead=pool.overhead_of,
         console=console,
         num_replicas=lambda: len(pool.pids()),
         num_tokens=lambda: pool.generated_tokens - tokens_before,

@@ -15,15 +15,20 @@ import numpy as np
 
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
+    Readout,
+    Sampler,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.seeds import derive_rng
-from orchestrator.types import Denoising, Finish, Params, Problem, Reward, Sampling, Step, Usage
+from orchestrator.types import Denoising, Finish, Overhead, Params, Problem, Reward, Sampling, Step, Usage
 
 EOS = 0
 """Token id of the end of text. Every other token is one character, its id the code point."""
@@ -70,14 +75,15 @@ def letters_right(question: str, steps: tuple[str, ...]) -> float:
 
 
 @dataclass
-class FakeEngine:
+class FakeEngine(EngineBase):
     """Samples a language with the seed of each request and nothing else.
 
     ``requests`` and ``usage`` record what was asked and what was handed out, for comparison with a
     ledger. ``raise_once`` makes the first call raise; a question equal to ``raise_on`` makes every call
     that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure and harms no other.
     ``latency`` gives the seconds that a reply takes. With the ``sampler`` stream a step depends on the seed
-    and where it begins; ``drawn`` records both, and ``released`` the problems that are over.
+    and where it begins; ``drawn`` records both, and ``released`` the problems that are over. ``in_vain`` is
+    what ``release`` says of a problem.
     """
 
     language: Language = field(default_factory=Copying)
@@ -86,11 +92,16 @@ class FakeEngine:
     fail_on: str | None = None
     latency: Callable[[GenerateRequest, Completion], float] | None = None
     batch_invariant: bool = True
-    sampler: str = "step"
+    sampler: Sampler = "step"
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
     released: list[str] = field(default_factory=list, init=False)
+    in_vain: dict[str, Overhead] = field(default_factory=dict)
     requests: list[GenerateRequest] = field(default_factory=list, init=False)
     usage: Usage = field(default_factory=Usage, init=False)
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(self.batch_invariant, self.sampler)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         self.requests.extend(requests)
@@ -113,12 +124,9 @@ class FakeEngine:
             replies.append(Loglik(tuple(logprobs), usage))
         return replies
 
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         self.released.append(home)
-        return 0
-
-    async def close(self) -> None:
-        return None
+        return self.in_vain.pop(home, Overhead())
 
     async def _reply(self, request: GenerateRequest) -> Completion | Failure:
         if request.question == self.fail_on:
@@ -164,22 +172,23 @@ class FakeEngine:
 
 
 @dataclass
-class FakeVerifier:
+class FakeVerifier(VerifierBase):
     """Rewards by a function of the steps; ``readout`` is per_step or whole. Records as FakeEngine does."""
 
     reward: RewardFunction = letters_right
-    readout: str = "per_step"
+    readout: Readout = "per_step"
     latency: Callable[[ScoreRequest], float] | None = None
     batch_invariant: bool = True
     requests: list[ScoreRequest] = field(default_factory=list, init=False)
     usage: Usage = field(default_factory=Usage, init=False)
 
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(self.batch_invariant, readout=self.readout)
+
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         self.requests.extend(requests)
         return list(await asyncio.gather(*(self._reply(r) for r in requests)))
-
-    async def close(self) -> None:
-        return None
 
     async def _reply(self, request: ScoreRequest) -> ScoreReply:
         steps = request.steps

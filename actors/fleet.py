@@ -10,8 +10,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from actors.jobs import Died, End, Job, Life
@@ -21,7 +19,8 @@ from actors.replica import Raised, ReplicaInfo
 from actors.routing import ranking, route
 from actors.scaling import Scaler
 from orchestrator.emit import emit
-from orchestrator.protocols import NO_REPLICA, Failure
+from orchestrator.protocols import NO_REPLICA, Failure, Method, ModelInfo
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +78,8 @@ class Fleet:
         self._quarantine = asyncio.Lock()  # one replica at a time is closed to others
         self._waiting: set[asyncio.Event] = set()
         self._counts: Counter[str] = Counter()
-        self.retried_tokens: Counter[str] = Counter()
-        self.speculated_tokens: Counter[str] = Counter()
+        self.overhead = Overhead()  # of all problems since the start
+        self._overheads: dict[str, Overhead] = {}  # of those that are not released
         self._served: defaultdict[str, set[str]] = defaultdict(set)  # who may run ahead for a problem
         self.num_queued = 0  # rows that wait for a place on a replica
         self._infos: list[ReplicaInfo] = []
@@ -121,21 +120,15 @@ class Fleet:
         await asyncio.gather(*(member.close() for member in self._members.values()))
 
     @property
-    def batch_invariant(self) -> bool:
-        return all(info.batch_invariant for info in self._infos)
-
-    @property
-    def sampler(self) -> str:
-        return self._infos[0].sampler
+    def info(self) -> ModelInfo:
+        """What the replicas are like, which are of one kind; invariant where all of them are."""
+        models = [info.model for info in self._infos]
+        return replace(models[0], batch_invariant=all(model.batch_invariant for model in models))
 
     @property
     def template_notes(self) -> Mapping[str, str]:
         """What the replicas do otherwise than their tokenizer and its chat template would have it."""
         return self._infos[0].template_notes if self._infos else {}
-
-    @property
-    def readout(self) -> str:
-        return self._infos[0].readout or ""
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -160,20 +153,26 @@ class Fleet:
         replicas = sum(m.life is not None for m in self._members.values())
         return FleetStats(replicas=replicas, deaths=deaths, **self._counts)
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any]:
-        """One reply a request, in order: rows of one problem travel together."""
-        groups = [(home, tuple(rows)) for home, rows in groupby(requests, key=attrgetter("home"))]
-        if len(groups) == 1:
-            return await self._serve(Job(method, *groups[0]))
-        served = await asyncio.gather(*(self._serve(Job(method, home, rows)) for home, rows in groups))
-        return [reply for replies in served for reply in replies]
+    async def ask(self, method: Method, home: str, requests: Sequence[Any]) -> list[Any]:
+        """One reply a request, in order: they are of the problem ``home``, and travel together."""
+        return await self._serve(Job(method, home, tuple(requests)))
 
-    async def release(self, home: str) -> int:
-        """Lets the replicas forget a problem that is over; the tokens that they made for it in vain."""
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, of which no call is in flight; what it has cost in vain.
+
+        Each token is returned once: a problem of the same id after that begins at nothing.
+        """
         asked = [self._members[name].release(home) for name in self._served.pop(home, ())]
-        wasted = sum(await asyncio.gather(*asked))
-        self.speculated_tokens[home] += wasted
-        return wasted
+        try:
+            for wasted in await asyncio.gather(*asked):
+                self._waste(home, wasted)
+        finally:  # cancelled or not: a later run may have a problem of this id
+            overhead = self._overheads.pop(home, Overhead())
+        return overhead
+
+    def _waste(self, home: str, wasted: Overhead) -> None:
+        self.overhead += wasted
+        self._overheads[home] = self._overheads.get(home, Overhead()) + wasted
 
     async def _serve(self, job: Job) -> list[Any]:
         """Tries until there is a reply or a Failure for every request."""
@@ -240,7 +239,8 @@ class Fleet:
             return await member.call(life, job.method, job.requests)
         except asyncio.CancelledError:
             if job.method == "generate" and member.life is life:
-                self.speculated_tokens[job.home] += await member.spent_on(life, job.requests)
+                spent = await member.spent_on(life, job.requests)
+                self._waste(job.home, Overhead(speculated_tokens=spent))
             raise
         finally:
             life.num_rows -= len(job.requests)
@@ -316,7 +316,7 @@ class Fleet:
         if member.life is None:
             return None
         member.life.num_rows += len(job.requests)
-        if self.sampler == "stream":
+        if self._infos[0].model.sampler == "stream":
             self._served[job.home].add(name)
         if member.life.num_rows == len(job.requests):  # it was idle: its silence begins to count now
             member.life.last_progress = time.monotonic()
@@ -334,7 +334,7 @@ class Fleet:
             return
         bound = sum(request.params.max_tokens for request in job.requests)
         share = outcome.life.lost_tokens * len(job.requests) // max(1, outcome.life.rows_at_death)
-        self.retried_tokens[job.home] += min(share, bound)
+        self._waste(job.home, Overhead(retried_tokens=min(share, bound)))
 
 
 def _tell_call(job: Job, replica: str, seconds: float) -> None:

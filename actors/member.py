@@ -20,6 +20,8 @@ from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo, Restarted
 from orchestrator.emit import emit
 from orchestrator.errors import EngineError
+from orchestrator.protocols import Method
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +157,7 @@ class Member:
         self.life, self.lost = self._latest, None
         self.on_change()
 
-    async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
+    async def call(self, life: Life, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Died:
         """The replies, or what happened instead. Cancelling it cancels the call inside the replica."""
         ref = self._actor.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
         flight = self._take_off(life, requests)
@@ -198,16 +200,16 @@ class Member:
         life.flights.add(flight)
         return flight
 
-    async def release(self, home: str) -> int:
-        """Lets the replica forget a problem that is over; the tokens made for it in vain, 0 if it is dead."""
+    async def release(self, home: str) -> Overhead:
+        """Lets the replica forget a problem that is over; what that cost in vain, as far as it is known."""
         life = self.life
         if life is None:
-            return 0
+            return Overhead()
         try:
-            wasted: int = await _within(_PULSE_S, self._actor.handle.release.remote(home))
+            wasted: Overhead = await _within(_PULSE_S, self._actor.handle.release.remote(home))
         except (TimeoutError, rex.RayError):
-            return 0
-        life.tokens_delivered += wasted
+            return Overhead()
+        life.tokens_delivered += wasted.speculated_tokens  # they are accounted for
         return wasted
 
     async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:

@@ -12,12 +12,15 @@ from actors.fleet import Fleet, FleetStats, together
 from actors.placement import ClusterConfig, Factory, check_placement, plan
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.types import Overhead
 
@@ -28,48 +31,40 @@ _OWN_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class PooledEngine:
-    """An Engine whose replicas are actors."""
+class PooledEngine(EngineBase):
+    """An engine whose replicas are actors. The requests of one call are of one problem."""
 
     fleet: Fleet
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.fleet.batch_invariant
+    def info(self) -> ModelInfo:
+        return self.fleet.info
 
-    @property
-    def sampler(self) -> str:
-        return self.fleet.sampler
-
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         return await self.fleet.release(home)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        return await self.fleet.ask("generate", requests)
+        return await self.fleet.ask("generate", requests[0].home, requests) if requests else []
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        return await self.fleet.ask("loglik", requests)
+        return await self.fleet.ask("loglik", requests[0].home, requests) if requests else []
 
     async def close(self) -> None:
         await self.fleet.close()
 
 
 @dataclass(frozen=True, slots=True)
-class PooledVerifier:
-    """A Verifier whose replicas are actors."""
+class PooledVerifier(VerifierBase):
+    """A verifier whose replicas are actors. The requests of one call are of one problem."""
 
     fleet: Fleet
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.fleet.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self.fleet.readout
+    def info(self) -> ModelInfo:
+        return self.fleet.info
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        return await self.fleet.ask("score", requests)
+        return await self.fleet.ask("score", requests[0].home, requests) if requests else []
 
     async def close(self) -> None:
         await self.fleet.close()
@@ -170,18 +165,14 @@ class Pool:
     def overhead(self) -> Overhead:
         """Tokens of replies that were lost with a replica, cancelled by a time limit, or never asked for.
 
+        Those of all problems since the start; ``engine.release`` returns those of one.
+
         Retried ones are a lower bound: what the engine's token counter showed at the last pulse before the
         death, for the rows then in flight. Those of cancelled calls, in ``speculated_tokens``, are their
         share of what the counter shows then; the others there were made ahead of a search that took another
         way. An engine that reports no progress counts 0, and so does a verifier.
         """
-        engine = self._fleets["engine"]
-        return Overhead(engine.retried_tokens.total(), engine.speculated_tokens.total())
-
-    def overhead_of(self, home: str) -> Overhead:
-        """The part of ``overhead`` that requests of one problem met with."""
-        engine = self._fleets["engine"]
-        return Overhead(engine.retried_tokens[home], engine.speculated_tokens[home])
+        return self._fleets["engine"].overhead
 
     async def close(self) -> None:
         """Ends every replica."""

@@ -9,32 +9,15 @@ import pickle
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import ray
 
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, MurmurationError
-from orchestrator.protocols import RunsAhead
+from orchestrator.protocols import EngineBase, Method, ModelInfo, VerifierBase
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class ReportsProgress(Protocol):
-    """An engine that counts its tokens while it works, so that a long batch is told from a hang."""
-
-    @property
-    def progress(self) -> int:
-        """Tokens generated (or scored) since it was made; it grows while a call runs."""
-        ...
-
-
-@runtime_checkable
-class ReportsHealth(Protocol):
-    """An engine that knows when it is beyond repair."""
-
-    @property
-    def healthy(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +30,7 @@ class ReplicaInfo:
     pid: int
     incarnation: str
     node_id: str
-    batch_invariant: bool = False
-    readout: str | None = None
-    sampler: str = "step"
+    model: ModelInfo = ModelInfo()
     template_notes: Mapping[str, str] = field(default_factory=dict)
     error: MurmurationError | None = None
 
@@ -83,7 +64,7 @@ class Replica:
         os.environ.update(environ)
         self._factory = factory
         self._incarnation = uuid.uuid4().hex
-        self._model: Any = None
+        self._model: EngineBase | VerifierBase | None = None
         self._error: MurmurationError | None = None
 
     async def ready(self) -> ReplicaInfo:
@@ -93,20 +74,18 @@ class Replica:
         who = (os.getpid(), self._incarnation, ray.get_runtime_context().get_node_id())
         if self._model is None:
             return ReplicaInfo(*who, error=self._error)
-        invariant, readout = self._model.batch_invariant, getattr(self._model, "readout", None)
-        notes = dict(getattr(self._model, "template_notes", {}))
-        return ReplicaInfo(*who, invariant, readout, getattr(self._model, "sampler", "step"), notes)
+        return ReplicaInfo(*who, self._model.info, dict(self._model.template_notes))
 
     def _make(self) -> None:
         try:
-            self._model = pickle.loads(self._factory)()
+            self._model = _checked(pickle.loads(self._factory)())
         except ConfigError as error:
             self._error = ConfigError(error.key, str(error.value), error.allowed)
         except Exception as error:
             log.exception("the engine could not be made")
             self._error = EngineError(f"{type(error).__name__}: {error}")
 
-    async def ask(self, method: str, requests: bytes) -> bytes | Raised | Restarted:
+    async def ask(self, method: Method, requests: bytes) -> bytes | Raised | Restarted:
         """The pickled replies of ``engine.<method>(requests)``, as many as there are requests.
 
         Pickled here and not by Ray, which takes several times as long over small frozen values.
@@ -128,16 +107,16 @@ class Replica:
                 self._exit_if_dead(error)
             return Raised(type(error).__name__, str(error))
 
-    async def release(self, home: str) -> int:
-        """Forgets a problem that is over; the tokens made for it in vain."""
-        return await self._model.release(home) if isinstance(self._model, RunsAhead) else 0
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, and returns what the engine did for it in vain."""
+        return await self._model.release(home) if isinstance(self._model, EngineBase) else Overhead()
 
     async def pulse(self) -> int | Restarted | None:
         """The engine's token counter, None where it has none; runs in a thread of its own, beside ``ask``."""
         if self._model is None:
             return Restarted()
         self._exit_if_dead(None)
-        return self._model.progress if isinstance(self._model, ReportsProgress) else None
+        return self._model.progress
 
     def _exit_if_dead(self, error: Exception | None) -> None:
         """A dead engine in a live process would fail every call: Ray replaces only dead processes.
@@ -145,7 +124,7 @@ class Replica:
         One that is out of memory is as good as dead: what it holds by then would fail others' calls as well.
         (A card that is out of memory raises another error, and the engine goes on.)
         """
-        sick = isinstance(self._model, ReportsHealth) and not self._model.healthy
+        sick = self._model is not None and not self._model.healthy
         if sick or isinstance(error, EngineDeadError | MemoryError):
             try:
                 log.critical("the engine is dead: the replica exits")
@@ -156,3 +135,9 @@ class Replica:
     async def close(self) -> None:
         if self._model is not None:
             await self._model.close()
+
+
+def _checked(model: Any) -> EngineBase | VerifierBase:
+    if not isinstance(model, EngineBase | VerifierBase):
+        raise TypeError(f"{type(model).__name__} derives from neither EngineBase nor VerifierBase")
+    return model

@@ -35,7 +35,7 @@ from orchestrator.silence import Lengths, advice
 from orchestrator.standing import DisplacedError
 from orchestrator.stopping import cut_when_broken, stopped_by_signals
 from orchestrator.terminal import shell_word
-from orchestrator.types import Overhead, Problem
+from orchestrator.types import Problem
 
 _LOOK_S = 2.0
 
@@ -133,8 +133,8 @@ class Run:
     """A run that is ready to go: its parts are validated and its models are loaded.
 
     ``labels`` are the entries of summary.json that the configuration fixes; ``earlier`` is what an earlier
-    part of the same run has finished; ``overhead`` tells what a problem's retries have cost, and ``figures``
-    what else to put into summary.json when the run is over. ``num_replicas`` and ``num_tokens`` are for the
+    part of the same run has finished; ``figures`` tells what else to put into summary.json when the run is
+    over. ``num_replicas`` and ``num_tokens`` are for the
     progress display: replicas alive, and tokens generated since the run began. ``grace_s`` is how long calls
     in flight may take to come back after a signal. ``lengths`` are what bounds an answer. ``caught`` holds
     the signals that came while it was solving: a run whose last problems ended all the same is finished, and
@@ -148,7 +148,6 @@ class Run:
     labels: Mapping[str, Any]
     earlier: Earlier
     tracker: Tracker
-    overhead: Callable[[str], Overhead]
     console: Console
     figures: Callable[[], Mapping[str, Any]] = dict
     num_replicas: Callable[[], int] | None = None
@@ -214,7 +213,7 @@ class Run:
         with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
-                line = result_line(result, self.overhead(result.problem.id), self.lengths)
+                line = result_line(result, self.lengths)
                 line |= oracle_mark(self.labels)
                 results.append(line, then=partial(self._settle, result))
                 milestones.problem_ends(line)

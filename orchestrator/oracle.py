@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Task, Verifier
+from orchestrator.protocols import (
+    Failure,
+    ModelInfo,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    Task,
+    Verifier,
+    VerifierBase,
+)
 from orchestrator.types import Reward, Usage
 
 UNDECIDED = Reward(0.0)
@@ -22,7 +31,7 @@ class LocalVerifierConfig(Protocol):
     """A verifier that runs in the controller and not in a replica: it has no model."""
 
     @property
-    def readout(self) -> str: ...
+    def readout(self) -> Readout: ...
 
     @property
     def knows_answers(self) -> bool:
@@ -43,7 +52,7 @@ def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
 class OracleConfig:
     """``conf/verifier/oracle.yaml``."""
 
-    readout: Literal["per_step", "whole"] = "per_step"
+    readout: Readout = "per_step"
 
     @property
     def knows_answers(self) -> bool:
@@ -54,7 +63,7 @@ class OracleConfig:
 
 
 @dataclass(frozen=True)
-class Oracle:
+class Oracle(VerifierBase):
     """1 for a step after which the trajectory states the right answer, 0 for a wrong one, else even odds.
 
     ``references`` are the reference answers by problem id, which is a request's ``home``.
@@ -62,14 +71,14 @@ class Oracle:
 
     task: Task
     references: Mapping[str, str]
-    readout: str = "per_step"
-    batch_invariant: bool = True
+    readout: Readout = "per_step"
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True, readout=self.readout)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         return [await self._reply(r) for r in requests]
-
-    async def close(self) -> None:
-        return None
 
     async def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
         reference = self.references.get(request.home)

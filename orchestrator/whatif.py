@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from orchestrator.composition import CONF
 from orchestrator.config import TARGET, build_node
 from orchestrator.errors import ConfigError, ProblemError
-from orchestrator.protocols import Strategy, Task
+from orchestrator.protocols import READOUTS, Readout, Strategy, Task
 from orchestrator.results import finite
 from orchestrator.session import Session
 from orchestrator.stored import NEEDED, StoredEngine, StoredVerifier, in_order, log_weight_of, trajectory_of
@@ -61,7 +61,7 @@ class Replayer:
 
     task: Task
     seed: int
-    readout: str | None
+    readout: Readout | None
     budget: int
     is_smaller: bool
     strategy: Strategy | None
@@ -155,7 +155,7 @@ def replay_rules() -> dict[str, Any]:
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
     """Who recomputes ``what`` for this run. Raises ConfigError where that cannot be known without a model."""
     readout = run.config["verifier"].get("readout")
-    if not isinstance(readout, str | None):
+    if readout not in (*READOUTS, None):
         raise ConfigError("verifier.readout", readout, "must be the name of a read-out, or null")
     if what.aggregation == "model" and readout != "whole":
         raise ConfigError(

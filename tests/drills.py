@@ -30,11 +30,11 @@ from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.execution import Run, terminate
 from orchestrator.journal import Journals
-from orchestrator.protocols import Engine, GenerateRequest, Verifier
+from orchestrator.protocols import Engine, EngineBase, GenerateRequest, ModelInfo, Verifier
 from orchestrator.results import read_results
 from orchestrator.rundir import open_run_dir
 from orchestrator.tracking import NoTracker
-from orchestrator.types import Sampling
+from orchestrator.types import Overhead, Sampling
 from strategies.particle_filter import ParticleFilter
 
 NUM_PROBLEMS, CONCURRENCY = 24, 6
@@ -128,7 +128,7 @@ class Trouble:
 
 
 @dataclass
-class Tripwire:
+class Tripwire(EngineBase):
     """An engine behind which something happens at certain calls, counted over all problems.
 
     What is due waits for a call at which ``is_time``.
@@ -142,8 +142,8 @@ class Tripwire:
     answered: set[str] = field(default_factory=set)
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.engine.batch_invariant
+    def info(self) -> ModelInfo:
+        return self.engine.info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
         self.num_calls += 1
@@ -157,6 +157,9 @@ class Tripwire:
 
     async def loglik(self, requests: Sequence[Any]) -> list[Any]:
         return await self.engine.loglik(requests)
+
+    async def release(self, home: str) -> Overhead:
+        return await self.engine.release(home)
 
     async def close(self) -> None:
         await self.engine.close()
@@ -227,7 +230,6 @@ def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
         },
         earlier=earlier,
         tracker=NoTracker(),
-        overhead=pool.overhead_of,
         console=Console(stderr=True),
         grace_s=2.0,
     )  # fmt: skip

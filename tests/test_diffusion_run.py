@@ -22,7 +22,7 @@ from orchestrator.plan import Plan, plan_of
 from orchestrator.progress import summary_table
 from orchestrator.results import Totals, candidate_line, result_line
 from orchestrator.tasks.twoway import TwoWayTask
-from orchestrator.types import Denoising, Overhead
+from orchestrator.types import Denoising
 from strategies.hex import Hex
 from strategies.hex_weighted import HexWeighted
 from tests.actors.diffusion_models import random_llama
@@ -95,7 +95,7 @@ async def solved(model: str, num_problems: int) -> list[ProblemResult]:
 async def test_lines_and_table_tell_of_each_schedule(model: str) -> None:
     totals = Totals()
     for result in await solved(model, 3):
-        line = json.loads(json.dumps(result_line(result, Overhead()), allow_nan=False))
+        line = json.loads(json.dumps(result_line(result), allow_nan=False))
         assert sorted(c["block_length"] for c in line["candidates"]) == [2, 2, 2, 8, 8, 8]
         for candidate in line["candidates"]:
             assert candidate["nll"] == pytest.approx(-candidate["logprob"])

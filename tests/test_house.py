@@ -44,8 +44,10 @@ MAY_IMPORT = {
     "orchestrator.plain_files": ("orchestrator.errors",),
     "orchestrator.appending": ("orchestrator.plain_files",),
     "orchestrator.journal": ("orchestrator.appending", "orchestrator.errors", "orchestrator.journal_lines"),
+    "orchestrator.gate": ("orchestrator.protocols",),
     "orchestrator.session": (
         "orchestrator.errors",
+        "orchestrator.gate",
         "orchestrator.journal",
         "orchestrator.limits",
         "orchestrator.protocols",

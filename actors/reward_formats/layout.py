@@ -12,8 +12,6 @@ from actors.tokenising import PromptTokenizer
 from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
 
-READOUTS = ("per_step", "whole")
-
 # What stands before a text that is tokenised as it would be inside another: any letter will do.
 _LETTER = "a"
 

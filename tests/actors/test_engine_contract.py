@@ -129,12 +129,12 @@ def logprobs(completions: list[Completion]) -> list[float | None]:
 
 def same(parts: Parts, values: Sequence[float | None]) -> Any:
     """Equal bit by bit where the engine promises that, else up to rounding."""
-    return list(values) if parts.engine.batch_invariant else pytest.approx(list(values), abs=1e-3)
+    return list(values) if parts.engine.info.batch_invariant else pytest.approx(list(values), abs=1e-3)
 
 
 def same_rewards(parts: Parts, rewards: Sequence[Reward]) -> Any:
     values = [r.log_odds for r in rewards]
-    return values if parts.verifier.batch_invariant else pytest.approx(values, abs=1e-3)
+    return values if parts.verifier.info.batch_invariant else pytest.approx(values, abs=1e-3)
 
 
 def log_odds(rewards: Sequence[Reward]) -> list[float]:
@@ -143,7 +143,7 @@ def log_odds(rewards: Sequence[Reward]) -> list[float]:
 
 async def test_a_reply_depends_on_its_request_alone(parts: Parts) -> None:
     """Bit by bit where the engine says so; elsewhere the tokens agree (in float32, on a model this small)."""
-    assert parts.engine.batch_invariant == (parts.case.shared is None)
+    assert parts.engine.info.batch_invariant == (parts.case.shared is None)
     requests = [parts.request(seed, home=f"p{seed % 3}") for seed in range(12)]
     together = await parts.complete(*requests)
     assert len(set(choices(together))) > 1

@@ -22,7 +22,7 @@ from actors.placement import ClusterConfig
 from actors.pool import Pool
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest, ScoreRequest
-from orchestrator.types import Sampling
+from orchestrator.types import Overhead, Sampling
 from tests.actors.troubled import TroubledEngine, die, engine, load_slowly, refuse, refuse_configuration
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("local_ray")]
@@ -80,9 +80,9 @@ async def test_rows_of_several_problems_come_back_in_order(pool: Pool) -> None:
 
 
 async def test_it_tells_what_its_replicas_are(pool: Pool) -> None:
-    assert pool.engine.batch_invariant
+    assert pool.engine.info.batch_invariant
     assert pool.verifier is not None
-    assert pool.verifier.readout == "per_step"
+    assert pool.verifier.info.readout == "per_step"
     assert pool.replicas == {"engine": 2, "verifier": 1}
     pids = pool.pids()
     assert set(pids) == {"engine-0", "engine-1", "verifier-0"}
@@ -267,7 +267,8 @@ async def test_tokens_of_a_cancelled_call_are_overhead(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await asked
         assert 0 < single.overhead.speculated_tokens <= 12
-        assert single.overhead_of("home of work cancelled") == single.overhead
+        assert await single.engine.release("home of work cancelled") == single.overhead
+        assert await single.engine.release("home of work cancelled") == Overhead()
         assert await single.engine.generate([request("next")]) == await in_process([request("next")])
         assert single.overhead.retried_tokens == 0
 
@@ -281,8 +282,8 @@ async def test_tokens_that_were_lost_are_overhead(tmp_path: Path) -> None:
         os.kill(single.pids()["engine-0"], signal.SIGKILL)
         await asked
         assert 0 < single.overhead.retried_tokens <= 20
-        assert single.overhead_of("home of work lost") == single.overhead
-        assert single.overhead_of("another").retried_tokens == 0
+        assert await single.engine.release("another") == Overhead()
+        assert await single.engine.release("home of work lost") == single.overhead
 
 
 async def test_a_close_lets_the_engine_close(tmp_path: Path) -> None:

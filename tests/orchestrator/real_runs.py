@@ -18,7 +18,6 @@ from orchestrator.config import as_plain, build_node
 from orchestrator.controller import Controller
 from orchestrator.limits import Limits
 from orchestrator.results import CONFIG, SUMMARY, ResultLog, Totals, result_line, write_json
-from orchestrator.types import Overhead
 
 NUM_PROBLEMS = 5
 GROUPS = ("strategy", "task", "engine", "verifier")
@@ -56,7 +55,7 @@ def make_run(folder: Path, *overrides: str) -> Path:
     log, totals, begun = ResultLog(folder), Totals(), time.monotonic()
 
     def keep(result: Any) -> None:
-        line = result_line(result, Overhead())
+        line = result_line(result)
         log.append(line)
         totals.add(line)
 

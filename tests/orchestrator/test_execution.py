@@ -37,7 +37,7 @@ from orchestrator.protocols import GenerateRequest
 from orchestrator.results import SUMMARY, ResultLog, finished_summary, read_results, write_json
 from orchestrator.rundir import Earlier, claimed, open_run_dir
 from orchestrator.tracking import NoTracker
-from orchestrator.types import Overhead, Sampling
+from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
 from strategies.self_consistency import SelfConsistency
 
@@ -70,7 +70,7 @@ def make(
     labels = {"strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0}
     return Run(
         run_dir=run_dir, controller=controller, range=Range(0, None), num_problems=12, labels=labels,
-        earlier=earlier, tracker=NoTracker(), overhead=lambda home: Overhead(), console=Console(quiet=True),
+        earlier=earlier, tracker=NoTracker(), console=Console(quiet=True),
         grace_s=20.0,
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ def test_it_is_built_in_the_controller_with_the_answers_of_the_run(tmp_path: Pat
     oracle = run.verifier_of(plan, None)  # type: ignore[arg-type]
     assert isinstance(oracle, Oracle)
     assert oracle.references == {p.id: p.answer for p in plan.task.problems(0, 3)}
-    assert OracleConfig().build_here(plan.task, {}).batch_invariant
+    assert OracleConfig().build_here(plan.task, {}).info.batch_invariant
 
 
 def test_a_local_verifier_need_not_know_the_answers(tmp_path: Path) -> None:
