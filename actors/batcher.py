@@ -15,7 +15,7 @@ Reply = TypeVar("Reply")
 
 
 @dataclass(eq=False, slots=True)
-class Job(Generic[Request, Reply]):
+class Pending(Generic[Request, Reply]):
     """One request on its way: the worker sets ``reply``, the caller's end sets ``cancelled``."""
 
     request: Request
@@ -26,7 +26,7 @@ class Job(Generic[Request, Reply]):
 class Worker(Protocol[Request, Reply]):
     """What computes jobs. Only one thread calls it, so it needs no locks."""
 
-    def tick(self, arrived: Sequence[Job[Request, Reply]]) -> list[Job[Request, Reply]]:
+    def tick(self, arrived: Sequence[Pending[Request, Reply]]) -> list[Pending[Request, Reply]]:
         """Take in new jobs, drop cancelled ones, run one forward; returns the jobs that got their reply.
 
         Must make progress: called again and again, it ends every job that it was given.
@@ -36,7 +36,7 @@ class Worker(Protocol[Request, Reply]):
 
 @dataclass(eq=False, slots=True)
 class _Call(Generic[Request, Reply]):
-    jobs: list[Job[Request, Reply]]
+    jobs: list[Pending[Request, Reply]]
     future: asyncio.Future[None]
     num_left: int = field(init=False)
 
@@ -50,8 +50,8 @@ class Batcher(Generic[Request, Reply]):
     def __init__(self, worker: Worker[Request, Reply], executor: ThreadPoolExecutor) -> None:
         self._worker = worker
         self._executor = executor
-        self._arrived: list[Job[Request, Reply]] = []
-        self._calls: dict[Job[Request, Reply], _Call[Request, Reply]] = {}
+        self._arrived: list[Pending[Request, Reply]] = []
+        self._calls: dict[Pending[Request, Reply], _Call[Request, Reply]] = {}
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -64,7 +64,7 @@ class Batcher(Generic[Request, Reply]):
             raise RuntimeError("the engine is closed")
         if not requests:
             return []
-        jobs: list[Job[Request, Reply]] = [Job(request) for request in requests]
+        jobs: list[Pending[Request, Reply]] = [Pending(request) for request in requests]
         call = _Call(jobs, asyncio.get_running_loop().create_future())
         self._calls.update(dict.fromkeys(jobs, call))
         self._arrived.extend(jobs)
@@ -101,7 +101,7 @@ class Batcher(Generic[Request, Reply]):
             for job in self._calls:
                 job.cancelled = True
 
-    def _settle(self, job: Job[Request, Reply]) -> None:
+    def _settle(self, job: Pending[Request, Reply]) -> None:
         call = self._calls.pop(job, None)
         if call is None:
             return

@@ -15,7 +15,8 @@ from itertools import product
 from typing import Any
 
 from actors.checkpoint_files import brief
-from actors.tokenising import PromptTokenizer, TokenIds
+from actors.tokenising import PromptTokenizer
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
 
 Message = dict[str, Any]

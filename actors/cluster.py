@@ -16,6 +16,7 @@ import ray
 from ray._private import ray_constants
 
 from actors import reaper as reaping
+from actors.environment import environment
 from actors.placement import ClusterConfig, Resources
 from actors.ray_address import check_answers, find_ray
 from actors.ray_folder import RayFolder
@@ -65,7 +66,7 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     mark = _start_reaper()
     _folder.enter_context(folder := RayFolder())
     own = {**folder.environment, reaping.MARK: mark, "PYTHONPATH": _import_path()}
-    with _environment(**{**_LOCAL_ENVIRON, **own}), _on_loopback():
+    with environment({**_LOCAL_ENVIRON, **own}), _on_loopback():
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -138,27 +139,12 @@ def _import_path() -> str:
 
 
 @contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for the processes that are started inside."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
 def _on_loopback() -> Iterator[None]:
     """For a Ray that is started inside: its processes read the variable, this one has read it already."""
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        with _environment(**{_PART_OF_A_CLUSTER: "0"}):
+        with environment({_PART_OF_A_CLUSTER: "0"}):
             yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from actors.batcher import Job
-from actors.encoding import Encoder, Passage, Reading, refuse_tokens
+from actors.batcher import Pending
+from actors.encoding import Encoder, Passage, Reading
 from actors.forward import ForwardError, Runner
 from actors.kv import Ints, SlotCache
-from actors.prefix import PrefixStore, Stored, TokenIds
+from actors.prefix import PrefixStore, Stored
 from actors.sampling import sample, uniforms
 from actors.slots import Settings, SlotTable
 from actors.stepping import Detokenizer, StepSplitter
+from actors.tokens import TokenIds, refuse_request
 from orchestrator.protocols import Completion, Failure, GenerateRequest
 from orchestrator.types import Sampling, Usage
 
-DecodeJob = Job["Prompted", Completion]
+DecodeJob = Pending["Prompted", Completion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +116,8 @@ class Decoder:
 
     def _refusal(self, prompted: Prompted) -> Failure | None:
         """Why a request cannot be done at all, or None."""
-        params, prefix = prompted.request.params, prompted.prefix
-        if not isinstance(params, Sampling):
-            return Failure(
-                "EngineError", f"an autoregressive engine takes Sampling, not {type(params).__name__}"
-            )
-        if params.max_tokens < 1 or not params.temperature >= 0 or not 0 < params.top_p <= 1:
-            return Failure("EngineError", f"{params}: max_tokens >= 1, temperature >= 0, 0 < top_p <= 1")
-        if not prompted.request.delimiter:
-            return Failure("EngineError", "the step delimiter is empty")
-        return refuse_tokens(prefix, self._max_context - 1, self._can_end.shape[1])
+        vocab_size = self._can_end.shape[1]
+        return refuse_request(prompted.request, prompted.prefix, self._max_context, vocab_size)
 
     def _seat(self, job: DecodeJob) -> _Row:
         """Give a job the free slot that knows most of its prefix; ``num_cached`` is how much."""

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from actors.batcher import Job
+from actors.batcher import Pending
 from actors.diffusion_canvas import Canvas
 from actors.diffusion_forward import DiffusionRunner
 from actors.diffusion_loading import DiffusionModel
 from actors.diffusion_passes import Cache, Passes, Path, num_copies
-from actors.encoding import refuse_tokens
 from actors.forward import ForwardError
-from actors.stepping import TokenIds
+from actors.tokens import TokenIds, refuse_tokens
 from orchestrator.protocols import Failure, GenerateRequest
 from orchestrator.types import REMASKINGS, Denoising, Usage
 
-DenoiseJob = Job["Masked", "Filled"]
+DenoiseJob = Pending["Masked", "Filled"]
 
 
 @dataclass(frozen=True, slots=True)

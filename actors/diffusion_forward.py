@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from actors.attention import PADDED, WIDTH_MULTIPLE, tiling_for
-from actors.forward import ForwardError
+from actors.forward import MIN_ROWS, Guarded
 from actors.invariance import make_invariant
 from actors.kv import Ints, KVShape, SlotCache, round_up
 
 logger = logging.getLogger(__name__)
-
-# As in actors/forward.py.
-_MIN_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +60,11 @@ class KeptWindow:
         return 0
 
 
-class DiffusionRunner:
-    """Runs a bidirectional model; with ``invariant`` a row's numbers do not depend on the other rows.
-
-    ``num_failures`` counts forwards that failed since the last that did not.
-    """
+class DiffusionRunner(Guarded):
+    """Runs a bidirectional model; with ``invariant`` a row's numbers do not depend on the other rows."""
 
     def __init__(self, model: Any, *, invariant: bool = False, compiled: bool = False) -> None:
         self.invariant = invariant
-        self.num_failures = 0
         self.width_multiple, self.attention_agrees = WIDTH_MULTIPLE, False
         self.dtype, self.device = model.dtype, model.device
         self.cache = SlotCache(KVShape.of(model.config, model.dtype, model.device))
@@ -106,7 +98,7 @@ class DiffusionRunner:
     def logits(self, states: Tensor) -> Tensor:
         """``[n, vocab]`` of picked hidden states ``[n, width]``. Raises ForwardError."""
         with self.guarded():
-            missing = max(0, _MIN_ROWS - len(states)) if self.invariant else 0
+            missing = max(0, MIN_ROWS - len(states)) if self.invariant else 0
             logits: Tensor = self._head(pad(states, (0, 0, 0, missing)))
             return logits[: len(states)]
 
@@ -115,7 +107,7 @@ class DiffusionRunner:
         queries, width = max(len(f.tokens) for f in feeds), max(f.length for f in feeds)
         if self.invariant:
             width = round_up(width, self.width_multiple)
-            queries = max(queries, -(-_MIN_ROWS // len(feeds)))
+            queries = max(queries, -(-MIN_ROWS // len(feeds)))
         return (queries, width) if kept else (width, width)
 
     def _table(self, feeds: Sequence[Feed], queries: int, width: int) -> tuple[Tensor, Tensor]:
@@ -138,20 +130,6 @@ class DiffusionRunner:
         slots = [feed.slot for feed in feeds if feed.slot is not None]
         self.cache.reserve(max(slots) + 1, width + 1)
         return KeptWindow(self.cache, torch.tensor(slots, device=self.device), columns, width)
-
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Turn what a device raises (out of memory, a failed kernel) into a ForwardError, and count it."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            self.num_failures += 1
-            raise ForwardError.of(error) from error
-
-    @property
-    def healthy(self) -> bool:
-        """False once three forwards in a row have failed."""
-        return self.num_failures < 3
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) in two's complement: torch has no arithmetic on uint64.
+# As in actors/splitmix.py, in two's complement: torch has no arithmetic on uint64.
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from actors.batcher import Job
+from actors.batcher import Pending
 from actors.forward import ForwardError, Runner
 from actors.kv import Ints, SlotCache
-from actors.prefix import PrefixStore, Stored, TokenIds
+from actors.prefix import PrefixStore, Stored
+from actors.tokens import TokenIds
 from orchestrator.protocols import Failure
 
 # Bounds on one forward: rows, tokens of a row, and numbers in its logits (rows x tokens x outputs).
@@ -22,7 +23,7 @@ _MAX_ROWS = 64
 _MAX_TOKENS = 512
 _MAX_LOGITS = 2**25
 
-ReadJob = Job["Passage", "Reading"]
+ReadJob = Pending["Passage", "Reading"]
 Project = Callable[[Tensor, Tensor], Tensor]
 """From logits ``[n, outputs]`` and the token that follows each ``[n]`` to the wanted number ``[n]``."""
 
@@ -232,18 +233,3 @@ def _reply(jobs: Sequence[ReadJob], reading: Reading) -> None:
             job.reply = Failure(reading.error.type, str(reading.error))
         else:
             job.reply = reading if number == 0 else replace(reading, num_cached=len(job.request.token_ids))
-
-
-def refuse_tokens(token_ids: TokenIds, max_length: int, vocab_size: int) -> Failure | None:
-    """Why the model cannot read ``token_ids``, or None."""
-    if not token_ids:
-        return Failure("EngineError", "the prompt is empty")
-    if len(token_ids) > max_length:
-        return Failure(
-            "ContextOverflow", f"{len(token_ids)} tokens; the model's context has room for {max_length}"
-        )
-    if not 0 <= min(token_ids) <= max(token_ids) < vocab_size:
-        return Failure(
-            "EngineError", f"token ids {min(token_ids)}..{max(token_ids)}; the vocabulary has {vocab_size}"
-        )
-    return None

@@ -20,8 +20,8 @@ from actors.kv import Ints, KVShape, SlotCache, SlotWindow, round_up
 
 logger = logging.getLogger(__name__)
 
-# Products are no smaller than this anyway (actors/tiles.py).
-_MIN_ROWS = 16
+MIN_ROWS = 16
+"""Rows of the smallest product of an invariant forward: products are no smaller anyway (actors/tiles.py)."""
 # How many rows the probe gives a forward, up to as many as an engine decodes at once by default. What a
 # product, an activation or attention does with every number and place of rows was tried before.
 _PROBED_ROWS = (1, 3, 16, 17, 31, 49, 65, 128)
@@ -51,20 +51,39 @@ class ForwardError(Exception):
         return cls("NonFiniteLogits", "the model's logits are not finite numbers")
 
 
+class Guarded:
+    """A model whose forwards may fail; ``num_failures`` counts those since the last that did not."""
+
+    num_failures: int = 0
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turn what a device raises (out of memory, a failed kernel) into a ForwardError, and count it."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            self.num_failures += 1
+            raise ForwardError.of(error) from error
+
+    @property
+    def healthy(self) -> bool:
+        """False once three forwards in a row have failed."""
+        return self.num_failures < 3
+
+
 @dataclass
-class Runner:
+class Runner(Guarded):
     """Runs ``model`` on slots of a cache.
 
     With ``invariant`` a row's numbers do not depend on the other rows or on how its prefix was computed;
     ``replaces`` says that for this also what the model calls as functions must be replaced
-    (actors/invariance.py). ``num_failures`` counts forwards that failed since the last that did not.
+    (actors/invariance.py).
     """
 
     model: Any
     shape: KVShape
     invariant: bool
     replaces: bool = False
-    num_failures: int = 0
 
     def __post_init__(self) -> None:
         self.keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
@@ -78,13 +97,13 @@ class Runner:
 
     def num_slots(self, num_rows: int) -> int:
         """How many consecutive slots a forward of one token a row touches."""
-        return max(num_rows, _MIN_ROWS) if self.invariant else num_rows
+        return max(num_rows, MIN_ROWS) if self.invariant else num_rows
 
     def num_queries(self, num_rows: int, num_tokens: int) -> int:
         """To how many tokens a row is padded in a forward of several tokens a row."""
         if not self.invariant:
             return num_tokens
-        return max(num_tokens, -(-_MIN_ROWS // num_rows))
+        return max(num_tokens, -(-MIN_ROWS // num_rows))
 
     def forward(self, cache: SlotCache, tokens: Ints, starts: Ints, *, last_only: bool = False) -> Tensor:
         """Logits ``[rows, queries, outputs]`` of ``tokens`` ``[rows, queries]`` from column ``starts[row]``.
@@ -108,20 +127,6 @@ class Runner:
             ).logits
         self.num_failures = 0
         return logits
-
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Turn what a device raises (out of memory, a failed kernel) into a ForwardError, and count it."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            self.num_failures += 1
-            raise ForwardError.of(error) from error
-
-    @property
-    def healthy(self) -> bool:
-        """False once three forwards in a row have failed."""
-        return self.num_failures < 3
 
 
 def probe(runner: Runner) -> bool:

@@ -12,25 +12,24 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from actors.asking import AskingVerifier
 from actors.likelihood_verifier import reward_usage
 from actors.reward_formats.layout import InnerTokenizer
-from actors.tokenising import TokenIds
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     EngineBase,
     Failure,
     GenerateRequest,
     LoglikRequest,
-    ModelInfo,
     Readout,
     ScoreReply,
     ScoreRequest,
-    VerifierBase,
 )
 from orchestrator.seeds import derive_seed
 from orchestrator.types import Finish, Reward, Sampling, Step, Usage, total
@@ -75,16 +74,15 @@ class _Judged:
     usage: Usage
 
 
-class GenerativeVerifier(VerifierBase):
+class GenerativeVerifier(AskingVerifier):
     """Asks about each new step (``whole``: about all steps at once) through any engine."""
 
     def __init__(
         self, engine: EngineBase, tokenizer: Any, judging: Judging, *, readout: Readout = "per_step"
     ) -> None:
         """Raises ConfigError where the verdicts do not begin with tokens of their own."""
-        self._engine = engine
+        super().__init__(engine, readout)
         self._judging = judging
-        self._readout = readout
         ids = InnerTokenizer(tokenizer).ids
         self._good, self._bad = ids(judging.good), ids(judging.bad)
         _check_known(tokenizer, good=(judging.good, self._good), bad=(judging.bad, self._bad))
@@ -92,33 +90,12 @@ class GenerativeVerifier(VerifierBase):
             allowed = f"must begin with another token than verifier.good={judging.good!r}"
             raise ConfigError("verifier.bad", repr(judging.bad), allowed)
 
-    @property
-    def info(self) -> ModelInfo:
-        """As invariant as its engine."""
-        return ModelInfo(self._engine.info.batch_invariant, readout=self._readout)
-
-    @property
-    def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
-        return self._engine.template_notes
-
-    @property
-    def healthy(self) -> bool:
-        return self._engine.healthy
-
-    @property
-    def progress(self) -> int | None:
-        return self._engine.progress
-
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """The rewards of each request, in order; a step without a verdict fails its request alone.
 
         Every question goes to the engine at once, which batches them.
         """
         return list(await asyncio.gather(*map(self._score, requests)))
-
-    async def close(self) -> None:
-        await self._engine.close()
 
     async def _score(self, request: ScoreRequest) -> ScoreReply | Failure:
         num_steps = len(request.steps)

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from actors.asking import AskingVerifier
 from actors.reward_formats.layout import InnerTokenizer
-from actors.tokenising import TokenIds
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import (
     EngineBase,
     Failure,
     Loglik,
     LoglikRequest,
-    ModelInfo,
     Readout,
     ScoreReply,
     ScoreRequest,
-    VerifierBase,
 )
 from orchestrator.types import Reward, Usage
 
@@ -44,7 +43,7 @@ class _Asked:
     known_sum: float = 0.0
 
 
-class LikelihoodVerifier(VerifierBase):
+class LikelihoodVerifier(AskingVerifier):
     """Teacher-forces new steps through an engine's ``loglik``; the engine keeps what it has read before.
 
     The question is rendered by the engine's own template. A step of no tokens is an end of text: its
@@ -60,42 +59,20 @@ class LikelihoodVerifier(VerifierBase):
         normalise: str = "token",
         readout: Readout = "per_step",
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, readout)
         self._instruction = instruction
         self._normalise = normalise
-        self._readout = readout
         self._sums = _Sums()
         self._step_ids = InnerTokenizer(tokenizer).ids
         if tokenizer.eos_token_id is None:
             raise ConfigError("verifier.engine.model", None, "its tokenizer has no end-of-text token")
         self._end = (int(tokenizer.eos_token_id),)
 
-    @property
-    def info(self) -> ModelInfo:
-        """As invariant as its engine."""
-        return ModelInfo(self._engine.info.batch_invariant, readout=self._readout)
-
-    @property
-    def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
-        return self._engine.template_notes
-
-    @property
-    def healthy(self) -> bool:
-        return self._engine.healthy
-
-    @property
-    def progress(self) -> int | None:
-        return self._engine.progress
-
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """The rewards of each request's new steps (``whole``: of all its steps as one), in order."""
         asked = [self._asked(r) for r in requests]
         replies = await self._engine.loglik([a.request for a in asked])
         return [self._reply(a, reply) for a, reply in zip(asked, replies, strict=True)]
-
-    async def close(self) -> None:
-        await self._engine.close()
 
     def _asked(self, request: ScoreRequest) -> _Asked:
         steps = tuple(self._step_ids(text) or self._end for text in request.steps)

@@ -16,13 +16,13 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from actors.checkpoint_files import brief
-from actors.encoding import refuse_tokens
 from actors.endings import ends_of_text
 from actors.openai_checks import Reply, prompt_logprobs
 from actors.openai_client import Access, Client, served_model
 from actors.openai_text import StopNames, TextGeneration, cut_at_end, end_names, prompt_text
 from actors.prompting import Prompter, PromptStyle
-from actors.stepping import Detokenizer, StepSplitter, TokenIds
+from actors.stepping import Detokenizer, StepSplitter
+from actors.tokens import TokenIds, refuse_request, refuse_tokens
 from actors.vllm_generation import End, Generation, StopRules
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import (
@@ -133,7 +133,7 @@ class OpenAIEngine(EngineBase):
 
     async def _complete(self, request: GenerateRequest) -> Completion | Failure:
         prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
-        if (refusal := self._refusal(request, prefix)) is not None:
+        if (refusal := self._refuse(request, prefix)) is not None:
             return refusal
         splitter = StepSplitter(request, self._detokenizer, prefix)
         room = self._max_context - len(prefix)
@@ -166,7 +166,7 @@ class OpenAIEngine(EngineBase):
 
     async def _complete_text(self, request: GenerateRequest) -> Completion | Failure:
         prompt_ids = self._prompt_ids(request.question, request.instruction)
-        if (refusal := self._refusal(request, prompt_ids + request.token_ids)) is not None:
+        if (refusal := self._refuse(request, prompt_ids + request.token_ids)) is not None:
             return refusal
         room = self._max_context - len(prompt_ids) - len(request.token_ids)
         generation = TextGeneration(request, self._tokenizer, min(request.params.max_tokens, room))
@@ -186,17 +186,8 @@ class OpenAIEngine(EngineBase):
             doubted = None if is_known else (reply.text, stops)
         return generation.completion()
 
-    def _refusal(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
-        """Why a request cannot be done at all, or None."""
-        params = request.params
-        if not isinstance(params, Sampling):
-            message = f"an autoregressive engine takes Sampling, not {type(params).__name__}"
-            return Failure("EngineError", message)
-        if params.max_tokens < 1 or not params.temperature >= 0 or not 0 < params.top_p <= 1:
-            return Failure("EngineError", f"{params}: max_tokens >= 1, temperature >= 0, 0 < top_p <= 1")
-        if not request.delimiter:
-            return Failure("EngineError", "the step delimiter is empty")
-        return refuse_tokens(prefix, self._max_context - 1, self._vocab_size)
+    def _refuse(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
+        return refuse_request(request, prefix, self._max_context, self._vocab_size)
 
     def _sampling(self, request: GenerateRequest, max_tokens: int, seed: int) -> dict[str, Any]:
         params = request.params

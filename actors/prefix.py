@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from actors.kv import Ints, KVShape, SlotCache
+from actors.tokens import TokenIds
 
-TokenIds = tuple[int, ...]
 _FIRST_CAPACITY = 1024
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from actors.chat_templates import DATE_NAME, ChatTemplate, check_date
 from actors.loading import check_template
-from actors.tokenising import PromptTokenizer, TokenIds
+from actors.tokenising import PromptTokenizer
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
 
 # Arguments of apply_chat_template that are no variables of the template.

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-Keys = npt.NDArray[np.uint64]
+from actors.splitmix import Bits, mix
 
 
 @lru_cache(maxsize=8192)
@@ -19,25 +18,18 @@ def ranking(home: str, names: tuple[str, ...]) -> tuple[str, ...]:
     When a replica joins or leaves, only the problems that it wins or owned change their home. (Thaler and
     Ravishankar, 1998, https://doi.org/10.1109/90.663936)
     """
-    order = np.argsort(_mixed(_keys(names) ^ _key(home)))
+    order = np.argsort(mix(_keys(names) ^ _key(home)))
     return tuple([names[i] for i in order.tolist()])
 
 
 @lru_cache(maxsize=64)
-def _keys(names: tuple[str, ...]) -> Keys:
+def _keys(names: tuple[str, ...]) -> Bits:
     return np.array([_key(name) for name in names], dtype=np.uint64)
 
 
 def _key(name: str) -> np.uint64:
     """64 bits that are the same in every process."""
     return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big"))
-
-
-def _mixed(keys: Keys) -> Keys:
-    """The finaliser of SplitMix64, which scatters keys that differ in a bit (Steele, Lea, Flood, 2014)."""
-    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
 
 
 def route(

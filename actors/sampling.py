@@ -7,19 +7,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from actors.splitmix import GOLDEN, mix
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-
-
-def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), modulo 2**64."""
-    state = (state ^ (state >> np.uint64(30))) * _MIX_1
-    state = (state ^ (state >> np.uint64(27))) * _MIX_2
-    return state ^ (state >> np.uint64(31))
 
 
 def uniforms(seeds: npt.NDArray[np.uint64], counters: Ints) -> Floats:
@@ -27,8 +18,8 @@ def uniforms(seeds: npt.NDArray[np.uint64], counters: Ints) -> Floats:
 
     The seed is mixed first, so that neighbouring seeds are not shifted copies of one stream.
     """
-    steps = _GOLDEN * (counters.astype(np.uint64) + np.uint64(1))
-    bits = _mix(_mix(seeds + _GOLDEN) + steps)
+    steps = GOLDEN * (counters.astype(np.uint64) + np.uint64(1))
+    bits = mix(mix(seeds + GOLDEN) + steps)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

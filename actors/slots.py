@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.kv import Ints
-from actors.prefix import TokenIds
 from actors.sampling import Floats
+from actors.tokens import TokenIds
 
 # Idle slots among the busy ones are computed too; above one in so many the busy ones close up.
 _MAX_IDLE_SHARE = 2

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actors.tokens import TokenIds
 from orchestrator.protocols import GenerateRequest
 from orchestrator.types import Finish, Step
-
-TokenIds = tuple[int, ...]
 
 # What a decoder puts where the bytes so far are no whole character.
 INCOMPLETE = "\ufffd"

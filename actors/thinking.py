@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from actors.stepping import TokenIds
+from actors.tokens import TokenIds
 
 _CLOSING = re.compile(r"</[^<>\s]+>|\[/[^\[\]\s]+\]|<\|[^<>|\s]+\|>")
 _OPPOSITES = (("START", "END"), ("BEGIN", "END"), ("start", "end"), ("begin", "end"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-TokenIds = tuple[int, ...]
+from actors.tokens import TokenIds
 
 # One of these is known to any tokenizer that is not a toy's.
 _PROBES = ("a", "1", "the", " ", "?")

@@ -1,4 +1,11 @@
-"""A policy of the transformers library, decoded in this process."""
+"""A policy of the transformers library, decoded in this process.
+
+Below it is a small inference engine (decoding, encoding, slots, prefix, kv, attention, forward), where a
+server such as vLLM could be asked. It is kept for one promise that no server keeps on a CPU: the same bits
+for a row whatever is batched with it, however its prefix was computed, and after a restart. Therefore a run
+gives the same answers with any number of replicas, retried or resumed, on a laptop too; and the shipped
+models need nothing but torch. For speed there is ``engine=vllm``.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +18,13 @@ from torch import Tensor
 
 from actors.batcher import Batcher
 from actors.decoding import Decoder, Prompted
-from actors.encoding import Encoder, Passage, Reader, Reading, refuse_tokens
+from actors.encoding import Encoder, Passage, Reader, Reading
 from actors.forward import worker_thread
 from actors.loading import Loaded, LoadOptions, load
 from actors.prefix import PrefixStore
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer
+from actors.tokens import refuse_tokens
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     Completion,

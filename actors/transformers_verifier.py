@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from actors.batcher import Batcher
-from actors.encoding import Encoder, Passage, Reader, Reading, refuse_tokens
+from actors.encoding import Encoder, Passage, Reader, Reading
 from actors.forward import worker_thread
 from actors.loading import Loaded, LoadOptions, load
 from actors.prefix import PrefixStore
 from actors.reward_formats import Format, Verdict, build_format
 from actors.reward_heads import load_classifier, load_lm, num_outputs
+from actors.tokens import refuse_tokens
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     READOUTS,

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Literal
 
-from actors.encoding import refuse_tokens
 from actors.prompting import Prompter, PromptStyle
-from actors.stepping import Detokenizer, StepSplitter, TokenIds
+from actors.stepping import Detokenizer, StepSplitter
 from actors.thinking import Thinking, Thought, common_end
+from actors.tokens import TokenIds, refuse_request, refuse_tokens
 from actors.vllm_generation import Generation, StopRules, logprobs_of
 from actors.vllm_loading import start
 from actors.vllm_settings import VllmOptions
@@ -233,20 +233,14 @@ class VllmEngine(EngineBase):
 
     def _refusal(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
         """Why a request cannot be done at all, or None."""
-        params = request.params
-        if not isinstance(params, Sampling):
-            message = f"an autoregressive engine takes Sampling, not {type(params).__name__}"
-            return Failure("EngineError", message)
-        if params.max_tokens < 1 or not params.temperature >= 0 or not 0 < params.top_p <= 1:
-            return Failure("EngineError", f"{params}: max_tokens >= 1, temperature >= 0, 0 < top_p <= 1")
-        if params.temperature > _HIGHEST_TEMPERATURE:
+        params, known = request.params, self._started
+        refusal = refuse_request(request, prefix, known.max_context, known.vocab_size)
+        if refusal is None and isinstance(params, Sampling) and params.temperature > _HIGHEST_TEMPERATURE:
             message = (
                 f"vLLM takes a temperature of {_HIGHEST_TEMPERATURE:g} at most, not {params.temperature:g}"
             )
             return Failure("EngineError", message)
-        if not request.delimiter:
-            return Failure("EngineError", "the step delimiter is empty")
-        return refuse_tokens(prefix, self._started.max_context - 1, self._started.vocab_size)
+        return refusal
 
     def _generation(self, request: GenerateRequest, prefix: TokenIds) -> Generation:
         return Generation(

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actors.stepping import INCOMPLETE, Detokenizer, StepSplitter, TokenIds
+from actors.stepping import INCOMPLETE, Detokenizer, StepSplitter
+from actors.tokens import TokenIds
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.seeds import derive_seed
 from orchestrator.types import Usage

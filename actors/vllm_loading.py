@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from actors.checkpoint_files import brief
+from actors.environment import environment
 from actors.loading import check_repository
-from actors.vllm_guard import Guard, environment
+from actors.vllm_guard import Guard
 from actors.vllm_settings import VllmOptions, check_options, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
 

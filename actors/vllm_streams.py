@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.stepping import TokenIds
+from actors.tokens import TokenIds
 from actors.vllm_generation import Generation, logprobs_of
 from orchestrator.errors import EngineDeadError, EngineError
 

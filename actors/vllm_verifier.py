@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from actors.encoding import refuse_tokens
 from actors.reward_formats import Format, Rendered, Verdict, build_format
-from actors.stepping import TokenIds
+from actors.tokens import TokenIds, refuse_tokens
 from actors.vllm_loading import Started, start
 from actors.vllm_settings import VllmOptions
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, VerifierError

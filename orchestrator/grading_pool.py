@@ -1,4 +1,9 @@
-"""Processes for questions that may take for ever: started when needed, killed when they take too long."""
+"""Processes for questions that may take forever: started when needed, killed when they take too long.
+
+``pebble.ProcessPool`` kills a task that takes too long, too. These workers are kept for what it does not
+have: limits of CPU time (on a busy machine a slow answer is not failed) and of memory, and lines of JSON in
+place of pickles, so that a text that takes a worker over can send back an answer and nothing else.
+"""
 
 from __future__ import annotations
 

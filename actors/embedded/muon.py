@@ -1,4 +1,8 @@
-"""Muon in float32: torch.optim.Muon orthogonalises in bfloat16, which most CPUs only emulate."""
+"""Muon in float32, kept instead of torch.optim.Muon.
+
+That one orthogonalises in bfloat16, which most CPUs only emulate, and takes one matrix at a time: here the
+shipped models are trained on CPUs, and equal shapes are handled in one batch.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from actors.reward_formats.verdict import Verdict
-from actors.tokenising import PromptTokenizer, TokenIds
+from actors.tokenising import PromptTokenizer
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
 
 # What stands before a text that is tokenised as it would be inside another: any letter will do.

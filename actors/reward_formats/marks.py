@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from actors.reward_formats.layout import InnerTokenizer
-from actors.tokenising import TokenIds, plain_ids
+from actors.tokenising import plain_ids
+from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
 
 # Texts that are written to be one token each, whatever stands beside them.

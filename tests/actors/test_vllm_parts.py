@@ -111,7 +111,8 @@ def test_the_first_limit_reached_is_the_one_that_counts(characters: Any) -> None
 
 PARENT = """
 import subprocess, sys, time
-from actors.vllm_guard import Guard, environment
+from actors.environment import environment
+from actors.vllm_guard import Guard
 guard = Guard()
 with environment(guard.environ):
     child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(300)"])

@@ -62,7 +62,7 @@ def test_a_line_byte_for_byte(tmp_path: Path) -> None:
     first, second = (tmp_path / EVENTS).read_text().splitlines()
     assert re.sub(r'^{"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"', "{", first) == (
         r'{,"event":"told","level":"DEBUG","message":"\u00fc 100%","run":"its own","point":null,'
-        r'"zeta":1.5,"alpha":{"of":[1,null,true]},"at":"2026-01-02T03:04:05.006+00:00","p":"/x"}'
+        r'"zeta":1.5,"alpha":{"of":[1,null,true]},"at":"2026-01-02T03:04:05.006+00:00","path":"/x"}'
     )
     assert second.endswith(
         f',"event":null,"level":"ERROR","message":"an error","run":"{tmp_path.name}","point":null}}'
