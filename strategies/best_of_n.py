@@ -13,8 +13,8 @@ from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.population import Population, fresh
-from strategies.parts.selection import conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, log_odds_of, readouts_for
+from strategies.parts.selection import AnswerRule, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, log_odds_of, readouts_for
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class BestOfN:
     num_samples: int
     sampling: Sampling
     aggregation: Aggregation = "last"
-    selection: Literal["argmax", "sample"] = "argmax"
+    selection: Literal["argmax", "sample"] | AnswerRule = "argmax"
     selection_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         checks.at_least(1, num_samples=self.num_samples)
         checks.sampling(self.sampling)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(("argmax", "sample"), selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(("argmax", "sample"), AnswerRule, selection=self.selection)
         checks.positive(selection_temperature=self.selection_temperature)
 
     @property

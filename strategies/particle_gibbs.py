@@ -26,7 +26,7 @@ from strategies.parts import checks
 from strategies.parts.choosing import redraw
 from strategies.parts.population import Choice, Population, extend_and_score, fresh, propagate
 from strategies.parts.resampling import multinomial
-from strategies.parts.selection import SELECTIONS, Selection, conclude, draw
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude, draw
 from strategies.parts.weighting import Incremental, Weighting, WeightingName, check_weighting, weighting
 from strategies.parts.weights import Aggregation, log_sum_exp, normalise, readouts_for
 
@@ -118,7 +118,7 @@ class ParticleGibbs:
     sampling: Sampling
     num_iterations: int = 4
     num_references: int = 1
-    weighting: WeightingName = "absolute"
+    weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
     epsilon: float = 1e-7
     ancestor_sampling: bool = False
@@ -129,7 +129,7 @@ class ParticleGibbs:
         checks.at_least(1, num_iterations=self.num_iterations, num_references=self.num_references)
         checks.sampling(self.sampling)
         check_weighting(self.weighting, self.aggregation, self.epsilon)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
         exact = self.weighting == "incremental" and self.aggregation in ("last", "model")
         policy = self.sampling.temperature == 1 and self.sampling.top_p == 1
         allowed = "needs weighting=incremental, aggregation=last, sampling.temperature=1 and sampling.top_p=1"

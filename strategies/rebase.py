@@ -19,8 +19,8 @@ from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.beams import search_by_reward
 from strategies.parts.population import Choice, Population, keep, pick
-from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, normalise, readouts_for
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, normalise, readouts_for
 
 
 def allocate(values: Sequence[float], temperature: float, num_slots: int) -> list[int]:
@@ -54,8 +54,8 @@ class Rebase:
         checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
         checks.sampling(self.sampling)
         checks.positive(balance_temperature=self.balance_temperature)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:

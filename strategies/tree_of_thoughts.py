@@ -14,8 +14,8 @@ from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.beams import search_by_reward, survivors, without_copies
 from strategies.parts.population import Choice, Population, pick
-from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, readouts_for
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class TreeOfThoughts:
         checks.at_least(1, branching=self.branching)
         checks.fraction(threshold=self.threshold)
         checks.sampling(self.sampling)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:
