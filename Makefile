@@ -46,12 +46,22 @@ vllm: $(VLLM) ## what a run needs, and vLLM: for a card, or for a CPU
 
 install: $(STAMP) ## what runs and tests need; done once, and again when pyproject.toml or constraints.txt change
 
+# The processes of pytest-xdist, one for a core. What starts a Ray stays with one of them (tests/levels.py).
+MANY := -n logical --dist loadgroup
+
+test-quick: $(STAMP) ## the tests that need no Ray, no torch and no process: before a commit
+	$(BIN)/python -m pytest --quick -n logical $(ARGS)
+
 test: check chromium ## check, then the default tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(MANY) $(ARGS)
 
 # pytest's status 5, nothing collected, is no failure: a tree may have no slow tests.
 test-slow: $(STAMP) chromium ## the slow tests
-	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m "slow and not gpu" $(MANY) $(ARGS) || [ $$? -eq 5 ]
+
+coverage: $(STAMP) ## how much of orchestrator and strategies the quick tests run; less than before fails
+	COVERAGE_CORE=sysmon $(BIN)/python -m coverage run -m pytest --quick $(ARGS)
+	$(BIN)/python -m coverage report
 
 test-gpu: $(STAMP) ## what only a card can show; needs one
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)

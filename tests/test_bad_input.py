@@ -1,4 +1,4 @@
-"""What the command line refuses, in one line and with status 2; tests/test_run.py starts two of these for real."""
+"""What the command line refuses, in one line and with status 2; tests/test_run.py has two real processes."""
 
 from __future__ import annotations
 
