@@ -27,6 +27,8 @@ from strategies.hex import Hex
 from strategies.hex_weighted import HexWeighted
 from tests.actors.diffusion_models import random_llama
 
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+
 ROOT = Path(__file__).parents[1]
 
 
