@@ -60,7 +60,9 @@ test-slow: $(STAMP) chromium ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu" $(MANY) $(ARGS) || [ $$? -eq 5 ]
 
 coverage: $(STAMP) ## how much of orchestrator and strategies the quick tests run; less than before fails
-	COVERAGE_CORE=sysmon $(BIN)/python -m coverage run -m pytest --quick $(ARGS)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --quick -n logical $(ARGS)
+	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
 test-gpu: $(STAMP) ## what only a card can show; needs one

@@ -25,6 +25,9 @@ _ENVIRONMENT = {
 if "XDG_STATE_HOME" not in os.environ:  # where run directories' signing key is: not the user's own
     _state = tempfile.TemporaryDirectory(prefix="murmuration-state-")
     os.environ["XDG_STATE_HOME"] = _state.name
+if "PYTEST_XDIST_WORKER" in os.environ:  # readline writes down a terminal's size there, though there is none
+    for _name in ("COLUMNS", "LINES"):
+        os.environ.pop(_name, None)
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 

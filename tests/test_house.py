@@ -184,6 +184,7 @@ def tracked_files() -> list[Path]:
     return [Path(name) for name in ran.stdout.split("\0") if name and (ROOT / name).exists()]
 
 
+@pytest.mark.heavy
 def test_rooms() -> None:
     files = tracked_files()
     folders = {f.parts[0] for f in files if len(f.parts) > 1 and not f.parts[0].startswith(".")}
@@ -191,6 +192,7 @@ def test_rooms() -> None:
     assert [str(f) for f in files if len(f.parts) == 1 and f.suffix == ".py"] == ["run.py"]
 
 
+@pytest.mark.heavy
 def test_kinds_of_files() -> None:
     """Code where code belongs, YAML in conf/, weights and nothing else under a weights/ folder."""
     for path in tracked_files():
@@ -203,6 +205,7 @@ def test_kinds_of_files() -> None:
             assert "weights" in path.parts, path
 
 
+@pytest.mark.heavy
 def test_tests_mirror_the_source() -> None:
     """A folder of tests is named as the folder it tests; bench and gpu hold what has a machine of its own."""
     folders = {
@@ -213,6 +216,7 @@ def test_tests_mirror_the_source() -> None:
     assert strangers == set()
 
 
+@pytest.mark.heavy
 def test_shipped_weights_stay_small() -> None:
     assert (
         sum((ROOT / f).stat().st_size for f in tracked_files() if f.suffix == ".safetensors")
