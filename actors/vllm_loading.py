@@ -140,7 +140,7 @@ def _import(options: VllmOptions) -> None:
         import vllm  # noqa: F401 - a missing library is told apart from whatever else may fail
     except ImportError as error:
         raise ConfigError(
-            options.group, "vllm", f"vLLM cannot be imported here ({error}); make install brings it"
+            options.group, "vllm", f"vLLM cannot be imported here ({error}); make vllm brings it"
         ) from None
 
 

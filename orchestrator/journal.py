@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 JOURNAL = "journal"
 # A recorded call is asked again within milliseconds; a search that does not ask it has gone another way.
-_PATIENCE_S = 60.0
+PATIENCE = 60.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,15 @@ class Journal:
 
     While there are recorded ones, calls and replies follow each other as they first did, so that a method
     whose result depends on arrival, and branches that compete for the last tokens, end as they did then.
-    What is new waits until all that is recorded has been given. Without a ``path`` nothing is kept.
+    What is new waits until all that is recorded has been given; it fails if that takes more than
+    ``patience`` seconds. Without a ``path`` nothing is kept.
     """
 
-    def __init__(self, path: Path | None = None, files: OpenFiles | None = None) -> None:
+    def __init__(
+        self, path: Path | None = None, files: OpenFiles | None = None, *, patience: float = PATIENCE
+    ) -> None:
         self._path = path
+        self._patience = patience
         self._files = files or OpenFiles()
         self._records, self._checksum = ([], 0) if path is None else _read(path)
         self._index = {record.call: i for i, record in enumerate(self._records)}
@@ -116,7 +121,7 @@ class Journal:
         # Soon and not now: all that go on together must be waiting, to go on in their order.
         asyncio.get_running_loop().call_soon(self._go_on)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience):
                 await turn
         except TimeoutError:
             expected = self._records[min(self._num_given, len(self._records) - 1)].call

@@ -25,8 +25,6 @@ from orchestrator.silence import silence_rows
 from orchestrator.streams import open_streams, silence
 from orchestrator.terminal import printable, take_any_text
 
-SECONDS_BETWEEN_LINES = 60.0
-
 
 class _Console(Console):
     """Shows text as it is: brackets are no markup, control characters are escaped.
@@ -78,14 +76,25 @@ class Live:
 class ProgressDisplay:
     """A live bar on a terminal; elsewhere one line a minute. Both go on while no problem ends.
 
-    ``totals`` are the run's figures so far, those of its earlier parts included.
+    ``totals`` are the run's figures so far, those of its earlier parts included. ``period`` is the time
+    between two lines, in seconds of the wall; ``clock`` counts those of the figures.
     """
 
-    def __init__(self, console: Console, num_problems: int, totals: Totals, live: Live = Live()) -> None:
+    def __init__(
+        self,
+        console: Console,
+        num_problems: int,
+        totals: Totals,
+        live: Live = Live(),
+        *,
+        period: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console = console
         self._totals = totals
         self._live = live
-        self._begun = time.monotonic()
+        self._period, self._clock = period, clock
+        self._begun = clock()
         self._begun_tokens, self._begun_problems = totals.usage.generated_tokens, totals.num_problems
         self._num_problems = num_problems
         self._over = threading.Event()
@@ -112,7 +121,7 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        if self._lines.is_alive():
+        if self.is_printing:
             self._lines.join()
         self._bar.stop()
 
@@ -120,7 +129,7 @@ class ProgressDisplay:
     def figures(self) -> str:
         """Accuracy so far with its interval, tokens a second, time left, replicas alive, errors."""
         low, high = self._totals.accuracy_ci95
-        seconds = max(time.monotonic() - self._begun, 1e-9)
+        seconds = max(self._clock() - self._begun, 1e-9)
         parts = [
             f"accuracy {self._totals.accuracy or 0:.3f} [{low:.3f}, {high:.3f}]",
             f"{self._num_tokens / seconds:,.0f} tokens/s",
@@ -146,12 +155,17 @@ class ProgressDisplay:
         left = (self._num_problems - self._totals.num_problems) * seconds / num_done
         return str(timedelta(seconds=round(left)))
 
+    @property
+    def is_printing(self) -> bool:
+        """Whether lines may still be printed."""
+        return self._lines.is_alive()
+
     def update(self) -> None:
         """A problem was added to the totals."""
         self._bar.update(self._row, completed=self._totals.num_problems)
 
     def _print_lines(self) -> None:
-        while not self._over.wait(SECONDS_BETWEEN_LINES):
+        while not self._over.wait(self._period):
             line = f"{self._totals.num_problems}/{self._num_problems} problems  {self.figures}"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Generator
 
 # Set before torch, Ray or a hub client is imported, and inherited by the processes that tests start. A value
 # from outside wins.
@@ -24,11 +25,37 @@ _ENVIRONMENT = {
 if "XDG_STATE_HOME" not in os.environ:  # where run directories' signing key is: not the user's own
     _state = tempfile.TemporaryDirectory(prefix="murmuration-state-")
     os.environ["XDG_STATE_HOME"] = _state.name
+if "PYTEST_XDIST_WORKER" in os.environ:  # readline writes down a terminal's size there, though there is none
+    for _name in ("COLUMNS", "LINES"):
+        os.environ.pop(_name, None)
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
-from hypothesis import settings  # noqa: E402 - the environment comes first
+import pytest  # noqa: E402 - the environment comes first
+from hypothesis import settings  # noqa: E402
+
+from tests.levels import QuickLevel, in_groups, sendable  # noqa: E402
 
 # A verdict must be about the tree, not about the draw or how busy the machine is.
 settings.register_profile("house", derandomize=True, deadline=None)
 settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="no test that needs Ray, torch or a process")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        config.pluginmanager.register(QuickLevel())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        in_groups(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return sendable((yield))

@@ -84,7 +84,7 @@ def test_every_node_of_the_launcher_has_code_token_and_loopback_dashboard(name: 
     assert config["file_mounts"] == {"~/murmuration": ".", "~/.ray/auth_token": "~/.ray/auth_token"}
     assert config["rsync_filter"] == [".rayignore"]
     setup = "\n".join(config["setup_commands"])
-    for line in ("make install", "RAY_AUTH_MODE=token", "PYTHONPATH=$HOME/murmuration"):
+    for line in ("make vllm", "RAY_AUTH_MODE=token", "PYTHONPATH=$HOME/murmuration"):
         assert line in setup
     (start,) = [c for c in config["head_start_ray_commands"] if "ray start" in c]
     assert "--dashboard-host=127.0.0.1" in start

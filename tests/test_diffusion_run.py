@@ -27,6 +27,8 @@ from orchestrator.rundir import Earlier
 from strategies.hex import Hex
 from tests.actors.diffusion_models import random_llama
 
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -59,17 +58,22 @@ ALL = {line: page.stem for page in reversed(PAGES) for line in documented(page)}
 COMMANDS = [pytest.param(line, id=f"{page}: {line[:70]}") for line, page in ALL.items()]
 
 
-def handed_over(shell: str, line: str, folder: Path) -> list[str]:
-    """The words of a line's first program, as the shell makes them; a fragment is given to ``given``."""
-    for program in (*PROGRAMS, "given"):
-        stand_in = folder / program
-        stand_in.write_text("""#!/bin/sh\nprintf '%s\\n' "${0##*/}" "$@" >> "${0%/*}/noted"\n""")
-        stand_in.chmod(0o755)
-    known = line if line.split(" ", maxsplit=1)[0] in PROGRAMS else f"given {line}"
-    environ = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+def handed_over(shell: str, folder: Path) -> dict[str, list[str]]:
+    """The words of each line's programs, as one shell makes them; a fragment is given to ``given``."""
+    script = [f"{program}() {{ printf '%s\\n' {program} \"$@\" >&3; }}" for program in (*PROGRAMS, "given")]
+    for line in ALL:
+        known = line if line.split(" ", maxsplit=1)[0] in PROGRAMS else f"given {line}"
+        script += [known, "printf '\\0' >&3"]
     flags = ["-f"] if shell == "zsh" else []
-    subprocess.run([shell, *flags, "-c", known], cwd=folder, env=environ, check=True, capture_output=True)
-    return (folder / "noted").read_text().splitlines()
+    command = [shell, *flags, "-e", "-c", "exec 3>noted\n" + "\n".join(script)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    noted = (folder / "noted").read_text().split("\0")
+    return {line: words.splitlines() for line, words in zip(ALL, noted[:-1], strict=True)}
+
+
+@pytest.fixture(scope="module")
+def in_shells(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[str]]]:
+    return [handed_over(shell, tmp_path_factory.mktemp(shell)) for shell in SHELLS]
 
 
 def fails_in_zsh(line: str) -> str | None:
@@ -149,12 +153,13 @@ def read(words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> 
             assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_shell_hands_over_what_is_meant(
-    line: str, place: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+    line: str, place: Path, capsys: pytest.CaptureFixture[str], in_shells: list[dict[str, list[str]]]
 ) -> None:
-    for shell in SHELLS:
-        words = handed_over(shell, line, tmp_path_factory.mktemp(shell))
+    for words in (in_shell[line] for in_shell in in_shells):
+        assert words
         read([_filled(word) for word in words], place, capsys)
 
 

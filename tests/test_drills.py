@@ -36,6 +36,8 @@ from orchestrator.results import result_line
 from tests import drills
 from tests.drills import CLUSTER, Tripwire, Trouble, controller_of, lines_of, moments, results_of
 
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+
 REPOSITORY = Path(__file__).parents[1]
 QUICK, MANY = 3, 30
 """Drills for each fault in the default tests and in all; of every three, one strikes twice in a row."""

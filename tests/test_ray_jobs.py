@@ -19,7 +19,8 @@ from tests.test_run import answers_of, summary_of
 
 LONG = ("task.limit=12", "budget=4", "concurrency=3")
 
-pytestmark = pytest.mark.timeout(900)  # Ray starts some twenty processes, on whatever machine this is
+# Ray starts some twenty processes, on whatever machine this is.
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ from orchestrator.results import read_results
 from orchestrator.stopping import unless_stopped
 from tests.orchestrator.test_execution import CONFIG, make
 
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+
 REPOSITORY = Path(__file__).parents[1]
 SMALL = ("task.limit=4", "budget=2", "strategy=greedy", "verifier=none")
 

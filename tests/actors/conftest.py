@@ -5,38 +5,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-from actors.embedded.models import build_tokenizer
-from actors.transformers_engine import TransformersEngine
-from actors.transformers_verifier import TransformersVerifier
 from tests.actors.openai_server import openai_policy, openai_server
 from tests.actors.ray_fixture import local_ray
 from tests.actors.shared_vllm import vllm_policy, vllm_verifier
-from tests.actors.small_models import ALPHABET, byte_level_tokenizer, save_policy, save_reward_model
+
+if TYPE_CHECKING:  # heavy: the quick level reads this file too
+    from actors.transformers_engine import TransformersEngine
+    from actors.transformers_verifier import TransformersVerifier
 
 __all__ = ["local_ray", "openai_policy", "openai_server", "vllm_policy", "vllm_verifier"]
 
 
 @pytest.fixture(scope="session")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from actors.embedded.models import build_tokenizer
+    from tests.actors.small_models import ALPHABET, save_policy
+
     return save_policy(tmp_path_factory.mktemp("policy"), build_tokenizer(ALPHABET))
 
 
 @pytest.fixture(scope="session")
 def bpe_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.actors.small_models import byte_level_tokenizer, save_policy
+
     return save_policy(tmp_path_factory.mktemp("bpe"), byte_level_tokenizer(), num_kv_heads=1)
 
 
 @pytest.fixture(scope="session")
 def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from actors.embedded.models import build_tokenizer
+    from tests.actors.small_models import ALPHABET, save_reward_model
+
     return save_reward_model(tmp_path_factory.mktemp("verifier"), build_tokenizer(ALPHABET))
 
 
 @pytest.fixture(scope="session")
 def engine(policy: Path) -> Iterator[TransformersEngine]:
+    from actors.transformers_engine import TransformersEngine
+
     engine = TransformersEngine(str(policy))
     yield engine
     asyncio.run(engine.close())
@@ -44,6 +54,8 @@ def engine(policy: Path) -> Iterator[TransformersEngine]:
 
 @pytest.fixture(scope="session")
 def verifier(reward_model: Path) -> Iterator[TransformersVerifier]:
+    from actors.transformers_verifier import TransformersVerifier
+
     verifier = TransformersVerifier(str(reward_model))
     yield verifier
     asyncio.run(verifier.close())
@@ -51,6 +63,8 @@ def verifier(reward_model: Path) -> Iterator[TransformersVerifier]:
 
 @pytest.fixture(params=[1, 2])
 def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param

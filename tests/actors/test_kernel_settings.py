@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.heavy
+
 _TESTS = Path(__file__).parent
 _QUICK = (
     "test_tiles.py::test_every_kind_of_layer_is_tiled",

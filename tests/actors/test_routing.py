@@ -54,6 +54,7 @@ def test_a_replica_that_joins_takes_its_share_and_no_more() -> None:
     assert 175 < len(moved) < 325
 
 
+@pytest.mark.heavy
 def test_homes_do_not_depend_on_the_hash_seed_of_the_process() -> None:
     program = "from actors.routing import ranking; print(*ranking('problem', tuple('abcdef')))"
     for seed in ("1", "2"):

@@ -104,6 +104,7 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.heavy
 def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(
     disk: tuple[Path, Resize], undisturbed: dict[str, dict[str, Any]]
 ) -> None:
@@ -384,6 +385,7 @@ def test_a_refused_continuation_changes_nothing(has_config: bool, tmp_path: Path
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.heavy
 def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
     imports = "from pathlib import Path; from orchestrator.rundir import claimed"
     program = f"{imports}\nwith claimed(Path({str(tmp_path)!r})): print('mine', flush=True); input()"

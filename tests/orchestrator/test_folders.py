@@ -68,6 +68,7 @@ def test_where_nothing_can_be_made_is_said(tmp_path: Path) -> None:
         FreeFolders().claim(str(tmp_path / "file" / "x"))
 
 
+@pytest.mark.heavy
 def test_processes_of_one_moment_have_folders_of_their_own(tmp_path: Path) -> None:
     code = (
         f"from orchestrator.folders import FreeFolders; print(FreeFolders().claim({str(tmp_path / 'x')!r}))"

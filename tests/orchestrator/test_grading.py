@@ -105,6 +105,7 @@ async def test_no_answer_is_wrong(math: MathGrader) -> None:
     assert not await ChoiceGrader().grade(None, "A")
 
 
+@pytest.mark.heavy
 async def test_a_bomb_goes_off_alone(math: MathGrader, pool: GradingPool) -> None:
     """It ends its process and nothing else: neighbours are graded, and the pool goes on."""
     graded = await asyncio.gather(
@@ -119,11 +120,13 @@ async def test_a_bomb_goes_off_alone(math: MathGrader, pool: GradingPool) -> Non
     assert pool._num_running <= 2
 
 
+@pytest.mark.heavy
 async def test_a_bomb_votes_for_itself(math: MathGrader) -> None:
     for bomb in (BOMB, BOMB_OF_SUMS):
         assert classes(await math.keys([bomb, r"\sqrt{9}", "3", bomb, None])) == [0, 1, 1, 0, None]
 
 
+@pytest.mark.heavy
 async def test_a_bomb_is_tried_once(
     math: MathGrader, pool: GradingPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,11 +177,13 @@ async def test_a_key_is_the_same_in_another_vote(math: MathGrader) -> None:
     assert alone[0] == alone[1] and alone[2] == alone[3] != alone[0]
 
 
+@pytest.mark.heavy
 def test_a_pool_serves_one_loop_after_another(math: MathGrader) -> None:
     for value in (2, 3):
         assert asyncio.run(math.grade(rf"\sum_{{k=1}}^{value} 1", str(value)))
 
 
+@pytest.mark.heavy
 async def test_a_killed_process_is_replaced(pool: GradingPool) -> None:
     assert await pool.ask({"read": "x+1+x"}) == {"normal": "2*x + 1"}
     for worker in list(pool._workers):
@@ -188,6 +193,7 @@ async def test_a_killed_process_is_replaced(pool: GradingPool) -> None:
     assert replies[-1] == {"normal": "2*x + 1"}, "at most one question is lost with each process"
 
 
+@pytest.mark.heavy
 async def test_a_closed_pool_says_so() -> None:
     pool = GradingPool(num_workers=1, seconds=2.0)
     pool.close()
@@ -195,6 +201,7 @@ async def test_a_closed_pool_says_so() -> None:
         await pool.ask({"read": "x"})
 
 
+@pytest.mark.heavy
 def test_no_process_outlives_the_run() -> None:
     """The pool of a program that ends without a word is gone with it, and nothing is complained of."""
     program = (

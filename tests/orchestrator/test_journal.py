@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from actors.fake import RandomLatency
-from orchestrator import journal as journal_module
 from orchestrator.appending import OpenFiles
 from orchestrator.asking import Ledger
 from orchestrator.errors import EngineError, JournalError
@@ -25,13 +24,8 @@ from strategies.parts.concurrent import concurrently
 from tests.laws import assert_sound
 from tests.toy import PROBLEM, STRATEGIES, World, load, sampling
 
-
-@pytest.fixture(autouse=True)
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search that waits for ever is one that went another way: said soon."""
-    monkeypatch.setattr(journal_module, "_PATIENCE_S", 2.0)
-
-
+PATIENCE = 2.0
+"""Seconds: a search that waits forever is one that went another way, which is said soon."""
 REQUEST = ScoreRequest("p", "q", ("a\n",), 0)
 ARRIVAL_DEPENDENT = {"particle_cascade"}
 # Branches compete for what a limit leaves, so which of them gets it depends on arrival.
@@ -40,6 +34,8 @@ BRANCHING = {"parallel_tempering"}
 
 class Case:
     """One search, which can be run again on what is left of its journal."""
+
+    patience = PATIENCE
 
     def __init__(self, folder: Path, name: str, seed: int = 3, **limits: float) -> None:
         self.path = folder / "toy.jsonl"
@@ -50,7 +46,7 @@ class Case:
         if latency_seed is not None:
             world.engine.latency = RandomLatency(latency_seed, seconds)
         files = OpenFiles()
-        journal = Journal(self.path, files)
+        journal = Journal(self.path, files, patience=self.patience)
         session = Session(Ledger(
             PROBLEM, engine=world.engine, verifier=world.verifier, task=world.task,
             seed=self.seed, limits=Limits(**self.limits), journal=journal,
@@ -172,11 +168,9 @@ async def test_a_search_that_ends_too_early_is_a_mismatch(tmp_path: Path) -> Non
         await case.solve()
 
 
-async def test_a_search_that_goes_another_way_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_module, "_PATIENCE_S", 0.05)
+async def test_a_search_that_goes_another_way_is_not_waited_for(tmp_path: Path) -> None:
     case = Case(tmp_path, "particle_filter")
+    case.patience = 0.05
     await case.solve()
     first, *others = case.records()
     case.write([replace(first, call="generate 7"), *others])
@@ -202,7 +196,7 @@ async def test_a_failed_call_is_not_written_down(tmp_path: Path) -> None:
     failing.engine.generate = fail_at_the_third  # type: ignore[method-assign]
     session = Session(Ledger(
         PROBLEM, engine=failing.engine, verifier=failing.verifier, task=failing.task, seed=case.seed,
-        journal=Journal(case.path, files),
+        journal=Journal(case.path, files, patience=PATIENCE),
     ))  # fmt: skip
     with pytest.raises(EngineError, match="a passing fault"):
         await load(case.name).solve(session)
@@ -268,7 +262,7 @@ async def test_a_flipped_bit_is_noticed_wherever_it_is(
         damaged[place] ^= 1 << bit
         case.path.write_bytes(damaged)
         num_before = written.count(b"\n", 0, place)
-        journal = Journal(case.path)
+        journal = Journal(case.path, patience=PATIENCE)
         assert journal.num_left == num_before
         assert case.lines() == lines[:num_before]
     assert f"toy.jsonl: {len(lines)} lines are none of this release, or damaged" in caplog.text

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import journal as journal_module
 from orchestrator.appending import OpenFiles
 from orchestrator.asking import Ledger
 from orchestrator.journal import Journal
@@ -27,7 +26,7 @@ async def search(path: Path, world: World, pause_s: float) -> Outcome:
     files = OpenFiles()
     session = Session(Ledger(
         PROBLEM, engine=world.engine, verifier=world.verifier, task=world.task, limits=LIMITS,
-        journal=Journal(path, files),
+        journal=Journal(path, files, patience=20.0),
     ))  # fmt: skip
     steady, paused = session.fork("steady"), session.fork("paused")
 
@@ -46,11 +45,8 @@ async def search(path: Path, world: World, pause_s: float) -> Outcome:
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.2, 0.0), (0.0, 0.2)])
-async def test_a_recorded_call_reserves_what_it_reserved(
-    before: float, after: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_recorded_call_reserves_what_it_reserved(before: float, after: float, tmp_path: Path) -> None:
     """60 tokens: late, three of the four rows fit at once; early, beside a call in flight, two do."""
-    monkeypatch.setattr(journal_module, "_PATIENCE_S", 20.0)
     path, world = tmp_path / "toy.jsonl", World()
     whole = await search(path, world, before)
     rows = [len(json.loads(line)["replies"]) for line in path.read_bytes().splitlines()]

@@ -25,6 +25,8 @@ from orchestrator.protocols import NO_REPLICA, Failure
 from orchestrator.results import SUMMARY, read_results
 from tests.orchestrator.test_execution import CONFIG, lines_of, make, run
 
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+
 REPOSITORY = Path(__file__).parents[2]
 
 

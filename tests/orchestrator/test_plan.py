@@ -53,6 +53,7 @@ def test_a_point_that_loads_something_else_does_not(overrides: tuple[str, ...]) 
     assert planned(*overrides).model_key != planned().model_key
 
 
+@pytest.mark.heavy
 def test_what_cfg_job_prints_is_the_same_plan_again() -> None:
     keys = ("strategy=astar", "strategy.branching=2", "budget=3", "task.limit=2", "run_dir=outputs/none")
     command = [sys.executable, "run.py", "--cfg", "job", *keys]

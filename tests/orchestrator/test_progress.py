@@ -3,14 +3,13 @@
 import io
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from orchestrator import progress
 from orchestrator.progress import Live, ProgressDisplay, stdout_console, summary_table, sweep_table
 from orchestrator.results import Totals
 
@@ -63,18 +62,31 @@ def printed(console: Console) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
-def test_a_line_a_while_without_a_terminal_though_no_problem_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.02)
-    console = Console(file=io.StringIO(), width=100, force_terminal=False)
-    with ProgressDisplay(console, 10, totals(1, 1), Live(lambda: 3)):
-        time.sleep(0.2)
+class Lines(io.StringIO):
+    """Says when two lines have been written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.two = threading.Event()
+
+    def write(self, text: str) -> int:
+        length = super().write(text)
+        if self.getvalue().count("\n") >= 2:
+            self.two.set()
+        return length
+
+
+def test_a_line_a_while_without_a_terminal_though_no_problem_ends() -> None:
+    file = Lines()
+    console = Console(file=file, width=100, force_terminal=False)
+    display = ProgressDisplay(console, 10, totals(1, 1), Live(lambda: 3), period=0.001)
+    with display:
+        assert file.two.wait(60)
     lines = printed(console).splitlines()
-    assert len(lines) >= 2
     assert lines[0].startswith(
         "2/10 problems  accuracy 0.500 [0.095, 0.905]  0 tokens/s  -:--:-- left  3 replicas  0 errors"
     )
-    time.sleep(0.1)
-    assert printed(console).splitlines() == lines  # none after the end
+    assert not display.is_printing  # none after the end
 
 
 def test_a_quick_run_prints_nothing_without_a_terminal() -> None:
@@ -84,12 +96,11 @@ def test_a_quick_run_prints_nothing_without_a_terminal() -> None:
     assert printed(console) == ""
 
 
-def test_the_time_left_is_that_of_this_part_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_is_that_of_this_part_of_the_run() -> None:
     """Four of ten were done before; two more took 60 s, so four take 120 s."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     so_far = totals(2, 2)
-    display = ProgressDisplay(Console(file=io.StringIO()), 10, so_far)
+    display = ProgressDisplay(Console(file=io.StringIO()), 10, so_far, clock=lambda: now[0])
     now[0] = 60.0
     for line in range(2):
         so_far.num_problems += 1
@@ -97,24 +108,29 @@ def test_the_time_left_is_that_of_this_part_of_the_run(monkeypatch: pytest.Monke
     assert "0:02:00 left  1 errors" in display.figures
 
 
-def test_tokens_of_problems_that_have_not_ended_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_of_problems_that_have_not_ended_count() -> None:
     """A search may take hours: its replicas know what they have made, the results do not yet."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    display = ProgressDisplay(Console(file=io.StringIO()), 10, totals(1, 1), Live(num_tokens=lambda: 1200))
+    console = Console(file=io.StringIO())
+    display = ProgressDisplay(console, 10, totals(1, 1), Live(num_tokens=lambda: 1200), clock=lambda: now[0])
     now[0] = 60.0
     assert "20 tokens/s" in display.figures
-    finished = ProgressDisplay(Console(file=io.StringIO()), 10, totals(1, 1))
+    finished = ProgressDisplay(console, 10, totals(1, 1), clock=lambda: now[0])
     now[0] = 120.0
     assert "0 tokens/s" in finished.figures  # those of an earlier part do not count
 
 
 def test_a_bar_on_a_terminal_goes_on_while_no_problem_ends() -> None:
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
-    replicas = [2]
-    with ProgressDisplay(console, 10, Totals(), Live(lambda: replicas[0])):
-        replicas[0] = 7
-        time.sleep(1.2)
+    asked = threading.Semaphore(0)
+
+    def replicas() -> int:
+        asked.release()
+        return 7
+
+    with ProgressDisplay(console, 10, Totals(), Live(replicas)):
+        for _ in range(3):  # the first at once, the others while time passes
+            assert asked.acquire(timeout=60)
     assert "accuracy" in printed(console)
     assert "7 replicas" in printed(console)
 
@@ -143,6 +159,7 @@ def test_a_file_is_as_wide_as_it_needs(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
 
 
+@pytest.mark.heavy
 def test_a_run_that_nobody_reads_goes_on(tmp_path: Path) -> None:
     """``python run.py | head``: a line that finds no reader ends neither the run nor its exit status."""
     program = (

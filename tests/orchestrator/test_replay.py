@@ -20,7 +20,7 @@ from tests.orchestrator.conftest import SEEDS
 from tests.orchestrator.real_runs import make_run, point_name
 
 # The runs are made within the first test that asks for them.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
 
 SAME = ("answer", "correct", "candidates", "answer_index")
 

@@ -147,6 +147,7 @@ def test_a_directory_that_goes_after_the_last_line_is_noticed(tmp_path: Path) ->
     log.close()
 
 
+@pytest.mark.heavy
 def test_an_unmounted_disk_is_noticed(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -158,6 +159,7 @@ def test_an_unmounted_disk_is_noticed(tmp_path: Path) -> None:
     assert list(disk.iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_disk_that_cannot_be_written_any_more_is_told(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -188,6 +188,7 @@ async def test_a_gate_drains_when_all_that_is_left_waits_at_it() -> None:
     begin.cancel()
 
 
+@pytest.mark.heavy
 def test_a_signal_whose_exception_is_lost_comes_again() -> None:
     """What runs at a fork ignores exceptions, also that of a signal which comes in the midst of it."""
     code = """

@@ -103,6 +103,7 @@ def test_a_shell_reads_back_what_is_printed(text: str) -> None:
     assert printable(word) == word and "\n" not in word
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "text", ["a b", "it's", "a\x1b[1m'\\", "\udcff\n\t", "$(id)", "[x]", "~", "\u202e漢"]
 )
@@ -111,6 +112,7 @@ def test_bash_reads_back_what_is_printed(text: str) -> None:
     assert subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout == os.fsencode(text)
 
 
+@pytest.mark.heavy
 def test_an_ascii_terminal_is_no_traceback() -> None:
     code = "from orchestrator.progress import stdout_console as s; s().print('\u00e9\u6f22\\ud800')"
     environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}

@@ -71,6 +71,7 @@ def stop(server: ThreadingHTTPServer) -> None:
     server.server_close()
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(100)
 def test_a_server_that_does_not_answer_costs_a_line_and_a_few_seconds(
     logged_in: ThreadingHTTPServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -230,6 +231,7 @@ def test_a_service_that_hangs_ends_no_sweep_late(tmp_path: Path) -> None:
     assert max(s["wall_seconds"] for s in summaries) < 20  # without the wait
 
 
+@pytest.mark.heavy
 def test_a_failure_of_wandb_is_one_warning_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,6 +247,7 @@ def test_a_failure_of_wandb_is_one_warning_and_no_more(
     assert [r.getMessage() for r in caplog.records] == [message]
 
 
+@pytest.mark.heavy
 def test_without_a_login_it_says_that_it_is_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

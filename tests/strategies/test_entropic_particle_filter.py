@@ -139,6 +139,7 @@ def enumerated(factor: Any) -> dict[Any, float]:
     return normalised({x: p * factor(x) for x, p in enumerate_paths(EVEN, 3).items()})
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("look_ahead", "factor"), [("reuse", reuse_target), ("fresh", fresh_target)])
 async def test_look_ahead_against_enumeration(look_ahead: Any, factor: Any) -> None:
     target = enumerated(factor)
@@ -150,6 +151,7 @@ async def test_look_ahead_against_enumeration(look_ahead: Any, factor: Any) -> N
     assert total_variation(mass, target) < 0.05
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("look_ahead", ["off", "fresh"])
 @pytest.mark.parametrize("annealing", ["ess", "entropy", "base"])
 def test_the_evidence_stays_unbiased(look_ahead: Any, annealing: Any) -> None:

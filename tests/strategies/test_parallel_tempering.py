@@ -75,6 +75,7 @@ def test_neighbours_are_tried_in_turn() -> None:
     assert ladder(1, 8.0) == [1.0]
 
 
+@pytest.mark.heavy
 def test_a_hot_chain_aims_at_the_tempered_target() -> None:
     target = tempered_target(0.25)
 
@@ -91,6 +92,7 @@ def test_a_hot_chain_aims_at_the_tempered_target() -> None:
     assert chi_square_excess(asyncio.run(run()), target) < 4
 
 
+@pytest.mark.heavy
 async def test_hot_particles_have_weights_for_the_cold_target() -> None:
     cold, hot = tempered_target(1.0), tempered_target(0.1)
     assert total_variation(cold, hot) > 0.15

@@ -23,6 +23,7 @@ def cascade(num_samples: int = 4, max_steps: int = 4, **knobs: Any) -> ParticleC
     return ParticleCascade(num_samples, max_steps, sampling(), **knobs)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("latency", "num_runs"), [(0.0, 400), (0.001, 400)])
 def test_evidence_is_unbiased_in_any_order_of_arrival(latency: float, num_runs: int) -> None:
     evidence = sum(p * uneven("", path) for path, p in enumerate_paths(BRANCHING, 4).items())

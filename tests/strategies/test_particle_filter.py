@@ -55,6 +55,7 @@ def test_evidence_is_unbiased(resampling: Any, ess_threshold: float) -> None:
     assert_mean([math.exp(log_mean_exp(s.log_weights)) for s in solutions], evidence)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("resampling", ["multinomial", "systematic"])
 def test_evidence_is_unbiased_where_texts_go_on(resampling: Any) -> None:
     """Survivors keep the seed of their text, copies get others: the same law, drawn from other numbers."""
@@ -102,6 +103,7 @@ def incremental_target(language: Table, num_steps: int) -> dict[Any, float]:
     return normalised({x: p * uneven("", x) for x, p in enumerate_paths(language, num_steps).items()})
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("language", "num_steps"), [(EVEN, 3), (BRANCHING, 4)])
 @pytest.mark.parametrize("weighting", ["absolute", "incremental"])
 def test_weighted_particles_match_the_enumerated_target(
