@@ -38,7 +38,7 @@ from orchestrator.journal import Journals
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.plan import NAMED_GROUPS, Plan, plan_of
 from orchestrator.progress import stdout_console, summary_table
-from orchestrator.protocols import Tracker, Verifier
+from orchestrator.protocols import Verifier
 from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.secret_keys import check_no_secrets
@@ -48,7 +48,7 @@ from orchestrator.stopping import unless_stopped
 from orchestrator.streams import flush_streams, raise_file_limit
 from orchestrator.sweep import plan_sweep, run_sweep
 from orchestrator.terminal import complain
-from orchestrator.tracking import GuardedTracker, Trackers
+from orchestrator.tracking import GuardedTracker, Tracker, Trackers
 from orchestrator.warm import Warm
 
 if TYPE_CHECKING:

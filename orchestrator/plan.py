@@ -25,9 +25,10 @@ from orchestrator.inputs import Inputs
 from orchestrator.limits import Limits
 from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.pairs import check_language, check_params, check_readout
-from orchestrator.protocols import EngineConfig, HasWeights, Strategy, Task, Tracker, VerifierConfig
+from orchestrator.protocols import EngineConfig, HasWeights, Task, VerifierConfig
 from orchestrator.rundir import check_place
-from orchestrator.tracking import GuardedTracker
+from orchestrator.strategy import Strategy
+from orchestrator.tracking import GuardedTracker, Tracker
 
 AnyVerifierConfig = VerifierConfig | LocalVerifierConfig
 NAMED_GROUPS = ("strategy", "task", "engine", "verifier")

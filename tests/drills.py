@@ -27,9 +27,10 @@ from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from actors.placement import ClusterConfig
 from actors.pool import Pool
 from orchestrator.config import Range
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.execution import Run, terminate
 from orchestrator.journal import Journals
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, EngineBase, GenerateRequest, ModelInfo, Verifier
 from orchestrator.results import read_results
 from orchestrator.rundir import open_run_dir

@@ -16,12 +16,14 @@ from actors.configs import DiffusionEngine, NoVerifier
 from actors.embedded.families import TWOWAY
 from actors.embedded.models import build_tokenizer
 from orchestrator.composition import only_composed
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError
+from orchestrator.outcome import ProblemResult
 from orchestrator.plan import Plan, plan_of
 from orchestrator.progress import summary_table
-from orchestrator.results import Totals, candidate_line, result_line
+from orchestrator.results import candidate_line, result_line
 from orchestrator.tasks.twoway import TwoWayTask
+from orchestrator.totals import Totals
 from orchestrator.types import Denoising
 from strategies.hex import Hex
 from strategies.hex_weighted import HexWeighted

@@ -17,7 +17,8 @@ from orchestrator.composition import only_composed
 from orchestrator.config import as_plain, build_node
 from orchestrator.controller import Controller
 from orchestrator.limits import Limits
-from orchestrator.results import CONFIG, SUMMARY, ResultLog, Totals, result_line, write_json
+from orchestrator.results import CONFIG, SUMMARY, ResultLog, result_line, write_json
+from orchestrator.totals import Totals
 
 NUM_PROBLEMS = 5
 GROUPS = ("strategy", "task", "engine", "verifier")
