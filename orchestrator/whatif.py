@@ -12,10 +12,11 @@ from orchestrator.asking import Ledger
 from orchestrator.composition import CONF
 from orchestrator.config import TARGET, build_node
 from orchestrator.errors import ConfigError, ProblemError
-from orchestrator.protocols import READOUTS, Readout, Strategy, Task
+from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.results import finite
 from orchestrator.session import Session
 from orchestrator.stored import NEEDED, StoredEngine, StoredVerifier, in_order, log_weight_of, trajectory_of
+from orchestrator.strategy import Strategy
 from orchestrator.types import Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")

@@ -13,7 +13,7 @@ from orchestrator.backend import ReplicaVerifier
 from orchestrator.config import Range, RunSettings
 from orchestrator.limits import Limits
 from orchestrator.plan import Plan
-from orchestrator.protocols import Strategy
+from orchestrator.strategy import Strategy
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Sampling
 
