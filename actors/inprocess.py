@@ -85,7 +85,7 @@ class ThreadHost:
         return "all cores of this machine"
 
     async def lost(self) -> str:
-        return await asyncio.get_running_loop().create_future()
+        return str(await asyncio.get_running_loop().create_future())  # never
 
 
 def _num_cores() -> int:

@@ -23,9 +23,9 @@ from orchestrator.protocols import (
     ModelInfo,
     ScoreReply,
     ScoreRequest,
-    Tracker,
     VerifierBase,
 )
+from orchestrator.tracking import Tracker
 from orchestrator.types import Overhead
 
 MakeTrackers = Callable[[Mapping[str, Fleet], int, Mapping[str, str]], Sequence[Tracker]]

@@ -102,11 +102,14 @@ class RayHandle:
     async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         ref = self.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
         try:
-            answer = await _reply(ref)
+            answer: bytes | Raised | Restarted = await _reply(ref)
         except asyncio.CancelledError:
             ray.cancel(ref)
             raise
-        return pickle.loads(answer) if isinstance(answer, bytes) else answer
+        if not isinstance(answer, bytes):
+            return answer
+        replies: list[Any] = pickle.loads(answer)
+        return replies
 
     async def release(self, home: str) -> Overhead:
         wasted: Overhead = await _reply(self.handle.release.remote(home))

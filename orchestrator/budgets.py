@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pkgutil import resolve_name
 
-from orchestrator.protocols import Budgeted
+from orchestrator.strategy import Budgeted
 
 
 def independent_knob(target: str) -> str | None:
@@ -16,5 +16,6 @@ def independent_knob(target: str) -> str | None:
         strategy: object = resolve_name(target)
     except (AttributeError, ImportError, ValueError):  # it is gone: its candidates can still be chosen from
         return None
-    is_independent = isinstance(strategy, Budgeted) and strategy.independent_samples
-    return strategy.budget_knob if is_independent else None
+    if isinstance(strategy, Budgeted) and strategy.independent_samples:
+        return strategy.budget_knob
+    return None

@@ -14,43 +14,11 @@ from orchestrator.errors import GradingError, ProblemError, StrategyError
 from orchestrator.gate import Gate
 from orchestrator.journal import Journal, Journals
 from orchestrator.limits import Limits
-from orchestrator.protocols import Engine, Strategy, Task, Verifier
+from orchestrator.outcome import Candidate, ProblemResult
+from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.session import Session
-from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A trajectory offered as an answer, read and graded; ``params`` where the strategy tells them."""
-
-    trajectory: Trajectory
-    log_weight: float
-    answer: str | None
-    correct: bool
-    params: Params | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemResult:
-    """How one problem ended: candidates (the answer's first), or an error as a value."""
-
-    problem: Problem
-    candidates: tuple[Candidate, ...]
-    has_answer: bool
-    error: ProblemError | None
-    stopped_by: str | None
-    solution: Solution | None
-    usage: Usage
-    overhead: Overhead
-    seconds: float
-
-    @property
-    def answer(self) -> str | None:
-        return self.candidates[0].answer if self.has_answer else None
-
-    @property
-    def correct(self) -> bool:
-        return self.has_answer and self.candidates[0].correct
+from orchestrator.strategy import Strategy
+from orchestrator.types import Problem, Solution
 
 
 @dataclass(frozen=True)

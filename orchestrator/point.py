@@ -19,11 +19,10 @@ from orchestrator.journal import Journals
 from orchestrator.models import Models
 from orchestrator.plan import NAMED_GROUPS, Plan
 from orchestrator.progress import run_console, summary_table
-from orchestrator.protocols import Tracker
 from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.silence import Lengths
-from orchestrator.tracking import GuardedTracker, Trackers
+from orchestrator.tracking import GuardedTracker, Tracker, Trackers
 
 
 def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:

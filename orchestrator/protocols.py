@@ -1,19 +1,14 @@
-"""The seams: what an engine, a verifier, a task, a strategy and a tracker are."""
+"""The seams: what an engine, a verifier and a task are, and what they are asked."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from orchestrator.stated_answer import states_answer
-from orchestrator.types import Overhead, Params, Problem, Reward, Solution, Step, Usage
-
-if TYPE_CHECKING:
-    from orchestrator.results import Totals
-    from orchestrator.session import Session
+from orchestrator.types import Overhead, Params, Problem, Reward, Step, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,40 +293,3 @@ class Task(Protocol):
         ...
 
     async def grade(self, answer: str | None, reference: str) -> bool: ...
-
-
-@runtime_checkable
-class Strategy(Protocol):
-    """A search method: a frozen dataclass of knobs with one coroutine."""
-
-    @property
-    def readouts(self) -> tuple[str, ...]:
-        """The verifier read-outs it can work with; empty where it needs no verifier."""
-        ...
-
-    async def solve(self, session: Session) -> Solution: ...
-
-
-@runtime_checkable
-class Budgeted(Protocol):
-    """A strategy that says how ``budget=N`` is read, as the shipped ones do."""
-
-    budget_knob: ClassVar[str | None]
-    """The knob that is N; None where the budget is not read."""
-
-    independent_samples: ClassVar[bool]
-    """Whether the candidates are independent samples: the first n of N are those of a run with N = n."""
-
-
-class Tracker(Protocol):
-    """Where a run's figures go while it runs. One that raises is left alone from then on."""
-
-    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
-        """``totals`` are the run's figures so far: each line is in them before ``problem`` is told of it."""
-        ...
-
-    def problem(self, line: Mapping[str, Any]) -> None:
-        """One finished problem, as the line that results.jsonl got."""
-        ...
-
-    def finish(self, summary: Mapping[str, Any]) -> None: ...

@@ -20,10 +20,11 @@ from orchestrator.bounded import Worker
 from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
 from orchestrator.dotted import dotted
 from orchestrator.json_reading import BadJson, read_object
-from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, stream_results, write_json
+from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results, write_json
 from orchestrator.secret_keys import may_name_secret
 from orchestrator.streams import silence
 from orchestrator.sweep_index import sweep_folder
+from orchestrator.totals import Totals
 from orchestrator.tracking import figures
 
 log = logging.getLogger(__name__)

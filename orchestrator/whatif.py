@@ -11,7 +11,7 @@ from orchestrator.budgets import independent_knob
 from orchestrator.conf_files import TARGET, replay_selector
 from orchestrator.config import build_node
 from orchestrator.errors import ConfigError, ProblemError
-from orchestrator.protocols import READOUTS, Readout, Strategy, Task
+from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.results import finite
 from orchestrator.session import Session
 from orchestrator.stored import (
@@ -22,6 +22,7 @@ from orchestrator.stored import (
     log_weight_of,
     trajectory_of,
 )
+from orchestrator.strategy import Strategy
 from orchestrator.types import Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")

@@ -26,8 +26,9 @@ from actors.cluster import start_ray, stop_ray
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.execution import Run, terminate
+from orchestrator.outcome import ProblemResult
 from orchestrator.point import make_run
 from orchestrator.protocols import Engine, EngineBase, GenerateRequest, ModelInfo, Verifier
 from orchestrator.results import read_results

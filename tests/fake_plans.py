@@ -13,7 +13,7 @@ from orchestrator.backend import ReplicaVerifier
 from orchestrator.config import Range, RunSettings
 from orchestrator.limits import Limits
 from orchestrator.plan import Plan
-from orchestrator.protocols import Strategy
+from orchestrator.strategy import Strategy
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Sampling
 
@@ -59,3 +59,18 @@ def fake_plan(run_dir: Path, task: FakeTask, strategy: Strategy, **parts: Any) -
     return Plan(
         run_dir=run_dir, task=task, strategy=strategy, settings=RunSettings(**settings), **fields | parts
     )
+
+
+def fake_conf(folder: Path) -> list[str]:
+    """Writes the fakes down as files of configuration; what chooses them, and no library that is heavy."""
+    files = {
+        "engine": "_target_: tests.fake_plans.FakeEngineConfig",
+        "verifier": "_target_: tests.fake_plans.FakeVerifierConfig",
+        "task": "_target_: actors.fake.FakeTask\nnum_problems: 60\noffset: 0\nlimit: 2\n",
+    }
+    for group, text in files.items():
+        (folder / group).mkdir(parents=True)
+        (folder / group / "fake.yaml").write_text(text)
+    chosen = [f"{group}=fake" for group in files]
+    return ["--config-dir", str(folder), *chosen, "cluster=inprocess", "strategy=best_of_n",
+            "strategy.sampling.max_tokens=64"]  # fmt: skip

@@ -16,14 +16,15 @@ from actors.configs import DiffusionEngine, NoVerifier
 from actors.embedded.families import TWOWAY
 from actors.embedded.models import build_tokenizer
 from orchestrator.composition import only_composed
-from orchestrator.controller import ProblemResult
 from orchestrator.errors import ConfigError
 from orchestrator.models import Models
+from orchestrator.outcome import ProblemResult
 from orchestrator.plan import Plan, plan_of
 from orchestrator.point import make_run
 from orchestrator.progress import summary_table
-from orchestrator.results import Totals, candidate_line, result_line
+from orchestrator.results import candidate_line, result_line
 from orchestrator.rundir import Earlier
+from orchestrator.totals import Totals
 from strategies.hex import Hex
 from tests.actors.diffusion_models import random_llama
 

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,14 @@ MAY_IMPORT = {
         "orchestrator.seeds",
         "orchestrator.types",
     ),
+    "orchestrator.outcome": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.strategy": ("orchestrator.session", "orchestrator.types"),
     "orchestrator": ("orchestrator",),
     "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
     "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.intervals"),
-    "actors": ("actors", *CORE, "orchestrator.backend", "orchestrator.templates"),
+    "actors.metrics": ("actors.fleet", "orchestrator.totals"),
+    "actors": ("actors", *CORE, "orchestrator.backend", "orchestrator.templates", "orchestrator.tracking"),
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.
@@ -94,16 +98,12 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    """``if TYPE_CHECKING:`` imports nothing when the program runs."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that a tree imports, inside functions too; ``from a import b`` gives ``a`` and ``a.b``."""
+    """Every module that a tree imports, inside functions and for types alone too.
+
+    ``from a import b`` gives ``a`` and ``a.b``.
+    """
     for node in ast.iter_child_nodes(tree):
-        if is_type_checking(node):
-            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -143,6 +143,13 @@ def test_dependencies_point_one_way() -> None:
     assert wrong == {}
 
 
+def test_no_circle_of_files() -> None:
+    """Within the orchestrator, imports for types alone included."""
+    files = {module_name(f): imports_of(f) for f in sorted((ROOT / "orchestrator").rglob("*.py"))}
+    graph = {name: {i for i in imports & files.keys() if i != name} for name, imports in files.items()}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError with the circle
+
+
 @pytest.mark.parametrize(
     ("module", "source", "wrong"),
     [
@@ -150,7 +157,11 @@ def test_dependencies_point_one_way() -> None:
         ("strategies.x", "from orchestrator.session import Session", set()),
         ("orchestrator.types", "from orchestrator.session import Session", {"orchestrator.session.Session"}),
         ("orchestrator.controller", "from strategies import greedy", {"strategies.greedy"}),
-        ("orchestrator.protocols", "if TYPE_CHECKING:\n    from orchestrator.session import S", set()),
+        (
+            "orchestrator.protocols",
+            "if TYPE_CHECKING:\n    from orchestrator.session import S",
+            {"orchestrator.session.S"},
+        ),
         ("actors.pool", "import run", {"run"}),
     ],
 )

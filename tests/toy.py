@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from actors.fake import EOS, FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
 from orchestrator.asking import Ledger
 from orchestrator.limits import Limits
-from orchestrator.protocols import Strategy
 from orchestrator.session import Session
+from orchestrator.strategy import Strategy
 from orchestrator.types import Finish, Problem, Reward, Sampling, Solution, Step, StepRecord, Trajectory
 
 CONF = Path(__file__).parents[1] / "conf" / "strategy"

@@ -17,8 +17,9 @@ from actors.jobs import Died, Life
 from actors.pool import PooledEngine
 from actors.replica import Raised
 from actors.routing import ranking
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.limits import Limits
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import NO_REPLICA, Completion, Failure, GenerateRequest
 from orchestrator.types import Overhead, Sampling, Usage
 from strategies.best_of_n import BestOfN

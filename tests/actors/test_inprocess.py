@@ -22,7 +22,7 @@ from orchestrator.protocols import Failure, GenerateRequest, ScoreRequest
 from orchestrator.types import Sampling
 from tests.actors.test_openai_engine import Scripted, said
 from tests.actors.troubled import Coin, TroubledEngine, engine, refuse, refuse_configuration
-from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig
+from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig, fake_conf
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,20 +192,24 @@ def test_its_keys_are_those_of_a_cluster(key: str, value: Any, allowed: str) -> 
         InProcessCluster(**{key: value})
 
 
-EMBEDDED = ("budget=2", "task.limit=1")
-OPENAI = ("engine=openai", "engine.model=m", "engine.tokenizer=actors/embedded/weights/chain-policy",
-          "strategy=greedy", "verifier=none", "task.limit=2")  # fmt: skip
+SLOW = [pytest.param(engine, marks=pytest.mark.slow) for engine in ("embedded", "openai")]
 
 
-@pytest.mark.parametrize("keys", [OPENAI, pytest.param(EMBEDDED, marks=pytest.mark.slow)])
-def test_a_run_imports_no_ray(keys: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["fake", *SLOW])
+def test_a_run_imports_no_ray(engine: str, tmp_path: Path) -> None:
     server = Scripted()
     server.replies = [said("1+1=2\n", eos=True)]
-    address = (f"engine.base_url={server.url}",) if keys is OPENAI else ()
+    tokenizer = "engine.tokenizer=actors/embedded/weights/chain-policy"
+    keys = {
+        "fake": fake_conf(tmp_path / "conf"),
+        "embedded": ["cluster=inprocess", "budget=2", "task.limit=1"],
+        "openai": ["cluster=inprocess", "engine=openai", "engine.model=m", tokenizer, "task.limit=2",
+                   f"engine.base_url={server.url}", "strategy=greedy", "verifier=none"],
+    }  # fmt: skip
     program = (
         "import sys\n"
         "from orchestrator.main import main\n"
-        f"assert main({['cluster=inprocess', *keys, *address, f'run_dir={tmp_path}']}) == 0\n"
+        f"assert main({[*keys[engine], f'run_dir={tmp_path}/run']}) == 0\n"
         "print([name for name in sys.modules if name.split('.')[0] == 'ray'])\n"
     )
     ran = subprocess.run(

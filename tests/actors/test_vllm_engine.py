@@ -25,8 +25,9 @@ from actors.fake import FakeVerifier
 from actors.fleet import Fleet
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Failure, LoglikRequest
 from orchestrator.seeds import derive_seed
 from orchestrator.tasks.chain import ChainTask

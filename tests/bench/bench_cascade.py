@@ -20,9 +20,9 @@ from typing import get_args
 from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, TokenLatency, letters_right
 from orchestrator.asking import Ledger
 from orchestrator.intervals import paired_interval
-from orchestrator.protocols import Strategy
 from orchestrator.seeds import derive_rng
 from orchestrator.session import Session
+from orchestrator.strategy import Strategy
 from orchestrator.types import Sampling
 from strategies.particle_cascade import ParticleCascade
 from strategies.particle_filter import ParticleFilter

@@ -32,7 +32,8 @@ from actors.embedded.models import build_tokenizer, llama_config
 from actors.placement import ClusterConfig
 from actors.pool import Pool
 from actors.vllm_generation import Generation
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import (
     Completion,
     Engine,

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.progress import Live, ProgressDisplay, stdout_console, summary_table, sweep_table
-from orchestrator.results import Totals
+from orchestrator.totals import Totals
 
 REPOSITORY = Path(__file__).parents[2]
 SUMMARY: dict[str, Any] = {

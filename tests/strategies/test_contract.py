@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from actors.fake import FakeEngine, RandomLatency
 from orchestrator.errors import EngineError, VerifierError
-from orchestrator.protocols import Budgeted
+from orchestrator.strategy import Budgeted
 from orchestrator.types import Solution, Usage
 from tests.laws import assert_ledger, assert_prefers_finished, assert_sound
 from tests.toy import STRATEGIES, TASK, Table, World, knobs_of, load
