@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "orchestrator.seeds": (),
     "orchestrator.types": ("orchestrator.errors",),
     "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.emit": (),
     "orchestrator.placeholders": (),
     "orchestrator.templates": (),
     "orchestrator.stated_boxes": ("orchestrator.placeholders",),
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
     "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.statistics"),
-    "actors": ("actors", *CORE, "orchestrator.templates"),
+    "actors": ("actors", *CORE, "orchestrator.emit", "orchestrator.templates"),
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.
