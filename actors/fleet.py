@@ -329,7 +329,7 @@ def _tell_retry(job: Job, outcome: Raised | Died) -> None:
     text = "a %s call of problem %s with %d rows is asked again: %s"
     fields = {"replica": outcome.member, "rows": len(job.requests), "method": job.method, "reason": reason}
     told = (job.method, job.home, len(job.requests), reason)
-    emit("request_retried", text, *told, problem=job.home, **fields)
+    emit("request_retried", text, *told, level=logging.INFO, problem=job.home, **fields)
 
 
 def _tell_failure(job: Job) -> None:

@@ -15,7 +15,7 @@ _FIGURES = ("num_problems", "num_correct", "num_errors", "wall_seconds", "comple
 
 def run_begins(labels: Mapping[str, Any], num_problems: int, num_done: int, *, goes_on: bool) -> None:
     """A run, or another part of one of which ``num_done`` problems are finished."""
-    told = {
+    told: dict[str, Any] = {
         **{name: labels.get(name) for name in _LABELS},
         "num_problems": num_problems,
         "num_done": num_done,
@@ -59,8 +59,8 @@ def out_of_replicas(reason: str, num_open: int) -> None:
 
 def problem_begins(problem: Problem, num_recorded: int) -> None:
     """``num_recorded`` of its calls were answered in an earlier part of the run."""
-    told = {"problem": problem.id, "recorded_calls": num_recorded}
-    emit("problem_started", "problem %s begins", problem.id, **told)
+    text = "problem %s begins"
+    emit("problem_started", text, problem.id, problem=problem.id, recorded_calls=num_recorded)
 
 
 def limit_reached(problem: Problem, limit: str) -> None:

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "orchestrator.suggest": (),
     "orchestrator.types": ("orchestrator.errors",),
     "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.emit": (),
     "orchestrator.placeholders": (),
     "orchestrator.templates": (),
     "orchestrator.stated_boxes": ("orchestrator.placeholders",),
@@ -76,7 +77,14 @@ MAY_IMPORT = {
     "strategies": ("strategies", "orchestrator"),
     "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.intervals"),
     "actors.metrics": ("actors.fleet", "orchestrator.totals"),
-    "actors": ("actors", *CORE, "orchestrator.backend", "orchestrator.templates", "orchestrator.tracking"),
+    "actors": (
+        "actors",
+        *CORE,
+        "orchestrator.backend",
+        "orchestrator.emit",
+        "orchestrator.templates",
+        "orchestrator.tracking",
+    ),
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.

@@ -17,6 +17,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
+import anyio
 import httpx2
 import pytest
 
@@ -430,18 +431,35 @@ async def test_a_busy_gateway_is_asked_again_until_it_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "least", "most"),
-    [("0", 0.0, 0.5), ("0.04", 0.04, 0.5), ("86400", 0.06, 1.0), ("soon", 0.06, 1.0)],
+    ("asked", "longest", "waits"),
+    [
+        ("0", 30.0, [(0.001, 0.001)] * 3),
+        ("7", 30.0, [(7.0, 7.0)] * 3),
+        ("86400", 30.0, [(30.0, 30.0)] * 3),
+        ("86400", 900.0, [(120.0, 120.0)] * 3),
+        ("soon", 30.0, [(0.375, 0.5), (0.75, 1.0), (1.5, 2.0)]),
+        ("soon", 0.6, [(0.375, 0.5), (0.6, 0.6), (0.6, 0.6)]),
+    ],
 )
 async def test_a_wait_is_what_the_server_asks_for_up_to_the_longest_allowed(
-    asked: str, least: float, most: float
+    asked: str, longest: float, waits: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy = http({"error": "busy"}, 503, retry_after=asked)
-    with raw_server(busy, http(DONE)) as server, client(server, max_attempts=2, max_wait_s=0.06) as asking:
-        started = time.monotonic()
+    """Otherwise it doubles from half a second, a quarter less at the least."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    busy = [http({"error": "busy"}, 503, retry_after=asked)] * 3
+    with (
+        raw_server(*busy, http(DONE)) as server,
+        client(server, max_attempts=4, max_wait_s=longest) as asking,
+    ):
         assert await asking.post("completions", {"max_tokens": 8, "prompt": "5"}) == DONE
-        assert least <= time.monotonic() - started < most
         await asking.close()
+    assert len(slept) == 3
+    assert all(low <= wait <= high for wait, (low, high) in zip(slept, waits, strict=True)), slept
 
 
 @pytest.mark.parametrize("key_variable", [None, KEY_VARIABLE])
