@@ -27,7 +27,7 @@ VLLM_NEEDS := import importlib.metadata as m, re; print("\n".join(r for r in m.r
 # Nobody imports these, or only who trains or serves: as source they are a third of what there is to compile.
 UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(rllib|data|train|tune|serve|llm)/
 
-.PHONY: help run vllm install chromium test-quick test test-slow test-gpu coverage check format demo bench \
+.PHONY: help run vllm install chromium test-quick test test-slow test-gpu coverage simulate check format demo bench \
     bench-strategies constraints clean always
 
 help: ## list the targets
@@ -64,6 +64,9 @@ coverage: $(STAMP) ## how much of orchestrator and strategies the quick tests ru
 	$(BIN)/python -m coverage run -m pytest --quick -n logical $(ARGS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
+
+simulate: $(STAMP) ## runs through faults that seeds decide: SCHEDULES=2000 SEED=1
+	$(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),200) --seed $(or $(SEED),0)
 
 test-gpu: $(STAMP) ## what only a card can show; needs one
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)

@@ -242,11 +242,11 @@ def test_kinds_of_files() -> None:
 
 @pytest.mark.heavy
 def test_tests_mirror_the_source() -> None:
-    """A folder of tests is named as the folder it tests; bench and gpu hold what has a machine of its own."""
+    """A folder of tests is named as the folder it tests; the others hold what is no one folder's."""
     folders = {
         f.relative_to("tests").parent for f in tracked_files() if f.parts[0] == "tests" and f.suffix == ".py"
     }
-    others = ("bench", "gpu")
+    others = ("bench", "gpu", "simulation")
     strangers = {str(f) for f in folders if f.parts and f.parts[0] not in others and not (ROOT / f).is_dir()}
     assert strangers == set()
 

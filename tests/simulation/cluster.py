@@ -219,7 +219,10 @@ class Place:
             process.waiting.pop(reply, None)
 
     async def _work(
-        self, process: Process, work: Callable[[Process], Coroutine[Any, Any, Any]], reply: asyncio.Future[Any]
+        self,
+        process: Process,
+        work: Callable[[Process], Coroutine[Any, Any, Any]],
+        reply: asyncio.Future[Any],
     ) -> None:
         value = await work(process)
         if self.process is process and not process.is_deaf and not reply.done():

@@ -56,7 +56,7 @@ class Disk:
         """A part of ``data`` where the driver dies in it, or where the disk is full after it."""
         if self._fate.is_due:
             os.write(descriptor, data[: self._rng.randint(0, len(data))])
-        self._fate.step()
+        self._fate.operation()
         if (code := self._fate.fails("write")) is not None:
             if len(data) > 1 and self._rng.random() < 0.5:  # a part fits
                 self._fate.failing = ("write", self._fate._counts["write"] + 1, code)
@@ -65,7 +65,7 @@ class Disk:
         return os.write(descriptor, data)
 
     def fsync(self, descriptor: int) -> None:
-        self._fate.step()
+        self._fate.operation()
         if (code := self._fate.fails("sync")) is not None:
             raise OSError(code, os.strerror(code))
         found = os.fstat(descriptor)
@@ -78,15 +78,15 @@ class Disk:
             self._synced[found.st_ino] = found.st_size
 
     def ftruncate(self, descriptor: int, size: int) -> None:
-        self._fate.step()
+        self._fate.operation()
         os.ftruncate(descriptor, size)
 
     def truncate(self, path: Path, size: int) -> None:
-        self._fate.step()
+        self._fate.operation()
         os.truncate(path, size)
 
     def replace(self, source: Path, target: Path) -> None:
-        self._fate.step()
+        self._fate.operation()
         if target not in self._replaced:
             self._replaced[target] = target.read_bytes() if target.exists() else None
         os.replace(source, target)
@@ -103,7 +103,7 @@ class Disk:
         """``Path.unlink``."""
         if not path.is_relative_to(self._root) or not path.exists():
             return _unlink(path, missing_ok)
-        self._fate.step()
+        self._fate.operation()
         self._unlinked.append((path, path.read_bytes()))
         return _unlink(path, missing_ok)
 

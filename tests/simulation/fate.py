@@ -15,7 +15,7 @@ class Killed(KeyboardInterrupt):
 class Fate:
     """Counts the steps of a part: each callback of the event loop and each operation on a file is one.
 
-    ``on_death`` is called at step ``death_at``, and from then on nothing that happens counts: the event loop is
+    ``on_death`` is called at step ``death_at``, or at that operation where it ``counts_operations``, and from then on nothing that happens counts: the event loop is
     left before its next callback. ``on_signal`` is
     called at the first step from ``signal_at`` on at which it returns True. ``failing`` is the number of the
     write or sync that fails, and with which errno; with ``for_good`` all later ones fail as well.
@@ -24,11 +24,13 @@ class Fate:
     on_death: Callable[[], None]
     on_signal: Callable[[], bool] = lambda: True
     death_at: int | None = None
+    counts_operations: bool = False
     signal_at: int | None = None
     failing: tuple[str, int, int] | None = None
     for_good: bool = False
     most_steps: int = 50_000
     num_steps: int = 0
+    num_operations: int = 0
     is_dead: bool = False
     is_left: bool = False
     has_failed: bool = False
@@ -37,13 +39,22 @@ class Fate:
     @property
     def is_due(self) -> bool:
         """Whether the next step is the driver's last."""
-        return not self.is_dead and self.death_at is not None and self.num_steps + 1 >= self.death_at
+        num = self.num_operations if self.counts_operations else self.num_steps
+        return not self.is_dead and self.death_at is not None and num + 1 >= self.death_at
+
+    def operation(self) -> None:
+        """Counts an operation on a file, which is a step as well."""
+        self._count(may_die=True)
+        self.num_operations += not self.is_dead
 
     def step(self) -> None:
-        """Counts a step. Raises AssertionError where the part never ends."""
+        """Counts a callback of the event loop. Raises AssertionError where the part never ends."""
+        self._count(may_die=not self.counts_operations)
+
+    def _count(self, *, may_die: bool) -> None:
         if self.is_dead:
             return
-        if self.is_due:
+        if may_die and self.is_due:
             self.is_dead = True
             self.on_death()
             return

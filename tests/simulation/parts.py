@@ -7,7 +7,7 @@ import random
 import signal
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -127,11 +127,16 @@ class Process:
         part = self._part
         dies = part.end in ("kill", "power cut")
         return Fate(
-            on_death=lambda: (self.disk.after_kill if part.end == "kill" else self.disk.after_power_cut)(target),
+            on_death=lambda: (self.disk.after_kill if part.end == "kill" else self.disk.after_power_cut)(
+                target
+            ),
             on_signal=_signalled,
             death_at=part.end_at if dies else None,
+            counts_operations=part.at_operation,
             signal_at=part.end_at if part.end == "signal" else None,
-            failing=(part.end.removeprefix("failed "), part.end_at, part.code) if "failed" in part.end else None,
+            failing=(part.end.removeprefix("failed "), part.end_at, part.code)
+            if "failed" in part.end
+            else None,
             for_good=part.for_good,
         )
 
@@ -162,7 +167,7 @@ class Process:
             raise
         except BaseException as error:
             self.outcome.error = error
-        if self.fate.is_dead:
+        if was_killed := self.fate.is_dead:
             self.outcome.error, self.fate.is_left = None, True
             self._loop.settle()
         else:
@@ -171,7 +176,7 @@ class Process:
             self.disk.after_kill(self._target)
         if pool is not None:
             self._count(pool)
-            with suppress(BaseException):
+            if not was_killed:  # a dead driver's tasks must not go on
                 runner.run(pool.close())
 
     def _ended(self) -> str:
@@ -221,7 +226,12 @@ class Process:
             controller=controller,
             range=Range(0, None),
             num_problems=TASK.num_problems,
-            labels={"strategy": self._search.strategy, "task": "fake", "budget": 3, "seed": self._search.seed},
+            labels={
+                "strategy": self._search.strategy,
+                "task": "fake",
+                "budget": 3,
+                "seed": self._search.seed,
+            },
             earlier=earlier,
             tracker=NoTracker(),
             backend=pool,

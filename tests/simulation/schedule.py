@@ -35,7 +35,10 @@ ENDS = ("by itself", "kill", "power cut", "failed write", "failed sync", "signal
 
 @dataclass(frozen=True)
 class Part:
-    """One process of a run. ``end_at`` counts the steps, or the writes, until its end."""
+    """One process of a run. ``end_at`` counts until its end: writes or syncs where one fails, otherwise steps.
+
+    A death may be at the ``end_at``-th operation on a file instead.
+    """
 
     concurrency: int = 2
     engines: int = 2
@@ -48,6 +51,7 @@ class Part:
     poisoned: int | None = None
     end: str = "by itself"
     end_at: int = 0
+    at_operation: bool = False
     code: int = 0
     for_good: bool = False
 
@@ -70,6 +74,7 @@ def drawn(seed: int) -> Schedule:
 
 def _part(rng: random.Random, *, is_calm: bool = False) -> Part:
     end = "by itself" if is_calm else rng.choice(ENDS)
+    at_operation = rng.random() < 0.5
     return Part(
         concurrency=rng.choice((1, 2, 3, 8)),
         engines=rng.choice((1, 2, 2, 3)),
@@ -88,17 +93,20 @@ def _part(rng: random.Random, *, is_calm: bool = False) -> Part:
         troubles={} if is_calm else _troubles(rng),
         poisoned=None if is_calm or rng.random() < 0.8 else rng.randint(0, 3),
         end=end,
-        end_at=_when(rng, end),
+        end_at=_when(rng, end, at_operation),
+        at_operation=at_operation,
         code=rng.choice(ERRNOS),
         for_good=rng.random() < 0.5,
     )
 
 
-def _when(rng: random.Random, end: str) -> int:
+def _when(rng: random.Random, end: str, at_operation: bool) -> int:
     """Early ends are as likely as late ones; some come too late to be one."""
     if end == "failed sync":
         return rng.randint(1, 12)
-    return int(rng.choice((rng.uniform(1, 80), rng.uniform(40, 900)))) if end != "failed write" else rng.randint(1, 60)
+    if end == "failed write" or (at_operation and end != "signal"):
+        return rng.randint(1, 70)
+    return rng.choice((rng.randint(1, 80), rng.randint(40, 900)))
 
 
 def _troubles(rng: random.Random) -> dict[str, Any]:

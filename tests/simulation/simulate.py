@@ -114,7 +114,10 @@ class Report:
         return "\n".join(
             [
                 f"{self.schedules} schedules, {self.parts} parts, {self.steps:,} steps",
-                *(f"{name}: " + ", ".join(f"{k} {n}" for k, n in c.most_common()) for name, c in counts.items()),
+                *(
+                    f"{name}: " + ", ".join(f"{k} {n}" for k, n in c.most_common())
+                    for name, c in counts.items()
+                ),
                 f"lost: {self.lost}, changed: {self.changed}, failures: {len(self.failures)}",
                 *(
                     f"seed {seed}: {text}\n  make simulate SCHEDULES=1 SEED={seed}"
@@ -185,7 +188,10 @@ class _Simulation:
         """An error says why, and a death is blamed on nobody who was not alone in it."""
         for line in lines:
             kind, message = line["error"]["type"], line["error"]["message"]
-            hold(kind in ("EngineError", "VerifierError") and message, f"{line['problem_id']}: {kind}: {message}")
+            hold(
+                kind in ("EngineError", "VerifierError") and message,
+                f"{line['problem_id']}: {kind}: {message}",
+            )
             if message.startswith("ReplicaDeath"):
                 alone = [d for d in outcome.cluster.deaths if len(d.rows) == 1 and d.kind != "node"]
                 blamed = [d for d in alone if d.rows[0].home == line["problem_id"]]
@@ -199,11 +205,17 @@ class _Simulation:
         again = self._recorded & outcome.asked
         hold(not again, f"{len(again)} recorded calls were asked again")
         records = records_of(run_dir)
-        self._recorded = {r.digest for name, found in records.items() for r in found if name not in self._done}
+        self._recorded = {
+            r.digest for name, found in records.items() for r in found if name not in self._done
+        }
         answered = {d for home, found in outcome.answered.items() if home not in self._done for d in found}
         most = _MOST_UNWRITTEN.get(outcome.end)
         missing = answered - self._recorded
-        hold(most is None or len(missing) <= most, f"{len(missing)} answered calls are not written down", "lost")
+        hold(
+            most is None or len(missing) <= most,
+            f"{len(missing)} answered calls are not written down",
+            "lost",
+        )
 
     def _check_overhead(self, outcome: Outcome, lines: list[dict[str, Any]]) -> None:
         """What engines made is what searches accepted, and overhead; what died unseen is neither."""
@@ -217,7 +229,9 @@ class _Simulation:
             return
         hold(outcome.accepted == outcome.delivered, f"{told}, delivered {outcome.delivered}")
         told_by_lines = sum((Overhead(**line["overhead"]) for line in lines), Overhead())
-        hold(told_by_lines == outcome.overhead, f"{told_by_lines} in lines, {outcome.overhead} at the replicas")
+        hold(
+            told_by_lines == outcome.overhead, f"{told_by_lines} in lines, {outcome.overhead} at the replicas"
+        )
         if not outcome.num_struck:
             hold(outcome.accepted + total == outcome.made, told)
 
