@@ -1,4 +1,4 @@
-"""The policy's sampling, said once for all strategies: overrides, sweeps and the list of strategies as before."""
+"""The sampling of the policy, said once for all strategies: overrides, sweeps and the list of strategies."""
 
 from __future__ import annotations
 
