@@ -1,19 +1,21 @@
-"""A*-decoding: expand the open partial answer that promises most.
+"""Expand the open partial answer that promises most (A*-decoding).
 
-arXiv 2505.13672. A state is a partial trajectory, a goal one that has ended; the heuristic is
-h = 1 - r, with r the (aggregated) reward of the partial answer. The open node of least f = g + h is
-expanded into ``branching`` sampled continuations; those that came out equal are one state, rewarded and
-expanded once (ours, as in any graph search: a policy that is sure draws the same step again and again).
-With ``wave`` they are not drawn at once but so many at a time, and meanwhile the state stays open (ours,
-after partial expansion, Yoshizumi et al. 2000): more are drawn only where no child is better than their
-parent, and none once a wave brought nothing new.
-The source leaves the transition cost open; both
-readings are offered:
+https://arxiv.org/abs/2505.13672. A state is a partial trajectory and a goal one that has ended. The open
+node of least
+
+    f = g + h,    h = 1 - r,    g = sum of c(s, s') over the steps,
+
+with r the (aggregated) reward of the partial answer, is expanded into ``branching`` sampled continuations.
+The source leaves the transition cost c open; both readings are offered:
 
     increase:  c(s, s') = max(0, h(s') - h(s)),    a step pays for what it makes worse
     decrease:  c(s, s') = max(0, h(s) - h(s')),    the least cost that makes h consistent
 
-The first step costs nothing. Ties: least h, deepest, oldest (ours, as are the fallbacks).
+The first step costs nothing. Ours: continuations that came out equal are one state, rewarded and expanded
+once (as in any graph search: a policy that is sure draws the same step again and again). With ``wave`` they
+are drawn n at a time, and meanwhile the state stays open (after partial expansion, Yoshizumi et al. 2000):
+more are drawn only where no child is better than their parent, and none once a wave brought nothing new.
+Ties (least h, deepest, oldest) and the fallbacks are ours too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Best of N: sample whole answers, let the verifier score them, take the best.
+"""Sample whole answers, let the verifier score them, and take the best (best of N).
 
-Cobbe et al., "Training Verifiers to Solve Math Word Problems", arXiv 2110.14168. With R_i the aggregated
-step rewards of answer i, take argmax_i R_i, or draw i from softmax(logit(R) / selection_temperature).
+Cobbe et al., "Training Verifiers to Solve Math Word Problems", https://arxiv.org/abs/2110.14168. With R_i the
+aggregated step rewards of answer i, the answer is
+
+    argmax_i R_i,    or drawn from softmax(logit(R) / selection_temperature).
 """
 
 from __future__ import annotations

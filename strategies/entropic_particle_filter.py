@@ -1,12 +1,12 @@
-"""Entropic particle filtering: a particle filter that distrusts confident weights while it is early.
+"""Filter particles and distrust confident weights while it is early (entropic particle filtering).
 
-arXiv 2510.05825. Two additions to the plain filter, which it equals when both are off:
+https://arxiv.org/abs/2510.05825. Two additions to the plain filter, which it equals when both are off:
 
 - *Entropic annealing*: while ESS / N is low and the search is early, resample from
   softmax(log-weight / T) with T > 1 (formulas in strategies/parts/tempering.py).
 - *Look-ahead modulation*, a reconstruction (the paper gives the idea): resample by
   beta (l_t + l_{t+1}), product, or beta l_{t+1}, successor, where l_{t+1} is the log-odds of one
-  successor's reward. ``fresh`` draws a successor for it, then throws it away: 2N policy and 2N reward
+  successor's reward. ``fresh`` draws a successor for it, then discards it: 2N policy and 2N reward
   calls a step. ``reuse`` goes on with the successor that was looked at, which makes it the plain loop
   weighed by the last two rewards, at no extra call.
 """

@@ -1,9 +1,10 @@
 """Let paths of different block schedules vote on the answer of a masked-diffusion model (HEX).
 
-"Test-Time Scaling in Diffusion LLMs via Hidden Semi-Autoregressive Experts", arXiv 2510.05040. A
-masked-diffusion model that fills its canvas in blocks of B positions is another expert for each B: which B
-finds the answer differs from problem to problem, and no single one is best. So the same question is denoised
-with several block lengths and several seeds each, and the most frequent answer wins:
+"Test-Time Scaling in Diffusion LLMs via Hidden Semi-Autoregressive Experts",
+https://arxiv.org/abs/2510.05040. A masked-diffusion model that fills its canvas in blocks of B positions is
+another expert for each B: which B finds the answer differs from problem to problem, and no single one is
+best. So the same question is denoised with several block lengths and several seeds each, and the most
+frequent answer wins:
 
     answer = argmax_a  sum over the paths (B, seed) whose answer is equivalent to a of their votes
 

@@ -1,6 +1,6 @@
-"""Parallel tempering: particle Gibbs chains at several temperings that exchange their references.
+"""Run particle Gibbs chains at several temperings that exchange their references (parallel tempering).
 
-Puri et al., arXiv 2502.01618 (structure); Geyer (1991) for the exchange. Chain k leaves
+Puri et al., https://arxiv.org/abs/2502.01618 (structure); Geyer (1991) for the exchange. Chain k leaves
 
     pi_k(x) = policy(x) r(x)^(1/T_k),    T_0 = 1 < T_1 < ...
 

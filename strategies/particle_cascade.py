@@ -1,8 +1,8 @@
-"""The particle cascade: a particle filter in which no particle waits for another.
+"""Filter particles of which none waits for another (the particle cascade).
 
-Paige, Wood, Doucet, Teh, "Asynchronous Anytime Sequential Monte Carlo", NeurIPS 2014. A particle that
-arrives at step t, as the k-th there, with weight W, is compared with the mean W_mean of the k that have
-arrived so far, and branches at once. With R = W / W_mean:
+Paige, Wood, Doucet, Teh, "Asynchronous Anytime Sequential Monte Carlo", NeurIPS 2014,
+https://arxiv.org/abs/1407.2864. A particle that arrives at step t, as the k-th there, with weight W, is
+compared with the mean W_mean of the k that have arrived so far, and branches at once. With R = W / W_mean:
 
     R < 1     it goes on with probability R, and the weight W_mean
     R >= 1    it goes on as M copies of weight W / M each; M is R rounded up or down at random

@@ -1,7 +1,8 @@
 """Propose steps with the policy, weigh them with the verifier, and resample (particle filtering).
 
 Puri et al., "A Probabilistic Inference Approach to Inference-Time Scaling of LLMs using Particle-Based
-Monte Carlo Methods", arXiv 2502.01618. With r_t the reward of a whole partial answer, each step weighs
+Monte Carlo Methods", https://arxiv.org/abs/2502.01618. With r_t the reward of a whole partial answer, each
+step weighs
 
     w_t = logit(r_t),    P(ancestor = i) = softmax(w_t / tempering)_i,
 

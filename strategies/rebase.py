@@ -1,9 +1,12 @@
-"""REBASE: share the next level's samples among partial answers in proportion to their softmax reward.
+"""Share the next level's samples among partial answers in proportion to their softmax reward (REBASE).
 
-Wu et al., "Inference Scaling Laws", arXiv 2408.00724. With B slots left for active nodes of rewards R in
-[0, 1], node i gets B softmax(R / balance_temperature)_i children; those that get none are dropped, and an
-answer that has ended holds one slot for good. Shares are rounded by largest remainder, so that they add
-up to B (the paper rounds each by itself).
+Wu et al., "Inference Scaling Laws", https://arxiv.org/abs/2408.00724. With B slots left for active nodes of
+rewards R in [0, 1], node i gets
+
+    B softmax(R / balance_temperature)_i    children;
+
+those that get none are dropped, and an answer that has ended holds one slot for good. Shares are rounded by
+largest remainder, so that they add up to B (the paper rounds each by itself).
 """
 
 from __future__ import annotations

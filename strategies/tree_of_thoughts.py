@@ -1,7 +1,10 @@
-"""Tree of thoughts, breadth first: propose several thoughts for each state, drop the bad, keep the best.
+"""Propose several thoughts for each state, drop the bad and keep the best (tree of thoughts, breadth first).
 
-Yao et al., arXiv 2305.10601, with a verifier as the state evaluator: thoughts whose reward is below
-``threshold`` are pruned, the best N / M of the others each propose M thoughts for the next level.
+Yao et al., https://arxiv.org/abs/2305.10601, with a verifier as the state evaluator: of the thoughts with
+
+    R >= threshold,    R the aggregated reward,
+
+the best N / M each propose M thoughts for the next level. The others are pruned.
 """
 
 from __future__ import annotations
