@@ -17,6 +17,7 @@ from orchestrator.config import (
     RunSettings,
     as_plain,
     build_node,
+    build_task,
     read_limits,
     read_range,
     read_settings,
@@ -91,7 +92,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     plain = as_plain(config)
     settings = read_settings(plain)
     limits = read_limits(plain)
-    task: Task = build_node(plain["task"], "task", leave_out=("offset", "limit"))
+    task: Task = build_task(plain["task"])
     strategy: Strategy = build_node(plain["strategy"], "strategy")
     verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
     check_readout(names, strategy, verifier.readout)

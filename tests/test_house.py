@@ -21,15 +21,22 @@ ROOMS = {*PACKAGES, "conf", "docs", "tests"}
 MAX_WEIGHT_BYTES = 20 * 2**20
 
 # The values and the seams, which everything may know.
-CORE = ("orchestrator.errors", "orchestrator.seeds", "orchestrator.types", "orchestrator.protocols")
+CORE = (
+    "orchestrator.errors",
+    "orchestrator.seeds",
+    "orchestrator.schema",
+    "orchestrator.types",
+    "orchestrator.protocols",
+)
 
 # What a part may import of this project. A name stands for itself and what is inside it; the first entry that
 # fits a module counts, so the core's layers come before the packages.
 MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.seeds": (),
-    "orchestrator.types": ("orchestrator.errors",),
-    "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.schema": ("orchestrator.errors",),
+    "orchestrator.types": ("orchestrator.errors", "orchestrator.schema"),
+    "orchestrator.limits": ("orchestrator.errors", "orchestrator.schema", "orchestrator.types"),
     "orchestrator.placeholders": (),
     "orchestrator.templates": (),
     "orchestrator.stated_boxes": ("orchestrator.placeholders",),
@@ -60,7 +67,7 @@ MAY_IMPORT = {
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.
-THIRD_PARTY = {"strategies": {"numpy"}}
+THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}
 RAY_HOLDERS = {
     f"actors.{name}"
     for name in ("cluster", "member", "metrics", "pool", "ray_address", "ray_folder", "replica")

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from orchestrator.composition import only_composed
-from orchestrator.config import as_plain, build_node
+from orchestrator.config import as_plain, build_node, build_task
 from orchestrator.controller import Controller
 from orchestrator.limits import Limits
 from orchestrator.results import CONFIG, SUMMARY, ResultLog, Totals, result_line, write_json
@@ -43,7 +43,7 @@ def make_run(folder: Path, *overrides: str) -> Path:
     """Solve the problems that the overrides name, and write what run.py writes of them."""
     config, choices = composed(*overrides)
     engine, verifier = (_model(key, json.dumps(config[key])) for key in ("engine", "verifier"))
-    task = build_node(config["task"], "task", leave_out=("offset", "limit"))
+    task = build_task(config["task"])
     controller = Controller(
         strategy=build_node(config["strategy"], "strategy"),
         engine=engine,
