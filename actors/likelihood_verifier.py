@@ -16,6 +16,7 @@ from typing import Any
 
 from actors.reward_formats.layout import InnerTokenizer
 from actors.tokenising import TokenIds
+from actors.verifier_configs import LikelihoodVerifierConfig
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import Engine, Failure, Loglik, LoglikRequest, ScoreReply, ScoreRequest
 from orchestrator.types import Reward, Usage
@@ -41,19 +42,10 @@ class LikelihoodVerifier:
     reward is that of the end-of-text token.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        tokenizer: Any,
-        *,
-        instruction: str = "",
-        normalise: str = "token",
-        readout: str = "per_step",
-    ) -> None:
+    def __init__(self, config: LikelihoodVerifierConfig, engine: Engine, tokenizer: Any) -> None:
+        """``engine`` is what ``config.engine`` built, ``tokenizer`` that of its model. Raises ConfigError."""
         self._engine = engine
-        self._instruction = instruction
-        self._normalise = normalise
-        self._readout = readout
+        self._config = config
         self._sums = _Sums()
         self._step_ids = InnerTokenizer(tokenizer).ids
         if tokenizer.eos_token_id is None:
@@ -66,7 +58,7 @@ class LikelihoodVerifier:
 
     @property
     def readout(self) -> str:
-        return self._readout
+        return self._config.readout
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -92,11 +84,11 @@ class LikelihoodVerifier:
 
     def _asked(self, request: ScoreRequest) -> _Asked:
         steps = tuple(self._step_ids(text) or self._end for text in request.steps)
-        whole = self._readout == "whole"
+        whole = self._config.readout == "whole"
         # As one, the steps have one likelihood: what is known of the first ones is kept, and not read again.
         known, known_sum = self._sums.longest(request.question, steps) if whole else (request.num_locked, 0.0)
         asked = LoglikRequest(
-            request.home, request.question, self._instruction, _joined(steps[:known]), steps[known:]
+            request.home, request.question, self._config.instruction, _joined(steps[:known]), steps[known:]
         )
         return _Asked(asked, steps, known, known_sum)
 
@@ -107,7 +99,7 @@ class LikelihoodVerifier:
         if len(reply.logprobs) != num_new:
             return Failure("VerifierError", f"{num_new} steps got {len(reply.logprobs)} likelihoods")
         try:
-            if self._readout == "whole":
+            if self._config.readout == "whole":
                 rewards = [self._whole(asked, reply.logprobs)]
             else:
                 rewards = list(map(self._reward, reply.logprobs, map(len, asked.steps[asked.num_known :])))
@@ -126,7 +118,7 @@ class LikelihoodVerifier:
     def _reward(self, logprob: float, num_tokens: int) -> Reward:
         if math.isnan(logprob):
             raise VerifierError(f"the log-likelihood of a step of {num_tokens} tokens is {logprob}")
-        per = num_tokens if self._normalise == "token" else 1
+        per = num_tokens if self._config.normalise == "token" else 1
         return Reward.from_log_value(min(0.0, logprob / per))  # a sum of rounded zeros may pass 0
 
 

@@ -98,7 +98,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_readout(names, strategy, verifier.readout)
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
-    check_language(names, plain, strategy)
+    check_language(names, task, strategy, engine, verifier)
     return Plan(
         plain=plain,
         names=names,

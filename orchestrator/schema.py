@@ -47,9 +47,13 @@ _GROUP = "__group__"
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a field allows, in words, where those made of its constraints would not do."""
+    """What a field allows, in words, where those made of its constraints would not do.
+
+    ``quoted`` shows a bad value in quotes: an empty text, or one with line breaks.
+    """
 
     allowed: str
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Rule:
 
     holds: Callable[[Any], bool]
     allowed: str
+    quoted: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         from pydantic_core import core_schema
@@ -68,7 +73,7 @@ class Rule:
         from pydantic_core import PydanticCustomError
 
         if not self.holds(value):
-            raise PydanticCustomError("rule", "{allowed}", {"allowed": self.allowed})
+            raise PydanticCustomError("rule", "{allowed}", {"allowed": self.allowed, "quoted": self.quoted})
         return value
 
 
@@ -97,6 +102,11 @@ def checked(group: str) -> Callable[[type[T]], type[T]]:
         return cls
 
     return decorate
+
+
+def group_of(config: object) -> str:
+    """The group of a checked dataclass, for the messages of what is found out later."""
+    return str(getattr(config, _GROUP))
 
 
 def check_fields(key: str, instance: Any) -> None:
@@ -136,7 +146,7 @@ def converted(key: str, value: Any, hint: Any) -> Any:
     try:
         return adapter.validate_python(value, strict=True)
     except ValidationError as failure:
-        raise ConfigError(key, value, _message(failure, value, hint)) from None
+        raise _error(key, value, hint, failure) from None
 
 
 @cache
@@ -170,12 +180,15 @@ def _is_blind(kind: Any) -> bool:
     return getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)
 
 
-def _message(failure: ValidationError, value: Any, hint: Any) -> str:
+def _error(key: str, value: Any, hint: Any, failure: ValidationError) -> ConfigError:
     """What is allowed: a rule's words, the annotation's, or else pydantic's."""
     for error in failure.errors():
         if error["type"] == "rule":
-            return str(error["ctx"]["allowed"])
-    return allowed(hint) or pydantic_words(failure) + _nearest_choice(value, hint)
+            told = error["ctx"]
+            return ConfigError(key, repr(value) if told["quoted"] else value, told["allowed"])
+    words = next((each for each in _metadata(hint) if isinstance(each, Words)), None)
+    shown = repr(value) if words is not None and words.quoted else value
+    return ConfigError(key, shown, allowed(hint) or pydantic_words(failure) + _nearest_choice(value, hint))
 
 
 def _nearest_choice(value: Any, hint: Any) -> str:
@@ -195,14 +208,17 @@ def pydantic_words(failure: ValidationError) -> str:
 
 def allowed(hint: Any) -> str | None:
     """What an annotation's constraints allow, in words; None where it has none."""
-    told = [metadata for _, metadata in _annotations(hint)]
-    for each in (item for metadata in told for item in metadata):
+    for each in _metadata(hint):
         if isinstance(each, Words):
             return each.allowed
     for kind, metadata in _annotations(hint):
         if words := _number_in_words(kind, metadata):
             return f"must be {words}" + (", or null" if NoneType in options(hint) else "")
     return None
+
+
+def _metadata(hint: Any) -> Iterator[Any]:
+    return (item for _, metadata in _annotations(hint) for item in metadata)
 
 
 def _annotations(hint: Any) -> Iterator[tuple[Any, Sequence[Any]]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.configs import TransformersEngine
+from actors.transformers_config import TransformersEngineConfig
 
 CONF = """
 defaults:
@@ -24,7 +24,7 @@ _target_: actors.travelling.TravellingEngine
 
 
 @dataclass(frozen=True)
-class TravellingEngine(TransformersEngine):
+class TravellingEngine(TransformersEngineConfig):
     """The shipped policy, watched and slowed down."""
 
     def build(self) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from actors.embedded.models import build_tokenizer
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from actors.transformers_engine import TransformersEngine
 from actors.transformers_verifier import TransformersVerifier
 from tests.actors.openai_server import openai_policy, openai_server
@@ -37,14 +38,14 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(policy: Path) -> Iterator[TransformersEngine]:
-    engine = TransformersEngine(str(policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     yield engine
     asyncio.run(engine.close())
 
 
 @pytest.fixture(scope="session")
 def verifier(reward_model: Path) -> Iterator[TransformersVerifier]:
-    verifier = TransformersVerifier(str(reward_model))
+    verifier = TransformersVerifier(TransformersVerifierConfig(str(reward_model)))
     yield verifier
     asyncio.run(verifier.close())
 

@@ -19,9 +19,9 @@ import torch
 from rich.console import Console
 
 from actors.cluster import start_ray, stop_ray
-from actors.configs import TransformersEngine, TransformersVerifier
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.protocols import Completion, Engine, GenerateRequest, ScoreReply, ScoreRequest, Verifier
 from orchestrator.results import ResultLog, result_line
@@ -111,8 +111,8 @@ async def run_orchestrated(pool: Pool, args: argparse.Namespace, offset: int) ->
 
 
 async def compare(args: argparse.Namespace, console: Console) -> None:
-    engine_config = TransformersEngine("embedded:chain-policy", template="{question}\n")
-    verifier_config = TransformersVerifier("embedded:chain-verifier")
+    engine_config = TransformersEngineConfig("embedded:chain-policy", template="{question}\n")
+    verifier_config = TransformersVerifierConfig("embedded:chain-verifier")
     torch.set_num_threads(1)  # as each replica has
     engine, verifier = engine_config.build(), verifier_config.build()
     ratios = []
