@@ -17,6 +17,7 @@ from orchestrator.flags import FLAGS, MULTIRUN, config_dirs, continued_flags, sp
 from orchestrator.folders import in_home
 from orchestrator.json_reading import NOT_OURS, BadJson, parse_object
 from orchestrator.results import COMMAND
+from orchestrator.rundir import FREE_KEYS
 from orchestrator.signing import is_own, sign, signed_bytes
 from orchestrator.spelling import quote, spelled
 from orchestrator.trust import Wish, refuse, shipped, wishes_of_overrides
@@ -193,12 +194,6 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-# What does not make a point of a sweep another point, unless the sweep runs over it.
-_NOT_IN_NAMES = (
-    "run_dir", "resume", "keep_journal", "dry_run", "log_level", "tracker", "concurrency", "cluster",
-)  # fmt: skip
-
-
 def folder_names(arguments: Sequence[str]) -> list[str]:
     """For a sweep, the arguments with Hydra told which keys to leave out of its points' folder names.
 
@@ -212,6 +207,6 @@ def folder_names(arguments: Sequence[str]) -> list[str]:
     excluded = [
         o.key_or_group
         for o in parsed
-        if o.key_or_group.split(".")[0] in _NOT_IN_NAMES and not o.is_sweep_override()
+        if o.key_or_group.split(".")[0] in FREE_KEYS and not o.is_sweep_override()
     ]
     return [*arguments, f"{_EXCLUDED}=[{','.join(excluded)}]"]

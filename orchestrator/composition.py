@@ -8,20 +8,22 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator.conf_files import CONF
 from orchestrator.config import GROUPS
+from orchestrator.dotted import entries
 from orchestrator.flags import flags_first
 from orchestrator.folders import FreeFolders
 from orchestrator.spelling import quote
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 VERSION_BASE = "1.3"
 # Hydra then only composes: it makes no folder and writes no file.
 _WRITE_NOTHING = ("hydra.output_subdir=null", "hydra.run.dir=.")
@@ -92,13 +94,25 @@ def known_keys(arguments: Sequence[str] = ()) -> list[str]:
     Where it cannot be composed with them, of the default configuration without the groups that are chosen.
     """
     groups = [a for a in arguments if _chooses(a.partition("=")[0].lstrip("+"))]
-    with hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(CONF)):
+    with _shipped():
         try:
             return _keys(hydra.compose("config", [*groups, *_search_path(arguments)]))
         except (HydraException, OmegaConfBaseException, ValueError):  # the last for a group that is null
             chosen = {re.split("[/@=]", group.lstrip("+"))[0] for group in groups}
             keys = _keys(hydra.compose("config"))
             return [key for key in keys if key.partition(".")[0] not in chosen or key in chosen]
+
+
+@contextmanager
+def _shipped() -> Iterator[None]:
+    """Within, Hydra composes the shipped configuration, also while it is at work on another."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(CONF)):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer  # another instance than before: Hydra puts a copy in its place
 
 
 def _chooses(key: str) -> bool:
@@ -116,8 +130,5 @@ def _search_path(arguments: Sequence[str]) -> list[str]:
     return [f"hydra.searchpath=[{quote(f'file://{Path(folder).absolute()}')}]" for folder in folders[-1:]]
 
 
-def _keys(node: Any, prefix: str = "") -> list[str]:
-    if not OmegaConf.is_dict(node):
-        return []
-    names = [f"{prefix}{name}" for name in node]
-    return names + [key for name in node for key in _keys(node._get_node(name), f"{prefix}{name}.")]
+def _keys(config: DictConfig) -> list[str]:
+    return [key for key, _ in entries(OmegaConf.to_container(config, resolve=False))]

@@ -14,18 +14,16 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError, nearest
 from orchestrator.limits import Limits
 from orchestrator.schema import checked, converted, hints_of, options, pydantic_words
 from orchestrator.secret_keys import check_config
 
-TARGET = "_target_"
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
 _DATA = (Collection, int, float, complex, str, bytes, NoneType)
 RANGE = ("offset", "limit")  # keys of a task's node that are not the task's: read_range reads them
 EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
-# Keys that may differ between a run and its continuation: none of them changes an answer.
-FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
 
 
 class RunSettings(BaseModel):
@@ -219,17 +217,3 @@ def _validated(model: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         )
         value = values.get(name)
         raise ConfigError(f"{prefix}.{name}" if prefix else name, value, pydantic_words(failure)) from None
-
-
-def differing_keys(before: Any, after: Any, prefix: str = "") -> list[str]:
-    """The dotted keys in which two configurations differ, the free ones left out."""
-    if prefix in FREE_KEYS or before == after:
-        return []
-    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        return [prefix]
-    names = dict.fromkeys([*before, *after])
-    return [
-        key
-        for name in names
-        for key in differing_keys(before.get(name), after.get(name), f"{prefix}.{name}" if prefix else name)
-    ]

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from orchestrator import milestones
-from orchestrator.checked import read_summary
 from orchestrator.collecting import rare_collections
 from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
@@ -30,6 +29,7 @@ from orchestrator.oracle import oracle_mark
 from orchestrator.progress import Live, ProgressDisplay, summary_table
 from orchestrator.protocols import Tracker
 from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
+from orchestrator.run_files import sound_summary
 from orchestrator.rundir import Earlier
 from orchestrator.silence import Lengths, advice
 from orchestrator.standing import DisplacedError
@@ -285,7 +285,7 @@ class Run:
         so it is if this part is killed.
         """
         path = self.run_dir / SUMMARY
-        earlier = read_summary(path)
+        earlier = sound_summary(path)
         if earlier is None:
             return None if self._goes_on else 0.0
         seconds = earlier.get("wall_seconds")

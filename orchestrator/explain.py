@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.composition import CONF
+from orchestrator.conf_files import CONF
 from orchestrator.config import GROUPS
 from orchestrator.errors import ConfigError, MurmurationError, nearest
 from orchestrator.hints import hint, other_choice

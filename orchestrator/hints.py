@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from orchestrator.config import TARGET
+from orchestrator.conf_files import TARGET
 
 _MOST_SHOWN = 3
 

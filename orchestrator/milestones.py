@@ -68,7 +68,7 @@ def limit_reached(problem: Problem, limit: str) -> None:
 
 
 def problem_ends(line: Mapping[str, Any]) -> None:
-    """A problem's line is on disk."""
+    """A problem's line has been handed to results.jsonl."""
     told = {
         "problem": line["problem_id"],
         "correct": line["correct"],

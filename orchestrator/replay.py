@@ -15,10 +15,10 @@ from rich.table import Table
 
 from orchestrator.arguments import read_arguments
 from orchestrator.command_line import take_trust
-from orchestrator.config import TARGET
+from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.events import warnings_shown
-from orchestrator.json_reading import parse_own
+from orchestrator.intervals import sign_test
 from orchestrator.progress import stdout_console
 from orchestrator.results import (
     CONFIG,
@@ -30,9 +30,8 @@ from orchestrator.results import (
     write_atomically,
     write_json,
 )
-from orchestrator.run_files import checked, read_summary
+from orchestrator.run_files import parse_config, read_summary
 from orchestrator.signing import is_own, sign, signed_bytes
-from orchestrator.statistics import sign_test
 from orchestrator.terminal import complain
 from orchestrator.trust import refuse, shipped, wishes_of_config
 from orchestrator.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all
@@ -60,7 +59,7 @@ def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
     if missing:
         raise ConfigError("RUN_DIR", folder, f"has no {missing[0]}: it must be the directory of one run")
     files = signed_bytes(folder)
-    config = checked(parse_own(files[CONFIG], folder / CONFIG, "RUN_DIR"), folder / CONFIG, "RUN_DIR")
+    config = parse_config(files[CONFIG], folder, "RUN_DIR")
     is_trusted = trusts or is_own(folder, files)
     if not is_trusted:
         built = {group: config[group] for group in ("task", "strategy")}

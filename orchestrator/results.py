@@ -14,14 +14,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.checked import read_summary
 from orchestrator.controller import Candidate, ProblemResult
+from orchestrator.intervals import wilson_interval
 from orchestrator.json_reading import NOT_OURS, BadJson, read_lines
 from orchestrator.plain_files import open_to_append, open_to_read, replace_file
 from orchestrator.result_lines import check_line, overhead_of, spent
+from orchestrator.run_files import sound_summary
 from orchestrator.silence import SILENCE, Lengths, Silence
 from orchestrator.standing import DisplacedError, HeldFolder, check_place
-from orchestrator.statistics import wilson_interval
 from orchestrator.syncing import GroupCommit, sync_file, sync_folder
 from orchestrator.types import Denoising, NodeRecord, Overhead, StepRecord, Usage
 
@@ -249,7 +249,7 @@ def _drop(path: Path, dropped: Collection[int]) -> None:
 
 def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     """summary.json, if it is of a run that went to its end with just these results."""
-    summary = read_summary(run_dir / SUMMARY)
+    summary = sound_summary(run_dir / SUMMARY)
     expected = json.loads(_encoded(totals.summary()))
     if summary is None:
         return None

@@ -1,15 +1,23 @@
-"""config.json and summary.json of a run directory, as far as the tools that read one rely on them."""
+"""config.json, summary.json and points.json: their shapes, as far as what reads them relies on it.
+
+Whoever wrote them, and whatever became of them since. A tool that needs a file refuses a damaged one in one
+line (``read_...``); a run or a sweep that can do without warns of it and goes on (``sound_...``).
+Of the files below: ``plain_files`` opens what is no link, ``json_reading`` reads bounded, strict JSON.
+``result_lines`` has the shape of a line of results.jsonl.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, Required, TypedDict
 
 import msgspec
 
 from orchestrator.errors import ConfigError
-from orchestrator.json_reading import read_own
+from orchestrator.json_reading import parse_own, read_object, read_own
+
+log = logging.getLogger(__name__)
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 
@@ -89,28 +97,63 @@ class _Summary(Figures):
     wall_seconds: Required[_Amount | None]  # type: ignore[misc]
 
 
+class _Entry(TypedDict):
+    """A point in a sweep's points.json."""
+
+    folder: str | None
+    overrides: list[str]
+    status: int | None
+    mistake: str | None
+
+
+class _Index(TypedDict):
+    points: list[_Entry]
+
+
 def read_config(folder: Path, key: str) -> dict[str, Any]:
-    """A run's configuration. Raises ConfigError that names the field where it is none of ours."""
-    return checked(read_own(folder / CONFIG, key), folder / CONFIG, key)
+    """A run's configuration. Raises ConfigError that names the field where Murmuration did not write it."""
+    return _checked(read_own(folder / CONFIG, key), _Config, folder / CONFIG, key)
 
 
-def checked(config: dict[str, Any], path: Path, key: str) -> dict[str, Any]:
-    """The same for one that was read already."""
-    _check(config, _Config, path, key)
-    return config
+def parse_config(data: bytes, folder: Path, key: str) -> dict[str, Any]:
+    """The same from the bytes of a folder's ``config.json``, where they were read already."""
+    return _checked(parse_own(data, folder / CONFIG, key), _Config, folder / CONFIG, key)
 
 
 def read_summary(folder: Path, key: str) -> dict[str, Any]:
-    """A run's figures. Raises ConfigError that names the field where they are none of ours."""
-    summary = read_own(folder / SUMMARY, key)
-    _check(summary, _Summary, folder / SUMMARY, key)
-    return summary
+    """A run's figures. Raises ConfigError that names the field where Murmuration did not write them."""
+    return _checked(read_own(folder / SUMMARY, key), _Summary, folder / SUMMARY, key)
 
 
-def _check(value: Mapping[str, Any], kind: Any, path: Path, key: str) -> None:
+def sound_summary(path: Path) -> dict[str, Any] | None:
+    """A summary.json; None where there is none, or, with a warning, where it is damaged or none of ours."""
+    return _sound(path, Figures)
+
+
+def sound_points(path: Path) -> list[dict[str, Any]]:
+    """The entries of a points.json; none where there is none, or, with a warning, where it is damaged."""
+    index = _sound(path, _Index)
+    return [] if index is None else list(index["points"])
+
+
+def _checked(value: dict[str, Any], shape: Any, path: Path, key: str) -> dict[str, Any]:
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(value, shape)
     except ValueError as failure:  # also half of a character in a name
         reason = str(failure) if isinstance(failure, msgspec.ValidationError) else type(failure).__name__
         allowed = f"its {path.name} was not written by Murmuration: {reason}"
         raise ConfigError(key, path.parent, allowed) from None
+    return value
+
+
+def _sound(path: Path, shape: Any) -> dict[str, Any] | None:
+    try:
+        value = read_object(path)
+        msgspec.convert(value, shape)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as failure:
+        reason = failure.strerror if isinstance(failure, OSError) else failure
+        log.warning("%s is damaged, or none of ours (%s): it is not used", path, reason)
+        return None
+    return value

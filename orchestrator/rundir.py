@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import differing_keys
+from orchestrator.dotted import dotted
 from orchestrator.errors import ConfigError
 from orchestrator.hydra_record import HYDRA
 from orchestrator.journal import JOURNAL
@@ -34,6 +34,9 @@ from orchestrator.standing import HeldFolder
 from orchestrator.sweep_index import INDEX
 from orchestrator.wandb_tracker import IDENTITY
 
+# Keys that may differ between a run and its continuation: none of them changes an answer. Nor do they make a
+# point of a sweep another point, unless the sweep runs over them.
+FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
 _REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
@@ -177,16 +180,19 @@ def _take_over(run_dir: Path, check: Callable[[Earlier], None]) -> Earlier:
 
 
 def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path) -> None:
+    """Raise ConfigError that names the first key that differs and may not."""
     for key in differing_keys(before, json.loads(json.dumps(after))):
-        allowed = f"differs from the run in {run_dir}; only cluster.*, concurrency and tracker may"
-        raise ConfigError(key, _lookup(after, key), allowed)
+        allowed = (
+            f"differs from the run in {run_dir}; only {', '.join(FREE_KEYS[:-1])} and {FREE_KEYS[-1]} may"
+        )
+        raise ConfigError(key, dotted(after).get(key), allowed)
 
 
-def _lookup(config: Mapping[str, Any], key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The dotted keys in which two configurations differ, the free ones left out; null is no value."""
+    old, new = dotted(before), dotted(after)
+    kept = (key for key in {**old, **new} if key.partition(".")[0] not in FREE_KEYS)
+    return [key for key in kept if old.get(key) != new.get(key)]
 
 
 def package_versions() -> dict[str, str]:

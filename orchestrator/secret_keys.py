@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from orchestrator.dotted import entries
 from orchestrator.errors import ConfigError
 
 _KEY = re.compile(
     r"(?i)(^|[._-])(api_?key|access_?key(_id)?|private_?key|secret(_?key)?|client_secret|password|passwd|"
     r"credentials?|authorization|((hf|hub|api|auth|access|bearer|session|secret)_?)token)$"
 )
+# Names too common to be refused, of secrets or of something else.
+_DOUBTFUL = re.compile(r"(?i)(^|[._-])(key|token)$")
 _INNER_KEY = re.compile(r"[{,]\s*['\"]?([\w.-]+)['\"]?\s*:")  # of a value such as {name: 1, other: 2}
 _URL = re.compile(r"(?:\b(https?|wss?))?://([^\s'\"<>]*)", re.IGNORECASE)
 # Names of a URL's parameters, without what joins their words.
@@ -33,6 +36,11 @@ _NOTHING = (None, "", "null")
 _HIDDEN = "(not shown)"
 
 
+def may_name_secret(key: str) -> bool:
+    """Whether a dotted key is that of a secret, or may be: its value stays out of what is uploaded."""
+    return bool(_KEY.search(key) or _DOUBTFUL.search(key))
+
+
 def check_no_secrets(arguments: Sequence[str]) -> None:
     """Raise ConfigError for an override ``key=value`` that holds a secret."""
     for argument in arguments:
@@ -42,16 +50,11 @@ def check_no_secrets(arguments: Sequence[str]) -> None:
             _check(f"{key.lstrip('+~')}.{name}", _HIDDEN)
 
 
-def check_config(node: Any, key: str = "") -> None:
+def check_config(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for a secret anywhere in a resolved configuration, an interpolated one included."""
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            check_config(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list | tuple):
-        for value in node:
-            check_config(value, key)
-    else:
-        _check(key, node)
+    for key, value in entries(config, of_lists=True):
+        if not isinstance(value, Mapping | list | tuple):
+            _check(key, value)
 
 
 def _check(key: str, value: object) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +15,6 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from orchestrator.checked import read_summary
 from orchestrator.command_line import check_choices, quoted
 from orchestrator.composition import known_keys, only_composed
 from orchestrator.errors import ConfigError, MurmurationError
@@ -28,6 +26,7 @@ from orchestrator.plain_files import check_below
 from orchestrator.points import Point, expand, shared
 from orchestrator.progress import sweep_table
 from orchestrator.results import SUMMARY
+from orchestrator.run_files import sound_summary
 from orchestrator.rundir import claimed
 from orchestrator.standing import stopped
 from orchestrator.streams import write_error
@@ -38,60 +37,62 @@ _ENDS = (Status.INTERRUPTED, Status.TERMINATED)
 ModelsOf = Callable[[DictConfig], str]
 
 
-class Composed(NamedTuple):
-    """A point's folder and the models that it needs; whether the folder is named after the overrides."""
+@dataclass(frozen=True, slots=True)
+class PlannedPoint:
+    """A point with the folder it goes to, relative to the sweep's, and the models it needs."""
 
+    point: Point
     folder: str
     models: str
-    is_ours: bool = True
-
-
-Tried = tuple[Point, Composed | Exception]
-"""A point, and what it needs or what is wrong with it."""
+    is_ours: bool = True  # the folder is named after the overrides
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedPoint:
-    """A point with the folder it goes to and the models it needs, or with what is wrong with it."""
+class RefusedPoint:
+    """A point that cannot be run, with what is wrong with it in one line."""
 
     point: Point
-    folder: str | None = None
-    models: str | None = None
-    mistake: str | None = None
+    mistake: str
+
+
+Outcome = PlannedPoint | RefusedPoint
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep's command line stands for; ``planned`` is in the order of the combinations."""
+    """What a sweep's command line stands for; ``outcomes`` is in the order of the combinations."""
 
     folder: Path
     flags: tuple[str, ...]
     overrides: tuple[str, ...]
-    planned: tuple[PlannedPoint, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def planned(self) -> list[PlannedPoint]:
+        return [o for o in self.outcomes if isinstance(o, PlannedPoint)]
 
     @property
     def in_order(self) -> list[PlannedPoint]:
-        """The good points as they are run: those that share models follow one another."""
-        good = [p for p in self.planned if p.mistake is None]
-        models = list(dict.fromkeys(p.models for p in good))
-        return sorted(good, key=lambda p: models.index(p.models))
+        """The planned points as they are run: those that share models follow one another."""
+        models = list(dict.fromkeys(p.models for p in self.planned))
+        return sorted(self.planned, key=lambda p: models.index(p.models))
 
     @property
     def mistakes(self) -> dict[str, list[Point]]:
         """Each thing that is wrong, with the points that it is wrong with."""
         found: dict[str, list[Point]] = {}
-        for p in self.planned:
-            if p.mistake is not None:
-                found.setdefault(p.mistake, []).append(p.point)
+        for outcome in self.outcomes:
+            if isinstance(outcome, RefusedPoint):
+                found.setdefault(outcome.mistake, []).append(outcome.point)
         return found
 
     def summary_of(self, planned: PlannedPoint) -> Path:
-        return self.folder / str(planned.folder) / SUMMARY
+        return self.folder / planned.folder / SUMMARY
 
     def arguments(self, planned: PlannedPoint) -> list[str]:
         """The command line of one point, as a run of its own."""
         kept = [o for o in planned.point.overrides if not o.startswith("run_dir=")]
-        place = quoted(f"run_dir={self.folder / str(planned.folder)}")
+        place = quoted(f"run_dir={self.folder / planned.folder}")
         return [*self.flags, *kept, *_numbered(planned.point), place]
 
 
@@ -108,30 +109,19 @@ def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
     flags, overrides = split_flags(arguments)
     check_choices(shared(overrides))
 
-    def plan(config: DictConfig) -> tuple[Path, list[Tried]]:
+    def plan(config: DictConfig) -> tuple[Path, list[Outcome]]:
         chosen = HydraConfig.get()
         folder, config_name = Path(str(chosen.sweep.dir)), str(chosen.job.config_name)
         of_file = [f"{key}={value}" for key, value in (chosen.sweeper.params or {}).items()]
         points = expand([*of_file, *overrides], GlobalHydra.instance().config_loader())
-        return folder, [(point, _try_point(point, config_name, models_of)) for point in points]
+        return folder, [_plan_point(point, config_name, models_of, flags) for point in points]
 
-    folder, tried = only_composed([*flags, *shared(overrides)], plan)
-    named = _named(tried, {str(entry["folder"]) for entry in read_index(folder)})
-    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_described(named, flags)))
-
-
-def _named(tried: Sequence[Tried], earlier: Collection[str]) -> list[Tried]:
-    """With folders that a file system takes; those of an earlier part of the sweep stay as they are."""
-    composed = [outcome for _, outcome in tried if isinstance(outcome, Composed)]
-    others = {c.folder for c in composed if not c.is_ours}
-    before = [c.folder for c in composed]
-    names = dict(zip(before, safe_names(before, {*earlier, *others}), strict=True))
-    return [
-        (point, c._replace(folder=names[c.folder]) if isinstance(c, Composed) else c) for point, c in tried
-    ]
+    folder, outcomes = only_composed([*flags, *shared(overrides)], plan)
+    named = _named(outcomes, {str(entry["folder"]) for entry in read_index(folder)})
+    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_without_twins(named)))
 
 
-def _try_point(point: Point, config_name: str, models_of: ModelsOf) -> Composed | Exception:
+def _plan_point(point: Point, config_name: str, models_of: ModelsOf, flags: Sequence[str]) -> Outcome:
     try:
         check_choices(point.overrides)
         config = compose(config_name, [*point.overrides, *_numbered(point)], return_hydra_config=True)
@@ -139,23 +129,32 @@ def _try_point(point: Point, config_name: str, models_of: ModelsOf) -> Composed 
         folder, by_overrides = str(config.hydra.sweep.subdir), str(config.hydra.job.override_dirname)
         with open_dict(config):
             config.pop("hydra")
-        return Composed(folder, models_of(config), is_ours=folder == by_overrides)
+        return PlannedPoint(point, folder, models_of(config), is_ours=folder == by_overrides)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:
-        return mistake
+        return RefusedPoint(point, explain(mistake, known_keys([*flags, *point.overrides]), point.overrides))
 
 
-def _described(tried: Sequence[Tried], flags: Sequence[str]) -> Iterable[PlannedPoint]:
-    """The points with their mistakes in words; a second one in the same folder is a mistake too."""
+def _named(outcomes: Sequence[Outcome], earlier: Collection[str]) -> list[Outcome]:
+    """With folders that a file system takes; those of an earlier part of the sweep stay as they are."""
+    planned = [o for o in outcomes if isinstance(o, PlannedPoint)]
+    others = {p.folder for p in planned if not p.is_ours}
+    before = [p.folder for p in planned]
+    names = dict(zip(before, safe_names(before, {*earlier, *others}), strict=True))
+    return [replace(o, folder=names[o.folder]) if isinstance(o, PlannedPoint) else o for o in outcomes]
+
+
+def _without_twins(outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
+    """The outcomes, with a second point in the same folder refused."""
     taken: set[str] = set()
-    for point, outcome in tried:
-        if isinstance(outcome, Exception):
-            keys = known_keys([*flags, *point.overrides])
-            yield PlannedPoint(point, mistake=explain(outcome, keys, point.overrides))
-            continue
-        folder, models, _ = outcome
-        mistake = f"hydra.sweep.subdir={folder}: another point has this folder" if folder in taken else None
-        yield PlannedPoint(point, None if mistake else folder, models, mistake)
-        taken.add(folder)
+    for outcome in outcomes:
+        folder = outcome.folder if isinstance(outcome, PlannedPoint) else None
+        if folder in taken:
+            mistake = f"hydra.sweep.subdir={folder}: another point has this folder"
+            yield RefusedPoint(outcome.point, mistake)
+        else:
+            yield outcome
+        if folder is not None:
+            taken.add(folder)
 
 
 def run_sweep(
@@ -204,7 +203,7 @@ def run_sweep(
 def _report_mistakes(sweep: Sweep) -> None:
     """One line for each thing that is wrong, however many points it is wrong with."""
     for mistake, points in sweep.mistakes.items():
-        if len(points) == len(sweep.planned):
+        if len(points) == len(sweep.outcomes):
             complain(mistake)
         else:
             others = f" (and {len(points) - 1} other points)" if len(points) > 1 else ""
@@ -214,16 +213,19 @@ def _report_mistakes(sweep: Sweep) -> None:
 def _open_index(sweep: Sweep) -> SweepIndex:
     """With an entry for every point: bad ones have ended, the others stand as an earlier sweep left them."""
     index = SweepIndex(sweep.folder, [*kept_flags(sweep.flags), *sweep.overrides])
-    for p in sweep.planned:
-        status = Status.BAD_CONFIGURATION if p.mistake else index.status_of(p.folder)
-        index.record(p.point.overrides, folder=p.folder, status=status, mistake=p.mistake)
+    for outcome in sweep.outcomes:
+        overrides = outcome.point.overrides
+        if isinstance(outcome, RefusedPoint):
+            index.record(overrides, status=Status.BAD_CONFIGURATION, mistake=outcome.mistake)
+        else:
+            index.record(overrides, folder=outcome.folder, status=index.status_of(outcome.folder))
     return index
 
 
 def _run_one(sweep: Sweep, planned: PlannedPoint, run: Callable[[list[str]], Status]) -> Status:
     point = planned.point
     try:
-        check_below(sweep.folder, str(planned.folder))
+        check_below(sweep.folder, planned.folder)
         return run(sweep.arguments(planned))
     except ConfigError as mistake:
         complain(f"[{point.name}] {mistake}")
@@ -244,14 +246,14 @@ def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
     """A line and a status for each point whose results went away while others ran."""
     gone = [p for p in ended if not sweep.summary_of(p).exists()]
     for p in gone:
-        folder = sweep.folder / str(p.folder)
+        folder = sweep.folder / p.folder
         complain(f"[{p.point.name}] {folder} was deleted or moved after its point had ended")
     return [Status.SOME_ERRORS] * len(gone)
 
 
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     """The table of what there is by now, in the order of the combinations."""
-    summaries = {p.point: read_summary(sweep.summary_of(p)) for p in sweep.planned if p.folder}
+    summaries = {p.point: sound_summary(sweep.summary_of(p)) for p in sweep.planned}
     rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
     if rows:
         console.print(sweep_table(rows))

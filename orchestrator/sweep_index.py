@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.checked import read_points
 from orchestrator.results import COMMAND, json_bytes, write_json
+from orchestrator.run_files import sound_points
 from orchestrator.signing import sign
 
 INDEX = "points.json"
@@ -29,9 +29,9 @@ class SweepIndex:
         sign(folder, {COMMAND: json_bytes(command)})
         write_json(folder / COMMAND, command)
 
-    def status_of(self, folder: str | None) -> int | None:
+    def status_of(self, folder: str) -> int | None:
         """How the point in a folder ended last; None where it was not run."""
-        entry = self._entries.get(str(folder))
+        entry = self._entries.get(folder)
         return None if entry is None or entry["mistake"] else entry["status"]
 
     def record(
@@ -54,7 +54,7 @@ def _key(entry: Mapping[str, Any]) -> str:
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
     """The entries of a sweep's ``points.json``; none where there is no such file, or a damaged one."""
-    return read_points(folder / INDEX)
+    return sound_points(folder / INDEX)
 
 
 def sweep_folder(run_dir: Path) -> Path | None:

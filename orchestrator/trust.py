@@ -22,8 +22,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.composition import CONF
-from orchestrator.config import EXPERIMENT, GROUPS, TARGET
+from orchestrator.conf_files import CONF, TARGET
+from orchestrator.config import EXPERIMENT, GROUPS
 from orchestrator.errors import ConfigError
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")

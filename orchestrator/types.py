@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from itertools import chain
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from orchestrator.errors import VerifierError
 
@@ -43,7 +43,7 @@ class Params(Protocol):
     @property
     def max_tokens(self) -> int: ...
 
-    def clip(self, max_tokens: int) -> Any:
+    def clip(self, max_tokens: int) -> Self:
         """The same parameters with a bound of at most ``max_tokens``."""
         ...
 

@@ -18,8 +18,10 @@ from urllib.parse import urlparse
 
 from orchestrator.bounded import Worker
 from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
+from orchestrator.dotted import dotted
 from orchestrator.json_reading import BadJson, read_object
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, stream_results, write_json
+from orchestrator.secret_keys import may_name_secret
 from orchestrator.streams import silence
 from orchestrator.sweep_index import sweep_folder
 from orchestrator.tracking import figures
@@ -31,7 +33,6 @@ IDENTITY = "wandb_run.json"
 MAX_TABLE_ROWS = 10_000
 _LOCAL_S = 20.0  # for what W&B does on this machine: starting its process, writing files
 _CANDIDATE_COLUMNS = ("answer", "correct", "reward", "log_weight", "num_tokens", "text")
-_SECRET = re.compile(r"(?i)(^|_)(api_?key|key|token|secret|password|passwd|credentials?|authorization)$")
 
 
 def base_url() -> str:
@@ -50,16 +51,9 @@ def has_wandb_login() -> bool:
         return False
 
 
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
     """``{"strategy.sampling.top_p": 1.0, ...}``; what a key's name calls a secret is left out."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{key}.")
-        elif not _SECRET.search(str(name)):
-            flat[key] = value
-    return flat
+    return {key: value for key, value in dotted(config).items() if not may_name_secret(key)}
 
 
 class Hung:

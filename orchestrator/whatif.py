@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from omegaconf import OmegaConf
-
-from orchestrator.composition import CONF
-from orchestrator.config import TARGET, build_node, build_task
+from orchestrator.conf_files import TARGET, replay_rules
+from orchestrator.config import build_node, build_task
 from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.protocols import Strategy, Task
 from orchestrator.results import finite
@@ -143,13 +141,6 @@ def check_format(run: Recorded) -> None:
         if "answer_index" not in line or any(key not in c for c in line["candidates"] for key in NEEDED):
             allowed = "was written by an older version, without what each step was rewarded: run it again"
             raise ConfigError("results.jsonl", line["problem_id"], allowed)
-
-
-def replay_rules() -> dict[str, Any]:
-    """What ``conf/replay.yaml`` knows of strategies: who chooses again, and whose samples are independent."""
-    rules = OmegaConf.to_container(OmegaConf.load(CONF / "replay.yaml"))
-    assert isinstance(rules, dict)
-    return {str(key): node for key, node in rules.items()}
 
 
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from actors import diffusion_config, transformers_config, vllm_config
-from orchestrator import difficulty, replay, sweep
+from orchestrator import replay, sweep
 from orchestrator.arguments import without_comment
 from orchestrator.command_line import check_flags, continued_command, folder_names, is_sweep, with_open_keys
 from orchestrator.composition import only_composed
@@ -35,7 +35,6 @@ SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
 TOOLS: dict[str, Callable[[list[str]], int]] = {
     "orchestrator.report": report.main,
     "orchestrator.replay": replay.main,
-    "orchestrator.difficulty": difficulty.main,
 }
 # What a page leaves to its reader.
 STANDS_FOR = {"shortest_vote": "greedy", "=NAME": "=greedy", "=N": "=4"}

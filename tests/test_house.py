@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "orchestrator": ("orchestrator",),
     "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
-    "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.statistics"),
+    "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.intervals"),
     "actors": ("actors", *CORE, "orchestrator.templates"),
     "run": PACKAGES,
 }

@@ -8,14 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from orchestrator.tasks.chain import (
-    ANSWER_MARKER,
-    MAX_VALUE,
-    Chain,
-    answer_line,
-    read_value,
-    step_line,
-)
+from orchestrator.tasks.arithmetic import MAX_VALUE
+from orchestrator.tasks.chain import Chain, read_value, step_line
+from orchestrator.tasks.drawn import ANSWER_MARKER, answer_line
 
 IGNORE = -100
 

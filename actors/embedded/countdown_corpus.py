@@ -9,9 +9,8 @@ import numpy as np
 from actors.embedded.corpus import Example, near_miss, num_common
 from orchestrator.tasks.countdown import Puzzle, is_solution, normal_text, read_solution, solution_key
 from orchestrator.tasks.countdown_steps import (
+    CountdownStep,
     Numbers,
-    Step,
-    answer_line,
     is_reachable,
     is_valid,
     moves,
@@ -20,6 +19,7 @@ from orchestrator.tasks.countdown_steps import (
     read_step,
     take,
 )
+from orchestrator.tasks.drawn import answer_line
 
 
 def annotate(puzzle: Puzzle, lines: Sequence[str]) -> Example:
@@ -106,7 +106,7 @@ def _local_line(numbers: Numbers | None, line: str) -> tuple[str, int, int]:
     return step.line, num_common(line, step.line), step.line.index("=")
 
 
-def _possible_steps(numbers: Numbers) -> list[Step]:
+def _possible_steps(numbers: Numbers) -> list[CountdownStep]:
     """Every right step, with the operands of sums and products in both orders."""
     found = moves(numbers)
     swapped = [m.swapped for m in found if m.operation.symbol in "+*"]
@@ -137,14 +137,14 @@ def wander(puzzle: Puzzle, rng: np.random.Generator, lost: float, slip: float) -
     return [*lines, answer_line(near_miss(shown, rng) if rng.random() < slip / 4 else shown)]
 
 
-def _lie(step: Step, target: int, rng: np.random.Generator) -> Step:
+def _lie(step: CountdownStep, target: int, rng: np.random.Generator) -> CountdownStep:
     """A wrong result (the target itself, where one step should end at it), or a wrong number kept."""
     if rng.random() < 0.7 or len(step.left) < 2:
         wrong = target if len(step.left) == 1 and rng.random() < 0.6 else near_miss(step.result, rng)
-        return Step(step.move, wrong, (*step.left[:-1], wrong))
+        return CountdownStep(step.move, wrong, (*step.left[:-1], wrong))
     left = list(step.left)
     place = int(rng.integers(len(left) - 1))
     used = (step.move.value, step.move.operation.operand)[int(rng.integers(2))]
     keeps_used = used != left[place] and rng.random() < 0.5
     left[place] = used if keeps_used else near_miss(left[place], rng)
-    return Step(step.move, step.result, tuple(left))
+    return CountdownStep(step.move, step.result, tuple(left))

@@ -20,7 +20,7 @@ from actors.embedded.families import FAMILIES
 from actors.embedded.family import Family
 from actors.embedded.solutions import Sample, sample_solutions, score_solutions
 from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
-from orchestrator.statistics import pass_at_k
+from orchestrator.intervals import pass_at_k
 from orchestrator.types import Reward
 
 BUDGETS = (1, 2, 4, 8, 16, 32, 64)

@@ -24,9 +24,9 @@ from actors.diffusion_engine import DiffusionEngine
 from actors.embedded.diffusion import DiffusionFamily
 from actors.embedded.families import DIFFUSION_FAMILIES
 from actors.embedded.trainer import console
+from orchestrator.intervals import paired_interval
 from orchestrator.protocols import Failure, GenerateRequest, Task
 from orchestrator.seeds import derive_seed
-from orchestrator.statistics import paired_interval
 from orchestrator.tasks.draws import Split
 from orchestrator.types import Denoising, Problem
 

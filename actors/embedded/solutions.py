@@ -16,7 +16,8 @@ from orchestrator.protocols import (
     Verifier,
 )
 from orchestrator.seeds import derive_seed
-from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, ChainTask
+from orchestrator.tasks.chain import ChainTask
+from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER
 from orchestrator.types import Sampling, Step
 
 Sample = tuple[Step, ...]

@@ -27,9 +27,7 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if arguments else 2
     try:
-        folder, options = read_arguments(
-            arguments, {"out": "", "reference": "", "searches_mb": "32"}, "RUN_OR_SWEEP_DIR"
-        )
+        folder, options = read_arguments(arguments, OPTIONS, "RUN_OR_SWEEP_DIR")
         try:
             megabytes = float(options["searches_mb"])
         except ValueError:

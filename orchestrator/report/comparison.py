@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.intervals import holm, mean_interval, sign_test
 from orchestrator.report.measures import Estimate, mean_by_problem
-from orchestrator.report.settings import Point, Series, Setting
-from orchestrator.statistics import holm, mean_interval, sign_test
+from orchestrator.report.settings import ReportPoint, Series, Setting
 
 PREFERRED = ("best_of_n", "self_consistency", "greedy")
 
@@ -53,7 +53,7 @@ def compare_all(setting: Setting, reference: Series) -> list[Compared]:
     return [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
 
 
-def _compare(series: Series, point: Point, other: Point) -> Compared | None:
+def _compare(series: Series, point: ReportPoint, other: ReportPoint) -> Compared | None:
     """None where the two have no seed or no problem in common."""
     seeds = {r.seed for r in point.runs} & {r.seed for r in other.runs}
     if not seeds:

@@ -10,12 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from orchestrator.config import TARGET
-from orchestrator.difficulty import Levels, levels_of, pass_rates
+from orchestrator.conf_files import TARGET, replay_rules
+from orchestrator.errors import ConfigError
+from orchestrator.intervals import difficulty_levels
 from orchestrator.report.measures import mean_by_problem
-from orchestrator.report.runs import Run
-from orchestrator.report.settings import Point, Setting
-from orchestrator.whatif import replay_rules
+from orchestrator.report.runs import SavedRun
+from orchestrator.report.settings import ReportPoint, Setting
+from orchestrator.results import stream_results
+
+NUM_LEVELS = 5
+Levels = Mapping[str, int]
+"""From problem id to its level, 1 for the easiest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LevelRow:
     """One point: its accuracy on each level (None where it has no problem of it), and where it is best.
 
     Points are compared with those of the same N and limits.
@@ -55,12 +60,29 @@ class ByDifficulty:
 
     source: str
     levels: tuple[Level, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[LevelRow, ...]
 
 
 def read_samples(reference: Path) -> Samples:
     """The samples of a run directory. Raises ConfigError where it has no results."""
     return Samples(f"run {reference.resolve().name}", pass_rates(reference))
+
+
+def pass_rates(reference: Path) -> dict[str, float]:
+    """By problem, the share of right candidates in a run. Raises ConfigError where it has no results."""
+    rates = {
+        str(line["problem_id"]): sum(bool(c["correct"]) for c in line["candidates"]) / len(line["candidates"])
+        for line in stream_results(reference)
+        if line["candidates"]
+    }
+    if not rates:
+        raise ConfigError("reference", reference, "must be the directory of a run with results")
+    return rates
+
+
+def levels_of(rates: Mapping[str, float]) -> Levels:
+    """Fifths of the problems by their pass rates."""
+    return dict(zip(rates, difficulty_levels(list(rates.values()), NUM_LEVELS), strict=True))
 
 
 def samples_of(setting: Setting) -> Samples | None:
@@ -81,12 +103,12 @@ def samples_of(setting: Setting) -> Samples | None:
     return Samples(f"{series.name} N={point.budget}{seeds}", _rates(point.runs))
 
 
-def _num_samples(point: Point) -> float:
+def _num_samples(point: ReportPoint) -> float:
     """Samples a problem, over all seeds; 0 where a run has none."""
     return sum(fmean(run.columns.num_candidates) if len(run.columns) else 0.0 for run in point.runs)
 
 
-def _rates(runs: Sequence[Run]) -> dict[str, float]:
+def _rates(runs: Sequence[SavedRun]) -> dict[str, float]:
     right: dict[str, int] = {}
     counts: dict[str, int] = {}
     for run in runs:
@@ -106,7 +128,7 @@ def by_difficulty(setting: Setting, samples: Samples) -> ByDifficulty | None:
         return None
     shown = tuple(_level(number, levels, rates) for number in sorted(set(levels.values())))
     rows = [
-        Row(series.name, point.label, tuple(_accuracy(point, n.number, levels) for n in shown), ())
+        LevelRow(series.name, point.label, tuple(_accuracy(point, n.number, levels) for n in shown), ())
         for series in setting.series
         for point in series.points
     ]
@@ -118,12 +140,12 @@ def _level(number: int, levels: Levels, rates: Mapping[str, float]) -> Level:
     return Level(number, len(own), min(own), max(own))
 
 
-def _accuracy(point: Point, number: int, levels: Levels) -> float | None:
+def _accuracy(point: ReportPoint, number: int, levels: Levels) -> float | None:
     means = [mean for problem, mean in mean_by_problem(point.runs).items() if levels.get(problem) == number]
     return fmean(means) if means else None
 
 
-def _marked(row: Row, rows: Sequence[Row]) -> Row:
+def _marked(row: LevelRow, rows: Sequence[LevelRow]) -> LevelRow:
     """Best where there is something to beat, and nothing of the same label beats it."""
     rivals = [other for other in rows if other.label == row.label]
     best = tuple(

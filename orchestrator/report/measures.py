@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.report.runs import Run
-from orchestrator.report.settings import Point, Series, Setting
-from orchestrator.statistics import mean_interval, wilson_interval
+from orchestrator.intervals import mean_interval, wilson_interval
+from orchestrator.report.runs import SavedRun
+from orchestrator.report.settings import ReportPoint, Series, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ COSTS = {
 }
 
 
-def measure(series: Series, point: Point) -> Measured:
+def measure(series: Series, point: ReportPoint) -> Measured:
     """The figures of one point."""
     runs = point.runs
     return Measured(
@@ -75,7 +75,7 @@ def measure(series: Series, point: Point) -> Measured:
     )
 
 
-def _seconds(runs: Sequence[Run]) -> float:
+def _seconds(runs: Sequence[SavedRun]) -> float:
     """Wall time a problem; 0 where that of a run is not known."""
     known = all(run.wall_seconds for run in runs)
     return fmean(run.wall_seconds / max(1, len(run.columns)) for run in runs) if known else 0.0
@@ -90,7 +90,7 @@ def _mean(values: Sequence[float]) -> float:
     return fmean(values) if values else 0.0
 
 
-def _over_seeds(runs: Sequence[Run]) -> Estimate:
+def _over_seeds(runs: Sequence[SavedRun]) -> Estimate:
     if len(runs) == 1:
         correct = runs[0].columns.correct
         return Estimate(_mean(correct), *wilson_interval(sum(correct), len(correct)))
@@ -98,7 +98,7 @@ def _over_seeds(runs: Sequence[Run]) -> Estimate:
     return Estimate(mean, max(0.0, low), min(1.0, high))
 
 
-def _over_problems(runs: Sequence[Run]) -> Estimate:
+def _over_problems(runs: Sequence[SavedRun]) -> Estimate:
     """The problem is the unit: answers of several seeds to one problem are not independent."""
     if len(runs) == 1:
         return _over_seeds(runs)
@@ -109,7 +109,7 @@ def _over_problems(runs: Sequence[Run]) -> Estimate:
     return Estimate(mean, max(0.0, low), min(1.0, high))
 
 
-def mean_by_problem(runs: Sequence[Run]) -> dict[str, float]:
+def mean_by_problem(runs: Sequence[SavedRun]) -> dict[str, float]:
     """The share of seeds that were right, by problem, for the problems that every run has."""
     rows = [run.by_problem() for run in runs]
     shared = rows[0].keys() & set.intersection(*(set(row) for row in rows))

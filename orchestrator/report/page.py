@@ -28,7 +28,7 @@ from orchestrator.report.figures import Drawing, draw_all, key_of
 from orchestrator.report.filters import FILTERS
 from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
-from orchestrator.report.runs import CHUNK_PROBLEMS, Run, pack, read_runs
+from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.settings import Setting, arrange
 from orchestrator.results import write_atomically
 from orchestrator.terminal import printable
@@ -151,7 +151,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     )
 
 
-def run_label(setting: Setting, run: Run, sections: Sequence[Section]) -> str:
+def run_label(setting: Setting, run: SavedRun, sections: Sequence[Section]) -> str:
     """A run among the others, for a person who chooses one."""
     series = next(s for s in setting.series if any(run in p.runs for p in s.points))
     point = next(p for p in series.points if run in p.runs)
@@ -159,7 +159,7 @@ def run_label(setting: Setting, run: Run, sections: Sequence[Section]) -> str:
     return f"{prefix}{series.name} {point.label} seed {run.seed}"
 
 
-def _entry(run: Run) -> dict[str, Any]:
+def _entry(run: SavedRun) -> dict[str, Any]:
     """What the script must know of a run to draw its searches."""
     steps = run.config["strategy"].get("max_steps")
     return {
@@ -171,11 +171,11 @@ def _entry(run: Run) -> dict[str, Any]:
     }
 
 
-def _num_kept(run: Run) -> int:
+def _num_kept(run: SavedRun) -> int:
     return min(len(run.columns), len(run.searches) * CHUNK_PROBLEMS)
 
 
-def _rows(run: Run) -> dict[str, list[Any]]:
+def _rows(run: SavedRun) -> dict[str, list[Any]]:
     """The problem table, by columns."""
     c = run.columns
     return {

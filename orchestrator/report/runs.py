@@ -71,7 +71,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Run:
+class SavedRun:
     """One run directory: what it is, its columns, and its searches in chunks of base64 text.
 
     ``searches`` holds ``CHUNK_PROBLEMS`` problems a chunk, fewer where the size limit cut them off.
@@ -129,7 +129,7 @@ def _is_run(folder: Path) -> bool:
     return os.path.lexists(folder / CONFIG) and os.path.lexists(folder / RESULTS)
 
 
-def read_run(folder: Path, name: str, max_bytes: float) -> Run:
+def read_run(folder: Path, name: str, max_bytes: float) -> SavedRun:
     """One run; its searches take at most about ``max_bytes`` of text, from the first problem on."""
     config, summary = read_config(folder, DIRECTORY), read_summary(folder, DIRECTORY)
     rule, columns = rule_of(config["strategy"]), Columns()
@@ -147,10 +147,10 @@ def read_run(folder: Path, name: str, max_bytes: float) -> Run:
             pending = []
     if pending:
         searches.append(pack(pending))
-    return Run(folder, name, summary, config, columns, searches)
+    return SavedRun(folder, name, summary, config, columns, searches)
 
 
-def read_runs(folder: Path, max_bytes: float) -> Iterator[Run]:
+def read_runs(folder: Path, max_bytes: float) -> Iterator[SavedRun]:
     """Every run below ``folder``; what one leaves of its share of ``max_bytes`` goes to those after it.
 
     One that cannot be read is named in a warning and left out. Raises ConfigError where no other is there.

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.report.runs import Run
+from orchestrator.dotted import dotted
+from orchestrator.report.runs import SavedRun
 
 # What an engine or a verifier does faster or slower, and nothing else.
 SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size"}
@@ -16,12 +17,12 @@ Flat = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Point:
+class ReportPoint:
     """One budget under one set of limits, solved once a seed."""
 
     budget: int
     limits: tuple[tuple[str, float], ...]
-    runs: tuple[Run, ...]
+    runs: tuple[SavedRun, ...]
 
     @property
     def label(self) -> str:
@@ -34,7 +35,7 @@ class Series:
     """One method: a strategy, with those of its knobs in which the runs of this folder differ."""
 
     name: str
-    points: tuple[Point, ...]
+    points: tuple[ReportPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,22 @@ class Setting:
     series: tuple[Series, ...]
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[SavedRun]:
         return [run for series in self.series for point in series.points for run in point.runs]
 
 
-def flat(node: Any, prefix: str = "") -> Flat:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; a list is one value, as JSON text."""
-    if not isinstance(node, Mapping):
-        return {prefix: json.dumps(node) if isinstance(node, list) else node}
+def flat(node: Mapping[str, Any]) -> Flat:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``, without what changes speed alone; a list as JSON text."""
     return {
-        key: value
-        for name, item in node.items()
-        if name not in SPEED_KEYS
-        for key, value in flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
+        key: json.dumps(value) if isinstance(value, list) else value
+        for key, value in dotted(node).items()
+        if SPEED_KEYS.isdisjoint(key.split("."))
     }
 
 
-def arrange(runs: Iterable[Run]) -> list[Setting]:
+def arrange(runs: Iterable[SavedRun]) -> list[Setting]:
     """Runs in settings, series and points, in order of name and budget."""
-    groups: dict[str, list[Run]] = defaultdict(list)
+    groups: dict[str, list[SavedRun]] = defaultdict(list)
     for run in runs:
         groups[json.dumps(_place(run), sort_keys=True)].append(run)
     members = list(groups.values())
@@ -72,13 +70,13 @@ def arrange(runs: Iterable[Run]) -> list[Setting]:
     return sorted(settings, key=lambda s: s.name)
 
 
-def _place(run: Run) -> Flat:
+def _place(run: SavedRun) -> Flat:
     """What fixes problems and policy."""
     names = {group: run.summary[group] for group in ("task", "engine")}
     return {**flat({"task": run.config["task"], "engine": run.config["engine"]}), **names}
 
 
-def _setting_name(run: Run) -> str:
+def _setting_name(run: SavedRun) -> str:
     return f"{run.summary['task']}, engine {run.summary['engine']}"
 
 
@@ -102,11 +100,11 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _series(runs: Sequence[Run]) -> list[Series]:
-    by_strategy: dict[str, list[Run]] = defaultdict(list)
+def _series(runs: Sequence[SavedRun]) -> list[Series]:
+    by_strategy: dict[str, list[SavedRun]] = defaultdict(list)
     for run in runs:
         by_strategy[run.strategy].append(run)
-    named: dict[str, list[Run]] = defaultdict(list)
+    named: dict[str, list[SavedRun]] = defaultdict(list)
     for strategy, members in by_strategy.items():
         knobs = [_knobs(run) for run in members]
         varied = _varied(members, knobs)
@@ -115,13 +113,13 @@ def _series(runs: Sequence[Run]) -> list[Series]:
     return [Series(name, tuple(_points(named[name]))) for name in sorted(named)]
 
 
-def _knobs(run: Run) -> Flat:
+def _knobs(run: SavedRun) -> Flat:
     groups = flat({group: run.config[group] for group in ("strategy", "verifier")})
     short = {key.removeprefix("strategy."): value for key, value in groups.items()}
     return {**short, "verifier": run.summary["verifier"]}
 
 
-def _varied(runs: Sequence[Run], knobs: Sequence[Flat]) -> list[str]:
+def _varied(runs: Sequence[SavedRun], knobs: Sequence[Flat]) -> list[str]:
     """The knobs that differ between runs of one budget: the others follow from the budget."""
     by_budget: dict[int, list[Flat]] = defaultdict(list)
     for run, values in zip(runs, knobs, strict=True):
@@ -130,15 +128,17 @@ def _varied(runs: Sequence[Run], knobs: Sequence[Flat]) -> list[str]:
     return sorted(k for k in keys if any(len({v.get(k) for v in same}) > 1 for same in by_budget.values()))
 
 
-def _points(runs: Sequence[Run]) -> list[Point]:
+def _points(runs: Sequence[SavedRun]) -> list[ReportPoint]:
     """The points by rising budget and limits; of two runs with the same seed the one with more problems."""
-    found: dict[tuple[int, tuple[tuple[str, float], ...]], dict[int, Run]] = defaultdict(dict)
+    found: dict[tuple[int, tuple[tuple[str, float], ...]], dict[int, SavedRun]] = defaultdict(dict)
     for run in runs:
         limits = tuple(sorted((k, v) for k, v in run.config["limits"].items() if v is not None))
         same = found[run.budget, limits]
         if run.seed not in same or len(run.columns) > len(same[run.seed].columns):
             same[run.seed] = run
     return [
-        Point(budget, limits, tuple(found[budget, limits][seed] for seed in sorted(found[budget, limits])))
+        ReportPoint(
+            budget, limits, tuple(found[budget, limits][seed] for seed in sorted(found[budget, limits]))
+        )
         for budget, limits in sorted(found)
     ]

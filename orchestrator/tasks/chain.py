@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.tasks.draws import Draws, Split, bucket, check_task
+from orchestrator.tasks.arithmetic import MAX_VALUE, Operation
+from orchestrator.tasks.drawn import ANSWER_MARKER, BUCKETS, DELIMITER, DrawnTask, answer_line, draw
+from orchestrator.tasks.draws import Draws, Split
 from orchestrator.types import Problem
 
-MAX_VALUE = 99
 NUM_STEPS = 8
 STEP_NAMES = "abcdefgh"
-ANSWER_MARKER = "#"
-DELIMITER = "\n"
 
 _NUMBER = re.compile(r"[-+]?\d+", re.ASCII)
-
-# Buckets of twenty: two are held out, so that no problem can be in two splits whatever its index.
-BUCKETS: dict[Split, range] = {"test": range(1), "dev": range(1, 2), "train": range(2, 20)}
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation of a chain: ``symbol`` is one of ``+ - * /``, ``operand`` a positive integer."""
-
-    symbol: str
-    operand: int
-
-    def apply(self, value: int) -> int | None:
-        """The result, or None where it is no whole number of 1..MAX_VALUE."""
-        if self.symbol == "/":
-            result, rest = divmod(value, self.operand)
-            return result if rest == 0 and result > 0 else None
-        if self.symbol == "+":
-            result = value + self.operand
-        elif self.symbol == "-":
-            result = value - self.operand
-        else:
-            result = value * self.operand
-        return result if 0 < result <= MAX_VALUE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +58,6 @@ def step_line(index: int, value: int, operation: Operation, result: int) -> str:
     return f"{STEP_NAMES[index]}{value}{operation.symbol}{operation.operand}={result}{DELIMITER}"
 
 
-def answer_line(value: int) -> str:
-    """For example ``#17``."""
-    return f"{ANSWER_MARKER}{value}{DELIMITER}"
-
-
 def _draw_operation(value: int, draws: Draws) -> Operation:
     divisors = [k for k in range(2, 10) if value % k == 0]
     factors = [k for k in range(2, 10) if value * k <= MAX_VALUE]
@@ -111,11 +81,8 @@ def _draw_chain(name: str, num_steps: int) -> Chain:
 
 def draw_chain(split: Split, index: int, num_steps: int = NUM_STEPS) -> Chain:
     """The chain that a split and an index name; splits are disjoint by the hash of the question."""
-    for attempt in range(10_000):
-        chain = _draw_chain(f"chain/{num_steps}/{split}/{index}/{attempt}", num_steps)
-        if bucket(chain.question) in BUCKETS[split]:
-            return chain
-    raise RuntimeError(f"no chain for split {split!r} and index {index}")
+    name = f"chain/{num_steps}"
+    return draw(lambda attempt: _draw_chain(attempt, num_steps), name, split, index, BUCKETS)
 
 
 def draw_chains(split: Split, start: int, num: int, num_steps: int = NUM_STEPS) -> Iterator[Chain]:
@@ -145,51 +112,19 @@ def parse_question(question: str) -> Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainTask:
-    """Arithmetic chains as a task; ``split`` and an index alone fix a problem (10,000 a split).
+class ChainTask(DrawnTask):
+    """Arithmetic chains as a task: 10,000 problems a split."""
 
-    The three lengths bound a solution: steps, tokens of one step, and tokens of all steps together.
-    """
-
-    split: Split = "test"
     max_steps: int = 10
     max_step_tokens: int = 16
     max_tokens: int = 128
 
-    def __post_init__(self) -> None:
-        lengths = {"max_steps": self.max_steps, "max_step_tokens": self.max_step_tokens}
-        check_task(self.split, BUCKETS, **lengths, max_tokens=self.max_tokens)
-
-    @property
-    def delimiter(self) -> str:
-        return DELIMITER
-
-    @property
-    def answer_marker(self) -> str | None:
-        return ANSWER_MARKER
-
-    @property
-    def instruction(self) -> str:
-        return ""
-
-    @property
-    def num_problems(self) -> int:
-        return 10_000
-
-    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
-        end = self.num_problems if limit is None else min(self.num_problems, offset + limit)
-        for index in range(offset, end):
-            chain = draw_chain(self.split, index)
-            yield Problem(f"chain-{self.split}-{index}", chain.question, str(chain.values[-1]))
+    def problem(self, index: int) -> Problem:
+        chain = draw_chain(self.split, index)
+        return Problem(f"chain-{self.split}-{index}", chain.question, str(chain.values[-1]))
 
     def extract(self, text: str) -> str | None:
         """The number after the last ``#`` that something follows, without leading zeros."""
         lines = [line.rstrip(f" \t\r{ANSWER_MARKER}") for line in text.split(DELIMITER)]
         last = next((line for line in reversed(lines) if ANSWER_MARKER in line), "")
         return read_number(last.rpartition(ANSWER_MARKER)[2].strip())
-
-    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
-        return list(answers)
-
-    async def grade(self, answer: str | None, reference: str) -> bool:
-        return answer == reference

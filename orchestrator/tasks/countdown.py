@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, Operation
+from orchestrator.tasks.arithmetic import Operation
 from orchestrator.tasks.countdown_steps import (
     SYMBOLS,
+    CountdownStep,
     Move,
     Numbers,
-    Step,
-    answer_line,
     is_valid,
     read_answer,
     read_step,
     take,
 )
-from orchestrator.tasks.draws import Draws, Split, bucket, check_task
+from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER, Buckets, DrawnTask, answer_line, draw
+from orchestrator.tasks.draws import Draws, Split
 from orchestrator.types import Problem
 
 NUM_NUMBERS = 4
@@ -31,7 +32,7 @@ MAX_TARGET = 20
 
 # No problem can be in two splits whatever its index. Small numbers make few different puzzles, so the test
 # split takes a quarter of them.
-_BUCKETS: dict[Split, range] = {"test": range(5), "dev": range(5, 6), "train": range(6, 20)}
+_BUCKETS: Buckets = {"test": range(5), "dev": range(5, 6), "train": range(6, 20)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,8 @@ def _draw_puzzle(name: str, num_numbers: int) -> Puzzle | None:
 
 def draw_puzzle(split: Split, index: int, num_numbers: int = NUM_NUMBERS) -> Puzzle:
     """The puzzle that a split and an index name; splits are disjoint by the hash of the question."""
-    for attempt in range(10_000):
-        puzzle = _draw_puzzle(f"countdown/{num_numbers}/{split}/{index}/{attempt}", num_numbers)
-        if puzzle is not None and bucket(puzzle.question) in _BUCKETS[split]:
-            return puzzle
-    raise RuntimeError(f"no puzzle for split {split!r} and index {index}")
+    name = f"countdown/{num_numbers}"
+    return draw(lambda attempt: _draw_puzzle(attempt, num_numbers), name, split, index, _BUCKETS)
 
 
 def draw_puzzles(split: Split, start: int, num: int, num_numbers: int = NUM_NUMBERS) -> Iterator[Puzzle]:
@@ -103,7 +101,7 @@ def draw_puzzles(split: Split, start: int, num: int, num_numbers: int = NUM_NUMB
     return (draw_puzzle(split, i, num_numbers) for i in range(start, start + num))
 
 
-def read_solution(text: str) -> tuple[list[Step], int] | None:
+def read_solution(text: str) -> tuple[list[CountdownStep], int] | None:
     """The steps and the stated answer of a whole solution; None where it is not steps and then an answer.
 
     Lines that are empty, or begin an answer and state none, say nothing.
@@ -116,7 +114,7 @@ def read_solution(text: str) -> tuple[list[Step], int] | None:
     return [step for step in steps if step is not None], value
 
 
-def is_solution(puzzle: Puzzle, steps: Sequence[Step], value: int) -> bool:
+def is_solution(puzzle: Puzzle, steps: Sequence[CountdownStep], value: int) -> bool:
     """Whether every step does what it states with what the one before left, and the end is the target."""
     numbers = puzzle.numbers
     for step in steps:
@@ -126,7 +124,7 @@ def is_solution(puzzle: Puzzle, steps: Sequence[Step], value: int) -> bool:
     return numbers == (value,) and value == puzzle.target
 
 
-def normal_text(steps: Sequence[Step], value: int) -> str:
+def normal_text(steps: Sequence[CountdownStep], value: int) -> str:
     """One text for solutions that differ in writing alone: the order of operands and of the numbers left."""
     written = (f"{s.move.normal.text}={s.result} {','.join(map(str, sorted(s.left)))}" for s in steps)
     return "; ".join((*written, answer_line(value).rstrip(DELIMITER)))
@@ -151,45 +149,25 @@ def solution_key(answer: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class CountdownTask:
-    """Countdown as a task; ``split`` and an index alone fix a problem (12,000 a split).
+class CountdownTask(DrawnTask):
+    """Countdown as a task: 12,000 problems a split.
 
     Some 10,600 of the 12,000 of ``test`` are different: small numbers make few puzzles.
 
     An answer is a whole solution, since many are right; the reference is the question, and grading carries
-    the solution out. The three lengths bound a solution: steps, tokens of one step, and tokens of all.
+    the solution out.
     """
 
-    split: Split = "test"
+    buckets: ClassVar[Buckets] = _BUCKETS
+    num_problems: ClassVar[int] = 12_000
+
     max_steps: int = NUM_NUMBERS
     max_step_tokens: int = 20
     max_tokens: int = 64
 
-    def __post_init__(self) -> None:
-        lengths = {"max_steps": self.max_steps, "max_step_tokens": self.max_step_tokens}
-        check_task(self.split, _BUCKETS, **lengths, max_tokens=self.max_tokens)
-
-    @property
-    def delimiter(self) -> str:
-        return DELIMITER
-
-    @property
-    def answer_marker(self) -> str | None:
-        return ANSWER_MARKER
-
-    @property
-    def instruction(self) -> str:
-        return ""
-
-    @property
-    def num_problems(self) -> int:
-        return 12_000
-
-    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
-        end = self.num_problems if limit is None else min(self.num_problems, offset + limit)
-        for index in range(offset, end):
-            question = draw_puzzle(self.split, index).question
-            yield Problem(f"countdown-{self.split}-{index}", question, question)
+    def problem(self, index: int) -> Problem:
+        question = draw_puzzle(self.split, index).question
+        return Problem(f"countdown-{self.split}-{index}", question, question)
 
     def extract(self, text: str) -> str | None:
         """The whole solution, normalised; None where it has no answer line or a line that is no step."""

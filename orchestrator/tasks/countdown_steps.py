@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from orchestrator.tasks.chain import ANSWER_MARKER, DELIMITER, Operation
+from orchestrator.tasks.arithmetic import Operation
+from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER
 
 SYMBOLS = "+-*/"
 
@@ -52,7 +53,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CountdownStep:
     """What a step's line states: a move, its result and the numbers left."""
 
     move: Move
@@ -65,12 +66,7 @@ class Step:
         return f"{self.move.text}={self.result} {','.join(map(str, self.left))}{DELIMITER}"
 
 
-def answer_line(value: int) -> str:
-    """For example ``#15``."""
-    return f"{ANSWER_MARKER}{value}{DELIMITER}"
-
-
-def take(numbers: Numbers, move: Move) -> Step | None:
+def take(numbers: Numbers, move: Move) -> CountdownStep | None:
     """The right step for a move: the numbers left keep their order, the result comes last.
 
     None where the move's numbers are not there or its result leaves 1..MAX_VALUE.
@@ -80,7 +76,7 @@ def take(numbers: Numbers, move: Move) -> Step | None:
         if used not in left:
             return None
         left.remove(used)
-    return None if result is None else Step(move, result, (*left, result))
+    return None if result is None else CountdownStep(move, result, (*left, result))
 
 
 @lru_cache(maxsize=200_000)
@@ -127,14 +123,14 @@ def read_move(line: str) -> Move | None:
     return Move(int(found[1]), Operation(found[2], int(found[3]))) if found else None
 
 
-def read_step(line: str) -> Step | None:
+def read_step(line: str) -> CountdownStep | None:
     """What a line states, right or wrong; None where it is no step."""
     found = _STEP.fullmatch(line)
     if found is None:
         return None
     value, symbol, operand, result, left = found.groups()
     move = Move(int(value), Operation(symbol, int(operand)))
-    return Step(move, int(result), tuple(map(int, left.split(","))))
+    return CountdownStep(move, int(result), tuple(map(int, left.split(","))))
 
 
 def read_answer(line: str) -> int | None:
@@ -143,7 +139,7 @@ def read_answer(line: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def is_valid(numbers: Numbers, step: Step) -> bool:
+def is_valid(numbers: Numbers, step: CountdownStep) -> bool:
     """Whether a step does what it states with ``numbers``; the order of those left is free."""
     right = take(numbers, step.move)
     return right is not None and right.result == step.result and Counter(right.left) == Counter(step.left)

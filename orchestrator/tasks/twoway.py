@@ -9,21 +9,19 @@ it: it can only be worked out from the last state back. A canvas of masks can be
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
-from orchestrator.tasks.chain import ANSWER_MARKER
-from orchestrator.tasks.draws import Draws, Split, bucket, check_task
+from orchestrator.tasks.drawn import ANSWER_MARKER, BUCKETS, DrawnTask, draw
+from orchestrator.tasks.draws import Draws, Split
 from orchestrator.types import Problem
 
 STATES = "ABCDEFGHIJKLMNOP"
 MOVES = "abcdefghijkl"
 NUM_MOVES = 5
 UNKNOWN = "?"
-
-# Buckets of twenty: two are held out, so that no problem can be in two splits whatever its index.
-BUCKETS: dict[Split, range] = {"test": range(1), "dev": range(1, 2), "train": range(2, 20)}
 
 _ANSWER = re.compile(rf"{ANSWER_MARKER}([{STATES}])(?![{STATES}])")
 
@@ -84,11 +82,8 @@ def _draw_walk(name: str, num_moves: int) -> Walk:
 
 def draw_walk(split: Split, index: int, num_moves: int = NUM_MOVES) -> Walk:
     """The walk that a split and an index name; splits are disjoint by the hash of the question."""
-    for attempt in range(10_000):
-        walk = _draw_walk(f"twoway/{num_moves}/{split}/{index}/{attempt}", num_moves)
-        if bucket(walk.question) in BUCKETS[split]:
-            return walk
-    raise RuntimeError(f"no walk for split {split!r} and index {index}")
+    name = f"twoway/{num_moves}"
+    return draw(lambda attempt: _draw_walk(attempt, num_moves), name, split, index, BUCKETS)
 
 
 def draw_walks(split: Split, start: int, num: int, num_moves: int = NUM_MOVES) -> Iterator[Walk]:
@@ -97,55 +92,28 @@ def draw_walks(split: Split, start: int, num: int, num_moves: int = NUM_MOVES) -
 
 
 @dataclass(frozen=True, slots=True)
-class TwoWayTask:
-    """Two-way walks as a task; ``split`` and an index alone fix a problem (10,000 a split).
+class TwoWayTask(DrawnTask):
+    """Two-way walks as a task: 10,000 problems a split.
 
     A solution has no lines: it is one step. ``max_tokens`` is the length of a canvas, end of text included;
     ``block_lengths`` are of the schedules that suit it, and ``temperature`` is of denoising.
     """
 
-    split: Split = "test"
+    # A walk may follow the answer, so only end of text ends a solution.
+    answer_marker: ClassVar[str | None] = None
+
     max_steps: int = 1
     max_step_tokens: int = 24
     max_tokens: int = 24
     block_lengths: tuple[int, ...] | None = None
     temperature: float | None = None
 
-    def __post_init__(self) -> None:
-        lengths = {"max_steps": self.max_steps, "max_step_tokens": self.max_step_tokens}
-        check_task(self.split, BUCKETS, **lengths, max_tokens=self.max_tokens)
-
-    @property
-    def delimiter(self) -> str:
-        return "\n"
-
-    @property
-    def answer_marker(self) -> str | None:
-        """None: a walk may follow the answer, so only end of text ends a solution."""
-        return None
-
-    @property
-    def instruction(self) -> str:
-        return ""
-
-    @property
-    def num_problems(self) -> int:
-        return 10_000
-
-    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
-        end = self.num_problems if limit is None else min(self.num_problems, offset + limit)
-        for index in range(offset, end):
-            walk = draw_walk(self.split, index)
-            asks = "first" if walk.asks_first else "last"
-            yield Problem(f"twoway-{self.split}-{index}", walk.question, walk.answer, {"asks": asks})
+    def problem(self, index: int) -> Problem:
+        walk = draw_walk(self.split, index)
+        asks = "first" if walk.asks_first else "last"
+        return Problem(f"twoway-{self.split}-{index}", walk.question, walk.answer, {"asks": asks})
 
     def extract(self, text: str) -> str | None:
         """The state after the one ``#``; None where there is none, or more than one."""
         stated = _ANSWER.findall(text)
         return stated[0] if len(stated) == 1 and text.count(ANSWER_MARKER) == 1 else None
-
-    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
-        return list(answers)
-
-    async def grade(self, answer: str | None, reference: str) -> bool:
-        return answer == reference

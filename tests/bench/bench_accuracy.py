@@ -14,7 +14,7 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.statistics import paired_interval
+from orchestrator.intervals import paired_interval
 from tests.bench.sweeps import Outcomes, Point, Sweep, by_problem
 
 

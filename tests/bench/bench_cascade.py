@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import get_args
 
 from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, TokenLatency, letters_right
+from orchestrator.intervals import paired_interval
 from orchestrator.protocols import Strategy
 from orchestrator.seeds import derive_rng
 from orchestrator.session import Session
-from orchestrator.statistics import paired_interval
 from orchestrator.types import Sampling
 from strategies.particle_cascade import ParticleCascade
 from strategies.particle_filter import ParticleFilter

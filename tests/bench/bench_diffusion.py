@@ -23,9 +23,9 @@ import numpy.typing as npt
 from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_decoding import Filled
 from actors.diffusion_engine import DiffusionEngine
+from orchestrator.intervals import paired_interval
 from orchestrator.protocols import GenerateRequest
 from orchestrator.seeds import derive_seed
-from orchestrator.statistics import paired_interval
 from orchestrator.tasks.twoway import TwoWayTask
 from orchestrator.types import Denoising, Problem
 from tests.actors.diffusion_reference import generate

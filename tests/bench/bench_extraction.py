@@ -15,7 +15,7 @@ from orchestrator.stated_answer import find_answer, states_answer
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.tasks.countdown import CountdownTask
 from orchestrator.tasks.twoway import TwoWayTask
-from tests.bench.hostile_texts import FRAMES, PIECES, hostile_text
+from tests.orchestrator.hostile_texts import FRAMES, PIECES, hostile_text
 
 LENGTHS = (1_000, 10_000, 100_000)
 PROMPTS = (r"Put your final answer within \boxed{}.", "How many eggs?")

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.fake import FakeEngine, FakeVerifier
-from orchestrator.statistics import paired_interval
+from orchestrator.intervals import paired_interval
 from orchestrator.types import Problem
 from strategies.particle_filter import ParticleFilter
 from tests.bench.curves import filled, markdown, short

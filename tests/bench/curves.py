@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from orchestrator.statistics import paired_interval
+from orchestrator.intervals import paired_interval
 from tests.bench.sweeps import Outcomes, Point, by_problem, interval
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.execution import Status
+from orchestrator.intervals import paired_interval
 from orchestrator.results import CONFIG, SUMMARY, read_results, write_json
-from orchestrator.statistics import paired_interval
 
 REPOSITORY = Path(__file__).parents[2]
 CLAIM = "sweep.json"

@@ -55,3 +55,22 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "almost a group": lambda n: "1" + ",111" * (n // 4) + ",1",
     "almost a text": lambda n: "\\text{" + "a" * n,
 }
+
+PIECES = (
+    "\\boxed{", "\\boxed{}", "\\boxed{5}", "\\boxed{5} and ", "\\boxed ", "\\boxed$", "\\boxed[",
+    "\\boxed\\text{", "\\boxed{\\text{", "\\", "\\\\ ", "{", "}", "{}", "\\{", "<answer>", "<answer",
+    "<answer></answer>", "< ", " ", "\n", "#", "####", "#### ", "####\n", "#### 1\n", "#### \n\n",
+    "#### Step\n", "#7\n", "1+1=2 1,2\n", "...", "_", "'", "`", "- ", "(", "((A", "A ", "A, ", "A and ",
+    "(A) and ", "; (A", "option ", "option A. ", "not ", "is ", "the answer is ", "answer", "A\n",
+    "B. text\n", "</think>", "\\textcolor{", "$", "~", ",", "7", "7,", "1/", "\\frac{", "most ", "\\ldots",
+    "\\hspace{", "\u9009", "\u2014", "\u00bd",
+)  # fmt: skip
+"""Pieces on which patterns with nested or adjacent repetitions take quadratic time; each is repeated alone
+and inside the forms of an answer, FRAMES."""
+
+FRAMES = ("{}", "\\boxed{{{}}}", "<answer>{}</answer>", "#### {}", "A. {}\n(B)", "<{}>")
+
+
+def hostile_text(piece: str, frame: str, length: int) -> str:
+    """``piece`` again and again, ``length`` characters of it in ``frame``."""
+    return frame.format(repeated(piece)(length))

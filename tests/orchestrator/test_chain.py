@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
+from orchestrator.tasks.arithmetic import MAX_VALUE
 from orchestrator.tasks.chain import (
-    BUCKETS,
-    MAX_VALUE,
     NUM_STEPS,
     ChainTask,
     draw_chain,
@@ -17,6 +16,7 @@ from orchestrator.tasks.chain import (
     parse_question,
     read_value,
 )
+from orchestrator.tasks.drawn import BUCKETS
 from orchestrator.tasks.draws import bucket
 
 

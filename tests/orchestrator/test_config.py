@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from hydra.errors import HydraException
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.config import (
     build,
     build_node,
-    differing_keys,
     read_limits,
     read_range,
     read_settings,
@@ -130,24 +127,6 @@ def test_limits(key: str) -> None:
     assert read_limits({"limits": {key: None}}) == Limits()
     with pytest.raises(ConfigError, match=rf"^limits\.{key}=0(.0)?: must be above 0"):
         read_limits({"limits": {key: 0}})
-
-
-def test_differing_keys_leaves_the_free_ones_out() -> None:
-    a: dict[str, Any] = {"seed": 0, "cluster": {"engine_replicas": 1}, "task": {"limit": 5, "split": "test"}}
-    b: dict[str, Any] = {
-        "seed": 1,
-        "cluster": {"engine_replicas": 2},
-        "task": {"limit": 6, "split": "test"},
-        "new": 1,
-    }
-    assert differing_keys(a, b) == ["seed", "task.limit", "new"]
-
-
-@given(
-    st.recursive(st.integers(), lambda inner: st.dictionaries(st.text("abc", min_size=1), inner, max_size=3))
-)
-def test_a_configuration_does_not_differ_from_itself(config: object) -> None:
-    assert differing_keys(config, config) == []
 
 
 @pytest.mark.parametrize(

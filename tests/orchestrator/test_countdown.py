@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
-from orchestrator.tasks.chain import MAX_VALUE, Operation
+from orchestrator.tasks.arithmetic import MAX_VALUE, Operation
 from orchestrator.tasks.countdown import (
     MAX_NUMBER,
     MAX_TARGET,
@@ -18,9 +18,9 @@ from orchestrator.tasks.countdown import (
     parse_question,
 )
 from orchestrator.tasks.countdown_steps import (
+    CountdownStep,
     Move,
     Numbers,
-    Step,
     is_reachable,
     is_valid,
     moves,
@@ -113,8 +113,8 @@ def test_impossible_moves(move: Move) -> None:
 @pytest.mark.parametrize(
     ("line", "step"),
     [
-        ("8-3=5 40,5\n", Step(Move(8, Operation("-", 3)), 5, (40, 5))),
-        ("8-3=5 5", Step(Move(8, Operation("-", 3)), 5, (5,))),
+        ("8-3=5 40,5\n", CountdownStep(Move(8, Operation("-", 3)), 5, (40, 5))),
+        ("8-3=5 5", CountdownStep(Move(8, Operation("-", 3)), 5, (5,))),
         ("8-3=5\n", None),
         ("8-3=5 \n", None),
         ("8-3=5 40,\n", None),
@@ -125,7 +125,7 @@ def test_impossible_moves(move: Move) -> None:
         ("#5\n", None),
     ],
 )
-def test_read_step(line: str, step: Step | None) -> None:
+def test_read_step(line: str, step: CountdownStep | None) -> None:
     assert read_step(line) == step
 
 

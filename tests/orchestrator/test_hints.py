@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from orchestrator.composition import CONF, known_keys
+from orchestrator.composition import known_keys
+from orchestrator.conf_files import CONF
 from orchestrator.errors import ConfigError
 from orchestrator.explain import explain
 from orchestrator.hints import hint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.bench_extraction import EXTRACTORS, seconds
-from tests.bench.hostile_texts import FRAMES, PIECES, hostile_text
+from tests.orchestrator.hostile_texts import FRAMES, PIECES, hostile_text
 
 # Quadratic time is minutes at this length; linear time is some hundredths of a second.
 LENGTH = 40_000

@@ -11,7 +11,8 @@ import pytest
 
 from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from actors.verifier_configs import LikelihoodVerifierConfig
-from orchestrator.composition import CONF, only_composed
+from orchestrator.composition import only_composed
+from orchestrator.conf_files import CONF
 from orchestrator.errors import ConfigError
 from orchestrator.inputs import INPUTS, Inputs, check_inputs
 from orchestrator.plan import plan_of

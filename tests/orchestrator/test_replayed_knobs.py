@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier
-from orchestrator.composition import CONF
+from orchestrator.conf_files import CONF, replay_rules
 from orchestrator.config import build_node
 from orchestrator.controller import Controller
 from orchestrator.results import result_line
 from orchestrator.types import Overhead
-from orchestrator.whatif import Recorded, WhatIf, replay_all, replay_rules
+from orchestrator.whatif import Recorded, WhatIf, replay_all
 from tests.orchestrator.real_runs import composed
 
 NUM_PROBLEMS, BUDGET = 20, 8

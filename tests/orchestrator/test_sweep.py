@@ -13,7 +13,7 @@ from orchestrator.command_line import continued_command, folder_names, is_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.execution import Status
 from orchestrator.rundir import claimed
-from orchestrator.sweep import Sweep, plan_sweep, run_sweep
+from orchestrator.sweep import PlannedPoint, RefusedPoint, Sweep, plan_sweep, run_sweep
 from orchestrator.sweep_index import INDEX, SweepIndex, read_index, sweep_folder
 
 
@@ -46,7 +46,7 @@ def test_points_have_folders_that_a_file_system_takes(tmp_path: Path) -> None:
     prompts = [f"engine.template={name * 60} {{question}}" for name in ("Think. ", "Answer. ")]
     both = f"{prompts[0]!r},{prompts[1]!r}".replace("engine.template=", "")
     sweep = planned(tmp_path, f"engine.template={both}", "engine.model=a/b,A/b", "verifier=none")
-    folders = [str(p.folder) for p in sweep.planned]
+    folders = [p.folder for p in sweep.planned]
     assert len({folder.casefold() for folder in folders}) == 4
     assert all(len(folder.encode()) <= 140 and "/" not in folder for folder in folders)
     assert [p.folder for p in planned(tmp_path, "hydra.sweep.subdir=x/${seed}", "seed=0,1").planned] == [
@@ -62,7 +62,7 @@ def test_a_point_of_before_keeps_its_folder(tmp_path: Path) -> None:
     SweepIndex(tmp_path, []).record(["engine.model=a/b", "verifier=none"], folder=old, status=0)
     first, second = planned(tmp_path, *arguments).planned
     assert first.folder == old
-    assert str(second.folder).startswith("engine.model=A-b,verifier=none-")
+    assert second.folder.startswith("engine.model=A-b,verifier=none-")
 
 
 def test_a_bad_point_is_told_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,8 +178,8 @@ def test_a_damaged_index_and_damaged_summaries_hinder_no_sweep(
 ) -> None:
     sweep = planned(tmp_path, "seed=0,1")
     for point in sweep.planned:
-        (tmp_path / str(point.folder)).mkdir()
-        (tmp_path / str(point.folder) / "summary.json").write_text(text)
+        (tmp_path / point.folder).mkdir()
+        (tmp_path / point.folder / "summary.json").write_text(text)
     (tmp_path / INDEX).write_text(text)
     assert run_sweep(sweep, lambda _: Status.FINISHED, console()) == Status.FINISHED
     assert [entry["status"] for entry in read_index(tmp_path)] == [0, 0]
@@ -188,10 +188,9 @@ def test_a_damaged_index_and_damaged_summaries_hinder_no_sweep(
 
 def test_two_points_in_one_folder_are_refused(tmp_path: Path) -> None:
     sweep = planned(tmp_path, "seed=0,1", "hydra.sweep.subdir=same")
-    assert [p.mistake for p in sweep.planned] == [
-        None,
-        "hydra.sweep.subdir=same: another point has this folder",
-    ]
+    first, second = sweep.outcomes
+    assert isinstance(first, PlannedPoint) and first.folder == "same"
+    assert second == RefusedPoint(second.point, "hydra.sweep.subdir=same: another point has this folder")
     numbered = planned(tmp_path, "seed=0,1", "hydra.sweep.subdir=${hydra.job.num}")
     assert [p.folder for p in numbered.planned] == ["0", "1"]
 

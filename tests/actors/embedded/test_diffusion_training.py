@@ -22,8 +22,9 @@ from actors.embedded.families import TWOWAY
 from actors.embedded.models import MASK, build_tokenizer, llama_config
 from actors.embedded.trainer import Recipe, Trainer
 from actors.embedded.twoway_models import ALPHABET, DIFFUSION, FINISH, POLISH, num_moves_at, solved_walks
+from orchestrator.tasks.drawn import BUCKETS
 from orchestrator.tasks.draws import bucket
-from orchestrator.tasks.twoway import BUCKETS, NUM_MOVES, TwoWayTask
+from orchestrator.tasks.twoway import NUM_MOVES, TwoWayTask
 from tests.laws import assert_mean
 
 TINY = Recipe(width=32, num_layers=1, num_tokens=25_000, batch_size=16)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.report.__main__ import main
-from orchestrator.report.levels import by_difficulty, read_samples, samples_of
+from orchestrator.report.levels import by_difficulty, levels_of, read_samples, samples_of
 from orchestrator.report.runs import read_runs
 from orchestrator.report.settings import Setting, arrange
 from tests.orchestrator.report.made_runs import candidate, line, lines, write_run
@@ -63,6 +63,33 @@ def test_the_largest_point_of_samples_tells_over_all_its_seeds(tmp_path: Path) -
     samples = samples_of(setting(tmp_path))
     assert samples is not None and samples.source == "best_of_n N=8, 2 seeds"
     assert samples.rates == {"p0": 1.0, "p1": 0.25, "p2": 0.125}
+
+
+def test_a_run_elsewhere_tells_the_levels_of_these_problems(tmp_path: Path) -> None:
+    """Ten problems, number i right in i of nine samples; the run solves the seven easiest and one more."""
+    samples = read_samples(sampled(tmp_path / "samples", list(range(10)), num=9))
+    assert levels_of(samples.rates) == {f"p{i}": 5 - i // 2 for i in range(10)}
+    rows = [*lines([int(i > 2) for i in range(10)]), line("other", True)]
+    write_run(tmp_path / "sweep" / "a", rows, strategy="astar", config=SEARCH)
+    table = by_difficulty(setting(tmp_path / "sweep"), samples)
+    assert table is not None and table.rows[0].accuracies == (1, 1, 1, 0.5, 0)
+    assert [level.num_problems for level in table.levels] == [2] * 5
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("reference=/nonexistent", "must be the directory of a run with results"),
+        ("refrence=x", "refrence=x: unknown key; did you mean 'reference'?"),
+    ],
+)
+def test_bad_arguments_are_one_line(
+    tmp_path: Path, argument: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched(tmp_path / "a", [1, 0])
+    assert main([str(tmp_path), argument]) == 2
+    (only,) = capsys.readouterr().err.splitlines()
+    assert line in only
 
 
 def test_without_samples_there_is_no_table(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.intervals import wilson_interval
 from orchestrator.report.comparison import compare_all, reference_of
 from orchestrator.report.measures import Measured, measure_all, pareto
 from orchestrator.report.runs import read_runs
 from orchestrator.report.settings import Setting, arrange
 from orchestrator.report.ties import is_tie, rule_of
-from orchestrator.statistics import wilson_interval
 from tests.orchestrator.report.made_runs import candidate, line, lines, write_run
 
 

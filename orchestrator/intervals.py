@@ -1,4 +1,8 @@
-"""Interval estimates that reports and benchmarks share."""
+"""Interval estimates and tests that reports and benchmarks share.
+
+They are written out here, a few lines each and checked against published figures, because scipy is not a
+dependency.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.statistics import (
+from orchestrator.intervals import (
     difficulty_levels,
     holm,
     mean_interval,
