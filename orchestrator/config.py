@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError, nearest
 from orchestrator.limits import Limits
+from orchestrator.renamed import renamed
 from orchestrator.schema import checked, converted, hints_of, options, pydantic_words
 from orchestrator.secret_keys import check_config
 
@@ -70,7 +71,7 @@ class Suggested:
 
 
 def as_plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain containers.
+    """The resolved configuration as plain containers, with classes under their present names.
 
     Raises ConfigError for a key that nothing reads, a group that is none and a secret, OmegaConf's own errors
     for a value that is missing or cannot be resolved.
@@ -85,7 +86,7 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
     check_config(plain)
-    return plain
+    return dict(renamed(plain))
 
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:

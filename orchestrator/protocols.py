@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from orchestrator.stated_answer import states_answer
 from orchestrator.types import Params, Problem, Reward, Solution, Step, Usage
@@ -154,7 +154,7 @@ def sampler_of(engine: Engine) -> str:
 
 
 class Verifier(Protocol):
-    """Anything that rewards. ``readout`` is ``per_step`` or ``whole`` (METHODS: PRM aggregation "model")."""
+    """Anything that rewards. ``readout`` is ``per_step``, or ``whole``: one number for the whole text."""
 
     @property
     def batch_invariant(self) -> bool: ...
@@ -257,6 +257,17 @@ class Strategy(Protocol):
         ...
 
     async def solve(self, session: Session) -> Solution: ...
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """A strategy that says how ``budget=N`` is read, as the shipped ones do."""
+
+    budget_knob: ClassVar[str | None]
+    """The knob that is N; None where the budget is not read."""
+
+    independent_samples: ClassVar[bool]
+    """Whether the candidates are independent samples: the first n of N are those of a run with N = n."""
 
 
 class Tracker(Protocol):

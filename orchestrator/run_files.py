@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator.errors import ConfigError
 from orchestrator.json_reading import parse_own, read_object, read_own
+from orchestrator.renamed import renamed
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +112,16 @@ class _Index(TypedDict):
 
 
 def read_config(folder: Path, key: str) -> dict[str, Any]:
-    """A run's configuration. Raises ConfigError that names the field where Murmuration did not write it."""
-    return _checked(read_own(folder / CONFIG, key), _Config, folder / CONFIG, key)
+    """A run's configuration, with classes under their present names.
+
+    Raises ConfigError that names the field where it was not written by Murmuration.
+    """
+    return dict(renamed(_checked(read_own(folder / CONFIG, key), _Config, folder / CONFIG, key)))
 
 
 def parse_config(data: bytes, folder: Path, key: str) -> dict[str, Any]:
     """The same from the bytes of a folder's ``config.json``, where they were read already."""
-    return _checked(parse_own(data, folder / CONFIG, key), _Config, folder / CONFIG, key)
+    return dict(renamed(_checked(parse_own(data, folder / CONFIG, key), _Config, folder / CONFIG, key)))
 
 
 def read_summary(folder: Path, key: str) -> dict[str, Any]:

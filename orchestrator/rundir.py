@@ -19,6 +19,7 @@ from orchestrator.hydra_record import HYDRA
 from orchestrator.journal import JOURNAL
 from orchestrator.json_reading import read_own
 from orchestrator.plain_files import check_file, check_folder, check_tree
+from orchestrator.renamed import renamed
 from orchestrator.results import (
     COMMAND,
     CONFIG,
@@ -141,7 +142,7 @@ def open_run_dir(
         raise ConfigError("run_dir", run_dir, allowed)
     goes_on = (run_dir / CONFIG).exists() and resume
     if goes_on:
-        _compare(read_own(run_dir / CONFIG, "run_dir"), config, run_dir)
+        _compare(renamed(read_own(run_dir / CONFIG, "run_dir")), config, run_dir)
     earlier = _take_over(run_dir, check)
     command = {"overrides": list(overrides)}
     # The command first: a run that is killed between the two can be continued by its directory all the same.

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.conf_files import CONF, TARGET
 from orchestrator.config import EXPERIMENT, GROUPS
 from orchestrator.errors import ConfigError
+from orchestrator.renamed import target_now
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _CHOICE = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
@@ -84,7 +85,7 @@ def shipped(folders: Iterable[Path] = ()) -> Shipped:
 @cache
 def _named_in(folder: Path) -> Shipped:
     wishes = [w for path in sorted(folder.rglob("*.yaml")) for w in _leaves("", _read_yaml(path))]
-    targets = frozenset(str(w.value) for w in wishes if w.name == TARGET)
+    targets = frozenset(target_now(str(w.value)) for w in wishes if w.name == TARGET)
     return Shipped(targets, frozenset((w.name, _json(w.value)) for w in wishes))
 
 
@@ -180,7 +181,7 @@ def _is_fine(wish: Wish, known: Shipped) -> bool:
     if any(part.startswith("_") and part != TARGET for part in parts):
         return False
     if wish.name == TARGET:
-        return str(value) in known.targets
+        return target_now(str(value)) in known.targets
     if known.has(wish.name, value):
         return True
     if _OPEN.intersection(parts) or (wish.name in _SWITCHES and value is not False):

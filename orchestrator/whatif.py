@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from hydra.utils import get_class
+
 from orchestrator.conf_files import TARGET, replay_rules
 from orchestrator.config import build_node, build_task
 from orchestrator.errors import ConfigError, ProblemError
-from orchestrator.protocols import Strategy, Task
+from orchestrator.protocols import Budgeted, Strategy, Task
 from orchestrator.results import finite
 from orchestrator.session import Session
 from orchestrator.stored import NEEDED, StoredEngine, StoredVerifier, in_order, log_weight_of, trajectory_of
@@ -143,6 +145,19 @@ def check_format(run: Recorded) -> None:
             raise ConfigError("results.jsonl", line["problem_id"], allowed)
 
 
+def independent_knob(target: str) -> str | None:
+    """The knob that is the number of a strategy's independent samples; None where they are not independent.
+
+    Imports the class: ``target`` must be one that this command may build.
+    """
+    try:
+        strategy: object = get_class(target)
+    except (ImportError, ValueError):  # a class that is gone: its candidates are still there to choose from
+        return None
+    is_independent = isinstance(strategy, Budgeted) and strategy.independent_samples
+    return strategy.budget_knob if is_independent else None
+
+
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
     """Who recomputes ``what`` for this run. Raises ConfigError where that cannot be known without a model."""
     readout = run.config["verifier"].get("readout")
@@ -152,8 +167,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         raise ConfigError(
             "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
         )
-    rules = replay_rules()
-    knob = rules["independent"].get(run.target)
+    knob = independent_knob(run.target)
     budget = _checked_budget(run, what, knob)
     strategy = _strategy(run, what, knob, budget) if knob else None
     base = Replayer(
@@ -165,7 +179,11 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         strategy=strategy,
         selector=None,
     )
-    return base if strategy else replace(base, selector=_selector(run, what, rules["selector"], bool(knob)))
+    return (
+        base
+        if strategy
+        else replace(base, selector=_selector(run, what, replay_rules()["selector"], bool(knob)))
+    )
 
 
 def _checked_budget(run: Recorded, what: WhatIf, knob: str | None) -> int:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
@@ -45,6 +45,9 @@ class AStar:
     the ended trajectory of least f is the answer, else the best open one is finished.
     ``Solution.log_weights``: -f. Its history is the tree, one NodeRecord a node.
     """
+
+    budget_knob: ClassVar[str] = "num_samples"
+    independent_samples: ClassVar[bool] = False
 
     num_samples: int
     max_steps: int

@@ -7,7 +7,7 @@ step rewards of answer i, take argmax_i R_i, or draw i from softmax(logit(R) / s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
@@ -24,6 +24,9 @@ class BestOfN:
     Budget N: ``num_samples`` = N. ``Solution.log_weights``: the aggregated reward's log-odds over the
     selection temperature; -inf where a limit left a sample unscored.
     """
+
+    budget_knob: ClassVar[str] = "num_samples"
+    independent_samples: ClassVar[bool] = True
 
     num_samples: int
     sampling: Sampling

@@ -1,7 +1,12 @@
-"""Diverse verifier tree search: beam search in separate subtrees, each keeping its single best.
+"""Search in separate subtrees, each of which keeps its single best beam (diverse verifier tree search).
 
-Beeching, Tunstall, Rush, "Scaling test-time compute with open models" (2024). N slots are N / M subtrees
-of M continuations; subtrees never compete, so that one over-rated start cannot take all the slots.
+Beeching, Tunstall, Rush, "Scaling test-time compute with open models" (2024),
+https://huggingface.co/spaces/HuggingFaceH4/blogpost-scaling-test-time-compute. N slots are N / M subtrees of
+M continuations, and in each subtree
+
+    the continuation of greatest R survives, with R the aggregated reward.
+
+Subtrees never compete, so that one over-rated start cannot take all the slots.
 """
 
 from __future__ import annotations
@@ -9,50 +14,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.session import Session
-from orchestrator.types import Sampling, Solution
-from strategies.beam_search import BeamSearch
-from strategies.parts import checks
-from strategies.parts.selection import Selection
-from strategies.parts.weights import Aggregation, readouts_for
+from orchestrator.types import Solution
+from strategies.parts.beam_base import BeamBase
 
 
 @dataclass(frozen=True)
-class DiverseTreeSearch:
-    """N / ``branching`` subtrees of ``branching`` slots.
+class DiverseTreeSearch(BeamBase):
+    """N / ``branching`` subtrees of ``branching`` slots. Budget N: ``num_beams`` = N.
 
-    Budget N: ``num_beams`` = N. ``Solution`` holds the distinct trajectories of all subtrees at the end;
-    its ``log_weights`` are the log-odds of the aggregated reward.
+    ``Solution`` holds the distinct trajectories of all subtrees at the end.
     """
 
-    num_beams: int
-    max_steps: int
-    sampling: Sampling
-    branching: int = 4
-    look_ahead: int = 0
-    aggregation: Aggregation = "last"
-    selection: Selection = "argmax"
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, num_beams=self.num_beams, branching=self.branching)
-        self._beams()
-
-    def _beams(self) -> BeamSearch:
-        num_subtrees = max(1, self.num_beams // self.branching)
-        return BeamSearch(
-            num_beams=self.num_beams,
-            max_steps=self.max_steps,
-            sampling=self.sampling,
-            # As wide as the widest subtree, so that one survives in each.
-            branching=-(-self.num_beams // num_subtrees),
-            look_ahead=self.look_ahead,
-            num_subtrees=num_subtrees,
-            aggregation=self.aggregation,
-            selection=self.selection,
-        )
-
-    @property
-    def readouts(self) -> tuple[str, ...]:
-        return readouts_for(self.aggregation)
+    def check_own(self) -> None:
+        """Every knob is one that beam searches share."""
 
     async def solve(self, session: Session) -> Solution:
-        return await self._beams().solve(session)
+        num_subtrees = max(1, self.num_beams // self.branching)
+        # As wide as the widest subtree, so that one survives in each.
+        widest = -(-self.num_beams // num_subtrees)
+        return await self.search(session, branching=widest, num_subtrees=num_subtrees)

@@ -18,45 +18,35 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.session import Session
-from orchestrator.types import Sampling, Solution, Trajectory
-from strategies.particle_filter import ParticleFilter
+from orchestrator.types import Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.choosing import LookAhead, now_only
+from strategies.parts.filter_base import FilterBase
 from strategies.parts.population import Population, extend_and_score
 from strategies.parts.resampling import Scheme
-from strategies.parts.selection import Selection
 from strategies.parts.tempering import ANNEALINGS, Annealing, AnnealingName
-from strategies.parts.weighting import WeightingName, weighting
-from strategies.parts.weights import Aggregation, LogWeights, readouts_for
+from strategies.parts.weighting import weighting
+from strategies.parts.weights import LogWeights
 
 
 @dataclass(frozen=True)
-class EntropicParticleFilter:
-    """N particles; the plain filter's knobs and ``Solution.log_weights``, which are never tempered.
+class EntropicParticleFilter(FilterBase):
+    """N particles; the plain filter's ``Solution.log_weights``, which are never tempered.
 
     Budget N: ``num_particles`` = N; ``look_ahead=fresh`` spends up to twice that, in the ledger.
     With incremental weighting annealing and ``fresh`` change the proposal only: the evidence stays
     unbiased.
     """
 
-    num_particles: int
-    max_steps: int
-    sampling: Sampling
+    resampling: Scheme = "systematic"
     annealing: AnnealingName = "ess"
     annealing_threshold: float = 0.5
     early_phase: float = 0.5
     look_ahead: Literal["off", "reuse", "fresh"] = "off"
     look_ahead_weight: Literal["product", "successor"] = "product"
     beta: float = 1.0
-    weighting: WeightingName = "absolute"
-    aggregation: Aggregation = "last"
-    resampling: Scheme = "systematic"
-    ess_threshold: float = 1.0
-    epsilon: float = 1e-7
-    selection: Selection = "argmax"
 
-    def __post_init__(self) -> None:
-        self._plain()
+    def check_own(self) -> None:
         checks.one_of(ANNEALINGS, annealing=self.annealing)
         checks.fraction(annealing_threshold=self.annealing_threshold, early_phase=self.early_phase)
         checks.one_of(("off", "reuse", "fresh"), look_ahead=self.look_ahead)
@@ -66,26 +56,9 @@ class EntropicParticleFilter:
         allowed = "must be off or fresh with incremental weighting, whose weights hold both rewards already"
         checks.require(not mixed, "look_ahead", self.look_ahead, allowed)
 
-    @property
-    def readouts(self) -> tuple[str, ...]:
-        return readouts_for(self.aggregation)
-
     async def solve(self, session: Session) -> Solution:
         tempering = Annealing(self.annealing, self.max_steps, self.annealing_threshold, self.early_phase)
-        return await self._plain().search(session, tempering, self._look_ahead(session))
-
-    def _plain(self) -> ParticleFilter:
-        return ParticleFilter(
-            num_particles=self.num_particles,
-            max_steps=self.max_steps,
-            sampling=self.sampling,
-            weighting=self.weighting,
-            aggregation=self.aggregation,
-            resampling=self.resampling,
-            ess_threshold=self.ess_threshold,
-            epsilon=self.epsilon,
-            selection=self.selection,
-        )
+        return await self.search(session, tempering, self._look_ahead(session))
 
     def _look_ahead(self, session: Session) -> LookAhead:
         """The log-weights to resample by."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
@@ -17,6 +18,9 @@ class Greedy:
 
     Budget N: not read; it costs one sample whatever the budget. ``Solution.log_weights``: 0, one vote.
     """
+
+    budget_knob: ClassVar[str | None] = None
+    independent_samples: ClassVar[bool] = False
 
     max_tokens: int
 

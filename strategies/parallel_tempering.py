@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -65,6 +66,9 @@ class ParallelTempering:
     sweep of every chain; its ``log_weights`` are those for the cold target policy(x) r(x), normalised
     within the sweep. Steps in the history count on from sweep to sweep.
     """
+
+    budget_knob: ClassVar[str] = "num_samples"
+    independent_samples: ClassVar[bool] = False
 
     num_samples: int
     max_steps: int

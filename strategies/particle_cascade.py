@@ -17,16 +17,16 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, StepRecord, Trajectory
-from strategies.particle_filter import check_weighting
 from strategies.parts import checks
 from strategies.parts.population import Population, extend_and_score
 from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weighting import Absolute, Incremental, WeightingName
+from strategies.parts.weighting import Absolute, Incremental, WeightingName, check_weighting
 from strategies.parts.weights import (
     Aggregation,
     effective_sample_size,
@@ -47,6 +47,9 @@ class ParticleCascade:
     that started, so that with incremental weighting their log-sum-exp is the log-evidence. A history's
     step holds who arrived there, in order of descent, and which of them each of the next came from.
     """
+
+    budget_knob: ClassVar[str] = "num_samples"
+    independent_samples: ClassVar[bool] = False
 
     num_samples: int
     max_steps: int

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from orchestrator.session import Session
 from orchestrator.types import Params, Sampling, Solution, StepRecord, Trajectory
-from strategies.particle_filter import check_weighting
 from strategies.parts import checks
 from strategies.parts.choosing import redraw
 from strategies.parts.population import Choice, Population, extend_and_score, fresh, propagate
 from strategies.parts.resampling import multinomial
 from strategies.parts.selection import SELECTIONS, Selection, conclude, draw
-from strategies.parts.weighting import Incremental, Weighting, WeightingName, weighting
+from strategies.parts.weighting import Incremental, Weighting, WeightingName, check_weighting, weighting
 from strategies.parts.weights import Aggregation, log_sum_exp, normalise, readouts_for
 
 Sweep = tuple[Population, tuple[StepRecord, ...]]
@@ -109,6 +109,9 @@ class ParticleGibbs:
     ``log_weights`` are the logs of the weights within the sweep, which sum to 1 there. Steps in the
     history count on from sweep to sweep.
     """
+
+    budget_knob: ClassVar[str] = "num_samples"
+    independent_samples: ClassVar[bool] = False
 
     num_samples: int
     max_steps: int

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from orchestrator.session import Session
 from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts import checks
-from strategies.parts.population import Choice, Population, by_one_step, fresh, keep, pick, propagate
+from strategies.parts.beams import search_by_reward
+from strategies.parts.population import Choice, Population, keep, pick
 from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weighting import Absolute
 from strategies.parts.weights import AGGREGATIONS, Aggregation, normalise, readouts_for
 
 
@@ -39,6 +40,9 @@ class Rebase:
     ``log_weights`` are the log-odds of the aggregated reward.
     """
 
+    budget_knob: ClassVar[str] = "num_samples"
+    independent_samples: ClassVar[bool] = False
+
     num_samples: int
     max_steps: int
     sampling: Sampling
@@ -58,12 +62,12 @@ class Rebase:
         return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
-        population, history = await propagate(
+        population, history = await search_by_reward(
             session,
-            fresh(self.num_samples),
+            self.num_samples,
             max_steps=self.max_steps,
-            extend=by_one_step(session, self.sampling),
-            weigh=Absolute(self.aggregation, epsilon=0.0).weigh,
+            sampling=self.sampling,
+            aggregation=self.aggregation,
             choose=self._choose,
         )
         return await conclude(session, population, history, self.selection, self.aggregation)

@@ -6,6 +6,7 @@ Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language M
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
@@ -17,6 +18,9 @@ from strategies.parts.weights import Aggregation, readouts_for
 @dataclass(frozen=True)
 class SelfConsistency:
     """N samples and their vote. Budget N: ``num_samples`` = N; a plain vote makes no reward call."""
+
+    budget_knob: ClassVar[str] = "num_samples"
+    independent_samples: ClassVar[bool] = True
 
     num_samples: int
     sampling: Sampling

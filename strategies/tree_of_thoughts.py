@@ -7,14 +7,14 @@ Yao et al., arXiv 2305.10601, with a verifier as the state evaluator: thoughts w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from orchestrator.session import Session
 from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts import checks
-from strategies.parts.beams import survivors, without_copies
-from strategies.parts.population import Choice, Population, by_one_step, fresh, pick, propagate
+from strategies.parts.beams import search_by_reward, survivors, without_copies
+from strategies.parts.population import Choice, Population, pick
 from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weighting import Absolute
 from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
 
 
@@ -26,6 +26,9 @@ class TreeOfThoughts:
     empty-handed. Budget N: ``num_thoughts`` = N a level. ``Solution`` holds distinct trajectories; its
     ``log_weights`` are the log-odds of the aggregated reward.
     """
+
+    budget_knob: ClassVar[str] = "num_thoughts"
+    independent_samples: ClassVar[bool] = False
 
     num_thoughts: int
     max_steps: int
@@ -48,12 +51,12 @@ class TreeOfThoughts:
         return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
-        population, history = await propagate(
+        population, history = await search_by_reward(
             session,
-            fresh(self.num_thoughts),
+            self.num_thoughts,
             max_steps=self.max_steps,
-            extend=by_one_step(session, self.sampling),
-            weigh=Absolute(self.aggregation, epsilon=0.0).weigh,
+            sampling=self.sampling,
+            aggregation=self.aggregation,
             choose=self._choose,
         )
         different = without_copies(population)

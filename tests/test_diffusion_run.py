@@ -25,7 +25,6 @@ from orchestrator.results import Totals, candidate_line, result_line
 from orchestrator.tasks.twoway import TwoWayTask
 from orchestrator.types import Denoising, Overhead
 from strategies.hex import Hex
-from strategies.hex_weighted import HexWeighted
 from tests.actors.diffusion_models import random_llama
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +59,8 @@ def test_an_explicit_choice_wins(model: str) -> None:
     chosen = ("strategy=hex_weighted", "task=chain", "engine=diffusion", f"engine.model={model}")
     names = planned(*chosen).names
     assert (names["task"], names["engine"]) == ("chain", "diffusion")
-    assert isinstance(strategy := planned(*chosen).strategy, HexWeighted) and strategy.block_lengths is None
+    assert isinstance(strategy := planned(*chosen).strategy, Hex)
+    assert (strategy.weight, strategy.block_lengths) == ("likelihood", None)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from actors.fake import EOS, FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
 from orchestrator.limits import Limits
@@ -137,12 +139,19 @@ def sampling(**knobs: Any) -> Sampling:
     return Sampling(**({"temperature": 1.0, "max_tokens": 16} | knobs))
 
 
+@cache
+def knobs_of(name: str) -> Mapping[str, Any]:
+    """What ``strategy=name`` composes, with its interpolations as they are written."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF.parent)):
+        node = OmegaConf.to_container(compose("config", [f"strategy={name}"]).strategy, resolve=False)
+    assert isinstance(node, dict)
+    return {str(knob): value for knob, value in node.items()}
+
+
 def load(name: str, budget: int = 4, task: Mapping[str, int] | None = None, **knobs: Any) -> Strategy:
     """The strategy that ``strategy=name budget=budget`` makes on the toy task, or on a changed one."""
-    node = OmegaConf.load(CONF / f"{name}.yaml")
-    assert isinstance(node, DictConfig)
-    node = node.get("strategy", node)  # a file that also selects others is a global package
-    config = OmegaConf.create({"budget": budget, "task": TASK | dict(task or {}), "strategy": node})
+    node = {"budget": budget, "task": TASK | dict(task or {}), "strategy": knobs_of(name)}
+    config = OmegaConf.create(node)
     for knob, value in knobs.items():
         OmegaConf.update(config, f"strategy.{knob}", value)
     strategy: Strategy = instantiate(config.strategy)

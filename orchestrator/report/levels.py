@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from orchestrator.conf_files import TARGET, replay_rules
+from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.intervals import difficulty_levels
 from orchestrator.report.measures import mean_by_problem
 from orchestrator.report.runs import SavedRun
 from orchestrator.report.settings import ReportPoint, Setting
 from orchestrator.results import stream_results
+from orchestrator.trust import shipped
+from orchestrator.whatif import independent_knob
 
 NUM_LEVELS = 5
 Levels = Mapping[str, int]
@@ -87,12 +90,11 @@ def levels_of(rates: Mapping[str, float]) -> Levels:
 
 def samples_of(setting: Setting) -> Samples | None:
     """The most independent samples that a point of this setting has drawn; None where there are none."""
-    independent = replay_rules()["independent"]
     found = [
         (_num_samples(point), series, point)
         for series in setting.series
         for point in series.points
-        if all(str(run.config["strategy"].get(TARGET)) in independent for run in point.runs)
+        if all(_is_sampled(str(run.config["strategy"].get(TARGET))) for run in point.runs)
     ]
     if not found:
         return None
@@ -101,6 +103,12 @@ def samples_of(setting: Setting) -> Samples | None:
         return None  # one sample a problem tells right from wrong, and no difficulty
     seeds = f", {len(point.runs)} seeds" if len(point.runs) > 1 else ""
     return Samples(f"{series.name} N={point.budget}{seeds}", _rates(point.runs))
+
+
+@cache
+def _is_sampled(target: str) -> bool:
+    """Whether a strategy draws independent samples. A report imports no class that the groups do not name."""
+    return target in shipped().targets and independent_knob(target) is not None
 
 
 def _num_samples(point: ReportPoint) -> float:

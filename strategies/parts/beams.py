@@ -1,4 +1,4 @@
-"""Deterministic choices: the best slots survive, and the slots of the next step are shared among them."""
+"""Search by reward without chance: the best slots survive, and share the slots of the next step."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from orchestrator.session import Session
-from orchestrator.types import Sampling, Trajectory
-from strategies.parts.population import Population
+from orchestrator.types import Sampling, StepRecord, Trajectory
+from strategies.parts.population import Choose, Population, by_one_step, fresh, propagate
+from strategies.parts.weighting import Absolute
 from strategies.parts.weights import Aggregation, LogWeights, log_odds_of
 
 
@@ -70,3 +71,23 @@ async def rewards_ahead(
     for _ in range(num_steps):
         ahead = await session.generate(ahead, greedy)
     return tuple(log_odds_of(t, aggregation) for t in await session.score(ahead))
+
+
+async def search_by_reward(
+    session: Session,
+    num_slots: int,
+    *,
+    max_steps: int,
+    sampling: Sampling,
+    aggregation: Aggregation,
+    choose: Choose,
+) -> tuple[Population, tuple[StepRecord, ...]]:
+    """Search from empty slots; log-weights are the log-odds of the aggregated reward of now, unclipped."""
+    return await propagate(
+        session,
+        fresh(num_slots),
+        max_steps=max_steps,
+        extend=by_one_step(session, sampling),
+        weigh=Absolute(aggregation, epsilon=0.0).weigh,
+        choose=choose,
+    )

@@ -10,9 +10,18 @@ from typing import Literal, Protocol
 import numpy as np
 
 from orchestrator.types import Trajectory
+from strategies.parts import checks
 from strategies.parts.population import Population
 from strategies.parts.resampling import Indices
-from strategies.parts.weights import Aggregation, LogWeights, Weights, aggregate, log_odds_of, log_sigmoid
+from strategies.parts.weights import (
+    AGGREGATIONS,
+    Aggregation,
+    LogWeights,
+    Weights,
+    aggregate,
+    log_odds_of,
+    log_sigmoid,
+)
 
 WeightingName = Literal["absolute", "incremental"]
 
@@ -31,7 +40,7 @@ class Weighting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Absolute:
-    """The reward's log-odds now is the log-weight now: nothing accumulates (METHODS A, arXiv 2502.01618).
+    """The reward's log-odds now is the log-weight now: nothing accumulates (arXiv 2502.01618).
 
     With resampling at every step the target is policy(x) times the product over steps t of
     r_t / (1 - r_t), where an ended trajectory counts its last reward again at every later step. Rewards
@@ -92,3 +101,10 @@ class Incremental:
 def weighting(name: WeightingName, aggregation: Aggregation, epsilon: float) -> Weighting:
     """The named weighting; ``epsilon`` clips the rewards of the absolute one alone."""
     return Absolute(aggregation, epsilon) if name == "absolute" else Incremental(aggregation)
+
+
+def check_weighting(name: WeightingName, aggregation: Aggregation, epsilon: float) -> None:
+    """Raise ConfigError for an unknown name, and for an epsilon outside [0, 0.5)."""
+    checks.one_of(("absolute", "incremental"), weighting=name)
+    checks.one_of(AGGREGATIONS, aggregation=aggregation)
+    checks.require(0 <= epsilon < 0.5, "epsilon", epsilon, "must be in [0, 0.5)")

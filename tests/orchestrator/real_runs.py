@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from orchestrator.config import as_plain, build_node, build_task
 from orchestrator.controller import Controller
 from orchestrator.limits import Limits
 from orchestrator.results import CONFIG, SUMMARY, ResultLog, Totals, result_line, write_json
-from orchestrator.types import Overhead
+from orchestrator.types import Overhead, Problem
 
 NUM_PROBLEMS = 5
 GROUPS = ("strategy", "task", "engine", "verifier")
@@ -39,9 +39,8 @@ def _model(key: str, node: str) -> Any:
     return build_node(json.loads(node), key).build()
 
 
-def make_run(folder: Path, *overrides: str) -> Path:
-    """Solve the problems that the overrides name, and write what run.py writes of them."""
-    config, choices = composed(*overrides)
+def controller_of(config: Mapping[str, Any]) -> tuple[Controller, list[Problem]]:
+    """Who solves the problems of a configuration, and those problems."""
     engine, verifier = (_model(key, json.dumps(config[key])) for key in ("engine", "verifier"))
     task = build_task(config["task"])
     controller = Controller(
@@ -52,6 +51,13 @@ def make_run(folder: Path, *overrides: str) -> Path:
         seed=config["seed"],
         limits=Limits(**config["limits"]),
     )
+    return controller, list(task.problems(config["task"]["offset"], config["task"]["limit"]))
+
+
+def make_run(folder: Path, *overrides: str) -> Path:
+    """Solve the problems that the overrides name, and write what run.py writes of them."""
+    config, choices = composed(*overrides)
+    controller, problems = controller_of(config)
     folder.mkdir(parents=True)
     log, totals, begun = ResultLog(folder), Totals(), time.monotonic()
 
@@ -60,7 +66,7 @@ def make_run(folder: Path, *overrides: str) -> Path:
         log.append(line)
         totals.add(line)
 
-    asyncio.run(controller.run(task.problems(config["task"]["offset"], config["task"]["limit"]), keep))
+    asyncio.run(controller.run(problems, keep))
     log.close()
     write_json(folder / CONFIG, config)
     labels = {**choices, **{key: config[key] for key in ("budget", "seed")}, "complete": True}

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier
-from orchestrator.conf_files import CONF, replay_rules
+from orchestrator.conf_files import CONF
 from orchestrator.config import build_node
 from orchestrator.controller import Controller
 from orchestrator.results import result_line
 from orchestrator.types import Overhead
-from orchestrator.whatif import Recorded, WhatIf, replay_all
+from orchestrator.whatif import Recorded, WhatIf, independent_knob, replay_all
 from tests.orchestrator.real_runs import composed
 
 NUM_PROBLEMS, BUDGET = 20, 8
@@ -47,7 +47,9 @@ def recorded(strategy: str, *knobs: str, budget: int = BUDGET) -> Recorded:
     config = configured(strategy)
     changes: dict[str, Any] = {key: value for key, _, value in (knob.partition("=") for knob in knobs)}
     if budget != BUDGET:
-        changes[replay_rules()["independent"][config["strategy"]["_target_"]]] = budget
+        knob = independent_knob(config["strategy"]["_target_"])
+        assert knob is not None
+        changes[knob] = budget
     config = config | {"budget": budget, "strategy": config["strategy"] | changes}
     task, lines = FakeTask(), []
     search = build_node(config["strategy"], "strategy")

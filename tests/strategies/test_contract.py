@@ -6,6 +6,7 @@ import asyncio
 import math
 import pickle
 import time
+from dataclasses import fields
 from typing import Any, get_type_hints
 
 import pytest
@@ -13,14 +14,17 @@ from pydantic import TypeAdapter
 
 from actors.fake import FakeEngine, RandomLatency
 from orchestrator.errors import EngineError, VerifierError
+from orchestrator.protocols import Budgeted
 from orchestrator.types import Solution, Usage
 from tests.laws import assert_ledger, assert_prefers_finished, assert_sound
-from tests.toy import STRATEGIES, TASK, Table, World, load
+from tests.toy import STRATEGIES, TASK, Table, World, knobs_of, load
 
 pytestmark = pytest.mark.parametrize("name", STRATEGIES)
 
 ARRIVAL_DEPENDENT = frozenset({"particle_cascade"})
 """Methods that wait for nobody depend on the order of arrival by nature, and say so."""
+INDEPENDENT = frozenset({"best_of_n", "self_consistency", "hex", "hex_weighted"})
+"""Methods whose candidates are independent samples."""
 
 
 async def test_the_same_seed_gives_the_same_solution(name: str) -> None:
@@ -74,8 +78,9 @@ async def test_it_and_its_solution_pickle(name: str) -> None:
 def test_its_knobs_have_plain_types(name: str) -> None:
     """Values from YAML are checked against the annotations before anything starts."""
     strategy: Any = load(name)
-    for knob, hint in get_type_hints(type(strategy)).items():
-        TypeAdapter(hint).validate_python(getattr(strategy, knob), strict=False)
+    hints = get_type_hints(type(strategy))
+    for knob in fields(strategy):
+        TypeAdapter(hints[knob.name]).validate_python(getattr(strategy, knob.name), strict=False)
 
 
 @pytest.mark.parametrize("budget", [1, 2, 5, 8])
@@ -211,3 +216,13 @@ async def test_seeds_are_never_shared(name: str) -> None:
 async def test_an_empty_ledger_is_never_reported(name: str) -> None:
     solution: Solution = await World().solve(load(name))
     assert solution.usage != Usage()
+
+
+def test_it_says_which_knob_the_budget_sets(name: str) -> None:
+    """And its file sets that one alone, unless the budget is not read."""
+    strategy = load(name)
+    assert isinstance(strategy, Budgeted)
+    assert [k for k, v in knobs_of(name).items() if v == "${budget}"] == [
+        knob for knob in (strategy.budget_knob,) if knob is not None
+    ]
+    assert strategy.independent_samples == (name in INDEPENDENT)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.toy import CONF, STRATEGIES
+from tests.toy import STRATEGIES, knobs_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "strategies.md"
 pytestmark = pytest.mark.parametrize("name", STRATEGIES)
@@ -54,8 +53,7 @@ def written(value: Any) -> str:
 
 
 def defaults_of(name: str) -> dict[str, str]:
-    node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    return dict(knobs(node.get("strategy", node)))
+    return dict(knobs(knobs_of(name)))
 
 
 def test_it_has_a_section_with_a_place_for_what_is_measured(name: str) -> None:

@@ -14,7 +14,6 @@ from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.types import Denoising, Finish, Solution, Step, Trajectory, Usage
 from strategies.hex import Hex, schedules, spread
-from strategies.hex_weighted import HexWeighted
 from tests.toy import World, load
 
 CANVAS = Denoising(gen_length=16, num_steps=16, temperature=0.9)
@@ -140,9 +139,9 @@ async def test_waves_stop_once_nothing_can_change() -> None:
 async def test_votes_by_likelihood_a_token() -> None:
     """Two unsure paths (two tokens and a half of a nat each) against a sure one."""
     script: Any = {2: [("1", -6.0)], 4: [("1", -6.0)], 8: [("2", -0.3)]}
-    assert answer(await solve(HexWeighted(3, CANVAS, [2, 4, 8]), script)) == "2"
+    assert answer(await solve(vote(3, 2, 4, 8, weight="likelihood"), script)) == "2"
     assert answer(await solve(vote(3, 2, 4, 8), script)) == "1"
-    solution = await solve(HexWeighted(3, CANVAS, [2, 4, 8]), script)
+    solution = await solve(vote(3, 2, 4, 8, weight="likelihood"), script)
     assert solution.log_weights == pytest.approx([-2.0, -2.0, -0.1])  # "=1\n" is three tokens
 
 
@@ -150,7 +149,7 @@ async def test_votes_by_reward() -> None:
     world = World(engine=Scripted(script={2: [("1", -1.0)], 4: [("1", -1.0)], 8: [("2", -1.0)]}))
     assert world.verifier is not None
     world.verifier.reward = lambda question, steps: 0.9 if "2" in steps[-1] else 0.3
-    strategy = HexWeighted(3, CANVAS, [2, 4, 8], weight="reward")
+    strategy = vote(3, 2, 4, 8, weight="reward")
     assert strategy.readouts == ("per_step", "whole")
     solution = await world.solve(strategy)
     assert answer(solution) == "2"
@@ -181,7 +180,7 @@ def test_the_budget_is_paths(name: str) -> None:
         (lambda: Hex(1, replace(CANVAS, remasking="low")), "strategy.denoising.remasking"),
         (lambda: Hex(1, replace(CANVAS, threshold=1.1)), "strategy.denoising.threshold"),
         (lambda: Hex(1, replace(CANVAS, threshold=0.9, remasking="random")), "strategy.denoising.threshold"),
-        (lambda: HexWeighted(1, CANVAS, weight="count"), "strategy.weight"),  # type: ignore[arg-type]
+        (lambda: Hex(1, CANVAS, weight="length"), "strategy.weight"),  # type: ignore[arg-type]
     ],
     ids=range(14),
 )

@@ -1,0 +1,83 @@
+"""Where classes are now that saved configurations name by an older path, and what their knobs are called now.
+
+A ``config.json`` names classes (``_target_``). When a class moves, a row here keeps the run directories of
+before: they resume, replay and are reported on, and a user's own YAML file keeps working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_TARGET = "_target_"  # as in config, which is above this file
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The present name of a class that was renamed.
+
+    ``keys`` maps the knobs that were renamed too, old name to new one. ``added`` are knobs that the class did
+    not have, with the values that do what it did.
+    """
+
+    target: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+    added: Mapping[str, Any] = field(default_factory=dict)
+
+
+RENAMED: Mapping[str, Now] = {
+    "actors.configs.DiffusionEngine": Now("actors.DiffusionEngineConfig"),
+    "actors.configs.NoVerifier": Now("orchestrator.NoVerifier"),
+    "actors.configs.TransformersEngine": Now("actors.TransformersEngineConfig"),
+    "actors.configs.TransformersVerifier": Now("actors.TransformersVerifierConfig"),
+    "actors.configs.VllmEngine": Now("actors.VllmEngineConfig"),
+    "actors.configs.VllmVerifier": Now("actors.VllmVerifierConfig"),
+    "actors.openai_config.OpenAIEngine": Now("actors.OpenAIEngineConfig"),
+    "actors.verifier_configs.GenerativeVerifier": Now("actors.GenerativeVerifierConfig"),
+    "actors.verifier_configs.LikelihoodVerifier": Now("actors.LikelihoodVerifierConfig"),
+    "actors.verifier_configs.SelfCertaintyVerifier": Now("actors.SelfCertaintyVerifierConfig"),
+    "orchestrator.oracle.OracleConfig": Now("orchestrator.OracleConfig"),
+    "orchestrator.tasks.chain.ChainTask": Now("orchestrator.ChainTask"),
+    "orchestrator.tasks.choices.DrawnChoices": Now("orchestrator.DrawnChoices"),
+    "orchestrator.tasks.choices.ListedChoices": Now("orchestrator.ListedChoices"),
+    "orchestrator.tasks.countdown.CountdownTask": Now("orchestrator.CountdownTask"),
+    "orchestrator.tasks.dataset.DatasetTask": Now("orchestrator.DatasetTask"),
+    "orchestrator.tasks.twoway.TwoWayTask": Now("orchestrator.TwoWayTask"),
+    "strategies.astar.AStar": Now("strategies.AStar"),
+    "strategies.beam_search.BeamSearch": Now("strategies.BeamSearch"),
+    "strategies.best_of_n.BestOfN": Now("strategies.BestOfN"),
+    "strategies.dvts.DiverseTreeSearch": Now("strategies.DiverseTreeSearch"),
+    "strategies.entropic_particle_filter.EntropicParticleFilter": Now("strategies.EntropicParticleFilter"),
+    "strategies.greedy.Greedy": Now("strategies.Greedy"),
+    "strategies.hex.Hex": Now("strategies.Hex", added={"weight": "count", "aggregation": "last"}),
+    "strategies.hex_weighted.HexWeighted": Now(
+        "strategies.Hex", added={"weight": "likelihood", "aggregation": "last"}
+    ),
+    "strategies.parallel_tempering.ParallelTempering": Now("strategies.ParallelTempering"),
+    "strategies.particle_cascade.ParticleCascade": Now("strategies.ParticleCascade"),
+    "strategies.particle_filter.ParticleFilter": Now("strategies.ParticleFilter"),
+    "strategies.particle_gibbs.ParticleGibbs": Now("strategies.ParticleGibbs"),
+    "strategies.rebase.Rebase": Now("strategies.Rebase"),
+    "strategies.self_consistency.SelfConsistency": Now("strategies.SelfConsistency"),
+    "strategies.tree_of_thoughts.TreeOfThoughts": Now("strategies.TreeOfThoughts"),
+}
+
+
+def target_now(target: str) -> str:
+    """The present name of a class; one that was not renamed keeps its own."""
+    return RENAMED[target].target if target in RENAMED else target
+
+
+def renamed(value: Any) -> Any:
+    """A configuration, or a part of one, with every class under its present name."""
+    if isinstance(value, list):
+        return [renamed(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    node = {name: renamed(item) for name, item in value.items()}
+    now = RENAMED.get(str(node.get(_TARGET)))
+    if now is None:
+        return node
+    knobs = {now.keys.get(name, name): item for name, item in node.items() if name != _TARGET}
+    return {_TARGET: now.target, **now.added, **knobs}

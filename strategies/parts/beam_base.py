@@ -1,0 +1,89 @@
+"""What beam searches share: their knobs, and the search that those describe."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from orchestrator.session import Session
+from orchestrator.types import Sampling, Solution
+from strategies.parts import checks
+from strategies.parts.beams import (
+    rewards_ahead,
+    search_by_reward,
+    shared,
+    split_slots,
+    survivors,
+    without_copies,
+)
+from strategies.parts.population import Choice, Choose, Population, pick
+from strategies.parts.selection import SELECTIONS, Selection, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
+
+
+@dataclass(frozen=True)
+class BeamBase(ABC):
+    """N slots in one group or several, of which the best distinct ones of each group survive each step.
+
+    Beams are distinct token sequences, those that have ended compete with the others and keep one slot, and
+    the results are distinct too. Each step of ``look_ahead`` costs up to as much again.
+    ``Solution.log_weights``: the log-odds of the aggregated reward.
+    """
+
+    budget_knob: ClassVar[str] = "num_beams"
+    independent_samples: ClassVar[bool] = False
+
+    num_beams: int
+    max_steps: int
+    sampling: Sampling
+    branching: int = 4
+    look_ahead: int = 0
+    aggregation: Aggregation = "last"
+    selection: Selection = "argmax"
+
+    def __post_init__(self) -> None:
+        checks.at_least(1, num_beams=self.num_beams, max_steps=self.max_steps, branching=self.branching)
+        checks.at_least(0, look_ahead=self.look_ahead)
+        checks.sampling(self.sampling)
+        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.one_of(SELECTIONS, selection=self.selection)
+        self.check_own()
+
+    @abstractmethod
+    def check_own(self) -> None:
+        """Raise ConfigError for a knob of this search alone."""
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        return readouts_for(self.aggregation)
+
+    @abstractmethod
+    async def solve(self, session: Session) -> Solution: ...
+
+    async def search(self, session: Session, *, branching: int, num_subtrees: int) -> Solution:
+        """Search with 1 / ``branching`` of each group's slots surviving a step, one slot at least."""
+        population, history = await search_by_reward(
+            session,
+            self.num_beams,
+            max_steps=self.max_steps,
+            sampling=self.sampling,
+            aggregation=self.aggregation,
+            choose=self._choose(session, branching, split_slots(self.num_beams, num_subtrees)),
+        )
+        different = without_copies(population)
+        return await conclude(session, different, history, self.selection, self.aggregation)
+
+    def _choose(self, session: Session, branching: int, groups: list[range]) -> Choose:
+        async def choose(step: int, population: Population) -> Choice:
+            # Nothing lies ahead of the last step.
+            num_ahead = min(self.look_ahead, self.max_steps - step)
+            scores = await rewards_ahead(session, population, self.sampling, num_ahead, self.aggregation)
+            ancestors: list[int] = []
+            for slots in groups:
+                keep = max(1, len(slots) // branching)
+                kept = survivors(population.particles, scores, slots, keep)
+                ancestors += shared(population.particles, kept, len(slots))
+            return pick(population, ancestors)
+
+        return choose

@@ -1,0 +1,154 @@
+"""Run directories and YAML files that name classes as they were called before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import get_class
+
+from orchestrator.composition import only_composed
+from orchestrator.config import TARGET, as_plain, build_node
+from orchestrator.errors import ConfigError
+from orchestrator.renamed import RENAMED, Now, renamed
+from orchestrator.replay import main as replay
+from orchestrator.report.runs import read_run
+from orchestrator.results import CONFIG, RESULTS, ResultLog, read_results, result_line
+from orchestrator.rundir import open_run_dir
+from orchestrator.trust import Wish, shipped, wishes_of_config, wishes_of_overrides
+from orchestrator.types import Overhead
+from tests.orchestrator.real_runs import composed, controller_of, make_run
+
+# The strategies of the release before the public names, by the file that chose them.
+OLD_STRATEGIES = {
+    "astar": "strategies.astar.AStar",
+    "beam_search": "strategies.beam_search.BeamSearch",
+    "best_of_n": "strategies.best_of_n.BestOfN",
+    "dvts": "strategies.dvts.DiverseTreeSearch",
+    "entropic_particle_filter": "strategies.entropic_particle_filter.EntropicParticleFilter",
+    "greedy": "strategies.greedy.Greedy",
+    "hex": "strategies.hex.Hex",
+    "hex_weighted": "strategies.hex_weighted.HexWeighted",
+    "parallel_tempering": "strategies.parallel_tempering.ParallelTempering",
+    "particle_cascade": "strategies.particle_cascade.ParticleCascade",
+    "particle_filter": "strategies.particle_filter.ParticleFilter",
+    "particle_gibbs": "strategies.particle_gibbs.ParticleGibbs",
+    "rebase": "strategies.rebase.Rebase",
+    "self_consistency": "strategies.self_consistency.SelfConsistency",
+    "tree_of_thoughts": "strategies.tree_of_thoughts.TreeOfThoughts",
+}
+
+
+def as_before(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A configuration as the release before wrote it: HEX had no vote but a plain one, in its own class."""
+    strategy = config["strategy"] | {TARGET: OLD_STRATEGIES[name]}
+    if name == "hex":
+        del strategy["weight"], strategy["aggregation"]
+    return config | {"strategy": strategy}
+
+
+def half_run(folder: Path, name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A run of the release before that was cut off in the middle; its undisturbed lines and today's keys."""
+    make_run(folder, *choices(name))
+    lines = read_results(folder)
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(as_before(config, name)))
+    (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in lines[:2]))
+    return lines, config
+
+
+def choices(name: str) -> tuple[str, ...]:
+    return f"strategy={name}", "budget=4", "task.limit=4"
+
+
+def answers(lines: Any) -> dict[str, Any]:
+    return {line["problem_id"]: (line["answer"], line["candidates"]) for line in lines}
+
+
+@pytest.mark.parametrize("name", OLD_STRATEGIES)
+def test_an_old_name_is_todays_strategy(name: str) -> None:
+    config, _ = composed(f"strategy={name}")
+    assert renamed(as_before(config, name)) == config
+    assert build_node(renamed(as_before(config, name))["strategy"], "strategy") == build_node(
+        config["strategy"], "strategy"
+    )
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_a_row_leads_to_a_class_that_the_groups_name(old: str) -> None:
+    now = RENAMED[old].target
+    assert now not in RENAMED
+    assert now in shipped().targets
+    get_class(now)
+
+
+@pytest.mark.parametrize("name", ["particle_filter", "hex", "hex_weighted"])
+def test_an_old_run_resumes(name: str, tmp_path: Path) -> None:
+    """The second half is solved with today's configuration, and the whole is the undisturbed run."""
+    folder = tmp_path / "run"
+    lines, config = half_run(folder, name)
+    earlier = open_run_dir(folder, config, choices(name), resume=True)
+    assert earlier.problem_ids == {line["problem_id"] for line in lines[:2]}
+    controller, problems = controller_of(config)
+    rest = [p for p in problems if p.id not in earlier.problem_ids]
+    log = ResultLog(folder)
+    asyncio.run(controller.run(rest, lambda r: log.append(result_line(r, Overhead()))))
+    log.close()
+    assert answers(read_results(folder)) == answers(lines)
+
+
+def test_an_old_run_with_another_knob_does_not(tmp_path: Path) -> None:
+    _, config = half_run(tmp_path / "run", "hex")
+    other = config | {"strategy": config["strategy"] | {"weight": "likelihood"}}
+    with pytest.raises(ConfigError, match=r"^strategy.weight=likelihood: differs"):
+        open_run_dir(tmp_path / "run", other, (), resume=True)
+
+
+@pytest.mark.parametrize("name", ["best_of_n", "hex_weighted"])
+def test_an_old_run_replays_and_is_reported_on(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stranger's, too: nobody has signed it, and its classes are among those that the groups name."""
+    folder = tmp_path / "run"
+    half_run(folder, name)
+    assert replay([str(folder), "budget=2", f"out={tmp_path / 'out'}"]) == 0
+    assert "replayed" in capsys.readouterr().out
+    (saved,) = (tmp_path / "out").glob(f"*/{CONFIG}")
+    assert json.loads(saved.read_text())["strategy"][TARGET] in shipped().targets
+    assert read_run(folder, "run", 1e6).config["strategy"][TARGET] in shipped().targets
+
+
+def test_a_users_own_yaml_file_keeps_its_old_name(tmp_path: Path) -> None:
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "mine.yaml").write_text(
+        "defaults: [greedy, _self_]\n_target_: strategies.greedy.Greedy\n"
+    )
+    plain = only_composed(["--config-dir", str(tmp_path), "strategy=mine"], as_plain)
+    assert plain["strategy"][TARGET] == "strategies.Greedy"
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_what_the_groups_named_is_trusted(old: str) -> None:
+    known = shipped()
+    assert wishes_of_config({"strategy": {TARGET: old}}, known) == []
+    assert wishes_of_overrides([f"strategy._target_={old}"], known) == []
+    stranger = wishes_of_config({"strategy": {TARGET: f"{old}s"}}, known)
+    assert stranger == [Wish(f"strategy.{TARGET}", f"{old}s")]
+
+
+def test_knobs_are_renamed_inside_other_nodes_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Now("a.New", keys={"num": "num_paths"}, added={"weight": "count"})
+    monkeypatch.setattr("orchestrator.renamed.RENAMED", {"a.old.New": row})
+    old = {TARGET: "a.old.New", "num": 3, "inner": [{TARGET: "a.old.New", "weight": "reward"}]}
+    assert renamed({"strategy": old, "seed": 1}) == {
+        "strategy": {
+            TARGET: "a.New",
+            "num_paths": 3,
+            "weight": "count",
+            "inner": [{TARGET: "a.New", "weight": "reward"}],
+        },
+        "seed": 1,
+    }
