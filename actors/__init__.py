@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from actors.diffusion_config import DiffusionEngineConfig
     from actors.diffusion_engine import DiffusionEngine
     from actors.generative_verifier import GenerativeVerifier
+    from actors.inprocess import InProcessCluster
     from actors.likelihood_verifier import LikelihoodVerifier
     from actors.openai_config import OpenAIEngineConfig
     from actors.openai_engine import OpenAIEngine
     from actors.placement import ClusterConfig
+    from actors.pool_backend import RayCluster
     from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
     from actors.transformers_engine import TransformersEngine
     from actors.transformers_verifier import TransformersVerifier
@@ -35,7 +37,9 @@ _MODULES = {
     "actors.likelihood_verifier": ("LikelihoodVerifier",),
     "actors.openai_config": ("OpenAIEngineConfig",),
     "actors.openai_engine": ("OpenAIEngine",),
+    "actors.inprocess": ("InProcessCluster",),
     "actors.placement": ("ClusterConfig",),
+    "actors.pool_backend": ("RayCluster",),
     "actors.transformers_config": ("TransformersEngineConfig", "TransformersVerifierConfig"),
     "actors.transformers_engine": ("TransformersEngine",),
     "actors.transformers_verifier": ("TransformersVerifier",),
@@ -56,10 +60,12 @@ __all__ = [
     "DiffusionEngineConfig",
     "GenerativeVerifier",
     "GenerativeVerifierConfig",
+    "InProcessCluster",
     "LikelihoodVerifier",
     "LikelihoodVerifierConfig",
     "OpenAIEngine",
     "OpenAIEngineConfig",
+    "RayCluster",
     "SelfCertaintyVerifierConfig",
     "TransformersEngine",
     "TransformersEngineConfig",

@@ -1,4 +1,4 @@
-"""Ray itself: started or joined, what its nodes have, and the actors that are placed on them."""
+"""Ray itself: started or joined, and what its nodes have."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from functools import cache
 from typing import Any
 
 import ray
 from ray._private import ray_constants
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors import reaper as reaping
-from actors.placement import GPUS_VARIABLE, ClusterConfig, ReplicaSpec, Resources
+from actors.placement import ClusterConfig, Resources
 from actors.ray_address import check_answers, find_ray
 from actors.ray_folder import RayFolder
 from actors.ray_token import keep_token_private
-from actors.replica import Replica
 from orchestrator.errors import ConfigError
 
 # Requests and replies are small and travel inline; the smallest store that Ray takes needs no big /dev/shm.
@@ -42,12 +38,9 @@ _LOCAL_CONFIG = {"task_events_report_interval_ms": 0}
 # there alone; otherwise on every interface. Ray's default on Windows and macOS, and its only such setting: a
 # loopback _node_ip_address is turned into the outer one.
 _PART_OF_A_CLUSTER = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-# Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
-_TOKEN_CPU = 0.001
 _REAPER_TIMEOUT_S = 5.0
 # Of the Ray that was started here, as long as it runs.
 _folder = ExitStack()
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: int | None = None) -> None:
@@ -201,54 +194,3 @@ def free_resources() -> str:
     """What no actor has reserved at the moment, for a person."""
     free = ray.available_resources()  # type: ignore[no-untyped-call]
     return f"{free.get('GPU', 0.0):g} GPUs and {free.get('CPU', 0.0):g} CPUs"
-
-
-class ReplicaActor:
-    """A Ray actor that holds one replica, with the placement group that keeps its GPUs together."""
-
-    def __init__(self, spec: ReplicaSpec, name: str, max_concurrency: int) -> None:
-        node_id = dict(zip(spec.names, spec.node_ids, strict=False)).get(name)
-        environ = dict.fromkeys(_THREAD_VARIABLES, str(spec.num_threads))
-        environ[GPUS_VARIABLE] = f"{spec.num_gpus:g}"
-        if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that asked for none
-            environ["CUDA_VISIBLE_DEVICES"] = ""
-        factory = ray.cloudpickle.dumps(spec.factory)  # type: ignore[no-untyped-call]
-        self._group = _reserve(spec)  # when nothing else can fail
-        self.handle = (
-            _remote_class()
-            .options(
-                num_cpus=spec.num_cpus or (_TOKEN_CPU if node_id else 0),
-                # A tensor-parallel engine gives the group's bundles to its own workers.
-                num_gpus=0 if spec.num_gpus > 1 else spec.num_gpus,
-                max_concurrency=max_concurrency,
-                max_restarts=-1,
-                max_task_retries=0,  # retries are the fleet's: it knows who is to blame
-                scheduling_strategy=_strategy(self._group, node_id),
-            )
-            .remote(factory, environ)
-        )
-
-    def kill(self, *, restart: bool) -> None:
-        """Ends the process at once, whatever it does; with ``restart`` Ray starts another."""
-        ray.kill(self.handle, no_restart=not restart)
-        if not restart and self._group is not None:
-            remove_placement_group(self._group)
-
-
-@cache
-def _remote_class() -> Any:
-    """The pulse has an event loop and a thread of its own: it beats while ``ask`` computes."""
-    return ray.remote(concurrency_groups={"pulse": 4})(Replica)  # type: ignore[call-overload]
-
-
-def _reserve(spec: ReplicaSpec) -> PlacementGroup | None:
-    """One bundle a GPU, all on one node. A group of its own for each replica: each can come and go."""
-    return placement_group(spec.bundles, strategy="STRICT_PACK") if spec.bundles else None
-
-
-def _strategy(group: PlacementGroup | None, node_id: str | None) -> Any:
-    if group is not None:
-        return PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
-    if node_id is not None:  # soft: should the node be lost, any other will do
-        return NodeAffinitySchedulingStrategy(node_id, soft=True)
-    return "SPREAD"

@@ -23,7 +23,7 @@ from orchestrator.protocols import (
     ScoreRequest,
 )
 from orchestrator.seeds import derive_rng
-from orchestrator.types import Denoising, Finish, Params, Problem, Reward, Sampling, Step, Usage
+from orchestrator.types import Denoising, Finish, Overhead, Params, Problem, Reward, Sampling, Step, Usage
 
 EOS = 0
 """Token id of the end of text. Every other token is one character, its id the code point."""
@@ -77,7 +77,8 @@ class FakeEngine:
     ledger. ``raise_once`` makes the first call raise; a question equal to ``raise_on`` makes every call
     that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure and harms no other.
     ``latency`` gives the seconds that a reply takes. With the ``sampler`` stream a step depends on the seed
-    and where it begins; ``drawn`` records both, and ``released`` the problems that are over.
+    and where it begins; ``drawn`` records both, and ``released`` the problems that are over. ``in_vain`` is
+    what ``release`` says of a problem.
     """
 
     language: Language = field(default_factory=Copying)
@@ -89,6 +90,7 @@ class FakeEngine:
     sampler: str = "step"
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
     released: list[str] = field(default_factory=list, init=False)
+    in_vain: dict[str, Overhead] = field(default_factory=dict)
     requests: list[GenerateRequest] = field(default_factory=list, init=False)
     usage: Usage = field(default_factory=Usage, init=False)
 
@@ -113,9 +115,9 @@ class FakeEngine:
             replies.append(Loglik(tuple(logprobs), usage))
         return replies
 
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         self.released.append(home)
-        return 0
+        return self.in_vain.pop(home, Overhead())
 
     async def close(self) -> None:
         return None

@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -20,33 +20,14 @@ from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from actors.routing import ranking, route
 from actors.scaling import Scaler
+from orchestrator.backend import Routing
 from orchestrator.protocols import NO_REPLICA, Failure
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 
 Ticket = tuple[Member, Life]
 """A place on a replica, taken for as many rows as a job has."""
-
-
-@dataclass(frozen=True, slots=True)
-class FleetStats:
-    """Counts since the start; ``home_hits`` calls went to their home, ``spills`` elsewhere."""
-
-    replicas: int = 0
-    calls: int = 0
-    rows: int = 0
-    home_hits: int = 0
-    spills: int = 0
-    retried_rows: int = 0
-    quarantined_rows: int = 0
-    failed_rows: int = 0
-    deaths: int = 0
-
-    def since(self, before: FleetStats) -> dict[str, float | None]:
-        """What was counted after ``before``, with the share of calls that went to their home."""
-        counts = {f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)}
-        rate = counts["home_hits"] / counts["calls"] if counts["calls"] else None
-        return {**counts, "replicas": self.replicas, "home_hit_rate": rate}
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
@@ -68,9 +49,7 @@ class Fleet:
     request becomes a Failure and no other does. A Failure that the engine returns is its last word.
     """
 
-    def __init__(
-        self, spec: ReplicaSpec, config: ClusterConfig, make_member: Callable[..., Member] = Member
-    ) -> None:
+    def __init__(self, spec: ReplicaSpec, config: ClusterConfig, make_member: Callable[..., Member]) -> None:
         self.spec = spec
         self._config = config
         self._members = {name: make_member(name, spec, config, self._wake) for name in spec.names}
@@ -78,8 +57,8 @@ class Fleet:
         self._quarantine = asyncio.Lock()  # one replica at a time is closed to others
         self._waiting: set[asyncio.Event] = set()
         self._counts: Counter[str] = Counter()
-        self.retried_tokens: Counter[str] = Counter()
-        self.speculated_tokens: Counter[str] = Counter()
+        self.overhead = Overhead()  # of all problems since the start
+        self._overheads: dict[str, Overhead] = {}  # of those that are not released
         self._served: defaultdict[str, set[str]] = defaultdict(set)  # who may run ahead for a problem
         self.num_queued = 0  # rows that wait for a place on a replica
         self._infos: list[ReplicaInfo] = []
@@ -155,10 +134,10 @@ class Fleet:
         """The node of each replica that is alive."""
         return {name: m.life.info.node_id for name, m in self._members.items() if m.life is not None}
 
-    def stats(self) -> FleetStats:
+    def stats(self) -> Routing:
         deaths = sum(m.num_deaths for m in self._members.values())
         replicas = sum(m.life is not None for m in self._members.values())
-        return FleetStats(replicas=replicas, deaths=deaths, **self._counts)
+        return Routing(replicas=replicas, deaths=deaths, **self._counts)
 
     async def ask(self, method: str, requests: Sequence[Any]) -> list[Any]:
         """One reply a request, in order: rows of one problem travel together."""
@@ -168,12 +147,22 @@ class Fleet:
         served = await asyncio.gather(*(self._serve(Job(method, home, rows)) for home, rows in groups))
         return [reply for replies in served for reply in replies]
 
-    async def release(self, home: str) -> int:
-        """Lets the replicas forget a problem that is over; the tokens that they made for it in vain."""
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, of which no call is in flight; what it has cost in vain.
+
+        Each token is returned once: a problem of the same id after that begins at nothing.
+        """
         asked = [self._members[name].release(home) for name in self._served.pop(home, ())]
-        wasted = sum(await asyncio.gather(*asked))
-        self.speculated_tokens[home] += wasted
-        return wasted
+        try:
+            for wasted in await asyncio.gather(*asked):
+                self._waste(home, wasted)
+        finally:  # cancelled or not: a later run may have a problem of this id
+            overhead = self._overheads.pop(home, Overhead())
+        return overhead
+
+    def _waste(self, home: str, wasted: Overhead) -> None:
+        self.overhead += wasted
+        self._overheads[home] = self._overheads.get(home, Overhead()) + wasted
 
     async def _serve(self, job: Job) -> list[Any]:
         """Tries until there is a reply or a Failure for every request."""
@@ -240,7 +229,8 @@ class Fleet:
             return await member.call(life, job.method, job.requests)
         except asyncio.CancelledError:
             if job.method == "generate" and member.life is life:
-                self.speculated_tokens[job.home] += await member.spent_on(life, job.requests)
+                spent = await member.spent_on(life, job.requests)
+                self._waste(job.home, Overhead(speculated_tokens=spent))
             raise
         finally:
             life.num_rows -= len(job.requests)
@@ -334,7 +324,7 @@ class Fleet:
             return
         bound = sum(request.params.max_tokens for request in job.requests)
         share = outcome.life.lost_tokens * len(job.requests) // max(1, outcome.life.rows_at_death)
-        self.retried_tokens[job.home] += min(share, bound)
+        self._waste(job.home, Overhead(retried_tokens=min(share, bound)))
 
 
 def _tell_call(job: Job, replica: str, seconds: float) -> None:

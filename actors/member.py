@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, TypeVar
 
-import ray
-import ray.exceptions as rex
-
-from actors.cluster import ReplicaActor, free_resources, living_nodes
 from actors.counting import Tokens, most_work, num_tokens, work_of
+from actors.handles import Handle, Host, ReplicaDied, ReplicaError
 from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo, Restarted
 from orchestrator.errors import EngineError
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_DEATHS = (
-    rex.RayActorError,
-    rex.ActorUnschedulableError,
-    rex.ActorPlacementGroupRemoved,
-    rex.OutOfMemoryError,
-    rex.NodeDiedError,
-    rex.WorkerCrashedError,
-    rex.ObjectLostError,  # a reply that was on a node when that was lost
-)
 _PATIENCE_S = 30.0
 _PULSE_S = 5.0
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_TIMEOUT_S = 5.0
 _LAST_PULSE_S = 0.25
-# Of Ray, about a call to an actor that it knows to be dead. One that was under way has lost its connection.
-_NOT_SENT = "The actor is restarting"
-_UNSEEN = "Ray has restarted it, and nobody saw it die"
+_UNSEEN = "it was restarted, and nobody saw it die"
 
 
 @dataclass(eq=False)
@@ -53,21 +40,21 @@ class Member:
     spec: ReplicaSpec
     config: ClusterConfig
     on_change: Callable[[], None]
+    host: Host
     life: Life | None = None
     lost: str | None = None
     closed: bool = False  # to all but a request in quarantine
     num_deaths: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     _latest: Life | None = None
-    _actor: ReplicaActor = field(init=False)
+    _actor: Handle = field(init=False)
     _has_place: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def _place(self) -> ReplicaActor:
-        # A row is a call at the most: calls wait in the controller and never in Ray.
-        actor = ReplicaActor(self.spec, self.name, max(1000, 2 * self.config.max_in_flight))
+    def _place(self) -> Handle:
+        actor = self.host.place(self.spec, self.name, self.config)
         self._has_place = True
-        self._tell(logging.INFO, "replica_started", f"{self.name} is asked of Ray")
+        self._tell(logging.INFO, "replica_started", f"{self.name} is asked for")
         return actor
 
     def _tell(self, level: int, event: str, text: str, **fields: object) -> None:
@@ -125,22 +112,21 @@ class Member:
 
     async def _absence(self) -> str:
         """What a person needs to know of a replica that is not ready."""
-        free = await asyncio.to_thread(free_resources)
+        free = await asyncio.to_thread(self.host.free)
         limit = f"cluster.start_timeout_s={self.config.start_timeout_s:g}"
         return f"{self.name} is not ready ({limit}); asked are {self.spec}, free are {free}"
 
     async def _probe(self, timeout_s: float) -> ReplicaInfo | str | None:
         """The replica's own words; the message of its death; or None when it said nothing in time."""
         try:
-            return cast(ReplicaInfo, await _within(timeout_s, self._actor.handle.ready.remote()))
+            return await _within(timeout_s, self._actor.ready())
         except TimeoutError:
             return None
-        except rex.RayError as error:
-            # A death under which Ray restarts the actor is "unavailable"; any other is for good.
-            if isinstance(error, _DEATHS) and not isinstance(error, rex.ActorUnavailableError):
+        except ReplicaError as error:
+            if isinstance(error, ReplicaDied) and error.is_final:
                 self._actor.kill(restart=False)
                 self._actor = self._place()
-            return _brief(error)
+            return error.message
 
     def _begin(self, info: ReplicaInfo) -> None:
         event = "replica_ready" if self._latest is None else "replica_replaced"
@@ -156,22 +142,19 @@ class Member:
 
     async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
         """The replies, or what happened instead. Cancelling it cancels the call inside the replica."""
-        ref = self._actor.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
         flight = self._take_off(life, requests)
         try:
-            answer = await ref
+            answer = await self._actor.ask(method, requests)
         except asyncio.CancelledError:
-            ray.cancel(ref)
             if flight.hung and flight.task.uncancel() == 0:
                 return Raised("TimeoutError", f"no reply from {self.name}, which finished others", self.name)
             raise
-        except _DEATHS as error:
-            self._bury(life, _brief(error))
-            before = _NOT_SENT in str(error)
-            alone = len(requests) == 1 and life.rows_at_death == 1 and not before
-            return Died(self.name, life, alone, _brief(error), before)
-        except rex.RayError as error:  # a reply that could not be moved
-            return Raised(type(error).__name__, _brief(error), self.name)
+        except ReplicaDied as death:
+            self._bury(life, death.message)
+            alone = len(requests) == 1 and life.rows_at_death == 1 and not death.before
+            return Died(self.name, life, alone, death.message, death.before)
+        except ReplicaError as error:
+            return Raised(error.type, error.message, self.name)
         finally:
             life.flights.discard(flight)
         if isinstance(answer, Restarted):  # it died while it was idle: of no request
@@ -180,11 +163,10 @@ class Member:
         life.last_progress = time.monotonic()
         if isinstance(answer, Raised):
             return replace(answer, member=self.name)
-        replies: list[Any] = pickle.loads(answer)
-        life.tokens_delivered += sum(map(num_tokens, replies))
-        life.work_done += sum(map(work_of, replies))
-        self.tokens.add(replies)
-        return replies
+        life.tokens_delivered += sum(map(num_tokens, answer))
+        life.work_done += sum(map(work_of, answer))
+        self.tokens.add(answer)
+        return answer
 
     @staticmethod
     def _take_off(life: Life, requests: Sequence[Any]) -> Flight:
@@ -197,16 +179,16 @@ class Member:
         life.flights.add(flight)
         return flight
 
-    async def release(self, home: str) -> int:
-        """Lets the replica forget a problem that is over; the tokens made for it in vain, 0 if it is dead."""
+    async def release(self, home: str) -> Overhead:
+        """Lets the replica forget a problem that is over; what that cost in vain, as far as it is known."""
         life = self.life
         if life is None:
-            return 0
+            return Overhead()
         try:
-            wasted: int = await _within(_PULSE_S, self._actor.handle.release.remote(home))
-        except (TimeoutError, rex.RayError):
-            return 0
-        life.tokens_delivered += wasted
+            wasted = await _within(_PULSE_S, self._actor.release(home))
+        except (TimeoutError, ReplicaError):
+            return Overhead()
+        life.tokens_delivered += wasted.speculated_tokens  # they are accounted for
         return wasted
 
     async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:
@@ -254,14 +236,13 @@ class Member:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    @staticmethod
-    async def _conclude(dead: Life, info: ReplicaInfo | None) -> None:
+    async def _conclude(self, dead: Life, info: ReplicaInfo | None) -> None:
         """Settles how a life ended, as soon as that is known: at the latest when the replica is back."""
         if dead.end.done():
             return
         if info is not None and info.incarnation == dead.info.incarnation:
             dead.conclude(End.LINK_LOST)
-        elif dead.info.node_id not in await asyncio.to_thread(living_nodes):
+        elif dead.info.node_id not in await asyncio.to_thread(self.host.living_nodes):
             dead.conclude(End.NODE_LOST)
         elif info is not None:
             dead.conclude(End.DIED)
@@ -314,12 +295,11 @@ class Member:
 
     async def _take_pulse(self, life: Life, timeout_s: float) -> None:
         try:
-            pulse = self._actor.handle.pulse.options(concurrency_group="pulse").remote()
-            tokens = await _within(timeout_s, pulse)
+            tokens = await _within(timeout_s, self._actor.pulse())
         except TimeoutError:
             return
-        except rex.RayError as error:  # whatever it is: a replica that is well comes back at once
-            self._bury(life, _brief(error))
+        except ReplicaError as error:  # whatever it is: a replica that is well comes back at once
+            self._bury(life, error.message)
             return
         if isinstance(tokens, Restarted):
             self._bury(life, _UNSEEN)
@@ -363,8 +343,8 @@ class Member:
     async def _say_goodbye(self) -> None:
         """Lets the engine close, for a moment."""
         try:
-            await _within(_CLOSE_TIMEOUT_S, self._actor.handle.close.remote())
-        except (TimeoutError, rex.RayError):
+            await _within(_CLOSE_TIMEOUT_S, self._actor.close())
+        except (TimeoutError, ReplicaError):
             log.warning("%s did not close by itself", self.name)
 
     async def close(self) -> None:
@@ -372,12 +352,7 @@ class Member:
         await self.leave("is closed")
 
 
-async def _within(seconds: float, reply: Awaitable[Any]) -> Any:
+async def _within(seconds: float, reply: Awaitable[T]) -> T:
     """The reply, or TimeoutError. ``asyncio.wait_for`` of Python 3.11 can swallow a cancellation."""
     async with asyncio.timeout(seconds):
         return await reply
-
-
-def _brief(error: Exception) -> str:
-    """Ray's messages run over many lines; the log has them whole."""
-    return " ".join(str(error).split())[:400]

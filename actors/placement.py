@@ -21,6 +21,9 @@ Factory = Callable[[], Any]
 GPUS_VARIABLE = "MURMURATION_GPUS"
 """The environment variable that tells an engine what its replica has reserved, such as 0.5."""
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""The environment variables from which libraries take their number of threads when they are imported."""
+
 _EPSILON = 1e-9
 
 
@@ -32,6 +35,7 @@ def _is_share(gpus: float) -> bool:
 
 
 Whole = Annotated[int, Ge(1)]
+WholeOrZero = Annotated[int, Ge(0)]
 WholeOrDefault = Annotated[int | None, Ge(1), Words(f"must be a whole number of 1 or more, {_DEFAULT}")]
 Number = Annotated[float, Ge(0)]
 Seconds = Annotated[Number, Rule(bool, "must be a number of seconds above 0")]
@@ -64,7 +68,7 @@ class ClusterConfig:
     max_verifier_replicas: WholeOrDefault = None
     cpus_per_replica: Number = 0.0
     threads_per_replica: WholeOrDefault = None
-    spill_margin: Annotated[int, Ge(0)] = 32
+    spill_margin: WholeOrZero = 32
     max_in_flight: Whole = 1024
     max_attempts: Whole = 3
     request_timeout_s: Seconds = 300.0
@@ -111,6 +115,11 @@ class ReplicaSpec:
         each = (("GPUs", self.num_gpus), ("CPUs", self.num_cpus))
         what = " and ".join(f"{number:g} {name}" for name, number in each if number)
         return f"{self.num_replicas} {self.kind} replicas" + (f" of {what}" if what else "")
+
+
+def described(specs: Sequence[ReplicaSpec]) -> str:
+    """The replicas of a run, for a person."""
+    return " and ".join(map(str, specs))
 
 
 def plan(
@@ -189,7 +198,7 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
     if misfit is None:
         return
     cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
-    asked = " and ".join(str(spec) for spec in specs)
+    asked = described(specs)
     message = (
         f"asked are {asked}; the cluster has {gpus:g} GPUs and {cpus:g} CPUs on {len(nodes)} nodes: lower "
     )

@@ -1,15 +1,18 @@
-"""Engines and verifiers as Ray actors, behind the same protocols as in-process ones."""
+"""Engines and verifiers in replicas, behind the same protocols as those that are asked directly."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
-from actors.cluster import answers, control_address, is_own, living_nodes
-from actors.fleet import Fleet, FleetStats, together
+from actors.fleet import Fleet, together
+from actors.handles import Host
+from actors.member import Member
 from actors.placement import ClusterConfig, Factory, check_placement, plan
+from orchestrator.backend import Routing, Used
 from orchestrator.protocols import (
     Completion,
     Failure,
@@ -18,18 +21,21 @@ from orchestrator.protocols import (
     LoglikRequest,
     ScoreReply,
     ScoreRequest,
+    Tracker,
 )
 from orchestrator.types import Overhead
 
-_LOOK_S = 5.0
-# Of Ray's control service: without it Ray ends its processes, this one too, after 60 s.
-_PATIENCE_S = 40.0
-_OWN_PATIENCE_S = 5.0
+MakeTrackers = Callable[[Mapping[str, Fleet], int, Mapping[str, str]], Sequence[Tracker]]
+"""From the replicas by kind, the number of problems and the tags of a run to what else follows it."""
+
+
+def no_trackers(fleets: Mapping[str, Fleet], num_problems: int, tags: Mapping[str, str]) -> Sequence[Tracker]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class PooledEngine:
-    """An Engine whose replicas are actors."""
+    """An Engine that is a fleet of replicas."""
 
     fleet: Fleet
 
@@ -41,7 +47,7 @@ class PooledEngine:
     def sampler(self) -> str:
         return self.fleet.sampler
 
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         return await self.fleet.release(home)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
@@ -56,7 +62,7 @@ class PooledEngine:
 
 @dataclass(frozen=True, slots=True)
 class PooledVerifier:
-    """A Verifier whose replicas are actors."""
+    """A Verifier that is a fleet of replicas."""
 
     fleet: Fleet
 
@@ -78,54 +84,50 @@ class PooledVerifier:
 class Pool:
     """The replicas of a run: ``async with await Pool.start(...) as pool``, then ask ``pool.engine``.
 
-    Ray must have been started (``actors.cluster.start_ray``). A pool lives on the event loop that started
-    it: several runs share it under one ``asyncio.Runner``.
+    A pool lives on the event loop that started it: several runs share it under one ``asyncio.Runner``.
     """
 
-    def __init__(self, fleets: Mapping[str, Fleet]) -> None:
+    def __init__(self, fleets: Mapping[str, Fleet], make_trackers: MakeTrackers = no_trackers) -> None:
         self._fleets = fleets
+        self._make_trackers = make_trackers
         self.engine = PooledEngine(fleets["engine"])
         self.verifier = PooledVerifier(fleets["verifier"]) if "verifier" in fleets else None
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, config: ClusterConfig, engine: Factory, verifier: Factory | None = None) -> Pool:
+    async def start(
+        cls,
+        config: ClusterConfig,
+        engine: Factory,
+        verifier: Factory | None = None,
+        host: Host | None = None,
+        make_trackers: MakeTrackers = no_trackers,
+    ) -> Pool:
         """Places and makes all replicas, engines and verifiers at once, and waits until they are ready.
 
+        They run at ``host``; None is Ray, which must have been started (``actors.cluster.start_ray``).
         Raises ConfigError where the cluster cannot hold them or a factory refuses its configuration, and
         EngineError where an engine cannot be made or is not ready after ``cluster.start_timeout_s``.
         """
-        nodes = living_nodes()
+        host = host or _ray_host()
+        nodes = host.living_nodes()
         specs = plan(config, engine, verifier, nodes)
         check_placement(specs, nodes.values())
-        fleets = {spec.kind: Fleet(spec, config) for spec in specs}
-        pool = cls(fleets)
+        make_member = partial(Member, host=host)
+        pool = cls({spec.kind: Fleet(spec, config, make_member) for spec in specs}, make_trackers)
         try:
-            await together(*(fleet.start() for fleet in fleets.values()))
-            for fleet in fleets.values():
+            await together(*(fleet.start() for fleet in pool.fleets.values()))
+            for fleet in pool.fleets.values():
                 fleet.grow()
-            pool._watch = asyncio.create_task(pool._watch_ray(control_address()))
+            pool._watch = asyncio.create_task(pool._give_up_with(host))
         except BaseException:
             await pool.close()
             raise
         return pool
 
-    async def _watch_ray(self, address: str) -> None:
-        """Gives all replicas up once Ray itself is gone: it would end this process a minute after that.
-
-        A control service of a cluster may come back; one of our own does not, nor does its only node.
-        """
-        patience, silent_since = _OWN_PATIENCE_S if is_own() else _PATIENCE_S, None
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            now = asyncio.get_running_loop().time()
-            silent_since = None if await asyncio.to_thread(answers, address) else silent_since or now
-            if silent_since is not None and now - silent_since >= patience:
-                return self._give_up(f"Ray does not answer at {address} any more")
-            if silent_since is None and is_own() and not await asyncio.to_thread(living_nodes):
-                return self._give_up("the Ray of this run has died")
-
-    def _give_up(self, reason: str) -> None:
+    async def _give_up_with(self, host: Host) -> None:
+        """Gives all replicas up once the host itself is gone."""
+        reason = await host.lost()
         for fleet in self._fleets.values():
             fleet.give_up(reason)
 
@@ -148,13 +150,21 @@ class Pool:
         """The node of each replica that is alive, by the replica's name."""
         return {name: node for fleet in self._fleets.values() for name, node in fleet.node_ids().items()}
 
-    def stats(self) -> dict[str, FleetStats]:
+    def stats(self) -> dict[str, Routing]:
         """How calls were routed and retried, by kind."""
         return {kind: fleet.stats() for kind, fleet in self._fleets.items()}
 
-    def routing_since(self, before: Mapping[str, FleetStats]) -> dict[str, dict[str, float | None]]:
-        """The same after an earlier ``stats``, as in ``summary.json``: a sweep's points share a pool."""
-        return {kind: stats.since(before[kind]) for kind, stats in self.stats().items()}
+    def used(self) -> Used:
+        """What the replicas have done since they started."""
+        return Used(self.generated_tokens, self.stats())
+
+    def num_alive(self) -> int:
+        """How many replicas take calls now."""
+        return len(self.pids())
+
+    def trackers(self, num_problems: int, tags: Mapping[str, str]) -> Sequence[Tracker]:
+        """What else follows a run on these replicas."""
+        return self._make_trackers(self._fleets, num_problems, tags)
 
     @property
     def fleets(self) -> Mapping[str, Fleet]:
@@ -170,18 +180,14 @@ class Pool:
     def overhead(self) -> Overhead:
         """Tokens of replies that were lost with a replica, cancelled by a time limit, or never asked for.
 
+        Those of all problems since the start; ``engine.release`` returns those of one.
+
         Retried ones are a lower bound: what the engine's token counter showed at the last pulse before the
         death, for the rows then in flight. Those of cancelled calls, in ``speculated_tokens``, are their
         share of what the counter shows then; the others there were made ahead of a search that took another
         way. An engine that reports no progress counts 0, and so does a verifier.
         """
-        engine = self._fleets["engine"]
-        return Overhead(engine.retried_tokens.total(), engine.speculated_tokens.total())
-
-    def overhead_of(self, home: str) -> Overhead:
-        """The part of ``overhead`` that requests of one problem met with."""
-        engine = self._fleets["engine"]
-        return Overhead(engine.retried_tokens[home], engine.speculated_tokens[home])
+        return self._fleets["engine"].overhead
 
     async def close(self) -> None:
         """Ends every replica."""
@@ -196,3 +202,9 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _ray_host() -> Host:
+    from actors.ray_host import RayHost
+
+    return RayHost()

@@ -1,22 +1,21 @@
-"""What runs inside a Ray actor: one engine or verifier, asked by name and watched by a pulse."""
+"""One engine or verifier, asked by name and watched by a pulse, wherever it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import pickle
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
-
-import ray
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, MurmurationError
 from orchestrator.protocols import RunsAhead
+from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -72,16 +71,16 @@ class Restarted:
 
 
 class Replica:
-    """One engine or verifier in a process of its own.
+    """Holds one engine or verifier, which ``make`` makes.
 
-    The factory arrives pickled and is read after ``environ`` is set: libraries that read their number of
-    threads when they are imported find it. The engine is made by ``ready``, not by the constructor, so
-    that an error in making it is a reply and not an endless loop of restarts.
+    The engine is made by ``ready``, not by the constructor, so that an error in making it is a reply and not
+    an endless loop of restarts. ``die`` is called when the engine is beyond repair.
     """
 
-    def __init__(self, factory: bytes, environ: Mapping[str, str]) -> None:
-        os.environ.update(environ)
-        self._factory = factory
+    def __init__(self, make: Callable[[], Any], node_id: str, die: Callable[[], object]) -> None:
+        self._make_model = make
+        self._node_id = node_id
+        self._die = die
         self._incarnation = uuid.uuid4().hex
         self._model: Any = None
         self._error: MurmurationError | None = None
@@ -90,7 +89,7 @@ class Replica:
         """Makes the engine at the first call, and says what it is."""
         if self._model is None and self._error is None:
             self._make()
-        who = (os.getpid(), self._incarnation, ray.get_runtime_context().get_node_id())
+        who = (os.getpid(), self._incarnation, self._node_id)
         if self._model is None:
             return ReplicaInfo(*who, error=self._error)
         invariant, readout = self._model.batch_invariant, getattr(self._model, "readout", None)
@@ -99,48 +98,51 @@ class Replica:
 
     def _make(self) -> None:
         try:
-            self._model = pickle.loads(self._factory)()
+            self._model = self._make_model()
         except ConfigError as error:
             self._error = ConfigError(error.key, str(error.value), error.allowed)
         except Exception as error:
             log.exception("the engine could not be made")
             self._error = EngineError(f"{type(error).__name__}: {error}")
 
-    async def ask(self, method: str, requests: bytes) -> bytes | Raised | Restarted:
-        """The pickled replies of ``engine.<method>(requests)``, as many as there are requests.
+    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
+        """The replies of ``engine.<method>(requests)``, as many as there are requests."""
+        return await self.guarded(method, lambda: self.answer(method, requests))
 
-        Pickled here and not by Ray, which takes several times as long over small frozen values.
-        """
+    async def answer(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        replies: list[Any] = await getattr(self._model, method)(requests)
+        if len(replies) != len(requests):
+            raise EngineError(f"{len(requests)} requests got {len(replies)} replies")
+        return replies
+
+    async def guarded(self, method: str, work: Callable[[], Awaitable[T]]) -> T | Raised | Restarted:
+        """What ``work`` returns, or what it raised, as a value."""
         if self._model is None:
             return Restarted()
         try:
-            asked = pickle.loads(requests)
-            replies = await getattr(self._model, method)(asked)
-            if len(replies) != len(asked):
-                raise EngineError(f"{len(asked)} requests got {len(replies)} replies")
-            return pickle.dumps(replies, protocol=5)
+            return await work()
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - it becomes a value, and fails no other call
             try:
                 log.exception("%s raised", method)
             finally:  # there may be no memory left for a line
-                self._exit_if_dead(error)
+                self._die_if_sick(error)
             return Raised(type(error).__name__, str(error))
 
-    async def release(self, home: str) -> int:
-        """Forgets a problem that is over; the tokens made for it in vain."""
-        return await self._model.release(home) if isinstance(self._model, RunsAhead) else 0
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, and returns what the engine did for it in vain."""
+        return await self._model.release(home) if isinstance(self._model, RunsAhead) else Overhead()
 
     async def pulse(self) -> int | Restarted | None:
-        """The engine's token counter, None where it has none; runs in a thread of its own, beside ``ask``."""
+        """The engine's token counter, None where it has none."""
         if self._model is None:
             return Restarted()
-        self._exit_if_dead(None)
+        self._die_if_sick(None)
         return self._model.progress if isinstance(self._model, ReportsProgress) else None
 
-    def _exit_if_dead(self, error: Exception | None) -> None:
-        """A dead engine in a live process would fail every call: Ray replaces only dead processes.
+    def _die_if_sick(self, error: Exception | None) -> None:
+        """A dead engine in a replica that lives would fail every call: only dead ones are replaced.
 
         One that is out of memory is as good as dead: what it holds by then would fail others' calls as well.
         (A card that is out of memory raises another error, and the engine goes on.)
@@ -149,9 +151,8 @@ class Replica:
         if sick or isinstance(error, EngineDeadError | MemoryError):
             try:
                 log.critical("the engine is dead: the replica exits")
-                logging.shutdown()
             finally:
-                os._exit(1)
+                self._die()
 
     async def close(self) -> None:
         if self._model is not None:

@@ -20,6 +20,7 @@ from actors.checkpoints import (
 from actors.prompting import PromptStyle
 from actors.reward_formats import build_format
 from actors.weights_digest import digest_of
+from orchestrator.backend import ReplicaVerifier
 from orchestrator.schema import checked
 from orchestrator.types import Params, Sampling
 
@@ -68,7 +69,7 @@ class TransformersEngineConfig:
 
 @dataclass(frozen=True)
 @checked("verifier")
-class TransformersVerifierConfig:
+class TransformersVerifierConfig(ReplicaVerifier):
     """A process reward model of the transformers library (``conf/verifier/transformers.yaml``).
 
     ``format`` is a name of ``actors.reward_formats.FORMATS``, and ``options`` are the fields of its class.

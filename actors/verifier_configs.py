@@ -11,6 +11,7 @@ from annotated_types import Ge, MinLen
 from actors.checkpoint_files import brief
 from actors.checkpoints import Readout, check_tokenizer_path, make_absolute, resolve_model
 from actors.self_certainty import SelfCertainty
+from orchestrator.backend import Backend, LocalVerifier, ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Task, Verifier
 from orchestrator.schema import Rule, Words, checked
@@ -23,7 +24,7 @@ def _holds(*needed: str) -> Rule:
 
 @dataclass(frozen=True)
 @checked("verifier")
-class LikelihoodVerifierConfig:
+class LikelihoodVerifierConfig(ReplicaVerifier):
     """A language model's own probability of each step (``conf/verifier/likelihood.yaml``).
 
     ``engine`` is any engine's configuration; ``tokenizer`` names its tokenizer where that is not the one of
@@ -59,7 +60,7 @@ class LikelihoodVerifierConfig:
 
 @dataclass(frozen=True)
 @checked("verifier")
-class GenerativeVerifierConfig:
+class GenerativeVerifierConfig(ReplicaVerifier):
     """A language model that is asked whether a step is right (``conf/verifier/generative.yaml``).
 
     ``template`` renders ``{question}``, ``{steps}`` (all up to the one in question, each by
@@ -105,16 +106,12 @@ class GenerativeVerifierConfig:
 
 @dataclass(frozen=True)
 @checked("verifier")
-class SelfCertaintyVerifierConfig:
+class SelfCertaintyVerifierConfig(LocalVerifier):
     """The policy's own certainty of a step (``conf/verifier/self_certainty.yaml``); it has no model."""
 
     readout: Readout = "per_step"
 
-    @property
-    def knows_answers(self) -> bool:
-        return False
-
-    def build_here(self, task: Task, references: Mapping[str, str]) -> Verifier:
+    def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier:
         return SelfCertainty(self.readout)
 
 

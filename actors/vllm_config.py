@@ -13,6 +13,7 @@ from actors.prompting import PromptStyle
 from actors.reward_formats import build_format
 from actors.vllm_arguments import absolute_paths, check_arguments
 from actors.weights_digest import digest_of
+from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.schema import Words, checked
 from orchestrator.types import Params, Sampling
@@ -79,7 +80,7 @@ class VllmEngineConfig:
 
 @dataclass(frozen=True)
 @checked("verifier")
-class VllmVerifierConfig:
+class VllmVerifierConfig(ReplicaVerifier):
     """A reward model served by vLLM (``conf/verifier/vllm.yaml``).
 
     ``format`` is a name of ``actors.reward_formats.FORMATS``, and ``options`` are the fields of its class;

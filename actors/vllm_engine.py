@@ -20,7 +20,7 @@ from actors.vllm_settings import Purpose
 from actors.vllm_streams import Streams
 from orchestrator.errors import EngineDeadError, EngineError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
-from orchestrator.types import Finish, Sampling, Usage
+from orchestrator.types import Finish, Overhead, Sampling, Usage
 
 _HIGHEST_TEMPERATURE = 2.0
 
@@ -94,9 +94,9 @@ class VllmEngine:
         replies = iter([self._reply(g, error) for g, error in zip(waiting, errors, strict=True)])
         return [next(replies) if isinstance(t, Generation) else t for t in tasks]
 
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         """Stops what runs ahead for a problem that is over; the tokens made for it that no reply has."""
-        return self._streams.release(home) if self._streams is not None else 0
+        return Overhead(speculated_tokens=self._streams.release(home) if self._streams is not None else 0)
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """The likelihood of each request's steps; vLLM reads the whole text anew for it."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from orchestrator import milestones
 from orchestrator.errors import GradingError, ProblemError, StrategyError
-from orchestrator.gate import Gate, GatedEngine, GatedVerifier
+from orchestrator.gate import Gate
 from orchestrator.journal import Journal, Journals
 from orchestrator.limits import Limits
 from orchestrator.protocols import Engine, Strategy, Task, Verifier
 from orchestrator.session import Session
-from orchestrator.types import Params, Problem, Solution, Trajectory, Usage
+from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class ProblemResult:
     stopped_by: str | None
     solution: Solution | None
     usage: Usage
+    overhead: Overhead
     seconds: float
 
     @property
@@ -92,12 +93,13 @@ class Controller:
         milestones.problem_begins(problem, journal.num_left)
         session = Session(
             problem,
-            engine=GatedEngine(self.engine, self.gate),
-            verifier=GatedVerifier(self.verifier, self.gate) if self.verifier else None,
+            engine=self.engine,
+            verifier=self.verifier,
             task=self.task,
             seed=self.seed,
             limits=self.limits,
             journal=journal,
+            gate=self.gate,
         )
         begun = time.monotonic() - journal.elapsed
         solution: Solution | None = None
@@ -109,7 +111,8 @@ class Controller:
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
-        await session.release()
+        finally:
+            await session.release()
         if session.stopped_by is not None:
             milestones.limit_reached(problem, session.stopped_by)
         return ProblemResult(
@@ -120,6 +123,7 @@ class Controller:
             stopped_by=session.stopped_by,
             solution=solution,
             usage=session.usage,
+            overhead=session.overhead,
             seconds=time.monotonic() - begun,
         )
 

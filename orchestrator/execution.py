@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from orchestrator import milestones
+from orchestrator.backend import Backend, Used
 from orchestrator.collecting import rare_collections
 from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
@@ -35,7 +36,7 @@ from orchestrator.silence import Lengths, advice
 from orchestrator.standing import DisplacedError
 from orchestrator.stopping import cut_when_broken, stopped_by_signals
 from orchestrator.terminal import shell_word
-from orchestrator.types import Overhead, Problem
+from orchestrator.types import Problem
 
 _LOOK_S = 2.0
 
@@ -133,12 +134,10 @@ class Run:
     """A run that is ready to go: its parts are validated and its models are loaded.
 
     ``labels`` are the entries of summary.json that the configuration fixes; ``earlier`` is what an earlier
-    part of the same run has finished; ``overhead`` tells what a problem's retries have cost, and ``figures``
-    what else to put into summary.json when the run is over. ``num_replicas`` and ``num_tokens`` are for the
-    progress display: replicas alive, and tokens generated since the run began. ``grace_s`` is how long calls
-    in flight may take to come back after a signal. ``lengths`` are what bounds an answer. ``caught`` holds
-    the signals that came while it was solving: a run whose last problems ended all the same is finished, and
-    nothing else is to follow it.
+    part of the same run has finished. ``backend`` holds the replicas: what the run has used of them goes into
+    summary.json. ``grace_s`` is how long calls in flight may take to come back after a signal. ``lengths``
+    are what bounds an answer. ``caught`` holds the signals that came while it was solving: a run whose last
+    problems ended all the same is finished, and nothing else is to follow it.
     """
 
     run_dir: Path
@@ -148,17 +147,16 @@ class Run:
     labels: Mapping[str, Any]
     earlier: Earlier
     tracker: Tracker
-    overhead: Callable[[str], Overhead]
+    backend: Backend
     console: Console
-    figures: Callable[[], Mapping[str, Any]] = dict
-    num_replicas: Callable[[], int] | None = None
-    num_tokens: Callable[[], int] | None = None
     grace_s: float = 0.0
     lengths: Lengths = Lengths()
     caught: Sequence[signal.Signals] = ()
+    _used_before: Used = field(default_factory=Used, init=False)
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve what is left, write summary.json whatever happens, and print the table."""
+        self._used_before = self.backend.used()
         totals, earlier_seconds, goes_on = self.earlier.totals, self._open_summary(), self._goes_on
         if self.controller.journals is not None:
             self.controller.journals.forget(self.earlier.problem_ids)
@@ -210,11 +208,11 @@ class Run:
 
     async def _solve(self, results: ResultLog, totals: Totals) -> Stop | None:
         """What cut the run off, or None when it went to its end."""
-        live = Live(self.num_replicas, self.num_tokens)
+        live = Live(self.backend.num_alive, lambda: self._used.generated_tokens)
         with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
-                line = result_line(result, self.overhead(result.problem.id), self.lengths)
+                line = result_line(result, self.lengths)
                 line |= oracle_mark(self.labels)
                 results.append(line, then=partial(self._settle, result))
                 milestones.problem_ends(line)
@@ -299,5 +297,13 @@ class Run:
             **(figures := totals.summary()),
             **({"advice": told} if (told := advice(figures, self.lengths)) else {}),
             "wall_seconds": None if wall_seconds is None else round(wall_seconds, 3),
-            **self.figures(),
+            **({"routing": routing} if (routing := self._routing) else {}),
         }
+
+    @property
+    def _used(self) -> Used:
+        return self.backend.used() - self._used_before
+
+    @property
+    def _routing(self) -> dict[str, Any]:
+        return {kind: counts.summary() for kind, counts in self._used.routing.items()}

@@ -5,23 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
-from orchestrator.protocols import (
-    NO_REPLICA,
-    Completion,
-    Engine,
-    Failure,
-    GenerateRequest,
-    Loglik,
-    LoglikRequest,
-    RunsAhead,
-    ScoreReply,
-    ScoreRequest,
-    Verifier,
-    sampler_of,
-)
+from orchestrator.protocols import NO_REPLICA, Failure, GenerateRequest, LoglikRequest, ScoreRequest
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 Reply = TypeVar("Reply")
@@ -106,53 +92,3 @@ class Gate:
         while self._num_in_flight or not self._open <= self._waiting:
             self._changed.clear()
             await self._changed.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class GatedEngine:
-    """An engine behind a gate."""
-
-    engine: Engine
-    gate: Gate
-
-    @property
-    def batch_invariant(self) -> bool:
-        return self.engine.batch_invariant
-
-    @property
-    def sampler(self) -> str:
-        return sampler_of(self.engine)
-
-    async def release(self, home: str) -> int:
-        return await self.engine.release(home) if isinstance(self.engine, RunsAhead) else 0
-
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        return await self.gate.ask(self.engine.generate, requests)
-
-    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        return await self.gate.ask(self.engine.loglik, requests)
-
-    async def close(self) -> None:
-        await self.engine.close()
-
-
-@dataclass(frozen=True, slots=True)
-class GatedVerifier:
-    """A verifier behind a gate."""
-
-    verifier: Verifier
-    gate: Gate
-
-    @property
-    def batch_invariant(self) -> bool:
-        return self.verifier.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self.verifier.readout
-
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        return await self.gate.ask(self.verifier.score, requests)
-
-    async def close(self) -> None:
-        await self.verifier.close()

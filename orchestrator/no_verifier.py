@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.backend import ReplicaVerifier
+
 
 @dataclass(frozen=True)
-class NoVerifier:
+class NoVerifier(ReplicaVerifier):
     """The configuration of no verifier (``conf/verifier/none.yaml``): there is nothing to build."""
 
     @property

@@ -8,30 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
+from orchestrator.backend import Backend, LocalVerifier
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Task, Verifier
 from orchestrator.types import Reward, Usage
 
 UNDECIDED = Reward(0.0)
 """Of a step that states no answer yet: even odds, which tell no two trajectories apart."""
-
-
-@runtime_checkable
-class LocalVerifierConfig(Protocol):
-    """A verifier that runs in the controller and not in a replica: it has no model."""
-
-    @property
-    def readout(self) -> str: ...
-
-    @property
-    def knows_answers(self) -> bool:
-        """Whether its rewards come from the reference answers; a run must then say so."""
-        ...
-
-    def build_here(self, task: Task, references: Mapping[str, str]) -> Verifier:
-        """``references`` are the reference answers by problem id."""
-        ...
 
 
 def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
@@ -40,7 +24,7 @@ def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
 
 
 @dataclass(frozen=True)
-class OracleConfig:
+class OracleConfig(LocalVerifier):
     """``conf/verifier/oracle.yaml``."""
 
     readout: Literal["per_step", "whole"] = "per_step"
@@ -49,7 +33,7 @@ class OracleConfig:
     def knows_answers(self) -> bool:
         return True
 
-    def build_here(self, task: Task, references: Mapping[str, str]) -> Verifier:
+    def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier:
         return Oracle(task, references, self.readout)
 
 

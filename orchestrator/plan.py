@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster
 from orchestrator.config import (
     Range,
     RunSettings,
@@ -24,23 +25,18 @@ from orchestrator.config import (
 )
 from orchestrator.inputs import Inputs
 from orchestrator.limits import Limits
-from orchestrator.oracle import LocalVerifierConfig
 from orchestrator.pairs import check_language, check_params, check_readout
-from orchestrator.protocols import EngineConfig, HasWeights, Strategy, Task, Tracker, VerifierConfig
+from orchestrator.protocols import EngineConfig, HasWeights, Strategy, Task, Tracker
 from orchestrator.rundir import check_place
 from orchestrator.tracking import GuardedTracker
 
-AnyVerifierConfig = VerifierConfig | LocalVerifierConfig
 NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
 LOADED_GROUPS = ("engine", "verifier", "cluster")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A composed configuration, validated: nothing is loaded and nothing is written yet.
-
-    ``cluster`` is an ``actors.placement.ClusterConfig``, which this package must not know.
-    """
+    """A composed configuration, validated: nothing is loaded and nothing is written yet."""
 
     plain: Mapping[str, Any]
     names: Mapping[str, str]
@@ -51,7 +47,7 @@ class Plan:
     strategy: Strategy
     engine: EngineConfig
     verifier: AnyVerifierConfig
-    cluster: Any
+    cluster: Cluster
     tracker: Tracker
     run_dir: Path
     overrides: Sequence[str]
@@ -64,14 +60,19 @@ class Plan:
     @property
     def knows_answers(self) -> bool:
         """Whether the verifier is an oracle: the figures are then an upper bound, and say so."""
-        return isinstance(self.verifier, LocalVerifierConfig) and self.verifier.knows_answers
+        return self.verifier.knows_answers
 
     @property
-    def verifier_factory(self) -> Callable[[], Any] | None:
-        """What a verifier's replica makes; None where there is none, or where it runs here."""
-        if isinstance(self.verifier, LocalVerifierConfig) or self.verifier.readout is None:
-            return None
-        return self.verifier.build
+    def policies(self) -> Mapping[str, EngineConfig]:
+        """The engines by name, as a cluster takes them."""
+        return {ENGINE: self.engine}
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        """The answers by problem id, for a verifier that may see them; none for any other."""
+        if not self.knows_answers:
+            return {}
+        return {p.id: p.answer for p in self.task.problems(self.range.offset, self.range.limit)}
 
     @property
     def inputs(self) -> Inputs:

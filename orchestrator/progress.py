@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -58,6 +59,12 @@ def stdout_console() -> Console:
     take_any_text()
     console = _Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else _Console(width=200)
+
+
+@cache
+def run_console() -> Console:
+    """The console of this process' runs."""
+    return stdout_console()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from orchestrator.stated_answer import states_answer
-from orchestrator.types import Params, Problem, Reward, Solution, Step, Usage
+from orchestrator.types import Overhead, Params, Problem, Reward, Solution, Step, Usage
 
 if TYPE_CHECKING:
     from orchestrator.results import Totals
@@ -143,8 +143,8 @@ class RunsAhead(Protocol):
         """One of SAMPLERS."""
         ...
 
-    async def release(self, home: str) -> int:
-        """Forgets a problem that is over. Returns how many tokens were made for it in vain."""
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, and returns what it has cost in vain since it began, once."""
         ...
 
 

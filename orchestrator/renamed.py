@@ -37,6 +37,7 @@ RENAMED: Mapping[str, Now] = {
     "actors.verifier_configs.GenerativeVerifier": Now("actors.GenerativeVerifierConfig"),
     "actors.verifier_configs.LikelihoodVerifier": Now("actors.LikelihoodVerifierConfig"),
     "actors.verifier_configs.SelfCertaintyVerifier": Now("actors.SelfCertaintyVerifierConfig"),
+    "actors.placement.ClusterConfig": Now("actors.RayCluster"),
     "orchestrator.oracle.OracleConfig": Now("orchestrator.OracleConfig"),
     "orchestrator.tasks.chain.ChainTask": Now("orchestrator.ChainTask"),
     "orchestrator.tasks.choices.DrawnChoices": Now("orchestrator.DrawnChoices"),

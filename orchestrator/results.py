@@ -88,7 +88,7 @@ def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
 _RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
 
 
-def result_line(result: ProblemResult, overhead: Overhead, lengths: Lengths = Lengths()) -> dict[str, Any]:
+def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
     """One line of results.jsonl."""
     problem, error = result.problem, result.error
     history = result.solution.history if result.solution else ()
@@ -104,7 +104,7 @@ def result_line(result: ProblemResult, overhead: Overhead, lengths: Lengths = Le
             candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
         ],
         "usage": asdict(result.usage),
-        "overhead": asdict(overhead),
+        "overhead": asdict(result.overhead),
         "seconds": round(result.seconds, 6),
         "history": [record_line(record) for record in history],
         "answer_index": result.solution.answer_index if result.solution else None,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError, VerifierError
+from orchestrator.gate import Gate
 from orchestrator.journal import Journal
 from orchestrator.limits import Account, Limits
 from orchestrator.protocols import (
@@ -29,9 +31,9 @@ from orchestrator.protocols import (
     sampler_of,
 )
 from orchestrator.seeds import derive_rng, derive_seeds
-from orchestrator.types import Finish, Params, Problem, Step, Trajectory, Usage
+from orchestrator.types import Finish, Overhead, Params, Problem, Step, Trajectory, Usage
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ class Session:
         seed: int = 0,
         limits: Limits = Limits(),
         journal: Journal | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._problem = problem
         self._engine = engine
@@ -61,8 +64,11 @@ class Session:
         self._task = task
         self._seed = seed
         self._journal = journal or Journal()
+        self._gate = gate or Gate()
         self._account = Account(limits, self._journal.elapsed)
         self._has_texts = sampler_of(engine) == "stream"
+        self._asking: set[asyncio.Task[Any]] = set()
+        self.overhead = Overhead()
         self._enter("")
 
     def _enter(self, scope: str) -> None:
@@ -195,9 +201,12 @@ class Session:
         return list(replies[0].logprobs)
 
     async def release(self) -> None:
-        """Tells the engine that nothing more of this problem will be asked."""
-        if self._has_texts and isinstance(self._engine, RunsAhead):
-            await self._engine.release(self._problem.id)
+        """Cancels what is still asked, and lets the engine forget the problem, whose overhead it returns."""
+        try:
+            await _end(self._asking)
+        finally:
+            if isinstance(self._engine, RunsAhead):
+                self.overhead += await self._engine.release(self._problem.id)
 
     def _seeds(self, call: int, pending: Mapping[int, Trajectory]) -> dict[int, int]:
         """A seed for each row: a new one, or that of the text whose end the row's trajectory is.
@@ -297,7 +306,7 @@ class Session:
     ) -> list[Reply] | None:
         """The replies to one new call, or None when there is no time left for them."""
         try:
-            replies = await self._in_time(method, requests)
+            replies = await self._in_time(partial(self._gate.ask, method), requests)
         except ProblemError:
             raise
         except Exception as failure:
@@ -316,18 +325,36 @@ class Session:
     ) -> list[T] | None:
         """``method(requests)``, or None where the time limit is over before it has answered."""
         seconds_left = self._account.seconds_left
-        if seconds_left is None:
-            return await method(requests)
         if seconds_left == 0.0:
             return None
         clock = asyncio.timeout(seconds_left)
-        try:
-            async with clock:
-                return await method(requests)
-        except TimeoutError:
-            if clock.expired():
-                return None
-            raise
+        with _noted(self._asking):
+            try:
+                async with clock:
+                    return await method(requests)
+            except TimeoutError:
+                if clock.expired():
+                    return None
+                raise
+
+
+@contextmanager
+def _noted(tasks: set[asyncio.Task[Any]]) -> Iterator[None]:
+    """Has the current task among ``tasks`` for as long as this takes."""
+    task = asyncio.current_task()
+    assert task is not None
+    tasks.add(task)
+    try:
+        yield
+    finally:
+        tasks.discard(task)
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels what a search has left behind: what that costs belongs to its problem, not to a later one."""
+    for task in (left := tuple(tasks)):
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def _mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]:

@@ -26,16 +26,15 @@ from actors.cluster import start_ray, stop_ray
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.config import Range
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.execution import Run, terminate
-from orchestrator.journal import Journals
+from orchestrator.point import make_run
 from orchestrator.protocols import Engine, GenerateRequest, Verifier
 from orchestrator.results import read_results
 from orchestrator.rundir import open_run_dir
-from orchestrator.tracking import NoTracker
 from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
+from tests.fake_plans import fake_plan
 
 NUM_PROBLEMS, CONCURRENCY = 24, 6
 TASK = FakeTask(length=6, num_problems=NUM_PROBLEMS)
@@ -214,23 +213,12 @@ def die(run_dir: Path) -> None:
 
 
 def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
-    """What run.py makes of a plan, with fakes."""
-    config = {"task": "fake", "strategy": "particle_filter"}
-    earlier = open_run_dir(run_dir, config, [], resume=True)
-    return Run(
-        run_dir=run_dir,
-        controller=controller_of(engine, pool.verifier, journals=Journals(run_dir)),
-        range=Range(0, None),
-        num_problems=NUM_PROBLEMS,
-        labels={
-            "strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0, "replicas": pool.replicas,
-        },
-        earlier=earlier,
-        tracker=NoTracker(),
-        overhead=pool.overhead_of,
-        console=Console(stderr=True),
-        grace_s=2.0,
-    )  # fmt: skip
+    """The run of the fakes' plan on a pool, with an engine before that of the pool."""
+    plan = fake_plan(run_dir, TASK, STRATEGY, concurrency=CONCURRENCY)
+    run = make_run(plan, pool, open_run_dir(run_dir, plan.plain, [], resume=True))
+    run.controller = replace(run.controller, engine=engine)
+    run.console = Console(stderr=True)
+    return run
 
 
 def main(run_dir: Path, address: str) -> int:

@@ -33,7 +33,6 @@ from orchestrator.controller import ProblemResult
 from orchestrator.events import EVENTS, recorded
 from orchestrator.execution import Status
 from orchestrator.results import result_line
-from orchestrator.types import Overhead
 from tests import drills
 from tests.drills import CLUSTER, Tripwire, Trouble, controller_of, lines_of, moments, results_of
 
@@ -105,7 +104,7 @@ def undisturbed() -> dict[str, ProblemResult]:
 
 @pytest.fixture(scope="module")
 def undisturbed_lines(undisturbed: dict[str, ProblemResult]) -> drills.Lines:
-    lines = (json.loads(json.dumps(result_line(r, Overhead()))) for r in undisturbed.values())
+    lines = (json.loads(json.dumps(result_line(r))) for r in undisturbed.values())
     return {x["problem_id"]: {k: v for k, v in x.items() if k not in ("seconds", "overhead")} for x in lines}
 
 

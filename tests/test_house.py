@@ -51,8 +51,10 @@ MAY_IMPORT = {
     "orchestrator.plain_files": ("orchestrator.errors",),
     "orchestrator.appending": ("orchestrator.plain_files",),
     "orchestrator.journal": ("orchestrator.appending", "orchestrator.errors", "orchestrator.journal_lines"),
+    "orchestrator.gate": ("orchestrator.protocols",),
     "orchestrator.session": (
         "orchestrator.errors",
+        "orchestrator.gate",
         "orchestrator.journal",
         "orchestrator.limits",
         "orchestrator.protocols",
@@ -63,14 +65,14 @@ MAY_IMPORT = {
     "strategies.parts": ("strategies.parts", "orchestrator"),
     "strategies": ("strategies", "orchestrator"),
     "actors.embedded": ("actors", *CORE, "orchestrator.tasks", "orchestrator.intervals"),
-    "actors": ("actors", *CORE, "orchestrator.templates"),
+    "actors": ("actors", *CORE, "orchestrator.backend", "orchestrator.templates"),
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}
 RAY_HOLDERS = {
     f"actors.{name}"
-    for name in ("cluster", "member", "metrics", "pool", "ray_address", "ray_folder", "replica")
+    for name in ("cluster", "metrics", "ray_address", "ray_folder", "ray_host", "replica_process")
 }
 
 

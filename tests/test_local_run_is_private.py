@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-import run
+from orchestrator.main import main
 from orchestrator.results import read_results
 from tests.actors.test_openai_engine import Scripted, said
 
@@ -158,11 +157,8 @@ def test_a_secret_in_the_configuration_is_refused_before_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("MODEL_KEY", KEY_OF_THE_MODEL)
-    monkeypatch.setattr(sys, "argv", ["run.py", *sweep, "engine=openai", argument, f"run_dir={tmp_path}/new"])
-    assert run.main() == 2
-    signal.signal(signal.SIGTERM, before)
+    assert main([*sweep, "engine=openai", argument, f"run_dir={tmp_path}/new"]) == 2
     output, mistake = capfd.readouterr()
     assert "(not shown)" in mistake and len(mistake.splitlines()) == 1
     assert KEY_OF_THE_MODEL not in output + mistake

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-import run
 from actors.pool import Pool
 from orchestrator.command_line import folder_names
 from orchestrator.execution import Status
+from orchestrator.main import sweep_command
+from orchestrator.models import Models
 from orchestrator.plan import Plan
 from orchestrator.results import read_results
 from orchestrator.sweep_index import read_index
@@ -23,7 +24,7 @@ IN_THE_WAY = "budget=3,strategy=astar,task.limit=4"
 Processes = dict[str, dict[str, int]]
 
 
-class Watched(run.Models):
+class Watched(Models):
     """Notes which processes each point had: ``{folder: {"engine-0": pid, ...}}``."""
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Watched(run.Models):
 
     def of(self, plan: Plan) -> Pool:
         pool = super().of(plan)
+        assert isinstance(pool, Pool)
         self.processes[plan.run_dir.name] = pool.pids()
         return pool
 
@@ -48,7 +50,7 @@ def models() -> Iterator[Watched]:
 
 
 def sweep(models: Watched, folder: Path, *more: str) -> Status:
-    return run.sweep_command(folder_names([*COMMAND, *more, f"run_dir={folder}"]), models)
+    return sweep_command(folder_names([*COMMAND, *more, f"run_dir={folder}"]), models)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,7 @@ def test_other_models_take_their_place(models: Watched, swept: Path, tmp_path: P
     """Without a verifier the pool is another one; points in between do not make it load twice."""
     models.processes.clear()
     command = ["-m", "seed=0,1", "verifier=none,embedded", "strategy=greedy", "task.limit=1", "tracker=none"]
-    status = run.sweep_command(folder_names([*command, f"run_dir={tmp_path / 'out'}"]), models)
+    status = sweep_command(folder_names([*command, f"run_dir={tmp_path / 'out'}"]), models)
     assert status == Status.FINISHED
     kinds = [tuple(pids) for pids in models.processes.values()]
     assert kinds == [("engine-0",)] * 2 + [("engine-0", "verifier-0")] * 2

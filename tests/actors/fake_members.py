@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,19 +14,26 @@ from actors.fleet import Fleet
 from actors.jobs import Died, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
+from orchestrator.types import Overhead
 
 Answer = Callable[["FakeMember", Life, Sequence[Any]], Awaitable[list[Any] | Raised | Died]]
 
 
 @dataclass(eq=False)
 class FakeMember:
-    """A member whose calls are answered by ``answer``; it is ready at once, and joins at once."""
+    """A member whose calls are answered by ``answer``; it is ready at once, and joins at once.
+
+    A call that is cancelled has ``spent`` tokens, and ``in_vain`` were made ahead, by problem.
+    """
 
     name: str
     spec: ReplicaSpec
     config: ClusterConfig
     on_change: Callable[[], None]
     answer: Answer
+    sampler: str = "step"
+    spent: int = 0
+    in_vain: Counter[str] = field(default_factory=Counter)
     life: Life | None = None
     lost: str | None = None
     closed: bool = False
@@ -43,7 +51,8 @@ class FakeMember:
 
     def _begin(self) -> None:
         end = asyncio.get_running_loop().create_future()
-        self.life = Life(ReplicaInfo(1, self.name, "node", True), end, last_progress=time.monotonic())
+        info = ReplicaInfo(1, self.name, "node", True, sampler=self.sampler)
+        self.life = Life(info, end, last_progress=time.monotonic())
         self.lost = None
         self.on_change()
 
@@ -61,7 +70,18 @@ class FakeMember:
         return replies
 
     async def spent_on(self, life: Life, requests: Sequence[Any]) -> int:
-        return 0
+        await asyncio.sleep(0)  # a pulse takes a while
+        return self.spent
+
+    async def release(self, home: str) -> Overhead:
+        await asyncio.sleep(0)
+        return Overhead(speculated_tokens=self.in_vain.pop(home, 0))
+
+    def die(self, life: Life, num_lost: int) -> Died:
+        """Its life ends, with tokens that no reply has, and the next one begins."""
+        life.rows_at_death, life.tokens_seen = life.num_rows, life.tokens_delivered + num_lost
+        self._begin()
+        return Died(self.name, life, alone=False, message="a death")
 
     async def leave(self, reason: str) -> None:
         self.life, self.is_out, self.lost = None, True, f"{self.name} {reason}"
@@ -74,10 +94,10 @@ class FakeMember:
         await self.leave("is closed")
 
 
-def fake_fleet(answer: Answer, num: int = 2, num_extra: int = 0, **keys: Any) -> Fleet:
+def fake_fleet(answer: Answer, num: int = 2, num_extra: int = 0, sampler: str = "step", **keys: Any) -> Fleet:
     spec = ReplicaSpec("engine", object, num, num_extra=num_extra)
 
     def make(name: str, spec: ReplicaSpec, config: ClusterConfig, on_change: Callable[[], None]) -> Any:
-        return FakeMember(name, spec, config, on_change, answer)
+        return FakeMember(name, spec, config, on_change, answer, sampler)
 
     return Fleet(spec, ClusterConfig(**keys), make)

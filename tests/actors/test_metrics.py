@@ -22,7 +22,7 @@ from actors.pool import Pool
 from orchestrator.controller import Controller, ProblemResult
 from orchestrator.protocols import Completion
 from orchestrator.results import Totals, result_line
-from orchestrator.types import Overhead, Sampling, Usage
+from orchestrator.types import Sampling, Usage
 from strategies.particle_filter import ParticleFilter
 from tests.actors.fake_members import FakeMember, fake_fleet
 
@@ -168,7 +168,7 @@ async def test_ray_exports_the_figures_of_a_run() -> None:
         running.start(Path(), {}, totals)
 
         def on_result(result: ProblemResult) -> None:
-            line = result_line(result, Overhead())
+            line = result_line(result)
             totals.add(line)
             running.problem(line)
 

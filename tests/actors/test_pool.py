@@ -22,7 +22,7 @@ from actors.placement import ClusterConfig
 from actors.pool import Pool
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest, ScoreRequest
-from orchestrator.types import Sampling
+from orchestrator.types import Overhead, Sampling
 from tests.actors.troubled import TroubledEngine, die, engine, load_slowly, refuse, refuse_configuration
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("local_ray")]
@@ -90,14 +90,13 @@ async def test_it_tells_what_its_replicas_are(pool: Pool) -> None:
 
 
 async def test_a_problem_stays_at_its_home(pool: Pool) -> None:
-    before = pool.stats()["engine"]
+    before = pool.used()
     for seed in range(5):
         await pool.engine.generate([request("at home", seed)])
-    after = pool.stats()["engine"]
-    routing = pool.routing_since({"engine": before, "verifier": pool.stats()["verifier"]})
-    assert routing["engine"]["home_hit_rate"] == 1.0 and routing["engine"]["calls"] == 5
-    assert routing["verifier"]["home_hit_rate"] is None
-    assert (after.home_hits - before.home_hits, after.spills - before.spills) == (5, 0)
+    routing = (pool.used() - before).routing
+    assert routing["verifier"].summary()["home_hit_rate"] is None
+    assert routing["engine"].summary()["home_hit_rate"] == 1.0
+    assert (routing["engine"].calls, routing["engine"].home_hits, routing["engine"].spills) == (5, 5, 0)
 
 
 async def test_a_call_that_raises_once_is_asked_again(pool: Pool) -> None:
@@ -267,7 +266,8 @@ async def test_tokens_of_a_cancelled_call_are_overhead(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await asked
         assert 0 < single.overhead.speculated_tokens <= 12
-        assert single.overhead_of("home of work cancelled") == single.overhead
+        assert await single.engine.release("home of work cancelled") == single.overhead
+        assert await single.engine.release("home of work cancelled") == Overhead()
         assert await single.engine.generate([request("next")]) == await in_process([request("next")])
         assert single.overhead.retried_tokens == 0
 
@@ -281,8 +281,8 @@ async def test_tokens_that_were_lost_are_overhead(tmp_path: Path) -> None:
         os.kill(single.pids()["engine-0"], signal.SIGKILL)
         await asked
         assert 0 < single.overhead.retried_tokens <= 20
-        assert single.overhead_of("home of work lost") == single.overhead
-        assert single.overhead_of("another").retried_tokens == 0
+        assert await single.engine.release("another") == Overhead()
+        assert await single.engine.release("home of work lost") == single.overhead
 
 
 async def test_a_close_lets_the_engine_close(tmp_path: Path) -> None:

@@ -12,16 +12,19 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from actors.fake import FakeTask, FakeVerifier
+from actors.fake import FakeEngine, FakeTask, FakeVerifier
 from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from actors.verifier_configs import (
     GenerativeVerifierConfig,
     LikelihoodVerifierConfig,
     SelfCertaintyVerifierConfig,
 )
+from orchestrator.backend import DirectBackend
 from orchestrator.oracle import OracleConfig
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Verifier
 from tests.actors.small_reward_models import QUESTION, REWARD_MODELS, STEPS, save_rlhflow
+
+NO_VERIFIER = DirectBackend(FakeEngine())
 
 FORMATS = Path(__file__).parents[2] / "conf" / "verifier" / "format"
 
@@ -93,12 +96,12 @@ CASES = {
         by_engine(GenerativeVerifierConfig, readout="whole", **ASKING), most_computed=2.5
     ),
     "self_certainty": Case(
-        lambda _: SelfCertaintyVerifierConfig().build_here(FakeTask(), {}),
+        lambda _: SelfCertaintyVerifierConfig().open(NO_VERIFIER, FakeTask(), {}),
         reads=False,
         takes_empty_steps=False,
     ),
     "oracle": Case(
-        lambda _: OracleConfig().build_here(FakeTask(), {"p": "abc"}),
+        lambda _: OracleConfig().open(NO_VERIFIER, FakeTask(), {"p": "abc"}),
         ("a\n", "b\n", "c\n", "=abc\n"),
         "abca",
         reads=False,

@@ -95,9 +95,9 @@ class StepsOfALength:
     def sampler(self) -> str:
         return self.inner.sampler
 
-    async def release(self, home: str) -> int:
+    async def release(self, home: str) -> Overhead:
         wasted = await self.inner.release(home)
-        self.num_wasted += wasted
+        self.num_wasted += wasted.speculated_tokens
         return wasted
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
@@ -187,7 +187,7 @@ async def run_search(engine: Engine, size: Size, offset: int) -> float:
         def on_result(result: ProblemResult) -> None:
             nonlocal num_tokens
             assert result.error is None, result.error
-            log.append(result_line(result, Overhead()))
+            log.append(result_line(result))
             num_tokens += result.usage.generated_tokens
 
         begun = time.perf_counter()

@@ -19,10 +19,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import run
 from orchestrator import journal
 from orchestrator.execution import Status
 from orchestrator.journal import Journal, Journals
+from orchestrator.main import run_command
+from orchestrator.models import Models
+from orchestrator.progress import run_console
 from tests.bench.curves import markdown
 
 # All that a run does for its journal and would not do without one.
@@ -79,16 +81,16 @@ def watched(spent: Spent) -> Iterator[None]:
             part.__exit__(None, None, None)
 
 
-def wall_seconds(models: run.Models, folder: Path, overrides: list[str]) -> float:
+def wall_seconds(models: Models, folder: Path, overrides: list[str]) -> float:
     """Of the search alone, as the run's own summary has it."""
-    status = run.run_command([f"run_dir={folder}", *overrides], models)
+    status = run_command([f"run_dir={folder}", *overrides], models)
     assert status == Status.FINISHED, status
     return float(json.loads((folder / "summary.json").read_text())["wall_seconds"])
 
 
 def measure(args: argparse.Namespace) -> str:
-    models, rows, shares, ratios = run.Models(), list[list[str]](), list[float](), list[float]()
-    run.console.quiet = True
+    models, rows, shares, ratios = Models(), list[list[str]](), list[float](), list[float]()
+    run_console().quiet = True
     overrides = [f"task.limit={args.problems}", f"budget={args.budget}", *args.overrides]
     try:
         for pair in range(-1, args.pairs):  # the first one warms up

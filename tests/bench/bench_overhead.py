@@ -27,7 +27,7 @@ from orchestrator.protocols import Completion, Engine, GenerateRequest, ScoreRep
 from orchestrator.results import ResultLog, result_line
 from orchestrator.seeds import derive_seed
 from orchestrator.tasks.chain import ChainTask
-from orchestrator.types import Overhead, Problem, Sampling, Step
+from orchestrator.types import Problem, Sampling, Step
 from strategies.particle_filter import ParticleFilter
 
 TASK = ChainTask()
@@ -100,7 +100,7 @@ async def run_orchestrated(pool: Pool, args: argparse.Namespace, offset: int) ->
 
         def on_result(result: ProblemResult) -> None:
             nonlocal num_tokens
-            log.append(result_line(result, Overhead()))
+            log.append(result_line(result))
             num_tokens += result.usage.generated_tokens
 
         begun = time.perf_counter()

@@ -39,7 +39,7 @@ from orchestrator.controller import Controller, ProblemResult
 from orchestrator.journal import Journals
 from orchestrator.protocols import Engine, GenerateRequest, ScoreRequest, Verifier
 from orchestrator.results import ResultLog, result_line
-from orchestrator.types import Overhead, Sampling
+from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
 from tests.bench.curves import markdown
 from tests.bench.simulated import (
@@ -106,7 +106,7 @@ async def search(
         def on_result(result: ProblemResult) -> None:
             assert result.error is None, result.error
             done = partial(journals.done, result.problem.id) if journals else lambda: None
-            log.append(result_line(result, Overhead()), then=done)
+            log.append(result_line(result), then=done)
             ends.append(clock())
 
         controller = Controller(strategy, engine, verifier, task, concurrency=concurrency, journals=journals)

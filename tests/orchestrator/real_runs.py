@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,18 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from orchestrator.backend import DirectBackend
 from orchestrator.composition import only_composed
 from orchestrator.config import as_plain, build_node, build_task
 from orchestrator.controller import Controller
+from orchestrator.execution import Status
 from orchestrator.limits import Limits
-from orchestrator.results import CONFIG, SUMMARY, ResultLog, Totals, result_line, write_json
-from orchestrator.types import Overhead, Problem
+from orchestrator.main import process_as_it_was
+from orchestrator.models import Models
+from orchestrator.plan import Plan, plan_of
+from orchestrator.point import run_point
+from orchestrator.spelling import quote
+from orchestrator.types import Problem
 
 NUM_PROBLEMS = 5
 GROUPS = ("strategy", "task", "engine", "verifier")
@@ -54,23 +59,19 @@ def controller_of(config: Mapping[str, Any]) -> tuple[Controller, list[Problem]]
     return controller, list(task.problems(config["task"]["offset"], config["task"]["limit"]))
 
 
+class _Direct(Models):
+    """The models of a plan, asked directly on the loop of the run: their caches hold the same every time."""
+
+    def of(self, plan: Plan) -> DirectBackend:
+        nodes = (json.dumps(plan.plain[key]) for key in ("engine", "verifier"))
+        return DirectBackend(*map(_model, ("engine", "verifier"), nodes))
+
+
 def make_run(folder: Path, *overrides: str) -> Path:
-    """Solve the problems that the overrides name, and write what run.py writes of them."""
-    config, choices = composed(*overrides)
-    controller, problems = controller_of(config)
-    folder.mkdir(parents=True)
-    log, totals, begun = ResultLog(folder), Totals(), time.monotonic()
-
-    def keep(result: Any) -> None:
-        line = result_line(result, Overhead())
-        log.append(line)
-        totals.add(line)
-
-    asyncio.run(controller.run(problems, keep))
-    log.close()
-    write_json(folder / CONFIG, config)
-    labels = {**choices, **{key: config[key] for key in ("budget", "seed")}, "complete": True}
-    write_json(folder / SUMMARY, {**labels, **totals.summary(), "wall_seconds": time.monotonic() - begun})
+    """Solve the problems that the overrides name, as run.py does."""
+    plan = only_composed([*overrides, f"run_dir={quote(str(folder))}"], plan_of)
+    with process_as_it_was(), closing(_Direct()) as models:
+        assert run_point(plan, models, {}) is Status.FINISHED
     return folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
+from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency, TokenLatency
 from orchestrator.controller import Controller, ProblemResult, longest_first
 from orchestrator.errors import EngineError, GradingError, StrategyError
 from orchestrator.journal import Journals
@@ -213,7 +213,7 @@ def test_a_run_of_any_length_takes_the_same_memory(tmp_path: Path) -> None:
     log, totals, journals = ResultLog(tmp_path), Totals(), Journals(tmp_path)
 
     def on_result(result: ProblemResult) -> None:
-        line = result_line(result, Overhead())
+        line = result_line(result)
         log.append(line)
         totals.add(line)
         journals.done(result.problem.id)
@@ -239,3 +239,27 @@ def test_a_run_of_any_length_takes_the_same_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
         log.close()
     assert used[1200] - used[300] < 100_000  # 110 bytes a problem
+
+
+@pytest.mark.parametrize("ending", ["well", "error", "bug", "cancelled"])
+async def test_a_problem_is_released_however_it_ends(ending: str) -> None:
+    """A later run on the same engine begins at nothing; what has a result has its overhead there."""
+    problem = next(FakeTask().problems(0, 1))
+    engine = FakeEngine(
+        in_vain={problem.id: Overhead(1, 2)},
+        fail_on=problem.question if ending == "error" else None,
+        latency=TokenLatency(60.0) if ending == "cancelled" else None,
+    )
+    strategy = Fixed(None) if ending == "bug" else STRATEGY
+    solving = asyncio.create_task(make_controller(engine=engine, strategy=strategy).solve(problem))
+    if ending == "cancelled":
+        while not engine.requests:
+            await asyncio.sleep(0)
+        solving.cancel()
+    await asyncio.wait([solving])
+    assert engine.released == [problem.id]
+    if ending in ("well", "error"):
+        assert solving.result().overhead == Overhead(1, 2)
+        assert (solving.result().error is not None) == (ending == "error")
+    else:
+        assert solving.cancelled() or isinstance(solving.exception(), KeyError)

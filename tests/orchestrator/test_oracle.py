@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-import run
 from actors.fake import FakeEngine, FakeTask
 from actors.self_certainty import SelfCertainty
+from orchestrator.backend import DirectBackend
 from orchestrator.controller import Controller
 from orchestrator.oracle import UNDECIDED, Oracle, OracleConfig, oracle_mark
 from orchestrator.plan import Plan, make_plan
@@ -24,6 +24,7 @@ from orchestrator.types import Sampling
 from strategies.best_of_n import BestOfN
 
 CONF = Path(__file__).parents[2] / "conf"
+NO_VERIFIER = DirectBackend(FakeEngine())
 
 
 def request(*steps: str, num_locked: int = 0, home: str = "p") -> ScoreRequest:
@@ -73,16 +74,18 @@ def plan_with(verifier: str, tmp_path: Path) -> Plan:
 def test_it_is_built_in_the_controller_with_the_answers_of_the_run(tmp_path: Path) -> None:
     plan = plan_with("oracle", tmp_path)
     assert plan.knows_answers
-    oracle = run.verifier_of(plan, None)  # type: ignore[arg-type]
+    assert plan.verifier.of_replicas is None
+    oracle = plan.verifier.open(NO_VERIFIER, plan.task, plan.references)
     assert isinstance(oracle, Oracle)
     assert oracle.references == {p.id: p.answer for p in plan.task.problems(0, 3)}
-    assert OracleConfig().build_here(plan.task, {}).batch_invariant
+    assert OracleConfig().open(NO_VERIFIER, plan.task, {}).batch_invariant
 
 
 def test_a_local_verifier_need_not_know_the_answers(tmp_path: Path) -> None:
     plan = plan_with("self_certainty", tmp_path)
     assert not plan.knows_answers
-    assert isinstance(run.verifier_of(plan, None), SelfCertainty)  # type: ignore[arg-type]
+    assert plan.references == {}
+    assert isinstance(plan.verifier.open(NO_VERIFIER, plan.task, {}), SelfCertainty)
 
 
 def test_its_numbers_are_marked() -> None:

@@ -17,7 +17,6 @@ from orchestrator.conf_files import CONF
 from orchestrator.config import build_node
 from orchestrator.controller import Controller
 from orchestrator.results import result_line
-from orchestrator.types import Overhead
 from orchestrator.whatif import Recorded, WhatIf, independent_knob, replay_all
 from tests.orchestrator.real_runs import composed
 
@@ -54,7 +53,7 @@ def recorded(strategy: str, *knobs: str, budget: int = BUDGET) -> Recorded:
     task, lines = FakeTask(), []
     search = build_node(config["strategy"], "strategy")
     controller = Controller(search, FakeEngine(), FakeVerifier(moody), task, seed=config["seed"])
-    kept = controller.run(task.problems(0, NUM_PROBLEMS), lambda r: lines.append(result_line(r, Overhead())))
+    kept = controller.run(task.problems(0, NUM_PROBLEMS), lambda r: lines.append(result_line(r)))
     asyncio.run(kept)
     return Recorded(config, {"strategy": strategy}, lines)
 

@@ -37,19 +37,23 @@ from orchestrator.types import (
 
 
 def make_result(
-    problem_id: str = "p", *, correct: bool = True, error: EngineError | None = None
+    problem_id: str = "p",
+    *,
+    correct: bool = True,
+    error: EngineError | None = None,
+    overhead: Overhead = Overhead(),
 ) -> ProblemResult:
     trajectory = Trajectory((Step("#7\n", (1, 2), -0.5, Reward(2.0), Finish.ANSWER),))
     solution = Solution(0, (trajectory,), (-math.inf,), (StepRecord(1, 1.0, math.nan, 1.0, 1, (0,)),))
     candidates = () if error else (Candidate(trajectory, -math.inf, "7", correct),)
     usage = Usage(generated_tokens=2, reward_calls=1)
     return ProblemResult(
-        Problem(problem_id, "q", "7"), candidates, error is None, error, None, solution, usage, 0.5
+        Problem(problem_id, "q", "7"), candidates, error is None, error, None, solution, usage, overhead, 0.5
     )
 
 
 def test_a_line_has_every_field_and_is_strict_json() -> None:
-    line = result_line(make_result(), Overhead(retried_tokens=3))
+    line = result_line(make_result(overhead=Overhead(retried_tokens=3)))
     assert list(line) == [
         "problem_id", "question", "reference", "answer", "correct", "error", "stopped_by", "candidates",
         "usage", "overhead", "seconds", "history", "answer_index",
@@ -62,15 +66,15 @@ def test_a_line_has_every_field_and_is_strict_json() -> None:
 
 
 def test_an_error_is_a_value() -> None:
-    line = result_line(make_result(error=EngineError("broken")), Overhead())
+    line = result_line(make_result(error=EngineError("broken")))
     assert line["error"] == {"type": "EngineError", "message": "broken"}
     assert line["answer"] is None and line["correct"] is False
 
 
 def test_a_torn_last_line_is_left_out_and_mended(tmp_path: Path) -> None:
     log = ResultLog(tmp_path)
-    log.append(result_line(make_result("a"), Overhead()))
-    log.append(result_line(make_result("b"), Overhead()))
+    log.append(result_line(make_result("a")))
+    log.append(result_line(make_result("b")))
     log.close()
     path = tmp_path / RESULTS
     path.write_bytes(path.read_bytes()[:-10])
@@ -80,14 +84,14 @@ def test_a_torn_last_line_is_left_out_and_mended(tmp_path: Path) -> None:
     keep_finished(tmp_path, told.append)
     assert [line["problem_id"] for line in told] == ["a"]
     assert path.stat().st_ino == inode  # in its place: there may be no room for another file
-    log.append(result_line(make_result("c"), Overhead()))
+    log.append(result_line(make_result("c")))
     log.close()
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "c"]
 
 
 def test_a_failed_write_leaves_whole_lines(tmp_path: Path) -> None:
     log = ResultLog(tmp_path)
-    log.append(result_line(make_result("a"), Overhead()))
+    log.append(result_line(make_result("a")))
     real = log._file
     assert real is not None
 
@@ -103,10 +107,10 @@ def test_a_failed_write_leaves_whole_lines(tmp_path: Path) -> None:
     log._file = Full()  # type: ignore[assignment]
     for problem_id in ("b", "c"):
         with pytest.raises(OSError, match=re.escape(str(tmp_path / RESULTS))) as failure:
-            log.append(result_line(make_result(problem_id), Overhead()))
+            log.append(result_line(make_result(problem_id)))
         assert failure.value.errno == errno.ENOSPC
     log._file = real
-    log.append(result_line(make_result("d"), Overhead()))
+    log.append(result_line(make_result("d")))
     log.close()
     assert (tmp_path / RESULTS).read_bytes().endswith(b"}\n")
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "d"]
@@ -116,8 +120,8 @@ def test_a_hole_costs_the_lines_in_it_and_no_other(tmp_path: Path, caplog: pytes
     """As a machine leaves one that goes down before all was on disk."""
     log = ResultLog(tmp_path)
     for problem_id in "abc":
-        log.append(result_line(make_result(problem_id), Overhead()))
-    log.append(result_line(make_result("d", error=EngineError("broken")), Overhead()))
+        log.append(result_line(make_result(problem_id)))
+    log.append(result_line(make_result("d", error=EngineError("broken"))))
     log.close()
     path = tmp_path / RESULTS
     first, second, *others = path.read_bytes().splitlines(keepends=True)
@@ -155,7 +159,7 @@ def test_a_line_of_another_shape_is_named_and_its_problem_is_open(
     change: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Foreign, edited, or with a flipped bit: neither counted nor met with a traceback."""
-    good = [json.loads(json.dumps(result_line(make_result(x), Overhead()))) for x in "ab"]
+    good = [json.loads(json.dumps(result_line(make_result(x)))) for x in "ab"]
     odd = change if isinstance(change, str) else json.dumps({**good[0], "problem_id": "odd", **change})
     path = tmp_path / RESULTS
     path.write_text(f"{json.dumps(good[0])}\n{odd}\n{json.dumps(good[1])}\n")
@@ -169,7 +173,7 @@ def test_a_line_of_another_shape_is_named_and_its_problem_is_open(
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}', "[" * 100_000, "9" * 5000, "\x00", "{"])
 def test_what_is_no_json_is_named(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    good = json.loads(json.dumps(result_line(make_result("a"), Overhead())))
+    good = json.loads(json.dumps(result_line(make_result("a"))))
     (tmp_path / RESULTS).write_text(f"{text}\n{json.dumps(good)}\n")
     told: list[Any] = []
     keep_finished(tmp_path, told.append)
@@ -178,9 +182,7 @@ def test_what_is_no_json_is_named(text: str, tmp_path: Path, caplog: pytest.LogC
 
 def test_an_id_that_stands_twice_counts_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The first line counts, wherever the second one came from; a last line that was cut short goes too."""
-    first, second = (
-        json.loads(json.dumps(result_line(make_result("a", correct=c), Overhead()))) for c in (True, False)
-    )
+    first, second = (json.loads(json.dumps(result_line(make_result("a", correct=c)))) for c in (True, False))
     other = {**first, "problem_id": "b"}
     lines = [json.dumps(x) for x in (first, second, other, first)]
     (tmp_path / RESULTS).write_text("\n".join([*lines, lines[0][:30]]))
@@ -197,10 +199,10 @@ def test_an_id_that_stands_twice_counts_once(tmp_path: Path, caplog: pytest.LogC
 
 def test_half_a_character_ends_no_run(tmp_path: Path) -> None:
     """An escape in a question, or in what a server answers, may stand for half a surrogate pair."""
-    line = result_line(make_result("half \ud83d of \u00e9"), Overhead())
+    line = result_line(make_result("half \ud83d of \u00e9"))
     log = ResultLog(tmp_path)
     log.append(line)
-    log.append(result_line(make_result("whole \U0001f600"), Overhead()))
+    log.append(result_line(make_result("whole \U0001f600")))
     log.close()
     assert read_results(tmp_path)[0] == json.loads(json.dumps(line))
     assert "whole \U0001f600".encode() in (tmp_path / RESULTS).read_bytes()
@@ -222,7 +224,7 @@ def test_files_and_their_names_are_on_disk(tmp_path: Path, monkeypatch: pytest.M
     assert synced == [(tmp_path / "it.json").stat().st_ino, folder]
     synced.clear()
     log = ResultLog(tmp_path)
-    log.append(result_line(make_result("a"), Overhead()))
+    log.append(result_line(make_result("a")))
     log.close()
     results = (tmp_path / RESULTS).stat().st_ino
     assert synced == [folder, results]
@@ -235,13 +237,13 @@ def test_a_summary_of_other_results_is_none_of_a_finished_run(tmp_path: Path) ->
     totals = Totals()
     assert finished_summary(tmp_path, totals) is None
     for problem_id in "ab":
-        totals.add(json.loads(json.dumps(result_line(make_result(problem_id), Overhead()))))
+        totals.add(json.loads(json.dumps(result_line(make_result(problem_id)))))
     write_json(tmp_path / SUMMARY, {"strategy": "greedy", "complete": True, **totals.summary()})
     assert finished_summary(tmp_path, totals) == json.loads((tmp_path / SUMMARY).read_text())
     write_json(tmp_path / SUMMARY, {"complete": False, **totals.summary()})
     assert finished_summary(tmp_path, totals) is None
     write_json(tmp_path / SUMMARY, {"complete": True, **totals.summary()})
-    totals.add(result_line(make_result("c"), Overhead()))
+    totals.add(result_line(make_result("c")))
     assert finished_summary(tmp_path, totals) is None
 
 
@@ -249,7 +251,7 @@ def test_a_summary_of_another_release_is_of_a_finished_run_where_all_that_both_k
     tmp_path: Path,
 ) -> None:
     totals = Totals()
-    totals.add(json.loads(json.dumps(result_line(make_result("a"), Overhead()))))
+    totals.add(json.loads(json.dumps(result_line(make_result("a")))))
     figures = {"complete": True, **totals.summary()}
     usage = {name: value for name, value in figures["usage"].items() if name != "denoising_passes"}
     for summary in ({**figures, "usage": {**usage, "later": 1}}, {**figures, "later": {"x": 1}}):
@@ -263,8 +265,8 @@ def test_totals() -> None:
     totals = Totals()
     assert totals.accuracy is None
     for i, correct in enumerate((True, False, True)):
-        totals.add(result_line(make_result(str(i), correct=correct), Overhead(1, 2)))
-    totals.add(result_line(make_result("e", error=EngineError("x")), Overhead()))
+        totals.add(result_line(make_result(str(i), correct=correct, overhead=Overhead(1, 2))))
+    totals.add(result_line(make_result("e", error=EngineError("x"))))
     assert (totals.num_problems, totals.num_correct, totals.num_errors) == (4, 2, 1)
     assert totals.accuracy == 0.5 and totals.pass_at_budget == 0.5
     assert totals.usage.generated_tokens == 8
@@ -297,7 +299,7 @@ async def test_what_is_to_follow_a_line_follows_it_when_it_is_on_disk(
         def follow(problem_id: str = problem_id) -> None:
             followed.append((problem_id, synced[-1]))
 
-        log.append(result_line(make_result(problem_id), Overhead()), then=follow)
+        log.append(result_line(make_result(problem_id)), then=follow)
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a", "b", "c"]
     log.sync()
     assert [problem_id for problem_id, _ in followed] == ["a", "b", "c"]
@@ -314,11 +316,11 @@ async def test_a_disk_that_fails_at_a_sync_is_told_of_by_name(
 
     monkeypatch.setattr(os, "fsync", fail)
     log, followed = ResultLog(tmp_path), list[str]()
-    log.append(result_line(make_result("a"), Overhead()), then=lambda: followed.append("a"))
+    log.append(result_line(make_result("a")), then=lambda: followed.append("a"))
     with pytest.raises(OSError, match=re.escape(str(tmp_path / RESULTS))):
         log.sync()
     with pytest.raises(OSError, match=re.escape(str(tmp_path / RESULTS))):
-        log.append(result_line(make_result("b"), Overhead()), then=lambda: followed.append("b"))
+        log.append(result_line(make_result("b")), then=lambda: followed.append("b"))
     log.close()
     assert followed == []
     assert [line["problem_id"] for line in read_results(tmp_path)] == ["a"]

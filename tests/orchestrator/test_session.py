@@ -14,7 +14,7 @@ from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.limits import Limits
 from orchestrator.protocols import Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
 from orchestrator.session import Session
-from orchestrator.types import Finish, Problem, Reward, Sampling, Step, Trajectory, Usage
+from orchestrator.types import Finish, Overhead, Problem, Reward, Sampling, Step, Trajectory, Usage
 
 PROBLEM = Problem("p", "abca", "abca")
 PARAMS = Sampling(max_tokens=16)
@@ -136,11 +136,26 @@ async def test_whole_and_by_steps_are_one_text_where_the_engine_samples_by_posit
     assert stepwise == whole
 
 
-async def test_a_problem_that_is_over_is_released_by_engines_that_run_ahead_alone() -> None:
-    ahead, behind = FakeEngine(sampler="stream"), FakeEngine()
-    for engine in (ahead, behind):
-        await make_session(engine=engine).release()
-    assert (ahead.released, behind.released) == (["p"], [])
+async def test_a_problem_that_is_over_is_released_and_what_it_cost_in_vain_is_kept() -> None:
+    engine = FakeEngine(in_vain={"p": Overhead(3, 4), "q": Overhead(5, 6)})
+    session, again = make_session(engine=engine), make_session(engine=engine)
+    assert session.overhead == Overhead()
+    for each in (session, again):
+        await each.release()
+    assert (engine.released, session.overhead, again.overhead) == (["p", "p"], Overhead(3, 4), Overhead())
+
+
+async def test_no_call_outlives_its_problem() -> None:
+    """What a search has left behind is cancelled before the engine is asked what the problem has cost."""
+    engine = FakeEngine(latency=TokenLatency(60.0))
+    session = make_session(engine=engine)
+    left = [asyncio.create_task(session.fork(x).generate([Trajectory()], PARAMS)) for x in "ab"]
+    while len(engine.requests) < 2:
+        await asyncio.sleep(0)
+    assert not engine.released
+    await session.release()
+    assert all(task.cancelled() for task in left)
+    assert engine.released == ["p"]
 
 
 async def test_forks_have_randomness_of_their_own_and_one_ledger() -> None:
