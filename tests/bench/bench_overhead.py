@@ -31,7 +31,7 @@ from orchestrator.types import Problem, Sampling, Step
 from strategies.particle_filter import ParticleFilter
 
 TASK = ChainTask()
-PARAMS = Sampling(temperature=0.8, max_tokens=TASK.max_step_tokens)
+PARAMS = Sampling(temperature=0.8, max_tokens=16)
 
 
 async def bare_filter(problem: Problem, engine: Engine, verifier: Verifier, num_particles: int) -> int:
@@ -39,7 +39,7 @@ async def bare_filter(problem: Problem, engine: Engine, verifier: Verifier, num_
     particles: list[list[Step]] = [[] for _ in range(num_particles)]
     rewards = np.zeros(num_particles)
     rng, num_tokens = np.random.default_rng(0), 0
-    for call in range(TASK.max_steps):
+    for call in range(10):
         rows = [i for i, p in enumerate(particles) if not p or not p[-1].text.startswith("#")]
         if not rows:
             break
@@ -92,7 +92,7 @@ async def run_bare(
 
 async def run_orchestrated(pool: Pool, args: argparse.Namespace, offset: int) -> tuple[float, int]:
     """Seconds and tokens through everything that a run has, result files included."""
-    strategy = ParticleFilter(num_particles=args.particles, max_steps=TASK.max_steps, sampling=PARAMS)
+    strategy = ParticleFilter(num_particles=args.particles, max_steps=10, sampling=PARAMS)
     controller = Controller(strategy, pool.engine, pool.verifier, TASK, concurrency=args.concurrency)
     num_tokens = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -85,6 +85,6 @@ def chain_world(num_problems: int) -> World:
     task = ChainTask()
     engine = TransformersEngineConfig("embedded:chain-policy", template="{question}\n").build()
     verifier = TransformersVerifierConfig("embedded:chain-verifier").build()
-    sampling = Sampling(temperature=0.8, max_tokens=task.max_step_tokens)
+    sampling = Sampling(temperature=0.8, max_tokens=16)
     problems = tuple(task.problems(0, num_problems))
-    return World("chain, shipped models", task, engine, verifier, sampling, task.max_steps, problems)
+    return World("chain, shipped models", task, engine, verifier, sampling, 10, problems)
