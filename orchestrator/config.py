@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError, nearest
+from orchestrator.knob_types import plain_type
 from orchestrator.limits import Limits
 from orchestrator.renamed import renamed
 from orchestrator.schema import checked, converted, hints_of, options, pydantic_words
@@ -166,6 +167,7 @@ def _check_known(knobs: Mapping[str, Any], known: Iterable[str], key: str) -> No
 
 
 def _knob(key: str, value: Any, hint: Any) -> Any:
+    hint = plain_type(hint)
     if isinstance(value, Mapping) and TARGET in value:
         if not _takes_object(hint):
             raise ConfigError(f"{key}.{TARGET}", value[TARGET], "is no knob: nothing is built of this key")

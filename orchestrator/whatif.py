@@ -154,8 +154,9 @@ def independent_knob(target: str) -> str | None:
         strategy: object = get_class(target)
     except (ImportError, ValueError):  # a class that is gone: its candidates are still there to choose from
         return None
-    is_independent = isinstance(strategy, Budgeted) and strategy.independent_samples
-    return strategy.budget_knob if is_independent else None
+    if isinstance(strategy, Budgeted) and strategy.independent_samples:
+        return strategy.budget_knob
+    return None
 
 
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:

@@ -1,19 +1,21 @@
-"""A*-decoding: expand the open partial answer that promises most.
+"""Expand the open partial answer that promises most (A*-decoding).
 
-arXiv 2505.13672. A state is a partial trajectory, a goal one that has ended; the heuristic is
-h = 1 - r, with r the (aggregated) reward of the partial answer. The open node of least f = g + h is
-expanded into ``branching`` sampled continuations; those that came out equal are one state, rewarded and
-expanded once (ours, as in any graph search: a policy that is sure draws the same step again and again).
-With ``wave`` they are not drawn at once but so many at a time, and meanwhile the state stays open (ours,
-after partial expansion, Yoshizumi et al. 2000): more are drawn only where no child is better than their
-parent, and none once a wave brought nothing new.
-The source leaves the transition cost open; both
-readings are offered:
+https://arxiv.org/abs/2505.13672. A state is a partial trajectory and a goal one that has ended. The open
+node of least
+
+    f = g + h,    h = 1 - r,    g = sum of c(s, s') over the steps,
+
+with r the (aggregated) reward of the partial answer, is expanded into ``branching`` sampled continuations.
+The source leaves the transition cost c open; both readings are offered:
 
     increase:  c(s, s') = max(0, h(s') - h(s)),    a step pays for what it makes worse
     decrease:  c(s, s') = max(0, h(s) - h(s')),    the least cost that makes h consistent
 
-The first step costs nothing. Ties: least h, deepest, oldest (ours, as are the fallbacks).
+The first step costs nothing. Ours: continuations that came out equal are one state, rewarded and expanded
+once (as in any graph search: a policy that is sure draws the same step again and again). With ``wave`` they
+are drawn n at a time, and meanwhile the state stays open (after partial expansion, Yoshizumi et al. 2000):
+more are drawn only where no child is better than their parent, and none once a wave brought nothing new.
+Ties (least h, deepest, oldest) and the fallbacks are ours too.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
@@ -29,9 +31,22 @@ from strategies.parts import checks
 from strategies.parts.beams import distinct
 from strategies.parts.search_tree import Node, SearchTree
 from strategies.parts.voting import argmax, vote
-from strategies.parts.weights import AGGREGATIONS, Aggregation, aggregate, readouts_for
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, aggregate, readouts_for
 
-TransitionCost = Literal["increase", "decrease"]
+TransitionCostName = Literal["increase", "decrease"]
+
+
+@runtime_checkable
+class StepCost(Protocol):
+    """What a step costs, 0 or more, by the heuristics before and after it: h = 1 - r in [0, 1]."""
+
+    def __call__(self, before: float, after: float, /) -> float: ...
+
+
+_COSTS: Mapping[TransitionCostName, StepCost] = {
+    "increase": lambda before, after: max(0.0, after - before),
+    "decrease": lambda before, after: max(0.0, before - after),
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class AStar:
     width: int = 1
     num_goals: int = 1
     merge_equal: bool = True
-    transition_cost: TransitionCost = "increase"
+    transition_cost: TransitionCostName | StepCost = "increase"
     aggregation: Aggregation = "last"
 
     def __post_init__(self) -> None:
@@ -65,8 +80,8 @@ class AStar:
         checks.at_least(1, branching=self.branching, width=self.width, num_goals=self.num_goals)
         checks.at_least(1, wave=self.wave_size)
         checks.sampling(self.sampling)
-        checks.one_of(("increase", "decrease"), transition_cost=self.transition_cost)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.named(_COSTS, StepCost, transition_cost=self.transition_cost)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
 
     @property
     def readouts(self) -> tuple[str, ...]:
@@ -146,11 +161,17 @@ class AStar:
     def _add(self, tree: SearchTree, parent: Node, child: Trajectory) -> Node:
         scored = child.steps[-1].reward is not None
         heuristic = 1.0 - aggregate(child.rewards, self.aggregation).value if scored else 1.0
-        change = heuristic - parent.heuristic if parent.trajectory.steps else 0.0
-        cost = parent.cost + max(0.0, change if self.transition_cost == "increase" else -change)
+        cost = parent.cost
+        if parent.trajectory.steps:
+            cost += self._cost(parent.heuristic, heuristic)
         # Neither a truncated trajectory nor one at the last step can become an answer.
         is_open = child.finished or (child.active and len(child.steps) < self.max_steps)
         return tree.add(parent, child, cost, heuristic, is_open=is_open)
+
+    @property
+    def _cost(self) -> StepCost:
+        cost = self.transition_cost
+        return _COSTS[cost] if isinstance(cost, str) else cost
 
     async def _finish_best(self, session: Session, tree: SearchTree) -> list[Node]:
         """Go on with the best open trajectory alone, to its end; the last of its nodes, if it has any."""

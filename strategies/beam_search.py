@@ -1,11 +1,11 @@
 """Keep the best few partial answers after each step, and continue each in several ways (beam search).
 
-Snell et al., "Scaling LLM Test-Time Compute Optimally", arXiv 2408.03314. Each step draws N continuations, of
-which N / M survive and get M continuations each; those that survive are
+Snell et al., "Scaling LLM Test-Time Compute Optimally", https://arxiv.org/abs/2408.03314.
+Each step draws N continuations, of which N / M survive and get M continuations each; those that survive are
 
     the N / M greatest of  R(continuation),    or with look-ahead k of  R(continuation + k greedy steps),
 
-with R the aggregated reward. The steps looked ahead are then thrown away.
+with R the aggregated reward. The steps looked ahead are then discarded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Best of N: sample whole answers, let the verifier score them, take the best.
+"""Sample whole answers, let the verifier score them, and take the best (best of N).
 
-Cobbe et al., "Training Verifiers to Solve Math Word Problems", arXiv 2110.14168. With R_i the aggregated
-step rewards of answer i, take argmax_i R_i, or draw i from softmax(logit(R) / selection_temperature).
+Cobbe et al., "Training Verifiers to Solve Math Word Problems", https://arxiv.org/abs/2110.14168. With R_i the
+aggregated step rewards of answer i, the answer is
+
+    argmax_i R_i,    or drawn from softmax(logit(R) / selection_temperature).
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.population import Population, fresh
-from strategies.parts.selection import conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, log_odds_of, readouts_for
+from strategies.parts.selection import AnswerRule, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, log_odds_of, readouts_for
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,14 @@ class BestOfN:
     num_samples: int
     sampling: Sampling
     aggregation: Aggregation = "last"
-    selection: Literal["argmax", "sample"] = "argmax"
+    selection: Literal["argmax", "sample"] | AnswerRule = "argmax"
     selection_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         checks.at_least(1, num_samples=self.num_samples)
         checks.sampling(self.sampling)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(("argmax", "sample"), selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(("argmax", "sample"), AnswerRule, selection=self.selection)
         checks.positive(selection_temperature=self.selection_temperature)
 
     @property

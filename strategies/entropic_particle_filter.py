@@ -1,12 +1,12 @@
-"""Entropic particle filtering: a particle filter that distrusts confident weights while it is early.
+"""Filter particles and distrust confident weights while it is early (entropic particle filtering).
 
-arXiv 2510.05825. Two additions to the plain filter, which it equals when both are off:
+https://arxiv.org/abs/2510.05825. Two additions to the plain filter, which it equals when both are off:
 
 - *Entropic annealing*: while ESS / N is low and the search is early, resample from
   softmax(log-weight / T) with T > 1 (formulas in strategies/parts/tempering.py).
 - *Look-ahead modulation*, a reconstruction (the paper gives the idea): resample by
   beta (l_t + l_{t+1}), product, or beta l_{t+1}, successor, where l_{t+1} is the log-odds of one
-  successor's reward. ``fresh`` draws a successor for it, then throws it away: 2N policy and 2N reward
+  successor's reward. ``fresh`` draws a successor for it, then discards it: 2N policy and 2N reward
   calls a step. ``reuse`` goes on with the successor that was looked at, which makes it the plain loop
   weighed by the last two rewards, at no extra call.
 """
@@ -24,7 +24,7 @@ from strategies.parts.choosing import LookAhead, now_only
 from strategies.parts.filter_base import FilterBase
 from strategies.parts.population import Population, extend_and_score
 from strategies.parts.resampling import Scheme
-from strategies.parts.tempering import ANNEALINGS, Annealing, AnnealingName
+from strategies.parts.tempering import ANNEALINGS, Annealing, AnnealingName, Schedule
 from strategies.parts.weighting import weighting
 from strategies.parts.weights import LogWeights
 
@@ -39,7 +39,7 @@ class EntropicParticleFilter(FilterBase):
     """
 
     resampling: Scheme = "systematic"
-    annealing: AnnealingName = "ess"
+    annealing: AnnealingName | Schedule = "ess"
     annealing_threshold: float = 0.5
     early_phase: float = 0.5
     look_ahead: Literal["off", "reuse", "fresh"] = "off"
@@ -47,7 +47,7 @@ class EntropicParticleFilter(FilterBase):
     beta: float = 1.0
 
     def check_own(self) -> None:
-        checks.one_of(ANNEALINGS, annealing=self.annealing)
+        checks.named(ANNEALINGS, Schedule, annealing=self.annealing)
         checks.fraction(annealing_threshold=self.annealing_threshold, early_phase=self.early_phase)
         checks.one_of(("off", "reuse", "fresh"), look_ahead=self.look_ahead)
         checks.one_of(("product", "successor"), look_ahead_weight=self.look_ahead_weight)
@@ -55,6 +55,9 @@ class EntropicParticleFilter(FilterBase):
         mixed = self.look_ahead == "reuse" and self.weighting == "incremental"
         allowed = "must be off or fresh with incremental weighting, whose weights hold both rewards already"
         checks.require(not mixed, "look_ahead", self.look_ahead, allowed)
+        known = self.look_ahead == "off" or isinstance(self.weighting, str)
+        allowed = "must be off with a weighting of your own: how it combines two rewards is not known"
+        checks.require(known, "look_ahead", self.look_ahead, allowed)
 
     async def solve(self, session: Session) -> Solution:
         tempering = Annealing(self.annealing, self.max_steps, self.annealing_threshold, self.early_phase)

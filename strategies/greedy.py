@@ -1,4 +1,9 @@
-"""Greedy decoding: the policy's most likely token each time, once. The floor of every comparison."""
+"""Decode the policy's most likely token each time, once (greedy decoding). The floor of every comparison.
+
+The policy at temperature 0:
+
+    token_t = argmax_v policy(v | question, token_1 ... token_{t-1})
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Let paths of different block schedules vote on the answer of a masked-diffusion model (HEX).
 
-"Test-Time Scaling in Diffusion LLMs via Hidden Semi-Autoregressive Experts", arXiv 2510.05040. A
-masked-diffusion model that fills its canvas in blocks of B positions is another expert for each B: which B
-finds the answer differs from problem to problem, and no single one is best. So the same question is denoised
-with several block lengths and several seeds each, and the most frequent answer wins:
+"Test-Time Scaling in Diffusion LLMs via Hidden Semi-Autoregressive Experts",
+https://arxiv.org/abs/2510.05040. A masked-diffusion model that fills its canvas in blocks of B positions is
+another expert for each B: which B finds the answer differs from problem to problem, and no single one is
+best. So the same question is denoised with several block lengths and several seeds each, and the most
+frequent answer wins:
 
     answer = argmax_a  sum over the paths (B, seed) whose answer is equivalent to a of their votes
 
@@ -31,11 +32,11 @@ from typing import ClassVar, Literal
 from orchestrator.session import Session
 from orchestrator.types import Denoising, Solution
 from strategies.parts import checks
-from strategies.parts.majority_vote import MajorityVote, VoteWeight
+from strategies.parts.majority_vote import MajorityVote, Measure, VoteWeight
 from strategies.parts.weights import Aggregation, readouts_for
 
-HexTieBreak = Literal["smallest_block", "likelihood"]
-HEX_TIE_BREAKS: tuple[HexTieBreak, ...] = ("smallest_block", "likelihood")
+HexTieBreakName = Literal["smallest_block", "likelihood"]
+HEX_TIE_BREAKS: tuple[HexTieBreakName, ...] = ("smallest_block", "likelihood")
 
 _PARTS = (32, 16, 8, 4, 2)
 
@@ -76,13 +77,13 @@ class Hex:
     block_lengths: Sequence[int] | None = None
     weight: VoteWeight = "count"
     aggregation: Aggregation = "last"
-    tie_break: HexTieBreak = "smallest_block"
+    tie_break: HexTieBreakName | Measure = "smallest_block"
     wave_size: int = 0
 
     def __post_init__(self) -> None:
         checks.at_least(1, num_paths=self.num_paths)
         checks.denoising(self.denoising)
-        checks.one_of(HEX_TIE_BREAKS, tie_break=self.tie_break)
+        checks.named(HEX_TIE_BREAKS, Measure, tie_break=self.tie_break)
         name, own = "denoising.block_length", self.denoising.block_length
         checks.require(own is None, name, own, "must be null: strategy.block_lengths names the schedules")
         if self.block_lengths is not None:
@@ -102,7 +103,7 @@ class Hex:
             paths,
             self.weight,
             self.aggregation,
-            "likelihood" if self.tie_break == "likelihood" else "earliest",
+            "earliest" if self.tie_break == "smallest_block" else self.tie_break,
             self.wave_size,
             smallest_first(paths),
         )

@@ -1,6 +1,6 @@
-"""Parallel tempering: particle Gibbs chains at several temperings that exchange their references.
+"""Run particle Gibbs chains at several temperings that exchange their references (parallel tempering).
 
-Puri et al., arXiv 2502.01618 (structure); Geyer (1991) for the exchange. Chain k leaves
+Puri et al., https://arxiv.org/abs/2502.01618 (structure); Geyer (1991) for the exchange. Chain k leaves
 
     pi_k(x) = policy(x) r(x)^(1/T_k),    T_0 = 1 < T_1 < ...
 
@@ -27,9 +27,9 @@ from strategies.particle_gibbs import Sweep, pool, sweep, sweep_sizes
 from strategies.parts import checks
 from strategies.parts.concurrent import concurrently
 from strategies.parts.population import Population
-from strategies.parts.selection import SELECTIONS, Selection, conclude, draw
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude, draw
 from strategies.parts.weighting import Incremental
-from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, readouts_for
 
 
 def ladder(num_chains: int, max_tempering: float) -> list[float]:
@@ -85,8 +85,8 @@ class ParallelTempering:
         checks.sampling(self.sampling)
         hot = self.max_tempering
         checks.require(1 <= hot < math.inf, "max_tempering", hot, "must be a finite number of 1 or more")
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:

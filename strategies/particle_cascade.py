@@ -1,8 +1,8 @@
-"""The particle cascade: a particle filter in which no particle waits for another.
+"""Filter particles of which none waits for another (the particle cascade).
 
-Paige, Wood, Doucet, Teh, "Asynchronous Anytime Sequential Monte Carlo", NeurIPS 2014. A particle that
-arrives at step t, as the k-th there, with weight W, is compared with the mean W_mean of the k that have
-arrived so far, and branches at once. With R = W / W_mean:
+Paige, Wood, Doucet, Teh, "Asynchronous Anytime Sequential Monte Carlo", NeurIPS 2014,
+https://arxiv.org/abs/1407.2864. A particle that arrives at step t, as the k-th there, with weight W, is
+compared with the mean W_mean of the k that have arrived so far, and branches at once. With R = W / W_mean:
 
     R < 1     it goes on with probability R, and the weight W_mean
     R >= 1    it goes on as M copies of weight W / M each; M is R rounded up or down at random
@@ -25,8 +25,8 @@ from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, StepRecord, Trajectory
 from strategies.parts import checks
 from strategies.parts.population import Population, extend_and_score
-from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weighting import Absolute, Incremental, WeightingName, check_weighting
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
+from strategies.parts.weighting import Absolute, Weighting, WeightingName, check_weighting, weighting
 from strategies.parts.weights import (
     Aggregation,
     effective_sample_size,
@@ -55,7 +55,7 @@ class ParticleCascade:
     max_steps: int
     sampling: Sampling
     initial_share: float = 0.75
-    weighting: WeightingName = "absolute"
+    weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
     epsilon: float = 1e-7
     selection: Selection = "argmax"
@@ -66,7 +66,7 @@ class ParticleCascade:
         share = self.initial_share
         checks.require(0 < share <= 1, "initial_share", share, "must be above 0 and at most 1")
         check_weighting(self.weighting, self.aggregation, self.epsilon)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def num_initial(self) -> int:
@@ -87,9 +87,9 @@ class ParticleCascade:
 
     def grow(self, log_weight: float, parent: Trajectory, child: Trajectory) -> float:
         """The log-weight after a step."""
-        if self.weighting == "incremental":
+        if self.weighting != "absolute":
             start = Population((parent,), (log_weight,))
-            return Incremental(self.aggregation).weigh(start, [child])[0]
+            return weighting(self.weighting, self.aggregation, self.epsilon).weigh(start, [child])[0]
         growth = Absolute(self.aggregation, self.epsilon).log_weight(child)
         return -math.inf if -math.inf in (log_weight, growth) else log_weight + growth
 

@@ -1,7 +1,8 @@
 """Propose steps with the policy, weigh them with the verifier, and resample (particle filtering).
 
 Puri et al., "A Probabilistic Inference Approach to Inference-Time Scaling of LLMs using Particle-Based
-Monte Carlo Methods", arXiv 2502.01618. With r_t the reward of a whole partial answer, each step weighs
+Monte Carlo Methods", https://arxiv.org/abs/2502.01618. With r_t the reward of a whole partial answer, each
+step weighs
 
     w_t = logit(r_t),    P(ancestor = i) = softmax(w_t / tempering)_i,
 
@@ -17,7 +18,7 @@ from orchestrator.session import Session
 from orchestrator.types import Solution
 from strategies.parts import checks
 from strategies.parts.filter_base import FilterBase
-from strategies.parts.tempering import constant
+from strategies.parts.tempering import Tempering, tempering_of
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,14 @@ class ParticleFilter(FilterBase):
     log-evidence, log of the policy's mean of r(x).
     """
 
-    tempering: float = 1.0
+    tempering: float | Tempering = 1.0
     final_resample: bool = False
 
     def check_own(self) -> None:
-        checks.positive(tempering=self.tempering)
+        if isinstance(self.tempering, float | int):
+            checks.positive(tempering=self.tempering)
+        else:
+            checks.named((), Tempering, tempering=self.tempering)
 
     async def solve(self, session: Session) -> Solution:
-        return await self.search(session, constant(self.tempering), final_resample=self.final_resample)
+        return await self.search(session, tempering_of(self.tempering), final_resample=self.final_resample)

@@ -1,13 +1,19 @@
-"""Particle Gibbs: particle filters in a row, each led by an answer of the one before.
+"""Run particle filters in a row, each led by an answer of the one before (particle Gibbs).
 
-Andrieu, Doucet, Holenstein, "Particle Markov chain Monte Carlo methods" (2010); for language models
-Puri et al., arXiv 2502.01618. A sweep is a particle filter with a *reference*, a whole trajectory that
+Andrieu, Doucet, Holenstein, "Particle Markov chain Monte Carlo methods" (2010),
+https://doi.org/10.1111/j.1467-9868.2009.00736.x; for language models Puri et al.,
+https://arxiv.org/abs/2502.01618. A sweep is a particle filter with a *reference*, a whole trajectory that
 holds slot 0: its first t steps are that slot's particle at step t, with the rewards they had. The other
-slots may fork it there and go on by themselves; slot 0 is never redrawn. The next reference is drawn
-from softmax(log-weights) after the last step. The sweep leaves the filter's target invariant. (With
-several references, drawn without replacement and held side by side, that is not proven: a heuristic.)
+slots may fork it there and go on by themselves; slot 0 is never redrawn. The next reference is drawn after
+the last step:
 
-With *ancestor sampling* (Lindsten, Jordan, Schoen, 2014) the reference's past is redrawn at each step, by
+    P(reference = i) = softmax(log-weights)_i
+
+The sweep leaves the filter's target invariant. (With several references, drawn without replacement and held
+side by side, that is not proven: a heuristic.)
+
+With *ancestor sampling* (Lindsten, Jordan, Schoen, 2014, https://arxiv.org/abs/1401.0604) the reference's
+past is redrawn at each step, by
 
     weight_i  x  policy(rest of the reference | particle i)  x  r(particle i + rest) / r(particle i).
 """
@@ -26,7 +32,7 @@ from strategies.parts import checks
 from strategies.parts.choosing import redraw
 from strategies.parts.population import Choice, Population, extend_and_score, fresh, propagate
 from strategies.parts.resampling import multinomial
-from strategies.parts.selection import SELECTIONS, Selection, conclude, draw
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude, draw
 from strategies.parts.weighting import Incremental, Weighting, WeightingName, check_weighting, weighting
 from strategies.parts.weights import Aggregation, log_sum_exp, normalise, readouts_for
 
@@ -118,7 +124,7 @@ class ParticleGibbs:
     sampling: Sampling
     num_iterations: int = 4
     num_references: int = 1
-    weighting: WeightingName = "absolute"
+    weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
     epsilon: float = 1e-7
     ancestor_sampling: bool = False
@@ -129,7 +135,7 @@ class ParticleGibbs:
         checks.at_least(1, num_iterations=self.num_iterations, num_references=self.num_references)
         checks.sampling(self.sampling)
         check_weighting(self.weighting, self.aggregation, self.epsilon)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
         exact = self.weighting == "incremental" and self.aggregation in ("last", "model")
         policy = self.sampling.temperature == 1 and self.sampling.top_p == 1
         allowed = "needs weighting=incremental, aggregation=last, sampling.temperature=1 and sampling.top_p=1"

@@ -1,9 +1,12 @@
-"""REBASE: share the next level's samples among partial answers in proportion to their softmax reward.
+"""Share the next level's samples among partial answers in proportion to their softmax reward (REBASE).
 
-Wu et al., "Inference Scaling Laws", arXiv 2408.00724. With B slots left for active nodes of rewards R in
-[0, 1], node i gets B softmax(R / balance_temperature)_i children; those that get none are dropped, and an
-answer that has ended holds one slot for good. Shares are rounded by largest remainder, so that they add
-up to B (the paper rounds each by itself).
+Wu et al., "Inference Scaling Laws", https://arxiv.org/abs/2408.00724. With B slots left for active nodes of
+rewards R in [0, 1], node i gets
+
+    B softmax(R / balance_temperature)_i    children;
+
+those that get none are dropped, and an answer that has ended holds one slot for good. Shares are rounded by
+largest remainder, so that they add up to B (the paper rounds each by itself).
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.beams import search_by_reward
 from strategies.parts.population import Choice, Population, keep, pick
-from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, normalise, readouts_for
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, normalise, readouts_for
 
 
 def allocate(values: Sequence[float], temperature: float, num_slots: int) -> list[int]:
@@ -54,8 +57,8 @@ class Rebase:
         checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
         checks.sampling(self.sampling)
         checks.positive(balance_temperature=self.balance_temperature)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:

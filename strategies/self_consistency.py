@@ -1,6 +1,12 @@
-"""Self-consistency: sample several whole answers and take the one that most of them agree on.
+"""Sample several whole answers and take the one that most of them agree on (self-consistency).
 
-Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language Models", arXiv 2203.11171.
+Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language Models",
+https://arxiv.org/abs/2203.11171:
+
+    answer = argmax_a  sum over the samples i whose answer is equivalent to a of  weight_i,
+
+where weight_i is 1 (``count``), the sample's reward in [0, 1] (``reward``, Li et al.,
+https://arxiv.org/abs/2206.02336) or its likelihood a token (``likelihood``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""Tree of thoughts, breadth first: propose several thoughts for each state, drop the bad, keep the best.
+"""Propose several thoughts for each state, drop the bad and keep the best (tree of thoughts, breadth first).
 
-Yao et al., arXiv 2305.10601, with a verifier as the state evaluator: thoughts whose reward is below
-``threshold`` are pruned, the best N / M of the others each propose M thoughts for the next level.
+Yao et al., https://arxiv.org/abs/2305.10601, with a verifier as the state evaluator: of the thoughts with
+
+    R >= threshold,    R the aggregated reward,
+
+the best N / M each propose M thoughts for the next level. The others are pruned.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.beams import search_by_reward, survivors, without_copies
 from strategies.parts.population import Choice, Population, pick
-from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, readouts_for
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class TreeOfThoughts:
         checks.at_least(1, branching=self.branching)
         checks.fraction(threshold=self.threshold)
         checks.sampling(self.sampling)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from strategies.parts.beams import (
     without_copies,
 )
 from strategies.parts.population import Choice, Choose, Population, pick
-from strategies.parts.selection import SELECTIONS, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, readouts_for
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, readouts_for
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class BeamBase(ABC):
         checks.at_least(1, num_beams=self.num_beams, max_steps=self.max_steps, branching=self.branching)
         checks.at_least(0, look_ahead=self.look_ahead)
         checks.sampling(self.sampling)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
         self.check_own()
 
     @abstractmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from orchestrator.errors import ConfigError, nearest
 from orchestrator.types import REMASKINGS, Denoising, Sampling
@@ -33,13 +35,34 @@ def fraction(**knobs: float) -> None:
         require(0 <= value <= 1, knob, value, "must be in [0, 1]")
 
 
-def one_of(choices: Iterable[str], **knobs: str) -> None:
+def one_of(choices: Iterable[str], **knobs: object) -> None:
     """Every knob is one of the choices; the message offers the nearest."""
     names = list(choices)
     for knob, value in knobs.items():
         if value not in names:
             hint = nearest(str(value), names)
             raise ConfigError(f"strategy.{knob}", value, f"must be one of {', '.join(names)}{hint}")
+
+
+def named(choices: Iterable[str], kind: type[Any], **knobs: object) -> None:
+    """Every knob is one of the choices, or a function that takes what the protocol ``kind`` does."""
+    names, (_, *takes) = list(choices), inspect.signature(kind.__call__).parameters
+    for knob, value in knobs.items():
+        if not callable(value):
+            one_of(names, **{knob: value})
+        elif not _can_take(value, takes):
+            allowed = f"must be one of {', '.join(names)}, or a function of ({', '.join(takes)})"
+            raise ConfigError(f"strategy.{knob}", value, allowed)
+
+
+def _can_take(function: Callable[..., object], arguments: Iterable[str]) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # one that is written in C may not tell
+        return True
+    return True
 
 
 def sampling(params: Sampling, knob: str = "sampling") -> None:

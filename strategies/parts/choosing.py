@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from strategies.parts.population import Choice, Choose, Population, keep
-from strategies.parts.resampling import Indices, Resampler
+from strategies.parts.resampling import Indices, Scheme, resample
 from strategies.parts.tempering import Tempering
 from strategies.parts.weighting import Weighting
 from strategies.parts.weights import LogWeights, Weights, effective_sample_size, normalise
@@ -25,7 +25,7 @@ async def now_only(step: int, population: Population) -> LogWeights:
 def resample_by(
     rng: np.random.Generator,
     weighting: Weighting,
-    resampler: Resampler,
+    scheme: Scheme,
     *,
     tempering: Tempering,
     ess_threshold: float = 1.0,
@@ -42,7 +42,7 @@ def resample_by(
             return keep(population)
         exponent = tempering(step, weights)
         probabilities = normalise(np.asarray(await look_ahead(step, population)) / exponent)
-        ancestors = resampler(rng, probabilities, len(weights))
+        ancestors = resample(scheme, rng, probabilities, len(weights))
         return redraw(population, weighting, probabilities, ancestors, exponent)
 
     return choose

@@ -11,10 +11,10 @@ from orchestrator.types import Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.choosing import LookAhead, now_only, resample_by
 from strategies.parts.population import by_one_step, fresh, propagate
-from strategies.parts.resampling import RESAMPLERS, Scheme
-from strategies.parts.selection import SELECTIONS, Selection, conclude
+from strategies.parts.resampling import RESAMPLERS, Resampler, Scheme
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
 from strategies.parts.tempering import Tempering
-from strategies.parts.weighting import WeightingName, check_weighting, weighting
+from strategies.parts.weighting import Weighting, WeightingName, check_weighting, weighting
 from strategies.parts.weights import Aggregation, readouts_for
 
 
@@ -28,7 +28,7 @@ class FilterBase(ABC):
     num_particles: int
     max_steps: int
     sampling: Sampling
-    weighting: WeightingName = "absolute"
+    weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
     resampling: Scheme = "multinomial"
     ess_threshold: float = 1.0
@@ -39,12 +39,12 @@ class FilterBase(ABC):
         checks.at_least(1, num_particles=self.num_particles, max_steps=self.max_steps)
         checks.sampling(self.sampling)
         check_weighting(self.weighting, self.aggregation, self.epsilon)
-        checks.one_of(RESAMPLERS, resampling=self.resampling)
+        checks.named(RESAMPLERS, Resampler, resampling=self.resampling)
         checks.fraction(ess_threshold=self.ess_threshold)
         gated = self.weighting == "absolute" and self.ess_threshold < 1
         allowed = "must be 1.0 with absolute weighting, which forgets what a skipped resampling would do"
         checks.require(not gated, "ess_threshold", self.ess_threshold, allowed)
-        checks.one_of(SELECTIONS, selection=self.selection)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
         self.check_own()
 
     @abstractmethod
@@ -77,7 +77,7 @@ class FilterBase(ABC):
             choose=resample_by(
                 session.rng,
                 weighed_by,
-                RESAMPLERS[self.resampling],
+                self.resampling,
                 tempering=tempering,
                 ess_threshold=self.ess_threshold,
                 look_ahead=look_ahead,

@@ -11,17 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal
+from typing import Generic, Literal, Protocol, runtime_checkable
 
 from orchestrator.session import Session
 from orchestrator.types import P, Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.voting import argmax, candidates, lead, vote
-from strategies.parts.weights import AGGREGATIONS, Aggregation, log_odds_of, log_sigmoid
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, log_odds_of, log_sigmoid
 
-VoteWeight = Literal["count", "reward", "likelihood"]
-VOTE_WEIGHTS: tuple[VoteWeight, ...] = ("count", "reward", "likelihood")
-TieBreak = Literal["earliest", "likelihood"]
+VoteWeightName = Literal["count", "reward", "likelihood"]
+VOTE_WEIGHTS: tuple[VoteWeightName, ...] = ("count", "reward", "likelihood")
+TieBreakName = Literal["earliest", "likelihood"]
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """A number for a sampled trajectory: its vote in [0, 1], or how much it is preferred in a tie.
+
+    The trajectory has texts, tokens and log-probabilities; it has rewards where votes are weighted by them.
+    """
+
+    def __call__(self, trajectory: Trajectory, /) -> float: ...
+
+
+VoteWeight = VoteWeightName | Measure
+TieBreak = TieBreakName | Measure
 
 
 @dataclass(frozen=True)
@@ -30,8 +44,9 @@ class MajorityVote(Generic[P]):
 
     Ties: the answer with more samples, then the one with the path of greatest preference (``preferences``
     hold one number a path), the greatest reward where there are none, or the greatest likelihood
-    (``tie_break="likelihood"``), then the earliest path. ``Solution.log_weights``: the log of each sample's
-    vote, 0 for a plain vote, else the log of its reward in [0, 1] or of its likelihood a token.
+    (``tie_break="likelihood"``) or number that a function gives it, then the earliest path.
+    ``Solution.log_weights``: the log of each sample's vote, 0 for a plain vote, else the log of its reward in
+    [0, 1] or of its likelihood a token.
 
     With a ``wave_size`` above 0 the paths are sampled in waves of that many, until no vote still to come
     could change the answer (a vote is 1 at most); 0 samples all in one call.
@@ -48,9 +63,9 @@ class MajorityVote(Generic[P]):
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "preferences", tuple(self.preferences))
         checks.require(len(self.paths) > 0, "paths", self.paths, "must hold one path or more")
-        checks.one_of(VOTE_WEIGHTS, weight=self.weight)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
-        checks.one_of(("earliest", "likelihood"), tie_break=self.tie_break)
+        checks.named(VOTE_WEIGHTS, Measure, weight=self.weight)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
+        checks.named(("earliest", "likelihood"), Measure, tie_break=self.tie_break)
         checks.at_least(0, wave_size=self.wave_size)
         fits = len(self.preferences) in (0, len(self.paths))
         checks.require(fits, "preferences", self.preferences, "must hold one number a path, or none")
@@ -96,6 +111,8 @@ class MajorityVote(Generic[P]):
         return offered[argmax([priorities[i] for i in offered])]
 
     def _log_vote(self, trajectory: Trajectory) -> float:
+        if not isinstance(self.weight, str):
+            return _log_of_vote(self.weight(trajectory))
         if self.weight == "count":
             return 0.0
         if self.weight == "likelihood":
@@ -103,9 +120,17 @@ class MajorityVote(Generic[P]):
         return log_sigmoid(log_odds_of(trajectory, self.aggregation))
 
     def _priority(self, path: int, trajectory: Trajectory) -> float:
+        if not isinstance(self.tie_break, str):
+            return self.tie_break(trajectory)
         if self.tie_break == "likelihood":
             return log_likelihood(trajectory)
         return self.preferences[path] if self.preferences else log_odds_of(trajectory, self.aggregation)
+
+
+def _log_of_vote(vote: float) -> float:
+    if not 0 <= vote <= 1:  # else a vote that is decided early could change
+        raise ValueError(f"a vote must be in [0, 1], and is {vote}")
+    return math.log(vote) if vote else -math.inf
 
 
 def log_likelihood(trajectory: Trajectory) -> float:

@@ -8,8 +8,8 @@ ordering and convergence of resampling methods" (2019) for ssp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,29 @@ import numpy.typing as npt
 from strategies.parts.weights import Weights
 
 Indices = npt.NDArray[np.int64]
-Resampler = Callable[[np.random.Generator, Weights, int], Indices]
-Scheme = Literal["multinomial", "systematic", "stratified", "residual", "ssp"]
+SchemeName = Literal["multinomial", "systematic", "stratified", "residual", "ssp"]
+
+
+@runtime_checkable
+class Resampler(Protocol):
+    """A resampling scheme.
+
+    It takes the problem's random numbers (and uses no others), ``weights`` ``[N]`` that sum to 1, and how
+    many indices to draw. It returns ``[n]`` indices of positive weight; for an unbiased evidence the expected
+    number of copies of i is n * weights[i].
+
+    Example::
+
+        def best_half(rng, weights, n):
+            return np.repeat(np.argsort(-weights)[: max(1, n // 2)], 2)[:n]
+
+        ParticleFilter(num_particles=8, max_steps=8, sampling=Sampling(), resampling=best_half)
+    """
+
+    def __call__(self, rng: np.random.Generator, weights: Weights, n: int, /) -> Indices: ...
+
+
+Scheme = SchemeName | Resampler
 
 
 def multinomial(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
@@ -94,10 +115,20 @@ def _invert(weights: Weights, positions: Weights) -> Indices:
     return np.searchsorted(cumulative, positions, side="right").astype(np.int64)
 
 
-RESAMPLERS: Mapping[Scheme, Resampler] = {
+RESAMPLERS: Mapping[SchemeName, Resampler] = {
     "multinomial": multinomial,
     "systematic": systematic,
     "stratified": stratified,
     "residual": residual,
     "ssp": ssp,
 }
+
+
+def resample(scheme: Scheme, rng: np.random.Generator, weights: Weights, n: int) -> Indices:
+    """Draw ``n`` indices. Raises ValueError where a function of the user's returns anything else."""
+    resampler = RESAMPLERS[scheme] if isinstance(scheme, str) else scheme
+    indices = np.asarray(resampler(rng, weights, n))
+    fits = indices.shape == (n,) and np.issubdtype(indices.dtype, np.integer)
+    if not fits or indices.min() < 0 or indices.max() >= len(weights):
+        raise ValueError(f"resampling must return {n} indices below {len(weights)}, and returned {indices!r}")
+    return indices

@@ -13,8 +13,8 @@ from typing import Literal
 from orchestrator.session import Session
 from orchestrator.types import Trajectory
 from strategies.parts import checks
-from strategies.parts.selection import SELECTIONS, Selection, select
-from strategies.parts.weights import AGGREGATIONS, Aggregation, LogWeights, log_odds_of
+from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, select
+from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, LogWeights, log_odds_of
 
 Weights = Literal["stored", "rewards"]
 
@@ -34,8 +34,8 @@ class Reselection:
     selection_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.one_of(SELECTIONS, selection=self.selection)
-        checks.one_of(AGGREGATIONS, aggregation=self.aggregation)
+        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
+        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
         checks.one_of(("stored", "rewards"), weights=self.weights)
         checks.positive(selection_temperature=self.selection_temperature)
 

@@ -7,7 +7,7 @@ that a person sees how far the search came (it has no answer).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,8 +17,29 @@ from strategies.parts.population import Population
 from strategies.parts.voting import argmax, candidates, vote
 from strategies.parts.weights import Aggregation, LogWeights, log_odds_of, normalise
 
-Selection = Literal["argmax", "majority", "weighted_majority", "sample"]
-SELECTIONS: tuple[Selection, ...] = ("argmax", "majority", "weighted_majority", "sample")
+SelectionName = Literal["argmax", "majority", "weighted_majority", "sample"]
+SELECTIONS: tuple[SelectionName, ...] = ("argmax", "majority", "weighted_majority", "sample")
+
+
+@runtime_checkable
+class AnswerRule(Protocol):
+    """The index of the answer among M candidates, one at least.
+
+    It takes the problem's random numbers, and of each candidate: its answer as a key (equivalent answers have
+    equal keys; None where none can be read), its aggregated reward as log-odds, and its log-weight.
+    """
+
+    def __call__(
+        self,
+        rng: np.random.Generator,
+        keys: Sequence[str | None],
+        scores: Sequence[float],
+        log_weights: Sequence[float],
+        /,
+    ) -> int: ...
+
+
+Selection = SelectionName | AnswerRule
 
 
 def draw(rng: np.random.Generator, log_weights: Sequence[float]) -> int:
@@ -37,13 +58,16 @@ async def select(
 
     ``argmax`` takes the greatest aggregated reward, ``sample`` draws by weight, ``majority`` counts
     equivalent answers and ``weighted_majority`` sums their normalised weights; votes without any parsed
-    answer fall back to ``argmax``.
+    answer fall back to ``argmax``. A function chooses for itself.
     """
     if not trajectories:
         return None
     offered = candidates(trajectories)
     scores = [log_odds_of(trajectories[i], aggregation) for i in offered]
     offered_weights = [log_weights[i] for i in offered]
+    if not isinstance(selection, str):
+        keys = await session.answers([trajectories[i] for i in offered])
+        return offered[selection(session.rng, keys, scores, offered_weights)]
     if selection == "sample":
         return offered[draw(session.rng, offered_weights)]
     winner = None

@@ -10,21 +10,38 @@ entropy H of the untempered weights, and N particles:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from strategies.parts.weights import Weights, effective_sample_size, normalised_entropy
-
-Tempering = Callable[[int, Weights], float]
-"""From the step just done (1-based) and its normalised weights to the tempering; 1 is none."""
 
 AnnealingName = Literal["off", "ess", "entropy", "base"]
 
 
-def constant(tempering: float) -> Tempering:
-    """The same tempering at every step."""
-    return lambda step, weights: tempering
+@runtime_checkable
+class Tempering(Protocol):
+    """The tempering after a step, above 0: 1 is none, more makes the resampling weights more even.
+
+    It takes the number of the step just done (1 for the first) and its weights ``[N]``, which sum to 1.
+    """
+
+    def __call__(self, step: int, weights: Weights, /) -> float: ...
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """An annealing schedule: the tempering of 1 or more while a population is over-confident.
+
+    It takes the weights ``[N]``, which sum to 1, and ``progress``, the share of the steps that are done.
+    """
+
+    def __call__(self, weights: Weights, progress: float, /) -> float: ...
+
+
+def tempering_of(tempering: float | Tempering) -> Tempering:
+    """A function as it is; a number at every step."""
+    return tempering if callable(tempering) else lambda step, weights: tempering
 
 
 def ess_tempering(weights: Weights, progress: float) -> float:
@@ -44,7 +61,7 @@ def base_tempering(weights: Weights, progress: float) -> float:
     return max(1.0, 2 - progress)
 
 
-_SCHEDULES: Mapping[AnnealingName, Callable[[Weights, float], float]] = {
+_SCHEDULES: Mapping[AnnealingName, Schedule] = {
     "off": lambda weights, progress: 1.0,
     "ess": ess_tempering,
     "entropy": entropy_tempering,
@@ -57,7 +74,7 @@ ANNEALINGS: tuple[AnnealingName, ...] = tuple(_SCHEDULES)
 class Annealing:
     """A schedule that acts while ESS / N < ``threshold`` and t / T < ``early_phase``; 1 otherwise."""
 
-    schedule: AnnealingName
+    schedule: AnnealingName | Schedule
     max_steps: int
     threshold: float = 0.5
     early_phase: float = 0.5
@@ -67,4 +84,5 @@ class Annealing:
         ratio = effective_sample_size(weights) / len(weights)
         if len(weights) == 1 or ratio >= self.threshold or progress >= self.early_phase:
             return 1.0
-        return _SCHEDULES[self.schedule](weights, progress)
+        schedule = _SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
+        return schedule(weights, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from strategies.parts.resampling import Indices
 from strategies.parts.weights import (
     AGGREGATIONS,
     Aggregation,
+    Aggregator,
     LogWeights,
     Weights,
     aggregate,
@@ -26,8 +27,12 @@ from strategies.parts.weights import (
 WeightingName = Literal["absolute", "incremental"]
 
 
+@runtime_checkable
 class Weighting(Protocol):
-    """How a step changes log-weights, and what resampling leaves of them."""
+    """How a step changes log-weights ``[N]``, and what resampling leaves of them.
+
+    As a knob it brings its own aggregation: the strategy's, and its ``epsilon``, are for the named ones.
+    """
 
     def weigh(self, parents: Population, children: Sequence[Trajectory]) -> LogWeights:
         """Log-weights of the children; child i extends parent i (or is it, where that one had ended)."""
@@ -98,13 +103,16 @@ class Incremental:
         return -math.inf if dead else log_weight + now - before
 
 
-def weighting(name: WeightingName, aggregation: Aggregation, epsilon: float) -> Weighting:
-    """The named weighting; ``epsilon`` clips the rewards of the absolute one alone."""
+def weighting(name: WeightingName | Weighting, aggregation: Aggregation, epsilon: float) -> Weighting:
+    """The named weighting, or one as it is; ``epsilon`` clips the rewards of the absolute one alone."""
+    if not isinstance(name, str):
+        return name
     return Absolute(aggregation, epsilon) if name == "absolute" else Incremental(aggregation)
 
 
-def check_weighting(name: WeightingName, aggregation: Aggregation, epsilon: float) -> None:
+def check_weighting(name: WeightingName | Weighting, aggregation: Aggregation, epsilon: float) -> None:
     """Raise ConfigError for an unknown name, and for an epsilon outside [0, 0.5)."""
-    checks.one_of(("absolute", "incremental"), weighting=name)
-    checks.one_of(AGGREGATIONS, aggregation=aggregation)
+    if not isinstance(name, Weighting):
+        checks.one_of(("absolute", "incremental"), weighting=name)
+    checks.named(AGGREGATIONS, Aggregator, aggregation=aggregation)
     checks.require(0 <= epsilon < 0.5, "epsilon", epsilon, "must be in [0, 0.5)")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,17 @@ from orchestrator.types import Reward, Trajectory
 
 Weights = npt.NDArray[np.float64]
 LogWeights = tuple[float, ...]
-Aggregation = Literal["last", "min", "prod", "mean", "model"]
+AggregationName = Literal["last", "min", "prod", "mean", "model"]
+
+
+@runtime_checkable
+class Aggregator(Protocol):
+    """One reward for a trajectory from those of its steps, one or more, in their order; all as log-odds."""
+
+    def __call__(self, log_odds: Sequence[float], /) -> float: ...
+
+
+Aggregation = AggregationName | Aggregator
 
 
 def log_sum_exp(log_weights: npt.ArrayLike) -> float:
@@ -79,7 +89,7 @@ def _mean(log_odds: Sequence[float]) -> float:
     )
 
 
-_AGGREGATIONS: Mapping[Aggregation, Callable[[Sequence[float]], float]] = {
+_AGGREGATIONS: Mapping[AggregationName, Aggregator] = {
     "last": lambda log_odds: log_odds[-1],
     "min": min,
     "prod": _prod,
@@ -87,7 +97,7 @@ _AGGREGATIONS: Mapping[Aggregation, Callable[[Sequence[float]], float]] = {
     # The paper's "model" aggregation is a verifier's read-out of the whole text: its latest number.
     "model": lambda log_odds: log_odds[-1],
 }
-AGGREGATIONS: tuple[Aggregation, ...] = tuple(_AGGREGATIONS)
+AGGREGATIONS: tuple[AggregationName, ...] = tuple(_AGGREGATIONS)
 
 
 def readouts_for(how: Aggregation) -> tuple[str, ...]:
@@ -102,7 +112,8 @@ def aggregate(rewards: Sequence[Reward], how: Aggregation) -> Reward:
     """
     if not rewards:
         raise ValueError("no rewards to aggregate")
-    return Reward(_AGGREGATIONS[how]([r.log_odds for r in rewards]))
+    aggregator = _AGGREGATIONS[how] if isinstance(how, str) else how
+    return Reward(aggregator([r.log_odds for r in rewards]))
 
 
 def log_odds_of(trajectory: Trajectory, how: Aggregation) -> float:
