@@ -17,6 +17,7 @@ Example::
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -77,6 +78,8 @@ class Rule:
         return value
 
 
+Count = Annotated[int, Ge(1)]
+CountOrZero = Annotated[int, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0), Words("must be above 0 and finite")]
 NotEmpty = Annotated[str, MinLen(1), Words("must not be empty")]
@@ -138,6 +141,8 @@ def converted(key: str, value: Any, hint: Any) -> Any:
         return value
     from pydantic import ValidationError
 
+    if callable(value) and (functions := [kind for kind in options(hint) if _is_function(kind)]):
+        return _checked_function(key, value, hint, functions[0])
     if isinstance(value, list) and any(get_origin(kind) is tuple for kind in options(hint)):
         value = tuple(value)
     if hasattr(value, "__float__") and not isinstance(value, Real) and float in options(hint):
@@ -147,6 +152,24 @@ def converted(key: str, value: Any, hint: Any) -> Any:
         return adapter.validate_python(value, strict=True)
     except ValidationError as failure:
         raise _error(key, value, hint, failure) from None
+
+
+def _is_function(kind: Any) -> bool:
+    """Whether a type is a protocol of functions, so that a knob may name one or be one."""
+    return bool(getattr(kind, "_is_protocol", False)) and "__call__" in vars(kind)
+
+
+def _checked_function(key: str, function: Callable[..., Any], hint: Any, kind: Any) -> Any:
+    """The function. Raises ConfigError where it does not take what the protocol says."""
+    _, *takes = inspect.signature(kind.__call__).parameters
+    try:
+        inspect.signature(function).bind(*takes)
+    except TypeError:
+        named = f"one of {', '.join(choices)}, or " if (choices := _choices(hint)) else ""
+        raise ConfigError(key, function, f"must be {named}a function of ({', '.join(takes)})") from None
+    except ValueError:  # one that is written in C may not tell
+        pass
+    return function
 
 
 @cache
@@ -192,17 +215,21 @@ def _error(key: str, value: Any, hint: Any, failure: ValidationError) -> ConfigE
 
 
 def _nearest_choice(value: Any, hint: Any) -> str:
-    choices = [str(c) for kind in options(hint) if get_origin(kind) is Literal for c in get_args(kind)]
-    return nearest(value, choices) if isinstance(value, str) else ""
+    return nearest(value, _choices(hint)) if isinstance(value, str) else ""
+
+
+def _choices(hint: Any) -> list[str]:
+    return [str(c) for kind in options(hint) if get_origin(kind) is Literal for c in get_args(kind)]
 
 
 def pydantic_words(failure: ValidationError) -> str:
     """Pydantic's words for the mistakes of one value, as what is allowed."""
-    words = {
-        e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in failure.errors()
-    }
-    if any(e["type"] == "string_too_short" for e in failure.errors()):
+    errors = failure.errors()
+    if any(e["type"] == "string_too_short" for e in errors):
         return "must not be empty"
+    if any(e["type"] == "literal_error" for e in errors):  # a function would do too, which no file can hold
+        errors = [e for e in errors if e["type"] != "is_instance_of"]
+    words = {e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in errors}
     return "must be " + " or ".join(sorted(words)).replace("None", "null")
 
 
