@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 
 from actors.attention import PADDED
 from actors.batcher import Batcher
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_decoding import Denoiser, Filled, Masked
 from actors.diffusion_forward import DiffusionRunner, probe
 from actors.diffusion_loading import load_diffusion
-from actors.diffusion_passes import Cache
 from actors.forward import worker_thread
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter
@@ -38,51 +37,22 @@ class DiffusionEngine(EngineBase):
     the request and its seed up to rounding. A path's noise is a function of its seed and of where it is used.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        template: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
-        chat_options: Mapping[str, Any] | None = None,
-        dtype: str = "float32",
-        device: str = "auto",
-        max_batch_size: int = 64,
-        max_context: int | None = None,
-        cache: Cache = "none",
-        block_delimiters: Sequence[str] = ("\n",),
-        compile: bool = False,
-        num_threads: int | None = None,
-        batch_invariant: bool | None = None,
-        revision: str | None = None,
-    ) -> None:
-        """Load ``model``: a folder, a name on the hub, or ``embedded:NAME``.
-
-        ``template``, ``chat``, ``system`` and ``chat_options`` render prompts as ``PromptStyle`` says.
-        ``cache`` keeps keys and values within a block: ``prefix`` those before it, ``dual`` all outside it;
-        both approximate. ``block_delimiters`` are the texts at which AdaBlock may end a block. Raises
-        ConfigError.
-        """
-        style = PromptStyle(template, chat, system, dict(chat_options or {}))
+    def __init__(self, config: DiffusionEngineConfig, *, num_threads: int | None = None) -> None:
+        """Load the model, with ``num_threads`` of torch where given. Raises ConfigError."""
         if num_threads is not None:
             torch.set_num_threads(num_threads)
-        device = _device(device)
-        invariant = _wants_invariance(batch_invariant, device, dtype, compile)
-        attention = PADDED if invariant else "sdpa"
+        style, device = PromptStyle.of(config), _device(config.device)
+        invariant = _wants_invariance(config, device)
         loaded = load_diffusion(
-            model,
-            dtype=dtype,
+            config,
             device=device,
-            attention=attention,
-            max_context=max_context,
-            revision=revision,
+            attention=PADDED if invariant else "sdpa",
             checks=(partial(Prompter, style=style),),
         )
-        runner = DiffusionRunner(loaded.model, invariant=invariant, compiled=compile)
+        runner = DiffusionRunner(loaded.model, invariant=invariant, compiled=config.compile)
         vocab_size = int(loaded.model.config.vocab_size)
         self._invariant = probe(runner, vocab_size)
-        self._runner, self.loaded, self.cache = runner, loaded, cache
+        self._runner, self.loaded, self.cache = runner, loaded, config.cache
         self._detokenizer = Detokenizer(loaded.tokenizer, vocab_size, loaded.eos_ids)
         self._prompter = Prompter(loaded.tokenizer, style, vocab_size)
         self._prompt_ids = self._prompter.token_ids
@@ -90,9 +60,9 @@ class DiffusionEngine(EngineBase):
         self._denoiser = Denoiser(
             runner,
             loaded,
-            cache=cache,
-            max_batch_size=max_batch_size,
-            delimiter_ids=delimiter_ids(self._detokenizer, vocab_size, block_delimiters),
+            cache=config.cache,
+            max_batch_size=config.max_batch_size,
+            delimiter_ids=delimiter_ids(self._detokenizer, vocab_size, config.block_delimiters),
         )
         self._batcher = Batcher(self._denoiser, self._executor)
 
@@ -192,9 +162,9 @@ def _device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _wants_invariance(wanted: bool | None, device: str, dtype: str, compiled: bool) -> bool:
+def _wants_invariance(config: DiffusionEngineConfig, device: str) -> bool:
     """Whether to take the batch-invariant path, which only float32 on a CPU has."""
-    possible = device == "cpu" and dtype == "float32" and not compiled
-    if wanted and not possible:
+    possible = device == "cpu" and config.dtype == "float32" and not config.compile
+    if config.batch_invariant and not possible:
         raise ConfigError("engine.batch_invariant", True, "needs device=cpu, dtype=float32 and compile=false")
-    return possible if wanted is None else wanted
+    return possible if config.batch_invariant is None else config.batch_invariant

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.checkpoint_files import read_json
-from actors.loading import resolve_model
+from actors.checkpoints import resolve_model
 from orchestrator.errors import ConfigError
 
 Unmasking = Literal["even", "proportional"]

@@ -16,10 +16,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 from actors.checkpoint_files import INDEX, brief, check_folder, check_index, read_json, some
+from actors.checkpoints import check_model_path, resolve_model
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_layouts import Layout, layout_of, mask_id_of
-from actors.loading import check_model_path, resolve_model
 from orchestrator.errors import ConfigError
 
+_KEY = "engine.model"
 _FILES = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
 # Chat models end a turn with one of these, and fill the rest of the canvas with the end of text.
 _ENDINGS = ("<|endoftext|>", "<|eot_id|>", "<|im_end|>", "<|eos|>")
@@ -42,41 +44,38 @@ class DiffusionModel:
 
 
 def load_diffusion(
-    model: str,
+    config: DiffusionEngineConfig,
     *,
-    dtype: str = "float32",
     device: str = "cpu",
     attention: str = "sdpa",
-    max_context: int | None = None,
-    revision: str | None = None,
-    key: str = "engine.model",
     checks: Sequence[Callable[[Any], object]] = (),
 ) -> DiffusionModel:
     """Load a checkpoint in LLaDA's, Dream's or the native layout, from a folder or the hub.
 
-    ``attention`` is a transformers attention implementation that takes an additive mask. ``checks`` are
-    called with the tokenizer before weights are read. Raises ConfigError
+    ``device`` is a torch device; ``attention`` is a transformers attention implementation that takes an
+    additive mask. ``checks`` are called with the tokenizer before weights are read. Raises ConfigError
     when there is no such model, when its architecture is none of ours, or when its tensors do not match.
     """
-    check_model_path(key, model)
-    folder = _folder(key, model, revision)
-    config = read_json(folder / "config.json", key, model)
-    layout = layout_of(config, key, model)
-    tokenizer = _tokenizer(folder, key, model)
+    named = (_KEY, config.model)
+    check_model_path(*named)  # a replica may see other folders
+    folder = _folder(*named, config.revision)
+    stored = read_json(folder / "config.json", *named)
+    layout = layout_of(stored, *named)
+    tokenizer = _tokenizer(folder, *named)
     for check in checks:
         check(tokenizer)
-    network = _network(layout, config, folder, (key, model), dtype, device, attention)
+    network = _network(layout, stored, folder, named, config.dtype, device, attention)
     longest = int(network.config.max_position_embeddings)
-    if max_context is not None and not 1 < max_context <= longest:
+    if config.max_context is not None and not 1 < config.max_context <= longest:
         allowed = f"must be 2..{longest} for this model, or null"
-        raise ConfigError(f"{key.rpartition('.')[0]}.max_context", max_context, allowed)
+        raise ConfigError("engine.max_context", config.max_context, allowed)
     return DiffusionModel(
         model=network,
         tokenizer=tokenizer,
         layout=layout,
-        mask_id=mask_id_of(config, key, model),
-        eos_ids=_eos_ids(folder, config, tokenizer),
-        max_context=max_context or longest,
+        mask_id=mask_id_of(stored, *named),
+        eos_ids=_eos_ids(folder, stored, tokenizer),
+        max_context=config.max_context or longest,
         num_parameters=sum(p.numel() for p in network.parameters()),
     )
 

@@ -21,13 +21,13 @@ from actors.asking import AskingVerifier
 from actors.likelihood_verifier import reward_usage
 from actors.reward_formats.layout import InnerTokenizer
 from actors.tokens import TokenIds
+from actors.verifier_configs import GenerativeVerifierConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     EngineBase,
     Failure,
     GenerateRequest,
     LoglikRequest,
-    Readout,
     ScoreReply,
     ScoreRequest,
 )
@@ -38,32 +38,14 @@ FIELDS = re.compile(r"\{(question|steps|step|number)\}")
 """What a template may hold; any other brace stands for itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """How a step is put before the model, and how its verdict is read.
-
-    ``template`` renders ``{question}``, ``{steps}`` (all up to the one in question, each by
-    ``step_template``, which knows ``{step}`` and ``{number}``), ``{step}`` and ``{number}``. What comes early
-    in it is read once for all steps of a problem. The engine's own template stands around the whole.
-    """
-
-    template: str
-    step_template: str = "{step}"
-    good: str = "Yes"
-    bad: str = "No"
-    critique_tokens: int = 0
-    num_critiques: int = 1
-    temperature: float = 0.0
-    verdict: str = "\\boxed{"
-
-    def prompt(self, question: str, steps: Sequence[str]) -> str:
-        """The text that asks about the last of ``steps``."""
-        shown = [
-            self.step_template.replace("{number}", str(i)).replace("{step}", step)
-            for i, step in enumerate(steps, start=1)
-        ]
-        fields = {"question": question, "steps": "".join(shown), "step": steps[-1], "number": str(len(steps))}
-        return FIELDS.sub(lambda field: fields[field[1]], self.template)
+def prompt_of(config: GenerativeVerifierConfig, question: str, steps: Sequence[str]) -> str:
+    """The text that asks about the last of ``steps``."""
+    shown = [
+        config.step_template.replace("{number}", str(i)).replace("{step}", step)
+        for i, step in enumerate(steps, start=1)
+    ]
+    fields = {"question": question, "steps": "".join(shown), "step": steps[-1], "number": str(len(steps))}
+    return FIELDS.sub(lambda field: fields[field[1]], config.template)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +59,19 @@ class _Judged:
 class GenerativeVerifier(AskingVerifier):
     """Asks about each new step (``whole``: about all steps at once) through any engine."""
 
-    def __init__(
-        self, engine: EngineBase, tokenizer: Any, judging: Judging, *, readout: Readout = "per_step"
-    ) -> None:
-        """Raises ConfigError where the verdicts do not begin with tokens of their own."""
-        super().__init__(engine, readout)
-        self._judging = judging
+    def __init__(self, config: GenerativeVerifierConfig, engine: EngineBase, tokenizer: Any) -> None:
+        """``engine`` is what ``config.engine`` built, ``tokenizer`` that of its model.
+
+        Raises ConfigError where the verdicts do not begin with tokens of their own.
+        """
+        super().__init__(engine, config.readout)
+        self._config = config
         ids = InnerTokenizer(tokenizer).ids
-        self._good, self._bad = ids(judging.good), ids(judging.bad)
-        _check_known(tokenizer, good=(judging.good, self._good), bad=(judging.bad, self._bad))
+        self._good, self._bad = ids(config.good), ids(config.bad)
+        _check_known(tokenizer, good=(config.good, self._good), bad=(config.bad, self._bad))
         if self._good[:1] == self._bad[:1]:
-            allowed = f"must begin with another token than verifier.good={judging.good!r}"
-            raise ConfigError("verifier.bad", repr(judging.bad), allowed)
+            allowed = f"must begin with another token than verifier.good={config.good!r}"
+            raise ConfigError("verifier.bad", repr(config.bad), allowed)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """The rewards of each request, in order; a step without a verdict fails its request alone.
@@ -99,7 +82,7 @@ class GenerativeVerifier(AskingVerifier):
 
     async def _score(self, request: ScoreRequest) -> ScoreReply | Failure:
         num_steps = len(request.steps)
-        first = num_steps if self._readout == "whole" else request.num_locked + 1
+        first = num_steps if self._config.readout == "whole" else request.num_locked + 1
         judged = await asyncio.gather(*(self._judge(request, n) for n in range(first, num_steps + 1)))
         rewards = []
         for each in judged:
@@ -110,8 +93,8 @@ class GenerativeVerifier(AskingVerifier):
 
     async def _judge(self, request: ScoreRequest, number: int) -> _Judged:
         """The verdict on step ``number``: the mean over its critiques."""
-        prompt = self._judging.prompt(request.question, request.steps[:number])
-        critiques = range(self._judging.num_critiques)
+        prompt = prompt_of(self._config, request.question, request.steps[:number])
+        critiques = range(self._config.num_critiques)
         judged = await asyncio.gather(*(self._criticise(request.home, prompt, i) for i in critiques))
         usage = total([each.usage for each in judged])
         verdicts = [each.verdict for each in judged]
@@ -122,23 +105,23 @@ class GenerativeVerifier(AskingVerifier):
 
     async def _criticise(self, home: str, prompt: str, index: int) -> _Judged:
         """One critique, where there is to be one, and the verdict after it."""
-        if not self._judging.critique_tokens:
+        if not self._config.critique_tokens:
             return await self._read(home, prompt, (), Usage())
         request = GenerateRequest(
             home=home,
             question=prompt,
             instruction="",
             token_ids=(),
-            params=Sampling(self._judging.temperature, 1.0, self._judging.critique_tokens),
+            params=Sampling(self._config.temperature, 1.0, self._config.critique_tokens),
             seed=derive_seed("critique", home, prompt, index),
-            delimiter=self._judging.verdict,
+            delimiter=self._config.verdict,
             answer_marker=None,
         )
         (reply,) = await self._engine.generate([request])
         if isinstance(reply, Failure):
             return _Judged(reply, Usage())
         usage, step = reward_usage(reply.usage), reply.steps[-1]
-        if step.finish is not Finish.STEP or not step.text.endswith(self._judging.verdict):
+        if step.finish is not Finish.STEP or not step.text.endswith(self._config.verdict):
             return _Judged(self._no_verdict(step), usage)
         return await self._read(home, prompt, step.token_ids, usage)
 
@@ -157,12 +140,12 @@ class GenerativeVerifier(AskingVerifier):
         return _Judged(Reward(logprobs[0] - logprobs[1]), usage)
 
     def _no_verdict(self, step: Step) -> Failure:
-        limit, marker = self._judging.critique_tokens, self._judging.verdict
+        limit, marker = self._config.critique_tokens, self._config.verdict
         message = f"a critique of {len(step.token_ids)} tokens (at most {limit}) ended without {marker!r}"
         return Failure("VerifierError", f"{message}: {step.finish.value}")
 
     def _not_finite(self, logprobs: Sequence[float]) -> Failure:
-        words = f"{self._judging.good!r} and {self._judging.bad!r}"
+        words = f"{self._config.good!r} and {self._config.bad!r}"
         return Failure("VerifierError", f"the log-probabilities of {words} are {logprobs}")
 
 

@@ -14,11 +14,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from actors.handles import ReplicaDied, ReplicaError
-from actors.placement import THREAD_VARIABLES, ClusterConfig, Factory, ReplicaSpec, Resources, described, plan
+from actors.placement import (
+    THREAD_VARIABLES,
+    ClusterConfig,
+    Factory,
+    Number,
+    ReplicaSpec,
+    Resources,
+    Seconds,
+    Whole,
+    WholeOrZero,
+    described,
+    plan,
+)
 from actors.pool import Pool
 from actors.replica import Raised, Replica, ReplicaInfo, Restarted
 from orchestrator.backend import ENGINE, Backend
 from orchestrator.protocols import EngineConfig, Method, VerifierConfig
+from orchestrator.schema import checked
 from orchestrator.types import Overhead
 
 _NODE = "this process"
@@ -26,20 +39,18 @@ _Work = Callable[[Replica], Coroutine[Any, Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
+@checked("cluster")
 class InProcessCluster:
     """The keys of ``conf/cluster/inprocess.yaml``. Raises ConfigError on a bad one."""
 
-    engine_replicas: int = 1
-    verifier_replicas: int = 1
-    spill_margin: int = 32
-    max_in_flight: int = 1024
-    max_attempts: int = 3
-    request_timeout_s: float = 300.0
-    start_timeout_s: float = 300.0
-    grace_s: float = 2.0
-
-    def __post_init__(self) -> None:
-        self._as_pool()
+    engine_replicas: Whole = 1
+    verifier_replicas: Whole = 1
+    spill_margin: WholeOrZero = 32
+    max_in_flight: Whole = 1024
+    max_attempts: Whole = 3
+    request_timeout_s: Seconds = 300.0
+    start_timeout_s: Seconds = 300.0
+    grace_s: Number = 2.0
 
     def _as_pool(self) -> ClusterConfig:
         return ClusterConfig(**asdict(self))

@@ -17,13 +17,13 @@ from typing import Any
 from actors.asking import AskingVerifier
 from actors.reward_formats.layout import InnerTokenizer
 from actors.tokens import TokenIds
+from actors.verifier_configs import LikelihoodVerifierConfig
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import (
     EngineBase,
     Failure,
     Loglik,
     LoglikRequest,
-    Readout,
     ScoreReply,
     ScoreRequest,
 )
@@ -50,18 +50,10 @@ class LikelihoodVerifier(AskingVerifier):
     reward is that of the end-of-text token.
     """
 
-    def __init__(
-        self,
-        engine: EngineBase,
-        tokenizer: Any,
-        *,
-        instruction: str = "",
-        normalise: str = "token",
-        readout: Readout = "per_step",
-    ) -> None:
-        super().__init__(engine, readout)
-        self._instruction = instruction
-        self._normalise = normalise
+    def __init__(self, config: LikelihoodVerifierConfig, engine: EngineBase, tokenizer: Any) -> None:
+        """``engine`` is what ``config.engine`` built, ``tokenizer`` that of its model. Raises ConfigError."""
+        super().__init__(engine, config.readout)
+        self._config = config
         self._sums = _Sums()
         self._step_ids = InnerTokenizer(tokenizer).ids
         if tokenizer.eos_token_id is None:
@@ -76,11 +68,11 @@ class LikelihoodVerifier(AskingVerifier):
 
     def _asked(self, request: ScoreRequest) -> _Asked:
         steps = tuple(self._step_ids(text) or self._end for text in request.steps)
-        whole = self._readout == "whole"
+        whole = self._config.readout == "whole"
         # As one, the steps have one likelihood: what is known of the first ones is kept, and not read again.
         known, known_sum = self._sums.longest(request.question, steps) if whole else (request.num_locked, 0.0)
         asked = LoglikRequest(
-            request.home, request.question, self._instruction, _joined(steps[:known]), steps[known:]
+            request.home, request.question, self._config.instruction, _joined(steps[:known]), steps[known:]
         )
         return _Asked(asked, steps, known, known_sum)
 
@@ -91,7 +83,7 @@ class LikelihoodVerifier(AskingVerifier):
         if len(reply.logprobs) != num_new:
             return Failure("VerifierError", f"{num_new} steps got {len(reply.logprobs)} likelihoods")
         try:
-            if self._readout == "whole":
+            if self._config.readout == "whole":
                 rewards = [self._whole(asked, reply.logprobs)]
             else:
                 rewards = list(map(self._reward, reply.logprobs, map(len, asked.steps[asked.num_known :])))
@@ -110,7 +102,7 @@ class LikelihoodVerifier(AskingVerifier):
     def _reward(self, logprob: float, num_tokens: int) -> Reward:
         if math.isnan(logprob):
             raise VerifierError(f"the log-likelihood of a step of {num_tokens} tokens is {logprob}")
-        per = num_tokens if self._normalise == "token" else 1
+        per = num_tokens if self._config.normalise == "token" else 1
         return Reward.from_log_value(min(0.0, logprob / per))  # a sum of rounded zeros may pass 0
 
 

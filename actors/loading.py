@@ -1,4 +1,4 @@
-"""Finding and loading models of the transformers library. Importing this file loads no heavy library."""
+"""Loading models of the transformers library. Importing this file loads no heavy library."""
 
 from __future__ import annotations
 
@@ -8,116 +8,60 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from actors.checkpoint_files import (
-    INDEX,
-    INDEX_SUFFIX,
-    check_folder,
-    check_index,
-    check_tokenizer_folder,
-    named_weights,
-)
+from actors.checkpoint_files import INDEX, INDEX_SUFFIX, check_index, named_weights
+from actors.checkpoints import check_model_path, resolve_model
 from orchestrator.errors import ConfigError
-from orchestrator.suggest import nearest
-from orchestrator.templates import template_fields
+from orchestrator.schema import group_of
 
 if TYPE_CHECKING:
     from actors.forward import Runner
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = "embedded:"
-_FIELDS = {"question", "instruction"}
-WEIGHTS = Path(__file__).parent / "embedded" / "weights"
 
+class ModelConfig(Protocol):
+    """The settings of a model that this file reads; those of an engine or a verifier have more."""
 
-def resolve_model(model: str) -> str:
-    """A folder or a hub name: ``embedded:NAME`` stands for the folder of a shipped model."""
-    if model.startswith(EMBEDDED):
-        return str(WEIGHTS / model.removeprefix(EMBEDDED))
-    return os.path.expanduser(model) if model.startswith("~") else model
+    @property
+    def model(self) -> str: ...
 
+    @property
+    def dtype(self) -> str: ...
 
-def check_model_path(key: str, model: str) -> None:
-    """Raise ConfigError for ``key`` when ``model`` names a folder here that holds no model.
+    @property
+    def device(self) -> str: ...
 
-    A name of the hub is not looked up: the hub may be out of reach now, and the model in its cache.
-    """
-    folder = Path(resolve_model(model))
-    if model.startswith(EMBEDDED):
-        shipped = sorted(f"{EMBEDDED}{p.parent.name}" for p in WEIGHTS.glob("*/config.json"))
-        if model not in shipped:
-            raise ConfigError(key, model, f"no such shipped model{nearest(model, shipped)}")
-    elif not model:
-        raise ConfigError(key, model, "must name a model: a folder, or a repository on the hub")
-    elif _is_a_path(model):
-        check_folder(key, model, folder)
+    @property
+    def max_context(self) -> int | None: ...
 
+    @property
+    def batch_invariant(self) -> bool | None: ...
 
-def check_tokenizer_path(key: str, name: str) -> None:
-    """Raise ConfigError for ``key`` when ``name`` names a folder here that holds no tokenizer."""
-    if _is_a_path(name) and not name.startswith(EMBEDDED):
-        check_tokenizer_folder(key, name, Path(resolve_model(name)))
+    @property
+    def revision(self) -> str | None: ...
 
-
-def absolute(name: str) -> str:
-    """A folder here by its whole path: a replica may run elsewhere, and a Ray may have been started there."""
-    if name.startswith(EMBEDDED) or not _is_a_path(name):
-        return name
-    return os.path.abspath(os.path.expanduser(name))
-
-
-def make_absolute(config: object, *names: str) -> None:
-    """Replace those fields of a frozen configuration that name folders here."""
-    for name in names:
-        if isinstance(value := getattr(config, name), str):
-            object.__setattr__(config, name, absolute(value))
-
-
-def _is_a_path(name: str) -> bool:
-    """Whether a name can only be that of a folder here, or is that of one."""
-    looks_so = name.startswith(("/", ".", "~")) or name.endswith(".gguf")
-    return looks_so or (bool(name) and os.path.exists(resolve_model(name)))  # Path's raises for long names
-
-
-def check_template(template: str, key: str = "engine.template", *, needs_question: bool = True) -> str:
-    """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
-    try:
-        names = template_fields(template)
-    except ValueError as error:
-        raise ConfigError(key, repr(template), str(error)) from None
-    if not names <= _FIELDS or (needs_question and "question" not in names):
-        allowed = "must hold {question}, and may hold {instruction}"
-        if not needs_question:
-            allowed = "may hold {instruction} and {question}, and no other field"
-        raise ConfigError(key, repr(template), allowed)
-    return template
+    @property
+    def trust_remote_code(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How a model is loaded; ``key`` is its place in the configuration, for error messages.
+class Purpose:
+    """What a model is loaded for, beside its configuration.
 
-    ``dtype`` is a torch dtype's name or ``auto``; ``device`` is ``auto`` or a torch device. With
-    ``batch_invariant`` None the invariant path is taken where it is possible: float32 on a CPU.
-    ``decodes`` says that most forwards will add one token a row. ``make`` makes the model where no class of
-    transformers does: ``make(name, tokenizer, **keywords of from_pretrained)``.
+    ``auto_class`` names a class of transformers. ``decodes`` says that most forwards will add one token a
+    row. ``make`` makes the model where no class of transformers does: ``make(name, tokenizer, **keywords of
+    from_pretrained)``. ``checks`` are called with the tokenizer before weights are read.
     """
 
-    key: str
-    model: str
-    auto_class: str
-    dtype: str = "float32"
-    device: str = "auto"
-    max_context: int | None = None
-    num_threads: int | None = None
-    batch_invariant: bool | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
+    auto_class: str = "AutoModelForCausalLM"
     decodes: bool = False
     make: Callable[..., Any] | None = None
     checks: Sequence[Callable[[Any], object]] = ()
+
+
+_CAUSAL = Purpose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +76,8 @@ class Loaded:
     batch_invariant: bool
 
 
-def load(options: LoadOptions) -> Loaded:
-    """Load a model and its tokenizer, from safetensors only.
+def load(config: ModelConfig, purpose: Purpose = _CAUSAL, *, num_threads: int | None = None) -> Loaded:
+    """Load a model and its tokenizer, from safetensors only, with ``num_threads`` of torch where given.
 
     Raises ConfigError when there is no such model, or when it or the device does not suit.
     """
@@ -141,13 +85,13 @@ def load(options: LoadOptions) -> Loaded:
 
     from actors.forward import probe
 
-    check_model_path(options.key, options.model)
-    if options.num_threads is not None:
-        torch.set_num_threads(options.num_threads)
-    model, tokenizer = _from_pretrained(options)
-    max_context = _max_context(options, model.config, tokenizer)
-    if _wants_invariance(options, model.device.type):
-        model.set_attn_implementation(_invariant_attention(options, model.config, max_context))
+    check_model_path(f"{group_of(config)}.model", config.model)  # a replica may see other folders
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    model, tokenizer = _from_pretrained(config, purpose)
+    max_context = _max_context(config, model.config, tokenizer)
+    if _wants_invariance(config, model.device.type):
+        model.set_attn_implementation(_invariant_attention(purpose, model.config, max_context))
     runner = _runner(model)
     with torch.inference_mode():
         batch_invariant = probe(runner)
@@ -156,7 +100,7 @@ def load(options: LoadOptions) -> Loaded:
         tokenizer=tokenizer,
         max_context=max_context,
         num_parameters=_count(model),
-        eos_ids=_eos_ids(options, model, tokenizer),
+        eos_ids=_eos_ids(config, model, tokenizer),
         batch_invariant=batch_invariant,
     )
 
@@ -170,7 +114,7 @@ def _count(model: Any) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
+def _from_pretrained(config: ModelConfig, purpose: Purpose) -> tuple[Any, Any]:
     import torch
     import transformers
     from transformers.utils.logging import disable_progress_bar
@@ -179,31 +123,29 @@ def _from_pretrained(options: LoadOptions) -> tuple[Any, Any]:
 
     register()
     disable_progress_bar()
-    device = _device(options)
-    where = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    name = resolve_model(options.model)
-    dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype, None)
-    if dtype is None:
-        raise ConfigError(f"{options.key.rpartition('.')[0]}.dtype", options.dtype, "no such torch dtype")
+    key = f"{group_of(config)}.model"
+    where = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    name = resolve_model(config.model)
+    dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
     try:
-        check_repository(options.key, name, options.revision)
+        check_repository(key, name, config.revision)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **where)
-        for check in options.checks:
+        for check in purpose.checks:
             check(tokenizer)
         how = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True, **where}
-        make = options.make or partial(load_complete, options)
+        make = purpose.make or partial(load_complete, (key, config.model), purpose.auto_class)
         model = make(name, tokenizer, **how)
     except ConfigError:
         raise
     except Exception as error:  # whatever a stranger's files make the libraries raise
-        logger.debug("%s cannot be loaded", options.model, exc_info=error)
+        logger.debug("%s cannot be loaded", config.model, exc_info=error)
         from actors.text_models import why
 
-        raise ConfigError(options.key, options.model, why(error)) from error
-    return model.to(device).eval().requires_grad_(False), tokenizer
+        raise ConfigError(key, config.model, why(error)) from error
+    return model.to(_device(config)).eval().requires_grad_(False), tokenizer
 
 
-def load_complete(options: LoadOptions, name: str, _tokenizer: Any, **how: Any) -> Any:
+def load_complete(named: tuple[str, str], auto_class: str, name: str, _tokenizer: Any, **how: Any) -> Any:
     """A model of the library's own classes. Raises ConfigError where its checkpoint lacks a weight.
 
     transformers would fill that with random numbers.
@@ -212,12 +154,12 @@ def load_complete(options: LoadOptions, name: str, _tokenizer: Any, **how: Any) 
 
     from actors.text_models import as_text, causal_lm
 
-    if options.auto_class == "AutoModelForCausalLM":
+    if auto_class == "AutoModelForCausalLM":
         model, info = causal_lm(name, **how)
     else:
-        auto_class = getattr(transformers, options.auto_class)
-        model, info = auto_class.from_pretrained(name, output_loading_info=True, **how)
-    check_complete(options.key, options.model, info)
+        cls = getattr(transformers, auto_class)
+        model, info = cls.from_pretrained(name, output_loading_info=True, **how)
+    check_complete(*named, info)
     return as_text(model)
 
 
@@ -251,47 +193,48 @@ def check_repository(key: str, name: str, revision: str | None) -> None:
             check_index(key, name, path)
 
 
-def _device(options: LoadOptions) -> str:
+def _device(config: ModelConfig) -> str:
     import torch
 
-    if options.device != "auto":
-        return options.device
+    if config.device != "auto":
+        return config.device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _wants_invariance(options: LoadOptions, device: str) -> bool:
+def _wants_invariance(config: ModelConfig, device: str) -> bool:
     """Whether to take the batch-invariant path, which only float32 on a CPU has."""
-    possible = device == "cpu" and options.dtype == "float32"
-    if options.batch_invariant and not possible:
-        key = f"{options.key.rpartition('.')[0]}.batch_invariant"
+    possible = device == "cpu" and config.dtype == "float32"
+    if config.batch_invariant and not possible:
+        key = f"{group_of(config)}.batch_invariant"
         raise ConfigError(key, True, "needs device=cpu and dtype=float32")
-    return possible if options.batch_invariant is None else options.batch_invariant
+    return possible if config.batch_invariant is None else config.batch_invariant
 
 
-def _invariant_attention(options: LoadOptions, config: Any, max_context: int) -> str:
+def _invariant_attention(purpose: Purpose, config: Any, max_context: int) -> str:
     """One query at a time costs less while decoding, unless heads share keys or prompts are long."""
     from actors.attention import PADDED, SINGLE
 
     shares_keys = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
-    return SINGLE if options.decodes and not shares_keys and max_context <= 1024 else PADDED
+    return SINGLE if purpose.decodes and not shares_keys and max_context <= 1024 else PADDED
 
 
-def _max_context(options: LoadOptions, config: Any, tokenizer: Any) -> int:
+def _max_context(config: ModelConfig, shape: Any, tokenizer: Any) -> int:
     """The longest row, in tokens. Raises ConfigError where attention slides over less than that."""
-    key = f"{options.key.rpartition('.')[0]}.max_context"
-    known = [config.max_position_embeddings, getattr(tokenizer, "model_max_length", None)]
+    group = group_of(config)
+    key = f"{group}.max_context"
+    known = [shape.max_position_embeddings, getattr(tokenizer, "model_max_length", None)]
     longest = min(int(n) for n in known if n is not None)
-    if options.max_context is not None and not 1 < options.max_context <= longest:
-        raise ConfigError(key, options.max_context, f"must be 2..{longest} for this model, or null")
-    wanted = options.max_context or longest
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if config.max_context is not None and not 1 < config.max_context <= longest:
+        raise ConfigError(key, config.max_context, f"must be 2..{longest} for this model, or null")
+    wanted = config.max_context or longest
+    kinds = set(getattr(shape, "layer_types", None) or ["full_attention"])
     if not kinds <= {"full_attention", "sliding_attention"}:
         raise ConfigError(
-            options.key, options.model, f"layers of kind {', '.join(sorted(kinds))}: use engine=vllm"
+            f"{group}.model", config.model, f"layers of kind {', '.join(sorted(kinds))}: use engine=vllm"
         )
-    window = getattr(config, "sliding_window", None)
-    slides = "sliding_attention" in kinds or not getattr(config, "layer_types", None)
-    if slides and window is not None and getattr(config, "use_sliding_window", True) and wanted > window:
+    window = getattr(shape, "sliding_window", None)
+    slides = "sliding_attention" in kinds or not getattr(shape, "layer_types", None)
+    if slides and window is not None and getattr(shape, "use_sliding_window", True) and wanted > window:
         raise ConfigError(
             key, wanted, f"this model's attention slides over {window} tokens: set at most that"
         )
@@ -307,10 +250,10 @@ def _runner(model: Any) -> Runner:
     return Runner(model, shape, invariant=model.config._attn_implementation in INVARIANT)
 
 
-def _eos_ids(options: LoadOptions, model: Any, tokenizer: Any) -> frozenset[int]:
+def _eos_ids(config: ModelConfig, model: Any, tokenizer: Any) -> frozenset[int]:
     """Every token that ends a text."""
     from actors.endings import ends_of_text
 
     generation = getattr(model, "generation_config", None)
     known = [getattr(generation, "eos_token_id", None)]
-    return ends_of_text(tokenizer, options.model, revision=options.revision, configured=known)
+    return ends_of_text(tokenizer, config.model, revision=config.revision, configured=known)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from actors.loading import check_tokenizer_path, make_absolute
+from annotated_types import MinLen
+
+from actors.checkpoints import Count, MaxContext, check_tokenizer_path, make_absolute
 from actors.prompting import PromptStyle
 from orchestrator.errors import ConfigError
+from orchestrator.schema import Positive, Words, checked
 from orchestrator.types import Params, Sampling
 
 
 @dataclass(frozen=True)
-class OpenAIEngine:
+@checked("engine")
+class OpenAIEngineConfig:
     """A model behind an OpenAI-compatible completions interface (``conf/engine/openai.yaml``)."""
 
-    model: str
+    model: Annotated[str, MinLen(1), Words("must be the name under which it is served", quoted=True)]
     base_url: str
     tokenizer: str | None = None
     prompts: Literal["tokens", "text"] = "tokens"
@@ -27,36 +31,25 @@ class OpenAIEngine:
     system: str | None = None
     chat_options: Mapping[str, Any] = field(default_factory=dict)
     logprobs: bool = True
-    max_context: int | None = None
+    max_context: MaxContext = None
     api_key_env: str | None = None
-    max_concurrent: int = 256
-    requests_per_second: float | None = None
-    max_attempts: int = 6
-    max_wait_s: float = 30.0
-    request_timeout_s: float = 600.0
+    max_concurrent: Count = 256
+    requests_per_second: Positive | None = None
+    max_attempts: Count = 6
+    max_wait_s: Positive = 30.0
+    request_timeout_s: Positive = 600.0
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise ConfigError("engine.model", repr(self.model), "must be the name under which it is served")
         _check_url(self.base_url)
         if self.tokenizer is not None:
             check_tokenizer_path("engine.tokenizer", self.tokenizer)
         elif "/" in self.model and os.path.isfile(f"{self.model}/tokenizer_config.json"):
             object.__setattr__(self, "tokenizer", self.model)  # a server that was started in this folder
         make_absolute(self, "tokenizer")
-        PromptStyle(self.template, self.chat, self.system, self.chat_options)
-        for key in ("max_context", "max_concurrent", "max_attempts"):
-            self._check(key, lambda value: value >= 1, "must be a whole number of 1 or more")
-        for key in ("requests_per_second", "max_wait_s", "request_timeout_s"):
-            self._check(key, lambda value: value > 0, "must be above 0")
+        PromptStyle.of(self)
         for key in RESERVED & self.extra_body.keys():
             raise ConfigError(f"engine.extra_body.{key}", self.extra_body[key], "is set by the engine itself")
-
-    def _check(self, key: str, holds: Any, allowed: str) -> None:
-        value = getattr(self, key)
-        if value is not None and not holds(value):
-            raise ConfigError(f"engine.{key}", value, allowed)
 
     @property
     def takes(self) -> type[Params]:
@@ -64,9 +57,9 @@ class OpenAIEngine:
 
     def build(self) -> Any:
         """Reach the server and load the tokenizer. Raises ConfigError."""
-        from actors import openai_engine
+        from actors.openai_engine import OpenAIEngine
 
-        return openai_engine.OpenAIEngine(**{f.name: getattr(self, f.name) for f in fields(self)})
+        return OpenAIEngine(self)
 
 
 _URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^/?#@\s:\[\]]+)(:\d{1,5})?(/[^?#@\s]*)?")

@@ -19,6 +19,7 @@ from actors.checkpoint_files import brief
 from actors.endings import ends_of_text
 from actors.openai_checks import Reply, prompt_logprobs
 from actors.openai_client import Access, Client, served_model
+from actors.openai_config import OpenAIEngineConfig
 from actors.openai_text import StopNames, TextGeneration, cut_at_end, end_names, prompt_text
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter
@@ -45,51 +46,29 @@ _OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, Attrib
 class OpenAIEngine(EngineBase):
     """One HTTP request a row, each with its own seed; the server batches them."""
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str,
-        *,
-        tokenizer: str | None = None,
-        prompts: str = "tokens",
-        template: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
-        chat_options: Mapping[str, Any] | None = None,
-        logprobs: bool = True,
-        max_context: int | None = None,
-        api_key_env: str | None = None,
-        max_concurrent: int = 256,
-        requests_per_second: float | None = None,
-        max_attempts: int = 6,
-        max_wait_s: float = 30.0,
-        request_timeout_s: float = 600.0,
-        extra_body: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Ask the server for ``model``, and load ``tokenizer`` (None: of that name). Raises ConfigError."""
+    def __init__(self, config: OpenAIEngineConfig) -> None:
+        """Ask the server for the model, and load its tokenizer. Raises ConfigError."""
         access = Access(
-            base_url,
-            api_key_env,
-            max_concurrent,
-            requests_per_second,
-            max_attempts,
-            max_wait_s,
-            request_timeout_s,
+            config.base_url,
+            config.api_key_env,
+            config.max_concurrent,
+            config.requests_per_second,
+            config.max_attempts,
+            config.max_wait_s,
+            config.request_timeout_s,
         )
-        served = served_model(access, model)
-        name = tokenizer or _root(served) or model
+        served = served_model(access, config.model)
+        name = config.tokenizer or _root(served) or config.model
         self._tokenizer = _load_tokenizer(name)
-        self._max_context = max_context or _max_context(served)
-        self._body = {"model": model, **(extra_body or {})}
-        self._as_text = prompts == "text"
+        self._max_context = config.max_context or _max_context(served)
+        self._body = {"model": config.model, **config.extra_body}
+        self._as_text = config.prompts == "text"
         self._names = StopNames()
-        self._logprobs = logprobs
+        self._logprobs = config.logprobs
         self._vocab_size = len(self._tokenizer)
-        self._prompter = Prompter(
-            self._tokenizer, PromptStyle(template, chat, system, dict(chat_options or {}))
-        )
+        self._prompter = Prompter(self._tokenizer, PromptStyle.of(config))
         self._prompt_ids = self._prompter.token_ids
-        eos_ids = ends_of_text(self._tokenizer, name, chat_options=chat_options)
+        eos_ids = ends_of_text(self._tokenizer, name, chat_options=config.chat_options)
         self._end_names = end_names(self._tokenizer, eos_ids)
         self._detokenizer = Detokenizer(self._tokenizer, self._vocab_size, eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
@@ -262,7 +241,7 @@ def _max_context(served: Mapping[str, Any]) -> int:
 def _load_tokenizer(name: str) -> Any:
     import transformers
 
-    from actors.loading import resolve_model
+    from actors.checkpoints import resolve_model
 
     try:
         return transformers.AutoTokenizer.from_pretrained(resolve_model(name))

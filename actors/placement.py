@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from annotated_types import Ge, MinLen
 
 from orchestrator.errors import ConfigError
+from orchestrator.schema import Rule, Words, checked
 
 Resources = Mapping[str, float]
 """What Ray says that one node has: ``{"CPU": 8.0, "GPU": 2.0, ...}``."""
@@ -24,82 +27,55 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 _EPSILON = 1e-9
 
 
+_DEFAULT = "or null for the default"
+
+
+def _is_share(gpus: float) -> bool:
+    return gpus <= 1 or gpus == int(gpus)
+
+
+Whole = Annotated[int, Ge(1)]
+WholeOrZero = Annotated[int, Ge(0)]
+WholeOrDefault = Annotated[int | None, Ge(1), Words(f"must be a whole number of 1 or more, {_DEFAULT}")]
+Number = Annotated[float, Ge(0)]
+Seconds = Annotated[Number, Rule(bool, "must be a number of seconds above 0")]
+SecondsOrNever = Annotated[
+    Annotated[float, Rule(bool, "must be a number of seconds above 0")] | None,
+    Ge(0),
+    Words(f"must be a number of 0 or more, {_DEFAULT}"),
+]
+_SHARE = Rule(_is_share, "must be a fraction of one GPU or a whole number of GPUs")
+GPUs = Annotated[
+    Annotated[float, Ge(0), _SHARE] | None,
+    Words(f"must be a number of 0 or more, {_DEFAULT}"),
+]
+Address = Annotated[str | None, MinLen(1), Words(f"must be an address such as auto or host:6379, {_DEFAULT}")]
+
+
 @dataclass(frozen=True, slots=True)
+@checked("cluster")
 class ClusterConfig:
     """The keys of ``conf/cluster/*.yaml``, which say what each is for. Raises ConfigError on a bad one."""
 
-    address: str | None = None
-    engine_replicas: int = 1
-    verifier_replicas: int = 1
-    gpus_per_replica: float | None = None
-    engine_gpus: float | None = None
-    verifier_gpus: float | None = None
-    share_gpu: bool | None = None
-    max_engine_replicas: int | None = None
-    max_verifier_replicas: int | None = None
-    cpus_per_replica: float = 0.0
-    threads_per_replica: int | None = None
-    spill_margin: int = 32
-    max_in_flight: int = 1024
-    max_attempts: int = 3
-    request_timeout_s: float = 300.0
-    start_timeout_s: float = 300.0
-    idle_s: float | None = 300.0
-    grace_s: float = 2.0
-    metrics_interval_s: float | None = 1.0
-
-    def __post_init__(self) -> None:
-        for key in fields(self):
-            _check_key(key.name, getattr(self, key.name))
-
-
-_WHOLE = {
-    "engine_replicas": 1,
-    "verifier_replicas": 1,
-    "max_engine_replicas": 1,
-    "max_verifier_replicas": 1,
-    "threads_per_replica": 1,
-    "spill_margin": 0,
-    "max_in_flight": 1,
-    "max_attempts": 1,
-}
-_GPUS = ("gpus_per_replica", "engine_gpus", "verifier_gpus")
-_OPTIONAL = (
-    "address",
-    *_GPUS,
-    "share_gpu",
-    "max_engine_replicas",
-    "max_verifier_replicas",
-    "threads_per_replica",
-    "idle_s",
-    "metrics_interval_s",
-)
-
-
-def _check_key(name: str, value: object) -> None:
-    key, auto = f"cluster.{name}", ", or null for the default" if name in _OPTIONAL else ""
-    if (value is None and name in _OPTIONAL) or (name == "share_gpu" and isinstance(value, bool)):
-        return
-    if name == "share_gpu":
-        raise ConfigError(key, value, f"must be true or false{auto}")
-    if name == "address":
-        if not isinstance(value, str) or not value:
-            raise ConfigError(key, value, f"must be an address such as auto or host:6379{auto}")
-    elif name in _WHOLE:
-        if isinstance(value, bool) or not isinstance(value, int) or value < _WHOLE[name]:
-            raise ConfigError(key, value, f"must be a whole number of {_WHOLE[name]} or more{auto}")
-    else:
-        _check_number(name, value, auto)
-
-
-def _check_number(name: str, value: object, auto: str) -> None:
-    key = f"cluster.{name}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigError(key, value, f"must be a number of 0 or more{auto}")
-    if name.endswith("_s") and name != "grace_s" and value == 0:
-        raise ConfigError(key, value, "must be a number of seconds above 0")
-    if name in _GPUS and value > 1 and value != int(value):
-        raise ConfigError(key, value, "must be a fraction of one GPU or a whole number of GPUs")
+    address: Address = None
+    engine_replicas: Whole = 1
+    verifier_replicas: Whole = 1
+    gpus_per_replica: GPUs = None
+    engine_gpus: GPUs = None
+    verifier_gpus: GPUs = None
+    share_gpu: Annotated[bool | None, Words(f"must be true or false, {_DEFAULT}")] = None
+    max_engine_replicas: WholeOrDefault = None
+    max_verifier_replicas: WholeOrDefault = None
+    cpus_per_replica: Number = 0.0
+    threads_per_replica: WholeOrDefault = None
+    spill_margin: WholeOrZero = 32
+    max_in_flight: Whole = 1024
+    max_attempts: Whole = 3
+    request_timeout_s: Seconds = 300.0
+    start_timeout_s: Seconds = 300.0
+    idle_s: SecondsOrNever = 300.0
+    grace_s: Number = 2.0
+    metrics_interval_s: SecondsOrNever = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from actors.chat_templates import DATE_NAME, ChatTemplate, check_date
-from actors.loading import check_template
 from actors.tokenising import PromptTokenizer
 from actors.tokens import TokenIds
 from orchestrator.errors import ConfigError
+from orchestrator.templates import template_fields
 
+_FIELDS = {"question", "instruction"}
 # Arguments of apply_chat_template that are no variables of the template.
 _OURS = frozenset({
     "conversation", "tokenize", "add_generation_prompt", "continue_final_message", "return_dict",
     "return_tensors", "padding", "truncation", "max_length", "return_assistant_tokens_mask",
     "tokenizer_kwargs",
 })  # fmt: skip
+
+
+class Prompted(Protocol):
+    """The configuration of an engine that renders prompts by itself."""
+
+    @property
+    def template(self) -> str | None: ...
+
+    @property
+    def chat(self) -> bool: ...
+
+    @property
+    def system(self) -> str | None: ...
+
+    @property
+    def chat_options(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +69,11 @@ class PromptStyle:
                 f"engine.chat_options.{name}", self.chat_options[name], "is set by the engine itself"
             )
 
+    @classmethod
+    def of(cls, config: Prompted) -> PromptStyle:
+        """What an engine's configuration says. Raises ConfigError."""
+        return cls(config.template, config.chat, config.system, config.chat_options)
+
     def text(self, question: str, instruction: str) -> str:
         """The whole prompt of a model that is not told as a chat."""
         if self.template is not None:
@@ -77,6 +99,20 @@ class PromptStyle:
     @property
     def may_lack_system(self) -> bool:
         return not self._system.replace("{instruction}", "").replace("{question}", "")
+
+
+def check_template(template: str, key: str = "engine.template", *, needs_question: bool = True) -> str:
+    """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
+    try:
+        names = template_fields(template)
+    except ValueError as error:
+        raise ConfigError(key, repr(template), str(error)) from None
+    if not names <= _FIELDS or (needs_question and "question" not in names):
+        allowed = "must hold {question}, and may hold {instruction}"
+        if not needs_question:
+            allowed = "may hold {instruction} and {question}, and no other field"
+        raise ConfigError(key, repr(template), allowed)
+    return template
 
 
 class Prompter:

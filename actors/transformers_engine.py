@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +19,12 @@ from actors.batcher import Batcher
 from actors.decoding import Decoder, Prompted
 from actors.encoding import Encoder, Passage, Reader, Reading
 from actors.forward import worker_thread
-from actors.loading import Loaded, LoadOptions, load
+from actors.loading import Loaded, Purpose, load
 from actors.prefix import PrefixStore
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer
 from actors.tokens import refuse_tokens
-from orchestrator.errors import ConfigError
+from actors.transformers_config import TransformersEngineConfig
 from orchestrator.protocols import (
     Completion,
     EngineBase,
@@ -46,47 +45,13 @@ class TransformersEngine(EngineBase):
     the request and its seed up to rounding.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        template: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
-        chat_options: Mapping[str, Any] | None = None,
-        dtype: str = "float32",
-        device: str = "auto",
-        max_batch_size: int = 128,
-        max_context: int | None = None,
-        cache_bytes: int = 256 * 2**20,
-        num_threads: int | None = None,
-        batch_invariant: bool | None = None,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-    ) -> None:
-        """Load ``model``: a folder, a name on the hub, or ``embedded:NAME``.
-
-        ``template``, ``chat``, ``system`` and ``chat_options`` render prompts as ``PromptStyle`` says.
-        ``cache_bytes`` bounds what is kept of finished prefixes, 0 keeps nothing. Raises ConfigError.
-        """
-        style = PromptStyle(template, chat, system, dict(chat_options or {}))
-        _require(max_batch_size >= 1, "engine.max_batch_size", max_batch_size, "must be at least 1")
-        _require(cache_bytes >= 0, "engine.cache_bytes", cache_bytes, "must be at least 0")
+    def __init__(self, config: TransformersEngineConfig, *, num_threads: int | None = None) -> None:
+        """Load the model, with ``num_threads`` of torch where given. Raises ConfigError."""
+        style = PromptStyle.of(config)
         loaded = load(
-            LoadOptions(
-                key="engine.model",
-                model=model,
-                auto_class="AutoModelForCausalLM",
-                dtype=dtype,
-                device=device,
-                max_context=max_context,
-                num_threads=num_threads,
-                batch_invariant=batch_invariant,
-                revision=revision,
-                trust_remote_code=trust_remote_code,
-                decodes=True,
-                checks=(partial(Prompter, style=style),),
-            )
+            config,
+            Purpose(decodes=True, checks=(partial(Prompter, style=style),)),
+            num_threads=num_threads,
         )
         self._loaded = loaded
         self._flops_per_token = 2.0 * loaded.num_parameters
@@ -94,7 +59,7 @@ class TransformersEngine(EngineBase):
         self._prompter = Prompter(loaded.tokenizer, style, self._vocab_size)
         self._prompt_ids = self._prompter.token_ids
         self._executor = worker_thread("engine")
-        self._decoder, self._reader = self._workers(loaded, max_batch_size, cache_bytes)
+        self._decoder, self._reader = self._workers(loaded, config)
         self._decoding = Batcher(self._decoder, self._executor)
         self._reading = Batcher(self._reader, self._executor)
 
@@ -151,15 +116,15 @@ class TransformersEngine(EngineBase):
             "forwards": counters.forwards,
         }
 
-    def _workers(self, loaded: Loaded, max_batch_size: int, cache_bytes: int) -> tuple[Decoder, Reader]:
-        store = PrefixStore(loaded.runner.shape, cache_bytes)
+    def _workers(self, loaded: Loaded, config: TransformersEngineConfig) -> tuple[Decoder, Reader]:
+        store = PrefixStore(loaded.runner.shape, config.cache_bytes)
         encoder = Encoder(loaded.runner, store, token_logprobs, self._vocab_size)
         decoder = Decoder(
             loaded.runner,
             store,
             encoder,
             Detokenizer(loaded.tokenizer, self._vocab_size, loaded.eos_ids),
-            max_batch_size=max_batch_size,
+            max_batch_size=config.max_batch_size,
             max_context=loaded.max_context,
             flops_per_token=self._flops_per_token,
         )
@@ -191,8 +156,3 @@ class TransformersEngine(EngineBase):
 def token_logprobs(logits: Tensor, following: Tensor) -> Tensor:
     """The log-probability ``[n]`` of each following token ``[n]`` under ``logits`` ``[n, vocab]``."""
     return torch.log_softmax(logits.double(), dim=-1).gather(-1, following[:, None])[:, 0]
-
-
-def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(key, value, allowed)

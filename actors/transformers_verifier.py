@@ -12,17 +12,15 @@ from torch import Tensor
 from actors.batcher import Batcher
 from actors.encoding import Encoder, Passage, Reader, Reading
 from actors.forward import worker_thread
-from actors.loading import Loaded, LoadOptions, load
+from actors.loading import Loaded, Purpose, load
 from actors.prefix import PrefixStore
 from actors.reward_formats import Format, Verdict, build_format
 from actors.reward_heads import load_classifier, load_lm, num_outputs
 from actors.tokens import refuse_tokens
-from orchestrator.errors import ConfigError
+from actors.transformers_config import TransformersVerifierConfig
 from orchestrator.protocols import (
-    READOUTS,
     Failure,
     ModelInfo,
-    Readout,
     ScoreReply,
     ScoreRequest,
     VerifierBase,
@@ -37,48 +35,17 @@ class TransformersVerifier(VerifierBase):
     a single one, read at its end.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        format: str = "token_classification",
-        options: Mapping[str, Any] | None = None,
-        readout: Readout = "per_step",
-        dtype: str = "float32",
-        device: str = "auto",
-        max_context: int | None = None,
-        cache_bytes: int = 256 * 2**20,
-        num_threads: int | None = None,
-        batch_invariant: bool | None = None,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-    ) -> None:
-        """Load ``model``; ``options`` are the fields of the format's class. Raises ConfigError."""
-        if readout not in READOUTS:
-            raise ConfigError("verifier.readout", readout, f"must be one of {', '.join(READOUTS)}")
-        self._format = build_format(format, options or {}, readout)
-        self._readout = readout
-        self._loaded = loaded = load(
-            LoadOptions(
-                key="verifier.model",
-                model=model,
-                auto_class="AutoModel",
-                dtype=dtype,
-                device=device,
-                max_context=max_context,
-                num_threads=num_threads,
-                batch_invariant=batch_invariant,
-                revision=revision,
-                trust_remote_code=trust_remote_code,
-                make=_loader(self._format),
-                checks=(self._format.layout,),
-            )
-        )
+    def __init__(self, config: TransformersVerifierConfig, *, num_threads: int | None = None) -> None:
+        """Load the model, with ``num_threads`` of torch where given. Raises ConfigError."""
+        self._format = build_format(config.format, config.options, config.readout)
+        self._readout = config.readout
+        purpose = Purpose("AutoModel", make=_loader(self._format), checks=(self._format.layout,))
+        self._loaded = loaded = load(config, purpose, num_threads=num_threads)
         self._vocab_size = int(loaded.runner.model.config.get_text_config().vocab_size)
         self._layout = self._format.layout(loaded.tokenizer)
         self._layout.check_vocabulary(self._vocab_size)
         self._verdict = _verdict(self._format, loaded)
-        store = PrefixStore(loaded.runner.shape, cache_bytes)
+        store = PrefixStore(loaded.runner.shape, config.cache_bytes)
         encoder = Encoder(loaded.runner, store, self._project, num_outputs(loaded.runner.model))
         self._executor = worker_thread("verifier")
         self._reader = Reader(encoder)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, MinLen
 
 from actors.checkpoint_files import brief
-from actors.loading import check_tokenizer_path, make_absolute
+from actors.checkpoints import check_tokenizer_path, make_absolute, resolve_model
 from actors.self_certainty import SelfCertainty
 from orchestrator.backend import Backend, LocalVerifier, ReplicaVerifier
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import EngineConfig, HasWeights, Readout, Task, Verifier
+from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Readout, Task, Verifier
+from orchestrator.schema import Rule, Words, checked
+
+
+def _holds(*needed: str) -> Rule:
+    """At least one of these must be in the text."""
+    return Rule(lambda text: any(n in text for n in needed), f"must hold {' or '.join(needed)}", quoted=True)
 
 
 @dataclass(frozen=True)
-class LikelihoodVerifier(ReplicaVerifier):
+@checked("verifier")
+class LikelihoodVerifierConfig(ReplicaVerifier):
     """A language model's own probability of each step (``conf/verifier/likelihood.yaml``).
 
     ``engine`` is any engine's configuration; ``tokenizer`` names its tokenizer where that is not the one of
@@ -34,39 +43,40 @@ class LikelihoodVerifier(ReplicaVerifier):
             check_tokenizer_path("verifier.tokenizer", self.tokenizer)
             make_absolute(self, "tokenizer")
 
+    @property
+    def knows_task(self) -> str | None:
+        return self.engine.knows_task if isinstance(self.engine, MadeForTask) else None
+
     def digest(self) -> str | None:
         return self.engine.digest() if isinstance(self.engine, HasWeights) else None
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
-        from actors.likelihood_verifier import LikelihoodVerifier as Built
+        from actors.likelihood_verifier import LikelihoodVerifier
 
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
-        return Built(
-            _built(self.engine),
-            tokenizer,
-            instruction=self.instruction,
-            normalise=self.normalise,
-            readout=self.readout,
-        )
+        return LikelihoodVerifier(self, _built(self.engine), tokenizer)
 
 
 @dataclass(frozen=True)
-class GenerativeVerifier(ReplicaVerifier):
+@checked("verifier")
+class GenerativeVerifierConfig(ReplicaVerifier):
     """A language model that is asked whether a step is right (``conf/verifier/generative.yaml``).
 
-    The knobs are those of ``actors.generative_verifier.Judging``.
+    ``template`` renders ``{question}``, ``{steps}`` (all up to the one in question, each by
+    ``step_template``, which knows ``{step}`` and ``{number}``), ``{step}`` and ``{number}``. What comes early
+    in it is read once for all steps of a problem. The engine's own template stands around the whole.
     """
 
     engine: EngineConfig
-    template: str
-    step_template: str = "{step}"
+    template: Annotated[str, _holds("{steps}", "{step}")]
+    step_template: Annotated[str, _holds("{step}")] = "{step}"
     good: str = "Yes"
     bad: str = "No"
-    critique_tokens: int = 0
-    num_critiques: int = 1
-    temperature: float = 0.0
-    verdict: str = "\\boxed{"
+    critique_tokens: Annotated[int, Ge(0), Words("must be 0 (no critique) or more")] = 0
+    num_critiques: Annotated[int, Ge(1), Words("must be 1 or more")] = 1
+    temperature: Annotated[float, Ge(0), Words("must be 0 (greedy) or more")] = 0.0
+    verdict: Annotated[str, MinLen(1), Words("must be the text before a verdict", quoted=True)] = "\\boxed{"
     readout: Readout = "per_step"
     tokenizer: str | None = None
 
@@ -75,39 +85,28 @@ class GenerativeVerifier(ReplicaVerifier):
         if self.tokenizer is not None:
             check_tokenizer_path("verifier.tokenizer", self.tokenizer)
             make_absolute(self, "tokenizer")
-        for key, needed in (("template", ("{steps}", "{step}")), ("step_template", ("{step}",))):
-            value = getattr(self, key)
-            if not any(n in value for n in needed):
-                raise ConfigError(f"verifier.{key}", repr(value), f"must hold {' or '.join(needed)}")
-        if self.critique_tokens < 0:
-            raise ConfigError(
-                "verifier.critique_tokens", self.critique_tokens, "must be 0 (no critique) or more"
-            )
-        if self.num_critiques < 1:
-            raise ConfigError("verifier.num_critiques", self.num_critiques, "must be 1 or more")
         if self.num_critiques > 1 and not (self.critique_tokens and self.temperature > 0):
             allowed = "needs critique_tokens and a temperature above 0: they would all be the same"
             raise ConfigError("verifier.num_critiques", self.num_critiques, allowed)
-        if not self.temperature >= 0:
-            raise ConfigError("verifier.temperature", self.temperature, "must be 0 (greedy) or more")
-        if not self.verdict:
-            raise ConfigError("verifier.verdict", repr(self.verdict), "must be the text before a verdict")
+
+    @property
+    def knows_task(self) -> str | None:
+        return self.engine.knows_task if isinstance(self.engine, MadeForTask) else None
 
     def digest(self) -> str | None:
         return self.engine.digest() if isinstance(self.engine, HasWeights) else None
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
-        from actors.generative_verifier import GenerativeVerifier as Built
-        from actors.generative_verifier import Judging
+        from actors.generative_verifier import GenerativeVerifier
 
-        judging = Judging(**{name: getattr(self, name) for name in Judging.__slots__})
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
-        return Built(_built(self.engine), tokenizer, judging, readout=self.readout)
+        return GenerativeVerifier(self, _built(self.engine), tokenizer)
 
 
 @dataclass(frozen=True)
-class SelfCertaintyVerifier(LocalVerifier):
+@checked("verifier")
+class SelfCertaintyVerifierConfig(LocalVerifier):
     """The policy's own certainty of a step (``conf/verifier/self_certainty.yaml``); it has no model."""
 
     readout: Readout = "per_step"
@@ -135,8 +134,6 @@ def _built(engine: EngineConfig) -> Any:
 def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
     """The tokenizer ``name``, or that of the engine's model. Raises ConfigError where there is none."""
     import transformers
-
-    from actors.loading import resolve_model
 
     model = name or getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):

@@ -7,15 +7,16 @@ import itertools
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any
 
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter
 from actors.thinking import Thinking, Thought, common_end
 from actors.tokens import TokenIds, refuse_request, refuse_tokens
+from actors.vllm_config import VllmEngineConfig
 from actors.vllm_generation import Generation, StopRules, logprobs_of
 from actors.vllm_loading import start
-from actors.vllm_settings import VllmOptions
+from actors.vllm_settings import Purpose
 from actors.vllm_streams import Streams
 from orchestrator.errors import EngineDeadError, EngineError
 from orchestrator.protocols import (
@@ -32,6 +33,12 @@ from orchestrator.types import Finish, Overhead, Sampling, Usage
 _HIGHEST_TEMPERATURE = 2.0
 
 
+def _thinking(config: VllmEngineConfig, tokenizer: Any) -> Thinking | None:
+    if config.thinking_budget is None:
+        return None
+    return Thinking(tokenizer, config.thinking_budget, config.thinking_start, config.thinking_end)
+
+
 class VllmEngine(EngineBase):
     """Continuous batching by vLLM: every request is one of its own, with its own seed.
 
@@ -39,63 +46,22 @@ class VllmEngine(EngineBase):
     to rounding, unless ``batch_invariant`` turns on the mode in which vLLM promises more.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        template: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
-        chat_options: Mapping[str, Any] | None = None,
-        thinking_budget: int | None = None,
-        thinking_start: str = "<think>",
-        thinking_end: str = "</think>",
-        logprobs: bool = True,
-        sampler: Literal["step", "stream"] = "step",
-        lookahead: int = 64,
-        dtype: str = "auto",
-        max_context: int | None = None,
-        batch_invariant: bool = False,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-        args: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Start vLLM on ``model``: a folder, a name on the hub, or ``embedded:NAME``.
-
-        ``template``, ``chat``, ``system`` and ``chat_options`` render prompts as ``PromptStyle`` says. A
-        trajectory that thinks for more than ``thinking_budget`` tokens after ``thinking_start`` is made to
-        go on with ``thinking_end``. Without ``logprobs`` steps have none. With the ``sampler`` stream a text
-        is a function of its seed and what came before, however often it is asked to go on, and runs up to
-        ``lookahead`` tokens ahead of the search. Raises ConfigError, and EngineError where vLLM does not
-        start.
-        """
-        style = PromptStyle(template, chat, system, dict(chat_options or {}))
-        fixed: dict[str, Any] = {"logprobs_mode": "raw_logprobs"}
-        self._started = started = start(
-            VllmOptions(
-                group="engine",
-                model=model,
-                dtype=dtype,
-                max_context=max_context,
-                revision=revision,
-                trust_remote_code=trust_remote_code,
-                batch_invariant=batch_invariant,
-                args=args or {},
-                fixed=fixed,
-                by_position=sampler == "stream",
-                checks=(partial(Prompter, style=style),),
-            )
+    def __init__(self, config: VllmEngineConfig) -> None:
+        """Start vLLM. Raises ConfigError, and EngineError where vLLM does not start."""
+        style = PromptStyle.of(config)
+        purpose = Purpose(
+            fixed={"logprobs_mode": "raw_logprobs"},
+            by_position=config.sampler == "stream",
+            checks=(partial(Prompter, style=style),),
         )
-        self.sampler = sampler
-        self._streams = Streams(self._stream, lookahead) if sampler == "stream" and lookahead else None
-        self._logprobs = 0 if logprobs else None
+        self._started = started = start(config, purpose)
+        self.sampler = config.sampler
+        runs_ahead = config.sampler == "stream" and config.lookahead
+        self._streams = Streams(self._stream, config.lookahead) if runs_ahead else None
+        self._logprobs = 0 if config.logprobs else None
         self._prompter = Prompter(started.tokenizer, style, started.vocab_size)
         self._prompt_ids = self._prompter.token_ids
-        self._thinking = (
-            None
-            if thinking_budget is None
-            else Thinking(started.tokenizer, thinking_budget, thinking_start, thinking_end)
-        )
+        self._thinking = _thinking(config, started.tokenizer)
         self._detokenizer = Detokenizer(started.tokenizer, started.vocab_size, started.eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
         self._flops_per_token = 2.0 * started.num_parameters

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from actors.checkpoint_files import brief
+from actors.checkpoints import check_model_path
 from actors.environment import environment
 from actors.loading import check_repository
 from actors.vllm_guard import Guard
-from actors.vllm_settings import VllmOptions, check_options, engine_args, num_gpus
+from actors.vllm_settings import Purpose, VllmConfig, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
+from orchestrator.schema import group_of
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -119,32 +121,32 @@ class Started:
         await asyncio.to_thread(self.guard.release)
 
 
-def start(options: VllmOptions) -> Started:
+def start(config: VllmConfig, purpose: Purpose) -> Started:
     """Starts vLLM; takes some tens of seconds. Raises ConfigError, or EngineError: it did not start."""
-    check_options(options)
+    check_model_path(f"{group_of(config)}.model", config.model)  # a replica may see other folders
     environ = {name: os.environ.get(name, value) for name, value in _ENVIRON.items()}
-    environ["VLLM_BATCH_INVARIANT"] = "1" if options.batch_invariant else "0"
+    environ["VLLM_BATCH_INVARIANT"] = "1" if config.batch_invariant else "0"
     guard = Guard()
     try:
         with warnings.catch_warnings(), environment(environ | guard.environ):
             warnings.simplefilter("ignore")  # what vLLM and its libraries deprecate is theirs to mend
-            _import(options)
-            return _started(options, engine_args(options), guard)
+            _import(config)
+            return _started(config, purpose, engine_args(config, purpose.fixed), guard)
     except BaseException:
         guard.release()
         raise
 
 
-def _import(options: VllmOptions) -> None:
+def _import(config: VllmConfig) -> None:
     try:
         import vllm  # noqa: F401 - a missing library is told apart from whatever else may fail
     except ImportError as error:
         raise ConfigError(
-            options.group, "vllm", f"vLLM cannot be imported here ({error}); make vllm brings it"
+            group_of(config), "vllm", f"vLLM cannot be imported here ({error}); make vllm brings it"
         ) from None
 
 
-def _checked_tokenizer(options: VllmOptions, arguments: Any) -> Any:
+def _checked_tokenizer(config: VllmConfig, purpose: Purpose, arguments: Any) -> Any:
     """The tokenizer, looked at before vLLM takes its time to start. Raises ConfigError."""
     import transformers
 
@@ -152,23 +154,23 @@ def _checked_tokenizer(options: VllmOptions, arguments: Any) -> Any:
     revision = arguments.tokenizer_revision or arguments.revision
     how = {"revision": revision, "trust_remote_code": arguments.trust_remote_code}
     try:
-        check_repository(f"{options.group}.model", arguments.model, arguments.revision)
+        check_repository(f"{group_of(config)}.model", arguments.model, arguments.revision)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **how)
     except ConfigError:
         raise
     except Exception as error:  # whatever a stranger's files make the libraries raise
         allowed = f"its tokenizer cannot be loaded: {brief(error)}"
-        raise ConfigError(f"{options.group}.model", options.model, allowed) from error
-    for check in options.checks:
+        raise ConfigError(f"{group_of(config)}.model", config.model, allowed) from error
+    for check in purpose.checks:
         check(tokenizer)
     return tokenizer
 
 
-def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
+def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard) -> Started:
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    tokenizer = _checked_tokenizer(options, arguments)
+    tokenizer = _checked_tokenizer(config, purpose, arguments)
     meter = Meter()
     environ: dict[str, str] = {}
     if current_platform.is_cpu():
@@ -176,7 +178,7 @@ def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
         environ |= _ONE_WORKER if arguments.distributed_executor_backend == "uni" else {}
     try:
         with _alone_on_its_card(arguments), environment(environ):
-            vllm_config = _config(options, arguments)
+            vllm_config = _config(purpose, arguments)
             llm = AsyncLLM.from_vllm_config(
                 vllm_config,
                 stat_loggers=[lambda *_: meter],
@@ -185,25 +187,25 @@ def _started(options: VllmOptions, arguments: Any, guard: Guard) -> Started:
     except ConfigError:
         raise
     except (ValueError, OSError, NotImplementedError) as error:  # what it is told does not suit
-        raise ConfigError(f"{options.group}.model", options.model, f"vLLM: {brief(error)}") from error
+        raise ConfigError(f"{group_of(config)}.model", config.model, f"vLLM: {brief(error)}") from error
     except RuntimeError as error:
         raise EngineError(f"vLLM did not start: {brief(error)}") from error
-    config = vllm_config.model_config
+    shape = vllm_config.model_config
     return Started(
         llm=llm,
         tokenizer=tokenizer,
         meter=meter,
-        max_context=config.max_model_len,
-        vocab_size=config.get_vocab_size(),
-        num_parameters=count_parameters(config.model, config.revision),
-        eos_ids=_eos_ids(config, tokenizer),
-        batch_invariant=options.batch_invariant,
+        max_context=shape.max_model_len,
+        vocab_size=shape.get_vocab_size(),
+        num_parameters=count_parameters(shape.model, shape.revision),
+        eos_ids=_eos_ids(shape, tokenizer),
+        batch_invariant=config.batch_invariant,
         seeds_by_position=vllm_config.use_v2_model_runner,
         guard=guard,
     )
 
 
-def _config(options: VllmOptions, arguments: Any) -> Any:
+def _config(purpose: Purpose, arguments: Any) -> Any:
     """Everything that vLLM derives from its arguments.
 
     Of its two model runners the newer one, which it takes on a card, draws a token's noise from the request's
@@ -213,7 +215,7 @@ def _config(options: VllmOptions, arguments: Any) -> Any:
     from vllm.usage.usage_lib import UsageContext
 
     config = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
-    if options.by_position and not config.use_v2_model_runner:
+    if purpose.by_position and not config.use_v2_model_runner:
         config.model_config.logits_processors = [POSITION_SAMPLER]
     return config
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.checkpoint_files import brief
-from actors.loading import check_model_path, resolve_model
+from actors.checkpoints import resolve_model
 from actors.placement import GPUS_VARIABLE
-from actors.vllm_arguments import check_arguments
+from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.errors import ConfigError
+from orchestrator.schema import group_of
 
 # The smallest block of the cache that vLLM takes on any CPU: a step's prefix is computed again from its last
 # whole block on. With an explicit cache vLLM neither takes most of the memory nor runs the
@@ -40,91 +41,84 @@ _WORKERS_OF_RAY = {"distributed_executor_backend": "ray"}
 _MEMORY_OF_A_CARD = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class VllmOptions:
-    """What vLLM is started with; ``group`` is the place in the configuration, for error messages.
+VllmConfig = VllmEngineConfig | VllmVerifierConfig
 
-    ``dtype`` auto is float32 on a CPU and the checkpoint's own elsewhere. ``args`` are vLLM's own engine
-    arguments, ``fixed`` those that the caller depends on. ``checks`` are called with the tokenizer before
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What vLLM is started for, beside its configuration.
+
+    ``fixed`` are engine arguments that the caller depends on. ``checks`` are called with the tokenizer before
     vLLM starts, and raise ConfigError. With ``by_position`` a token depends on its request's seed and its
     place alone (``vllm_positions``).
     """
 
-    group: str
-    model: str
-    dtype: str = "auto"
-    max_context: int | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
-    batch_invariant: bool = False
-    args: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     by_position: bool = False
     checks: Sequence[Callable[[Any], object]] = ()
 
 
-def check_options(options: VllmOptions) -> None:
-    """Whatever can be known to be wrong without importing vLLM. Raises ConfigError."""
-    check_model_path(f"{options.group}.model", options.model)
-    check_arguments(options.group, options.args)
-
-
-def engine_args(options: VllmOptions) -> Any:
+def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
+    """vLLM's own arguments. Raises ConfigError. ``dtype`` auto is float32 on a CPU."""
     from vllm import AsyncEngineArgs
     from vllm.platforms import current_platform
 
     on_cpu = current_platform.is_cpu()
-    if options.batch_invariant and on_cpu:
-        raise ConfigError(f"{options.group}.batch_invariant", "true", "vLLM has no such mode on a CPU")
+    if config.batch_invariant and on_cpu:
+        raise ConfigError(f"{group_of(config)}.batch_invariant", "true", "vLLM has no such mode on a CPU")
     given = {
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "load_format": "safetensors",
-        **(_of_cores(options) if on_cpu else _of_cards(options)),
-        **{name: value for name, value in options.args.items() if value is not None},
-        **options.fixed,
-        "model": resolve_model(options.model),
-        "dtype": "float32" if on_cpu and options.dtype == "auto" else options.dtype,
-        "max_model_len": options.max_context,
-        "revision": options.revision,
-        "trust_remote_code": options.trust_remote_code,
+        **(
+            _of_cores(config.dtype, config.args, fixed)
+            if on_cpu
+            else _of_cards(group_of(config), config.args)
+        ),
+        **{name: value for name, value in config.args.items() if value is not None},
+        **fixed,
+        "model": resolve_model(config.model),
+        "dtype": "float32" if on_cpu and config.dtype == "auto" else config.dtype,
+        "max_model_len": config.max_context,
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
     }
     try:
         return AsyncEngineArgs(**given)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{options.group}.args", dict(options.args), brief(error)) from None
+        raise ConfigError(f"{group_of(config)}.args", dict(config.args), brief(error)) from None
 
 
-def _of_cores(options: VllmOptions) -> dict[str, Any]:
+def _of_cores(dtype: str, args: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
     """What suits a CPU; with several workers each has a process of its own."""
-    alone = all((options.args.get(f"{kind}_parallel_size") or 1) == 1 for kind in _PARALLEL)
+    alone = all((args.get(f"{kind}_parallel_size") or 1) == 1 for kind in _PARALLEL)
     fitting = {k: v for k, v in _ON_CPU.items() if alone or k != "distributed_executor_backend"}
-    if alone and _has_small_blocks(options):
+    if alone and _has_small_blocks(dtype, args):
         fitting |= _SMALL_BLOCKS
-    return fitting if options.fixed.get("runner") == "pooling" else {**fitting, **_SEEDS_ON_CPU}
+    return fitting if fixed.get("runner") == "pooling" else {**fitting, **_SEEDS_ON_CPU}
 
 
-def _has_small_blocks(options: VllmOptions) -> bool:
+def _has_small_blocks(dtype: str, args: Mapping[str, Any]) -> bool:
     """Whether vLLM's attention takes blocks of 16 here at no cost: in bfloat16 they keep it from AMX."""
     import torch
 
-    if platform.machine() not in ("x86_64", "AMD64") or options.args.get("worker_extension_cls"):
+    if platform.machine() not in ("x86_64", "AMD64") or args.get("worker_extension_cls"):
         return False
-    return options.dtype in ("auto", "float32") or not torch.cpu._is_amx_tile_supported()
+    return dtype in ("auto", "float32") or not torch.cpu._is_amx_tile_supported()
 
 
-def _of_cards(options: VllmOptions) -> dict[str, Any]:
+def _of_cards(group: str, args: Mapping[str, Any]) -> dict[str, Any]:
     """How much of which cards: a share of one, or several that hold a part of each layer.
 
     Raises ConfigError where the arguments ask for more cards than the replica has.
     """
     gpus = num_gpus()
-    asked = [options.args.get(f"{kind}_parallel_size") for kind in _PARALLEL]
+    asked = [args.get(f"{kind}_parallel_size") for kind in _PARALLEL]
     if any(size is not None for size in asked):
         num_cards = math.prod(size or 1 for size in asked)
         if num_cards > max(1, int(gpus)):
-            key = f"{options.group}.args.{_PARALLEL[0]}_parallel_size"
-            allowed = f"the replica has {gpus:g} GPUs: set cluster.{options.group}_gpus={num_cards}"
+            key = f"{group}.args.{_PARALLEL[0]}_parallel_size"
+            allowed = f"the replica has {gpus:g} GPUs: set cluster.{group}_gpus={num_cards}"
             raise ConfigError(key, asked[0], allowed)
         return _WORKERS_OF_RAY if num_cards > 1 else {}
     if gpus > 1:

@@ -10,18 +10,11 @@ from typing import Any, Protocol
 
 from actors.reward_formats import Format, Rendered, Verdict, build_format
 from actors.tokens import TokenIds, refuse_tokens
+from actors.vllm_config import VllmVerifierConfig
 from actors.vllm_loading import Started, start
-from actors.vllm_settings import VllmOptions
-from orchestrator.errors import ConfigError, EngineDeadError, EngineError, VerifierError
-from orchestrator.protocols import (
-    READOUTS,
-    Failure,
-    ModelInfo,
-    Readout,
-    ScoreReply,
-    ScoreRequest,
-    VerifierBase,
-)
+from actors.vllm_settings import Purpose
+from orchestrator.errors import EngineDeadError, EngineError, VerifierError
+from orchestrator.protocols import Failure, ModelInfo, ScoreReply, ScoreRequest, VerifierBase
 from orchestrator.types import Reward, Usage
 
 # Every position's outputs, also behind a prefix that came from the cache: vLLM would read no cache at all by
@@ -36,43 +29,16 @@ class VllmVerifier(VerifierBase):
     a single one, read at its end.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        format: str = "token_classification",
-        options: Mapping[str, Any] | None = None,
-        readout: Readout = "per_step",
-        dtype: str = "auto",
-        max_context: int | None = None,
-        batch_invariant: bool = False,
-        revision: str | None = None,
-        trust_remote_code: bool = False,
-        args: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Start vLLM on ``model``; ``options`` are the fields of the format's class.
-
-        Raises ConfigError, and EngineError where vLLM does not start.
-        """
-        if readout not in READOUTS:
-            raise ConfigError("verifier.readout", readout, f"must be one of {', '.join(READOUTS)}")
-        self._format = build_format(format, options or {}, readout)
-        self._readout = readout
+    def __init__(self, config: VllmVerifierConfig) -> None:
+        """Start vLLM. Raises ConfigError, and EngineError where vLLM does not start."""
+        self._format = build_format(config.format, config.options, config.readout)
+        self._readout = config.readout
         is_classifier = self._format.head == "classifier"
-        self._started = started = start(
-            VllmOptions(
-                group="verifier",
-                model=model,
-                dtype=dtype,
-                max_context=max_context,
-                revision=revision,
-                trust_remote_code=trust_remote_code,
-                batch_invariant=batch_invariant,
-                args=args or {},
-                checks=(self._format.layout,),
-                fixed=_CLASSIFIER if is_classifier else {"logprobs_mode": "raw_logprobs"},
-            )
+        purpose = Purpose(
+            fixed=_CLASSIFIER if is_classifier else {"logprobs_mode": "raw_logprobs"},
+            checks=(self._format.layout,),
         )
+        self._started = started = start(config, purpose)
         self._layout = self._format.layout(started.tokenizer)
         verdict = self._verdict(self._format)
         self._layout.check_vocabulary(started.vocab_size, None if is_classifier else verdict)

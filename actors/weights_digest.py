@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from actors.loading import resolve_model
+from actors.checkpoints import resolve_model
 
 _READ = {".json", ".safetensors", ".gguf", ".jinja", ".model", ".txt", ".py"}
 """What loaders read; a model card or a log may change freely."""

@@ -6,23 +6,26 @@ import inspect
 from collections import abc
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, get_origin
 
+from annotated_types import Ge, Gt
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.knob_types import plain_type
 from orchestrator.limits import Limits
 from orchestrator.renamed import renamed
+from orchestrator.schema import checked, converted, hints_of, options, pydantic_words
 from orchestrator.secret_keys import check_config
 from orchestrator.suggest import nearest
 
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
 _DATA = (Collection, int, float, complex, str, bytes, NoneType)
+RANGE = ("offset", "limit")  # keys of a task's node that are not the task's: read_range reads them
 EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
 
 
@@ -41,21 +44,32 @@ class RunSettings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error", "none"] = "info"
 
 
-class TaskRange(BaseModel):
-    """Which problems of the task a run solves."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    offset: int = Field(ge=0)
-    limit: int | None = Field(ge=1)
-
-
 @dataclass(frozen=True, slots=True)
+@checked("task")
 class Range:
     """Problems ``offset .. offset + limit`` of a task; ``limit`` None is all that follow."""
 
-    offset: int
-    limit: int | None
+    offset: Annotated[int, Field(ge=0)]
+    limit: Annotated[int | None, Field(ge=1)]
+
+
+_Length = Annotated[int, Gt(0)]
+
+
+@dataclass(frozen=True, slots=True)
+@checked("task")
+class Suggested:
+    """What a task's node suggests to strategies, which interpolate it (``${task.max_steps}``).
+
+    ``max_steps``, ``max_step_tokens`` and ``max_tokens`` bound a solution: its steps, the tokens of one step
+    and those of all; ``block_lengths`` and ``temperature`` are of denoising.
+    """
+
+    max_steps: _Length = 1
+    max_step_tokens: _Length = 1
+    max_tokens: _Length = 1
+    block_lengths: tuple[_Length, ...] | None = None
+    temperature: Annotated[float | None, Ge(0)] = None
 
 
 def as_plain(config: DictConfig) -> dict[str, Any]:
@@ -92,35 +106,52 @@ def read_limits(plain: Mapping[str, Any]) -> Limits:
 
 def read_range(task: Mapping[str, Any], num_problems: int) -> Range:
     """``task.offset`` and ``task.limit``. Raises ConfigError for an offset past the end."""
-    checked = _validated(TaskRange, {k: task.get(k) for k in ("offset", "limit")}, "task")
-    if checked.offset >= num_problems:
-        raise ConfigError(
-            "task.offset", checked.offset, f"must be below {num_problems}, the number of problems"
-        )
-    return Range(checked.offset, checked.limit)
+    chosen: Range = build(Range, {name: task.get(name) for name in RANGE}, "task")
+    if chosen.offset >= num_problems:
+        allowed = f"must be below {num_problems}, the number of problems"
+        raise ConfigError("task.offset", chosen.offset, allowed)
+    return chosen
 
 
-def build_node(node: Mapping[str, Any], key: str, leave_out: tuple[str, ...] = ()) -> Any:
+def build_task(node: Mapping[str, Any]) -> Any:
+    """The task of a configuration's node, without the keys there that are read by others.
+
+    Those are the range, and what the task suggests to strategies, where its class does not take them itself.
+    """
+    cls = _target(node, "task")
+    others = {*RANGE, *Suggested.__slots__} - inspect.signature(cls).parameters.keys()
+    build(Suggested, {k: v for k, v in node.items() if k in others and k not in RANGE}, "task")
+    return _built(cls, node, "task", others)
+
+
+def build_node(node: Mapping[str, Any], key: str) -> Any:
     """The object that a group's ``_target_`` and knobs describe; every knob is checked against its type.
 
     Raises ConfigError that names ``key.knob``, the value and what is allowed, or the nearest knob.
     """
+    return _built(_target(node, key), node, key)
+
+
+def _target(node: Mapping[str, Any], key: str) -> type[Any]:
     if TARGET not in node:
         raise ConfigError(f"{key}.{TARGET}", None, "every group needs the class to build")
     try:
-        cls = get_class(str(node[TARGET]))
+        return get_class(str(node[TARGET]))
     except Exception as failure:
         raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"cannot be imported: {failure}") from failure
+
+
+def _built(cls: type[Any], node: Mapping[str, Any], key: str, others: Collection[str] = ()) -> Any:
     knobs = {k: v for k, v in node.items() if k != TARGET}
-    _check_known(knobs, (*inspect.signature(cls).parameters, *leave_out), key)
-    return build(cls, {k: v for k, v in knobs.items() if k not in leave_out}, key)
+    _check_known(knobs, (*inspect.signature(cls).parameters, *others), key)
+    return build(cls, {k: v for k, v in knobs.items() if k not in others}, key)
 
 
 def build(cls: type[Any], knobs: Mapping[str, Any], key: str) -> Any:
     """``cls(**knobs)`` with every knob checked against its annotation; nested nodes are built first."""
     parameters = inspect.signature(cls).parameters
     _check_known(knobs, parameters, key)
-    hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)
+    hints = hints_of(cls)
     values = {name: _knob(f"{key}.{name}", value, hints.get(name, Any)) for name, value in knobs.items()}
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in values]
     if missing:
@@ -145,28 +176,31 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
             return build_node(value, key)
         except ConfigError as error:
             raise _placed(error, key) from None
-    if isinstance(value, Mapping) and is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, key)
-    try:
-        # A list of a YAML file is a tuple for a frozen value, so sequences are not strict.
-        return TypeAdapter(hint, config=_arbitrary(hint)).validate_python(value, strict=_is_scalar(value))
-    except ValidationError as failure:
-        raise ConfigError(key, value, _wanted(key, value, hint) or _message(failure)) from None
+    if isinstance(value, Mapping) and (parts := _dataclasses(hint)):
+        return build(parts[0], value, key)
+    if (wanted := _wanted(key, value, hint)) is not None:
+        raise ConfigError(key, value, wanted)
+    return converted(key, value, hint)
 
 
 def _wanted(key: str, value: Any, hint: Any) -> str | None:
     """How to write a list or a node of keys, where a single value was given; None for other mistakes."""
-    kinds = [get_origin(each) or each for each in (hint, *get_args(hint))]
-    if any(is_dataclass(kind) and isinstance(kind, type) for kind in kinds):
-        return f"must be keys below it, such as {key}.{next(iter(inspect.signature(kinds[0]).parameters))}"
-    is_list = any(kind in (abc.Sequence, list, tuple) for kind in kinds)
-    return f"must be a list: '{key}=[{value}]'" if is_list and _is_scalar(value) else None
+    kinds = {get_origin(each) or each for each in options(hint)}
+    if not isinstance(value, int | float | str) or kinds & {Any, str, bool, int, float, Literal}:
+        return None
+    if parts := _dataclasses(hint):
+        return f"must be keys below it, such as {key}.{next(iter(inspect.signature(parts[0]).parameters))}"
+    return f"must be a list: '{key}=[{value}]'" if kinds & {abc.Sequence, list, tuple} else None
+
+
+def _dataclasses(hint: Any) -> list[type[Any]]:
+    return [kind for kind in options(hint) if isinstance(kind, type) and is_dataclass(kind)]
 
 
 def _takes_object(hint: Any) -> bool:
     """Whether a knob of this type holds something that is built: never one that holds plain data."""
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return any(isinstance(o, type) and o not in (Any, object) and not issubclass(o, _DATA) for o in options)
+    kinds = [kind for kind in options(hint) if isinstance(kind, type)]
+    return any(kind not in (Any, object) and not issubclass(kind, _DATA) for kind in kinds)
 
 
 def _placed(error: ConfigError, key: str) -> ConfigError:
@@ -175,16 +209,6 @@ def _placed(error: ConfigError, key: str) -> ConfigError:
     if not parent or error.key.startswith(f"{parent}.") or not error.key.startswith(f"{name}."):
         return error
     return ConfigError(f"{parent}.{error.key}", error.value, error.allowed)
-
-
-def _is_scalar(value: Any) -> bool:
-    return not isinstance(value, list | dict)
-
-
-def _arbitrary(hint: Any) -> ConfigDict | None:
-    """Pydantic takes no configuration for a dataclass or a model: they carry their own."""
-    is_own = isinstance(hint, type) and (is_dataclass(hint) or issubclass(hint, BaseModel))
-    return None if is_own else ConfigDict(arbitrary_types_allowed=True)
 
 
 def _validated(model: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
@@ -196,14 +220,4 @@ def _validated(model: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
             str(part) for part in error["loc"] if isinstance(part, str) and part in model.model_fields
         )
         value = values.get(name)
-        raise ConfigError(f"{prefix}.{name}" if prefix else name, value, _message(failure)) from None
-
-
-def _message(failure: ValidationError) -> str:
-    """Pydantic's words for the first mistake of one value, as what is allowed."""
-    words = {
-        e["msg"].removeprefix("Input should be ").removeprefix("Value error, ") for e in failure.errors()
-    }
-    if any(e["type"] == "string_too_short" for e in failure.errors()):
-        return "must not be empty"
-    return "must be " + " or ".join(sorted(words)).replace("None", "null")
+        raise ConfigError(f"{prefix}.{name}" if prefix else name, value, pydantic_words(failure)) from None

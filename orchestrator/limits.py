@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from orchestrator.errors import ConfigError
+from annotated_types import Gt
+
+from orchestrator.schema import Words, checked
 from orchestrator.types import Params, Usage, total
+
+_NO_LIMIT = Words("must be above 0 and finite, or null for no limit")
 
 
 @dataclass(frozen=True, slots=True)
+@checked("limits")
 class Limits:
     """What one problem may spend; None is no limit. ``seconds`` is wall time from its first call."""
 
-    generated_tokens: int | None = None
-    reward_calls: int | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("generated_tokens", "reward_calls", "seconds"):
-            value = getattr(self, key)
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"limits.{key}", value, "must be above 0 and finite, or null for no limit")
+    generated_tokens: Annotated[int | None, Gt(0), _NO_LIMIT] = None
+    reward_calls: Annotated[int | None, Gt(0), _NO_LIMIT] = None
+    seconds: Annotated[float | None, Gt(0), _NO_LIMIT] = None
 
 
 class Account:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
 
-from orchestrator.conf_files import TARGET
 from orchestrator.errors import ConfigError
+from orchestrator.protocols import MadeForTask, Task
 from orchestrator.strategy import Strategy
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
 """The chosen file of each group: ``{"strategy": "greedy", "engine": "embedded", ...}``."""
-
-_EMBEDDED = "embedded:"
 
 
 def check_readout(names: Names, strategy: Strategy, readout: str | None) -> None:
@@ -46,16 +43,16 @@ def check_params(names: Names, strategy: Strategy, takes: type[Params]) -> None:
         raise ConfigError("engine", names["engine"], allowed)
 
 
-def check_language(names: Names, plain: Mapping[str, Any], strategy: Strategy) -> None:
+def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:
     """Raise ConfigError where a shipped model is to solve another task than its own.
 
     It knows the characters of that one alone: ``embedded:chain-policy`` is made for the task of
     ``orchestrator/tasks/chain.py``.
     """
-    task = str(plain["task"][TARGET]).split(".")[-2]
-    for group in ("engine", "verifier") if strategy.readouts else ("engine",):
-        model = str(plain[group].get("model") or "")
-        made_for = model.removeprefix(_EMBEDDED).rpartition("-")[0]
-        if model.startswith(_EMBEDDED) and made_for != task:
-            reason = f"{group}={names[group]} with {model} knows task={made_for} alone"
+    configs = {"engine": engine, "verifier": verifier} if strategy.readouts else {"engine": engine}
+    for group, config in configs.items():
+        made_for = config.knows_task if isinstance(config, MadeForTask) else None
+        if made_for is not None and made_for != type(task).__module__.rpartition(".")[2]:
+            model = f" with {config.model}" if hasattr(config, "model") else ""
+            reason = f"{group}={names[group]}{model} knows task={made_for} alone"
             raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")

@@ -18,6 +18,7 @@ from orchestrator.config import (
     RunSettings,
     as_plain,
     build_node,
+    build_task,
     read_limits,
     read_range,
     read_settings,
@@ -93,13 +94,13 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     plain = as_plain(config)
     settings = read_settings(plain)
     limits = read_limits(plain)
-    task: Task = build_node(plain["task"], "task", leave_out=("offset", "limit"))
+    task: Task = build_task(plain["task"])
     strategy: Strategy = build_node(plain["strategy"], "strategy")
     verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
     check_readout(names, strategy, verifier.readout)
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
-    check_language(names, plain, strategy)
+    check_language(names, task, strategy, engine, verifier)
     return Plan(
         plain=plain,
         names=names,

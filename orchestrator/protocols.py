@@ -245,6 +245,16 @@ class HasWeights(Protocol):
         ...
 
 
+@runtime_checkable
+class MadeForTask(Protocol):
+    """A configuration of an engine or a verifier whose model may know one task alone."""
+
+    @property
+    def knows_task(self) -> str | None:
+        """The module of that task in ``orchestrator.tasks``, such as ``chain``; None: it knows any."""
+        ...
+
+
 class VerifierConfig(Protocol):
     """A configuration that a replica turns into a verifier; picklable."""
 

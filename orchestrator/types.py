@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from itertools import chain
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
+
+from annotated_types import Ge, Gt, Le
 
 from orchestrator.errors import VerifierError
+from orchestrator.schema import Count, Words
 
 
 class Finish(Enum):
@@ -55,12 +58,17 @@ P = TypeVar("P", bound=Params)
 class Sampling:
     """Autoregressive decoding: temperature 0 is greedy; ``max_tokens`` bounds one call's tokens."""
 
-    temperature: float = 0.8
-    top_p: float = 1.0
-    max_tokens: int = 2048
+    temperature: Annotated[float, Ge(0), Words("must be 0 or more")] = 0.8
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    max_tokens: Count = 2048
 
     def clip(self, max_tokens: int) -> Sampling:
         return Sampling(self.temperature, self.top_p, min(self.max_tokens, max_tokens))
+
+
+Remasking = Literal["low_confidence", "topk_margin", "entropy", "random"]
+REMASKINGS: tuple[str, ...] = get_args(Remasking)
+"""The measures of confidence by which a denoising pass chooses what it commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,13 @@ class Denoising:
     """
 
     block_length: int | None = None
-    gen_length: int = 256
-    num_steps: int = 128
-    temperature: float = 0.0
-    remasking: str = "low_confidence"
-    cfg_scale: float = 0.0
-    threshold: float | None = None
-    delimiter_threshold: float | None = None
+    gen_length: Count = 256
+    num_steps: Count = 128
+    temperature: Annotated[float, Ge(0), Words("must be 0 or more")] = 0.0
+    remasking: Remasking = "low_confidence"
+    cfg_scale: Annotated[float, Ge(0), Words("must be 0 or more")] = 0.0
+    threshold: Annotated[float | None, Ge(0), Le(1)] = None
+    delimiter_threshold: Annotated[float | None, Ge(0), Le(1)] = None
     early_stop: bool = False
 
     @property
@@ -94,10 +102,6 @@ class Denoising:
     def clip(self, max_tokens: int) -> Denoising:
         """A canvas cannot be cut: unchanged (a session withholds a path that does not fit)."""
         return self
-
-
-REMASKINGS = ("low_confidence", "topk_margin", "entropy", "random")
-"""The measures of confidence by which a denoising pass chooses what it commits."""
 
 
 @dataclass(frozen=True, slots=True)

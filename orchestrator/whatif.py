@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from orchestrator.asking import Ledger
 from orchestrator.budgets import independent_knob
 from orchestrator.conf_files import TARGET, replay_selector
-from orchestrator.config import build_node
+from orchestrator.config import build_node, build_task
 from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.results import finite
@@ -166,7 +166,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
     budget = _checked_budget(run, what, knob)
     strategy = _strategy(run, what, knob, budget) if knob else None
     base = Replayer(
-        task=build_node(run.config["task"], "task", leave_out=("offset", "limit")),
+        task=build_task(run.config["task"]),
         seed=int(run.config["seed"]),
         readout=readout if run.has_rewards else None,
         budget=budget if knob else max((len(line["candidates"]) for line in run.lines), default=1),

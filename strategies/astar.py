@@ -23,15 +23,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
+from annotated_types import Ge
+
+from orchestrator.schema import Count, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
-from strategies.parts import checks
 from strategies.parts.beams import distinct
 from strategies.parts.search_tree import Node, SearchTree
 from strategies.parts.voting import argmax, vote
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, aggregate, readouts_for
+from strategies.parts.weights import Aggregation, aggregate, readouts_for
 
 TransitionCostName = Literal["increase", "decrease"]
 
@@ -50,6 +52,7 @@ _COSTS: Mapping[TransitionCostName, StepCost] = {
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class AStar:
     """Best-first search over partial trajectories.
 
@@ -64,24 +67,16 @@ class AStar:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: int
-    max_steps: int
+    num_samples: Count
+    max_steps: Count
     sampling: Sampling
-    branching: int = 8
-    wave: int | None = 2
-    width: int = 1
-    num_goals: int = 1
+    branching: Count = 8
+    wave: Annotated[int | None, Ge(1)] = 2
+    width: Count = 1
+    num_goals: Count = 1
     merge_equal: bool = True
     transition_cost: TransitionCostName | StepCost = "increase"
     aggregation: Aggregation = "last"
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
-        checks.at_least(1, branching=self.branching, width=self.width, num_goals=self.num_goals)
-        checks.at_least(1, wave=self.wave_size)
-        checks.sampling(self.sampling)
-        checks.named(_COSTS, StepCost, transition_cost=self.transition_cost)
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
 
     @property
     def readouts(self) -> tuple[str, ...]:

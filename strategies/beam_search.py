@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.schema import Count
 from orchestrator.session import Session
 from orchestrator.types import Solution
 from strategies.parts import checks
@@ -26,10 +27,9 @@ class BeamSearch(BeamBase):
     strategies/dvts.py).
     """
 
-    num_subtrees: int = 1
+    num_subtrees: Count = 1
 
     def check_own(self) -> None:
-        checks.at_least(1, num_subtrees=self.num_subtrees)
         fits = self.num_subtrees <= self.num_beams
         checks.require(fits, "num_subtrees", self.num_subtrees, f"must be at most num_beams={self.num_beams}")
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from orchestrator.schema import Count, Positive, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies.parts import checks
 from strategies.parts.population import Population, fresh
 from strategies.parts.selection import AnswerRule, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, log_odds_of, readouts_for
+from strategies.parts.weights import Aggregation, log_odds_of, readouts_for
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class BestOfN:
     """N independent samples in one call, one reward call for each.
 
@@ -30,18 +31,11 @@ class BestOfN:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True
 
-    num_samples: int
+    num_samples: Count
     sampling: Sampling
     aggregation: Aggregation = "last"
     selection: Literal["argmax", "sample"] | AnswerRule = "argmax"
-    selection_temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples)
-        checks.sampling(self.sampling)
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
-        checks.named(("argmax", "sample"), AnswerRule, selection=self.selection)
-        checks.positive(selection_temperature=self.selection_temperature)
+    selection_temperature: Positive = 1.0
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.schema import Positive, Probability
 from orchestrator.session import Session
 from orchestrator.types import Solution, Trajectory
 from strategies.parts import checks
@@ -24,7 +25,7 @@ from strategies.parts.choosing import LookAhead, now_only
 from strategies.parts.filter_base import FilterBase
 from strategies.parts.population import Population, extend_and_score
 from strategies.parts.resampling import Scheme
-from strategies.parts.tempering import ANNEALINGS, Annealing, AnnealingName, Schedule
+from strategies.parts.tempering import Annealing, AnnealingName, Schedule
 from strategies.parts.weighting import weighting
 from strategies.parts.weights import LogWeights
 
@@ -40,18 +41,13 @@ class EntropicParticleFilter(FilterBase):
 
     resampling: Scheme = "systematic"
     annealing: AnnealingName | Schedule = "ess"
-    annealing_threshold: float = 0.5
-    early_phase: float = 0.5
+    annealing_threshold: Probability = 0.5
+    early_phase: Probability = 0.5
     look_ahead: Literal["off", "reuse", "fresh"] = "off"
     look_ahead_weight: Literal["product", "successor"] = "product"
-    beta: float = 1.0
+    beta: Positive = 1.0
 
     def check_own(self) -> None:
-        checks.named(ANNEALINGS, Schedule, annealing=self.annealing)
-        checks.fraction(annealing_threshold=self.annealing_threshold, early_phase=self.early_phase)
-        checks.one_of(("off", "reuse", "fresh"), look_ahead=self.look_ahead)
-        checks.one_of(("product", "successor"), look_ahead_weight=self.look_ahead_weight)
-        checks.positive(beta=self.beta)
         mixed = self.look_ahead == "reuse" and self.weighting == "incremental"
         allowed = "must be off or fresh with incremental weighting, whose weights hold both rewards already"
         checks.require(not mixed, "look_ahead", self.look_ahead, allowed)

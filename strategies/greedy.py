@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from orchestrator.schema import Count, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
-from strategies.parts import checks
 from strategies.parts.population import Population
 from strategies.parts.selection import conclude
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class Greedy:
     """One sample at temperature 0; no reward calls.
 
@@ -27,10 +28,7 @@ class Greedy:
     budget_knob: ClassVar[str | None] = None
     independent_samples: ClassVar[bool] = False
 
-    max_tokens: int
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, max_tokens=self.max_tokens)
+    max_tokens: Count
 
     @property
     def readouts(self) -> tuple[str, ...]:

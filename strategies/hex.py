@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.session import Session
 from orchestrator.types import Denoising, Solution
 from strategies.parts import checks
@@ -59,6 +60,7 @@ def smallest_first(paths: Sequence[Denoising]) -> list[float]:
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class Hex:
     """A vote over ``num_paths`` paths, spread evenly over ``block_lengths``.
 
@@ -72,18 +74,16 @@ class Hex:
     budget_knob: ClassVar[str] = "num_paths"
     independent_samples: ClassVar[bool] = True
 
-    num_paths: int
+    num_paths: Count
     denoising: Denoising
     block_lengths: Sequence[int] | None = None
     weight: VoteWeight = "count"
     aggregation: Aggregation = "last"
     tie_break: HexTieBreakName | Measure = "smallest_block"
-    wave_size: int = 0
+    wave_size: CountOrZero = 0
 
     def __post_init__(self) -> None:
-        checks.at_least(1, num_paths=self.num_paths)
-        checks.denoising(self.denoising)
-        checks.named(HEX_TIE_BREAKS, Measure, tie_break=self.tie_break)
+        checks.threshold_fits(self.denoising)
         name, own = "denoising.block_length", self.denoising.block_length
         checks.require(own is None, name, own, "must be null: strategy.block_lengths names the schedules")
         if self.block_lengths is not None:

@@ -17,19 +17,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
+from orchestrator.schema import Count, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
 from strategies.particle_gibbs import Sweep, pool, sweep, sweep_sizes
-from strategies.parts import checks
 from strategies.parts.concurrent import concurrently
 from strategies.parts.population import Population
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude, draw
+from strategies.parts.selection import Selection, conclude, draw
 from strategies.parts.weighting import Incremental
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, readouts_for
+from strategies.parts.weights import Aggregation, readouts_for
 
 
 def ladder(num_chains: int, max_tempering: float) -> list[float]:
@@ -58,6 +59,7 @@ def swapped(
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class ParallelTempering:
     """Chains of particle Gibbs side by side, with exchanges after each round of sweeps.
 
@@ -70,23 +72,14 @@ class ParallelTempering:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: int
-    max_steps: int
+    num_samples: Count
+    max_steps: Count
     sampling: Sampling
-    num_chains: int = 2
-    num_iterations: int = 2
-    max_tempering: float = 4.0
+    num_chains: Count = 2
+    num_iterations: Count = 2
+    max_tempering: Annotated[float, Ge(1)] = 4.0
     aggregation: Aggregation = "last"
     selection: Selection = "argmax"
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
-        checks.at_least(1, num_chains=self.num_chains, num_iterations=self.num_iterations)
-        checks.sampling(self.sampling)
-        hot = self.max_tempering
-        checks.require(1 <= hot < math.inf, "max_tempering", hot, "must be a finite number of 1 or more")
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -17,16 +17,17 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 
+from orchestrator.schema import Count, Words, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution, StepRecord, Trajectory
-from strategies.parts import checks
 from strategies.parts.population import Population, extend_and_score
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
-from strategies.parts.weighting import Absolute, Weighting, WeightingName, check_weighting, weighting
+from strategies.parts.selection import Selection, conclude
+from strategies.parts.weighting import Absolute, Weighting, WeightingName, weighting
 from strategies.parts.weights import (
     Aggregation,
     effective_sample_size,
@@ -38,6 +39,7 @@ from strategies.parts.weights import (
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class ParticleCascade:
     """Particles that never wait: the answer depends on the order of arrival, by nature.
 
@@ -51,22 +53,14 @@ class ParticleCascade:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: int
-    max_steps: int
+    num_samples: Count
+    max_steps: Count
     sampling: Sampling
-    initial_share: float = 0.75
+    initial_share: Annotated[float, Gt(0), Le(1), Words("must be above 0 and at most 1")] = 0.75
     weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
-    epsilon: float = 1e-7
+    epsilon: Annotated[float, Ge(0), Lt(0.5)] = 1e-7
     selection: Selection = "argmax"
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
-        checks.sampling(self.sampling)
-        share = self.initial_share
-        checks.require(0 < share <= 1, "initial_share", share, "must be above 0 and at most 1")
-        check_weighting(self.weighting, self.aggregation, self.epsilon)
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def num_initial(self) -> int:

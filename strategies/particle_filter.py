@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.schema import Positive
 from orchestrator.session import Session
 from orchestrator.types import Solution
-from strategies.parts import checks
 from strategies.parts.filter_base import FilterBase
 from strategies.parts.tempering import Tempering, tempering_of
 
@@ -31,14 +31,11 @@ class ParticleFilter(FilterBase):
     log-evidence, log of the policy's mean of r(x).
     """
 
-    tempering: float | Tempering = 1.0
+    tempering: Positive | Tempering = 1.0
     final_resample: bool = False
 
     def check_own(self) -> None:
-        if isinstance(self.tempering, float | int):
-            checks.positive(tempering=self.tempering)
-        else:
-            checks.named((), Tempering, tempering=self.tempering)
+        """No knob depends on another."""
 
     async def solve(self, session: Session) -> Solution:
         return await self.search(session, tempering_of(self.tempering), final_resample=self.final_resample)

@@ -22,18 +22,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Lt
 
+from orchestrator.schema import Count, checked
 from orchestrator.session import Session
 from orchestrator.types import Params, Sampling, Solution, StepRecord, Trajectory
 from strategies.parts import checks
 from strategies.parts.choosing import redraw
 from strategies.parts.population import Choice, Population, extend_and_score, fresh, propagate
 from strategies.parts.resampling import multinomial
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude, draw
-from strategies.parts.weighting import Incremental, Weighting, WeightingName, check_weighting, weighting
+from strategies.parts.selection import Selection, conclude, draw
+from strategies.parts.weighting import Incremental, Weighting, WeightingName, weighting
 from strategies.parts.weights import Aggregation, log_sum_exp, normalise, readouts_for
 
 Sweep = tuple[Population, tuple[StepRecord, ...]]
@@ -107,6 +109,7 @@ async def _redraw_past(session: Session, held: _Reference, step: int, population
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class ParticleGibbs:
     """Sweeps of particles, the last led by a reference from the one before.
 
@@ -119,23 +122,18 @@ class ParticleGibbs:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: int
-    max_steps: int
+    num_samples: Count
+    max_steps: Count
     sampling: Sampling
-    num_iterations: int = 4
-    num_references: int = 1
+    num_iterations: Count = 4
+    num_references: Count = 1
     weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
-    epsilon: float = 1e-7
+    epsilon: Annotated[float, Ge(0), Lt(0.5)] = 1e-7
     ancestor_sampling: bool = False
     selection: Selection = "argmax"
 
     def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
-        checks.at_least(1, num_iterations=self.num_iterations, num_references=self.num_references)
-        checks.sampling(self.sampling)
-        check_weighting(self.weighting, self.aggregation, self.epsilon)
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
         exact = self.weighting == "incremental" and self.aggregation in ("last", "model")
         policy = self.sampling.temperature == 1 and self.sampling.top_p == 1
         allowed = "needs weighting=incremental, aggregation=last, sampling.temperature=1 and sampling.top_p=1"

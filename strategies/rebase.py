@@ -17,13 +17,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from orchestrator.schema import Count, Positive, checked
 from orchestrator.session import Session
 from orchestrator.types import Reward, Sampling, Solution
-from strategies.parts import checks
 from strategies.parts.beams import search_by_reward
 from strategies.parts.population import Choice, Population, keep, pick
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, normalise, readouts_for
+from strategies.parts.selection import Selection, conclude
+from strategies.parts.weights import Aggregation, normalise, readouts_for
 
 
 def allocate(values: Sequence[float], temperature: float, num_slots: int) -> list[int]:
@@ -36,6 +36,7 @@ def allocate(values: Sequence[float], temperature: float, num_slots: int) -> lis
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class Rebase:
     """N slots, shared anew at each level. Budget N: ``num_samples`` = N.
 
@@ -46,19 +47,12 @@ class Rebase:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: int
-    max_steps: int
+    num_samples: Count
+    max_steps: Count
     sampling: Sampling
-    balance_temperature: float = 0.2
+    balance_temperature: Positive = 0.2
     aggregation: Aggregation = "last"
     selection: Selection = "weighted_majority"
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples, max_steps=self.max_steps)
-        checks.sampling(self.sampling)
-        checks.positive(balance_temperature=self.balance_temperature)
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -14,30 +14,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies.parts import checks
 from strategies.parts.majority_vote import MajorityVote, TieBreak, VoteWeight
 from strategies.parts.weights import Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class SelfConsistency:
     """N samples and their vote. Budget N: ``num_samples`` = N; a plain vote makes no reward call."""
 
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True
 
-    num_samples: int
+    num_samples: Count
     sampling: Sampling
     weight: VoteWeight = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
-    wave_size: int = 0
+    wave_size: CountOrZero = 0
 
     def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples)
-        checks.sampling(self.sampling)
         self._vote()
 
     def _vote(self) -> MajorityVote[Sampling]:

@@ -12,16 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from orchestrator.schema import Count, Probability, checked
 from orchestrator.session import Session
 from orchestrator.types import Reward, Sampling, Solution
-from strategies.parts import checks
 from strategies.parts.beams import search_by_reward, survivors, without_copies
 from strategies.parts.population import Choice, Population, pick
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, readouts_for
+from strategies.parts.selection import Selection, conclude
+from strategies.parts.weights import Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class TreeOfThoughts:
     """At most N / ``branching`` states a level, ``branching`` thoughts for each: pruned states save tokens.
 
@@ -33,21 +34,13 @@ class TreeOfThoughts:
     budget_knob: ClassVar[str] = "num_thoughts"
     independent_samples: ClassVar[bool] = False
 
-    num_thoughts: int
-    max_steps: int
+    num_thoughts: Count
+    max_steps: Count
     sampling: Sampling
-    branching: int = 4
-    threshold: float = 0.1
+    branching: Count = 4
+    threshold: Probability = 0.1
     aggregation: Aggregation = "last"
     selection: Selection = "argmax"
-
-    def __post_init__(self) -> None:
-        checks.at_least(1, num_thoughts=self.num_thoughts, max_steps=self.max_steps)
-        checks.at_least(1, branching=self.branching)
-        checks.fraction(threshold=self.threshold)
-        checks.sampling(self.sampling)
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from actors.configs import DiffusionEngine, NoVerifier
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.embedded.families import TWOWAY
 from actors.embedded.models import build_tokenizer
 from orchestrator.composition import only_composed
 from orchestrator.errors import ConfigError
 from orchestrator.models import Models
+from orchestrator.no_verifier import NoVerifier
 from orchestrator.outcome import ProblemResult
 from orchestrator.plan import Plan, plan_of
 from orchestrator.point import make_run
@@ -55,7 +56,7 @@ def test_hex_alone_selects_its_engine_and_task(model: str) -> None:
     }  # fmt: skip
     assert isinstance(plan.strategy, Hex) and plan.strategy.num_paths == 25
     assert plan.strategy.block_lengths == (2, 4, 6, 12, 24)
-    assert isinstance(plan.engine, DiffusionEngine) and isinstance(plan.verifier, NoVerifier)
+    assert isinstance(plan.engine, DiffusionEngineConfig) and isinstance(plan.verifier, NoVerifier)
 
 
 def test_an_explicit_choice_wins(model: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from actors import configs
+from actors import diffusion_config, transformers_config, vllm_config
 from orchestrator import replay, sweep
 from orchestrator.arguments import without_comment
 from orchestrator.command_line import check_flags, continued_command, folder_names, is_sweep, with_open_keys
@@ -101,7 +101,8 @@ def test_the_rule_knows_what_zsh_reads_otherwise() -> None:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the commands name: a run, a sweep, a task of one's own; every model is there."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(configs, "check_model_path", lambda *_: None)
+    for configs in (diffusion_config, transformers_config, vllm_config):
+        monkeypatch.setattr(configs, "check_model_path", lambda *_: None)
     monkeypatch.setattr(DatasetTask, "num_problems", 10_000)
     monkeypatch.setattr(sweep, "expand", lambda *how: expand(*how)[:: max(1, len(expand(*how)) - 1)])
     mine = tmp_path / "my_conf" / "task" / "mine.yaml"

@@ -25,6 +25,7 @@ MAX_WEIGHT_BYTES = 20 * 2**20
 CORE = (
     "orchestrator.errors",
     "orchestrator.seeds",
+    "orchestrator.schema",
     "orchestrator.suggest",
     "orchestrator.types",
     "orchestrator.protocols",
@@ -36,8 +37,9 @@ MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.seeds": (),
     "orchestrator.suggest": (),
-    "orchestrator.types": ("orchestrator.errors",),
-    "orchestrator.limits": ("orchestrator.errors", "orchestrator.types"),
+    "orchestrator.schema": ("orchestrator.errors", "orchestrator.suggest"),
+    "orchestrator.types": ("orchestrator.errors", "orchestrator.schema"),
+    "orchestrator.limits": ("orchestrator.errors", "orchestrator.schema", "orchestrator.types"),
     "orchestrator.emit": (),
     "orchestrator.placeholders": (),
     "orchestrator.templates": (),
@@ -88,7 +90,7 @@ MAY_IMPORT = {
     "run": PACKAGES,
 }
 # Nothing else from outside the standard library, for whole packages.
-THIRD_PARTY = {"strategies": {"numpy"}}
+THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}
 RAY_HOLDERS = {
     f"actors.{name}"
     for name in ("cluster", "metrics", "ray_address", "ray_folder", "ray_host", "replica_process")

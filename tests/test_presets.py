@@ -12,7 +12,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from orchestrator.config import GROUPS, as_plain, build_node
+from orchestrator.config import GROUPS, as_plain, build_node, build_task
 from orchestrator.errors import ConfigError
 from orchestrator.plan import plan_of
 from orchestrator.sweep import plan_sweep
@@ -63,8 +63,8 @@ def test_every_file_composes_and_every_group_is_built(file: str) -> None:
         name_open_keys(config)
         plain = as_plain(config)
     for name in GROUPS:
-        leave_out = ("offset", "limit") if name == "task" else ()
-        assert build_node(plain[name], name, leave_out=leave_out) is not None
+        built = build_task(plain[name]) if name == "task" else build_node(plain[name], name)
+        assert built is not None
 
 
 @pytest.mark.parametrize("name", experiments())

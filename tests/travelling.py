@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.configs import TransformersEngine
+from actors.transformers_config import TransformersEngineConfig
 from orchestrator.protocols import EngineBase, ModelInfo
 
 CONF = """
@@ -25,7 +25,7 @@ _target_: actors.travelling.TravellingEngine
 
 
 @dataclass(frozen=True)
-class TravellingEngine(TransformersEngine):
+class TravellingEngine(TransformersEngineConfig):
     """The shipped policy, watched and slowed down."""
 
     def build(self) -> Any:

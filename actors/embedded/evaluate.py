@@ -19,8 +19,7 @@ import torch
 from actors.embedded.families import FAMILIES
 from actors.embedded.family import Family
 from actors.embedded.solutions import Sample, sample_solutions, score_solutions
-from actors.transformers_engine import TransformersEngine
-from actors.transformers_verifier import TransformersVerifier
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.intervals import pass_at_k
 from orchestrator.types import Reward
 
@@ -159,7 +158,8 @@ async def evaluate(
 ) -> dict[str, Any]:
     """Every figure of the two model cards that can be had from the shipped files."""
     problems = list(family.draw("dev", 0, num_problems))
-    engine, scorer = TransformersEngine(policy, template="{question}\n"), TransformersVerifier(verifier)
+    engine = TransformersEngineConfig(policy, template="{question}\n").build()
+    scorer = TransformersVerifierConfig(verifier).build()
     greedy = judge(family, problems, await sample_solutions(engine, problems, 1, 0.0))
     samples = await sample_solutions(engine, problems, num_samples, 0.8)
     groups = judge(family, problems, await score_solutions(scorer, problems, samples))

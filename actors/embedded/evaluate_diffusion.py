@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_decoding import Filled
 from actors.diffusion_engine import DiffusionEngine
 from actors.embedded.diffusion import DiffusionFamily
@@ -171,7 +172,7 @@ async def evaluate(
     family: DiffusionFamily, model: str, num_dev: int, num_problems: int, num_paths: int
 ) -> dict[str, Any]:
     """Every figure of the model's card."""
-    engine = DiffusionEngine(model, template="{question}\n", max_batch_size=256)
+    engine = DiffusionEngineConfig(model, template="{question}\n", max_batch_size=256).build()
     dev = await judge(engine, family, "dev", num_dev, num_paths)
     test = await judge(engine, family, "test", num_problems, num_paths)
     await engine.close()

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
+from actors.checkpoints import WEIGHTS
 from actors.embedded.chain_models import Verifier, policy_loss, start_from_policy, verifier_loss
 from actors.embedded.corpus import Example, collating
 from actors.embedded.diffusion import DiffusionFamily, diffusion_loss, masking
@@ -28,8 +29,7 @@ from actors.embedded.family import Family
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.embedded.solutions import sample_solutions
 from actors.embedded.trainer import Trainer, console
-from actors.loading import WEIGHTS
-from actors.transformers_engine import TransformersEngine
+from actors.transformers_config import TransformersEngineConfig
 
 SNAPSHOT_EVERY = 200_000
 DIFFUSION_SNAPSHOT_EVERY = 500_000
@@ -66,7 +66,7 @@ async def write_rollouts(family: Family, work: Path) -> None:
     """Solutions by several snapshots, one JSON line each."""
     lines = []
     for i, (index, temperature) in enumerate(family.rollouts):
-        engine = TransformersEngine(str(snapshot(work, index)), template="{question}\n")
+        engine = TransformersEngineConfig(str(snapshot(work, index)), template="{question}\n").build()
         problems = list(family.draw("train", FIRST_ROLLOUT_PROBLEM + i * 10_000, family.num_rollout_problems))
         groups = await sample_solutions(engine, problems, NUM_ROLLOUTS_EACH, temperature)
         await engine.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from annotated_types import MinLen
 
 from actors.reward_formats.chat import chat_texts
 from actors.reward_formats.layout import Layout, Skeleton
@@ -12,9 +14,21 @@ from actors.reward_formats.marks import check_marks, check_tag, verdict_token
 from actors.reward_formats.verdict import Verdict
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import READOUTS
+from orchestrator.schema import Rule, Words, checked
 from orchestrator.suggest import nearest
 
 _TEXTS = ("template", "system", "step_template", "before_first", "between")
+
+
+def _holds(needed: str) -> Rule:
+    return Rule(lambda text: text.count(needed) == 1, f"must hold {needed}, once", quoted=True)
+
+
+_Text = Annotated[str, Words("must be a text")]
+_TextOrNull = Annotated[str | None, Words("must be a text or null")]
+_Switch = Annotated[bool, Words("must be true or false")]
+_Whole = Annotated[int, Words("must be a whole number")]
+_Template = Annotated[_Text, _holds("{question}")]
 
 
 class Format(Protocol):
@@ -40,6 +54,7 @@ class Format(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@checked("verifier.options")
 class TaggedSteps:
     """The layout that most reward models share: a question, then steps that each end with ``step_tag``.
 
@@ -49,18 +64,15 @@ class TaggedSteps:
     ``before_first`` and ``between`` stand before the first step and before each later one.
     """
 
-    template: str = "{question}\n"
-    chat: bool = False
-    system: str | None = None
-    step_tag: str = "\n"
-    step_template: str = "{step}"
-    before_first: str = ""
-    between: str = ""
+    template: _Template = "{question}\n"
+    chat: _Switch = False
+    system: _TextOrNull = None
+    step_tag: Annotated[str, MinLen(1), Words("must be a text, it ends each step", quoted=True)] = "\n"
+    step_template: Annotated[_Text, _holds("{step}")] = "{step}"
+    before_first: _Text = ""
+    between: _Text = ""
 
     def __post_init__(self) -> None:
-        _check_holds("template", self.template, "{question}")
-        _check_holds("step_template", self.step_template, "{step}")
-        _check_text("step_tag", self.step_tag, "it ends each step")
         _check_system(self.system, self.chat)
 
     @property
@@ -88,13 +100,14 @@ class TaggedSteps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@checked("verifier.options")
 class TokenClassification(TaggedSteps):
     """A classifier's logits at the tag's last token: Qwen2.5-Math-PRM, PRM800K, models trained with TRL.
 
     The log-odds are the positive label's logit against the others' (for two labels l1 - l0, unclipped).
     """
 
-    positive_label: int = 1
+    positive_label: _Whole = 1
 
     @property
     def head(self) -> str:
@@ -105,6 +118,7 @@ class TokenClassification(TaggedSteps):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@checked("verifier.options")
 class ValueHead(TaggedSteps):
     """A value head's output at the tag, which its sigmoid turns into the reward: Skywork-o1-Open-PRM.
 
@@ -124,11 +138,12 @@ class ValueHead(TaggedSteps):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@checked("verifier.options")
 class LMHead(TaggedSteps):
     """A language model's logits of two tokens, read at the tag: Math-Shepherd ("+" against "-")."""
 
-    good: str = "+"
-    bad: str = "-"
+    good: _Text = "+"
+    bad: _Text = "-"
 
     @property
     def head(self) -> str:
@@ -139,6 +154,7 @@ class LMHead(TaggedSteps):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@checked("verifier.options")
 class LMTurns:
     """A conversation in which the user shows a step a turn and the model answers each: RLHFlow.
 
@@ -147,14 +163,11 @@ class LMTurns:
     the authors' code does.
     """
 
-    template: str = "{question}"
-    system: str | None = None
-    before_first: str = " "
-    good: str = "+"
-    bad: str = "-"
-
-    def __post_init__(self) -> None:
-        _check_holds("template", self.template, "{question}")
+    template: _Template = "{question}"
+    system: _TextOrNull = None
+    before_first: _Text = " "
+    good: _Text = "+"
+    bad: _Text = "-"
 
     @property
     def head(self) -> str:
@@ -185,6 +198,7 @@ class LMTurns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@checked("verifier.options")
 class Outcome:
     """A reward of a whole answer: a sequence classifier's logits at the last token (outcome reward models).
 
@@ -193,17 +207,17 @@ class Outcome:
     of several, ``positive_label`` is read against the others.
     """
 
-    template: str = "{question}"
-    chat: bool = True
-    system: str | None = None
-    end: str | None = None
-    positive_label: int = 1
+    template: _Template = "{question}"
+    chat: _Switch = True
+    system: _TextOrNull = None
+    end: _TextOrNull = None
+    positive_label: _Whole = 1
 
     def __post_init__(self) -> None:
-        _check_holds("template", self.template, "{question}")
         _check_system(self.system, self.chat)
-        if not self.chat:
-            _check_text("end", self.end or "", "without chat it ends the answer")
+        if not self.chat and not self.end:
+            allowed = "must be a text, without chat it ends the answer"
+            raise ConfigError("verifier.options.end", repr(self.end or ""), allowed)
 
     @property
     def head(self) -> str:
@@ -256,47 +270,16 @@ def build_format(name: str, options: Mapping[str, Any], readout: str | None = No
     if name not in FORMATS:
         allowed = f"must be one of {', '.join(FORMATS)}{nearest(name, FORMATS)}"
         raise ConfigError("verifier.format", name, allowed)
-    known = {f.name: str(f.type) for f in fields(FORMATS[name])}
+    known = [f.name for f in fields(FORMATS[name])]
     for option, value in options.items():
         if option not in known:
             hint = nearest(option, known) or f"; known: {', '.join(known)}"
             raise ConfigError(f"verifier.options.{option}", value, f"not an option of {name}{hint}")
-        _check_type(option, value, known[option])
     built: Format = FORMATS[name](**options)
     if readout is not None and readout not in built.readouts:
         allowed = f"must be {' or '.join(built.readouts)} with format={name}"
         raise ConfigError("verifier.readout", readout, allowed)
     return built
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "bool": (bool,),
-    "int": (int,),
-}
-
-
-def _check_type(option: str, value: object, hint: str) -> None:
-    allowed = _TYPES[hint]
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        words = {
-            "str": "a text",
-            "str | None": "a text or null",
-            "bool": "true or false",
-            "int": "a whole number",
-        }
-        raise ConfigError(f"verifier.options.{option}", value, f"must be {words[hint]}")
-
-
-def _check_holds(option: str, template: str, needed: str) -> None:
-    if template.count(needed) != 1:
-        raise ConfigError(f"verifier.options.{option}", repr(template), f"must hold {needed}, once")
-
-
-def _check_text(option: str, text: str, why: str) -> None:
-    if not text:
-        raise ConfigError(f"verifier.options.{option}", repr(text), f"must be a text, {why}")
 
 
 def _check_system(system: str | None, chat: bool) -> None:

@@ -115,10 +115,6 @@ def parse_question(question: str) -> Chain:
 class ChainTask(DrawnTask):
     """Arithmetic chains as a task: 10,000 problems a split."""
 
-    max_steps: int = 10
-    max_step_tokens: int = 16
-    max_tokens: int = 128
-
     def problem(self, index: int) -> Problem:
         chain = draw_chain(self.split, index)
         return Problem(f"chain-{self.split}-{index}", chain.question, str(chain.values[-1]))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
+
+from annotated_types import Ge, Le
 
 from orchestrator.errors import ConfigError
 from orchestrator.option_labels import LETTERS, MOST_OPTIONS, label
+from orchestrator.schema import checked
 from orchestrator.seeds import derive_rng
 from orchestrator.tasks.json_rows import Row, kind_of
 from orchestrator.tasks.rows import as_text, field_of, place_of
@@ -112,6 +115,7 @@ def _twin(texts: Sequence[str], right: int) -> int | None:
 
 
 @dataclass(frozen=True)
+@checked("task.choices")
 class DrawnChoices:
     """``num_choices`` options: the answer field's text and the first wrong ones, in an order that is drawn.
 
@@ -120,11 +124,7 @@ class DrawnChoices:
     """
 
     wrong_field: str
-    num_choices: int = 4
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.num_choices <= len(LETTERS):
-            raise ConfigError("task.choices.num_choices", self.num_choices, f"must be 2..{len(LETTERS)}")
+    num_choices: Annotated[int, Ge(2), Le(len(LETTERS))] = 4
 
     def options(self, row: Row, answer: object) -> Options | None:
         right = str(_whole(answer)).strip()

@@ -161,10 +161,6 @@ class CountdownTask(DrawnTask):
     buckets: ClassVar[Buckets] = _BUCKETS
     num_problems: ClassVar[int] = 12_000
 
-    max_steps: int = NUM_NUMBERS
-    max_step_tokens: int = 20
-    max_tokens: int = 64
-
     def problem(self, index: int) -> Problem:
         question = draw_puzzle(self.split, index).question
         return Problem(f"countdown-{self.split}-{index}", question, question)

@@ -6,10 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
+
+from annotated_types import Gt, Le, MinLen
 
 from orchestrator.errors import ConfigError
 from orchestrator.grading import AnswerKind, Grader, make_grader
 from orchestrator.grading_pool import shared_pool
+from orchestrator.schema import NotEmpty, Words, checked
 from orchestrator.stated_answer import AnswerPlace, find_answer
 from orchestrator.tasks.choices import Choices
 from orchestrator.tasks.ids import first_twice, readable_ids
@@ -20,6 +24,7 @@ from orchestrator.types import Problem
 
 
 @dataclass(frozen=True)
+@checked("task")
 class DatasetTask:
     """Rows as problems (``conf/task/dataset.yaml`` tells what each field means).
 
@@ -27,8 +32,8 @@ class DatasetTask:
     data: it does not depend on what is solved, nor on the seed.
     """
 
-    name: str
-    path: str
+    name: NotEmpty
+    path: NotEmpty
     prompt_field: str
     answer_field: str
     subset: str | None = None
@@ -36,33 +41,20 @@ class DatasetTask:
     revision: str | None = None
     id_field: str | None = None
     metadata_fields: Sequence[str] = ()
-    answer_after: str | None = None
+    answer_after: Annotated[
+        str | None, MinLen(1), Words("must not be empty; null takes all of the field")
+    ] = None
     choices: Choices | None = None
     question_template: str = "{question}"
     instruction: str = ""
-    delimiter: str = "\n\n"
+    delimiter: NotEmpty = "\n\n"
     answer_marker: str | None = None
     answer_kind: AnswerKind = "math"
-    answer_in: Sequence[AnswerPlace] = ("box",)
-    max_steps: int = 40
-    max_step_tokens: int = 2048
-    max_tokens: int = 2048
-    num_graders: int = 2
-    grading_seconds: float = 3.0
+    answer_in: Annotated[Sequence[AnswerPlace], MinLen(1), Words("must not be empty")] = ("box",)
+    num_graders: Annotated[int, Gt(0)] = 2
+    grading_seconds: Annotated[float, Gt(0), Le(3600), Words("must be above 0, and at most 3600")] = 3.0
 
     def __post_init__(self) -> None:
-        for key in ("max_steps", "max_step_tokens", "max_tokens", "num_graders"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"task.{key}", getattr(self, key), "must be a whole number above 0")
-        if not 0 < self.grading_seconds <= 3600:
-            raise ConfigError(
-                "task.grading_seconds", self.grading_seconds, "must be above 0, and at most 3600"
-            )
-        for key in ("name", "path", "delimiter", "answer_in"):
-            if not getattr(self, key):
-                raise ConfigError(f"task.{key}", getattr(self, key), "must not be empty")
-        if self.answer_after == "":
-            raise ConfigError("task.answer_after", "", "must not be empty; null takes all of the field")
         if re.search(r"\\n(?![a-z])", self.delimiter):
             allowed = "holds a backslash and an n: no step would ever end; write a line break"
             raise ConfigError("task.delimiter", repr(self.delimiter), allowed)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
-from orchestrator.tasks.draws import Split, bucket, check_task
+from orchestrator.schema import checked
+from orchestrator.tasks.draws import Split, bucket
 from orchestrator.types import Problem
 
 ANSWER_MARKER = "#"
@@ -45,12 +46,12 @@ def answer_line(value: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+@checked("task")
 class DrawnTask(ABC):
     """A task without a data set: a problem is drawn from the name of its split and its index.
 
     A subclass says how one problem is drawn and how an answer is read; answers are equal as texts unless it
-    says otherwise. The three lengths bound a solution: steps, tokens of one step, and tokens of all steps
-    together.
+    says otherwise.
     """
 
     buckets: ClassVar[Buckets] = BUCKETS
@@ -60,13 +61,6 @@ class DrawnTask(ABC):
     instruction: ClassVar[str] = ""
 
     split: Split = "test"
-    max_steps: int = 1
-    max_step_tokens: int = 1
-    max_tokens: int = 1
-
-    def __post_init__(self) -> None:
-        lengths = {"max_steps": self.max_steps, "max_step_tokens": self.max_step_tokens}
-        check_task(self.split, self.buckets, **lengths, max_tokens=self.max_tokens)
 
     @abstractmethod
     def problem(self, index: int) -> Problem:

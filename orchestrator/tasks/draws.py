@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from typing import Literal
-
-from orchestrator.errors import ConfigError
 
 Split = Literal["train", "dev", "test"]
 
@@ -31,12 +28,3 @@ def bucket(question: str) -> int:
     """The bucket of a problem, 0..19, by its question alone: splits made of buckets share no problem."""
     digest = hashlib.blake2b(question.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % _NUM_BUCKETS
-
-
-def check_task(split: str, splits: Collection[str], **lengths: int) -> None:
-    """Raise ConfigError for a split that is not there, or a length below 1."""
-    if split not in splits:
-        raise ConfigError("task.split", split, f"must be one of {', '.join(splits)}")
-    for key, length in lengths.items():
-        if length < 1:
-            raise ConfigError(f"task.{key}", length, "must be a whole number above 0")

@@ -95,18 +95,11 @@ def draw_walks(split: Split, start: int, num: int, num_moves: int = NUM_MOVES) -
 class TwoWayTask(DrawnTask):
     """Two-way walks as a task: 10,000 problems a split.
 
-    A solution has no lines: it is one step. ``max_tokens`` is the length of a canvas, end of text included;
-    ``block_lengths`` are of the schedules that suit it, and ``temperature`` is of denoising.
+    A solution has no lines: it is one step.
     """
 
     # A walk may follow the answer, so only end of text ends a solution.
     answer_marker: ClassVar[str | None] = None
-
-    max_steps: int = 1
-    max_step_tokens: int = 24
-    max_tokens: int = 24
-    block_lengths: tuple[int, ...] | None = None
-    temperature: float | None = None
 
     def problem(self, index: int) -> Problem:
         walk = draw_walk(self.split, index)

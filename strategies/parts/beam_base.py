@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies.parts import checks
 from strategies.parts.beams import (
     rewards_ahead,
     search_by_reward,
@@ -18,11 +18,12 @@ from strategies.parts.beams import (
     without_copies,
 )
 from strategies.parts.population import Choice, Choose, Population, pick
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, readouts_for
+from strategies.parts.selection import Selection, conclude
+from strategies.parts.weights import Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class BeamBase(ABC):
     """N slots in one group or several, of which the best distinct ones of each group survive each step.
 
@@ -34,20 +35,15 @@ class BeamBase(ABC):
     budget_knob: ClassVar[str] = "num_beams"
     independent_samples: ClassVar[bool] = False
 
-    num_beams: int
-    max_steps: int
+    num_beams: Count
+    max_steps: Count
     sampling: Sampling
-    branching: int = 4
-    look_ahead: int = 0
+    branching: Count = 4
+    look_ahead: CountOrZero = 0
     aggregation: Aggregation = "last"
     selection: Selection = "argmax"
 
     def __post_init__(self) -> None:
-        checks.at_least(1, num_beams=self.num_beams, max_steps=self.max_steps, branching=self.branching)
-        checks.at_least(0, look_ahead=self.look_ahead)
-        checks.sampling(self.sampling)
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
         self.check_own()
 
     @abstractmethod

@@ -4,47 +4,45 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Ge, Lt
+
+from orchestrator.schema import Count, Probability, checked
 from orchestrator.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.choosing import LookAhead, now_only, resample_by
 from strategies.parts.population import by_one_step, fresh, propagate
-from strategies.parts.resampling import RESAMPLERS, Resampler, Scheme
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, conclude
+from strategies.parts.resampling import Scheme
+from strategies.parts.selection import Selection, conclude
 from strategies.parts.tempering import Tempering
-from strategies.parts.weighting import Weighting, WeightingName, check_weighting, weighting
+from strategies.parts.weighting import Weighting, WeightingName, weighting
 from strategies.parts.weights import Aggregation, readouts_for
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class FilterBase(ABC):
     """N particles, weighed and resampled step by step; a filter says by what tempering and look-ahead."""
 
     budget_knob: ClassVar[str] = "num_particles"
     independent_samples: ClassVar[bool] = False
 
-    num_particles: int
-    max_steps: int
+    num_particles: Count
+    max_steps: Count
     sampling: Sampling
     weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
     resampling: Scheme = "multinomial"
-    ess_threshold: float = 1.0
-    epsilon: float = 1e-7
+    ess_threshold: Probability = 1.0
+    epsilon: Annotated[float, Ge(0), Lt(0.5)] = 1e-7
     selection: Selection = "argmax"
 
     def __post_init__(self) -> None:
-        checks.at_least(1, num_particles=self.num_particles, max_steps=self.max_steps)
-        checks.sampling(self.sampling)
-        check_weighting(self.weighting, self.aggregation, self.epsilon)
-        checks.named(RESAMPLERS, Resampler, resampling=self.resampling)
-        checks.fraction(ess_threshold=self.ess_threshold)
         gated = self.weighting == "absolute" and self.ess_threshold < 1
         allowed = "must be 1.0 with absolute weighting, which forgets what a skipped resampling would do"
         checks.require(not gated, "ess_threshold", self.ess_threshold, allowed)
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
         self.check_own()
 
     @abstractmethod

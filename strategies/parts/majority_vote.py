@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, runtime_checkable
 
+from orchestrator.schema import CountOrZero, checked
 from orchestrator.session import Session
 from orchestrator.types import P, Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.voting import argmax, candidates, lead, vote
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, log_odds_of, log_sigmoid
+from strategies.parts.weights import Aggregation, log_odds_of, log_sigmoid
 
 VoteWeightName = Literal["count", "reward", "likelihood"]
 VOTE_WEIGHTS: tuple[VoteWeightName, ...] = ("count", "reward", "likelihood")
@@ -39,6 +40,7 @@ TieBreak = TieBreakName | Measure
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class MajorityVote(Generic[P]):
     """One sampled answer for each of ``paths``, the decoding parameters of any kind of engine; then a vote.
 
@@ -56,17 +58,13 @@ class MajorityVote(Generic[P]):
     weight: VoteWeight = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
-    wave_size: int = 0
+    wave_size: CountOrZero = 0
     preferences: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "preferences", tuple(self.preferences))
         checks.require(len(self.paths) > 0, "paths", self.paths, "must hold one path or more")
-        checks.named(VOTE_WEIGHTS, Measure, weight=self.weight)
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
-        checks.named(("earliest", "likelihood"), Measure, tie_break=self.tie_break)
-        checks.at_least(0, wave_size=self.wave_size)
         fits = len(self.preferences) in (0, len(self.paths))
         checks.require(fits, "preferences", self.preferences, "must hold one number a path, or none")
 

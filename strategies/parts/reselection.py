@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.schema import Positive, checked
 from orchestrator.session import Session
 from orchestrator.types import Trajectory
-from strategies.parts import checks
-from strategies.parts.selection import SELECTIONS, AnswerRule, Selection, select
-from strategies.parts.weights import AGGREGATIONS, Aggregation, Aggregator, LogWeights, log_odds_of
+from strategies.parts.selection import Selection, select
+from strategies.parts.weights import Aggregation, LogWeights, log_odds_of
 
 Weights = Literal["stored", "rewards"]
 
 
 @dataclass(frozen=True)
+@checked("strategy")
 class Reselection:
     """One selection over finished trajectories.
 
@@ -31,13 +32,7 @@ class Reselection:
     selection: Selection
     aggregation: Aggregation = "last"
     weights: Weights = "stored"
-    selection_temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        checks.named(SELECTIONS, AnswerRule, selection=self.selection)
-        checks.named(AGGREGATIONS, Aggregator, aggregation=self.aggregation)
-        checks.one_of(("stored", "rewards"), weights=self.weights)
-        checks.positive(selection_temperature=self.selection_temperature)
+    selection_temperature: Positive = 1.0
 
     async def choose(
         self, session: Session, trajectories: Sequence[Trajectory], log_weights: LogWeights

@@ -10,13 +10,10 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from orchestrator.types import Trajectory
-from strategies.parts import checks
 from strategies.parts.population import Population
 from strategies.parts.resampling import Indices
 from strategies.parts.weights import (
-    AGGREGATIONS,
     Aggregation,
-    Aggregator,
     LogWeights,
     Weights,
     aggregate,
@@ -108,11 +105,3 @@ def weighting(name: WeightingName | Weighting, aggregation: Aggregation, epsilon
     if not isinstance(name, str):
         return name
     return Absolute(aggregation, epsilon) if name == "absolute" else Incremental(aggregation)
-
-
-def check_weighting(name: WeightingName | Weighting, aggregation: Aggregation, epsilon: float) -> None:
-    """Raise ConfigError for an unknown name, and for an epsilon outside [0, 0.5)."""
-    if not isinstance(name, Weighting):
-        checks.one_of(("absolute", "incremental"), weighting=name)
-    checks.named(AGGREGATIONS, Aggregator, aggregation=aggregation)
-    checks.require(0 <= epsilon < 0.5, "epsilon", epsilon, "must be in [0, 0.5)")

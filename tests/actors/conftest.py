@@ -45,18 +45,20 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(policy: Path) -> Iterator[TransformersEngine]:
+    from actors.transformers_config import TransformersEngineConfig
     from actors.transformers_engine import TransformersEngine
 
-    engine = TransformersEngine(str(policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     yield engine
     asyncio.run(engine.close())
 
 
 @pytest.fixture(scope="session")
 def verifier(reward_model: Path) -> Iterator[TransformersVerifier]:
+    from actors.transformers_config import TransformersVerifierConfig
     from actors.transformers_verifier import TransformersVerifier
 
-    verifier = TransformersVerifier(str(reward_model))
+    verifier = TransformersVerifier(TransformersVerifierConfig(str(reward_model)))
     yield verifier
     asyncio.run(verifier.close())
 

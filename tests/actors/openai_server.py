@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from actors.loading import resolve_model
-from actors.openai_config import OpenAIEngine
+from actors.checkpoints import resolve_model
+from actors.openai_config import OpenAIEngineConfig
 from actors.vllm_guard import Guard
 from tests.actors.shared_vllm import Elsewhere
 
@@ -114,7 +114,9 @@ def openai_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def openai_policy(openai_server: Server) -> Iterator[Elsewhere]:
     """The shipped policy of the chain task, by token ids."""
-    config = OpenAIEngine("chain", openai_server.wait(), template="{question}\n", api_key_env=KEY_VARIABLE)
+    config = OpenAIEngineConfig(
+        "chain", openai_server.wait(), template="{question}\n", api_key_env=KEY_VARIABLE
+    )
     engine = Elsewhere(config.build)
     yield engine
     engine.end()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.configs import VllmEngine, VllmVerifier
+from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.protocols import (
     Completion,
     EngineBase,
@@ -76,7 +76,7 @@ async def _made(build: Callable[[], Any]) -> Any:
 @pytest.fixture(scope="session")
 def vllm_policy() -> Iterator[Elsewhere]:
     """The shipped policy of the chain task."""
-    engine = Elsewhere(VllmEngine("embedded:chain-policy", args=SMALL).build)
+    engine = Elsewhere(VllmEngineConfig("embedded:chain-policy", args=SMALL).build)
     yield engine
     engine.end()
 
@@ -84,6 +84,6 @@ def vllm_policy() -> Iterator[Elsewhere]:
 @pytest.fixture(scope="session")
 def vllm_verifier() -> Iterator[Elsewhere]:
     """The shipped verifier of the chain task."""
-    verifier = Elsewhere(VllmVerifier("embedded:chain-verifier", args=SMALL).build)
+    verifier = Elsewhere(VllmVerifierConfig("embedded:chain-verifier", args=SMALL).build)
     yield verifier
     verifier.end()

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from actors.configs import TransformersEngine
 from actors.fake import FakeEngine
-from actors.generative_verifier import GenerativeVerifier, Judging
+from actors.generative_verifier import GenerativeVerifier, prompt_of
 from actors.likelihood_verifier import LikelihoodVerifier
-from actors.openai_config import OpenAIEngine
+from actors.openai_config import OpenAIEngineConfig
 from actors.self_certainty import SelfCertainty
-from actors.verifier_configs import GenerativeVerifier as GenerativeConfig
-from actors.verifier_configs import LikelihoodVerifier as LikelihoodConfig
+from actors.transformers_config import TransformersEngineConfig
+from actors.verifier_configs import GenerativeVerifierConfig as GenerativeConfig
+from actors.verifier_configs import LikelihoodVerifierConfig as LikelihoodConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Failure, Loglik, ScoreReply, ScoreRequest
 from orchestrator.types import Usage
+
+ENGINE = TransformersEngineConfig("embedded:chain-policy")
 
 
 class Characters:
@@ -45,51 +47,59 @@ RIGHT, NEXT = 0.97 * 0.6, 0.97 * 0.4 * 2 / 3
 
 async def test_likelihood_of_steps_of_a_language_that_is_known() -> None:
     """A step is two characters: normalised by token, its reward is the square root of its probability."""
-    per_step = LikelihoodVerifier(FakeEngine(), Characters())
+    per_step = LikelihoodVerifier(LikelihoodConfig(ENGINE), FakeEngine(), Characters())
     (reply,) = await per_step.score([request("a\n", "c\n")])
     assert scored(reply) == pytest.approx([math.sqrt(RIGHT), math.sqrt(NEXT)])
-    plain = LikelihoodVerifier(FakeEngine(), Characters(), normalise="none")
+    plain = LikelihoodVerifier(LikelihoodConfig(ENGINE, normalise="none"), FakeEngine(), Characters())
     (reply,) = await plain.score([request("a\n", "c\n", num_locked=1)])
     assert scored(reply) == pytest.approx([NEXT])
 
 
 async def test_likelihood_of_all_steps_as_one() -> None:
     engine = FakeEngine()
-    whole = LikelihoodVerifier(engine, Characters(), readout="whole")
+    whole = LikelihoodVerifier(LikelihoodConfig(ENGINE, readout="whole"), engine, Characters())
     expected = (RIGHT * NEXT) ** (1 / 4)
     (first,) = await whole.score([request("a\n")])
     (both,) = await whole.score([request("a\n", "c\n")])
     assert scored(first) == pytest.approx([math.sqrt(RIGHT)])
     assert scored(both) == pytest.approx([expected])
     assert engine.usage.prompt_tokens == 2 + 4, "the first step was read once, and stood before the second"
-    (afresh,) = await LikelihoodVerifier(FakeEngine(), Characters(), readout="whole").score(
-        [request("a\n", "c\n")]
-    )
+    (afresh,) = await LikelihoodVerifier(
+        LikelihoodConfig(ENGINE, readout="whole"), FakeEngine(), Characters()
+    ).score([request("a\n", "c\n")])
     assert isinstance(both, ScoreReply) and isinstance(afresh, ScoreReply)
     assert both.rewards == afresh.rewards
 
 
 async def test_an_empty_step_is_as_likely_as_the_end_of_the_text() -> None:
-    (reply,) = await LikelihoodVerifier(FakeEngine(), Characters()).score([request("a\n", "")])
+    (reply,) = await LikelihoodVerifier(LikelihoodConfig(ENGINE), FakeEngine(), Characters()).score(
+        [request("a\n", "")]
+    )
     assert scored(reply) == pytest.approx([math.sqrt(RIGHT), 0.03])
 
 
 async def test_an_impossible_step_has_no_chance_and_a_nan_is_an_error() -> None:
-    (reply,) = await LikelihoodVerifier(FakeEngine(), Characters()).score([request("z\n")])
+    (reply,) = await LikelihoodVerifier(LikelihoodConfig(ENGINE), FakeEngine(), Characters()).score(
+        [request("z\n")]
+    )
     assert scored(reply) == [0.0]
 
     class Broken(FakeEngine):
         async def loglik(self, requests: Any) -> list[Loglik | Failure]:
             return [Loglik((math.nan,) * len(r.steps), Usage()) for r in requests]
 
-    (failure,) = await LikelihoodVerifier(Broken(), Characters()).score([request("a\n")])
+    (failure,) = await LikelihoodVerifier(LikelihoodConfig(ENGINE), Broken(), Characters()).score(
+        [request("a\n")]
+    )
     assert failure == Failure("VerifierError", "the log-likelihood of a step of 2 tokens is nan")
 
     class Short(FakeEngine):
         async def loglik(self, requests: Any) -> list[Loglik | Failure]:
             return [Loglik((-1.0,), Usage()) for _ in requests]
 
-    (failure,) = await LikelihoodVerifier(Short(), Characters()).score([request("a\n", "b\n")])
+    (failure,) = await LikelihoodVerifier(LikelihoodConfig(ENGINE), Short(), Characters()).score(
+        [request("a\n", "b\n")]
+    )
     assert failure == Failure("VerifierError", "2 steps got 1 likelihoods")
 
 
@@ -99,15 +109,17 @@ def says(answers: dict[str, float]) -> FakeEngine:
 
 
 async def test_generative_log_odds_are_those_of_yes_against_no() -> None:
-    judging = Judging("{question}|{steps}|{number}:{step}", step_template="({number} {step})")
+    judging = GenerativeConfig(
+        ENGINE, "{question}|{steps}|{number}:{step}", step_template="({number} {step})"
+    )
     engine = says({"Yes": 0.6, "No": 0.2, "Hm": 0.2})
-    verifier = GenerativeVerifier(engine, Characters(), judging)
+    verifier = GenerativeVerifier(judging, engine, Characters())
     (reply,) = await verifier.score([request("a", "b")])
     assert scored(reply) == pytest.approx([0.75, 0.75]), "what is neither does not count"
-    assert judging.prompt("q{step}", ["a", "b"]) == "q{step}|(1 a)(2 b)|2:b"
+    assert prompt_of(judging, "q{step}", ["a", "b"]) == "q{step}|(1 a)(2 b)|2:b"
 
 
-CRITICISING = Judging("{steps}", critique_tokens=20, verdict="so:")
+CRITICISING = GenerativeConfig(ENGINE, "{steps}", critique_tokens=20, verdict="so:")
 
 
 def criticises(critique: str, right: float = 0.8) -> FakeEngine:
@@ -119,7 +131,7 @@ def criticises(critique: str, right: float = 0.8) -> FakeEngine:
 
 async def test_a_verdict_is_read_after_the_critique() -> None:
     engine = criticises("fine so:")
-    (reply,) = await GenerativeVerifier(engine, Characters(), CRITICISING).score([request("a", "b")])
+    (reply,) = await GenerativeVerifier(CRITICISING, engine, Characters()).score([request("a", "b")])
     assert scored(reply) == pytest.approx([0.8, 0.8])
     assert isinstance(reply, ScoreReply)
     assert reply.usage.generated_tokens == 0, "a critique is a verifier's tokens, not the policy's"
@@ -138,7 +150,7 @@ async def test_a_verdict_is_read_after_the_critique() -> None:
     ],
 )
 async def test_a_critique_without_a_verdict_is_an_error_and_not_even_odds(critique: str, words: str) -> None:
-    verifier = GenerativeVerifier(criticises(critique), Characters(), CRITICISING)
+    verifier = GenerativeVerifier(CRITICISING, criticises(critique), Characters())
     (failure,) = await verifier.score([request("a")])
     assert isinstance(failure, Failure)
     assert failure.type == "VerifierError"
@@ -146,7 +158,7 @@ async def test_a_critique_without_a_verdict_is_an_error_and_not_even_odds(critiq
 
 
 async def test_a_verdict_that_cannot_be_is_an_error() -> None:
-    verifier = GenerativeVerifier(says({"Yes": 1.0}), Characters(), Judging("{steps}"))
+    verifier = GenerativeVerifier(GenerativeConfig(ENGINE, "{steps}"), says({"Yes": 1.0}), Characters())
     (failure,) = await verifier.score([request("a")])
     assert failure == Failure("VerifierError", "the log-probabilities of 'Yes' and 'No' are [0.0, -inf]")
 
@@ -157,13 +169,15 @@ async def test_several_critiques_are_averaged_and_each_has_its_seed() -> None:
             return {"good so:": 0.5, "bad so:": 0.5}
         return {"Yes": 0.9, "No": 0.1} if prefix.startswith("good") else {"Yes": 0.2, "No": 0.8}
 
-    judging = Judging("{steps}", critique_tokens=20, verdict="so:", num_critiques=40, temperature=1.0)
+    judging = GenerativeConfig(
+        ENGINE, "{steps}", critique_tokens=20, verdict="so:", num_critiques=40, temperature=1.0
+    )
     engine = FakeEngine(language=language)
-    (reply,) = await GenerativeVerifier(engine, Characters(), judging).score([request("a")])
+    (reply,) = await GenerativeVerifier(judging, engine, Characters()).score([request("a")])
     assert len({r.seed for r in engine.requests}) == 40
     assert scored(reply)[0] == pytest.approx(0.55, abs=0.2)
     assert 0.25 < scored(reply)[0] < 0.85, "neither verdict alone"
-    (again,) = await GenerativeVerifier(FakeEngine(language=language), Characters(), judging).score(
+    (again,) = await GenerativeVerifier(judging, FakeEngine(language=language), Characters()).score(
         [request("a")]
     )
     assert again == reply
@@ -171,7 +185,9 @@ async def test_several_critiques_are_averaged_and_each_has_its_seed() -> None:
 
 def test_verdicts_that_begin_alike_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"^verifier\.bad='Nope': must begin with another token"):
-        GenerativeVerifier(FakeEngine(), Characters(), Judging("{steps}", good="No", bad="Nope"))
+        GenerativeVerifier(
+            GenerativeConfig(ENGINE, "{steps}", good="No", bad="Nope"), FakeEngine(), Characters()
+        )
 
 
 async def test_self_certainty_is_the_geometric_mean_of_the_policys_own_probabilities() -> None:
@@ -200,9 +216,6 @@ async def test_self_certainty_without_figures_is_an_error(logprobs: Any, num_tok
     assert words in failure.message
 
 
-ENGINE = TransformersEngine("embedded:chain-policy")
-
-
 @pytest.mark.parametrize(
     ("kind", "knobs", "line"),
     [
@@ -226,7 +239,7 @@ def test_a_tokenizer_that_is_not_there() -> None:
 
 
 def test_a_server_of_texts_alone_judges_nothing() -> None:
-    engine = OpenAIEngine("m", "http://127.0.0.1:9/v1", prompts="text")
+    engine = OpenAIEngineConfig("m", "http://127.0.0.1:9/v1", prompts="text")
     for build in (partial(GenerativeConfig, template="{step}"), LikelihoodConfig):
         with pytest.raises(ConfigError, match=r"^verifier\.engine\.prompts=text: must be tokens here"):
             build(engine)

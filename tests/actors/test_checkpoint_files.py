@@ -11,14 +11,23 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from actors.configs import DiffusionEngine, TransformersEngine, TransformersVerifier, VllmEngine, VllmVerifier
-from actors.loading import LoadOptions, load, resolve_model
-from actors.openai_config import OpenAIEngine
-from actors.verifier_configs import LikelihoodVerifier
+from actors.checkpoints import resolve_model
+from actors.diffusion_config import DiffusionEngineConfig
+from actors.loading import load
+from actors.openai_config import OpenAIEngineConfig
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.verifier_configs import LikelihoodVerifierConfig
+from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.errors import ConfigError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 988097824\n"
-CONFIGS = [TransformersEngine, VllmEngine, DiffusionEngine, TransformersVerifier, VllmVerifier]
+CONFIGS = [
+    TransformersEngineConfig,
+    VllmEngineConfig,
+    DiffusionEngineConfig,
+    TransformersVerifierConfig,
+    VllmVerifierConfig,
+]
 
 
 def copied(folder: Path, model: str = "embedded:chain-policy") -> Path:
@@ -145,7 +154,7 @@ def test_a_configuration_may_name_no_pickle_either(named: str, tmp_path: Path) -
     (model / "config.json").write_text(json.dumps({**config, "transformers_weights": named}))
     (model / "x.safetensors.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
     with pytest.raises(ConfigError, match=r"its (config|x\.safetensors\.index)\.json names '"):
-        TransformersEngine(model=str(model))
+        TransformersEngineConfig(model=str(model))
 
 
 def test_shards_load_and_so_do_links_as_the_hubs_cache_has_them(tmp_path: Path) -> None:
@@ -154,8 +163,8 @@ def test_shards_load_and_so_do_links_as_the_hubs_cache_has_them(tmp_path: Path) 
     for number, file in enumerate(sorted(model.iterdir())):
         os.replace(file, tmp_path / "blobs" / str(number))
         file.symlink_to(Path("../../blobs") / str(number))
-    TransformersEngine(model=str(model))
-    loaded = load(LoadOptions("engine.model", str(model), "AutoModelForCausalLM"))
+    TransformersEngineConfig(model=str(model))
+    loaded = load(TransformersEngineConfig(str(model)))
     assert loaded.num_parameters > 0
 
 
@@ -164,7 +173,7 @@ def test_what_no_loader_reads_may_be_a_pointer(tmp_path: Path) -> None:
     model = sharded(tmp_path / "model")
     for name in ("consolidated.safetensors", "pytorch_model.bin", "q4.gguf"):
         (model / name).write_text(POINTER)
-    TransformersEngine(model=str(model))
+    TransformersEngineConfig(model=str(model))
 
 
 @pytest.mark.parametrize("index", ["model.safetensors.index.json", "x.safetensors.index.json"])
@@ -181,7 +190,7 @@ def test_an_index_of_the_hub_is_read_before_the_model(
     (tmp_path / "models--someone--model" / "refs").mkdir()
     (tmp_path / "models--someone--model" / "refs" / "main").write_text("0123abc")
     with pytest.raises(ConfigError, match=r"engine\.model=someone/model: its .* names 'pytorch_model\.bin'"):
-        load(LoadOptions("engine.model", "someone/model", "AutoModelForCausalLM"))
+        load(TransformersEngineConfig("someone/model"))
 
 
 def test_a_policy_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
@@ -192,21 +201,21 @@ def test_a_policy_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
     del tensors[gone]
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=rf"engine\.model=.*lacks 1 weights, such as {gone}"):
-        TransformersEngine(model=str(model)).build()
+        TransformersEngineConfig(model=str(model)).build()
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(60))
     with pytest.raises(ConfigError, match=r"m\.gguf: is a GGUF file: .*engine=openai engine\.prompts=text"):
-        VllmEngine(model=str(tmp_path / "m.gguf"))
+        VllmEngineConfig(model=str(tmp_path / "m.gguf"))
     (tmp_path / "m.txt").write_text("x")
     with pytest.raises(ConfigError, match="must be the folder that holds the model's files"):
-        VllmEngine(model=str(tmp_path / "m.txt"))
+        VllmEngineConfig(model=str(tmp_path / "m.txt"))
 
 
 def test_a_tokenizers_folder_is_looked_at_too(tmp_path: Path) -> None:
-    def engine(tokenizer: Path) -> OpenAIEngine:
-        return OpenAIEngine(model="m", base_url="http://127.0.0.1:1/v1", tokenizer=str(tokenizer))
+    def engine(tokenizer: Path) -> OpenAIEngineConfig:
+        return OpenAIEngineConfig(model="m", base_url="http://127.0.0.1:1/v1", tokenizer=str(tokenizer))
 
     folder = tmp_path / "tokenizer"
     folder.mkdir()
@@ -229,32 +238,32 @@ def test_relative_paths_are_made_whole_where_they_are_found(
     monkeypatch.setenv("HOME", str(tmp_path))
     whole = str(tmp_path / "models" / "policy")
     for given in ("models/policy", "./models/policy", "models/../models/policy", "~/models/policy"):
-        assert TransformersEngine(model=given).model == whole
+        assert TransformersEngineConfig(model=given).model == whole
     args = {"tokenizer": "models/policy", "speculative_config": {"model": "./models/policy"}, "seed": 1}
-    engine = VllmEngine(model="models/policy", args=args)
+    engine = VllmEngineConfig(model="models/policy", args=args)
     assert engine.model == whole
     assert engine.args == {"tokenizer": whole, "speculative_config": {"model": whole}, "seed": 1}
-    assert TransformersVerifier(model="models/verifier").model == str(tmp_path / "models" / "verifier")
-    assert VllmVerifier(model="models/verifier").model == str(tmp_path / "models" / "verifier")
-    served = OpenAIEngine(model="m", base_url="http://127.0.0.1:1/v1", tokenizer="models/policy")
+    assert TransformersVerifierConfig(model="models/verifier").model == str(tmp_path / "models" / "verifier")
+    assert VllmVerifierConfig(model="models/verifier").model == str(tmp_path / "models" / "verifier")
+    served = OpenAIEngineConfig(model="m", base_url="http://127.0.0.1:1/v1", tokenizer="models/policy")
     assert (served.model, served.tokenizer) == ("m", whole)
-    by_its_name = OpenAIEngine(model="models/policy", base_url="http://127.0.0.1:1/v1")
+    by_its_name = OpenAIEngineConfig(model="models/policy", base_url="http://127.0.0.1:1/v1")
     assert (by_its_name.model, by_its_name.tokenizer) == ("models/policy", whole)
-    asked = LikelihoodVerifier(engine=engine, tokenizer="models/policy")
+    asked = LikelihoodVerifierConfig(engine=engine, tokenizer="models/policy")
     assert asked.tokenizer == whole
 
 
 def test_names_of_the_hub_and_of_shipped_models_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("someone/model", "embedded:chain-policy"):
-        assert TransformersEngine(model=name).model == name
-    assert VllmEngine(model="a/b", args={"tokenizer": "a/b"}).args == {"tokenizer": "a/b"}
+        assert TransformersEngineConfig(model=name).model == name
+    assert VllmEngineConfig(model="a/b", args={"tokenizer": "a/b"}).args == {"tokenizer": "a/b"}
 
 
 def test_a_name_that_is_too_long_for_a_file_is_one_of_the_hub() -> None:
     """The hub refuses it in its own words."""
     name = "a" * 300
-    assert VllmEngine(model=name).model == name
-    assert OpenAIEngine(f"{name}/{name}", "http://h/v1", tokenizer=name).tokenizer == name
+    assert VllmEngineConfig(model=name).model == name
+    assert OpenAIEngineConfig(f"{name}/{name}", "http://h/v1", tokenizer=name).tokenizer == name
     with pytest.raises(ConfigError, match=r"^engine\.model=\./a"):
-        VllmEngine(model=f"./{name}")
+        VllmEngineConfig(model=f"./{name}")

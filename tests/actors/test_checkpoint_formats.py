@@ -9,15 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.configs import (
-    DiffusionEngine,
-    TransformersEngine,
-    TransformersVerifier,
-    VllmEngine,
-    VllmVerifier,
-)
-from actors.loading import LoadOptions, load, resolve_model
+from actors.checkpoints import resolve_model
+from actors.diffusion_config import DiffusionEngineConfig
+from actors.loading import Purpose, load
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from actors.vllm_arguments import check_arguments
+from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.errors import ConfigError
 
 MARK = "ran.txt"
@@ -50,7 +47,14 @@ def test_the_bomb_goes_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt"])
 @pytest.mark.parametrize(
-    "config", [TransformersEngine, VllmEngine, DiffusionEngine, TransformersVerifier, VllmVerifier]
+    "config",
+    [
+        TransformersEngineConfig,
+        VllmEngineConfig,
+        DiffusionEngineConfig,
+        TransformersVerifierConfig,
+        VllmVerifierConfig,
+    ],
 )
 def test_a_folder_without_safetensors_is_refused(config: type, name: str, tmp_path: Path) -> None:
     folder = pickled_checkpoint(tmp_path / "model", name)
@@ -77,7 +81,7 @@ def test_pickles_of_the_hub_are_not_read(
     name = cached_on_the_hub(tmp_path)
     assert json.loads((tmp_path / "models--someone--pickled/snapshots/0123abc/config.json").read_text())
     with pytest.raises(ConfigError, match=r"^engine\.model=someone/pickled: cannot be loaded: .*safetensors"):
-        load(LoadOptions("engine.model", name, auto_class))
+        load(TransformersEngineConfig(name), Purpose(auto_class))
     assert not list(tmp_path.rglob(MARK))
 
 
@@ -91,7 +95,7 @@ def test_vllm_is_not_told_to_read_pickles(value: str) -> None:
 
 def test_vllm_reads_safetensors_unless_told_otherwise() -> None:
     pytest.importorskip("vllm")
-    from actors.vllm_settings import VllmOptions, engine_args
+    from actors.vllm_settings import engine_args
 
-    chosen = engine_args(VllmOptions(group="engine", model="embedded:chain-policy"))
+    chosen = engine_args(VllmEngineConfig("embedded:chain-policy"), {})
     assert chosen.load_format == "safetensors"

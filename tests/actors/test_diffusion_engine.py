@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors import configs
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_decoding import Filled
 from actors.diffusion_engine import DiffusionEngine, delimiter_ids
 from actors.placement import ClusterConfig
@@ -45,14 +45,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["none", "prefix", "dual"])
 def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[DiffusionEngine]:
-    engine = DiffusionEngine(str(folder), cache=request.param)
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder), cache=request.param))
     yield engine
     asyncio.run(engine.close())
 
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Iterator[DiffusionEngine]:
-    engine = DiffusionEngine(str(folder))
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder)))
     yield engine
     asyncio.run(engine.close())
 
@@ -81,7 +81,9 @@ async def test_a_reply_depends_on_its_request_alone(engine: DiffusionEngine) -> 
 
 
 async def test_a_small_batch_takes_them_in_turn(folder: Path) -> None:
-    small, large = (DiffusionEngine(str(folder), cache="dual", max_batch_size=n) for n in (2, 64))
+    small, large = (
+        DiffusionEngine(DiffusionEngineConfig(str(folder), cache="dual", max_batch_size=n)) for n in (2, 64)
+    )
     assert await complete(small, *MIXED) == await complete(large, *MIXED)
     await small.close()
     await large.close()
@@ -148,7 +150,7 @@ async def test_blocks_are_filled_from_the_left(plain: DiffusionEngine) -> None:
 
 async def test_adaptive_blocks(folder: Path) -> None:
     """A threshold that nothing reaches is the fixed schedule; with 0 any delimiter in sight ends a block."""
-    engine = DiffusionEngine(str(folder), block_delimiters=("9", "7", "2", "#"))
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder), block_delimiters=("9", "7", "2", "#")))
     requests = [path_request(seed=s, num_steps=24) for s in range(12)]
     fixed = await fill(engine, *requests)
     out_of_reach = await fill(engine, *(replace_params(r, delimiter_threshold=1.0) for r in requests))
@@ -226,7 +228,7 @@ async def test_what_it_refuses(plain: DiffusionEngine) -> None:
 
 
 async def test_a_caller_that_leaves_takes_its_paths_along(folder: Path) -> None:
-    engine = DiffusionEngine(str(folder), max_batch_size=4)
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder), max_batch_size=4))
     gone = asyncio.create_task(engine.generate([path_request(seed=s, gen_length=200) for s in range(8)]))
     await asyncio.sleep(0.05)
     gone.cancel()
@@ -237,7 +239,7 @@ async def test_a_caller_that_leaves_takes_its_paths_along(folder: Path) -> None:
 
 
 async def test_logits_that_are_no_numbers_fail_their_path(folder: Path) -> None:
-    engine = DiffusionEngine(str(folder), cache="prefix")
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder), cache="prefix"))
     with torch.no_grad():
         engine.loaded.model.model.embed_tokens.weight[engine.loaded.tokenizer("h")["input_ids"][-1]] = (
             torch.nan
@@ -252,7 +254,7 @@ async def test_logits_that_are_no_numbers_fail_their_path(folder: Path) -> None:
 async def test_forwards_that_fail_fail_their_paths_and_tell(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = DiffusionEngine(str(folder))
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder)))
     (good,) = await complete(engine, path_request())
 
     def explode(*args: object, **kwargs: object) -> None:
@@ -272,11 +274,11 @@ async def test_forwards_that_fail_fail_their_paths_and_tell(
 
 def test_invariance_is_not_promised_where_it_cannot_be(folder: Path) -> None:
     for options in ({"dtype": "float64"}, {"batch_invariant": False}):
-        engine = DiffusionEngine(str(folder), **options)  # type: ignore[arg-type]
+        engine = DiffusionEngine(DiffusionEngineConfig(str(folder), **options))  # type: ignore[arg-type]
         assert not engine.info.batch_invariant
         asyncio.run(engine.close())
     with pytest.raises(ConfigError, match=r"needs device=cpu, dtype=float32 and compile=false"):
-        DiffusionEngine(str(folder), dtype="bfloat16", batch_invariant=True)
+        DiffusionEngine(DiffusionEngineConfig(str(folder), dtype="bfloat16", batch_invariant=True))
 
 
 def test_delimiters_are_tokens_of_nothing_else(plain: DiffusionEngine) -> None:
@@ -290,7 +292,7 @@ def test_delimiters_are_tokens_of_nothing_else(plain: DiffusionEngine) -> None:
 async def test_a_replica_of_the_pool_answers_as_this_process(
     local_ray: None, folder: Path, plain: DiffusionEngine
 ) -> None:
-    config = configs.DiffusionEngine(str(folder))
+    config = DiffusionEngineConfig(str(folder))
     async with await Pool.start(ClusterConfig(), config.build, None) as pool:
         assert pool.engine.info.batch_invariant
         assert await pool.engine.generate(MIXED) == await complete(plain, *MIXED)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from actors.configs import DiffusionEngine
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_loading import DiffusionModel, load_diffusion
 from orchestrator.errors import ConfigError
 from tests.actors.diffusion_models import (
@@ -37,7 +37,7 @@ def assert_same(loaded: DiffusionModel, original: Any) -> None:
 
 def test_llada_is_a_llama(tmp_path: Path) -> None:
     original = save_llada(tmp_path)
-    loaded = load_diffusion(str(tmp_path))
+    loaded = load_diffusion(DiffusionEngineConfig(str(tmp_path)))
     assert_same(loaded, original)
     assert type(loaded.model).__name__ == "LlamaForCausalLM"
     assert loaded.mask_id == masked_tokenizer().mask_token_id
@@ -48,7 +48,7 @@ def test_llada_is_a_llama(tmp_path: Path) -> None:
 
 def test_dream_is_a_qwen2(tmp_path: Path) -> None:
     original = save_dream(tmp_path)
-    loaded = load_diffusion(str(tmp_path))
+    loaded = load_diffusion(DiffusionEngineConfig(str(tmp_path)))
     assert_same(loaded, original)
     assert loaded.layout.logit_shift == 1
     assert loaded.mask_id == loaded.tokenizer.mask_token_id
@@ -59,14 +59,16 @@ def test_dream_is_a_qwen2(tmp_path: Path) -> None:
 def test_the_native_layout(tmp_path: Path, tied: bool) -> None:
     save_native(tmp_path, tie_word_embeddings=tied)
     original = random_llama(masked_tokenizer(), tie_word_embeddings=tied)
-    assert_same(load_diffusion(str(tmp_path)), original)
+    assert_same(load_diffusion(DiffusionEngineConfig(str(tmp_path))), original)
 
 
 def test_another_dtype(tmp_path: Path) -> None:
     save_native(tmp_path)
-    assert load_diffusion(str(tmp_path), dtype="bfloat16").model.dtype == torch.bfloat16
-    assert load_diffusion(str(tmp_path), dtype="auto").model.dtype == torch.float32
-    assert load_diffusion(str(tmp_path), max_context=64).max_context == 64
+    assert (
+        load_diffusion(DiffusionEngineConfig(str(tmp_path), dtype="bfloat16")).model.dtype == torch.bfloat16
+    )
+    assert load_diffusion(DiffusionEngineConfig(str(tmp_path), dtype="auto")).model.dtype == torch.float32
+    assert load_diffusion(DiffusionEngineConfig(str(tmp_path), max_context=64)).max_context == 64
 
 
 def drop_a_tensor(folder: Path) -> None:
@@ -132,7 +134,7 @@ def test_a_checkpoint_that_does_not_match(
     save_native(tmp_path)
     spoil(tmp_path)
     with pytest.raises(ConfigError) as error:
-        load_diffusion(str(tmp_path))
+        load_diffusion(DiffusionEngineConfig(str(tmp_path)))
     assert error.value.key == "engine.model"
     assert message in str(error.value)
 
@@ -140,20 +142,20 @@ def test_a_checkpoint_that_does_not_match(
 def test_a_llada_that_is_no_llama(tmp_path: Path) -> None:
     save_llada(tmp_path, alibi=True)
     with pytest.raises(ConfigError, match="has alibi True; only False is loaded"):
-        load_diffusion(str(tmp_path))
+        load_diffusion(DiffusionEngineConfig(str(tmp_path)))
 
 
 def test_what_config_json_tells_is_said_before_anything_starts(tmp_path: Path) -> None:
     save_native(tmp_path)
-    assert DiffusionEngine(str(tmp_path)).max_batch_size == 64
+    assert DiffusionEngineConfig(str(tmp_path)).max_batch_size == 64
     configure(mask_token_id=None)(tmp_path)
     with pytest.raises(ConfigError, match="no mask_token_id"):
-        DiffusionEngine(str(tmp_path))
+        DiffusionEngineConfig(str(tmp_path))
     with pytest.raises(ConfigError, match="no mask_token_id"):
-        DiffusionEngine("embedded:chain-policy")
+        DiffusionEngineConfig("embedded:chain-policy")
 
 
 def test_a_context_that_the_model_does_not_have(tmp_path: Path) -> None:
     save_native(tmp_path)
     with pytest.raises(ConfigError, match=r"engine.max_context=9999: must be 2..256"):
-        load_diffusion(str(tmp_path), max_context=9999)
+        load_diffusion(DiffusionEngineConfig(str(tmp_path), max_context=9999))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_decoding import Filled
 from actors.diffusion_engine import DiffusionEngine
 from actors.diffusion_noise import position_keys, position_uniforms, token_uniforms
@@ -71,7 +72,7 @@ def requests(**more: Any) -> list[GenerateRequest]:
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DiffusionEngine]:
     folder = save_native(tmp_path_factory.mktemp("native"))
-    engine = DiffusionEngine(str(folder), dtype="float64", max_batch_size=32)
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder), dtype="float64", max_batch_size=32))
     yield engine
     asyncio.run(engine.close())
 
@@ -79,7 +80,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DiffusionEngine
 @pytest.fixture(scope="module")
 def dream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DiffusionEngine]:
     save_dream(folder := tmp_path_factory.mktemp("dream"))
-    engine = DiffusionEngine(str(folder), dtype="float64", max_batch_size=32)
+    engine = DiffusionEngine(DiffusionEngineConfig(str(folder), dtype="float64", max_batch_size=32))
     yield engine
     asyncio.run(engine.close())
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from actors.endings import ends_of_text
-from actors.loading import LoadOptions, load
+from actors.loading import load
+from actors.transformers_config import TransformersEngineConfig
 from tests.actors.small_models import byte_level_tokenizer, save_policy
 
 CHATML = (
@@ -82,7 +83,7 @@ def test_a_model_that_is_loaded_knows_them_all(tokenizer: Any, tmp_path: Path) -
     tokenizer.chat_template = CHATML
     save_policy(tmp_path, tokenizer)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
-    loaded = load(LoadOptions(key="engine.model", model=str(tmp_path), auto_class="AutoModelForCausalLM"))
+    loaded = load(TransformersEngineConfig(model=str(tmp_path)))
     assert loaded.eos_ids == {2, 7, OVER}
 
 

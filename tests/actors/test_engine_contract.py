@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from actors.configs import TransformersEngine, TransformersVerifier
 from actors.fake import FakeEngine, FakeVerifier
 from actors.inprocess import InProcessCluster
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.protocols import (
     Completion,
     Engine,
@@ -46,8 +46,8 @@ class Case:
 
 FAKE = Case(FakeEngine, FakeVerifier, "abca", ("a\n", "b\n", "c\n"), "=")
 CHAIN = Case(
-    TransformersEngine("embedded:chain-policy", template="{question}\n").build,
-    TransformersVerifier("embedded:chain-verifier").build,
+    TransformersEngineConfig("embedded:chain-policy", template="{question}\n").build,
+    TransformersVerifierConfig("embedded:chain-verifier").build,
     "94 a/2 b-36 c*2 d-20 e-1 f+70 g+8 h+15",
     ("a94/2=47\n", "b47-36=11\n", "c11*2=23\n"),
     "#",

@@ -14,6 +14,7 @@ import actors.forward
 from actors.attention import PADDED, register
 from actors.forward import Runner, make_invariant, probe
 from actors.kv import KVShape
+from actors.transformers_config import TransformersEngineConfig
 from actors.transformers_engine import TransformersEngine
 from tests.actors.small_models import ask, completed
 
@@ -86,7 +87,7 @@ async def test_a_model_that_is_not_says_so_and_works(
         model.lm_head.register_forward_hook(lambda _module, _args, logits: logits + 1e-4 * len(logits))
 
     monkeypatch.setattr(actors.forward, "make_invariant", spoil)
-    engine = TransformersEngine(str(policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     assert not engine.info.batch_invariant
     assert "not batch-invariant" in caplog.text
     assert completed(await engine.generate([ask(), ask(seed=1)]))

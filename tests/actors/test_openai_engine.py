@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from actors.embedded.models import build_tokenizer
-from actors.openai_config import OpenAIEngine
+from actors.openai_config import OpenAIEngineConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, Loglik, LoglikRequest
 from orchestrator.types import Finish, Usage
@@ -113,7 +113,7 @@ async def engine(server: Scripted, tokenizer_folder: str) -> Any:
 
     def make(**knobs: Any) -> Any:
         knobs = {"tokenizer": tokenizer_folder, "max_wait_s": 0.05, **knobs}
-        made.append(OpenAIEngine("m", server.url, **knobs).build())
+        made.append(OpenAIEngineConfig("m", server.url, **knobs).build())
         return made[-1]
 
     yield make
@@ -531,7 +531,7 @@ async def test_a_cancelled_call_ends_and_harms_no_other(server: Scripted, engine
 def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
     server: Scripted, tokenizer_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = OpenAIEngine("m", server.url, tokenizer=tokenizer_folder, api_key_env=KEY)
+    config = OpenAIEngineConfig("m", server.url, tokenizer=tokenizer_folder, api_key_env=KEY)
     with pytest.raises(ConfigError, match=f"^engine.api_key_env={KEY}: must name a variable that is set"):
         config.build()
     monkeypatch.setenv(KEY, "wrong")
@@ -568,7 +568,9 @@ def test_bad_configuration_names_its_key(
     server: Scripted, tokenizer_folder: str, knobs: dict[str, Any], line: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        OpenAIEngine(**{"model": "m", "base_url": server.url, "tokenizer": tokenizer_folder, **knobs}).build()
+        OpenAIEngineConfig(
+            **{"model": "m", "base_url": server.url, "tokenizer": tokenizer_folder, **knobs}
+        ).build()
     assert str(caught.value).startswith(line)
 
 
@@ -629,4 +631,4 @@ async def test_as_text_what_is_not_counted_is_counted_here(server: Scripted, eng
 @pytest.mark.parametrize("url", ["http://h/v1\x7f", "http://xn--/v1"])
 def test_a_url_that_no_client_can_ask_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^engine\.base_url=.*: must be a URL such as"):
-        OpenAIEngine("m", url)
+        OpenAIEngineConfig("m", url)

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from actors.configs import TransformersVerifier
 from actors.reward_formats import Verdict, build_format
+from actors.transformers_config import TransformersVerifierConfig
 from orchestrator.config import build_node
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import ScoreReply, ScoreRequest
@@ -92,10 +92,10 @@ def test_every_preset_composes_and_is_checked(name: str) -> None:
 
 def test_a_backend_and_a_format_are_chosen_apart() -> None:
     node = composed("verifier=transformers", "verifier/format=math_shepherd", "verifier.model=x")
-    assert (node["_target_"], node["format"]) == ("actors.configs.TransformersVerifier", "lm_head")
+    assert (node["_target_"], node["format"]) == ("actors.TransformersVerifierConfig", "lm_head")
     assert node["options"]["step_tag"] == " ки"
     assert composed("verifier=likelihood", "engine@verifier.engine=vllm")["engine"]["_target_"].endswith(
-        "VllmEngine"
+        "VllmEngineConfig"
     )
 
 
@@ -140,7 +140,7 @@ def test_a_model_that_does_not_suit_is_refused(
 ) -> None:
     REWARD_MODELS[save].save(tmp_path)
     with pytest.raises(ConfigError, match=line):
-        TransformersVerifier(str(tmp_path), format=format, options=options).build()
+        TransformersVerifierConfig(str(tmp_path), format=format, options=options).build()
 
 
 NO_TAG = r"must be one token, at which the reward is read: this model's tokenizer makes"
@@ -196,7 +196,7 @@ def test_tokens_beyond_the_models_embeddings_are_refused(tmp_path: Path) -> None
     tokenizer.add_special_tokens({"additional_special_tokens": ["<step>"]})
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"makes the token '<step>' \(\d+\), the model has \d+"):
-        TransformersVerifier(str(tmp_path), options={"step_tag": "<step>"}).build()
+        TransformersVerifierConfig(str(tmp_path), options={"step_tag": "<step>"}).build()
 
 
 def test_a_checkpoint_without_a_layer_is_refused(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_checkpoint_without_a_layer_is_refused(tmp_path: Path) -> None:
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"lacks 1 weights, such as .*layers\.1\.mlp\.up_proj"):
-        TransformersVerifier(str(tmp_path)).build()
+        TransformersVerifierConfig(str(tmp_path)).build()
 
 
 async def test_a_head_is_found_in_shards(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_an_encoder_is_no_reward_model(tmp_path: Path) -> None:
     transformers.BertForTokenClassification(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"verifier\.model=.*must be a decoder"):
-        TransformersVerifier(str(tmp_path)).build()
+        TransformersVerifierConfig(str(tmp_path)).build()
 
 
 def test_a_longer_trajectory_only_appends() -> None:

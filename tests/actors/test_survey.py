@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from actors.configs import TransformersEngine, TransformersVerifier
 from actors.inprocess import InProcessCluster
 from actors.pool_backend import RayCluster
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -20,11 +20,11 @@ def no_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_cluster_none_is_started() -> None:
-    policies = {"engine": TransformersEngine("embedded:chain-policy")}
+    policies = {"engine": TransformersEngineConfig("embedded:chain-policy")}
     ray_cluster = RayCluster(engine_replicas=3, gpus_per_replica=2)
     assert ray_cluster.survey(policies, None) == "3 engine replicas of 2 GPUs on a local Ray"
     in_process = InProcessCluster(engine_replicas=3, verifier_replicas=2)
-    assert in_process.survey(policies, TransformersVerifier("embedded:chain-verifier")) == (
+    assert in_process.survey(policies, TransformersVerifierConfig("embedded:chain-verifier")) == (
         "3 engine replicas and 2 verifier replicas in this process"
     )
 

@@ -10,8 +10,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from actors.configs import TransformersEngine, TransformersVerifier
-from actors.loading import LoadOptions, load
+from actors.loading import load
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, ScoreReply, ScoreRequest
 from tests.actors.small_models import ask
@@ -124,7 +124,7 @@ def greedily(model: Any, token_ids: list[int], num_tokens: int) -> list[int]:
 @pytest.mark.parametrize("make", [gemma3, mistral3, llava, qwen25_vl, qwen3_vl, smolvlm])
 async def test_a_text_among_several_is_continued_as_the_library_does(make: Any, tmp_path: Path) -> None:
     folder = saved(make, tmp_path)
-    engine = TransformersEngine(folder, template="{question}").build()
+    engine = TransformersEngineConfig(folder, template="{question}").build()
     request = ask("He buys 4, so", temperature=0.0, max_tokens=8, delimiter="\n\n\n", marker=None)
     (reply,) = await engine.generate([request])
     await engine.close()
@@ -137,7 +137,7 @@ async def test_a_text_among_several_is_continued_as_the_library_does(make: Any, 
 
 
 def test_only_what_a_text_passes_through_is_counted(tmp_path: Path) -> None:
-    loaded = load(LoadOptions("engine.model", saved(llava, tmp_path), "AutoModelForCausalLM"))
+    loaded = load(TransformersEngineConfig(saved(llava, tmp_path)))
     whole = llava()
     text = sum(p.numel() for p in whole.get_decoder().parameters()) + whole.lm_head.weight.numel()
     assert loaded.num_parameters == text < sum(p.numel() for p in whole.parameters())
@@ -148,7 +148,7 @@ async def test_a_reward_head_on_a_text_among_several(tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["score.weight"] = torch.randn(2, 32)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    verifier = TransformersVerifier(str(folder)).build()
+    verifier = TransformersVerifierConfig(str(folder)).build()
     (reply,) = await verifier.score([ScoreRequest("p", "2+2?", ("It is 4.\n",), 0)])
     await verifier.close()
     assert isinstance(reply, ScoreReply)
@@ -181,4 +181,4 @@ def bert() -> Any:
 def test_what_cannot_be_a_policy_is_refused(make: Any, line: str, tmp_path: Path) -> None:
     folder = saved(make, tmp_path)
     with pytest.raises(ConfigError, match=rf"^engine\.model={folder}: {line}"):
-        TransformersEngine(folder).build()
+        TransformersEngineConfig(folder).build()

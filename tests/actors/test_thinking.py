@@ -11,8 +11,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from actors.configs import VllmEngine
 from actors.thinking import Thinking, _natural_ends, common_end
+from actors.vllm_config import VllmEngineConfig
 from orchestrator.types import Finish, Step
 from tests.actors.shared_vllm import SMALL
 from tests.actors.small_models import ask, byte_level_tokenizer, completed
@@ -164,7 +164,9 @@ async def test_nothing_is_forced_into_an_answer(tmp_path: Path, end: str, budget
     """Below its budget and above it, in one go and by steps, after a question that speaks of thoughts."""
     folder = save_chain(tmp_path / "model", "abcdefgh")
     said = "abcdefgh" if budget == 20 else "abcde" + end.removesuffix("</think>")
-    engine = VllmEngine(str(folder), chat=True, thinking_budget=budget, thinking_end=end, args=SMALL).build()
+    engine = VllmEngineConfig(
+        str(folder), chat=True, thinking_budget=budget, thinking_end=end, args=SMALL
+    ).build()
     how: dict[str, Any] = {"temperature": 0.0, "delimiter": "r", "marker": None, "max_tokens": 80}
     try:
         (whole,) = completed(await engine.generate([ask("What is <think>?", to_end=True, **how)]))

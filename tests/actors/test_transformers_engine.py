@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from actors.sampling import sample, uniforms
 from actors.slots import Settings, SlotTable
+from actors.transformers_config import TransformersEngineConfig
 from actors.transformers_engine import TransformersEngine
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest
@@ -119,13 +120,13 @@ async def test_logprobs_are_those_of_the_full_forward(engine: TransformersEngine
 async def test_a_reply_is_bitwise_the_same_in_any_company(policy: Path, num_threads: int) -> None:
     """Alone, in any batch, order and batch size; with a cold, a warm, a tiny and no prefix cache."""
     requests = mixed_requests(28)
-    cold = TransformersEngine(str(policy), num_threads=num_threads)
+    cold = TransformersEngine(TransformersEngineConfig(str(policy)), num_threads=num_threads)
     assert cold.info.batch_invariant
     reference = steps(await cold.generate(requests))
     assert steps(await cold.generate(requests)) == reference, "warm"
     order = np.random.default_rng(1).permutation(len(requests))
     for options in ({"max_batch_size": 1}, {"max_batch_size": 7, "cache_bytes": 40_000}, {"cache_bytes": 0}):
-        other = TransformersEngine(str(policy), num_threads=num_threads, **options)
+        other = TransformersEngine(TransformersEngineConfig(str(policy), **options), num_threads=num_threads)
         calls = await asyncio.gather(*(other.generate([requests[i]]) for i in order))
         assert [steps(reply)[0] for reply in calls] == [reference[i] for i in order], options
         await other.close()
@@ -149,7 +150,7 @@ async def test_late_requests_join_a_running_batch(engine: TransformersEngine) ->
 
 async def test_step_by_step_equals_to_the_end(engine: TransformersEngine, policy: Path) -> None:
     """Greedy, so that the counters of the random numbers do not matter; the prefix may be cold or warm."""
-    fresh = TransformersEngine(str(policy), cache_bytes=0)
+    fresh = TransformersEngine(TransformersEngineConfig(str(policy), cache_bytes=0))
     for question in QUESTIONS:
         whole = completed(await engine.generate([ask(question, to_end=True, temperature=0.0)]))[0].steps
         token_ids: tuple[int, ...] = ()
@@ -162,7 +163,7 @@ async def test_step_by_step_equals_to_the_end(engine: TransformersEngine, policy
 
 
 async def test_usage_counts_what_was_served_and_computed(policy: Path) -> None:
-    engine = TransformersEngine(str(policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     num_parameters = sum(p.numel() for p in LlamaForCausalLM.from_pretrained(policy).parameters())
     request = ask("5 a+1", seed=3)
     first, sibling = completed(await engine.generate([request, replace(request, seed=4)]))
@@ -282,7 +283,7 @@ async def test_sampled_tokens_follow_the_models_distribution(
 
 
 async def test_a_cancelled_caller_gives_its_rows_back(policy: Path) -> None:
-    engine = TransformersEngine(str(policy), max_batch_size=4)
+    engine = TransformersEngine(TransformersEngineConfig(str(policy), max_batch_size=4))
     endless = [ask(seed=s, delimiter="zz", to_end=True, max_tokens=240) for s in range(12)]
     reference = steps(await engine.generate([ask(seed=1)]))
     call = asyncio.create_task(engine.generate(endless))
@@ -298,7 +299,7 @@ async def test_a_cancelled_caller_gives_its_rows_back(policy: Path) -> None:
 
 
 async def test_an_engine_outlives_event_loops_and_closes(policy: Path) -> None:
-    engine = TransformersEngine(str(policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     reference = steps(await engine.generate([ask(seed=1)]))
     in_thread = await asyncio.to_thread(lambda: asyncio.run(engine.generate([ask(seed=1)])))
     assert steps(in_thread) == reference
@@ -313,7 +314,7 @@ async def test_an_engine_outlives_event_loops_and_closes(policy: Path) -> None:
 
 
 async def test_a_failed_forward_fails_its_rows_and_says_when_it_is_hopeless(policy: Path) -> None:
-    engine = TransformersEngine(str(policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     reference = steps(await engine.generate([ask("5 a+1", seed=1)]))
     trigger = 28
 
@@ -335,7 +336,7 @@ async def test_a_failed_forward_fails_its_rows_and_says_when_it_is_hopeless(poli
 
 
 async def test_numbers_that_are_not_finite_fail_one_row_and_spoil_no_other(policy: Path) -> None:
-    engine = TransformersEngine(str(policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     good = [ask(q, seed=s) for q in ("5 a+1", "7") for s in range(20)]
     reference = steps(await engine.generate(good))
     good = [r for r, s in zip(good, reference, strict=True) if "h" not in s[0].text]
@@ -356,7 +357,7 @@ async def test_numbers_that_are_not_finite_fail_one_row_and_spoil_no_other(polic
 
 
 async def test_a_slot_that_held_no_numbers_serves_the_next_row(policy: Path) -> None:
-    engine = TransformersEngine(str(policy), max_batch_size=1)
+    engine = TransformersEngine(TransformersEngineConfig(str(policy), max_batch_size=1))
     with torch.no_grad():
         engine._loaded.runner.model.get_input_embeddings().weight[28] = torch.nan
     good = ask("5", temperature=0.0, max_tokens=1)
@@ -405,7 +406,7 @@ async def test_loglik_refuses_what_does_not_fit(engine: TransformersEngine) -> N
 
 
 async def test_lower_precision_is_served_and_promises_nothing(policy: Path) -> None:
-    engine = TransformersEngine(str(policy), dtype="bfloat16")
+    engine = TransformersEngine(TransformersEngineConfig(str(policy), dtype="bfloat16"))
     assert not engine.info.batch_invariant
     replies = completed(await engine.generate([ask(q, to_end=True, seed=1) for q in QUESTIONS]))
     assert all(r.steps for r in replies)
@@ -437,7 +438,7 @@ async def test_prompts_are_rendered(
     shutil.copytree(policy, tmp_path / "chat")
     tokenizer.chat_template = CHAT
     tokenizer.save_pretrained(tmp_path / "chat")
-    engine = TransformersEngine(str(tmp_path / "chat"), **options)
+    engine = TransformersEngine(TransformersEngineConfig(str(tmp_path / "chat"), **options))
     request = replace(ask("5 a+1", temperature=0.0), instruction=instruction)
     reply = completed(await engine.generate([request]))[0]
     expected = tokenizer(prompt, add_special_tokens="chat" not in options)["input_ids"]
@@ -461,5 +462,5 @@ async def test_prompts_are_rendered(
 )
 def test_bad_configuration_names_its_key(policy: Path, options: dict[str, object], key: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        TransformersEngine(**{"model": str(policy), **options})
+        TransformersEngine(TransformersEngineConfig(**{"model": str(policy), **options}))
     assert caught.value.key == key

@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.stepping import Detokenizer, StepSplitter
+from actors.transformers_config import TransformersEngineConfig
 from actors.transformers_engine import TransformersEngine
 from orchestrator.types import Finish
 from tests.actors.small_models import ask, completed
@@ -118,7 +119,7 @@ def test_end_of_text_is_kept_as_a_token_and_not_as_text(tokenizer: Any, detokeni
 async def test_steps_of_a_byte_level_model_join_to_its_text(
     bpe_policy: Path, tokenizer: Any, delimiter: str
 ) -> None:
-    engine = TransformersEngine(str(bpe_policy))
+    engine = TransformersEngine(TransformersEngineConfig(str(bpe_policy)))
     requests = [
         ask(
             "the step",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForTokenClassification
 
+from actors.transformers_config import TransformersVerifierConfig
 from actors.transformers_verifier import TransformersVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
@@ -63,7 +64,7 @@ async def test_rewards_are_those_of_a_full_forward(
 async def test_incremental_rewards_are_bitwise_those_of_a_full_encoding(
     reward_model: Path, num_threads: int
 ) -> None:
-    verifier = TransformersVerifier(str(reward_model), num_threads=num_threads)
+    verifier = TransformersVerifier(TransformersVerifierConfig(str(reward_model)), num_threads=num_threads)
     assert verifier.info.batch_invariant
     incremental = []
     for n in range(1, len(STEPS) + 1):
@@ -75,7 +76,9 @@ async def test_incremental_rewards_are_bitwise_those_of_a_full_encoding(
             prefix = 1 + len(QUESTION) + 1 + sum(map(len, STEPS[: n - 1]))
             assert reply.usage.cached_reward_tokens == prefix
     for options in ({}, {"cache_bytes": 0}, {"cache_bytes": 20_000}):
-        fresh = TransformersVerifier(str(reward_model), num_threads=num_threads, **options)
+        fresh = TransformersVerifier(
+            TransformersVerifierConfig(str(reward_model), **options), num_threads=num_threads
+        )
         assert log_odds(scored(await fresh.score([request(*STEPS)]))[0]) == incremental
         crowd = scored(await fresh.score([*random_requests(20), request(*STEPS), *random_requests(33)]))
         assert log_odds(crowd[20]) == incremental
@@ -96,7 +99,7 @@ async def test_arrival_order_and_company_do_not_matter(verifier: TransformersVer
 
 
 async def test_equal_requests_and_shared_questions_are_computed_once(reward_model: Path) -> None:
-    verifier = TransformersVerifier(str(reward_model))
+    verifier = TransformersVerifier(TransformersVerifierConfig(str(reward_model)))
     asked = request(STEPS[0])
     replies = scored(await verifier.score([asked, asked, request(STEPS[1])]))
     assert replies[0].rewards == replies[1].rewards
@@ -120,7 +123,7 @@ async def test_steps_are_normalised_before_the_tag(verifier: TransformersVerifie
 
 
 async def test_whole_reads_once_at_the_end(verifier: TransformersVerifier, reward_model: Path) -> None:
-    whole = TransformersVerifier(str(reward_model), readout="whole")
+    whole = TransformersVerifier(TransformersVerifierConfig(str(reward_model), readout="whole"))
     assert (verifier.info.readout, whole.info.readout) == ("per_step", "whole")
     each = scored(await verifier.score([request(*STEPS)]))[0]
     for num_locked in (0, 3):
@@ -133,7 +136,9 @@ async def test_the_positive_label_and_the_tag_are_options(
     verifier: TransformersVerifier, reward_model: Path
 ) -> None:
     turned = TransformersVerifier(
-        str(reward_model), options={"positive_label": 0, "step_tag": "=\n", "template": "#{question}\n"}
+        TransformersVerifierConfig(
+            str(reward_model), options={"positive_label": 0, "step_tag": "=\n", "template": "#{question}\n"}
+        )
     )
     reply = scored(await turned.score([request(*STEPS)]))[0]
     same = scored(
@@ -144,7 +149,7 @@ async def test_the_positive_label_and_the_tag_are_options(
 
 
 async def test_bad_requests_fail_alone(reward_model: Path) -> None:
-    verifier = TransformersVerifier(str(reward_model))
+    verifier = TransformersVerifier(TransformersVerifierConfig(str(reward_model)))
     good = request(*STEPS[:2])
     reference = scored(await verifier.score([good]))[0].rewards
     with torch.no_grad():
@@ -162,7 +167,7 @@ async def test_bad_requests_fail_alone(reward_model: Path) -> None:
 
 
 async def test_a_cancelled_call_harms_nobody(reward_model: Path) -> None:
-    verifier = TransformersVerifier(str(reward_model))
+    verifier = TransformersVerifier(TransformersVerifierConfig(str(reward_model)))
     calls = [asyncio.create_task(verifier.score(random_requests(20))) for _ in range(3)]
     await asyncio.sleep(0)
     calls[1].cancel()
@@ -189,5 +194,5 @@ async def test_a_cancelled_call_harms_nobody(reward_model: Path) -> None:
 )
 def test_bad_configuration_names_its_key(reward_model: Path, options: dict[str, object], key: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        TransformersVerifier(**{"model": str(reward_model), **options})
+        TransformersVerifier(TransformersVerifierConfig(**{"model": str(reward_model), **options}))
     assert caught.value.key == key

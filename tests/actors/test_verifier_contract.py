@@ -12,9 +12,13 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from actors.configs import TransformersEngine, TransformersVerifier
 from actors.fake import FakeEngine, FakeTask, FakeVerifier
-from actors.verifier_configs import GenerativeVerifier, LikelihoodVerifier, SelfCertaintyVerifier
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.verifier_configs import (
+    GenerativeVerifierConfig,
+    LikelihoodVerifierConfig,
+    SelfCertaintyVerifierConfig,
+)
 from orchestrator.backend import DirectBackend
 from orchestrator.oracle import OracleConfig
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Verifier
@@ -63,7 +67,7 @@ def by_format(name: str, readout: str | None = None) -> Case:
         node = yaml.safe_load((FORMATS / f"{file}.yaml").read_text())
         assert node["format"] == model.format
         settings = {"format": node["format"], "options": node["options"], "readout": readout or model.readout}
-        verifier: Verifier = TransformersVerifier(str(folder), **settings).build()
+        verifier: Verifier = TransformersVerifierConfig(str(folder), **settings).build()
         return verifier
 
     return Case(build, most_computed=1.3 if readout is None else 1.6)
@@ -72,7 +76,7 @@ def by_format(name: str, readout: str | None = None) -> Case:
 def by_engine(kind: Callable[..., Any], **knobs: Any) -> Callable[[Path], Verifier]:
     def build(folder: Path) -> Verifier:
         save_rlhflow(folder)
-        engine = TransformersEngine(str(folder), template="{question}", chat=True)
+        engine = TransformersEngineConfig(str(folder), template="{question}", chat=True)
         verifier: Verifier = kind(engine=engine, **knobs).build()
         return verifier
 
@@ -85,12 +89,14 @@ CASES = {
     **{name: by_format(name) for name in REWARD_MODELS},
     "math_shepherd whole": by_format("math_shepherd", "whole"),
     "rlhflow whole": by_format("rlhflow", "whole"),
-    "likelihood": Case(by_engine(LikelihoodVerifier)),
-    "likelihood whole": Case(by_engine(LikelihoodVerifier, readout="whole")),
-    "generative": Case(by_engine(GenerativeVerifier, **ASKING), most_computed=2.5),
-    "generative whole": Case(by_engine(GenerativeVerifier, readout="whole", **ASKING), most_computed=2.5),
+    "likelihood": Case(by_engine(LikelihoodVerifierConfig)),
+    "likelihood whole": Case(by_engine(LikelihoodVerifierConfig, readout="whole")),
+    "generative": Case(by_engine(GenerativeVerifierConfig, **ASKING), most_computed=2.5),
+    "generative whole": Case(
+        by_engine(GenerativeVerifierConfig, readout="whole", **ASKING), most_computed=2.5
+    ),
     "self_certainty": Case(
-        lambda _: SelfCertaintyVerifier().open(NO_VERIFIER, FakeTask(), {}),
+        lambda _: SelfCertaintyVerifierConfig().open(NO_VERIFIER, FakeTask(), {}),
         reads=False,
         takes_empty_steps=False,
     ),

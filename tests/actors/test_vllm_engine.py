@@ -20,11 +20,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedConfig, Qwen2Config
 
-from actors.configs import TransformersEngine, VllmEngine
 from actors.fake import FakeVerifier
 from actors.fleet import Fleet
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from actors.transformers_config import TransformersEngineConfig
+from actors.vllm_config import VllmEngineConfig
 from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError
 from orchestrator.outcome import ProblemResult
@@ -66,7 +67,7 @@ async def check_parity(vllm: Any, transformers: Any, *requests: Any) -> None:
 
 async def test_greedy_text_is_that_of_transformers(vllm_policy: Elsewhere) -> None:
     """The shipped policy, a Llama: by steps, to the answer, to the end of text, and cut off."""
-    async with running(TransformersEngine("embedded:chain-policy")) as transformers:
+    async with running(TransformersEngineConfig("embedded:chain-policy")) as transformers:
         await check_parity(
             vllm_policy,
             transformers,
@@ -157,7 +158,7 @@ async def test_progress_counts_what_was_generated_and_read(vllm_policy: Elsewher
 @pytest.mark.slow
 async def test_through_the_pool_texts_run_ahead(local_ray: None) -> None:
     """In a Ray actor, whose threads and environment are others; the sampler is that of positions."""
-    config = VllmEngine("embedded:chain-policy", logprobs=False, sampler="stream", args=SMALL)
+    config = VllmEngineConfig("embedded:chain-policy", logprobs=False, sampler="stream", args=SMALL)
     async with await Pool.start(ClusterConfig(start_timeout_s=800), config.build) as pool:
         engine = pool.engine
         assert (engine.info.sampler, engine.info.batch_invariant) == ("stream", False)
@@ -233,7 +234,7 @@ def engine_core_of(pid: int) -> int:
 @pytest.mark.slow
 async def test_a_dead_engine_is_replaced(local_ray: None) -> None:
     """vLLM's own process dies inside a living actor: the actor exits, and another answers the request."""
-    config = VllmEngine("embedded:chain-policy", args=SMALL)
+    config = VllmEngineConfig("embedded:chain-policy", args=SMALL)
     cluster = ClusterConfig(start_timeout_s=800)
     async with await Pool.start(cluster, config.build) as pool:
         (before,) = completed(await pool.engine.generate([ask(QUESTION, temperature=0.0)]))
@@ -274,7 +275,7 @@ async def test_parity_on_other_architectures(config_class: type[PreTrainedConfig
         for delimiter, marker in (("\n\n", None), ("\n\n", "x"), ("e", None), (" ", "s"))
         for to_end in (False, True)
     ]
-    configs = TransformersEngine(str(tmp_path)), VllmEngine(str(tmp_path), args=SMALL)
+    configs = TransformersEngineConfig(str(tmp_path)), VllmEngineConfig(str(tmp_path), args=SMALL)
     async with running(configs[0]) as transformers, running(configs[1]) as vllm:
         await check_parity(vllm, transformers, *requests)
 
@@ -282,7 +283,7 @@ async def test_parity_on_other_architectures(config_class: type[PreTrainedConfig
 @pytest.mark.slow
 async def test_thought_ends_with_its_budget(policy: Path) -> None:
     """``#`` opens a thought here and ``*`` ends it: the model is made to write it, also steps later."""
-    config = VllmEngine(
+    config = VllmEngineConfig(
         str(policy),
         thinking_budget=6,
         thinking_start="#",
@@ -326,15 +327,15 @@ def test_argument_names_are_those_of_vllm() -> None:
 )
 def test_arguments_are_checked_before_anything_loads(args: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        VllmEngine("embedded:chain-policy", args=args)
+        VllmEngineConfig("embedded:chain-policy", args=args)
     assert str(caught.value) == message
 
 
 def test_checking_imports_neither_vllm_nor_torch() -> None:
     code = (
-        "import sys; from actors.configs import VllmEngine, VllmVerifier;"
-        "VllmEngine('embedded:chain-policy', args={'block_size': 32});"
-        "VllmVerifier('embedded:chain-verifier');"
+        "import sys; from actors import VllmEngineConfig, VllmVerifierConfig;"
+        "VllmEngineConfig('embedded:chain-policy', args={'block_size': 32});"
+        "VllmVerifierConfig('embedded:chain-verifier');"
         "sys.exit(bool({'vllm', 'torch', 'ray'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=100).returncode == 0

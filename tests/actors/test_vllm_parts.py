@@ -21,7 +21,7 @@ from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter
 from actors.vllm_generation import Generation, StopRules
 from actors.vllm_loading import _alone_on_its_card, count_parameters
-from actors.vllm_settings import VllmOptions, _of_cards, _of_cores
+from actors.vllm_settings import _of_cards, _of_cores
 from orchestrator.errors import ConfigError
 from orchestrator.types import Finish
 from tests.actors.small_models import ALPHABET, ask, byte_level_tokenizer
@@ -164,7 +164,7 @@ def test_a_replica_takes_the_cards_that_it_has(
     gpus: str, args: dict[str, Any], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MURMURATION_GPUS", gpus)
-    assert _of_cards(VllmOptions("engine", "m", args=args)) == expected
+    assert _of_cards("engine", args) == expected
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_blocks_on_a_cpu_are_the_smallest_that_its_attention_takes(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: has_amx)
-    arguments = _of_cores(VllmOptions("engine", "m", **options))
+    arguments = _of_cores(options.get("dtype", "auto"), options.get("args", {}), {})
     assert arguments["block_size"] == block_size
     assert ("worker_extension_cls" in arguments) == (block_size == 16)
 
@@ -194,7 +194,7 @@ def test_more_cards_than_the_replica_has_are_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(
         ConfigError, match=r"tensor_parallel_size=4: the replica has 1 GPUs: set cluster.verifier_g"
     ):
-        _of_cards(VllmOptions("verifier", "m", args={"tensor_parallel_size": 4}))
+        _of_cards("verifier", {"tensor_parallel_size": 4})
 
 
 CHAT = (

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForSequenceClassification, Qwen2ForTokenClassification
 
-from actors.configs import TransformersVerifier, VllmVerifier
+from actors.transformers_config import TransformersVerifierConfig
+from actors.vllm_config import VllmVerifierConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
 from tests.actors.shared_vllm import SMALL, Elsewhere
@@ -57,7 +58,7 @@ async def check_parity(vllm: Any, transformers: Any) -> None:
 
 
 async def test_rewards_are_those_of_transformers(vllm_verifier: Elsewhere) -> None:
-    async with running(TransformersVerifier("embedded:chain-verifier")) as transformers:
+    async with running(TransformersVerifierConfig("embedded:chain-verifier")) as transformers:
         await check_parity(vllm_verifier, transformers)
 
 
@@ -84,7 +85,7 @@ async def test_what_does_not_fit_fails_alone(vllm_verifier: Elsewhere) -> None:
 
 def test_a_head_that_vllm_lacks_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^verifier.format=value_head: vLLM loads no such head"):
-        VllmVerifier("embedded:chain-verifier", format="value_head")
+        VllmVerifierConfig("embedded:chain-verifier", format="value_head")
 
 
 def save(folder: Path, model_class: Any, num_labels: int) -> str:
@@ -139,6 +140,6 @@ async def test_parity_of_other_formats(kind: str, tmp_path: Path, policy: Path) 
     else:
         model, format, options = str(policy), "lm_head", {"good": "+", "bad": "-"}
     keys = {"format": format, "options": options, "readout": "whole" if kind == "outcome" else "per_step"}
-    configs = TransformersVerifier(model, **keys), VllmVerifier(model, args=SMALL, **keys)
+    configs = TransformersVerifierConfig(model, **keys), VllmVerifierConfig(model, args=SMALL, **keys)
     async with running(configs[0]) as transformers, running(configs[1]) as vllm:
         await check_parity(vllm, transformers)

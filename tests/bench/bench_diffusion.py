@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_decoding import Filled
 from actors.diffusion_engine import DiffusionEngine
 from orchestrator.intervals import paired_interval
@@ -103,13 +104,15 @@ class Bench:
 
     def engine(self, setting: Setting) -> DiffusionEngine:
         return DiffusionEngine(
-            self.args.model,
-            template=self.args.template,
-            cache=setting.cache,  # type: ignore[arg-type]
-            dtype=self.args.dtype,
-            device=self.args.device,
-            max_batch_size=self.args.batch,
-            batch_invariant=setting.invariant,
+            DiffusionEngineConfig(
+                self.args.model,
+                template=self.args.template,
+                cache=setting.cache,  # type: ignore[arg-type]
+                dtype=self.args.dtype,
+                device=self.args.device,
+                max_batch_size=self.args.batch,
+                batch_invariant=setting.invariant,
+            )
         )
 
     async def run(self, setting: Setting) -> Outcome:

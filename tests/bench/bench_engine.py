@@ -27,10 +27,10 @@ from transformers import LlamaForCausalLM
 
 from actors import vllm_engine as engines
 from actors.cluster import start_ray, stop_ray
-from actors.configs import VllmEngine
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from actors.vllm_config import VllmEngineConfig
 from actors.vllm_generation import Generation
 from orchestrator.controller import Controller
 from orchestrator.outcome import ProblemResult
@@ -134,7 +134,7 @@ def _reward(text: str) -> Reward:
     return Reward(derive_seed(text) / 2**62 - 1.0)
 
 
-def build_engine(config: VllmEngine) -> StepsOfALength:
+def build_engine(config: VllmEngineConfig) -> StepsOfALength:
     return StepsOfALength(Endless(**asdict(config)))
 
 
@@ -203,7 +203,7 @@ def _check(num_tokens: int, size: Size) -> None:
     assert num_tokens == size.num_tokens, f"{num_tokens} tokens, not {size.num_tokens}"
 
 
-async def compare(size: Size, rounds: int, config: VllmEngine, console: Console) -> None:
+async def compare(size: Size, rounds: int, config: VllmEngineConfig, console: Console) -> None:
     engine = replace(config, sampler="step").build()
     search = build_engine(config)
     shares: dict[str, list[float]] = {"in this process": [], "through Ray": []}
@@ -255,7 +255,7 @@ def main() -> None:
                 args["block_size"] = options.block_size
             if options.stream_interval:
                 args["stream_interval"] = options.stream_interval
-            config = VllmEngine(
+            config = VllmEngineConfig(
                 folder,
                 logprobs=options.logprobs,
                 sampler=options.sampler,

@@ -19,9 +19,9 @@ import torch
 from rich.console import Console
 
 from actors.cluster import start_ray, stop_ray
-from actors.configs import TransformersEngine, TransformersVerifier
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.controller import Controller
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Completion, Engine, GenerateRequest, ScoreReply, ScoreRequest, Verifier
@@ -32,7 +32,7 @@ from orchestrator.types import Problem, Sampling, Step
 from strategies.particle_filter import ParticleFilter
 
 TASK = ChainTask()
-PARAMS = Sampling(temperature=0.8, max_tokens=TASK.max_step_tokens)
+PARAMS = Sampling(temperature=0.8, max_tokens=16)
 
 
 async def bare_filter(problem: Problem, engine: Engine, verifier: Verifier, num_particles: int) -> int:
@@ -40,7 +40,7 @@ async def bare_filter(problem: Problem, engine: Engine, verifier: Verifier, num_
     particles: list[list[Step]] = [[] for _ in range(num_particles)]
     rewards = np.zeros(num_particles)
     rng, num_tokens = np.random.default_rng(0), 0
-    for call in range(TASK.max_steps):
+    for call in range(10):
         rows = [i for i, p in enumerate(particles) if not p or not p[-1].text.startswith("#")]
         if not rows:
             break
@@ -93,7 +93,7 @@ async def run_bare(
 
 async def run_orchestrated(pool: Pool, args: argparse.Namespace, offset: int) -> tuple[float, int]:
     """Seconds and tokens through everything that a run has, result files included."""
-    strategy = ParticleFilter(num_particles=args.particles, max_steps=TASK.max_steps, sampling=PARAMS)
+    strategy = ParticleFilter(num_particles=args.particles, max_steps=10, sampling=PARAMS)
     controller = Controller(strategy, pool.engine, pool.verifier, TASK, concurrency=args.concurrency)
     num_tokens = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -112,8 +112,8 @@ async def run_orchestrated(pool: Pool, args: argparse.Namespace, offset: int) ->
 
 
 async def compare(args: argparse.Namespace, console: Console) -> None:
-    engine_config = TransformersEngine("embedded:chain-policy", template="{question}\n")
-    verifier_config = TransformersVerifier("embedded:chain-verifier")
+    engine_config = TransformersEngineConfig("embedded:chain-policy", template="{question}\n")
+    verifier_config = TransformersVerifierConfig("embedded:chain-verifier")
     torch.set_num_threads(1)  # as each replica has
     engine, verifier = engine_config.build(), verifier_config.build()
     ratios = []

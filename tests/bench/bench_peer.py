@@ -30,9 +30,9 @@ from urllib.request import urlopen
 from rich.console import Console
 
 from actors.cluster import start_ray, stop_ray
-from actors.configs import VllmEngine
 from actors.placement import ClusterConfig
 from actors.pool import Pool
+from actors.vllm_config import VllmEngineConfig
 from tests.actors.openai_server import KEY, started_server
 from tests.bench.bench_engine import Questions, Size, build_engine, run_search, save_model
 
@@ -90,7 +90,7 @@ class Peer:
 
 
 async def compare(
-    peer: Peer, size: Size, rounds: int, config: VllmEngine, console: Console
+    peer: Peer, size: Size, rounds: int, config: VllmEngineConfig, console: Console
 ) -> list[tuple[float, float]]:
     """Seconds of each round, ours and theirs; the warm-up is left out."""
     seconds = []
@@ -122,7 +122,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         template = Path(folder) / "chat.jinja"
         template.write_text(_CHAT)
         server: list[str] = [*_SERVER, f"--chat-template={template}", *options.server_argument]
-        config = VllmEngine(folder, logprobs=False, args={"max_num_seqs": 512})
+        config = VllmEngineConfig(folder, logprobs=False, args={"max_num_seqs": 512})
         with started_server(Path(folder) / "server.log", folder, server) as started:
             peer = Peer(options.peer_python, started.wait())
             seconds = asyncio.run(compare(peer, size, options.rounds, config, console))

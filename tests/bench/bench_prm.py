@@ -23,7 +23,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from actors.configs import TransformersVerifier
+from actors.transformers_config import TransformersVerifierConfig
 from orchestrator.protocols import ScoreReply, ScoreRequest
 from tests.actors.small_reward_models import QUESTION, qwen_tokenizer, save_qwen_prm
 
@@ -59,7 +59,7 @@ def steps_of(num_steps: int, num_tokens: int) -> tuple[str, ...]:
 async def cost(folder: str, steps: tuple[str, ...], cache_bytes: int) -> Cost:
     """Score ``steps`` one after the other with a fresh verifier; loading is not in the time."""
     node = yaml.safe_load(FORMAT.read_text())
-    config = TransformersVerifier(
+    config = TransformersVerifierConfig(
         folder, format=node["format"], options=node["options"], cache_bytes=cache_bytes, max_context=8192
     )
     verifier = config.build()

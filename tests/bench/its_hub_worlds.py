@@ -82,12 +82,12 @@ def chain_world(num_problems: int) -> World:
     """The shipped models, in this process."""
     import torch
 
-    from actors.configs import TransformersEngine, TransformersVerifier
+    from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
 
     torch.set_num_threads(1)
     task = ChainTask()
-    engine = TransformersEngine("embedded:chain-policy", template="{question}\n").build()
-    verifier = TransformersVerifier("embedded:chain-verifier").build()
-    sampling = Sampling(temperature=0.8, max_tokens=task.max_step_tokens)
+    engine = TransformersEngineConfig("embedded:chain-policy", template="{question}\n").build()
+    verifier = TransformersVerifierConfig("embedded:chain-verifier").build()
+    sampling = Sampling(temperature=0.8, max_tokens=16)
     problems = tuple(task.problems(0, num_problems))
-    return World("chain, shipped models", task, engine, verifier, sampling, task.max_steps, problems)
+    return World("chain, shipped models", task, engine, verifier, sampling, 10, problems)

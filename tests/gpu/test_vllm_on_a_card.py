@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.configs import TransformersEngine, TransformersVerifier, VllmEngine, VllmVerifier
 from actors.embedded.models import build_tokenizer
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.protocols import ScoreReply, ScoreRequest
 from tests.actors.shared_vllm import Elsewhere
 from tests.actors.small_models import ALPHABET, ask, completed, save_policy
@@ -21,14 +22,14 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def policy() -> Iterator[Elsewhere]:
-    engine = Elsewhere(VllmEngine("embedded:chain-policy", sampler="stream", args=ON_A_CARD).build)
+    engine = Elsewhere(VllmEngineConfig("embedded:chain-policy", sampler="stream", args=ON_A_CARD).build)
     yield engine
     engine.end()
 
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[Elsewhere]:
-    engine = Elsewhere(VllmVerifier("embedded:chain-verifier", args=ON_A_CARD).build)
+    engine = Elsewhere(VllmVerifierConfig("embedded:chain-verifier", args=ON_A_CARD).build)
     yield engine
     engine.end()
 
@@ -39,7 +40,7 @@ async def test_a_card_takes_the_runner_that_draws_by_position(policy: Elsewhere)
 
 async def test_greedy_text_is_that_of_transformers(policy: Elsewhere) -> None:
     greedy = [ask(QUESTION, temperature=0.0, to_end=True, max_tokens=200), ask("7 a+1 b*3", temperature=0.0)]
-    async with running(TransformersEngine("embedded:chain-policy", device="cuda")) as transformers:
+    async with running(TransformersEngineConfig("embedded:chain-policy", device="cuda")) as transformers:
         expected = completed(await transformers.generate(greedy))
     for one, other in zip(completed(await policy.generate(greedy)), expected, strict=True):
         assert [s.token_ids for s in one.steps] == [s.token_ids for s in other.steps]
@@ -59,7 +60,7 @@ async def test_a_thought_ends_with_its_budget(tmp_path: Path) -> None:
     model = str(save_policy(tmp_path, build_tokenizer(ALPHABET)))
     thinking = {"thinking_budget": 6, "thinking_start": "#", "thinking_end": "*", "template": "{question}#"}
     greedy = {"temperature": 0.0, "to_end": True, "delimiter": "@", "marker": None}
-    async with running(VllmEngine(model, args=ON_A_CARD, **thinking)) as engine:
+    async with running(VllmEngineConfig(model, args=ON_A_CARD, **thinking)) as engine:
         (reply,) = completed(await engine.generate([ask("5 a+1", max_tokens=12, **greedy)]))
         (end,) = engine._started.tokenizer.encode("*", add_special_tokens=False)
         written = reply.steps[0].token_ids
@@ -70,7 +71,7 @@ async def test_a_thought_ends_with_its_budget(tmp_path: Path) -> None:
 
 
 async def test_rewards_are_those_of_transformers(verifier: Elsewhere) -> None:
-    async with running(TransformersVerifier("embedded:chain-verifier", device="cuda")) as transformers:
+    async with running(TransformersVerifierConfig("embedded:chain-verifier", device="cuda")) as transformers:
         expected = await rewards(transformers, *REQUESTS)
     read = await rewards(verifier, *REQUESTS)
     assert (

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from orchestrator.backend import DirectBackend
 from orchestrator.composition import only_composed
-from orchestrator.config import as_plain, build_node
+from orchestrator.config import as_plain, build_node, build_task
 from orchestrator.controller import Controller
 from orchestrator.execution import Status
 from orchestrator.limits import Limits
@@ -47,7 +47,7 @@ def _model(key: str, node: str) -> Any:
 def controller_of(config: Mapping[str, Any]) -> tuple[Controller, list[Problem]]:
     """Who solves the problems of a configuration, and those problems."""
     engine, verifier = (_model(key, json.dumps(config[key])) for key in ("engine", "verifier"))
-    task = build_node(config["task"], "task", leave_out=("offset", "limit"))
+    task = build_task(config["task"])
     controller = Controller(
         strategy=build_node(config["strategy"], "strategy"),
         engine=engine,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hydra.errors import HydraException
@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from orchestrator.config import (
     build,
     build_node,
+    build_task,
     read_limits,
     read_range,
     read_settings,
@@ -17,6 +18,7 @@ from orchestrator.config import (
 from orchestrator.errors import ConfigError
 from orchestrator.explain import explain
 from orchestrator.limits import Limits
+from orchestrator.tasks.chain import ChainTask
 from orchestrator.types import Sampling
 
 SETTINGS = {
@@ -35,6 +37,13 @@ class Knobs:
     lengths: Sequence[int] = (1,)
     maybe: int | None = None
     sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True)
+class OwnLengths:
+    """A task that reads one of the lengths."""
+
+    max_tokens: int
 
 
 def test_settings() -> None:
@@ -105,6 +114,34 @@ def test_knobs_are_converted_once() -> None:
     built = build(Knobs, {"rate": 1, "lengths": [8, 16], "sampling": {"temperature": 0.0}}, "group")
     assert built == Knobs(rate=1.0, lengths=[8, 16], sampling=Sampling(temperature=0.0))
     assert isinstance(built.rate, float)
+
+
+CHAIN = {"_target_": "orchestrator.ChainTask", "offset": 0, "limit": 3, "max_steps": 10}
+
+
+def test_a_tasks_node_may_hold_what_others_read() -> None:
+    assert build_task(CHAIN | {"split": "dev", "block_lengths": [2, 4]}) == ChainTask("dev")
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"max_steps": 0}, "task.max_steps=0: must be a whole number above 0"),
+        ({"max_tokens": "many"}, "task.max_tokens=many: must be a whole number above 0"),
+        ({"temperature": -1}, "task.temperature=-1: must be a number of 0 or more, or null"),
+        ({"max_step": 1}, "task.max_step=1: unknown key; did you mean 'max_steps'?"),
+        ({"split": "tset"}, "task.split=tset: must be 'train', 'dev' or 'test'; did you mean 'test'?"),
+    ],
+)
+def test_what_a_task_suggests_is_checked(keys: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_task(CHAIN | keys)
+    assert str(caught.value) == line
+
+
+def test_a_class_that_takes_a_length_itself_gets_it() -> None:
+    node = {"_target_": f"{__name__}.OwnLengths", "offset": 0, "limit": None, "max_tokens": 7, "max_steps": 2}
+    assert build_task(node) == OwnLengths(7)
 
 
 def test_a_nested_target_is_built() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.configs import TransformersEngine, TransformersVerifier
-from actors.verifier_configs import LikelihoodVerifier
+from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.verifier_configs import LikelihoodVerifierConfig
 from orchestrator.composition import only_composed
 from orchestrator.conf_files import CONF
 from orchestrator.errors import ConfigError
@@ -95,8 +95,8 @@ def test_a_file_that_cannot_be_read_is_said(text: str, tmp_path: Path) -> None:
 
 def test_configurations_digest_their_models(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(SHIPPED, tmp_path / "model"))
-    engine = TransformersEngine(str(folder))
-    configs = [engine, TransformersVerifier(str(folder)), LikelihoodVerifier(engine)]
+    engine = TransformersEngineConfig(str(folder))
+    configs = [engine, TransformersVerifierConfig(str(folder)), LikelihoodVerifierConfig(engine)]
     before = [config.digest() for config in configs]
     (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b"\n")
     assert all(a and b and a != b for a, b in zip(before, [c.digest() for c in configs], strict=True))

@@ -42,8 +42,8 @@ def sign(folder: Path) -> None:
         "strategy=best_of_n,astar",
         "strategy.selection=weighted_majority",
         "task=arc_challenge",
-        "task.choices._target_=orchestrator.tasks.choices.ListedChoices",
-        "engine._target_=actors.configs.VllmEngine",
+        "task.choices._target_=orchestrator.ListedChoices",
+        "engine._target_=actors.VllmEngineConfig",
         "engine.base_url=http://127.0.0.1:8000/v1",
         "engine.api_key_env=null",
         "engine.trust_remote_code=false",
@@ -196,7 +196,7 @@ def test_a_command_of_any_other_form_is_said(tmp_path: Path, value: Any) -> None
 def test_a_knob_of_plain_data_never_builds(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     evil = {"_target_": "pathlib.Path.touch", "self": str(mark)}
-    node = {"_target_": "actors.configs.VllmEngine", "model": "embedded:chain-policy"}
+    node = {"_target_": "actors.VllmEngineConfig", "model": "embedded:chain-policy"}
     for knob in ("args", "chat_options", "template", "max_context"):
         with pytest.raises(
             ConfigError, match=rf"engine.{knob}._target_=pathlib.Path.touch: .*nothing is built"

@@ -7,13 +7,13 @@ import math
 import pickle
 import time
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from actors.fake import FakeEngine, RandomLatency
 from orchestrator.errors import EngineError, VerifierError
+from orchestrator.schema import converted, hints_of
 from orchestrator.strategy import Budgeted
 from orchestrator.types import Solution, Usage
 from tests.laws import assert_ledger, assert_prefers_finished, assert_sound
@@ -78,9 +78,10 @@ async def test_it_and_its_solution_pickle(name: str) -> None:
 def test_its_knobs_have_plain_types(name: str) -> None:
     """Values from YAML are checked against the annotations before anything starts."""
     strategy: Any = load(name)
-    hints = get_type_hints(type(strategy))
+    hints = hints_of(type(strategy))
     for knob in fields(strategy):
-        TypeAdapter(hints[knob.name]).validate_python(getattr(strategy, knob.name), strict=False)
+        value = getattr(strategy, knob.name)
+        assert converted(f"strategy.{knob.name}", value, hints[knob.name]) == value
 
 
 @pytest.mark.parametrize("budget", [1, 2, 5, 8])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from actors.diffusion_config import DiffusionEngineConfig
 from actors.diffusion_engine import DiffusionEngine
 from actors.embedded.evaluate_diffusion import Denoised, Judged, best_block, compare, denoise, is_won, table
 from actors.embedded.families import TWOWAY
@@ -65,7 +66,10 @@ async def test_the_shipped_model_needs_both_schedules_and_collapses_without_bloc
     arXiv 2510.05040, the collapse); in blocks no path begins with it.
     """
     torch.set_num_threads(1)
-    engine, task = DiffusionEngine("embedded:twoway-diffusion", template="{question}\n"), TwoWayTask("dev")
+    engine, task = (
+        DiffusionEngine(DiffusionEngineConfig("embedded:twoway-diffusion", template="{question}\n")),
+        TwoWayTask("dev"),
+    )
     problems = list(task.problems(0, 24))
     right, collapsed = {}, {}
     for block in (4, 24):

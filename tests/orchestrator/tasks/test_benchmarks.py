@@ -11,7 +11,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from orchestrator.config import build_node
+from orchestrator.config import build_task
 from orchestrator.grading_numbers import exact_number
 from orchestrator.grading_tidy import tidy
 from orchestrator.protocols import Task
@@ -33,7 +33,7 @@ def task(name: str, **knobs: Any) -> Task:
         config = hydra.compose("config", [f"task={name}", f"task.path={shared(BENCHMARKS[name])}"])
     node = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(node, dict)
-    made: Task = build_node({**node, **knobs}, "task", leave_out=("offset", "limit"))
+    made: Task = build_task({**node, **knobs})
     return made
 
 

@@ -120,7 +120,8 @@ def test_rows_that_do_not_fit(
 @pytest.mark.parametrize(
     ("knobs", "line"),
     [
-        ({"max_steps": 0}, "task.max_steps=0: must be a whole number above 0"),
+        ({"num_graders": 0}, "task.num_graders=0: must be a whole number above 0"),
+        ({"answer_in": []}, "task.answer_in=[]: must not be empty"),
         ({"grading_seconds": 0.0}, "task.grading_seconds=0.0: must be above 0"),
         ({"delimiter": ""}, "task.delimiter=: must not be empty"),
         (
