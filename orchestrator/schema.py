@@ -174,7 +174,7 @@ def _checked_function(key: str, function: Callable[..., Any], hint: Any, kind: A
 
 
 @cache
-def hints_of(cls: type[Any]) -> dict[str, Any]:
+def hints_of(cls: Any) -> dict[str, Any]:
     """The annotations of a class's constructor, with their constraints."""
     return get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
 

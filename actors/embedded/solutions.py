@@ -16,12 +16,11 @@ from orchestrator.protocols import (
     Verifier,
 )
 from orchestrator.seeds import derive_seed
-from orchestrator.tasks.chain import ChainTask
 from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER
 from orchestrator.types import Sampling, Step
 
 Sample = tuple[Step, ...]
-_MAX_TOKENS = ChainTask().max_tokens
+_MAX_TOKENS = 128  # of a whole solution, as conf/task/chain.yaml has it
 
 
 async def sample_solutions(
