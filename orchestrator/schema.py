@@ -173,9 +173,13 @@ def _checked_function(key: str, function: Callable[..., Any], hint: Any, kind: A
     return function
 
 
-@cache
 def hints_of(cls: Any) -> dict[str, Any]:
     """The annotations of a class's constructor, with their constraints."""
+    return _hints(cls)
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
 
 
