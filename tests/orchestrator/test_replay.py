@@ -160,9 +160,7 @@ def test_what_cannot_be_known_is_refused_in_one_line(
 
 
 def test_lines_without_steps_are_refused(tmp_path: Path, sweep: Path) -> None:
-    source = sweep / point_name("best_of_n", 4, 0)
-    for path in source.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(sweep / point_name("best_of_n", 4, 0), tmp_path, dirs_exist_ok=True)
     lines = read_results(tmp_path)
     for line in lines:
         for stored in line["candidates"]:
