@@ -19,11 +19,19 @@ from actors.forward import worker_thread
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+)
 from orchestrator.types import Finish, Step
 
 
-class DiffusionEngine:
+class DiffusionEngine(EngineBase):
     """Denoises canvases of any schedules in one batch; a path joins between two passes.
 
     With ``batch_invariant`` (float32 on a CPU) a reply depends on its request alone, bit by bit; elsewhere on
@@ -89,9 +97,9 @@ class DiffusionEngine:
         self._batcher = Batcher(self._denoiser, self._executor)
 
     @property
-    def batch_invariant(self) -> bool:
-        """Whether a reply is bitwise the same whatever shares its batch: probed at load."""
-        return self._invariant
+    def info(self) -> ModelInfo:
+        """Batch invariance was probed at load."""
+        return ModelInfo(self._invariant)
 
     @property
     def template_notes(self) -> Mapping[str, str]:

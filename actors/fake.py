@@ -15,12 +15,17 @@ import numpy as np
 
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
+    Readout,
+    Sampler,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.seeds import derive_rng
 from orchestrator.types import Denoising, Finish, Overhead, Params, Problem, Reward, Sampling, Step, Usage
@@ -70,7 +75,7 @@ def letters_right(question: str, steps: tuple[str, ...]) -> float:
 
 
 @dataclass
-class FakeEngine:
+class FakeEngine(EngineBase):
     """Samples a language with the seed of each request and nothing else.
 
     ``requests`` and ``usage`` record what was asked and what was handed out, for comparison with a
@@ -87,12 +92,16 @@ class FakeEngine:
     fail_on: str | None = None
     latency: Callable[[GenerateRequest, Completion], float] | None = None
     batch_invariant: bool = True
-    sampler: str = "step"
+    sampler: Sampler = "step"
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
     released: list[str] = field(default_factory=list, init=False)
     in_vain: dict[str, Overhead] = field(default_factory=dict)
     requests: list[GenerateRequest] = field(default_factory=list, init=False)
     usage: Usage = field(default_factory=Usage, init=False)
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(self.batch_invariant, self.sampler)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         self.requests.extend(requests)
@@ -118,9 +127,6 @@ class FakeEngine:
     async def release(self, home: str) -> Overhead:
         self.released.append(home)
         return self.in_vain.pop(home, Overhead())
-
-    async def close(self) -> None:
-        return None
 
     async def _reply(self, request: GenerateRequest) -> Completion | Failure:
         if request.question == self.fail_on:
@@ -166,22 +172,23 @@ class FakeEngine:
 
 
 @dataclass
-class FakeVerifier:
+class FakeVerifier(VerifierBase):
     """Rewards by a function of the steps; ``readout`` is per_step or whole. Records as FakeEngine does."""
 
     reward: RewardFunction = letters_right
-    readout: str = "per_step"
+    readout: Readout = "per_step"
     latency: Callable[[ScoreRequest], float] | None = None
     batch_invariant: bool = True
     requests: list[ScoreRequest] = field(default_factory=list, init=False)
     usage: Usage = field(default_factory=Usage, init=False)
 
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(self.batch_invariant, readout=self.readout)
+
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         self.requests.extend(requests)
         return list(await asyncio.gather(*(self._reply(r) for r in requests)))
-
-    async def close(self) -> None:
-        return None
 
     async def _reply(self, request: ScoreRequest) -> ScoreReply:
         steps = request.steps

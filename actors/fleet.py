@@ -10,8 +10,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from actors.jobs import Died, End, Job, Life
@@ -21,7 +19,7 @@ from actors.replica import Raised, ReplicaInfo
 from actors.routing import ranking, route
 from actors.scaling import Scaler
 from orchestrator.backend import Routing
-from orchestrator.protocols import NO_REPLICA, Failure
+from orchestrator.protocols import NO_REPLICA, Failure, Method, ModelInfo
 from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
@@ -100,21 +98,15 @@ class Fleet:
         await asyncio.gather(*(member.close() for member in self._members.values()))
 
     @property
-    def batch_invariant(self) -> bool:
-        return all(info.batch_invariant for info in self._infos)
-
-    @property
-    def sampler(self) -> str:
-        return self._infos[0].sampler
+    def info(self) -> ModelInfo:
+        """What the replicas are like, which are of one kind; invariant where all of them are."""
+        models = [info.model for info in self._infos]
+        return replace(models[0], batch_invariant=all(model.batch_invariant for model in models))
 
     @property
     def template_notes(self) -> Mapping[str, str]:
         """What the replicas do otherwise than their tokenizer and its chat template would have it."""
         return self._infos[0].template_notes if self._infos else {}
-
-    @property
-    def readout(self) -> str:
-        return self._infos[0].readout or ""
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -139,13 +131,9 @@ class Fleet:
         replicas = sum(m.life is not None for m in self._members.values())
         return Routing(replicas=replicas, deaths=deaths, **self._counts)
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any]:
-        """One reply a request, in order: rows of one problem travel together."""
-        groups = [(home, tuple(rows)) for home, rows in groupby(requests, key=attrgetter("home"))]
-        if len(groups) == 1:
-            return await self._serve(Job(method, *groups[0]))
-        served = await asyncio.gather(*(self._serve(Job(method, home, rows)) for home, rows in groups))
-        return [reply for replies in served for reply in replies]
+    async def ask(self, method: Method, home: str, requests: Sequence[Any]) -> list[Any]:
+        """One reply a request, in order: they are of the problem ``home``, and travel together."""
+        return await self._serve(Job(method, home, tuple(requests)))
 
     async def release(self, home: str) -> Overhead:
         """Forgets a problem that is over, of which no call is in flight; what it has cost in vain.
@@ -306,7 +294,7 @@ class Fleet:
         if member.life is None:
             return None
         member.life.num_rows += len(job.requests)
-        if self.sampler == "stream":
+        if self._infos[0].model.sampler == "stream":
             self._served[job.home].add(name)
         if member.life.num_rows == len(job.requests):  # it was idle: its silence begins to count now
             member.life.last_progress = time.monotonic()

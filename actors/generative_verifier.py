@@ -22,12 +22,15 @@ from actors.reward_formats.layout import InnerTokenizer
 from actors.tokenising import TokenIds
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
-    Engine,
+    EngineBase,
     Failure,
     GenerateRequest,
     LoglikRequest,
+    ModelInfo,
+    Readout,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.seeds import derive_seed
 from orchestrator.types import Finish, Reward, Sampling, Step, Usage, total
@@ -72,11 +75,11 @@ class _Judged:
     usage: Usage
 
 
-class GenerativeVerifier:
+class GenerativeVerifier(VerifierBase):
     """Asks about each new step (``whole``: about all steps at once) through any engine."""
 
     def __init__(
-        self, engine: Engine, tokenizer: Any, judging: Judging, *, readout: str = "per_step"
+        self, engine: EngineBase, tokenizer: Any, judging: Judging, *, readout: Readout = "per_step"
     ) -> None:
         """Raises ConfigError where the verdicts do not begin with tokens of their own."""
         self._engine = engine
@@ -90,25 +93,22 @@ class GenerativeVerifier:
             raise ConfigError("verifier.bad", repr(judging.bad), allowed)
 
     @property
-    def batch_invariant(self) -> bool:
-        return self._engine.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self._readout
+    def info(self) -> ModelInfo:
+        """As invariant as its engine."""
+        return ModelInfo(self._engine.info.batch_invariant, readout=self._readout)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
         """What is done otherwise than the tokenizer and its template would have it."""
-        return dict(getattr(self._engine, "template_notes", {}))
+        return self._engine.template_notes
 
     @property
     def healthy(self) -> bool:
-        return bool(getattr(self._engine, "healthy", True))
+        return self._engine.healthy
 
     @property
-    def progress(self) -> int:
-        return int(getattr(self._engine, "progress", 0))
+    def progress(self) -> int | None:
+        return self._engine.progress
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """The rewards of each request, in order; a step without a verdict fails its request alone.

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from actors.placement import ClusterConfig, ReplicaSpec, Resources
 from actors.replica import Raised, ReplicaInfo, Restarted
+from orchestrator.protocols import Method
 from orchestrator.types import Overhead
 
 
@@ -41,7 +42,7 @@ class Handle(Protocol):
         """Makes the engine at the first call, and describes it; also that it could not be made."""
         ...
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted: ...
+    async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted: ...
 
     async def release(self, home: str) -> Overhead: ...
 

@@ -18,7 +18,7 @@ from actors.placement import THREAD_VARIABLES, ClusterConfig, Factory, ReplicaSp
 from actors.pool import Pool
 from actors.replica import Raised, Replica, ReplicaInfo, Restarted
 from orchestrator.backend import ENGINE, Backend
-from orchestrator.protocols import EngineConfig, VerifierConfig
+from orchestrator.protocols import EngineConfig, Method, VerifierConfig
 from orchestrator.types import Overhead
 
 _NODE = "this process"
@@ -85,7 +85,7 @@ class ThreadHost:
         return "all cores of this machine"
 
     async def lost(self) -> str:
-        return await asyncio.get_running_loop().create_future()
+        return str(await asyncio.get_running_loop().create_future())  # never
 
 
 def _num_cores() -> int:
@@ -110,7 +110,7 @@ class ThreadHandle:
         info: ReplicaInfo = await self._call(lambda replica: replica.ready())
         return info
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
+    async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         answer: list[Any] | Raised | Restarted = await self._call(lambda r: r.ask(method, requests))
         return answer
 
@@ -184,13 +184,20 @@ class _Life:
             if not waiter.done():
                 waiter.set_exception(ReplicaDied(reason))
 
+    async def _contained(self, work: _Work) -> Any:
+        """An engine that leaves its process, as it thinks, leaves its thread."""
+        try:
+            return await work(self.replica)
+        except (SystemExit, KeyboardInterrupt) as stop:
+            self.end(f"it raised {type(stop).__name__}")
+
     async def call(self, work: _Work) -> Any:
         """What ``work`` returns, done in the thread; cancelling it cancels that. Raises ReplicaError."""
         waiter = self._caller.create_future()
         with self._lock:
             if self.has_ended:
                 raise ReplicaDied("it has ended", before=True)
-            done = asyncio.run_coroutine_threadsafe(work(self.replica), self._loop)
+            done = asyncio.run_coroutine_threadsafe(self._contained(work), self._loop)
         self._waiting.add(waiter)
         done.add_done_callback(lambda done: _tell(self._caller, _settle, waiter, done))
         try:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from actors.replica import Raised, ReplicaInfo
-from orchestrator.protocols import Failure
+from orchestrator.protocols import Failure, Method
 
 # A request that saw two deaths runs alone from then on: chance rarely strikes twice.
 _DEATHS_BEFORE_QUARANTINE = 2
@@ -113,7 +113,7 @@ class Job:
     is what the request becomes when it is given up.
     """
 
-    method: str
+    method: Method
     home: str
     requests: tuple[Any, ...]
     deaths: tuple[asyncio.Future[End], ...] = ()

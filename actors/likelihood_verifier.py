@@ -17,7 +17,17 @@ from typing import Any
 from actors.reward_formats.layout import InnerTokenizer
 from actors.tokenising import TokenIds
 from orchestrator.errors import ConfigError, VerifierError
-from orchestrator.protocols import Engine, Failure, Loglik, LoglikRequest, ScoreReply, ScoreRequest
+from orchestrator.protocols import (
+    EngineBase,
+    Failure,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    VerifierBase,
+)
 from orchestrator.types import Reward, Usage
 
 
@@ -34,7 +44,7 @@ class _Asked:
     known_sum: float = 0.0
 
 
-class LikelihoodVerifier:
+class LikelihoodVerifier(VerifierBase):
     """Teacher-forces new steps through an engine's ``loglik``; the engine keeps what it has read before.
 
     The question is rendered by the engine's own template. A step of no tokens is an end of text: its
@@ -43,12 +53,12 @@ class LikelihoodVerifier:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineBase,
         tokenizer: Any,
         *,
         instruction: str = "",
         normalise: str = "token",
-        readout: str = "per_step",
+        readout: Readout = "per_step",
     ) -> None:
         self._engine = engine
         self._instruction = instruction
@@ -61,25 +71,22 @@ class LikelihoodVerifier:
         self._end = (int(tokenizer.eos_token_id),)
 
     @property
-    def batch_invariant(self) -> bool:
-        return self._engine.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self._readout
+    def info(self) -> ModelInfo:
+        """As invariant as its engine."""
+        return ModelInfo(self._engine.info.batch_invariant, readout=self._readout)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
         """What is done otherwise than the tokenizer and its template would have it."""
-        return dict(getattr(self._engine, "template_notes", {}))
+        return self._engine.template_notes
 
     @property
     def healthy(self) -> bool:
-        return bool(getattr(self._engine, "healthy", True))
+        return self._engine.healthy
 
     @property
-    def progress(self) -> int:
-        return int(getattr(self._engine, "progress", 0))
+    def progress(self) -> int | None:
+        return self._engine.progress
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """The rewards of each request's new steps (``whole``: of all its steps as one), in order."""

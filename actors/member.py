@@ -15,6 +15,7 @@ from actors.jobs import Died, End, Flight, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo, Restarted
 from orchestrator.errors import EngineError
+from orchestrator.protocols import Method
 from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Member:
         self.life, self.lost = self._latest, None
         self.on_change()
 
-    async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
+    async def call(self, life: Life, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Died:
         """The replies, or what happened instead. Cancelling it cancels the call inside the replica."""
         flight = self._take_off(life, requests)
         try:

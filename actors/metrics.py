@@ -12,13 +12,12 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray.util import metrics
 
-if TYPE_CHECKING:
-    from actors.fleet import Fleet
-    from orchestrator.results import Totals
+from actors.fleet import Fleet
+from orchestrator.totals import Totals
 
 RUN_TAGS = ("run", "strategy")
 """The run's name (with a sweep's point below it, ``sweep/point``), and that of its strategy."""

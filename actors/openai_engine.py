@@ -25,7 +25,15 @@ from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer, StepSplitter, TokenIds
 from actors.vllm_generation import End, Generation, StopRules
 from orchestrator.errors import ConfigError, EngineError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+)
 from orchestrator.types import Sampling, Usage
 
 Result = TypeVar("Result")
@@ -34,7 +42,7 @@ _TOKENS_BEFORE = 512
 _OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 
 
-class OpenAIEngine:
+class OpenAIEngine(EngineBase):
     """One HTTP request a row, each with its own seed; the server batches them."""
 
     def __init__(
@@ -89,9 +97,9 @@ class OpenAIEngine:
         self._num_tokens = 0
 
     @property
-    def batch_invariant(self) -> bool:
-        """A server promises nothing of the kind."""
-        return False
+    def info(self) -> ModelInfo:
+        """A server promises nothing of a batch."""
+        return ModelInfo(batch_invariant=False)
 
     @property
     def template_notes(self) -> Mapping[str, str]:

@@ -15,14 +15,17 @@ from actors.placement import ClusterConfig, Factory, check_placement, plan
 from orchestrator.backend import Routing, Used
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
     ScoreReply,
     ScoreRequest,
-    Tracker,
+    VerifierBase,
 )
+from orchestrator.tracking import Tracker
 from orchestrator.types import Overhead
 
 MakeTrackers = Callable[[Mapping[str, Fleet], int, Mapping[str, str]], Sequence[Tracker]]
@@ -34,48 +37,40 @@ def no_trackers(fleets: Mapping[str, Fleet], num_problems: int, tags: Mapping[st
 
 
 @dataclass(frozen=True, slots=True)
-class PooledEngine:
-    """An Engine that is a fleet of replicas."""
+class PooledEngine(EngineBase):
+    """An engine that is a fleet of replicas. The requests of one call are of one problem."""
 
     fleet: Fleet
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.fleet.batch_invariant
-
-    @property
-    def sampler(self) -> str:
-        return self.fleet.sampler
+    def info(self) -> ModelInfo:
+        return self.fleet.info
 
     async def release(self, home: str) -> Overhead:
         return await self.fleet.release(home)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        return await self.fleet.ask("generate", requests)
+        return await self.fleet.ask("generate", requests[0].home, requests) if requests else []
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        return await self.fleet.ask("loglik", requests)
+        return await self.fleet.ask("loglik", requests[0].home, requests) if requests else []
 
     async def close(self) -> None:
         await self.fleet.close()
 
 
 @dataclass(frozen=True, slots=True)
-class PooledVerifier:
-    """A Verifier that is a fleet of replicas."""
+class PooledVerifier(VerifierBase):
+    """A verifier that is a fleet of replicas. The requests of one call are of one problem."""
 
     fleet: Fleet
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.fleet.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self.fleet.readout
+    def info(self) -> ModelInfo:
+        return self.fleet.info
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        return await self.fleet.ask("score", requests)
+        return await self.fleet.ask("score", requests[0].home, requests) if requests else []
 
     async def close(self) -> None:
         await self.fleet.close()

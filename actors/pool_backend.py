@@ -14,7 +14,8 @@ from actors.fleet import Fleet
 from actors.placement import ClusterConfig, check_placement, described, plan
 from actors.pool import Pool
 from orchestrator.backend import ENGINE, Backend
-from orchestrator.protocols import EngineConfig, Tracker, VerifierConfig
+from orchestrator.protocols import EngineConfig, VerifierConfig
+from orchestrator.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)

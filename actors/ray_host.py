@@ -18,6 +18,7 @@ from actors.handles import ReplicaDied, ReplicaError
 from actors.placement import GPUS_VARIABLE, THREAD_VARIABLES, ClusterConfig, ReplicaSpec, Resources
 from actors.replica import Raised, ReplicaInfo, Restarted
 from actors.replica_process import ReplicaProcess
+from orchestrator.protocols import Method
 from orchestrator.types import Overhead
 
 _DEATHS = (
@@ -98,14 +99,17 @@ class RayHandle:
         info: ReplicaInfo = await _reply(self.handle.ready.remote())
         return info
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
+    async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         ref = self.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
         try:
-            answer = await _reply(ref)
+            answer: bytes | Raised | Restarted = await _reply(ref)
         except asyncio.CancelledError:
             ray.cancel(ref)
             raise
-        return pickle.loads(answer) if isinstance(answer, bytes) else answer
+        if not isinstance(answer, bytes):
+            return answer
+        replies: list[Any] = pickle.loads(answer)
+        return replies
 
     async def release(self, home: str) -> Overhead:
         wasted: Overhead = await _reply(self.handle.release.remote(home))

@@ -8,32 +8,14 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, MurmurationError
-from orchestrator.protocols import RunsAhead
+from orchestrator.protocols import EngineBase, Method, ModelInfo, VerifierBase
 from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@runtime_checkable
-class ReportsProgress(Protocol):
-    """An engine that counts its tokens while it works, so that a long batch is told from a hang."""
-
-    @property
-    def progress(self) -> int:
-        """Tokens generated (or scored) since it was made; it grows while a call runs."""
-        ...
-
-
-@runtime_checkable
-class ReportsHealth(Protocol):
-    """An engine that knows when it is beyond repair."""
-
-    @property
-    def healthy(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +28,7 @@ class ReplicaInfo:
     pid: int
     incarnation: str
     node_id: str
-    batch_invariant: bool = False
-    readout: str | None = None
-    sampler: str = "step"
+    model: ModelInfo = ModelInfo()
     template_notes: Mapping[str, str] = field(default_factory=dict)
     error: MurmurationError | None = None
 
@@ -82,7 +62,7 @@ class Replica:
         self._node_id = node_id
         self._die = die
         self._incarnation = uuid.uuid4().hex
-        self._model: Any = None
+        self._model: EngineBase | VerifierBase | None = None
         self._error: MurmurationError | None = None
 
     async def ready(self) -> ReplicaInfo:
@@ -92,30 +72,28 @@ class Replica:
         who = (os.getpid(), self._incarnation, self._node_id)
         if self._model is None:
             return ReplicaInfo(*who, error=self._error)
-        invariant, readout = self._model.batch_invariant, getattr(self._model, "readout", None)
-        notes = dict(getattr(self._model, "template_notes", {}))
-        return ReplicaInfo(*who, invariant, readout, getattr(self._model, "sampler", "step"), notes)
+        return ReplicaInfo(*who, self._model.info, dict(self._model.template_notes))
 
     def _make(self) -> None:
         try:
-            self._model = self._make_model()
+            self._model = _checked(self._make_model())
         except ConfigError as error:
             self._error = ConfigError(error.key, str(error.value), error.allowed)
         except Exception as error:
             log.exception("the engine could not be made")
             self._error = EngineError(f"{type(error).__name__}: {error}")
 
-    async def ask(self, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
+    async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         """The replies of ``engine.<method>(requests)``, as many as there are requests."""
         return await self.guarded(method, lambda: self.answer(method, requests))
 
-    async def answer(self, method: str, requests: Sequence[Any]) -> list[Any]:
+    async def answer(self, method: Method, requests: Sequence[Any]) -> list[Any]:
         replies: list[Any] = await getattr(self._model, method)(requests)
         if len(replies) != len(requests):
             raise EngineError(f"{len(requests)} requests got {len(replies)} replies")
         return replies
 
-    async def guarded(self, method: str, work: Callable[[], Awaitable[T]]) -> T | Raised | Restarted:
+    async def guarded(self, method: Method, work: Callable[[], Awaitable[T]]) -> T | Raised | Restarted:
         """What ``work`` returns, or what it raised, as a value."""
         if self._model is None:
             return Restarted()
@@ -132,14 +110,14 @@ class Replica:
 
     async def release(self, home: str) -> Overhead:
         """Forgets a problem that is over, and returns what the engine did for it in vain."""
-        return await self._model.release(home) if isinstance(self._model, RunsAhead) else Overhead()
+        return await self._model.release(home) if isinstance(self._model, EngineBase) else Overhead()
 
     async def pulse(self) -> int | Restarted | None:
         """The engine's token counter, None where it has none."""
         if self._model is None:
             return Restarted()
         self._die_if_sick(None)
-        return self._model.progress if isinstance(self._model, ReportsProgress) else None
+        return self._model.progress
 
     def _die_if_sick(self, error: Exception | None) -> None:
         """A dead engine in a replica that lives would fail every call: only dead ones are replaced.
@@ -147,7 +125,7 @@ class Replica:
         One that is out of memory is as good as dead: what it holds by then would fail others' calls as well.
         (A card that is out of memory raises another error, and the engine goes on.)
         """
-        sick = isinstance(self._model, ReportsHealth) and not self._model.healthy
+        sick = self._model is not None and not self._model.healthy
         if sick or isinstance(error, EngineDeadError | MemoryError):
             try:
                 log.critical("the engine is dead: the replica exits")
@@ -157,3 +135,9 @@ class Replica:
     async def close(self) -> None:
         if self._model is not None:
             await self._model.close()
+
+
+def _checked(model: Any) -> EngineBase | VerifierBase:
+    if not isinstance(model, EngineBase | VerifierBase):
+        raise TypeError(f"{type(model).__name__} derives from neither EngineBase nor VerifierBase")
+    return model

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 
 from actors.replica import Raised, Replica, ReplicaInfo, Restarted
+from orchestrator.protocols import Method
 from orchestrator.types import Overhead
 
 
@@ -30,7 +31,7 @@ class ReplicaProcess:
     async def ready(self) -> ReplicaInfo:
         return await self._replica.ready()
 
-    async def ask(self, method: str, requests: bytes) -> bytes | Raised | Restarted:
+    async def ask(self, method: Method, requests: bytes) -> bytes | Raised | Restarted:
         """The pickled replies of ``engine.<method>(requests)``, as many as there are requests.
 
         Pickled here and not by Ray, which takes several times as long over small frozen values.

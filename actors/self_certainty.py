@@ -18,23 +18,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import VerifierError
-from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
+from orchestrator.protocols import Failure, ModelInfo, Readout, ScoreReply, ScoreRequest, VerifierBase
 from orchestrator.types import Reward, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class SelfCertainty:
+class SelfCertainty(VerifierBase):
     """Rewards new steps (``whole``: all steps as one) by what the engine said when it made them."""
 
-    readout: str = "per_step"
-    batch_invariant: bool = True
+    readout: Readout = "per_step"
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True, readout=self.readout)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """The rewards in order; steps without log-probabilities fail their request alone."""
         return [self._reply(r) for r in requests]
-
-    async def close(self) -> None:
-        return None
 
     def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
         num_steps = len(request.steps)

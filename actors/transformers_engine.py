@@ -18,11 +18,19 @@ from actors.prefix import PrefixStore
 from actors.prompting import Prompter, PromptStyle
 from actors.stepping import Detokenizer
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+)
 from orchestrator.types import Usage
 
 
-class TransformersEngine:
+class TransformersEngine(EngineBase):
     """Continuous batching over a causal language model with its keys and values kept for each prefix.
 
     A request joins the running batch at its next token, and waits for no other request to end. With
@@ -83,9 +91,9 @@ class TransformersEngine:
         self._reading = Batcher(self._reader, self._executor)
 
     @property
-    def batch_invariant(self) -> bool:
-        """Whether a reply is bitwise the same whatever shares its batch or its cache: probed at load."""
-        return self._loaded.batch_invariant
+    def info(self) -> ModelInfo:
+        """Batch invariance was probed at load."""
+        return ModelInfo(self._loaded.batch_invariant)
 
     @property
     def template_notes(self) -> Mapping[str, str]:

@@ -14,14 +14,22 @@ from actors.encoding import Encoder, Passage, Reader, Reading, refuse_tokens
 from actors.forward import worker_thread
 from actors.loading import Loaded, LoadOptions, load
 from actors.prefix import PrefixStore
-from actors.reward_formats import READOUTS, Format, Verdict, build_format
+from actors.reward_formats import Format, Verdict, build_format
 from actors.reward_heads import load_classifier, load_lm, num_outputs
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
+from orchestrator.protocols import (
+    READOUTS,
+    Failure,
+    ModelInfo,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    VerifierBase,
+)
 from orchestrator.types import Reward, Usage
 
 
-class TransformersVerifier:
+class TransformersVerifier(VerifierBase):
     """Scores new steps only: what was read of a trajectory before is kept, and its rewards are locked.
 
     ``readout`` ``per_step`` gives a reward at the end of each new step; ``whole`` one for all the steps as
@@ -34,7 +42,7 @@ class TransformersVerifier:
         *,
         format: str = "token_classification",
         options: Mapping[str, Any] | None = None,
-        readout: str = "per_step",
+        readout: Readout = "per_step",
         dtype: str = "float32",
         device: str = "auto",
         max_context: int | None = None,
@@ -76,13 +84,9 @@ class TransformersVerifier:
         self._reading = Batcher(self._reader, self._executor)
 
     @property
-    def batch_invariant(self) -> bool:
-        """Whether a reward is bitwise the same whatever shares its batch or its cache: probed at load."""
-        return self._loaded.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self._readout
+    def info(self) -> ModelInfo:
+        """Batch invariance was probed at load."""
+        return ModelInfo(self._loaded.batch_invariant, readout=self._readout)
 
     @property
     def template_notes(self) -> Mapping[str, str]:

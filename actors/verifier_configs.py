@@ -11,9 +11,7 @@ from actors.loading import check_tokenizer_path, make_absolute
 from actors.self_certainty import SelfCertainty
 from orchestrator.backend import Backend, LocalVerifier, ReplicaVerifier
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import EngineConfig, HasWeights, Task, Verifier
-
-Readout = Literal["per_step", "whole"]
+from orchestrator.protocols import EngineConfig, HasWeights, Readout, Task, Verifier
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,13 @@ class LikelihoodVerifier(ReplicaVerifier):
         from actors.likelihood_verifier import LikelihoodVerifier as Built
 
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
-        knobs = {"instruction": self.instruction, "normalise": self.normalise, "readout": self.readout}
-        return Built(_built(self.engine), tokenizer, **knobs)
+        return Built(
+            _built(self.engine),
+            tokenizer,
+            instruction=self.instruction,
+            normalise=self.normalise,
+            readout=self.readout,
+        )
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,21 @@ from actors.vllm_loading import start
 from actors.vllm_settings import VllmOptions
 from actors.vllm_streams import Streams
 from orchestrator.errors import EngineDeadError, EngineError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+)
 from orchestrator.types import Finish, Overhead, Sampling, Usage
 
 _HIGHEST_TEMPERATURE = 2.0
 
 
-class VllmEngine:
+class VllmEngine(EngineBase):
     """Continuous batching by vLLM: every request is one of its own, with its own seed.
 
     Siblings share their prefix through vLLM's cache of blocks. A reply depends on its request and seed up
@@ -95,9 +103,9 @@ class VllmEngine:
         self._num_read = 0
 
     @property
-    def batch_invariant(self) -> bool:
-        """Whether vLLM's batch-invariant mode is on."""
-        return self._started.batch_invariant
+    def info(self) -> ModelInfo:
+        """``batch_invariant`` where vLLM's mode of that name is on."""
+        return ModelInfo(self._started.batch_invariant, self.sampler)
 
     @property
     def template_notes(self) -> Mapping[str, str]:

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.encoding import refuse_tokens
-from actors.reward_formats import READOUTS, Format, Rendered, Verdict, build_format
+from actors.reward_formats import Format, Rendered, Verdict, build_format
 from actors.stepping import TokenIds
 from actors.vllm_loading import Started, start
 from actors.vllm_settings import VllmOptions
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, VerifierError
-from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
+from orchestrator.protocols import (
+    READOUTS,
+    Failure,
+    ModelInfo,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    VerifierBase,
+)
 from orchestrator.types import Reward, Usage
 
 # Every position's outputs, also behind a prefix that came from the cache: vLLM would read no cache at all by
@@ -22,7 +30,7 @@ from orchestrator.types import Reward, Usage
 _CLASSIFIER: Mapping[str, Any] = {"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}}
 
 
-class VllmVerifier:
+class VllmVerifier(VerifierBase):
     """Scores new steps only: vLLM's cache of blocks holds what it read before, and rewards are locked.
 
     ``readout`` ``per_step`` gives a reward at the end of each new step; ``whole`` one for all the steps as
@@ -35,7 +43,7 @@ class VllmVerifier:
         *,
         format: str = "token_classification",
         options: Mapping[str, Any] | None = None,
-        readout: str = "per_step",
+        readout: Readout = "per_step",
         dtype: str = "auto",
         max_context: int | None = None,
         batch_invariant: bool = False,
@@ -75,13 +83,9 @@ class VllmVerifier:
         self._num_read = 0
 
     @property
-    def batch_invariant(self) -> bool:
-        """Whether vLLM's batch-invariant mode is on."""
-        return self._started.batch_invariant
-
-    @property
-    def readout(self) -> str:
-        return self._readout
+    def info(self) -> ModelInfo:
+        """``batch_invariant`` where vLLM's mode of that name is on."""
+        return ModelInfo(self._started.batch_invariant, readout=self._readout)
 
     @property
     def template_notes(self) -> Mapping[str, str]:

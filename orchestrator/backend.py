@@ -6,7 +6,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
-from orchestrator.protocols import Engine, EngineConfig, Task, Tracker, Verifier, VerifierConfig
+from orchestrator.protocols import Engine, EngineConfig, Readout, Task, Verifier, VerifierConfig
+from orchestrator.tracking import Tracker
 
 ENGINE = "engine"
 """The main policy among the policies of a run; for now the only one."""
@@ -94,8 +95,8 @@ class AnyVerifierConfig(Protocol):
     """The configuration of a verifier, wherever it runs: a ReplicaVerifier or a LocalVerifier."""
 
     @property
-    def readout(self) -> str | None:
-        """``per_step`` or ``whole``; None where there is no verifier."""
+    def readout(self) -> Readout | None:
+        """None where there is no verifier."""
         ...
 
     @property

@@ -9,47 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator import milestones
+from orchestrator.asking import Ledger
 from orchestrator.errors import GradingError, ProblemError, StrategyError
 from orchestrator.gate import Gate
 from orchestrator.journal import Journal, Journals
 from orchestrator.limits import Limits
-from orchestrator.protocols import Engine, Strategy, Task, Verifier
+from orchestrator.outcome import Candidate, ProblemResult
+from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.session import Session
-from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A trajectory offered as an answer, read and graded; ``params`` where the strategy tells them."""
-
-    trajectory: Trajectory
-    log_weight: float
-    answer: str | None
-    correct: bool
-    params: Params | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemResult:
-    """How one problem ended: candidates (the answer's first), or an error as a value."""
-
-    problem: Problem
-    candidates: tuple[Candidate, ...]
-    has_answer: bool
-    error: ProblemError | None
-    stopped_by: str | None
-    solution: Solution | None
-    usage: Usage
-    overhead: Overhead
-    seconds: float
-
-    @property
-    def answer(self) -> str | None:
-        return self.candidates[0].answer if self.has_answer else None
-
-    @property
-    def correct(self) -> bool:
-        return self.has_answer and self.candidates[0].correct
+from orchestrator.strategy import Strategy
+from orchestrator.types import Problem, Solution
 
 
 @dataclass(frozen=True)
@@ -91,7 +60,7 @@ class Controller:
         """The result of one problem, whether it went well or not."""
         journal = self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
-        session = Session(
+        ledger = Ledger(
             problem,
             engine=self.engine,
             verifier=self.verifier,
@@ -106,24 +75,24 @@ class Controller:
         candidates: tuple[Candidate, ...] = ()
         error: ProblemError | None = None
         try:
-            solution = await self.strategy.solve(session)
+            solution = await self.strategy.solve(Session(ledger))
             journal.check_over()
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
         finally:
-            await session.release()
-        if session.stopped_by is not None:
-            milestones.limit_reached(problem, session.stopped_by)
+            await ledger.release()
+        if (stopped_by := ledger.account.stopped_by) is not None:
+            milestones.limit_reached(problem, stopped_by)
         return ProblemResult(
             problem=problem,
             candidates=candidates,
             has_answer=error is None and solution is not None and solution.answer_index is not None,
             error=error,
-            stopped_by=session.stopped_by,
+            stopped_by=stopped_by,
             solution=solution,
-            usage=session.usage,
-            overhead=session.overhead,
+            usage=ledger.account.usage,
+            overhead=ledger.overhead,
             seconds=time.monotonic() - begun,
         )
 

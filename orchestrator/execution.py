@@ -24,18 +24,20 @@ from orchestrator.backend import Backend, Used
 from orchestrator.checked import read_summary
 from orchestrator.collecting import rare_collections
 from orchestrator.config import Range
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.errors import JournalError
 from orchestrator.journal import JOURNAL
 from orchestrator.oracle import oracle_mark
+from orchestrator.outcome import ProblemResult
 from orchestrator.progress import Live, ProgressDisplay, summary_table
-from orchestrator.protocols import Tracker
-from orchestrator.results import SUMMARY, ResultLog, Totals, result_line, write_json
+from orchestrator.results import SUMMARY, ResultLog, result_line, write_json
 from orchestrator.rundir import Earlier
 from orchestrator.silence import Lengths, advice
 from orchestrator.standing import DisplacedError
 from orchestrator.stopping import cut_when_broken, stopped_by_signals
 from orchestrator.terminal import shell_word
+from orchestrator.totals import Totals
+from orchestrator.tracking import Tracker
 from orchestrator.types import Problem
 
 _LOOK_S = 2.0

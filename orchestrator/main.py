@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         return _run(sys.argv[1:])
-    with _process_as_it_was():
+    with process_as_it_was():
         return _run(arguments)
 
 
@@ -132,7 +132,7 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
 
 
 @contextmanager
-def _process_as_it_was() -> Iterator[None]:
+def process_as_it_was() -> Iterator[None]:
     """Puts back what a run sets for its process."""
     handlers = {number: signal.getsignal(number) for number in BY_SIGNAL}
     last_resort, hook = logging.lastResort, sys.unraisablehook

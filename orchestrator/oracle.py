@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from orchestrator.backend import Backend, LocalVerifier
-from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Task, Verifier
+from orchestrator.protocols import (
+    Failure,
+    ModelInfo,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    Task,
+    Verifier,
+    VerifierBase,
+)
 from orchestrator.types import Reward, Usage
 
 UNDECIDED = Reward(0.0)
@@ -27,7 +36,7 @@ def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
 class OracleConfig(LocalVerifier):
     """``conf/verifier/oracle.yaml``."""
 
-    readout: Literal["per_step", "whole"] = "per_step"
+    readout: Readout = "per_step"
 
     @property
     def knows_answers(self) -> bool:
@@ -38,7 +47,7 @@ class OracleConfig(LocalVerifier):
 
 
 @dataclass(frozen=True)
-class Oracle:
+class Oracle(VerifierBase):
     """1 for a step after which the trajectory states the right answer, 0 for a wrong one, else even odds.
 
     ``references`` are the reference answers by problem id, which is a request's ``home``.
@@ -46,14 +55,14 @@ class Oracle:
 
     task: Task
     references: Mapping[str, str]
-    readout: str = "per_step"
-    batch_invariant: bool = True
+    readout: Readout = "per_step"
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True, readout=self.readout)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         return [await self._reply(r) for r in requests]
-
-    async def close(self) -> None:
-        return None
 
     async def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
         reference = self.references.get(request.home)

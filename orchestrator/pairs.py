@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.config import TARGET
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Strategy
+from orchestrator.strategy import Strategy
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]

@@ -25,9 +25,10 @@ from orchestrator.config import (
 from orchestrator.inputs import Inputs
 from orchestrator.limits import Limits
 from orchestrator.pairs import check_language, check_params, check_readout
-from orchestrator.protocols import EngineConfig, HasWeights, Strategy, Task, Tracker
+from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.rundir import check_place
-from orchestrator.tracking import GuardedTracker
+from orchestrator.strategy import Strategy
+from orchestrator.tracking import GuardedTracker, Tracker
 
 NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
 LOADED_GROUPS = ("engine", "verifier", "cluster")

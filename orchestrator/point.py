@@ -19,11 +19,10 @@ from orchestrator.journal import Journals
 from orchestrator.models import Models
 from orchestrator.plan import NAMED_GROUPS, Plan
 from orchestrator.progress import run_console, summary_table
-from orchestrator.protocols import Tracker, sampler_of
 from orchestrator.results import finished_summary
 from orchestrator.rundir import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.silence import Lengths
-from orchestrator.tracking import GuardedTracker, Trackers
+from orchestrator.tracking import GuardedTracker, Tracker, Trackers
 
 
 def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
@@ -123,9 +122,9 @@ def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:
         "offset": plan.range.offset,
         "limit": plan.range.limit,
         "replicas": backend.replicas,
-        "batch_invariant": backend.engine.batch_invariant
-        and (backend.verifier is None or backend.verifier.batch_invariant),
-        "sampler": sampler_of(backend.engine),
+        "batch_invariant": backend.engine.info.batch_invariant
+        and (backend.verifier is None or backend.verifier.info.batch_invariant),
+        "sampler": backend.engine.info.sampler,
         **({"template": notes} if (notes := backend.template_notes()) else {}),
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),

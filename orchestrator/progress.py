@@ -20,10 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.oracle import oracle_mark
-from orchestrator.results import Totals
 from orchestrator.silence import silence_rows
 from orchestrator.streams import open_streams, silence
 from orchestrator.terminal import printable, take_any_text
+from orchestrator.totals import Totals
 
 SECONDS_BETWEEN_LINES = 60.0
 

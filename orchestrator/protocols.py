@@ -1,18 +1,14 @@
-"""The seams: what an engine, a verifier, a task, a strategy and a tracker are."""
+"""The seams: what an engine, a verifier and a task are, and what they are asked."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from orchestrator.stated_answer import states_answer
-from orchestrator.types import Overhead, Params, Problem, Reward, Solution, Step, Usage
-
-if TYPE_CHECKING:
-    from orchestrator.results import Totals
-    from orchestrator.session import Session
+from orchestrator.types import Overhead, Params, Problem, Reward, Step, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,61 +106,123 @@ NO_REPLICA = "NoReplica"
 """The type of a Failure that is none of its request: nobody is left to answer, and nobody is expected."""
 
 
+Readout = Literal["per_step", "whole"]
+"""What a verifier rewards: each new step, or a whole trajectory with a single number."""
+
+READOUTS: tuple[Readout, ...] = get_args(Readout)
+
+Sampler = Literal["step", "stream"]
+"""What the seed of a request means.
+
+With ``step`` it is noise for that request alone, and must not be used twice. With ``stream`` a token depends
+on the seed and on what came before it, wherever the request that it belongs to begins: one text may be asked
+for piece by piece under one seed, and the engine may go on with it before it is asked to.
+"""
+
+Method = Literal["generate", "loglik", "score"]
+"""What a model is asked, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model is like. ``sampler`` means nothing for a verifier, ``readout`` nothing for an engine.
+
+    With ``batch_invariant`` a reply is bitwise the same whatever shares its batch or its cache.
+    """
+
+    batch_invariant: bool = False
+    sampler: Sampler = "step"
+    readout: Readout = "per_step"
+
+
 class Engine(Protocol):
-    """A policy: replies come in the order of the requests, and each depends on its request alone."""
+    """What a search needs of a policy; one is made from ``EngineBase``."""
 
     @property
-    def batch_invariant(self) -> bool:
-        """Whether a reply is bitwise the same whatever shares its batch or its cache."""
-        ...
+    def info(self) -> ModelInfo: ...
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]: ...
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]: ...
 
+    async def release(self, home: str) -> Overhead: ...
+
     async def close(self) -> None: ...
 
 
-SAMPLERS = ("step", "stream")
-"""What the seed of a request means: noise for that request alone, or for the text that it is a part of."""
-
-
-@runtime_checkable
-class RunsAhead(Protocol):
-    """An engine that may go on with texts before it is asked to.
-
-    With the sampler ``stream`` a token depends on the seed and on what came before it, wherever the request
-    that it belongs to begins: one text may be asked for piece by piece under one seed. Under ``step`` the
-    same seed must not be used twice.
-    """
-
-    @property
-    def sampler(self) -> str:
-        """One of SAMPLERS."""
-        ...
-
-    async def release(self, home: str) -> Overhead:
-        """Forgets a problem that is over, and returns what it has cost in vain since it began, once."""
-        ...
-
-
-def sampler_of(engine: Engine) -> str:
-    """The sampler of any engine; ``step`` where it does not tell."""
-    return engine.sampler if isinstance(engine, RunsAhead) else "step"
-
-
 class Verifier(Protocol):
-    """Anything that rewards. ``readout`` is ``per_step`` or ``whole`` (METHODS: PRM aggregation "model")."""
+    """What a search needs of anything that rewards; one is made from ``VerifierBase``."""
 
     @property
-    def batch_invariant(self) -> bool: ...
-
-    @property
-    def readout(self) -> str: ...
+    def info(self) -> ModelInfo: ...
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]: ...
 
     async def close(self) -> None: ...
+
+
+class ModelBase:
+    """What engines and verifiers have in common, each with a default."""
+
+    __slots__ = ()
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo()
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its chat template would have it, by what it is."""
+        return {}
+
+    @property
+    def healthy(self) -> bool:
+        """False once it is beyond repair, and must be replaced."""
+        return True
+
+    @property
+    def progress(self) -> int | None:
+        """Tokens generated or read since it was made, which grow while a call runs; None: it does not count.
+
+        A long batch is told from a hang by it.
+        """
+        return None
+
+    async def close(self) -> None:
+        """Ends the background work; requests under way raise."""
+
+
+class EngineBase(ModelBase, ABC):
+    """A policy: replies come in the order of the requests, and each depends on its request alone.
+
+    A request that cannot be done is a Failure in its place. What a call raises fails the call, and
+    ``EngineDeadError`` the engine.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        """One step, or with ``to_end`` all that remain, for each request."""
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        """The likelihood of each request's steps; by default a Failure each."""
+        message = f"{type(self).__name__} tells no likelihoods"
+        return [Failure("EngineError", message) for _ in requests]
+
+    async def release(self, home: str) -> Overhead:
+        """Forgets a problem that is over, and returns what it has cost in vain since it began, once."""
+        return Overhead()
+
+
+class VerifierBase(ModelBase, ABC):
+    """Anything that rewards: replies come in the order of the requests; each depends on its request alone."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        """The rewards of each request's new steps, or with the read-out whole one for all its steps."""
 
 
 class EngineConfig(Protocol):
@@ -191,8 +249,8 @@ class VerifierConfig(Protocol):
     """A configuration that a replica turns into a verifier; picklable."""
 
     @property
-    def readout(self) -> str | None:
-        """``per_step`` or ``whole``; None where there is no verifier."""
+    def readout(self) -> Readout | None:
+        """None where there is no verifier."""
         ...
 
     def build(self) -> Any: ...
@@ -235,29 +293,3 @@ class Task(Protocol):
         ...
 
     async def grade(self, answer: str | None, reference: str) -> bool: ...
-
-
-@runtime_checkable
-class Strategy(Protocol):
-    """A search method: a frozen dataclass of knobs with one coroutine."""
-
-    @property
-    def readouts(self) -> tuple[str, ...]:
-        """The verifier read-outs it can work with; empty where it needs no verifier."""
-        ...
-
-    async def solve(self, session: Session) -> Solution: ...
-
-
-class Tracker(Protocol):
-    """Where a run's figures go while it runs. One that raises is left alone from then on."""
-
-    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
-        """``totals`` are the run's figures so far: each line is in them before ``problem`` is told of it."""
-        ...
-
-    def problem(self, line: Mapping[str, Any]) -> None:
-        """One finished problem, as the line that results.jsonl got."""
-        ...
-
-    def finish(self, summary: Mapping[str, Any]) -> None: ...

@@ -24,7 +24,6 @@ from orchestrator.results import (
     CONFIG,
     RESULTS,
     SUMMARY,
-    Totals,
     json_bytes,
     read_results,
     write_atomically,
@@ -34,6 +33,7 @@ from orchestrator.run_files import checked, read_summary
 from orchestrator.signing import is_own, sign, signed_bytes
 from orchestrator.statistics import sign_test
 from orchestrator.terminal import complain
+from orchestrator.totals import Totals
 from orchestrator.trust import refuse, shipped, wishes_of_config
 from orchestrator.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all
 

@@ -19,19 +19,11 @@ from orchestrator.hydra_record import HYDRA
 from orchestrator.journal import JOURNAL
 from orchestrator.json_reading import read_own
 from orchestrator.plain_files import check_file, check_folder, check_tree
-from orchestrator.results import (
-    COMMAND,
-    CONFIG,
-    RESULTS,
-    SUMMARY,
-    Totals,
-    json_bytes,
-    keep_finished,
-    write_json,
-)
+from orchestrator.results import COMMAND, CONFIG, RESULTS, SUMMARY, json_bytes, keep_finished, write_json
 from orchestrator.signing import SIGNATURE, sign
 from orchestrator.standing import HeldFolder
 from orchestrator.sweep_index import INDEX
+from orchestrator.totals import Totals
 from orchestrator.wandb_tracker import IDENTITY
 
 _LOCK = ".lock"

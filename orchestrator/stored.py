@@ -11,12 +11,16 @@ from typing import Any
 
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
+    Readout,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.types import Finish, Reward, Step, Trajectory, Usage
 
@@ -63,12 +67,15 @@ def log_weight_of(candidate: Mapping[str, Any]) -> float:
 
 
 @dataclass
-class StoredEngine:
+class StoredEngine(EngineBase):
     """Answers the requests of one problem with its stored samples, one after another."""
 
     samples: Sequence[Trajectory]
-    batch_invariant: bool = field(default=True, init=False)
     _num_given: int = field(default=0, init=False)
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         start = self._num_given
@@ -79,9 +86,6 @@ class StoredEngine:
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return [_ABSENT] * len(requests)
 
-    async def close(self) -> None:
-        pass
-
 
 def _completion(sample: Trajectory) -> Completion:
     steps = tuple(
@@ -90,18 +94,20 @@ def _completion(sample: Trajectory) -> Completion:
     return Completion(steps, Usage(generated_tokens=sample.num_tokens))
 
 
-class StoredVerifier:
+class StoredVerifier(VerifierBase):
     """Repeats the stored rewards of one problem's samples, found by their texts."""
 
-    batch_invariant = True
-
-    def __init__(self, samples: Sequence[Trajectory], readout: str) -> None:
-        self.readout = readout
+    def __init__(self, samples: Sequence[Trajectory], readout: Readout) -> None:
+        self._readout = readout
         # Equal texts may have been rewarded apart: in the order of the samples.
         self._rewards: dict[tuple[str, ...], deque[list[Reward]]] = defaultdict(deque)
         for sample in samples:
             if sample.rewards:
                 self._rewards[tuple(s.text for s in sample.steps)].append(list(sample.rewards))
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True, readout=self._readout)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         return [self._reply(request) for request in requests]
@@ -111,6 +117,3 @@ class StoredVerifier:
         if not found:
             return Failure("NotStored", "the run has no reward for this sample")
         return ScoreReply(tuple(found.popleft()), Usage())
-
-    async def close(self) -> None:
-        pass

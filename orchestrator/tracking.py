@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.appending import end_line
 from orchestrator.diagnostics import search_figures
 from orchestrator.json_reading import read_lines
 from orchestrator.plain_files import open_to_append
-from orchestrator.protocols import Tracker
-from orchestrator.results import Totals, stream_results
+from orchestrator.results import stream_results
+from orchestrator.totals import Totals
 
 METRICS = "metrics.jsonl"
 log = logging.getLogger(__name__)
@@ -36,6 +36,20 @@ def figures(line: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
         "run/generated_tokens": totals.usage.generated_tokens,
         **search_figures(line["history"]),
     }
+
+
+class Tracker(Protocol):
+    """Where a run's figures go while it runs. One that raises is left alone from then on."""
+
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        """``totals`` are the run's figures so far: each line is in them before ``problem`` is told of it."""
+        ...
+
+    def problem(self, line: Mapping[str, Any]) -> None:
+        """One finished problem, as the line that results.jsonl got."""
+        ...
+
+    def finish(self, summary: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)

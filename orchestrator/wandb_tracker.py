@@ -19,9 +19,10 @@ from urllib.parse import urlparse
 from orchestrator.bounded import Worker
 from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
 from orchestrator.json_reading import BadJson, read_object
-from orchestrator.results import CONFIG, RESULTS, SUMMARY, Totals, stream_results, write_json
+from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results, write_json
 from orchestrator.streams import silence
 from orchestrator.sweep_index import sweep_folder
+from orchestrator.totals import Totals
 from orchestrator.tracking import figures
 
 log = logging.getLogger(__name__)

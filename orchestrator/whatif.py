@@ -8,13 +8,15 @@ from typing import Any, Protocol
 
 from omegaconf import OmegaConf
 
+from orchestrator.asking import Ledger
 from orchestrator.composition import CONF
 from orchestrator.config import TARGET, build_node
 from orchestrator.errors import ConfigError, ProblemError
-from orchestrator.protocols import Strategy, Task
+from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.results import finite
 from orchestrator.session import Session
 from orchestrator.stored import NEEDED, StoredEngine, StoredVerifier, in_order, log_weight_of, trajectory_of
+from orchestrator.strategy import Strategy
 from orchestrator.types import Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")
@@ -61,7 +63,7 @@ class Replayer:
 
     task: Task
     seed: int
-    readout: str | None
+    readout: Readout | None
     budget: int
     is_smaller: bool
     strategy: Strategy | None
@@ -79,7 +81,7 @@ class Replayer:
         verifier = StoredVerifier(samples, self.readout) if self.readout else None
         problem = Problem(line["problem_id"], line["question"], line["reference"])
         engine = StoredEngine(samples)
-        session = Session(problem, engine=engine, verifier=verifier, task=self.task, seed=self.seed)
+        session = Session(Ledger(problem, engine, verifier, self.task, self.seed))
         log_weights = tuple(log_weight_of(c) for c in stored)
         if self.strategy is not None:
             solution = await self.strategy.solve(session)
@@ -155,7 +157,7 @@ def replay_rules() -> dict[str, Any]:
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
     """Who recomputes ``what`` for this run. Raises ConfigError where that cannot be known without a model."""
     readout = run.config["verifier"].get("readout")
-    if not isinstance(readout, str | None):
+    if readout not in (*READOUTS, None):
         raise ConfigError("verifier.readout", readout, "must be the name of a read-out, or null")
     if what.aggregation == "model" and readout != "whole":
         raise ConfigError(

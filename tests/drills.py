@@ -26,16 +26,16 @@ from actors.cluster import start_ray, stop_ray
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.config import Range
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.execution import Run, terminate
-from orchestrator.journal import Journals
-from orchestrator.protocols import Engine, GenerateRequest, Verifier
+from orchestrator.outcome import ProblemResult
+from orchestrator.point import make_run
+from orchestrator.protocols import Engine, EngineBase, GenerateRequest, ModelInfo, Verifier
 from orchestrator.results import read_results
 from orchestrator.rundir import open_run_dir
-from orchestrator.tracking import NoTracker
-from orchestrator.types import Sampling
+from orchestrator.types import Overhead, Sampling
 from strategies.particle_filter import ParticleFilter
+from tests.fake_plans import fake_plan
 
 NUM_PROBLEMS, CONCURRENCY = 24, 6
 TASK = FakeTask(length=6, num_problems=NUM_PROBLEMS)
@@ -128,7 +128,7 @@ class Trouble:
 
 
 @dataclass
-class Tripwire:
+class Tripwire(EngineBase):
     """An engine behind which something happens at certain calls, counted over all problems.
 
     What is due waits for a call at which ``is_time``.
@@ -142,8 +142,8 @@ class Tripwire:
     answered: set[str] = field(default_factory=set)
 
     @property
-    def batch_invariant(self) -> bool:
-        return self.engine.batch_invariant
+    def info(self) -> ModelInfo:
+        return self.engine.info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
         self.num_calls += 1
@@ -157,6 +157,9 @@ class Tripwire:
 
     async def loglik(self, requests: Sequence[Any]) -> list[Any]:
         return await self.engine.loglik(requests)
+
+    async def release(self, home: str) -> Overhead:
+        return await self.engine.release(home)
 
     async def close(self) -> None:
         await self.engine.close()
@@ -214,22 +217,12 @@ def die(run_dir: Path) -> None:
 
 
 def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
-    """What run.py makes of a plan, with fakes."""
-    config = {"task": "fake", "strategy": "particle_filter"}
-    earlier = open_run_dir(run_dir, config, [], resume=True)
-    return Run(
-        run_dir=run_dir,
-        controller=controller_of(engine, pool.verifier, journals=Journals(run_dir)),
-        range=Range(0, None),
-        num_problems=NUM_PROBLEMS,
-        labels={
-            "strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0, "replicas": pool.replicas,
-        },
-        earlier=earlier,
-        tracker=NoTracker(),
-        console=Console(stderr=True),
-        grace_s=2.0,
-    )  # fmt: skip
+    """The run of the fakes' plan on a pool, with an engine before that of the pool."""
+    plan = fake_plan(run_dir, TASK, STRATEGY, concurrency=CONCURRENCY)
+    run = make_run(plan, pool, open_run_dir(run_dir, plan.plain, [], resume=True))
+    run.controller = replace(run.controller, engine=engine)
+    run.console = Console(stderr=True)
+    return run
 
 
 def main(run_dir: Path, address: str) -> int:

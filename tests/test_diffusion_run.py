@@ -16,13 +16,15 @@ from actors.configs import DiffusionEngine, NoVerifier
 from actors.embedded.families import TWOWAY
 from actors.embedded.models import build_tokenizer
 from orchestrator.composition import only_composed
-from orchestrator.controller import Controller, ProblemResult
 from orchestrator.errors import ConfigError
+from orchestrator.models import Models
+from orchestrator.outcome import ProblemResult
 from orchestrator.plan import Plan, plan_of
+from orchestrator.point import make_run
 from orchestrator.progress import summary_table
-from orchestrator.results import Totals, candidate_line, result_line
-from orchestrator.tasks.twoway import TwoWayTask
-from orchestrator.types import Denoising
+from orchestrator.results import candidate_line, result_line
+from orchestrator.rundir import Earlier
+from orchestrator.totals import Totals
 from strategies.hex import Hex
 from strategies.hex_weighted import HexWeighted
 from tests.actors.diffusion_models import random_llama
@@ -81,20 +83,22 @@ def test_an_incompatible_pair_is_named(model: str, engine: str, strategy: str, l
     assert str(error.value).startswith(line)
 
 
-async def solved(model: str, num_problems: int) -> list[ProblemResult]:
-    engine = DiffusionEngine(model).build()
-    task = TwoWayTask()
-    strategy = Hex(6, Denoising(gen_length=16, num_steps=8, temperature=0.9), [2, 8])
+def solved(model: str, run_dir: Path, num_problems: int) -> list[ProblemResult]:
+    """The results of a run of a plan, in this process."""
+    keys = ("strategy=hex", f"engine.model={model}", "budget=6", f"task.limit={num_problems}")
+    knobs = ("denoising.gen_length=16", "denoising.num_steps=8", "block_lengths=[2,8]")
+    plan = planned(*keys, *(f"strategy.{knob}" for knob in knobs), "cluster=inprocess")
     results: list[ProblemResult] = []
-    controller = Controller(strategy=strategy, engine=engine, verifier=None, task=task)
-    await controller.run(task.problems(0, num_problems), results.append)
-    await engine.close()
+    models = Models()
+    run = make_run(replace(plan, run_dir=run_dir), models.of(plan), Earlier())
+    models.runner.run(run.controller.run(plan.task.problems(0, num_problems), results.append))
+    models.close()
     return results
 
 
-async def test_lines_and_table_tell_of_each_schedule(model: str) -> None:
+def test_lines_and_table_tell_of_each_schedule(model: str, tmp_path: Path) -> None:
     totals = Totals()
-    for result in await solved(model, 3):
+    for result in solved(model, tmp_path, 3):
         line = json.loads(json.dumps(result_line(result), allow_nan=False))
         assert sorted(c["block_length"] for c in line["candidates"]) == [2, 2, 2, 8, 8, 8]
         for candidate in line["candidates"]:
@@ -111,8 +115,8 @@ async def test_lines_and_table_tell_of_each_schedule(model: str) -> None:
     assert "one path, blocks of 2 " in (table := console.export_text()) and "(9 paths)" in table
 
 
-async def test_other_candidates_have_no_schedule(model: str) -> None:
-    (result,) = await solved(model, 1)
+def test_other_candidates_have_no_schedule(model: str, tmp_path: Path) -> None:
+    (result,) = solved(model, tmp_path, 1)
     bare = candidate_line(result.candidates[0])
     other = candidate_line(replace(result.candidates[0], params=None))
     assert bare.keys() - other.keys() == {"block_length", "nll"}

@@ -29,9 +29,9 @@ from actors.cluster import living_nodes, start_ray
 from actors.fake import FakeEngine, FakeVerifier
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.controller import ProblemResult
 from orchestrator.events import EVENTS, recorded
 from orchestrator.execution import Status
+from orchestrator.outcome import ProblemResult
 from orchestrator.results import result_line
 from tests import drills
 from tests.drills import CLUSTER, Tripwire, Trouble, controller_of, lines_of, moments, results_of

@@ -12,7 +12,7 @@ import pytest
 from actors.pool import Pool
 from orchestrator.command_line import folder_names
 from orchestrator.execution import Status
-from orchestrator.main import sweep_command
+from orchestrator.main import main, sweep_command
 from orchestrator.models import Models
 from orchestrator.plan import Plan
 from orchestrator.results import read_results
@@ -156,6 +156,19 @@ def test_a_sweep_goes_on_where_it_was(models: Watched, swept: Path) -> None:
     for name, content in before.items():
         if name != first.name:
             assert (swept / name / "results.jsonl").read_bytes() == content
+
+
+def test_the_same_answers_without_ray(swept: Path, tmp_path: Path) -> None:
+    """Bit by bit, rewards and weights included, with three engines in threads."""
+    point = next(p for p in good_points(swept) if "particle_filter" in p.name and "budget=2" in p.name)
+    keys = ("cluster=inprocess", "cluster.engine_replicas=3", "strategy=particle_filter", "budget=2")
+    assert main([*keys, "task.limit=4", "tracker=none", f"run_dir={tmp_path / 'run'}"]) == 0
+
+    def decided(folder: Path) -> dict[str, Any]:
+        kept = ("answer", "candidates", "history", "error")
+        return {line["problem_id"]: [line[key] for key in kept] for line in read_results(folder)}
+
+    assert decided(tmp_path / "run") == decided(point)
 
 
 @pytest.mark.slow

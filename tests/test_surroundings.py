@@ -77,7 +77,7 @@ def test_output_that_nobody_reads_changes_no_status(where: str) -> None:
 import sys
 from rich.table import Table
 from orchestrator.progress import ProgressDisplay, stdout_console
-from orchestrator.results import Totals
+from orchestrator.totals import Totals
 from orchestrator.streams import flush_streams
 from orchestrator.terminal import complain
 console = stdout_console()

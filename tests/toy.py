@@ -13,9 +13,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from actors.fake import EOS, FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
+from orchestrator.asking import Ledger
 from orchestrator.limits import Limits
-from orchestrator.protocols import Strategy
 from orchestrator.session import Session
+from orchestrator.strategy import Strategy
 from orchestrator.types import Finish, Problem, Reward, Sampling, Solution, Step, StepRecord, Trajectory
 
 CONF = Path(__file__).parents[1] / "conf" / "strategy"
@@ -120,12 +121,14 @@ class World:
 
     def session(self, seed: int = 0, **limits: Any) -> Session:
         return Session(
-            PROBLEM,
-            engine=self.engine,
-            verifier=self.verifier,
-            task=self.task,
-            seed=seed,
-            limits=Limits(**limits),
+            Ledger(
+                PROBLEM,
+                engine=self.engine,
+                verifier=self.verifier,
+                task=self.task,
+                seed=seed,
+                limits=Limits(**limits),
+            )
         )
 
     async def solve(self, strategy: Strategy, seed: int = 0, **limits: Any) -> Solution:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.configs import TransformersEngine
+from orchestrator.protocols import EngineBase, ModelInfo
 
 CONF = """
 defaults:
@@ -33,14 +34,22 @@ class TravellingEngine(TransformersEngine):
         return Slow(super().build(), float(os.environ.get("TRAVELLING_DELAY_S", "0")))
 
 
-class Slow:
+class Slow(EngineBase):
     """An engine that takes its time."""
 
-    def __init__(self, engine: Any, delay_s: float) -> None:
+    def __init__(self, engine: EngineBase, delay_s: float) -> None:
         self._engine, self._delay_s = engine, delay_s
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
+    @property
+    def info(self) -> ModelInfo:
+        return self._engine.info
+
+    @property
+    def progress(self) -> int | None:
+        return self._engine.progress
+
+    async def close(self) -> None:
+        await self._engine.close()
 
     async def generate(self, requests: Sequence[Any]) -> list[Any]:
         await asyncio.sleep(self._delay_s)

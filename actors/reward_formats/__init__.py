@@ -16,7 +16,7 @@ those. ``verdict.good`` and ``verdict.bad`` index the outputs, and ``verdict.log
 """
 
 from actors.reward_formats.formats import FORMATS, Format, build_format
-from actors.reward_formats.layout import READOUTS, Layout, Rendered
+from actors.reward_formats.layout import Layout, Rendered
 from actors.reward_formats.verdict import Verdict
 
-__all__ = ["FORMATS", "READOUTS", "Format", "Layout", "Rendered", "Verdict", "build_format"]
+__all__ = ["FORMATS", "Format", "Layout", "Rendered", "Verdict", "build_format"]

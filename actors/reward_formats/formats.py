@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from actors.reward_formats.chat import chat_texts
-from actors.reward_formats.layout import READOUTS, Layout, Skeleton
+from actors.reward_formats.layout import Layout, Skeleton
 from actors.reward_formats.marks import check_marks, check_tag, verdict_token
 from actors.reward_formats.verdict import Verdict
 from orchestrator.errors import ConfigError, nearest
+from orchestrator.protocols import READOUTS
 
 _TEXTS = ("template", "system", "step_template", "before_first", "between")
 

@@ -11,8 +11,6 @@ from actors.reward_formats.verdict import Verdict
 from actors.tokenising import PromptTokenizer, TokenIds
 from orchestrator.errors import ConfigError
 
-READOUTS = ("per_step", "whole")
-
 # What stands before a text that is tokenised as it would be inside another: any letter will do.
 _LETTER = "a"
 

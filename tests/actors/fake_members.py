@@ -14,6 +14,7 @@ from actors.fleet import Fleet
 from actors.jobs import Died, Life
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
+from orchestrator.protocols import Method, ModelInfo, Sampler
 from orchestrator.types import Overhead
 
 Answer = Callable[["FakeMember", Life, Sequence[Any]], Awaitable[list[Any] | Raised | Died]]
@@ -31,7 +32,7 @@ class FakeMember:
     config: ClusterConfig
     on_change: Callable[[], None]
     answer: Answer
-    sampler: str = "step"
+    sampler: Sampler = "step"
     spent: int = 0
     in_vain: Counter[str] = field(default_factory=Counter)
     life: Life | None = None
@@ -51,7 +52,7 @@ class FakeMember:
 
     def _begin(self) -> None:
         end = asyncio.get_running_loop().create_future()
-        info = ReplicaInfo(1, self.name, "node", True, sampler=self.sampler)
+        info = ReplicaInfo(1, self.name, "node", ModelInfo(True, self.sampler))
         self.life = Life(info, end, last_progress=time.monotonic())
         self.lost = None
         self.on_change()
@@ -59,7 +60,7 @@ class FakeMember:
     def idle_s(self, now: float) -> float:
         return now - self.life.last_progress if self.life is not None and not self.life.num_rows else 0.0
 
-    async def call(self, life: Life, method: str, requests: Sequence[Any]) -> list[Any] | Raised | Died:
+    async def call(self, life: Life, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Died:
         self.calls.append(requests)
         try:
             replies = await self.answer(self, life, requests)
@@ -94,7 +95,9 @@ class FakeMember:
         await self.leave("is closed")
 
 
-def fake_fleet(answer: Answer, num: int = 2, num_extra: int = 0, sampler: str = "step", **keys: Any) -> Fleet:
+def fake_fleet(
+    answer: Answer, num: int = 2, num_extra: int = 0, sampler: Sampler = "step", **keys: Any
+) -> Fleet:
     spec = ReplicaSpec("engine", object, num, num_extra=num_extra)
 
     def make(name: str, spec: ReplicaSpec, config: ClusterConfig, on_change: Callable[[], None]) -> Any:

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from actors.cluster import free_resources, start_ray, stop_ray
 from actors.placement import GPUS_VARIABLE, ClusterConfig
 from actors.pool import Pool
-from orchestrator.protocols import Failure, GenerateRequest, ScoreRequest
+from orchestrator.protocols import EngineBase, Failure, GenerateRequest, ScoreRequest, VerifierBase
 from orchestrator.types import Sampling
 
 CLUSTER = ClusterConfig(engine_gpus=2, verifier_replicas=4, share_gpu=True)
@@ -37,19 +37,14 @@ async def _workers() -> list[str]:
     return list(await asyncio.gather(*refs))
 
 
-class Reporter:
+class Reporter(EngineBase, VerifierBase):
     """Answers every request with what its replica was given, as the message of a Failure."""
-
-    batch_invariant = True
-    readout = "per_step"
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Failure]:
         return [self._report(workers=await _workers()) for _ in requests]
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Failure]:
         return [self._report(cards=os.environ["CUDA_VISIBLE_DEVICES"]) for _ in requests]
-
-    async def close(self) -> None: ...
 
     @staticmethod
     def _report(**values: Any) -> Failure:

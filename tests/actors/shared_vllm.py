@@ -12,18 +12,21 @@ import pytest
 from actors.configs import VllmEngine, VllmVerifier
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 
 SMALL = {"max_num_seqs": 64, "kv_cache_memory_bytes": 2**27}
 
 
-class Elsewhere:
+class Elsewhere(EngineBase, VerifierBase):
     """An engine or a verifier on an event loop of its own: tests that each have another loop can share it."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
@@ -33,12 +36,9 @@ class Elsewhere:
         self.inner: Any = self._submit(_made(build)).result()
 
     @property
-    def batch_invariant(self) -> bool:
-        return bool(self.inner.batch_invariant)
-
-    @property
-    def readout(self) -> str:
-        return str(self.inner.readout)
+    def info(self) -> ModelInfo:
+        info: ModelInfo = self.inner.info
+        return info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         replies: list[Completion | Failure] = await self._there(self.inner.generate(requests))

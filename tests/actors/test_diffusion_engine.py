@@ -71,7 +71,7 @@ async def fill(engine: DiffusionEngine, *requests: GenerateRequest) -> list[Fill
 
 async def test_a_reply_depends_on_its_request_alone(engine: DiffusionEngine) -> None:
     """Bit by bit, the ledger included: other prompts, blocks, measures and lengths share its batch."""
-    assert engine.batch_invariant
+    assert engine.info.batch_invariant
     together = await complete(engine, *MIXED)
     assert await complete(engine, *reversed(MIXED)) == together[::-1]
     for request, reply in zip(MIXED, together, strict=True):
@@ -273,7 +273,7 @@ async def test_forwards_that_fail_fail_their_paths_and_tell(
 def test_invariance_is_not_promised_where_it_cannot_be(folder: Path) -> None:
     for options in ({"dtype": "float64"}, {"batch_invariant": False}):
         engine = DiffusionEngine(str(folder), **options)  # type: ignore[arg-type]
-        assert not engine.batch_invariant
+        assert not engine.info.batch_invariant
         asyncio.run(engine.close())
     with pytest.raises(ConfigError, match=r"needs device=cpu, dtype=float32 and compile=false"):
         DiffusionEngine(str(folder), dtype="bfloat16", batch_invariant=True)
@@ -292,7 +292,7 @@ async def test_a_replica_of_the_pool_answers_as_this_process(
 ) -> None:
     config = configs.DiffusionEngine(str(folder))
     async with await Pool.start(ClusterConfig(), config.build, None) as pool:
-        assert pool.engine.batch_invariant
+        assert pool.engine.info.batch_invariant
         assert await pool.engine.generate(MIXED) == await complete(plain, *MIXED)
 
 

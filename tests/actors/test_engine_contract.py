@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from actors.configs import TransformersEngine, TransformersVerifier
 from actors.fake import FakeEngine, FakeVerifier
+from actors.inprocess import InProcessCluster
 from actors.placement import ClusterConfig
 from actors.pool import Pool
 from orchestrator.protocols import (
@@ -25,6 +26,7 @@ from orchestrator.protocols import (
     Verifier,
 )
 from orchestrator.types import Finish, Reward, Sampling
+from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Case:
     steps: tuple[str, ...]
     marker: str
     pooled: bool = False
+    threads: bool = False  # of this process, two for the engine
     shared: tuple[str, str] | None = None  # the fixtures that hold both, where all tests share them
     beside: str = ""  # the fixture of another case that may start meanwhile
 
@@ -53,6 +56,8 @@ CASES = {
     "fake": FAKE,
     "transformers": CHAIN,
     "pooled": replace(FAKE, pooled=True),
+    "threads": replace(FAKE, threads=True),
+    "transformers in threads": replace(CHAIN, threads=True),
     "vllm": replace(CHAIN, shared=("vllm_policy", "vllm_verifier"), beside="openai_server"),
     "openai": replace(CHAIN, shared=("openai_policy", "vllm_verifier")),
 }
@@ -103,6 +108,13 @@ async def parts(request: pytest.FixtureRequest) -> AsyncIterator[Parts]:
             assert pool.verifier is not None
             yield Parts(case, pool.engine, pool.verifier)
         return
+    if case.threads:
+        policies = {"engine": FakeEngineConfig(case.engine)}
+        backend = await InProcessCluster(engine_replicas=2).start(policies, FakeVerifierConfig(case.verifier))
+        assert backend.verifier is not None
+        yield Parts(case, backend.engine, backend.verifier)
+        await backend.close()
+        return
     if case.beside:
         request.getfixturevalue(case.beside)
     if case.shared:
@@ -129,12 +141,12 @@ def logprobs(completions: list[Completion]) -> list[float | None]:
 
 def same(parts: Parts, values: Sequence[float | None]) -> Any:
     """Equal bit by bit where the engine promises that, else up to rounding."""
-    return list(values) if parts.engine.batch_invariant else pytest.approx(list(values), abs=1e-3)
+    return list(values) if parts.engine.info.batch_invariant else pytest.approx(list(values), abs=1e-3)
 
 
 def same_rewards(parts: Parts, rewards: Sequence[Reward]) -> Any:
     values = [r.log_odds for r in rewards]
-    return values if parts.verifier.batch_invariant else pytest.approx(values, abs=1e-3)
+    return values if parts.verifier.info.batch_invariant else pytest.approx(values, abs=1e-3)
 
 
 def log_odds(rewards: Sequence[Reward]) -> list[float]:
@@ -143,7 +155,7 @@ def log_odds(rewards: Sequence[Reward]) -> list[float]:
 
 async def test_a_reply_depends_on_its_request_alone(parts: Parts) -> None:
     """Bit by bit where the engine says so; elsewhere the tokens agree (in float32, on a model this small)."""
-    assert parts.engine.batch_invariant == (parts.case.shared is None)
+    assert parts.engine.info.batch_invariant == (parts.case.shared is None)
     requests = [parts.request(seed, home=f"p{seed % 3}") for seed in range(12)]
     together = await parts.complete(*requests)
     assert len(set(choices(together))) > 1

@@ -17,8 +17,9 @@ from actors.jobs import Died, Life
 from actors.pool import PooledEngine
 from actors.replica import Raised
 from actors.routing import ranking
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.limits import Limits
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import NO_REPLICA, Completion, Failure, GenerateRequest
 from orchestrator.types import Overhead, Sampling, Usage
 from strategies.best_of_n import BestOfN
@@ -43,13 +44,13 @@ async def test_a_full_fleet_asks_again_where_it_failed_rather_than_wait() -> Non
     fleet = fake_fleet(answer, num=2, max_in_flight=1)
     await fleet.start()
     at_home = next(f"p{i}" for i in range(99) if ranking(f"p{i}", ("engine-0", "engine-1"))[0] == "engine-1")
-    long = asyncio.create_task(fleet.ask("generate", [request(at_home, "long")]))
+    long = asyncio.create_task(fleet.ask("generate", at_home, [request(at_home, "long")]))
     while fleet.num_rows < 1:
         await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        (reply,) = await fleet.ask("generate", [request("b", "bad")])
+        (reply,) = await fleet.ask("generate", "b", [request("b", "bad")])
         assert isinstance(reply, Completion)
-        assert len(await fleet.ask("generate", [request("c", "good")])) == 1
+        assert len(await fleet.ask("generate", "c", [request("c", "good")])) == 1
     assert not long.done()
     free.set()
     await long
@@ -71,9 +72,9 @@ async def test_a_fleet_without_replicas_says_so_and_one_that_is_closed_says_some
     one, two = fleet.members.values()
     async with asyncio.timeout(10):
         lose(one)  # type: ignore[arg-type]
-        assert isinstance((await fleet.ask("generate", [request("a", "q")]))[0], Completion)
+        assert isinstance((await fleet.ask("generate", "a", [request("a", "q")]))[0], Completion)
         two.life = None  # and may come back
-        waiting = [asyncio.create_task(fleet.ask("generate", [request(x, "q")])) for x in "ab"]
+        waiting = [asyncio.create_task(fleet.ask("generate", x, [request(x, "q")])) for x in "ab"]
         await asyncio.sleep(0.05)
         assert not any(task.done() for task in waiting)
         lose(two)  # type: ignore[arg-type]
@@ -82,7 +83,7 @@ async def test_a_fleet_without_replicas_says_so_and_one_that_is_closed_says_some
         assert fleet.stats().failed_rows == 0  # of no request
         await fleet.close()
         closed = Failure("ReplicaDeath", "engine-0 is closed; engine-1 is closed")
-        assert await fleet.ask("generate", [request("a", "q")]) == [closed]
+        assert await fleet.ask("generate", "a", [request("a", "q")]) == [closed]
 
 
 Event = tuple[str, str, int]
@@ -136,7 +137,7 @@ class Troubled:
 
 async def ask(fleet: Fleet, kind: str, home: str, num: int) -> Overhead:
     """Asks for one row; what that costs in vain."""
-    asked = asyncio.create_task(fleet.ask("generate", [request(home, f"{kind} {num}")]))
+    asked = asyncio.create_task(fleet.ask("generate", home, [request(home, f"{kind} {num}")]))
     if kind != "cancel":
         assert len(await asked) == 1
         return Overhead(retried_tokens=num) if kind == "death" else Overhead()

@@ -87,7 +87,7 @@ async def test_a_model_that_is_not_says_so_and_works(
 
     monkeypatch.setattr(actors.forward, "make_invariant", spoil)
     engine = TransformersEngine(str(policy))
-    assert not engine.batch_invariant
+    assert not engine.info.batch_invariant
     assert "not batch-invariant" in caplog.text
     assert completed(await engine.generate([ask(), ask(seed=1)]))
     await engine.close()

@@ -19,9 +19,11 @@ from actors.fake import FakeEngine, FakeTask, FakeVerifier
 from actors.metrics import METRICS, RayMetrics, exported_name, relative_ess
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Completion
-from orchestrator.results import Totals, result_line
+from orchestrator.results import result_line
+from orchestrator.totals import Totals
 from orchestrator.types import Sampling, Usage
 from strategies.particle_filter import ParticleFilter
 from tests.actors.fake_members import FakeMember, fake_fleet
@@ -69,7 +71,7 @@ async def test_a_run_counts_from_its_own_beginning(recordings: dict[str, Recordi
     await fleet.start()
 
     async def ask() -> None:
-        await fleet.ask("generate", [_Request()])
+        await fleet.ask("generate", "p", [_Request()])
 
     def told(name: str) -> dict[str, float]:
         return dict(recordings[f"murmuration_{name}"].values)

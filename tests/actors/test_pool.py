@@ -80,9 +80,9 @@ async def test_rows_of_several_problems_come_back_in_order(pool: Pool) -> None:
 
 
 async def test_it_tells_what_its_replicas_are(pool: Pool) -> None:
-    assert pool.engine.batch_invariant
+    assert pool.engine.info.batch_invariant
     assert pool.verifier is not None
-    assert pool.verifier.readout == "per_step"
+    assert pool.verifier.info.readout == "per_step"
     assert pool.replicas == {"engine": 2, "verifier": 1}
     pids = pool.pids()
     assert set(pids) == {"engine-0", "engine-1", "verifier-0"}

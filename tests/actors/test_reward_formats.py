@@ -74,7 +74,7 @@ async def test_in_half_precision_the_head_is_exact(name: str, tmp_path: Path) ->
     assert [r.value for r in reply.rewards] == pytest.approx(
         model.reference(tmp_path, QUESTION, STEPS), abs=0.08
     )
-    assert not verifier.batch_invariant
+    assert not verifier.info.batch_invariant
     await verifier.close()
 
 

@@ -69,7 +69,7 @@ async def test_a_fleet_gives_back_what_idles_and_asks_again_when_it_is_crowded(
     assert fleet.stats().replicas == 3
     await until(lambda: fleet.stats().replicas == 1)
     assert fleet.pids().keys() == {"engine-0"}
-    asked = [asyncio.create_task(fleet.ask("generate", requests(f"p{i}", 4))) for i in range(8)]
+    asked = [asyncio.create_task(fleet.ask("generate", f"p{i}", requests(f"p{i}", 4))) for i in range(8)]
     await until(lambda: fleet.stats().replicas == 3)
     gate.set()
     assert [len(replies) for replies in await asyncio.gather(*asked)] == [4] * 8
@@ -84,7 +84,7 @@ async def test_a_replica_at_work_is_not_given_back(monkeypatch: pytest.MonkeyPat
     fleet = await started(gate, idle_s=10.0, spill_margin=0)
     members = fleet.members
     scaler = Scaler(members, 1, fleet._config, lambda: 0)
-    asked = [asyncio.create_task(fleet.ask("generate", requests(f"p{i}", 1))) for i in range(12)]
+    asked = [asyncio.create_task(fleet.ask("generate", f"p{i}", requests(f"p{i}", 1))) for i in range(12)]
     await until(lambda: all(m.life and m.life.num_rows for m in members.values()))
     await scaler.step(time.monotonic() + 1000)
     assert fleet.stats().replicas == 3

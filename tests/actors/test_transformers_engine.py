@@ -120,7 +120,7 @@ async def test_a_reply_is_bitwise_the_same_in_any_company(policy: Path, num_thre
     """Alone, in any batch, order and batch size; with a cold, a warm, a tiny and no prefix cache."""
     requests = mixed_requests(28)
     cold = TransformersEngine(str(policy), num_threads=num_threads)
-    assert cold.batch_invariant
+    assert cold.info.batch_invariant
     reference = steps(await cold.generate(requests))
     assert steps(await cold.generate(requests)) == reference, "warm"
     order = np.random.default_rng(1).permutation(len(requests))
@@ -406,7 +406,7 @@ async def test_loglik_refuses_what_does_not_fit(engine: TransformersEngine) -> N
 
 async def test_lower_precision_is_served_and_promises_nothing(policy: Path) -> None:
     engine = TransformersEngine(str(policy), dtype="bfloat16")
-    assert not engine.batch_invariant
+    assert not engine.info.batch_invariant
     replies = completed(await engine.generate([ask(q, to_end=True, seed=1) for q in QUESTIONS]))
     assert all(r.steps for r in replies)
     await engine.close()
@@ -456,7 +456,7 @@ async def test_prompts_are_rendered(
         ({"max_batch_size": 0}, "engine.max_batch_size"),
         ({"max_context": 1000}, "engine.max_context"),
         ({"dtype": "float99"}, "engine.dtype"),
-        ({"dtype": "bfloat16", "batch_invariant": True}, "engine.batch_invariant"),
+        ({"dtype": "bfloat16", "batch_invariant": True}, "engine.info.batch_invariant"),
     ],
 )
 def test_bad_configuration_names_its_key(policy: Path, options: dict[str, object], key: str) -> None:

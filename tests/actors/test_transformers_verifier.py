@@ -64,7 +64,7 @@ async def test_incremental_rewards_are_bitwise_those_of_a_full_encoding(
     reward_model: Path, num_threads: int
 ) -> None:
     verifier = TransformersVerifier(str(reward_model), num_threads=num_threads)
-    assert verifier.batch_invariant
+    assert verifier.info.batch_invariant
     incremental = []
     for n in range(1, len(STEPS) + 1):
         reply = scored(await verifier.score([request(*STEPS[:n], num_locked=n - 1)]))[0]
@@ -121,7 +121,7 @@ async def test_steps_are_normalised_before_the_tag(verifier: TransformersVerifie
 
 async def test_whole_reads_once_at_the_end(verifier: TransformersVerifier, reward_model: Path) -> None:
     whole = TransformersVerifier(str(reward_model), readout="whole")
-    assert (verifier.readout, whole.readout) == ("per_step", "whole")
+    assert (verifier.info.readout, whole.info.readout) == ("per_step", "whole")
     each = scored(await verifier.score([request(*STEPS)]))[0]
     for num_locked in (0, 3):
         reply = scored(await whole.score([request(*STEPS, num_locked=num_locked)]))[0]

@@ -117,7 +117,7 @@ class Held:
         return replies  # type: ignore[return-value]
 
     def num_rewards(self, request: ScoreRequest) -> int:
-        return 1 if self.verifier.readout == "whole" else len(request.steps) - request.num_locked
+        return 1 if self.verifier.info.readout == "whole" else len(request.steps) - request.num_locked
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)
@@ -160,8 +160,8 @@ async def test_step_by_step_gives_the_rewards_of_one_go(held: Held) -> None:
     last = len(held.case.steps)
     (in_one,) = rewards(await held.score(held.case.request(last)))
     by_step = [rewards(await held.score(held.case.request(n, n - 1)))[0][-1] for n in range(1, last + 1)]
-    assert held.verifier.batch_invariant
-    assert (by_step[-1:] if held.verifier.readout == "whole" else by_step) == list(in_one)
+    assert held.verifier.info.batch_invariant
+    assert (by_step[-1:] if held.verifier.info.readout == "whole" else by_step) == list(in_one)
 
 
 async def test_a_reward_depends_on_its_request_alone(held: Held) -> None:
@@ -173,7 +173,7 @@ async def test_a_reward_depends_on_its_request_alone(held: Held) -> None:
 
 
 async def test_a_reward_does_not_depend_on_later_steps(held: Held) -> None:
-    if held.verifier.readout == "whole":
+    if held.verifier.info.readout == "whole":
         pytest.skip("one reward for all the steps depends on all of them")
     whole, part = rewards(await held.score(held.case.request(3), held.case.request(2)))
     assert whole[:2] == part
@@ -189,13 +189,13 @@ async def test_an_empty_step_has_a_reward_too(held: Held) -> None:
 
 async def test_no_requests_and_no_new_steps(held: Held) -> None:
     assert await held.verifier.score([]) == []
-    if held.verifier.readout == "per_step":
+    if held.verifier.info.readout == "per_step":
         assert rewards(await held.score(held.case.request(2, 2))) == [()]
 
 
 async def test_a_step_is_encoded_once(tmp_path: Path, held: Held) -> None:
     """Step by step a model computes little more than one pass over the trajectory."""
-    if not held.case.reads or not hasattr(held.verifier, "progress"):
+    if not held.case.reads or held.verifier.progress is None:
         pytest.skip("there is no model")
     fresh = held.case.build(tmp_path)
     computed, length = 0, 0
@@ -205,12 +205,12 @@ async def test_a_step_is_encoded_once(tmp_path: Path, held: Held) -> None:
         computed += reply.usage.reward_tokens
         length = reply.usage.reward_tokens + reply.usage.cached_reward_tokens
     assert computed <= held.case.most_computed * length
-    assert fresh.progress == computed  # type: ignore[attr-defined]
+    assert fresh.progress == computed
     await fresh.close()
 
 
 async def test_what_cannot_be_read_fails_alone(held: Held) -> None:
-    if not held.case.reads or not hasattr(held.verifier, "progress"):
+    if not held.case.reads or held.verifier.progress is None:
         pytest.skip("there is no model, and so no context to overflow")
     good = held.case.request(2)
     alone = rewards(await held.score(good))

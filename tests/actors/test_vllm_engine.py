@@ -25,8 +25,9 @@ from actors.fake import FakeVerifier
 from actors.fleet import Fleet
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Failure, LoglikRequest
 from orchestrator.seeds import derive_seed
 from orchestrator.tasks.chain import ChainTask
@@ -159,7 +160,7 @@ async def test_through_the_pool_texts_run_ahead(local_ray: None) -> None:
     config = VllmEngine("embedded:chain-policy", logprobs=False, sampler="stream", args=SMALL)
     async with await Pool.start(ClusterConfig(start_timeout_s=800), config.build) as pool:
         engine = pool.engine
-        assert (engine.sampler, engine.batch_invariant) == ("stream", False)
+        assert (engine.info.sampler, engine.info.batch_invariant) == ("stream", False)
         await check_steps_are_the_whole(engine)
         await check_draws(engine)
         before = await engine.release("home")

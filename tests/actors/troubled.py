@@ -11,7 +11,15 @@ from pathlib import Path
 
 from actors.fake import FakeEngine
 from orchestrator.errors import ConfigError, EngineDeadError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+)
 
 
 @dataclass(frozen=True)
@@ -28,14 +36,17 @@ def engine() -> FakeEngine:
 
 
 @dataclass
-class TroubledEngine:
+class TroubledEngine(EngineBase):
     """Trouble that comes ``once`` leaves a file in ``folder``; so does every cancelled call."""
 
     folder: Path
     healthy: bool = True
     progress: int = 0
-    batch_invariant: bool = True
     inner: FakeEngine = field(default_factory=engine)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.inner.info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         for request in requests:

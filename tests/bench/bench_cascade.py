@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import get_args
 
 from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, TokenLatency, letters_right
-from orchestrator.protocols import Strategy
+from orchestrator.asking import Ledger
 from orchestrator.seeds import derive_rng
 from orchestrator.session import Session
 from orchestrator.statistics import paired_interval
+from orchestrator.strategy import Strategy
 from orchestrator.types import Sampling
 from strategies.particle_cascade import ParticleCascade
 from strategies.particle_filter import ParticleFilter
@@ -78,7 +79,7 @@ async def solve(strategy: Strategy, num_problems: int) -> Outcome:
     loop, correct, time, tokens = asyncio.get_running_loop(), [], 0.0, 0
     for problem in task.problems(0, None):
         begun = loop.time()
-        session = Session(problem, engine=engine, verifier=verifier, task=task, seed=0)
+        session = Session(Ledger(problem, engine=engine, verifier=verifier, task=task, seed=0))
         solution = await strategy.solve(session)
         time += loop.time() - begun
         tokens += solution.usage.generated_tokens

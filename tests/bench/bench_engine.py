@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
@@ -32,17 +32,21 @@ from actors.embedded.models import build_tokenizer, llama_config
 from actors.placement import ClusterConfig
 from actors.pool import Pool
 from actors.vllm_generation import Generation
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import (
-    SAMPLERS,
     Completion,
     Engine,
+    EngineBase,
     Failure,
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    ModelInfo,
+    Sampler,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.results import ResultLog, result_line
 from orchestrator.seeds import derive_seed
@@ -82,18 +86,16 @@ class Endless(engines.VllmEngine):
         return True
 
 
-class StepsOfALength:
+class StepsOfALength(EngineBase):
     """An engine whose steps end after ``max_tokens``: the model is random, and writes no delimiter."""
-
-    batch_invariant = False
 
     def __init__(self, inner: Endless) -> None:
         self.inner = inner
         self.num_wasted = 0
 
     @property
-    def sampler(self) -> str:
-        return self.inner.sampler
+    def info(self) -> ModelInfo:
+        return replace(self.inner.info, batch_invariant=False)
 
     async def release(self, home: str) -> Overhead:
         wasted = await self.inner.release(home)
@@ -117,16 +119,15 @@ def _as_a_step(reply: Completion | Failure) -> Completion | Failure:
     return Completion((replace(step, finish=Finish.STEP),), reply.usage)
 
 
-class FreeVerifier:
+class FreeVerifier(VerifierBase):
     """Rewards that cost nothing and differ: every step resamples."""
 
-    batch_invariant = True
-    readout = "per_step"
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         return [ScoreReply(tuple(map(_reward, r.steps[r.num_locked :])), Usage()) for r in requests]
-
-    async def close(self) -> None: ...
 
 
 def _reward(text: str) -> Reward:
@@ -239,7 +240,7 @@ def main() -> None:
     parser.add_argument("--step-tokens", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--block-size", type=int, help="of vLLM's cache, in tokens; ours by default")
-    parser.add_argument("--sampler", choices=SAMPLERS, default="step")
+    parser.add_argument("--sampler", choices=get_args(Sampler), default="step")
     parser.add_argument("--lookahead", type=int, default=64, help="tokens that a stream runs ahead")
     parser.add_argument("--stream-interval", type=int, help="tokens that vLLM tells of at once; 1 by default")
     parser.add_argument("--logprobs", action="store_true", help="ask for them, as a run does by default")

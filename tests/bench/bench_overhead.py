@@ -22,7 +22,8 @@ from actors.cluster import start_ray, stop_ray
 from actors.configs import TransformersEngine, TransformersVerifier
 from actors.placement import ClusterConfig
 from actors.pool import Pool
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Completion, Engine, GenerateRequest, ScoreReply, ScoreRequest, Verifier
 from orchestrator.results import ResultLog, result_line
 from orchestrator.seeds import derive_seed

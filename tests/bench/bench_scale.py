@@ -35,8 +35,9 @@ from actors.fleet import Fleet
 from actors.placement import ClusterConfig, ReplicaSpec
 from actors.pool import Pool, PooledEngine, PooledVerifier
 from orchestrator.collecting import rare_collections
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.journal import Journals
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, GenerateRequest, ScoreRequest, Verifier
 from orchestrator.results import ResultLog, result_line
 from orchestrator.types import Sampling

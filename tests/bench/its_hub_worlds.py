@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, RewardFunction, letters_right
+from orchestrator.asking import Ledger
 from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.session import Session
 from orchestrator.tasks.chain import ChainTask
@@ -32,7 +33,9 @@ class World:
     async def ours(self, problem: Problem, num_particles: int, seed: int, **knobs: Any) -> str:
         """The text of our answer."""
         strategy = ParticleFilter(num_particles, self.max_steps, self.sampling, **knobs)
-        session = Session(problem, engine=self.engine, verifier=self.verifier, task=self.task, seed=seed)
+        session = Session(
+            Ledger(problem, engine=self.engine, verifier=self.verifier, task=self.task, seed=seed)
+        )
         solution = await strategy.solve(session)
         assert solution.answer_index is not None
         return solution.trajectories[solution.answer_index].text

@@ -17,12 +17,15 @@ from actors.placement import ClusterConfig, ReplicaSpec
 from actors.replica import Raised, ReplicaInfo
 from orchestrator.protocols import (
     Completion,
+    EngineBase,
     Failure,
     GenerateRequest,
-    Loglik,
-    LoglikRequest,
+    Method,
+    ModelInfo,
+    Readout,
     ScoreReply,
     ScoreRequest,
+    VerifierBase,
 )
 from orchestrator.seeds import derive_rng
 from orchestrator.types import Finish, Problem, Reward, Step, Usage
@@ -60,7 +63,7 @@ class SimulatedTask:
 
 
 @dataclass
-class SimulatedModel:
+class SimulatedModel(EngineBase, VerifierBase):
     """An engine and a verifier with ``num_slots`` rows at once; a row takes ``seconds`` times 1 to 10.
 
     Rows wait for a slot in the order in which they came, as in continuous batching. ``busy`` are the
@@ -70,8 +73,7 @@ class SimulatedModel:
     num_slots: int
     seconds: float
     seed: int = 0
-    readout: str = "per_step"
-    batch_invariant: bool = True
+    readout: Readout = "per_step"
     busy: list[tuple[float, float]] | None = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -95,6 +97,10 @@ class SimulatedModel:
             last = max(last, end)
         await asyncio.sleep(last - now)
 
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True, readout=self.readout)
+
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         await self._work(len(requests))
         return [self._complete(r) for r in requests]
@@ -106,12 +112,6 @@ class SimulatedModel:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         await self._work(len(requests))
         return [ScoreReply((_REWARDS[int(r.steps[-1].strip("=.\n"))],), Usage()) for r in requests]
-
-    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        raise NotImplementedError("no benchmark asks for it")
-
-    async def close(self) -> None:
-        return None
 
 
 @cache
@@ -135,11 +135,11 @@ class SimulatedMember:
         self.life: Life | None = None
 
     async def start(self) -> None:
-        info = ReplicaInfo(os.getpid(), self.name, "here", True, self.model.readout)
+        info = ReplicaInfo(os.getpid(), self.name, "here", self.model.info)
         self.life = Life(info, asyncio.get_running_loop().create_future())
 
     async def call(
-        self, life: Life, method: str, requests: Sequence[GenerateRequest | ScoreRequest]
+        self, life: Life, method: Method, requests: Sequence[GenerateRequest | ScoreRequest]
     ) -> Sequence[object] | Raised | Died:
         replies: Sequence[object] = await getattr(self.model, method)(requests)
         return replies

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from orchestrator.backend import DirectBackend
 from orchestrator.composition import only_composed
 from orchestrator.config import as_plain, build_node
-from orchestrator.controller import Controller
-from orchestrator.limits import Limits
-from orchestrator.results import CONFIG, SUMMARY, ResultLog, Totals, result_line, write_json
+from orchestrator.execution import Status
+from orchestrator.main import process_as_it_was
+from orchestrator.models import Models
+from orchestrator.plan import Plan, plan_of
+from orchestrator.point import run_point
+from orchestrator.spelling import quote
 
 NUM_PROBLEMS = 5
 GROUPS = ("strategy", "task", "engine", "verifier")
@@ -38,32 +41,19 @@ def _model(key: str, node: str) -> Any:
     return build_node(json.loads(node), key).build()
 
 
+class _Direct(Models):
+    """The models of a plan, asked directly on the loop of the run: their caches hold the same every time."""
+
+    def of(self, plan: Plan) -> DirectBackend:
+        nodes = (json.dumps(plan.plain[key]) for key in ("engine", "verifier"))
+        return DirectBackend(*map(_model, ("engine", "verifier"), nodes))
+
+
 def make_run(folder: Path, *overrides: str) -> Path:
-    """Solve the problems that the overrides name, and write what run.py writes of them."""
-    config, choices = composed(*overrides)
-    engine, verifier = (_model(key, json.dumps(config[key])) for key in ("engine", "verifier"))
-    task = build_node(config["task"], "task", leave_out=("offset", "limit"))
-    controller = Controller(
-        strategy=build_node(config["strategy"], "strategy"),
-        engine=engine,
-        verifier=verifier,
-        task=task,
-        seed=config["seed"],
-        limits=Limits(**config["limits"]),
-    )
-    folder.mkdir(parents=True)
-    log, totals, begun = ResultLog(folder), Totals(), time.monotonic()
-
-    def keep(result: Any) -> None:
-        line = result_line(result)
-        log.append(line)
-        totals.add(line)
-
-    asyncio.run(controller.run(task.problems(config["task"]["offset"], config["task"]["limit"]), keep))
-    log.close()
-    write_json(folder / CONFIG, config)
-    labels = {**choices, **{key: config[key] for key in ("budget", "seed")}, "complete": True}
-    write_json(folder / SUMMARY, {**labels, **totals.summary(), "wall_seconds": time.monotonic() - begun})
+    """Solve the problems that the overrides name, as run.py does."""
+    plan = only_composed([*overrides, f"run_dir={quote(str(folder))}"], plan_of)
+    with process_as_it_was(), closing(_Direct()) as models:
+        assert run_point(plan, models, {}) is Status.FINISHED
     return folder
 
 

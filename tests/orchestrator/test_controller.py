@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency, TokenLatency
-from orchestrator.controller import Controller, ProblemResult, longest_first
+from orchestrator.controller import Controller, longest_first
 from orchestrator.errors import EngineError, GradingError, StrategyError
 from orchestrator.journal import Journals
 from orchestrator.limits import Limits
+from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import GenerateRequest
-from orchestrator.results import ResultLog, Totals, result_line
+from orchestrator.results import ResultLog, result_line
 from orchestrator.session import Session
+from orchestrator.totals import Totals
 from orchestrator.types import Overhead, Problem, Sampling, Solution, Trajectory
 from strategies.best_of_n import BestOfN
 from strategies.particle_filter import ParticleFilter

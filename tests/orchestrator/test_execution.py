@@ -22,23 +22,24 @@ import pytest
 from rich.console import Console
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
+from actors.inprocess import InProcessCluster
 from orchestrator import rundir
+from orchestrator.backend import DirectBackend
 from orchestrator.command_line import continued_command
 from orchestrator.config import Range
-from orchestrator.controller import Controller
 from orchestrator.errors import ConfigError
 from orchestrator.events import EVENTS, recorded
 from orchestrator.execution import Run, Status
-from orchestrator.journal import Journals
 from orchestrator.limits import Limits
+from orchestrator.point import make_run
 from orchestrator.progress import summary_table
 from orchestrator.protocols import GenerateRequest
 from orchestrator.results import SUMMARY, ResultLog, finished_summary, read_results, write_json
 from orchestrator.rundir import Earlier, claimed, open_run_dir
-from orchestrator.tracking import NoTracker
 from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
 from strategies.self_consistency import SelfConsistency
+from tests.fake_plans import fake_plan
 
 TASK = FakeTask(num_problems=12)
 STRATEGY = ParticleFilter(num_particles=4, max_steps=8, sampling=Sampling(max_tokens=16))
@@ -61,17 +62,12 @@ def make(
     limits: Limits = Limits(),
     config: dict[str, Any] = CONFIG,
 ) -> Run:
-    earlier = open_run_dir(run_dir, config, [], resume=True)
-    controller = Controller(
-        strategy=STRATEGY, engine=engine or FakeEngine(), verifier=FakeVerifier(), task=TASK, seed=seed,
-        concurrency=4, journals=Journals(run_dir, keep=keep), limits=limits,
-    )  # fmt: skip
-    labels = {"strategy": "particle_filter", "task": "fake", "budget": 4, "seed": 0}
-    return Run(
-        run_dir=run_dir, controller=controller, range=Range(0, None), num_problems=12, labels=labels,
-        earlier=earlier, tracker=NoTracker(), console=Console(quiet=True),
-        grace_s=20.0,
-    )  # fmt: skip
+    plan = fake_plan(run_dir, TASK, STRATEGY, seed=seed, keep_journal=keep, limits=limits,
+                     cluster=InProcessCluster(grace_s=20.0))  # fmt: skip
+    backend = DirectBackend(engine or FakeEngine(), FakeVerifier())
+    run = make_run(plan, backend, open_run_dir(run_dir, config, [], resume=True))
+    run.console = Console(quiet=True)
+    return run
 
 
 def lines_of(run_dir: Path) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 from actors.fake import RandomLatency
 from orchestrator import journal as journal_module
 from orchestrator.appending import OpenFiles
+from orchestrator.asking import Ledger
 from orchestrator.errors import EngineError, JournalError
 from orchestrator.journal import Journal, Journals
 from orchestrator.journal_lines import Record, checksum_of, read_record, write_record
@@ -50,10 +51,10 @@ class Case:
             world.engine.latency = RandomLatency(latency_seed, seconds)
         files = OpenFiles()
         journal = Journal(self.path, files)
-        session = Session(
+        session = Session(Ledger(
             PROBLEM, engine=world.engine, verifier=world.verifier, task=world.task,
             seed=self.seed, limits=Limits(**self.limits), journal=journal,
-        )  # fmt: skip
+        ))  # fmt: skip
         try:
             solution = await load(self.name).solve(session)
             journal.check_over()
@@ -199,10 +200,10 @@ async def test_a_failed_call_is_not_written_down(tmp_path: Path) -> None:
         return await ask(requests)
 
     failing.engine.generate = fail_at_the_third  # type: ignore[method-assign]
-    session = Session(
+    session = Session(Ledger(
         PROBLEM, engine=failing.engine, verifier=failing.verifier, task=failing.task, seed=case.seed,
         journal=Journal(case.path, files),
-    )  # fmt: skip
+    ))  # fmt: skip
     with pytest.raises(EngineError, match="a passing fault"):
         await load(case.name).solve(session)
     files.close_all()
@@ -227,10 +228,10 @@ async def test_branches_of_one_name_have_calls_of_their_own(tmp_path: Path) -> N
     world, files = World(), OpenFiles()
 
     async def search() -> list[list[Trajectory]]:
-        session = Session(
+        session = Session(Ledger(
             PROBLEM, engine=world.engine, verifier=None, task=world.task,
             journal=Journal(tmp_path / "x.jsonl", files),
-        )  # fmt: skip
+        ))  # fmt: skip
         branches = [session.fork("same"), session.fork("same"), session.fork("same").fork("inner")]
         asked = [branch.generate([Trajectory()] * (i + 1), sampling()) for i, branch in enumerate(branches)]
         return await concurrently(asked)

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import journal as journal_module
 from orchestrator.appending import OpenFiles
+from orchestrator.asking import Ledger
 from orchestrator.journal import Journal
 from orchestrator.limits import Limits
 from orchestrator.session import Session
@@ -24,10 +25,10 @@ Outcome = tuple[list[Trajectory], list[Trajectory]]
 async def search(path: Path, world: World, pause_s: float) -> Outcome:
     """Two branches; one pauses first, as grading does, which takes longer in one process than in another."""
     files = OpenFiles()
-    session = Session(
+    session = Session(Ledger(
         PROBLEM, engine=world.engine, verifier=world.verifier, task=world.task, limits=LIMITS,
         journal=Journal(path, files),
-    )  # fmt: skip
+    ))  # fmt: skip
     steady, paused = session.fork("steady"), session.fork("paused")
 
     async def two_calls() -> list[Trajectory]:

@@ -12,8 +12,9 @@ from orchestrator import json_reading
 from orchestrator.errors import ConfigError
 from orchestrator.json_reading import BadJson, parse_object, read_lines, read_object, read_own
 from orchestrator.result_lines import check_line, spent
-from orchestrator.results import RESULTS, Totals, keep_finished, read_results
+from orchestrator.results import RESULTS, keep_finished, read_results
 from orchestrator.run_files import read_config, read_summary
+from orchestrator.totals import Totals
 from tests.orchestrator.report.made_runs import line, write_run
 
 

@@ -78,7 +78,7 @@ def test_it_is_built_in_the_controller_with_the_answers_of_the_run(tmp_path: Pat
     oracle = plan.verifier.open(NO_VERIFIER, plan.task, plan.references)
     assert isinstance(oracle, Oracle)
     assert oracle.references == {p.id: p.answer for p in plan.task.problems(0, 3)}
-    assert OracleConfig().open(NO_VERIFIER, plan.task, {}).batch_invariant
+    assert OracleConfig().open(NO_VERIFIER, plan.task, {}).info.batch_invariant
 
 
 def test_a_local_verifier_need_not_know_the_answers(tmp_path: Path) -> None:

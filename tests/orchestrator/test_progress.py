@@ -12,7 +12,7 @@ from rich.console import Console
 
 from orchestrator import progress
 from orchestrator.progress import Live, ProgressDisplay, stdout_console, summary_table, sweep_table
-from orchestrator.results import Totals
+from orchestrator.totals import Totals
 
 REPOSITORY = Path(__file__).parents[2]
 SUMMARY: dict[str, Any] = {

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from orchestrator.controller import Candidate, ProblemResult
 from orchestrator.errors import EngineError
+from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.results import (
     RESULTS,
     SUMMARY,
     ResultLog,
-    Totals,
     finished_summary,
     keep_finished,
     read_results,
     result_line,
     write_json,
 )
+from orchestrator.totals import Totals
 from orchestrator.types import (
     Finish,
     Overhead,

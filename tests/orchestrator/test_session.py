@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier, TokenLatency
+from orchestrator.asking import Ledger
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.limits import Limits
 from orchestrator.protocols import Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
@@ -27,9 +28,13 @@ class Straight:
         return {"a\n": 1.0}
 
 
-def make_session(**parts: object) -> Session:
+def make_ledger(**parts: object) -> Ledger:
     defaults: dict[str, object] = {"engine": FakeEngine(), "verifier": FakeVerifier(), "task": FakeTask()}
-    return Session(PROBLEM, **(defaults | parts))  # type: ignore[arg-type]
+    return Ledger(PROBLEM, **(defaults | parts))  # type: ignore[arg-type]
+
+
+def make_session(**parts: object) -> Session:
+    return Session(make_ledger(**parts))
 
 
 async def test_generate_extends_the_active_ones_in_order() -> None:
@@ -94,7 +99,7 @@ async def test_seeds_differ_by_row_call_scope_problem_and_run() -> None:
     await session.fork("a").generate([Trajectory()] * 2, PARAMS)
     await session.fork("b").generate([Trajectory()] * 2, PARAMS)
     await make_session(engine=engine, seed=1).generate([Trajectory()] * 2, PARAMS)
-    other = Session(replace(PROBLEM, id="q"), engine=engine, verifier=None, task=FakeTask())
+    other = Session(Ledger(replace(PROBLEM, id="q"), engine=engine, verifier=None, task=FakeTask()))
     await other.generate([Trajectory()] * 2, PARAMS)
     seeds = [r.seed for r in engine.requests]
     assert len(set(seeds)) == len(seeds) == 12
@@ -138,24 +143,28 @@ async def test_whole_and_by_steps_are_one_text_where_the_engine_samples_by_posit
 
 async def test_a_problem_that_is_over_is_released_and_what_it_cost_in_vain_is_kept() -> None:
     engine = FakeEngine(in_vain={"p": Overhead(3, 4), "q": Overhead(5, 6)})
-    session, again = make_session(engine=engine), make_session(engine=engine)
-    assert session.overhead == Overhead()
-    for each in (session, again):
+    ledger, again = make_ledger(engine=engine), make_ledger(engine=engine)
+    assert ledger.overhead == Overhead()
+    for each in (ledger, again):
         await each.release()
-    assert (engine.released, session.overhead, again.overhead) == (["p", "p"], Overhead(3, 4), Overhead())
+    assert (engine.released, ledger.overhead, again.overhead) == (["p", "p"], Overhead(3, 4), Overhead())
 
 
 async def test_no_call_outlives_its_problem() -> None:
     """What a search has left behind is cancelled before the engine is asked what the problem has cost."""
     engine = FakeEngine(latency=TokenLatency(60.0))
-    session = make_session(engine=engine)
+    ledger = make_ledger(engine=engine)
+    session = Session(ledger)
     left = [asyncio.create_task(session.fork(x).generate([Trajectory()], PARAMS)) for x in "ab"]
     while len(engine.requests) < 2:
         await asyncio.sleep(0)
     assert not engine.released
-    await session.release()
+    await ledger.release()
     assert all(task.cancelled() for task in left)
     assert engine.released == ["p"]
+    with pytest.raises(StrategyError, match="generate 2 was asked when its search was over"):
+        await session.generate(await session.generate([], PARAMS) or [Trajectory()], PARAMS)
+    assert len(engine.requests) == 2
 
 
 async def test_forks_have_randomness_of_their_own_and_one_ledger() -> None:
@@ -170,7 +179,9 @@ async def test_forks_have_randomness_of_their_own_and_one_ledger() -> None:
 
 async def test_the_reference_answer_never_reaches_the_engine() -> None:
     engine = FakeEngine()
-    session = Session(replace(PROBLEM, answer="SECRET"), engine=engine, verifier=None, task=FakeTask())
+    session = Session(
+        Ledger(replace(PROBLEM, answer="SECRET"), engine=engine, verifier=None, task=FakeTask())
+    )
     await session.generate([Trajectory()], PARAMS)
     assert "SECRET" not in repr(engine.requests)
 

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from orchestrator.progress import summary_table, sweep_table
 from orchestrator.report.page import write_report
-from orchestrator.results import SUMMARY, Totals, finished_summary
+from orchestrator.results import SUMMARY, finished_summary
 from orchestrator.silence import Lengths, Silence, advice, silence_rows
+from orchestrator.totals import Totals
 from orchestrator.types import Finish, Step, Trajectory
 from orchestrator.wandb_tracker import flattened
 from tests.orchestrator.report.made_runs import candidate, line, write_run

@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 
 from actors.fake import FakeEngine, FakeTask, FakeVerifier
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.events import EVENTS, recorded
 from orchestrator.gate import Gate
 from orchestrator.journal import Journals
-from orchestrator.protocols import GenerateRequest, Strategy
+from orchestrator.outcome import ProblemResult
+from orchestrator.protocols import GenerateRequest
 from orchestrator.stopping import stopped_by_signals
+from orchestrator.strategy import Strategy
 from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
 from strategies.self_consistency import SelfConsistency

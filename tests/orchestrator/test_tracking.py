@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator import tracking
-from orchestrator.protocols import Tracker
-from orchestrator.results import Totals
-from orchestrator.tracking import GuardedTracker, JsonlTracker, NoTracker
+from orchestrator.totals import Totals
+from orchestrator.tracking import GuardedTracker, JsonlTracker, NoTracker, Tracker
 
 
 def make_line(problem_id: str, *, correct: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from orchestrator import wandb_tracker
-from orchestrator.results import Totals
+from orchestrator.totals import Totals
 from orchestrator.tracking import GuardedTracker
 from orchestrator.wandb_tracker import WandbTracker, flattened, has_wandb_login
 from tests.orchestrator.test_tracking import make_line, track

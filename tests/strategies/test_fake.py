@@ -43,7 +43,7 @@ async def test_fakes_satisfy_the_protocols() -> None:
     engine: Engine = FakeEngine()
     verifier: Verifier = FakeVerifier()
     task: Task = FakeTask()
-    assert engine.batch_invariant and verifier.batch_invariant and task.num_problems == 100
+    assert engine.info.batch_invariant and verifier.info.batch_invariant and task.num_problems == 100
     await engine.close()
     await verifier.close()
 

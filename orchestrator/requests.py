@@ -1,0 +1,126 @@
+"""What a search asks for, and what it takes from the replies: pure functions of values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from orchestrator.errors import EngineError, StrategyError, VerifierError
+from orchestrator.protocols import (
+    Completion,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    Task,
+)
+from orchestrator.types import Finish, Params, Problem, Step, Trajectory
+
+
+def generate_requests(
+    problem: Problem,
+    task: Task,
+    trajectories: Sequence[Trajectory],
+    params: Sequence[Params],
+    seeds: Sequence[int],
+    to_end: bool,
+) -> list[GenerateRequest]:
+    """One request a trajectory, with its parameters and its seed."""
+    # Resampled siblings are one value: its tokens are put together once.
+    token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
+    instruction, delimiter, answer_marker = task.instruction, task.delimiter, task.answer_marker
+    return [
+        GenerateRequest(
+            home=problem.id,
+            question=problem.question,
+            instruction=instruction,
+            token_ids=token_ids[id(t)],
+            params=p,
+            seed=seed,
+            delimiter=delimiter,
+            answer_marker=answer_marker,
+            to_end=to_end,
+        )
+        for t, p, seed in zip(trajectories, params, seeds, strict=True)
+    ]
+
+
+def score_request(problem: Problem, trajectory: Trajectory) -> ScoreRequest:
+    """The request for the rewards of a trajectory's new steps."""
+    steps = trajectory.steps
+    return ScoreRequest(
+        home=problem.id,
+        question=problem.question,
+        steps=tuple([s.text for s in steps]),
+        num_locked=len(trajectory.rewards),
+        logprobs=tuple([_finite(s.logprob) for s in steps]),
+        num_tokens=tuple([len(s.token_ids) for s in steps]),
+    )
+
+
+def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
+    """The request for the likelihood of steps after a prefix."""
+    return LoglikRequest(
+        home=problem.id,
+        question=problem.question,
+        instruction=task.instruction,
+        token_ids=prefix.token_ids,
+        steps=tuple(s.token_ids for s in steps),
+    )
+
+
+def per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
+    """The parameters of each row. Raises StrategyError where they are of another number of rows."""
+    if not isinstance(params, Sequence):
+        return [params] * num_rows
+    if len(params) != num_rows:
+        raise StrategyError(f"{num_rows} trajectories but {len(params)} params")
+    return list(params)
+
+
+def check_completion(request: GenerateRequest, reply: Completion) -> None:
+    """Raise EngineError where a completion is empty or too long."""
+    num_tokens = sum([len(s.token_ids) for s in reply.steps])
+    if not reply.steps or num_tokens > request.params.max_tokens:
+        raise EngineError(
+            f"{len(reply.steps)} steps of {num_tokens} tokens; allowed are {request.params.max_tokens}"
+        )
+
+
+def check_rewards(readout: Readout, request: ScoreRequest, reply: ScoreReply) -> None:
+    """Raise VerifierError where there is another number of rewards than of new steps."""
+    num_new = 1 if readout == "whole" else len(request.steps) - request.num_locked
+    if len(reply.rewards) != num_new:
+        raise VerifierError(f"{num_new} new steps got {len(reply.rewards)} rewards ({readout} read-out)")
+
+
+def check_logprobs(request: LoglikRequest, reply: Loglik) -> None:
+    """Raise EngineError where there is another number of likelihoods than of steps."""
+    if len(reply.logprobs) != len(request.steps):
+        raise EngineError(f"{len(request.steps)} steps got {len(reply.logprobs)} likelihoods")
+
+
+def mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]:
+    """The steps of a completion up to the one that states the answer, which is marked."""
+    for i, step in enumerate(reply.steps):
+        if step.finish is not Finish.LENGTH and request.answered_by(step.text):
+            answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
+            return (*reply.steps[:i], answer)
+    return reply.steps
+
+
+def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
+    """The trajectory with the rewards of its last steps; earlier ones stay as they are."""
+    steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
+    scored = [
+        Step(s.text, s.token_ids, s.logprob, r, s.finish)
+        for s, r in zip(steps[first:], reply.rewards, strict=True)
+    ]
+    return Trajectory((*steps[:first], *scored))
+
+
+def _finite(logprob: float | None) -> float | None:
+    """What a request may hold: an engine that tells no number tells nothing."""
+    return logprob if logprob is not None and math.isfinite(logprob) else None
