@@ -25,8 +25,9 @@ from orchestrator.controller import Controller
 from orchestrator.execution import Run, Status
 from orchestrator.journal import Journals
 from orchestrator.journal_lines import digest_of
-from orchestrator.protocols import Completion, Failure, Strategy
+from orchestrator.protocols import Completion, Failure
 from orchestrator.rundir import open_run_dir
+from orchestrator.strategy import Strategy
 from orchestrator.tracking import NoTracker
 from orchestrator.types import Overhead
 from tests.simulation.cluster import Cluster

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.limits import Limits
+from orchestrator.protocols import Sampler
 from tests.simulation.cluster import KINDS, Troubles
 from tests.simulation.fate import ERRNOS
 
@@ -17,7 +18,7 @@ class Search:
     """What is searched for, and how: the same from part to part."""
 
     strategy: str
-    sampler: str = "step"
+    sampler: Sampler = "step"
     limits: Limits = Limits()
     seed: int = 0
 

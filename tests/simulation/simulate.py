@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from actors.fake import FakeVerifier
-from orchestrator.controller import Controller, ProblemResult
+from orchestrator.controller import Controller
 from orchestrator.execution import Status
 from orchestrator.journal import JOURNAL
 from orchestrator.journal_lines import Record, checksum_of, read_record
+from orchestrator.outcome import ProblemResult
 from orchestrator.results import RESULTS, SUMMARY, read_results, result_line
 from orchestrator.types import Overhead
 from tests.simulation.fate import ERRNOS
