@@ -54,7 +54,7 @@ class Fleet:
         self._members = {name: make_member(name, spec, config, self._wake) for name in spec.names}
         self._turnstile = asyncio.Lock()  # calls are admitted in their order: a large one is not starved
         self._quarantine = asyncio.Lock()  # one replica at a time is closed to others
-        self._waiting: set[asyncio.Event] = set()
+        self._waiting: dict[asyncio.Event, None] = {}  # in their order: a set has that of addresses
         self._counts: Counter[str] = Counter()
         self.overhead = Overhead()  # of all problems since the start
         self._overheads: dict[str, Overhead] = {}  # of those that are not released
@@ -235,7 +235,7 @@ class Fleet:
     async def _until(self, find: Callable[[], Ticket | None]) -> Ticket | None:
         """What ``find`` finds, as soon as it does; None when no replica can be expected any more."""
         event = asyncio.Event()
-        self._waiting.add(event)
+        self._waiting[event] = None
         try:
             while (ticket := find()) is None:
                 if all(m.life is None and m.lost for m in self._members.values()):
@@ -244,7 +244,7 @@ class Fleet:
                 await event.wait()
             return ticket
         finally:
-            self._waiting.discard(event)
+            del self._waiting[event]
 
     def _wake(self) -> None:
         for event in self._waiting:

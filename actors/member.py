@@ -285,7 +285,7 @@ class Member:
     def _cut_hung_calls(self, life: Life) -> None:
         """Ends calls that get nothing while the replica goes on with others: they are tried elsewhere."""
         now = time.monotonic()
-        for flight in list(life.flights):
+        for flight in sorted(life.flights, key=lambda flight: flight.begun):
             flight.most_rows = max(flight.most_rows, life.num_rows)
             if not flight.hung and flight.is_hung(life, now, self.config.request_timeout_s):
                 seconds = round(now - flight.begun, 1)

@@ -19,8 +19,8 @@ from orchestrator.types import Overhead
 class Troubles:
     """How likely each kind of fault is to strike a call, and how often faults strike a part at the most.
 
-    A request that is ``poison`` kills its replica whenever it comes there. A process takes about ``returns_s``
-    seconds to come back, and with the probability ``broken_starts`` cannot make its engine then.
+    A request that is ``poison`` kills its replica whenever it comes there. A process takes ``returns_s``
+    seconds on average to come back, and with the probability ``broken_starts`` cannot make its engine then.
     """
 
     chances: Mapping[str, float] = field(default_factory=dict)
@@ -35,7 +35,7 @@ KINDS = ("death", "idle death", "node", "link", "hang", "stuck call", "late", "d
 
 @dataclass(frozen=True)
 class Death:
-    """A death of a process, or the loss of its connection, and the rows that the controller waited for there."""
+    """A death of a process, or the loss of its connection, and the rows whose replies were waited for."""
 
     replica: str
     kind: str
@@ -43,7 +43,10 @@ class Death:
 
 
 class Cluster:
-    """The host of a simulation: nodes, and the replicas on them. ``faults`` counts what has struck, ``made`` the tokens of engines."""
+    """The host of a simulation: nodes, and the replicas on them.
+
+    ``faults`` counts what has struck, ``deaths`` says whom; ``made`` are the tokens of engines.
+    """
 
     def __init__(
         self, rng: random.Random, troubles: Troubles = Troubles(), num_nodes: int = 2, latency_s: float = 0.1
@@ -232,30 +235,24 @@ class Place:
         """What happens to a call before it is answered."""
         cluster = self._cluster
         when = cluster.rng.uniform(0, cluster.latency_s)
-        if any(map(cluster.troubles.poison, requests)):
-            cluster.faults["poison"] += 1
-            cluster.later(when, lambda: self._die(process, "poison"))
+        is_poisoned = any(map(cluster.troubles.poison, requests))
+        cluster.faults["poison"] += is_poisoned
+        kind = "poison" if is_poisoned else cluster.strikes()
+        blows: dict[str | None, Callable[[], None]] = {
+            "node": lambda: cluster.lose_node(process.node),
+            "link": self.lose_link,
+            **dict.fromkeys(("poison", "death", "idle death"), lambda: self._die(process, str(kind))),
+        }
+        if kind in blows:
+            cluster.later(when if kind != "idle death" else cluster.rng.uniform(0, 5), blows[kind])
+        if kind in ("poison", "stuck call"):
             await asyncio.get_running_loop().create_future()
-        match cluster.strikes():
-            case "death":
-                cluster.later(when, lambda: self._die(process, "death"))
-            case "idle death":
-                cluster.later(cluster.rng.expovariate(0.5), lambda: self._die(process, "idle death"))
-            case "node":
-                cluster.later(when, lambda: cluster.lose_node(process.node))
-            case "link":
-                cluster.later(when, self.lose_link)
-            case "hang":
-                process.is_deaf = True
-            case "stuck call":
-                await asyncio.get_running_loop().create_future()
-            case "late":
-                await asyncio.sleep(cluster.rng.uniform(1, 40))
-            case "doubled":
-                process.tasks.append(cluster.spawn(process.replica.ask("work_at", requests)))
-            case "raise":
-                return Raised("RuntimeError", "this call raises")
-        return None
+        if kind == "late":
+            await asyncio.sleep(cluster.rng.uniform(1, 40))
+        if kind == "doubled":
+            process.tasks.append(cluster.spawn(process.replica.ask("work_at", requests)))
+        process.is_deaf = process.is_deaf or kind == "hang"
+        return Raised("RuntimeError", "this call raises") if kind == "raise" else None
 
     def _die(self, process: Process, kind: str) -> None:
         if self.process is process:

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, BinaryIO
 from unittest.mock import patch
@@ -64,7 +65,8 @@ class Disk:
             raise OSError(code, os.strerror(code))
         return os.write(descriptor, data)
 
-    def fsync(self, descriptor: int) -> None:
+    def fsync(self, descriptor: int, size: int | None = None) -> None:
+        """Syncs a file, up to ``size``: what is written while a sync is under way need not be in it."""
         self._fate.operation()
         if (code := self._fate.fails("sync")) is not None:
             raise OSError(code, os.strerror(code))
@@ -75,7 +77,8 @@ class Disk:
             self._unlinked = [(p, data) for p, data in self._unlinked if p.parent != folder]
             self._replaced = {p: data for p, data in self._replaced.items() if p.parent != folder}
         else:
-            self._synced[found.st_ino] = found.st_size
+            synced = found.st_size if size is None else min(size, found.st_size)
+            self._synced[found.st_ino] = max(synced, self._synced.get(found.st_ino, 0))
 
     def ftruncate(self, descriptor: int, size: int) -> None:
         self._fate.operation()
@@ -112,7 +115,7 @@ class Disk:
         shutil.copytree(self._root, target)
 
     def after_power_cut(self, target: Path) -> None:
-        """What is on disk once the machine went down: of what was not synced, anything between all and nothing."""
+        """What is on disk once the machine went down: of what was not synced all, nothing or a part."""
         shutil.copytree(self._root, target)
         for path in self._files():
             copy, size = target / path.relative_to(self._root), path.stat().st_size
@@ -139,11 +142,15 @@ class Disk:
         with ExitStack() as patches:
             for module in (appending, journal, plain_files, results, syncing):
                 patches.enter_context(patch.object(module, "os", self))
-            patches.enter_context(patch.object(Path, "unlink", lambda *a, **k: self.unlink(*a, **k)))
+            patches.enter_context(patch.object(Path, "unlink", partialmethod(_unlinked, self)))
             yield
 
 
 _unlink = Path.unlink
+
+
+def _unlinked(path: Path, disk: Disk, missing_ok: bool = False) -> None:
+    disk.unlink(path, missing_ok)
 
 
 class _Work(Future[Any]):
@@ -166,7 +173,7 @@ class _Work(Future[Any]):
 
 
 class NoThread(Executor):
-    """Stands for a thread that syncs: what it is given is done ``delay()`` seconds later by the event loop."""
+    """Stands for a thread that syncs: the event loop does what it is given, ``delay()`` seconds later."""
 
     def __init__(self, loop: Any, delay: Callable[[], float]) -> None:
         self._loop = loop
@@ -174,6 +181,8 @@ class NoThread(Executor):
         self._given: list[_Work] = []
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **keys: Any) -> Future[Any]:
+        if work.__name__ == "fsync":
+            keys["size"] = os.fstat(args[0]).st_size
         given = _Work(lambda: work(*args, **keys))
         self._given = [*(g for g in self._given if not g.done()), given]
         if not self._loop.is_closed():

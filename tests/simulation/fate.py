@@ -15,10 +15,10 @@ class Killed(KeyboardInterrupt):
 class Fate:
     """Counts the steps of a part: each callback of the event loop and each operation on a file is one.
 
-    ``on_death`` is called at step ``death_at``, or at that operation where it ``counts_operations``, and from then on nothing that happens counts: the event loop is
-    left before its next callback. ``on_signal`` is
-    called at the first step from ``signal_at`` on at which it returns True. ``failing`` is the number of the
-    write or sync that fails, and with which errno; with ``for_good`` all later ones fail as well.
+    ``on_death`` is called at step ``death_at``, or at that operation where it ``counts_operations``. From
+    then on nothing counts that happens, and the event loop is left before its next callback. ``on_signal``
+    is called at each step from ``signal_at`` on until it returns True. ``failing`` is which ``write`` or
+    ``sync`` fails, by its number, and with which errno; with ``for_good`` all later ones fail as well.
     """
 
     on_death: Callable[[], None]

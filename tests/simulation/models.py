@@ -10,7 +10,16 @@ from functools import cache
 from typing import Any
 
 from actors.fake import FakeEngine, FakeVerifier
-from orchestrator.protocols import Completion, GenerateRequest, LoglikRequest, ScoreRequest
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    GenerateRequest,
+    LoglikRequest,
+    ModelInfo,
+    Sampler,
+    ScoreRequest,
+    VerifierBase,
+)
 from orchestrator.types import Overhead
 from tests.simulation.cluster import Cluster
 
@@ -18,24 +27,26 @@ _NUM_BEATS, _NUM_AHEAD = 3, 2
 
 
 @cache
-def completed(request: GenerateRequest, sampler: str) -> Completion:
+def completed(request: GenerateRequest, sampler: Sampler) -> Completion:
     """The reply to a request, which is the same in every schedule."""
     return FakeEngine(sampler=sampler)._complete(request)
 
 
 @dataclass(eq=False)
-class Model:
+class Model(EngineBase, VerifierBase):
     """An engine and a verifier that takes its time: tokens are made bit by bit, and counted as they are.
 
     With the sampler ``stream`` it runs ahead: after each reply it makes two tokens that nobody asks for.
     """
 
-    sampler: str = "step"
-    readout: str = "per_step"
-    batch_invariant: bool = True
+    sampler: Sampler = "step"
     progress: int = 0
     ahead: Counter[str] = field(default_factory=Counter)
     cluster: Cluster = field(init=False)
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True, sampler=self.sampler)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
         return await self.work_at(requests)
@@ -50,9 +61,6 @@ class Model:
 
     async def release(self, home: str) -> Overhead:
         return Overhead(speculated_tokens=self.ahead.pop(home, 0))
-
-    async def close(self) -> None:
-        return None
 
     async def work_at(self, requests: Sequence[Any]) -> list[Any]:
         """The replies to requests of any kind; after a beat a part of their tokens is made."""

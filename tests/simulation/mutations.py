@@ -22,8 +22,8 @@ def _drop_the_fsync(self: GroupCommit, told: Told) -> None:
     told()
 
 
-async def _swap_two_replies(self: Fleet, method: str, requests: Sequence[Any]) -> list[Any]:
-    first, *others = await _ask(self, method, requests)
+async def _swap_two_replies(self: Fleet, method: str, home: str, requests: Sequence[Any]) -> list[Any]:
+    first, *others = await _ask(self, method, home, requests)
     return [*others[:1], first, *others[1:]]
 
 

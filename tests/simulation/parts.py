@@ -88,7 +88,7 @@ class Watched:
 class Outcome:
     """How a part ended, and what it did. ``settled`` are the problems whose results the run took for safe.
 
-    In tokens: ``made`` by engines, ``delivered`` to their members, ``accepted`` by searches, and ``overhead``.
+    In tokens: ``made`` by engines, ``delivered`` to members, ``accepted`` by searches, and ``overhead``.
     """
 
     end: str
@@ -165,7 +165,7 @@ class Process:
             pass
         except AssertionError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - however a part ends is looked at
             self.outcome.error = error
         if was_killed := self.fate.is_dead:
             self.outcome.error, self.fate.is_left = None, True

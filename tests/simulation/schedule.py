@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.limits import Limits
+from orchestrator.protocols import Sampler
 from tests.simulation.cluster import KINDS, Troubles
 from tests.simulation.fate import ERRNOS
 
@@ -17,7 +18,7 @@ class Search:
     """What is searched for, and how: the same from part to part."""
 
     strategy: str
-    sampler: str = "step"
+    sampler: Sampler = "step"
     limits: Limits = Limits()
     seed: int = 0
 
@@ -35,19 +36,20 @@ ENDS = ("by itself", "kill", "power cut", "failed write", "failed sync", "signal
 
 @dataclass(frozen=True)
 class Part:
-    """One process of a run. ``end_at`` counts until its end: writes or syncs where one fails, otherwise steps.
+    """One process of a run. ``end_at`` counts to its end: writes or syncs where one fails, else steps.
 
-    A death may be at the ``end_at``-th operation on a file instead.
+    ``keys`` are those of a ClusterConfig, ``troubles`` of Troubles; requests of the problem ``poisoned`` are
+    poison. A death may be at the ``end_at``-th operation on a file instead.
     """
 
     concurrency: int = 2
     engines: int = 2
     verifiers: int = 1
     extra: int = 0
-    keys: Mapping[str, Any] = ()  # type: ignore[assignment] - of ClusterConfig
+    keys: Mapping[str, Any] = field(default_factory=dict)
     nodes: int = 2
     latency_s: float = 0.1
-    troubles: Mapping[str, Any] = ()  # type: ignore[assignment] - of Troubles
+    troubles: Mapping[str, Any] = field(default_factory=dict)
     poisoned: int | None = None
     end: str = "by itself"
     end_at: int = 0
@@ -127,4 +129,4 @@ def troubles_of(part: Part, question: str | None) -> Troubles:
     def poison(request: Any) -> bool:
         return bool(request.question == question and len(getattr(request, "token_ids", ())) >= 2)
 
-    return Troubles(**dict(part.troubles), **({"poison": poison} if question else {}))
+    return Troubles(**part.troubles, **({"poison": poison} if question else {}))

@@ -68,9 +68,12 @@ def test_every_schedule_ends_as_the_undisturbed_run(first: int) -> None:
     ],
 )
 def test_a_fault_of_our_own_is_found(mutation: str, within: int) -> None:
-    with mutated(mutation), pytest.raises(AssertionError):
+    def run_all() -> None:
         for seed in range(within):
             simulate(seed)
+
+    with mutated(mutation), pytest.raises(AssertionError):
+        run_all()
 
 
 def test_a_seed_decides_everything() -> None:
