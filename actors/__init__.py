@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from actors.verifier_configs import (
         GenerativeVerifierConfig,
         LikelihoodVerifierConfig,
-        SelfCertaintyVerifierConfig,
     )
     from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
     from actors.vllm_engine import VllmEngine
@@ -43,11 +42,7 @@ _MODULES = {
     "actors.transformers_config": ("TransformersEngineConfig", "TransformersVerifierConfig"),
     "actors.transformers_engine": ("TransformersEngine",),
     "actors.transformers_verifier": ("TransformersVerifier",),
-    "actors.verifier_configs": (
-        "GenerativeVerifierConfig",
-        "LikelihoodVerifierConfig",
-        "SelfCertaintyVerifierConfig",
-    ),
+    "actors.verifier_configs": ("GenerativeVerifierConfig", "LikelihoodVerifierConfig"),
     "actors.vllm_config": ("VllmEngineConfig", "VllmVerifierConfig"),
     "actors.vllm_engine": ("VllmEngine",),
     "actors.vllm_verifier": ("VllmVerifier",),
@@ -66,7 +61,6 @@ __all__ = [
     "OpenAIEngine",
     "OpenAIEngineConfig",
     "RayCluster",
-    "SelfCertaintyVerifierConfig",
     "TransformersEngine",
     "TransformersEngineConfig",
     "TransformersVerifier",

@@ -9,7 +9,14 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from actors.checkpoint_files import check_folder, check_tokenizer_folder
+from actors.checkpoint_files import (
+    INDEX,
+    INDEX_SUFFIX,
+    check_folder,
+    check_index,
+    check_tokenizer_folder,
+    named_weights,
+)
 from orchestrator.errors import ConfigError
 from orchestrator.schema import Rule
 from orchestrator.suggest import nearest
@@ -83,3 +90,23 @@ def _is_a_path(name: str) -> bool:
     """Whether a name can only be that of a folder here, or is that of one."""
     looks_so = name.startswith(("/", ".", "~")) or name.endswith(".gguf")
     return looks_so or (bool(name) and os.path.exists(resolve_model(name)))  # Path's raises for long names
+
+
+def check_repository(key: str, name: str, revision: str | None) -> None:
+    """Raise ConfigError where a repository of the hub names weights that are no safetensors.
+
+    A folder here has been checked before. Fetches the two files that could name them, where there is a hub.
+    """
+    if os.path.exists(name):
+        return
+    from transformers.utils.hub import cached_file
+
+    def find(file: str) -> Path | None:
+        found = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        return None if found is None else Path(found)
+
+    config = find("config.json")
+    named = named_weights(config, key, name) if config is not None else None
+    for index in {INDEX, *([named] if named and named.endswith(INDEX_SUFFIX) else [])}:
+        if (path := find(index)) is not None:
+            check_index(key, name, path)

@@ -19,8 +19,7 @@ from typing import Any
 
 from actors.asking import AskingVerifier
 from actors.likelihood_verifier import reward_usage
-from actors.reward_formats.layout import InnerTokenizer
-from actors.tokens import TokenIds
+from actors.tokens import InnerTokenizer, TokenIds
 from actors.verifier_configs import GenerativeVerifierConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (

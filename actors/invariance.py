@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
 from actors.invariant_activations import EXACT_POWERS, FUNCTIONS, POWERS, replacement
+from actors.linear import Float32Linear
 from actors.tiles import COLUMNS_MULTIPLE, TiledProduct
 
 
@@ -36,8 +37,6 @@ def make_invariant(model: Any) -> None:
 def _product(module: Any, embedded: set[int]) -> Callable[[Tensor], Tensor] | None:
     """What a linear layer computes, in tiles; None for every other module."""
     from transformers.pytorch_utils import Conv1D
-
-    from actors.reward_heads import Float32Linear
 
     if type(module) is Conv1D:
         return TiledProduct(module.weight, module.bias)

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.asking import AskingVerifier
-from actors.reward_formats.layout import InnerTokenizer
-from actors.tokens import TokenIds
+from actors.tokens import InnerTokenizer, TokenIds
 from actors.verifier_configs import LikelihoodVerifierConfig
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from actors.checkpoint_files import INDEX, INDEX_SUFFIX, check_index, named_weights
-from actors.checkpoints import check_model_path, resolve_model
+from actors.checkpoints import check_model_path, check_repository, resolve_model
 from orchestrator.errors import ConfigError
 from orchestrator.schema import group_of
 
@@ -171,26 +168,6 @@ def check_complete(key: str, model: str, info: Mapping[str, Any]) -> None:
         raise ConfigError(key, model, allowed)
     if info.get("mismatched_keys"):
         raise ConfigError(key, model, "the checkpoint's weights have other shapes than its config.json says")
-
-
-def check_repository(key: str, name: str, revision: str | None) -> None:
-    """Raise ConfigError where a repository of the hub names weights that are no safetensors.
-
-    A folder here has been checked before. Fetches the two files that could name them, where there is a hub.
-    """
-    if os.path.exists(name):
-        return
-    from transformers.utils.hub import cached_file
-
-    def find(file: str) -> Path | None:
-        found = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
-        return None if found is None else Path(found)
-
-    config = find("config.json")
-    named = named_weights(config, key, name) if config is not None else None
-    for index in {INDEX, *([named] if named and named.endswith(INDEX_SUFFIX) else [])}:
-        if (path := find(index)) is not None:
-            check_index(key, name, path)
 
 
 def _device(config: ModelConfig) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.openai_checks import Reply
-from actors.reward_formats.layout import InnerTokenizer
 from actors.tokenising import adds_beginning
+from actors.tokens import InnerTokenizer
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.seeds import derive_seed

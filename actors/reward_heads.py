@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from actors.checkpoint_files import INDEX, check_index
+from actors.linear import Float32Linear
 from actors.loading import check_complete
 from actors.reward_formats import Verdict
 from actors.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
@@ -31,18 +32,6 @@ _MODEL = "verifier.model"
 # Keys of the linear layers of a head, with a ReLU between two: Qwen2ForProcessRewardModel (an MLP), the
 # token and sequence classifiers of transformers, and the value head of TRL and Skywork.
 HEADS: tuple[tuple[str, ...], ...] = (("score.0", "score.2"), ("score",), ("v_head.summary",))
-
-
-class Float32Linear(torch.nn.Module):
-    """A linear layer in float32, whatever the model's type: rewards are differences of its outputs."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(weight.detach().float(), requires_grad=False)
-        self.bias = None if bias is None else torch.nn.Parameter(bias.detach().float(), requires_grad=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return torch.nn.functional.linear(hidden.float(), self.weight, self.bias)
 
 
 class HeadedModel(torch.nn.Module):

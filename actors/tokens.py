@@ -1,11 +1,38 @@
-"""Token ids, and why a model cannot be asked to go on from some."""
+"""Token ids: of texts inside others, and why a model cannot be asked to go on from some."""
 
 from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
 
 from orchestrator.protocols import Failure, GenerateRequest
 from orchestrator.types import Sampling
 
 TokenIds = tuple[int, ...]
+# What stands before a text that is tokenised as it would be inside another: any letter will do.
+_LETTER = "a"
+
+
+class InnerTokenizer:
+    """Tokenises texts as they stand behind ``anchor``, each once.
+
+    Some tokenizers put a space before a text of its own, and none before one that goes on. A text that
+    merges with the anchor is tokenised for itself.
+    """
+
+    def __init__(self, tokenizer: Any, anchor: str = _LETTER) -> None:
+        self._tokenizer = tokenizer
+        self._anchor = anchor
+        self._before = self._plain(anchor)
+        self.ids = lru_cache(maxsize=65536)(self._ids)
+
+    def _ids(self, text: str) -> TokenIds:
+        both = self._plain(self._anchor + text)
+        is_behind = both[: len(self._before)] == self._before
+        return both[len(self._before) :] if is_behind else self._plain(text)
+
+    def _plain(self, text: str) -> TokenIds:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()
 
 
 def refuse_tokens(token_ids: TokenIds, max_length: int, vocab_size: int) -> Failure | None:

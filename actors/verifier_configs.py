@@ -10,10 +10,9 @@ from annotated_types import Ge, MinLen
 
 from actors.checkpoint_files import brief
 from actors.checkpoints import check_tokenizer_path, make_absolute, resolve_model
-from actors.self_certainty import SelfCertainty
-from orchestrator.backend import Backend, LocalVerifier, ReplicaVerifier
+from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Readout, Task, Verifier
+from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Readout
 from orchestrator.schema import Rule, Words, checked
 
 
@@ -102,17 +101,6 @@ class GenerativeVerifierConfig(ReplicaVerifier):
 
         tokenizer = _load_tokenizer(self.engine, self.tokenizer)
         return GenerativeVerifier(self, _built(self.engine), tokenizer)
-
-
-@dataclass(frozen=True)
-@checked("verifier")
-class SelfCertaintyVerifierConfig(LocalVerifier):
-    """The policy's own certainty of a step (``conf/verifier/self_certainty.yaml``); it has no model."""
-
-    readout: Readout = "per_step"
-
-    def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier:
-        return SelfCertainty(self.readout)
 
 
 def _check_engine(engine: object) -> None:

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from actors.checkpoint_files import brief
-from actors.checkpoints import check_model_path
+from actors.checkpoints import check_model_path, check_repository
 from actors.environment import environment
-from actors.loading import check_repository
 from actors.vllm_guard import Guard
 from actors.vllm_settings import Purpose, VllmConfig, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError

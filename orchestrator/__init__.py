@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.no_verifier import NoVerifier
     from orchestrator.oracle import OracleConfig
+    from orchestrator.self_certainty import SelfCertaintyVerifierConfig
     from orchestrator.tasks.chain import ChainTask
     from orchestrator.tasks.choices import DrawnChoices, ListedChoices
     from orchestrator.tasks.countdown import CountdownTask
@@ -25,6 +26,7 @@ _PLACES = {
     "ListedChoices": "orchestrator.tasks.choices",
     "NoVerifier": "orchestrator.no_verifier",
     "OracleConfig": "orchestrator.oracle",
+    "SelfCertaintyVerifierConfig": "orchestrator.self_certainty",
     "TwoWayTask": "orchestrator.tasks.twoway",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "ListedChoices",
     "NoVerifier",
     "OracleConfig",
+    "SelfCertaintyVerifierConfig",
     "TwoWayTask",
 ]
 

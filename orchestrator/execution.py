@@ -26,9 +26,9 @@ from orchestrator.config import Range
 from orchestrator.controller import Controller
 from orchestrator.errors import JournalError
 from orchestrator.journal import JOURNAL
-from orchestrator.oracle import oracle_mark
 from orchestrator.outcome import ProblemResult
 from orchestrator.progress import Live, ProgressDisplay, summary_table
+from orchestrator.result_lines import oracle_mark
 from orchestrator.results import SUMMARY, ResultLog, result_line, write_json
 from orchestrator.run_files import sound_summary
 from orchestrator.rundir import Earlier

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.backend import Backend, LocalVerifier
 from orchestrator.protocols import (
@@ -25,11 +24,6 @@ from orchestrator.types import Reward, Usage
 
 UNDECIDED = Reward(0.0)
 """Of a step that states no answer yet: even odds, which tell no two trajectories apart."""
-
-
-def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
-    """``{"oracle": True}`` where the labels or the summary of a run say so; nothing elsewhere."""
-    return {"oracle": True} if labels.get("oracle") else {}
 
 
 @dataclass(frozen=True)

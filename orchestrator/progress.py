@@ -19,7 +19,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.oracle import oracle_mark
+from orchestrator.result_lines import oracle_mark
 from orchestrator.silence import silence_rows
 from orchestrator.streams import open_streams, silence
 from orchestrator.terminal import printable, take_any_text

@@ -36,7 +36,7 @@ RENAMED: Mapping[str, Now] = {
     "actors.openai_config.OpenAIEngine": Now("actors.OpenAIEngineConfig"),
     "actors.verifier_configs.GenerativeVerifier": Now("actors.GenerativeVerifierConfig"),
     "actors.verifier_configs.LikelihoodVerifier": Now("actors.LikelihoodVerifierConfig"),
-    "actors.verifier_configs.SelfCertaintyVerifier": Now("actors.SelfCertaintyVerifierConfig"),
+    "actors.verifier_configs.SelfCertaintyVerifier": Now("orchestrator.SelfCertaintyVerifierConfig"),
     "actors.placement.ClusterConfig": Now("actors.RayCluster"),
     "orchestrator.oracle.OracleConfig": Now("orchestrator.OracleConfig"),
     "orchestrator.tasks.chain.ChainTask": Now("orchestrator.ChainTask"),

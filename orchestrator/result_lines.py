@@ -116,3 +116,8 @@ def _check_order(value: dict[str, Any]) -> None:
         lengths, rewards = candidate.get("step_lengths", ()), candidate.get("step_log_odds", ())
         if len(lengths) != len(rewards):
             raise BadJson(NOT_OURS, "a candidate has another number of steps than of rewards")
+
+
+def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
+    """``{"oracle": True}`` where the labels or the summary of a run say so; nothing elsewhere."""
+    return {"oracle": True} if labels.get("oracle") else {}

@@ -21,6 +21,8 @@ from orchestrator.renamed import renamed
 log = logging.getLogger(__name__)
 
 CONFIG, SUMMARY = "config.json", "summary.json"
+IDENTITY = "wandb_run.json"
+"""Which W&B run a run directory belongs to."""
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]

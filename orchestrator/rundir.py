@@ -22,11 +22,11 @@ from orchestrator.json_reading import read_own
 from orchestrator.plain_files import check_file, check_folder, check_tree
 from orchestrator.renamed import renamed
 from orchestrator.results import COMMAND, CONFIG, RESULTS, SUMMARY, json_bytes, keep_finished, write_json
+from orchestrator.run_files import IDENTITY
 from orchestrator.signing import SIGNATURE, sign
 from orchestrator.standing import HeldFolder
 from orchestrator.sweep_index import INDEX
 from orchestrator.totals import Totals
-from orchestrator.wandb_tracker import IDENTITY
 
 # Keys that may differ between a run and its continuation: none of them changes an answer. Nor do they make a
 # point of a sweep another point, unless the sweep runs over them.

@@ -21,6 +21,7 @@ from orchestrator.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_r
 from orchestrator.dotted import dotted
 from orchestrator.json_reading import BadJson, read_object
 from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results, write_json
+from orchestrator.run_files import IDENTITY
 from orchestrator.secret_keys import may_name_secret
 from orchestrator.streams import silence
 from orchestrator.sweep_index import sweep_folder
@@ -30,7 +31,6 @@ from orchestrator.tracking import figures
 log = logging.getLogger(__name__)
 
 Mode = Literal["online", "offline", "disabled"]
-IDENTITY = "wandb_run.json"
 MAX_TABLE_ROWS = 10_000
 _LOCAL_S = 20.0  # for what W&B does on this machine: starting its process, writing files
 _CANDIDATE_COLUMNS = ("answer", "correct", "reward", "log_weight", "num_tokens", "text")

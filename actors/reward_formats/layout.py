@@ -9,33 +9,8 @@ from typing import Any
 
 from actors.reward_formats.verdict import Verdict
 from actors.tokenising import PromptTokenizer
-from actors.tokens import TokenIds
+from actors.tokens import InnerTokenizer, TokenIds
 from orchestrator.errors import ConfigError
-
-# What stands before a text that is tokenised as it would be inside another: any letter will do.
-_LETTER = "a"
-
-
-class InnerTokenizer:
-    """Tokenises texts as they stand behind ``anchor``, each once.
-
-    Some tokenizers put a space before a text of its own, and none before one that goes on. A text that
-    merges with the anchor is tokenised for itself.
-    """
-
-    def __init__(self, tokenizer: Any, anchor: str = _LETTER) -> None:
-        self._tokenizer = tokenizer
-        self._anchor = anchor
-        self._before = self._plain(anchor)
-        self.ids = lru_cache(maxsize=65536)(self._ids)
-
-    def _ids(self, text: str) -> TokenIds:
-        both = self._plain(self._anchor + text)
-        is_behind = both[: len(self._before)] == self._before
-        return both[len(self._before) :] if is_behind else self._plain(text)
-
-    def _plain(self, text: str) -> TokenIds:
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from actors.reward_formats.layout import InnerTokenizer
 from actors.tokenising import plain_ids
-from actors.tokens import TokenIds
+from actors.tokens import InnerTokenizer, TokenIds
 from orchestrator.errors import ConfigError
 
 # Texts that are written to be one token each, whatever stands beside them.

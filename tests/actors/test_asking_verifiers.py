@@ -12,12 +12,12 @@ from actors.fake import FakeEngine
 from actors.generative_verifier import GenerativeVerifier, prompt_of
 from actors.likelihood_verifier import LikelihoodVerifier
 from actors.openai_config import OpenAIEngineConfig
-from actors.self_certainty import SelfCertainty
 from actors.transformers_config import TransformersEngineConfig
 from actors.verifier_configs import GenerativeVerifierConfig as GenerativeConfig
 from actors.verifier_configs import LikelihoodVerifierConfig as LikelihoodConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Failure, Loglik, ScoreReply, ScoreRequest
+from orchestrator.self_certainty import SelfCertainty
 from orchestrator.types import Usage
 
 ENGINE = TransformersEngineConfig("embedded:chain-policy")

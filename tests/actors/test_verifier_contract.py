@@ -17,11 +17,11 @@ from actors.transformers_config import TransformersEngineConfig, TransformersVer
 from actors.verifier_configs import (
     GenerativeVerifierConfig,
     LikelihoodVerifierConfig,
-    SelfCertaintyVerifierConfig,
 )
 from orchestrator.backend import DirectBackend
 from orchestrator.oracle import OracleConfig
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Verifier
+from orchestrator.self_certainty import SelfCertaintyVerifierConfig
 from tests.actors.small_reward_models import QUESTION, REWARD_MODELS, STEPS, save_rlhflow
 
 NO_VERIFIER = DirectBackend(FakeEngine())

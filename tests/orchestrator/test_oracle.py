@@ -13,13 +13,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from actors.fake import FakeEngine, FakeTask
-from actors.self_certainty import SelfCertainty
 from orchestrator.backend import DirectBackend
 from orchestrator.controller import Controller
-from orchestrator.oracle import UNDECIDED, Oracle, OracleConfig, oracle_mark
+from orchestrator.oracle import UNDECIDED, Oracle, OracleConfig
 from orchestrator.plan import Plan, make_plan
 from orchestrator.progress import summary_table
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest
+from orchestrator.result_lines import oracle_mark
+from orchestrator.self_certainty import SelfCertainty
 from orchestrator.types import Sampling
 from strategies.best_of_n import BestOfN
 

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from orchestrator import wandb_tracker
+from orchestrator.run_files import IDENTITY
 from orchestrator.totals import Totals
 from orchestrator.tracking import GuardedTracker
 from orchestrator.wandb_tracker import WandbTracker, flattened, has_wandb_login
@@ -196,7 +197,7 @@ def test_figures_are_those_of_their_moment(
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
 def test_a_damaged_identity_is_as_good_as_none(text: str, tmp_path: Path) -> None:
     assert wandb_tracker._earlier_id(tmp_path) is None
-    (tmp_path / wandb_tracker.IDENTITY).write_text(text)
+    (tmp_path / IDENTITY).write_text(text)
     assert wandb_tracker._earlier_id(tmp_path) is None
 
 

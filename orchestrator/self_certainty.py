@@ -14,11 +14,22 @@ on one trajectory the two differ; both rank a peaked distribution above a flat o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.backend import Backend, LocalVerifier
 from orchestrator.errors import VerifierError
-from orchestrator.protocols import Failure, ModelInfo, Readout, ScoreReply, ScoreRequest, VerifierBase
+from orchestrator.protocols import (
+    Failure,
+    ModelInfo,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    Task,
+    Verifier,
+    VerifierBase,
+)
+from orchestrator.schema import checked
 from orchestrator.types import Reward, Usage
 
 
@@ -49,6 +60,17 @@ class SelfCertainty(VerifierBase):
             return ScoreReply(tuple(rewards), Usage())
         except VerifierError as error:
             return Failure("VerifierError", str(error))
+
+
+@dataclass(frozen=True)
+@checked("verifier")
+class SelfCertaintyVerifierConfig(LocalVerifier):
+    """The policy's own certainty of a step (``conf/verifier/self_certainty.yaml``); it has no model."""
+
+    readout: Readout = "per_step"
+
+    def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier:
+        return SelfCertainty(self.readout)
 
 
 def _certainty(logprobs: Sequence[float | None], num_tokens: Sequence[int]) -> Reward:
