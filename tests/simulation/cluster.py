@@ -94,7 +94,7 @@ class Cluster:
 
     def note(self, replica: str, kind: str, process: Process) -> None:
         """Writes down what has struck a process, and whom with it."""
-        rows = tuple(row for rows in process.waiting.values() for row in rows)
+        rows = tuple(row for reply, rows in process.waiting.items() if not reply.done() for row in rows)
         self.deaths.append(Death(replica, kind, rows))
 
     def place(self, spec: ReplicaSpec, name: str, config: ClusterConfig) -> Place:

@@ -83,10 +83,15 @@ class Disk:
     def ftruncate(self, descriptor: int, size: int) -> None:
         self._fate.operation()
         os.ftruncate(descriptor, size)
+        self._cut(os.fstat(descriptor).st_ino, size)
 
     def truncate(self, path: Path, size: int) -> None:
         self._fate.operation()
         os.truncate(path, size)
+        self._cut(path.stat().st_ino, size)
+
+    def _cut(self, inode: int, size: int) -> None:
+        self._synced[inode] = min(size, self._synced.get(inode, 0))
 
     def replace(self, source: Path, target: Path) -> None:
         self._fate.operation()
