@@ -2,7 +2,7 @@
 
 import sys
 
-from orchestrator.main import main
+from orchestrator.runs.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,43 +9,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actors.diffusion_config import DiffusionEngineConfig
-    from actors.diffusion_engine import DiffusionEngine
-    from actors.generative_verifier import GenerativeVerifier
-    from actors.inprocess import InProcessCluster
-    from actors.likelihood_verifier import LikelihoodVerifier
-    from actors.openai_config import OpenAIEngineConfig
-    from actors.openai_engine import OpenAIEngine
-    from actors.placement import ClusterConfig
-    from actors.pool_backend import RayCluster
-    from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
-    from actors.transformers_engine import TransformersEngine
-    from actors.transformers_verifier import TransformersVerifier
-    from actors.verifier_configs import (
+    from actors.diffusion_engine.config import DiffusionEngineConfig
+    from actors.diffusion_engine.engine import DiffusionEngine
+    from actors.openai_engine.config import OpenAIEngineConfig
+    from actors.openai_engine.engine import OpenAIEngine
+    from actors.pool.backend import RayCluster
+    from actors.pool.inprocess import InProcessCluster
+    from actors.pool.placement import ClusterConfig
+    from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
+    from actors.transformers_engine.engine import TransformersEngine
+    from actors.transformers_engine.verifier import TransformersVerifier
+    from actors.verifiers.config import (
         GenerativeVerifierConfig,
         LikelihoodVerifierConfig,
     )
-    from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
-    from actors.vllm_engine import VllmEngine
-    from actors.vllm_verifier import VllmVerifier
+    from actors.verifiers.generative import GenerativeVerifier
+    from actors.verifiers.likelihood import LikelihoodVerifier
+    from actors.vllm_engine.config import VllmEngineConfig, VllmVerifierConfig
+    from actors.vllm_engine.engine import VllmEngine
+    from actors.vllm_engine.verifier import VllmVerifier
 
 _MODULES = {
-    "actors.diffusion_config": ("DiffusionEngineConfig",),
-    "actors.diffusion_engine": ("DiffusionEngine",),
-    "actors.generative_verifier": ("GenerativeVerifier",),
-    "actors.likelihood_verifier": ("LikelihoodVerifier",),
-    "actors.openai_config": ("OpenAIEngineConfig",),
-    "actors.openai_engine": ("OpenAIEngine",),
-    "actors.inprocess": ("InProcessCluster",),
-    "actors.placement": ("ClusterConfig",),
-    "actors.pool_backend": ("RayCluster",),
-    "actors.transformers_config": ("TransformersEngineConfig", "TransformersVerifierConfig"),
-    "actors.transformers_engine": ("TransformersEngine",),
-    "actors.transformers_verifier": ("TransformersVerifier",),
-    "actors.verifier_configs": ("GenerativeVerifierConfig", "LikelihoodVerifierConfig"),
-    "actors.vllm_config": ("VllmEngineConfig", "VllmVerifierConfig"),
-    "actors.vllm_engine": ("VllmEngine",),
-    "actors.vllm_verifier": ("VllmVerifier",),
+    "actors.diffusion_engine.config": ("DiffusionEngineConfig",),
+    "actors.diffusion_engine.engine": ("DiffusionEngine",),
+    "actors.verifiers.generative": ("GenerativeVerifier",),
+    "actors.verifiers.likelihood": ("LikelihoodVerifier",),
+    "actors.openai_engine.config": ("OpenAIEngineConfig",),
+    "actors.openai_engine.engine": ("OpenAIEngine",),
+    "actors.pool.inprocess": ("InProcessCluster",),
+    "actors.pool.placement": ("ClusterConfig",),
+    "actors.pool.backend": ("RayCluster",),
+    "actors.transformers_engine.config": ("TransformersEngineConfig", "TransformersVerifierConfig"),
+    "actors.transformers_engine.engine": ("TransformersEngine",),
+    "actors.transformers_engine.verifier": ("TransformersVerifier",),
+    "actors.verifiers.config": ("GenerativeVerifierConfig", "LikelihoodVerifierConfig"),
+    "actors.vllm_engine.config": ("VllmEngineConfig", "VllmVerifierConfig"),
+    "actors.vllm_engine.engine": ("VllmEngine",),
+    "actors.vllm_engine.verifier": ("VllmVerifier",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 

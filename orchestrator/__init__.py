@@ -9,37 +9,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.no_verifier import NoVerifier
-    from orchestrator.oracle import OracleConfig
-    from orchestrator.self_certainty import SelfCertaintyVerifierConfig
+    from orchestrator.observe.tracking import JsonlTracker, NoTracker
+    from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.tasks.chain import ChainTask
     from orchestrator.tasks.choices import DrawnChoices, ListedChoices
     from orchestrator.tasks.countdown import CountdownTask
     from orchestrator.tasks.dataset import DatasetTask
     from orchestrator.tasks.twoway import TwoWayTask
+    from orchestrator.types import Denoising, Sampling
+    from orchestrator.verifiers.none import NoVerifier
+    from orchestrator.verifiers.oracle import OracleConfig
+    from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
 
 _PLACES = {
     "ChainTask": "orchestrator.tasks.chain",
     "CountdownTask": "orchestrator.tasks.countdown",
     "DatasetTask": "orchestrator.tasks.dataset",
+    "Denoising": "orchestrator.types",
     "DrawnChoices": "orchestrator.tasks.choices",
+    "JsonlTracker": "orchestrator.observe.tracking",
     "ListedChoices": "orchestrator.tasks.choices",
-    "NoVerifier": "orchestrator.no_verifier",
-    "OracleConfig": "orchestrator.oracle",
-    "SelfCertaintyVerifierConfig": "orchestrator.self_certainty",
+    "NoTracker": "orchestrator.observe.tracking",
+    "NoVerifier": "orchestrator.verifiers.none",
+    "OracleConfig": "orchestrator.verifiers.oracle",
+    "Sampling": "orchestrator.types",
+    "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
     "TwoWayTask": "orchestrator.tasks.twoway",
+    "WandbTracker": "orchestrator.observe.wandb_tracker",
 }
 
 __all__ = [
     "ChainTask",
     "CountdownTask",
     "DatasetTask",
+    "Denoising",
     "DrawnChoices",
+    "JsonlTracker",
     "ListedChoices",
+    "NoTracker",
     "NoVerifier",
     "OracleConfig",
+    "Sampling",
     "SelfCertaintyVerifierConfig",
     "TwoWayTask",
+    "WandbTracker",
 ]
 
 

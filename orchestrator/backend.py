@@ -6,8 +6,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
+from orchestrator.observe.tracking import Tracker
 from orchestrator.protocols import Engine, EngineConfig, Readout, Task, Verifier, VerifierConfig
-from orchestrator.tracking import Tracker
 
 ENGINE = "engine"
 """The main policy among the policies of a run; for now the only one."""

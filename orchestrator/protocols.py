@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
-from orchestrator.stated_answer import states_answer
+from orchestrator.stated.answer import states_answer
 from orchestrator.types import Overhead, Params, Problem, Reward, Step, Usage
 
 

@@ -28,7 +28,7 @@ from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 from annotated_types import Ge
 
 from orchestrator.schema import Count, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
 from strategies.parts.beams import distinct
 from strategies.parts.search_tree import Node, SearchTree

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from orchestrator.schema import Count, Positive, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts.population import Population, fresh
 from strategies.parts.selection import AnswerRule, conclude

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Solution
 from strategies.parts.beam_base import BeamBase
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.schema import Positive, Probability
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.choosing import LookAhead, now_only

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from orchestrator.schema import Count, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
 from strategies.parts.population import Population
 from strategies.parts.selection import conclude

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from orchestrator.schema import Count, CountOrZero, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Denoising, Solution
 from strategies.parts import checks
 from strategies.parts.majority_vote import MajorityVote, Measure, VoteWeight

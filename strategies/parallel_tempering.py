@@ -23,12 +23,12 @@ import numpy as np
 from annotated_types import Ge
 
 from orchestrator.schema import Count, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
-from strategies.particle_gibbs import Sweep, pool, sweep, sweep_sizes
 from strategies.parts.concurrent import concurrently
 from strategies.parts.population import Population
 from strategies.parts.selection import Selection, conclude, draw
+from strategies.parts.sweeps import Sweep, pool, sweep, sweep_sizes
 from strategies.parts.weighting import Incremental
 from strategies.parts.weights import Aggregation, readouts_for
 

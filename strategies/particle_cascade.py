@@ -23,7 +23,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from orchestrator.schema import Count, Words, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution, StepRecord, Trajectory
 from strategies.parts.population import Population, extend_and_score
 from strategies.parts.selection import Selection, conclude

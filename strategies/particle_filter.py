@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.schema import Positive
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Solution
 from strategies.parts.filter_base import FilterBase
 from strategies.parts.tempering import Tempering, tempering_of

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from orchestrator.schema import Count, Positive, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts.beams import search_by_reward
 from strategies.parts.population import Choice, Population, keep, pick

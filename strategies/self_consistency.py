@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from orchestrator.schema import Count, CountOrZero, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts.majority_vote import MajorityVote, TieBreak, VoteWeight
 from strategies.parts.weights import Aggregation, readouts_for

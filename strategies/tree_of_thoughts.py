@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from orchestrator.schema import Count, Probability, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Reward, Sampling, Solution
 from strategies.parts.beams import search_by_reward, survivors, without_copies
 from strategies.parts.population import Choice, Population, pick

@@ -22,17 +22,17 @@ from typing import Any
 
 from rich.console import Console
 
-from actors.cluster import start_ray, stop_ray
-from actors.fake import FakeEngine, FakeTask, FakeVerifier, RandomLatency
-from actors.placement import ClusterConfig
-from actors.pool import Pool
-from orchestrator.controller import Controller
-from orchestrator.execution import Run, terminate
+from actors.pool.cluster import start_ray, stop_ray
+from actors.pool.placement import ClusterConfig
+from actors.pool.pool import Pool
 from orchestrator.outcome import ProblemResult
-from orchestrator.point import make_run
 from orchestrator.protocols import Engine, EngineBase, GenerateRequest, ModelInfo, Verifier
-from orchestrator.results import read_results
-from orchestrator.rundir import open_run_dir
+from orchestrator.runs.execution import Run, terminate
+from orchestrator.runs.point import make_run
+from orchestrator.search.controller import Controller
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_directory import open_run_dir
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from orchestrator.types import Overhead, Sampling
 from strategies.particle_filter import ParticleFilter
 from tests.fake_plans import fake_plan

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.fake import FakeEngine, FakeTask, FakeVerifier
-from actors.inprocess import InProcessCluster
+from actors.pool.inprocess import InProcessCluster
 from orchestrator.backend import ReplicaVerifier
-from orchestrator.config import Range, RunSettings
-from orchestrator.limits import Limits
-from orchestrator.plan import Plan
-from orchestrator.strategy import Strategy
-from orchestrator.tracking import NoTracker
+from orchestrator.config.build import Range, RunSettings
+from orchestrator.config.plan import Plan
+from orchestrator.observe.tracking import NoTracker
+from orchestrator.search.account import Limits
+from orchestrator.search.strategy import Strategy
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from orchestrator.types import Sampling
 
 PLAIN: dict[str, Any] = {"task": {}, "strategy": {}}
@@ -66,7 +66,7 @@ def fake_conf(folder: Path) -> list[str]:
     files = {
         "engine": "_target_: tests.fake_plans.FakeEngineConfig",
         "verifier": "_target_: tests.fake_plans.FakeVerifierConfig",
-        "task": "_target_: actors.fake.FakeTask\nnum_problems: 60\noffset: 0\nlimit: 2\n",
+        "task": "_target_: orchestrator.testing.FakeTask\nnum_problems: 60\noffset: 0\nlimit: 2\n",
     }
     for group, text in files.items():
         (folder / group).mkdir(parents=True)

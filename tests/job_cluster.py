@@ -26,7 +26,7 @@ _NOT_CODE = (".git", ".venv", "outputs", "multirun", "wandb", "__pycache__", ".*
 _START_TIMEOUT_S = 240.0
 _STARTS = 3  # Ray gives a node 30 s to come up, which a busy machine may not manage
 _OF_THE_NODE = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback, as in actors/cluster.py
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback, as in actors/pool/cluster.py
     "RAY_worker_register_timeout_seconds": "300",  # a worker may be slow to start where much else runs
 }
 # Of the process that runs the tests; a cluster and its clients must not see them.

@@ -14,9 +14,9 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from orchestrator.command_line import is_sweep
-from orchestrator.composition import only_composed
-from orchestrator.config import as_plain
+from orchestrator.config.build import as_plain
+from orchestrator.config.command_line import is_sweep
+from orchestrator.config.compose import only_composed
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "cluster"

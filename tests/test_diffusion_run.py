@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from actors.diffusion_config import DiffusionEngineConfig
+from actors.diffusion_engine.config import DiffusionEngineConfig
 from actors.embedded.families import TWOWAY
 from actors.embedded.models import build_tokenizer
-from orchestrator.composition import only_composed
+from orchestrator.config.compose import only_composed
+from orchestrator.config.plan import Plan, plan_of
 from orchestrator.errors import ConfigError
-from orchestrator.models import Models
-from orchestrator.no_verifier import NoVerifier
+from orchestrator.observe.progress import summary_table
 from orchestrator.outcome import ProblemResult
-from orchestrator.plan import Plan, plan_of
-from orchestrator.point import make_run
-from orchestrator.progress import summary_table
-from orchestrator.results import candidate_line, result_line
-from orchestrator.rundir import Earlier
-from orchestrator.totals import Totals
+from orchestrator.runs.models import Models
+from orchestrator.runs.point import make_run
+from orchestrator.storage.results import candidate_line, result_line
+from orchestrator.storage.run_directory import Earlier
+from orchestrator.storage.totals import Totals
+from orchestrator.verifiers.none import NoVerifier
 from strategies.hex import Hex
 from tests.actors.diffusion_models import random_llama
 

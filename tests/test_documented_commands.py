@@ -17,14 +17,23 @@ from pathlib import Path
 
 import pytest
 
-from actors import diffusion_config, transformers_config, vllm_config
-from orchestrator import replay, sweep
-from orchestrator.arguments import without_comment
-from orchestrator.command_line import check_flags, continued_command, folder_names, is_sweep, with_open_keys
-from orchestrator.composition import only_composed
-from orchestrator.plan import plan_of
-from orchestrator.points import expand
+from actors.diffusion_engine import config as diffusion_config
+from actors.transformers_engine import config as transformers_config
+from actors.vllm_engine import config as vllm_config
+from orchestrator.config.arguments import without_comment
+from orchestrator.config.command_line import (
+    check_flags,
+    continued_command,
+    folder_names,
+    is_sweep,
+    with_open_keys,
+)
+from orchestrator.config.compose import only_composed
+from orchestrator.config.plan import plan_of
+from orchestrator.replay import __main__ as replay
 from orchestrator.report import __main__ as report
+from orchestrator.runs import sweep
+from orchestrator.runs.points import expand
 from orchestrator.tasks.dataset import DatasetTask
 
 ROOT = Path(__file__).parents[1]

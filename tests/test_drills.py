@@ -25,14 +25,14 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from actors.cluster import living_nodes, start_ray
-from actors.fake import FakeEngine, FakeVerifier
-from actors.placement import ClusterConfig
-from actors.pool import Pool
-from orchestrator.events import EVENTS, recorded
-from orchestrator.execution import Status
+from actors.pool.cluster import living_nodes, start_ray
+from actors.pool.placement import ClusterConfig
+from actors.pool.pool import Pool
+from orchestrator.observe.events import EVENTS, recorded
 from orchestrator.outcome import ProblemResult
-from orchestrator.results import result_line
+from orchestrator.runs.execution import Status
+from orchestrator.storage.results import result_line
+from orchestrator.testing import FakeEngine, FakeVerifier
 from tests import drills
 from tests.drills import CLUSTER, Tripwire, Trouble, controller_of, lines_of, moments, results_of
 

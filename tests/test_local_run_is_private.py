@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.main import main
-from orchestrator.results import read_results
+from orchestrator.runs.main import main
+from orchestrator.storage.results import read_results
 from tests.actors.test_openai_engine import Scripted, said
 
 REPOSITORY = Path(__file__).parents[1]

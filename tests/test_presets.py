@@ -12,10 +12,10 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from orchestrator.config import GROUPS, as_plain, build_node, build_task
+from orchestrator.config.build import GROUPS, as_plain, build_node, build_task
+from orchestrator.config.plan import plan_of
 from orchestrator.errors import ConfigError
-from orchestrator.plan import plan_of
-from orchestrator.sweep import plan_sweep
+from orchestrator.runs.sweep import plan_sweep
 from tests.shared_data import BENCHMARKS, shared
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.results import RESULTS, read_results
+from orchestrator.storage.results import RESULTS, read_results
 from tests import travelling
 from tests.job_cluster import JobCluster, copied_code, running_cluster
 from tests.orchestrator.real_runs import make_run

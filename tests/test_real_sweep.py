@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from actors.pool import Pool
-from orchestrator.command_line import folder_names
-from orchestrator.execution import Status
-from orchestrator.main import main, sweep_command
-from orchestrator.models import Models
-from orchestrator.plan import Plan
-from orchestrator.results import read_results
-from orchestrator.sweep_index import read_index
+from actors.pool.pool import Pool
+from orchestrator.config.command_line import folder_names
+from orchestrator.config.plan import Plan
+from orchestrator.runs.execution import Status
+from orchestrator.runs.main import main, sweep_command
+from orchestrator.runs.models import Models
+from orchestrator.storage.results import read_results
+from orchestrator.storage.sweep_index import read_index
 from tests.orchestrator.wandb_records import records
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]

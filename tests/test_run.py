@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.results import read_results
+from orchestrator.storage.results import read_results
 
 REPOSITORY = Path(__file__).parents[1]
 QUICK = ("task.limit=8", "budget=4")

@@ -22,7 +22,7 @@ PICKLE_READERS = {
 TOLD_NOT_TO = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 TOLD_NOT_TO["numpy.load"] = TOLD_NOT_TO["np.load"]
 # Ours to ours, between a controller and its replicas, over Ray: no file, and behind Ray's token.
-IN_MEMORY = {"pickle.loads": {"actors.ray_host", "actors.replica_process"}}
+IN_MEMORY = {"pickle.loads": {"actors.pool.ray_host", "actors.pool.replica_process"}}
 
 
 def name_of(node: ast.expr) -> str:

@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from actors import reaper
-from actors.fake import FakeEngine
-from orchestrator.execution import Status, heed_signals
-from orchestrator.results import read_results
-from orchestrator.stopping import unless_stopped
+from actors.pool import reaper
+from orchestrator.runs.execution import Status, heed_signals
+from orchestrator.runs.stopping import unless_stopped
+from orchestrator.storage.results import read_results
+from orchestrator.testing import FakeEngine
 from tests.orchestrator.test_execution import CONFIG, make
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
@@ -78,8 +78,8 @@ def test_output_that_nobody_reads_changes_no_status(where: str) -> None:
     code = """
 import sys
 from rich.table import Table
-from orchestrator.progress import ProgressDisplay, stdout_console
-from orchestrator.totals import Totals
+from orchestrator.observe.progress import ProgressDisplay, stdout_console
+from orchestrator.storage.totals import Totals
 from orchestrator.streams import flush_streams
 from orchestrator.terminal import complain
 console = stdout_console()
@@ -114,7 +114,7 @@ def test_the_limit_of_open_files_is_raised_and_journals_keep_within_it(tmp_path:
     code = f"""
 import os, resource
 from pathlib import Path
-from orchestrator.appending import OpenFiles
+from orchestrator.storage.appending import OpenFiles
 from orchestrator.streams import raise_file_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, (32, 64))
 raise_file_limit()
@@ -173,7 +173,7 @@ def test_a_terminal_that_is_closed_is_as_a_sigterm(tmp_path: Path, handlers: Non
 def test_nohup_is_respected() -> None:
     code = """
 import signal
-from orchestrator.execution import heed_signals
+from orchestrator.runs.execution import heed_signals
 heed_signals()
 print(repr(signal.getsignal(signal.SIGHUP)))
 """
@@ -312,8 +312,8 @@ def test_ray_keeps_no_record_of_each_call(tmp_path: Path) -> None:
     """Its control service would grow by 3 KB with each."""
     code = """
 import psutil, ray
-from actors.cluster import start_ray, stop_ray
-from actors.placement import ClusterConfig
+from actors.pool.cluster import start_ray, stop_ray
+from actors.pool.placement import ClusterConfig
 start_ray(ClusterConfig())
 @ray.remote
 class Echo:

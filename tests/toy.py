@@ -14,11 +14,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from actors.fake import EOS, FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
-from orchestrator.asking import Ledger
-from orchestrator.limits import Limits
-from orchestrator.session import Session
-from orchestrator.strategy import Strategy
+from orchestrator.search.account import Limits
+from orchestrator.search.asking import Ledger
+from orchestrator.search.session import Session
+from orchestrator.search.strategy import Strategy
+from orchestrator.testing import EOS, FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
 from orchestrator.types import Finish, Problem, Reward, Sampling, Solution, Step, StepRecord, Trajectory
 
 CONF = Path(__file__).parents[1] / "conf" / "strategy"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.transformers_config import TransformersEngineConfig
+from actors.transformers_engine.config import TransformersEngineConfig
 from orchestrator.protocols import EngineBase, ModelInfo
 
 CONF = """

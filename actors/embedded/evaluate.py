@@ -19,7 +19,7 @@ import torch
 from actors.embedded.families import FAMILIES
 from actors.embedded.family import Family
 from actors.embedded.solutions import Sample, sample_solutions, score_solutions
-from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.intervals import pass_at_k
 from orchestrator.types import Reward
 

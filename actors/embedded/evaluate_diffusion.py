@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from actors.diffusion_config import DiffusionEngineConfig
-from actors.diffusion_decoding import Filled
-from actors.diffusion_engine import DiffusionEngine
+from actors.diffusion_engine.config import DiffusionEngineConfig
+from actors.diffusion_engine.decoding import Filled
+from actors.diffusion_engine.engine import DiffusionEngine
 from actors.embedded.diffusion import DiffusionFamily
 from actors.embedded.families import DIFFUSION_FAMILIES
 from actors.embedded.trainer import console

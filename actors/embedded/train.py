@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
-from actors.checkpoints import WEIGHTS
+from actors.checkpoints.models import WEIGHTS
 from actors.embedded.chain_models import Verifier, policy_loss, start_from_policy, verifier_loss
 from actors.embedded.corpus import Example, collating
 from actors.embedded.diffusion import DiffusionFamily, diffusion_loss, masking
@@ -29,7 +29,7 @@ from actors.embedded.family import Family
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.embedded.solutions import sample_solutions
 from actors.embedded.trainer import Trainer, console
-from actors.transformers_config import TransformersEngineConfig
+from actors.transformers_engine.config import TransformersEngineConfig
 
 SNAPSHOT_EVERY = 200_000
 DIFFUSION_SNAPSHOT_EVERY = 500_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from orchestrator.arguments import read_arguments
+from orchestrator.config.arguments import read_arguments
 from orchestrator.errors import ConfigError
-from orchestrator.events import warnings_shown
+from orchestrator.observe.events import warnings_shown
 from orchestrator.report.page import write_report
 from orchestrator.terminal import complain, printable, take_any_text
 

@@ -11,14 +11,14 @@ from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from orchestrator.budgets import independent_knob
-from orchestrator.conf_files import TARGET, shipped_strategies
+from orchestrator.config.files import TARGET, shipped_strategies
 from orchestrator.errors import ConfigError
 from orchestrator.intervals import difficulty_levels
 from orchestrator.report.measures import mean_by_problem
 from orchestrator.report.runs import SavedRun
 from orchestrator.report.settings import ReportPoint, Setting
-from orchestrator.results import stream_results
+from orchestrator.search.budgets import independent_knob
+from orchestrator.storage.results import stream_results
 
 NUM_LEVELS = 5
 Levels = Mapping[str, int]

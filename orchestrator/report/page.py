@@ -21,7 +21,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.errors import ConfigError
-from orchestrator.plain_files import check_file, check_folder, replace_file
 from orchestrator.report.comparison import Compared, compare_all, reference_of
 from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
@@ -30,7 +29,8 @@ from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, rea
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.settings import Setting, arrange
-from orchestrator.results import write_atomically
+from orchestrator.storage.plain_files import check_file, check_folder, replace_file
+from orchestrator.storage.results import write_atomically
 from orchestrator.terminal import printable
 
 ASSETS = "assets"

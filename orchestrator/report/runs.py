@@ -14,9 +14,9 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.report.ties import Rule, is_tie, rule_of
-from orchestrator.results import CONFIG, RESULTS, SUMMARY, stream_results
-from orchestrator.run_files import read_config, read_summary
-from orchestrator.silence import silence_rows
+from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY, stream_results
+from orchestrator.storage.run_files import read_config, read_summary
+from orchestrator.storage.silence import silence_rows
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Annotated, Protocol, runtime_checkable
 from annotated_types import Ge, Le
 
 from orchestrator.errors import ConfigError
-from orchestrator.option_labels import LETTERS, MOST_OPTIONS, label
 from orchestrator.schema import checked
 from orchestrator.seeds import derive_rng
+from orchestrator.tasks.grading.labels import LETTERS, MOST_OPTIONS, label
 from orchestrator.tasks.json_rows import Row, kind_of
 from orchestrator.tasks.rows import as_text, field_of, place_of
 

@@ -11,15 +11,15 @@ from typing import Annotated
 from annotated_types import Gt, Le, MinLen
 
 from orchestrator.errors import ConfigError
-from orchestrator.grading import AnswerKind, Grader, make_grader
-from orchestrator.grading_pool import shared_pool
 from orchestrator.schema import NotEmpty, Words, checked
-from orchestrator.stated_answer import AnswerPlace, find_answer
+from orchestrator.stated.answer import AnswerPlace, find_answer
 from orchestrator.tasks.choices import Choices
+from orchestrator.tasks.grading.graders import AnswerKind, Grader, make_grader
+from orchestrator.tasks.grading.pool import shared_pool
 from orchestrator.tasks.ids import first_twice, readable_ids
 from orchestrator.tasks.json_rows import Row
 from orchestrator.tasks.rows import Source, field_of, place_of, read_rows, text_of
-from orchestrator.templates import template_fields
+from orchestrator.tasks.templates import template_fields
 from orchestrator.types import Problem
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from orchestrator.schema import Count, CountOrZero, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts.beams import (
     rewards_ahead,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, StepRecord, Trajectory
 from strategies.parts.population import Choose, Population, by_one_step, fresh, propagate
 from strategies.parts.weighting import Absolute

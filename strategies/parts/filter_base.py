@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Lt
 
 from orchestrator.schema import Count, Probability, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.choosing import LookAhead, now_only, resample_by

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, runtime_checkable
 
 from orchestrator.schema import CountOrZero, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import P, Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.voting import argmax, candidates, lead, vote

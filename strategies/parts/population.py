@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Params, StepRecord, Trajectory
 from strategies.parts.weights import LogWeights, effective_sample_size, normalise, normalised_entropy
 

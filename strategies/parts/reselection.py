@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.schema import Positive, checked
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import Trajectory
 from strategies.parts.selection import Selection, select
 from strategies.parts.weights import Aggregation, LogWeights, log_odds_of

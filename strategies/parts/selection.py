@@ -11,7 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from orchestrator.session import Session
+from orchestrator.search.session import Session
 from orchestrator.types import NodeRecord, Solution, StepRecord, Trajectory
 from strategies.parts.population import Population
 from strategies.parts.voting import argmax, candidates, vote

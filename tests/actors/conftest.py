@@ -14,8 +14,8 @@ from tests.actors.ray_fixture import local_ray
 from tests.actors.shared_vllm import vllm_policy, vllm_verifier
 
 if TYPE_CHECKING:  # heavy: the quick level reads this file too
-    from actors.transformers_engine import TransformersEngine
-    from actors.transformers_verifier import TransformersVerifier
+    from actors.transformers_engine.engine import TransformersEngine
+    from actors.transformers_engine.verifier import TransformersVerifier
 
 __all__ = ["local_ray", "openai_policy", "openai_server", "vllm_policy", "vllm_verifier"]
 
@@ -45,8 +45,8 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(policy: Path) -> Iterator[TransformersEngine]:
-    from actors.transformers_config import TransformersEngineConfig
-    from actors.transformers_engine import TransformersEngine
+    from actors.transformers_engine.config import TransformersEngineConfig
+    from actors.transformers_engine.engine import TransformersEngine
 
     engine = TransformersEngine(TransformersEngineConfig(str(policy)))
     yield engine
@@ -55,8 +55,8 @@ def engine(policy: Path) -> Iterator[TransformersEngine]:
 
 @pytest.fixture(scope="session")
 def verifier(reward_model: Path) -> Iterator[TransformersVerifier]:
-    from actors.transformers_config import TransformersVerifierConfig
-    from actors.transformers_verifier import TransformersVerifier
+    from actors.transformers_engine.config import TransformersVerifierConfig
+    from actors.transformers_engine.verifier import TransformersVerifier
 
     verifier = TransformersVerifier(TransformersVerifierConfig(str(reward_model)))
     yield verifier

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from actors.diffusion_layouts import LAYOUTS
+from actors.diffusion_engine.layouts import LAYOUTS
 from actors.embedded.models import build_tokenizer, llama_config
 from orchestrator.protocols import Completion, Failure, GenerateRequest
 from orchestrator.types import Denoising

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.counting import Tokens
-from actors.fleet import Fleet
-from actors.jobs import Died, Life
-from actors.placement import ClusterConfig, ReplicaSpec
-from actors.replica import Raised, ReplicaInfo
+from actors.pool.counting import Tokens
+from actors.pool.fleet import Fleet
+from actors.pool.jobs import Died, Life
+from actors.pool.placement import ClusterConfig, ReplicaSpec
+from actors.pool.replica import Raised, ReplicaInfo
 from orchestrator.protocols import Method, ModelInfo, Sampler
 from orchestrator.types import Overhead
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from actors.checkpoints import resolve_model
-from actors.openai_config import OpenAIEngineConfig
-from actors.vllm_guard import Guard
+from actors.checkpoints.models import resolve_model
+from actors.openai_engine.config import OpenAIEngineConfig
+from actors.vllm_engine.guard import Guard
 from tests.actors.shared_vllm import Elsewhere
 
 KEY_VARIABLE, KEY = "MURMURATION_TEST_KEY", "a-key-of-the-tests"

@@ -13,9 +13,9 @@ import ray
 from ray.util import get_current_placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from actors.cluster import free_resources, start_ray, stop_ray
-from actors.placement import GPUS_VARIABLE, ClusterConfig
-from actors.pool import Pool
+from actors.pool.cluster import free_resources, start_ray, stop_ray
+from actors.pool.placement import GPUS_VARIABLE, ClusterConfig
+from actors.pool.pool import Pool
 from orchestrator.protocols import EngineBase, Failure, GenerateRequest, ScoreRequest, VerifierBase
 from orchestrator.types import Sampling
 

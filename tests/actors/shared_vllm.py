@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
+from actors.vllm_engine.config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.protocols import (
     Completion,
     EngineBase,

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from actors.fake import FakeEngine, FakeVerifier
-from actors.inprocess import InProcessCluster
-from actors.placement import ClusterConfig
-from actors.pool import Pool
-from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.pool.inprocess import InProcessCluster
+from actors.pool.placement import ClusterConfig
+from actors.pool.pool import Pool
+from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.protocols import (
     Completion,
     Engine,
@@ -25,6 +24,7 @@ from orchestrator.protocols import (
     ScoreRequest,
     Verifier,
 )
+from orchestrator.testing import FakeEngine, FakeVerifier
 from orchestrator.types import Finish, Reward, Sampling
 from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig
 

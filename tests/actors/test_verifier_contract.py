@@ -12,16 +12,16 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from actors.fake import FakeEngine, FakeTask, FakeVerifier
-from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
-from actors.verifier_configs import (
+from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.verifiers.config import (
     GenerativeVerifierConfig,
     LikelihoodVerifierConfig,
 )
 from orchestrator.backend import DirectBackend
-from orchestrator.oracle import OracleConfig
 from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Verifier
-from orchestrator.self_certainty import SelfCertaintyVerifierConfig
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
+from orchestrator.verifiers.oracle import OracleConfig
+from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
 from tests.actors.small_reward_models import QUESTION, REWARD_MODELS, STEPS, save_rlhflow
 
 NO_VERIFIER = DirectBackend(FakeEngine())

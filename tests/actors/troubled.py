@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from actors.fake import FakeEngine
 from orchestrator.errors import ConfigError, EngineDeadError
 from orchestrator.protocols import (
     Completion,
@@ -20,6 +19,7 @@ from orchestrator.protocols import (
     LoglikRequest,
     ModelInfo,
 )
+from orchestrator.testing import FakeEngine
 
 
 @dataclass(frozen=True)

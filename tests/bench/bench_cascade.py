@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, TokenLatency, letters_right
-from orchestrator.asking import Ledger
 from orchestrator.intervals import paired_interval
+from orchestrator.search.asking import Ledger
+from orchestrator.search.session import Session
+from orchestrator.search.strategy import Strategy
 from orchestrator.seeds import derive_rng
-from orchestrator.session import Session
-from orchestrator.strategy import Strategy
+from orchestrator.testing import Copying, FakeEngine, FakeTask, FakeVerifier, TokenLatency, letters_right
 from orchestrator.types import Sampling
 from strategies.particle_cascade import ParticleCascade
 from strategies.particle_filter import ParticleFilter

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actors.diffusion_config import DiffusionEngineConfig
-from actors.diffusion_decoding import Filled
-from actors.diffusion_engine import DiffusionEngine
+from actors.diffusion_engine.config import DiffusionEngineConfig
+from actors.diffusion_engine.decoding import Filled
+from actors.diffusion_engine.engine import DiffusionEngine
 from orchestrator.intervals import paired_interval
 from orchestrator.protocols import GenerateRequest
 from orchestrator.seeds import derive_seed

@@ -25,14 +25,13 @@ import torch
 from rich.console import Console
 from transformers import LlamaForCausalLM
 
-from actors import vllm_engine as engines
-from actors.cluster import start_ray, stop_ray
 from actors.embedded.models import build_tokenizer, llama_config
-from actors.placement import ClusterConfig
-from actors.pool import Pool
-from actors.vllm_config import VllmEngineConfig
-from actors.vllm_generation import Generation
-from orchestrator.controller import Controller
+from actors.pool.cluster import start_ray, stop_ray
+from actors.pool.placement import ClusterConfig
+from actors.pool.pool import Pool
+from actors.text.generation import Generation
+from actors.vllm_engine import engine as engines
+from actors.vllm_engine.config import VllmEngineConfig
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import (
     Completion,
@@ -48,8 +47,9 @@ from orchestrator.protocols import (
     ScoreRequest,
     VerifierBase,
 )
-from orchestrator.results import ResultLog, result_line
+from orchestrator.search.controller import Controller
 from orchestrator.seeds import derive_seed
+from orchestrator.storage.results import ResultLog, result_line
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.types import Finish, Overhead, Problem, Reward, Sampling, Usage
 from strategies.particle_filter import ParticleFilter

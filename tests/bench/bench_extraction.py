@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from orchestrator.grading_letters import read_letter
-from orchestrator.stated_answer import find_answer, states_answer
+from orchestrator.stated.answer import find_answer, states_answer
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.tasks.countdown import CountdownTask
+from orchestrator.tasks.grading.letters import read_letter
 from orchestrator.tasks.twoway import TwoWayTask
 from tests.orchestrator.hostile_texts import FRAMES, PIECES, hostile_text
 

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.grading_integers import read_integer
-from orchestrator.grading_letters import read_letter
-from orchestrator.grading_numbers import based_number, exact_number
-from orchestrator.grading_reading import read_form
-from orchestrator.grading_tidy import tidy
-from orchestrator.grading_words import plain_words
-from orchestrator.stated_answer import find_answer
+from orchestrator.stated.answer import find_answer
+from orchestrator.tasks.grading.integers import read_integer
+from orchestrator.tasks.grading.letters import read_letter
+from orchestrator.tasks.grading.numbers import based_number, exact_number
+from orchestrator.tasks.grading.reader import read_form
+from orchestrator.tasks.grading.tidy import tidy
+from orchestrator.tasks.grading.words import plain_words
 from tests.bench.curves import markdown
 from tests.orchestrator.hostile_texts import HOSTILE
 

@@ -27,8 +27,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from actors.fake import FakeEngine, FakeVerifier
 from orchestrator.intervals import paired_interval
+from orchestrator.testing import FakeEngine, FakeVerifier
 from orchestrator.types import Problem
 from strategies.particle_filter import ParticleFilter
 from tests.bench.curves import filled, markdown, short

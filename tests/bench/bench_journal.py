@@ -19,12 +19,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from orchestrator import journal
-from orchestrator.execution import Status
-from orchestrator.journal import Journal, Journals
-from orchestrator.main import run_command
-from orchestrator.models import Models
-from orchestrator.progress import run_console
+from orchestrator.observe.progress import run_console
+from orchestrator.runs.execution import Status
+from orchestrator.runs.main import run_command
+from orchestrator.runs.models import Models
+from orchestrator.storage import journal
+from orchestrator.storage.journal import Journal, Journals
 from tests.bench.curves import markdown
 
 # All that a run does for its journal and would not do without one.

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from actors.cluster import start_ray, stop_ray
-from actors.placement import ClusterConfig
-from actors.pool import Pool
-from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
-from orchestrator.controller import Controller
+from actors.pool.cluster import start_ray, stop_ray
+from actors.pool.placement import ClusterConfig
+from actors.pool.pool import Pool
+from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Completion, Engine, GenerateRequest, ScoreReply, ScoreRequest, Verifier
-from orchestrator.results import ResultLog, result_line
+from orchestrator.search.controller import Controller
 from orchestrator.seeds import derive_seed
+from orchestrator.storage.results import ResultLog, result_line
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.types import Problem, Sampling, Step
 from strategies.particle_filter import ParticleFilter

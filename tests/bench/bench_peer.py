@@ -29,10 +29,10 @@ from urllib.request import urlopen
 
 from rich.console import Console
 
-from actors.cluster import start_ray, stop_ray
-from actors.placement import ClusterConfig
-from actors.pool import Pool
-from actors.vllm_config import VllmEngineConfig
+from actors.pool.cluster import start_ray, stop_ray
+from actors.pool.placement import ClusterConfig
+from actors.pool.pool import Pool
+from actors.vllm_engine.config import VllmEngineConfig
 from tests.actors.openai_server import KEY, started_server
 from tests.bench.bench_engine import Questions, Size, build_engine, run_search, save_model
 

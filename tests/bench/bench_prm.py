@@ -23,7 +23,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from actors.transformers_config import TransformersVerifierConfig
+from actors.transformers_engine.config import TransformersVerifierConfig
 from orchestrator.protocols import ScoreReply, ScoreRequest
 from tests.actors.small_reward_models import QUESTION, qwen_tokenizer, save_qwen_prm
 

@@ -30,16 +30,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from actors.cluster import start_ray, stop_ray
-from actors.fleet import Fleet
-from actors.placement import ClusterConfig, ReplicaSpec
-from actors.pool import Pool, PooledEngine, PooledVerifier
-from orchestrator.collecting import rare_collections
-from orchestrator.controller import Controller
-from orchestrator.journal import Journals
+from actors.pool.cluster import start_ray, stop_ray
+from actors.pool.fleet import Fleet
+from actors.pool.placement import ClusterConfig, ReplicaSpec
+from actors.pool.pool import Pool, PooledEngine, PooledVerifier
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, GenerateRequest, ScoreRequest, Verifier
-from orchestrator.results import ResultLog, result_line
+from orchestrator.runs.garbage import rare_collections
+from orchestrator.search.controller import Controller
+from orchestrator.storage.journal import Journals
+from orchestrator.storage.results import ResultLog, result_line
 from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
 from tests.bench.curves import markdown

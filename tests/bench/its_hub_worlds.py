@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, RewardFunction, letters_right
-from orchestrator.asking import Ledger
 from orchestrator.protocols import Engine, Task, Verifier
-from orchestrator.session import Session
+from orchestrator.search.asking import Ledger
+from orchestrator.search.session import Session
 from orchestrator.tasks.chain import ChainTask
+from orchestrator.testing import Copying, FakeEngine, FakeTask, FakeVerifier, RewardFunction, letters_right
 from orchestrator.types import Problem, Reward, Sampling
 from strategies.particle_filter import ParticleFilter
 
@@ -82,7 +82,7 @@ def chain_world(num_problems: int) -> World:
     """The shipped models, in this process."""
     import torch
 
-    from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
+    from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
 
     torch.set_num_threads(1)
     task = ChainTask()

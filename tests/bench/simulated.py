@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from actors.jobs import Died, Life
-from actors.placement import ClusterConfig, ReplicaSpec
-from actors.replica import Raised, ReplicaInfo
+from actors.pool.jobs import Died, Life
+from actors.pool.placement import ClusterConfig, ReplicaSpec
+from actors.pool.replica import Raised, ReplicaInfo
 from orchestrator.protocols import (
     Completion,
     EngineBase,

@@ -12,9 +12,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from orchestrator.execution import Status
 from orchestrator.intervals import paired_interval
-from orchestrator.results import CONFIG, SUMMARY, read_results, write_json
+from orchestrator.runs.execution import Status
+from orchestrator.storage.results import CONFIG, SUMMARY, read_results, write_json
 
 REPOSITORY = Path(__file__).parents[2]
 CLAIM = "sweep.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from actors.embedded.models import build_tokenizer
-from actors.transformers_config import TransformersEngineConfig, TransformersVerifierConfig
-from actors.vllm_config import VllmEngineConfig, VllmVerifierConfig
+from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.vllm_engine.config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.protocols import ScoreReply, ScoreRequest
 from tests.actors.shared_vllm import Elsewhere
 from tests.actors.small_models import ALPHABET, ask, completed, save_policy

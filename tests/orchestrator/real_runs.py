@@ -13,16 +13,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from orchestrator.backend import DirectBackend
-from orchestrator.composition import only_composed
-from orchestrator.config import as_plain, build_node, build_task
-from orchestrator.controller import Controller
-from orchestrator.execution import Status
-from orchestrator.limits import Limits
-from orchestrator.main import process_as_it_was
-from orchestrator.models import Models
-from orchestrator.plan import Plan, plan_of
-from orchestrator.point import run_point
-from orchestrator.spelling import quote
+from orchestrator.config.build import as_plain, build_node, build_task
+from orchestrator.config.compose import only_composed
+from orchestrator.config.plan import Plan, plan_of
+from orchestrator.config.spelling import quote
+from orchestrator.runs.execution import Status
+from orchestrator.runs.main import process_as_it_was
+from orchestrator.runs.models import Models
+from orchestrator.runs.point import run_point
+from orchestrator.search.account import Limits
+from orchestrator.search.controller import Controller
 from orchestrator.types import Problem
 
 NUM_PROBLEMS = 5

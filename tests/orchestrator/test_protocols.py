@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.replica import Replica
+from actors.pool.replica import Replica
 from orchestrator.protocols import (
     Completion,
     EngineBase,

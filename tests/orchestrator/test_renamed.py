@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from hydra.utils import get_class
 
-from orchestrator.composition import only_composed
-from orchestrator.config import TARGET, as_plain, build_node
+from orchestrator.config.build import TARGET, as_plain, build_node
+from orchestrator.config.compose import only_composed
+from orchestrator.config.trust import Wish, shipped, wishes_of_config, wishes_of_overrides
 from orchestrator.errors import ConfigError
 from orchestrator.renamed import RENAMED, Now, renamed
-from orchestrator.replay import main as replay
+from orchestrator.replay.__main__ import main as replay
 from orchestrator.report.runs import read_run
-from orchestrator.results import CONFIG, RESULTS, ResultLog, read_results, result_line
-from orchestrator.rundir import open_run_dir
-from orchestrator.trust import Wish, shipped, wishes_of_config, wishes_of_overrides
+from orchestrator.storage.results import CONFIG, RESULTS, ResultLog, read_results, result_line
+from orchestrator.storage.run_directory import open_run_dir
 from tests.orchestrator.real_runs import composed, controller_of, make_run
 
 # The strategies of the release before the public names, by the file that chose them.

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.config import build
+from orchestrator.config.build import build
 from orchestrator.errors import ConfigError
 from orchestrator.schema import NotEmpty, Positive, Probability, Rule, Words, checked
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from orchestrator.events import recorded, warnings_shown
-from orchestrator.progress import _Console, summary_table
+from orchestrator.observe.events import recorded, warnings_shown
+from orchestrator.observe.progress import _Console, summary_table
 from orchestrator.terminal import MAX_LINE, complain, one_line, printable, shell_word
 
 ESCAPES = "\x1b]0;PWNED\x07 \x1b[2J \x9b1m \r \x08 \x7f \u202e \u2066 \u2028 \ud800"
@@ -114,7 +114,7 @@ def test_bash_reads_back_what_is_printed(text: str) -> None:
 
 @pytest.mark.heavy
 def test_an_ascii_terminal_is_no_traceback() -> None:
-    code = "from orchestrator.progress import stdout_console as s; s().print('\u00e9\u6f22\\ud800')"
+    code = "from orchestrator.observe.progress import stdout_console as s; s().print('\u00e9\u6f22\\ud800')"
     environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environ, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import VerifierError
-from orchestrator.limits import Account, Limits
+from orchestrator.search.account import Account, Limits
 from orchestrator.seeds import derive_seed, derive_seeds
 from orchestrator.types import Finish, Reward, Sampling, Step, Trajectory, Usage, total
 

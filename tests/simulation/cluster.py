@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.handles import ReplicaDied
-from actors.placement import ClusterConfig, ReplicaSpec, Resources
-from actors.replica import Raised, Replica, ReplicaInfo, Restarted
+from actors.pool.handles import ReplicaDied
+from actors.pool.placement import ClusterConfig, ReplicaSpec, Resources
+from actors.pool.replica import Raised, Replica, ReplicaInfo, Restarted
 from orchestrator.types import Overhead
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from unittest.mock import patch
 
-from orchestrator import appending, journal, plain_files, results, syncing
+from orchestrator.storage import appending, journal, plain_files, results
+from orchestrator.storage import group_commit as syncing
 from tests.simulation.fate import Fate
 
 

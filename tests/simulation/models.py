@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from actors.fake import FakeEngine, FakeVerifier
 from orchestrator.protocols import (
     Completion,
     EngineBase,
@@ -20,6 +19,7 @@ from orchestrator.protocols import (
     ScoreRequest,
     VerifierBase,
 )
+from orchestrator.testing import FakeEngine, FakeVerifier
 from orchestrator.types import Overhead
 from tests.simulation.cluster import Cluster
 

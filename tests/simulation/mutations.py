@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from actors import jobs
-from actors.fleet import Fleet
-from actors.jobs import Died, Job
-from actors.replica import Raised
-from orchestrator import results, rundir
-from orchestrator.journal import Journal
-from orchestrator.syncing import GroupCommit, Told
+from actors.pool import jobs
+from actors.pool.fleet import Fleet
+from actors.pool.jobs import Died, Job
+from actors.pool.replica import Raised
+from orchestrator.storage import results
+from orchestrator.storage import run_directory as rundir
+from orchestrator.storage.group_commit import GroupCommit, Told
+from orchestrator.storage.journal import Journal
 
 
 def _drop_the_fsync(self: GroupCommit, told: Told) -> None:

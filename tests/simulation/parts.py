@@ -16,19 +16,20 @@ from unittest.mock import patch
 
 from rich.console import Console
 
-from actors.fake import FakeTask
-from actors.placement import ClusterConfig
-from actors.pool import Pool
-from orchestrator import execution, syncing
-from orchestrator.config import Range
-from orchestrator.controller import Controller
-from orchestrator.execution import Run, Status
-from orchestrator.journal import Journals
-from orchestrator.journal_lines import digest_of
+from actors.pool.placement import ClusterConfig
+from actors.pool.pool import Pool
+from orchestrator.config.build import Range
+from orchestrator.observe.tracking import NoTracker
 from orchestrator.protocols import Completion, Failure
-from orchestrator.rundir import open_run_dir
-from orchestrator.strategy import Strategy
-from orchestrator.tracking import NoTracker
+from orchestrator.runs import execution
+from orchestrator.runs.execution import Run, Status
+from orchestrator.search.controller import Controller
+from orchestrator.search.strategy import Strategy
+from orchestrator.storage import group_commit as syncing
+from orchestrator.storage.journal import Journals
+from orchestrator.storage.journal_lines import digest_of
+from orchestrator.storage.run_directory import open_run_dir
+from orchestrator.testing import FakeTask
 from orchestrator.types import Overhead
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk, NoThread

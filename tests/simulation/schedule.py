@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.limits import Limits
 from orchestrator.protocols import Sampler
+from orchestrator.search.account import Limits
 from tests.simulation.cluster import KINDS, Troubles
 from tests.simulation.fate import ERRNOS
 

@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from actors.fake import FakeVerifier
-from orchestrator.controller import Controller
-from orchestrator.execution import Status
-from orchestrator.journal import JOURNAL
-from orchestrator.journal_lines import Record, checksum_of, read_record
 from orchestrator.outcome import ProblemResult
-from orchestrator.results import RESULTS, SUMMARY, read_results, result_line
+from orchestrator.runs.execution import Status
+from orchestrator.search.controller import Controller
+from orchestrator.storage.journal import JOURNAL
+from orchestrator.storage.journal_lines import Record, checksum_of, read_record
+from orchestrator.storage.results import RESULTS, SUMMARY, read_results, result_line
+from orchestrator.testing import FakeVerifier
 from orchestrator.types import Overhead
 from tests.simulation.fate import ERRNOS
 from tests.simulation.models import Model

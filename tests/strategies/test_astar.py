@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from actors.fake import Copying
 from orchestrator.errors import ConfigError
+from orchestrator.testing import Copying
 from orchestrator.types import NodeRecord, Solution
 from strategies.astar import AStar
 from tests.toy import BRANCHING, EVEN, Table, World, sampling, steps_of, uneven

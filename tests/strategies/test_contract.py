@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from actors.fake import FakeEngine, RandomLatency
 from orchestrator.errors import EngineError, VerifierError
 from orchestrator.schema import converted, hints_of
-from orchestrator.strategy import Budgeted
+from orchestrator.search.strategy import Budgeted
+from orchestrator.testing import FakeEngine, RandomLatency
 from orchestrator.types import Solution, Usage
 from tests.laws import assert_ledger, assert_prefers_finished, assert_sound
 from tests.toy import STRATEGIES, TASK, Table, World, knobs_of, load

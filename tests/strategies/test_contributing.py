@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import strategies
-from orchestrator.composition import only_composed
-from orchestrator.plan import plan_of
+from orchestrator.config.compose import only_composed
+from orchestrator.config.plan import plan_of
 from orchestrator.protocols import Budgeted
 from tests.laws import assert_sound
 from tests.toy import CONF, World

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from actors.fake import Copying, FakeEngine, FakeTask, FakeVerifier, RandomLatency, TokenLatency
 from orchestrator.protocols import (
     Completion,
     Engine,
@@ -22,6 +21,7 @@ from orchestrator.protocols import (
     Task,
     Verifier,
 )
+from orchestrator.testing import Copying, FakeEngine, FakeTask, FakeVerifier, RandomLatency, TokenLatency
 from orchestrator.types import Finish
 from tests.laws import chi_square_excess
 from tests.toy import BRANCHING, enumerate_paths, sampling

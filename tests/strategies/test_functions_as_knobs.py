@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import strategies
-from orchestrator.config import build_node
+from orchestrator.config.build import build_node
 from orchestrator.errors import ConfigError
 from orchestrator.types import Denoising, Solution, Trajectory
 from strategies.hex import Hex

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from actors.fake import FakeEngine
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, GenerateRequest
+from orchestrator.testing import FakeEngine
 from orchestrator.types import Denoising, Finish, Solution, Step, Trajectory, Usage
 from strategies.hex import Hex, schedules, spread
 from tests.toy import World, load

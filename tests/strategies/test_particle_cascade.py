@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.fake import RandomLatency, TokenLatency
 from orchestrator.errors import ConfigError, EngineError
+from orchestrator.testing import RandomLatency, TokenLatency
 from strategies.particle_cascade import Barrier, ParticleCascade
 from strategies.particle_filter import ParticleFilter
 from strategies.parts.weights import log_sum_exp

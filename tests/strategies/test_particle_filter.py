@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.fake import FakeEngine
 from orchestrator.errors import ConfigError, VerifierError
+from orchestrator.testing import FakeEngine
 from orchestrator.types import Finish, Solution
 from strategies.particle_filter import ParticleFilter
 from strategies.parts.resampling import RESAMPLERS

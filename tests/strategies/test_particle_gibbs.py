@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.fake import RewardFunction
 from orchestrator.errors import ConfigError
+from orchestrator.testing import RewardFunction
 from orchestrator.types import Trajectory
-from strategies.particle_gibbs import ParticleGibbs, draw_several, sweep, sweep_sizes
+from strategies.particle_gibbs import ParticleGibbs, draw_several
 from strategies.parts.population import Population
 from strategies.parts.selection import draw
+from strategies.parts.sweeps import sweep, sweep_sizes
 from strategies.parts.weighting import Absolute, Incremental
 from tests.laws import chi_square_excess
 from tests.toy import (

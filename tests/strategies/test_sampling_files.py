@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from orchestrator.composition import only_composed
-from orchestrator.config import as_plain
-from orchestrator.sweep import plan_sweep
+from orchestrator.config.build import as_plain
+from orchestrator.config.compose import only_composed
+from orchestrator.runs.sweep import plan_sweep
 from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from actors.diffusion_config import DiffusionEngineConfig
-from actors.diffusion_engine import DiffusionEngine
+from actors.diffusion_engine.config import DiffusionEngineConfig
+from actors.diffusion_engine.engine import DiffusionEngine
 from actors.embedded.evaluate_diffusion import Denoised, Judged, best_block, compare, denoise, is_won, table
 from actors.embedded.families import TWOWAY
 from orchestrator.tasks.twoway import TwoWayTask

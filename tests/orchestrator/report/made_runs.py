@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results import CONFIG, RESULTS, SUMMARY
-from orchestrator.totals import Totals
+from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY
+from orchestrator.storage.totals import Totals
 from orchestrator.types import Overhead, Usage
 
 

@@ -11,10 +11,10 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from orchestrator.config import build_task
-from orchestrator.grading_numbers import exact_number
-from orchestrator.grading_tidy import tidy
+from orchestrator.config.build import build_task
 from orchestrator.protocols import Task
+from orchestrator.tasks.grading.numbers import exact_number
+from orchestrator.tasks.grading.tidy import tidy
 from orchestrator.types import Problem
 from tests.shared_data import BENCHMARKS, shared, shared_rows
 

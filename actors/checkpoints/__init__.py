@@ -1,0 +1,1 @@
+"""The files of a model: where they are, whether they are whole, and their digest."""

@@ -1,0 +1,1 @@
+"""Masked-diffusion language models, denoised in this process."""

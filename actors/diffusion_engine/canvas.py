@@ -1,0 +1,123 @@
+"""One path on its way: a canvas of masks that passes fill in, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.batching.kv import Ints
+from actors.batching.sampling import Floats
+from actors.diffusion_engine.layouts import Unmasking
+from actors.diffusion_engine.remasking import Prediction, committed
+from actors.diffusion_engine.schedule import Block, adaptive_end, fixed_end, make_block, search_end
+from orchestrator.types import Denoising
+
+
+@dataclass(eq=False, slots=True)
+class Canvas:
+    """What a path has decided so far; all arrays are ``[gen_length]``.
+
+    ``is_masked`` says what is undecided; ``logprobs`` are of each token at the pass that committed it, and
+    ``passes`` the number of that pass, from 0. ``step`` counts within the ``block``; ``at_block_start``
+    nothing of it is decided yet.
+    """
+
+    params: Denoising
+    unmasking: Unmasking
+    eos_ids: frozenset[int]
+    delimiter_ids: frozenset[int]
+    block: Block = field(init=False)
+    step: int = field(init=False)
+    at_block_start: bool = field(init=False)
+    num_passes: int = 0
+    tokens: Ints = field(init=False)
+    is_masked: npt.NDArray[np.bool_] = field(init=False)
+    logprobs: Floats = field(init=False)
+    passes: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        length = self.params.gen_length
+        self.tokens = np.zeros(length, np.int64)
+        self.is_masked = np.ones(length, np.bool_)
+        self.logprobs = np.zeros(length)
+        self.passes = np.full(length, -1)
+        self._begin(0, 0, fixed_end(0, self.params))
+
+    def _begin(self, index: int, start: int, end: int) -> None:
+        self.block = make_block(index, start, end, self.params, self.unmasking)
+        self.step, self.at_block_start = 0, True
+        self._skip_idle_steps()
+
+    def _skip_idle_steps(self) -> None:
+        """A pass that commits nothing would change nothing: it is not run."""
+        if self.params.threshold is None:
+            while not self.block.counts[self.step]:
+                self.step += 1
+
+    @property
+    def is_adaptive(self) -> bool:
+        return self.params.delimiter_threshold is not None
+
+    @property
+    def wanted(self) -> Ints:
+        """The positions that the next pass must predict, ascending: the block's masks.
+
+        At the start of an adaptive block also those that its end may depend on.
+        """
+        end = self.block.end
+        if self.is_adaptive and self.at_block_start:
+            end = max(end, search_end(self.block.start, self.params))
+        return self.block.start + np.flatnonzero(self.is_masked[self.block.start : end])
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether no pass is needed any more."""
+        ends = self.params.early_stop and self._text_is_decided
+        return bool(ends or not self.is_masked[self.block.start :].any())
+
+    @property
+    def _text_is_decided(self) -> bool:
+        """A later block changes no earlier one, so what follows the first end of text changes nothing."""
+        length = self.text_length
+        return length < len(self.tokens) + 1 and not self.is_masked[:length].any()
+
+    @property
+    def text_length(self) -> int:
+        """Tokens up to the first end of text, that one included; gen_length + 1 where there is none."""
+        ends = np.flatnonzero(np.isin(self.tokens, list(self.eos_ids)) & ~self.is_masked)
+        return int(ends[0]) + 1 if len(ends) else len(self.tokens) + 1
+
+    def apply(self, prediction: Prediction) -> int:
+        """Commit what one pass predicted for ``wanted``; returns how many positions that decided."""
+        positions = self.wanted
+        if self.is_adaptive and self.at_block_start:
+            positions = self._fit_block(positions, prediction)
+        count = self.block.counts[self.step] if self.params.threshold is None else 1
+        chosen = committed(prediction.confidence[: len(positions)], count, self.params.threshold)
+        where = positions[chosen]
+        self.tokens[where] = prediction.tokens[chosen]
+        self.logprobs[where] = prediction.logprobs[chosen]
+        self.is_masked[where] = False
+        self.passes[where] = self.num_passes
+        self.num_passes += 1
+        self._advance()
+        return len(chosen)
+
+    def _fit_block(self, positions: Ints, prediction: Prediction) -> Ints:
+        """End the block where AdaBlock says; returns its positions alone."""
+        window = search_end(self.block.start, self.params) - self.block.start
+        delimiters = np.isin(prediction.best[:window], list(self.delimiter_ids))
+        end = adaptive_end(self.block.start, delimiters, prediction.best_probability[:window], self.params)
+        self._begin(self.block.index, self.block.start, end)
+        return positions[positions < end]
+
+    def _advance(self) -> None:
+        """To the next step that commits something, or to the next block."""
+        block = self.block
+        if self.is_masked[block.start : block.end].any():
+            self.step, self.at_block_start = self.step + 1, False
+            self._skip_idle_steps()
+        elif block.end < self.params.gen_length:
+            self._begin(block.index + 1, block.end, fixed_end(block.end, self.params))

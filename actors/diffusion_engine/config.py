@@ -1,0 +1,75 @@
+"""The schema of ``engine=diffusion``: light, and checked before a model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from actors.checkpoints.digest import digest_of
+from actors.checkpoints.models import (
+    Count,
+    Device,
+    Dtype,
+    MaxContext,
+    check_model_path,
+    make_absolute,
+    task_of,
+)
+from actors.diffusion_engine.layouts import check_layout
+from actors.text.prompting import PromptStyle
+from orchestrator.errors import ConfigError
+from orchestrator.schema import checked
+from orchestrator.types import Denoising, Params
+
+
+@dataclass(frozen=True)
+@checked("engine")
+class DiffusionEngineConfig:
+    """A masked-diffusion language model (``conf/engine/diffusion.yaml``).
+
+    ``cache`` keeps keys and values within a block: ``prefix`` those before it, ``dual`` all outside it; both
+    approximate. ``block_delimiters`` are the texts at which AdaBlock may end a block.
+    """
+
+    model: str
+    template: str | None = None
+    chat: bool = False
+    system: str | None = None
+    chat_options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: Dtype | Literal["float64"] = "float32"
+    device: Device = "auto"
+    max_batch_size: Count = 64
+    max_context: MaxContext = None
+    cache: Literal["none", "prefix", "dual"] = "none"
+    block_delimiters: Sequence[str] = ("\n",)
+    compile: bool = False
+    batch_invariant: bool | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        check_model_path("engine.model", self.model)
+        check_layout("engine.model", self.model)
+        make_absolute(self, "model")
+        PromptStyle.of(self)
+        if self.device == "mps":
+            raise ConfigError("engine.device", "mps", "draws need float64: must be cpu, cuda or xpu")
+        if not all(self.block_delimiters):
+            raise ConfigError("engine.block_delimiters", self.block_delimiters, "must be texts, none empty")
+
+    @property
+    def takes(self) -> type[Params]:
+        return Denoising
+
+    @property
+    def knows_task(self) -> str | None:
+        return task_of(self.model)
+
+    def digest(self) -> str | None:
+        return digest_of(self.model, self.revision)
+
+    def build(self) -> Any:
+        """Load the model. Raises ConfigError."""
+        from actors.diffusion_engine.engine import DiffusionEngine
+
+        return DiffusionEngine(self)

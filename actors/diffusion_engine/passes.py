@@ -1,0 +1,131 @@
+"""One denoising pass of many paths: what is fed, and what the model says of the positions they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actors.batching.kv import Ints
+from actors.diffusion_engine.canvas import Canvas
+from actors.diffusion_engine.forward import DiffusionRunner, Feed
+from actors.diffusion_engine.loading import DiffusionModel
+from actors.diffusion_engine.noise import position_keys
+from actors.diffusion_engine.remasking import Prediction, guided, predict
+from orchestrator.types import Denoising
+
+Cache = Literal["none", "prefix", "dual"]
+"""What a pass computes after the first of its block: everything, the block and what follows, the block."""
+
+# How many numbers of logits are worked on at once, in float64.
+_MAX_LOGITS = 2**25
+
+
+@dataclass(eq=False, slots=True)
+class Path:
+    """A canvas behind its prompt ``prefix`` ``[P]``; ``seed`` is that of its noise.
+
+    ``slots`` keep its keys and values: its own, and with guidance those of its twin, which does not see the
+    prompt. Without a cache there are none.
+    """
+
+    prefix: Ints
+    canvas: Canvas
+    seed: int
+    slots: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.prefix) + self.params.gen_length
+
+    @property
+    def params(self) -> Denoising:
+        return self.canvas.params
+
+    @property
+    def num_copies(self) -> int:
+        """Rows of a forward that one pass takes."""
+        return num_copies(self.params)
+
+
+def num_copies(params: Denoising) -> int:
+    """2 with classifier-free guidance, else 1."""
+    return 2 if params.cfg_scale > 0 else 1
+
+
+class Passes:
+    """Runs passes of paths that may differ in everything, their lengths included."""
+
+    def __init__(self, runner: DiffusionRunner, loaded: DiffusionModel, cache: Cache) -> None:
+        self.cache = cache
+        self._runner = runner
+        self._mask_id = loaded.mask_id
+        self._shift = loaded.layout.logit_shift
+        self._at_once = max(64, _MAX_LOGITS // loaded.model.config.vocab_size)
+
+    def span(self, path: Path) -> tuple[int, int]:
+        """The columns ``first .. last`` of prompt and canvas that the next pass computes."""
+        if self.cache == "none" or path.canvas.at_block_start:
+            return 0, path.length
+        begin, block = len(path.prefix), path.canvas.block
+        first = max(0, begin + block.start - self._shift)
+        return first, (begin + block.end if self.cache == "dual" else path.length)
+
+    def run(self, paths: Sequence[Path]) -> list[Prediction]:
+        """What the model says of each path's wanted positions, by one forward. Raises ForwardError."""
+        states = self._runner.hidden([feed for path in paths for feed in self._feeds(path)])
+        wanted = [path.canvas.wanted for path in paths]
+        counts = [len(positions) for positions in wanted]
+        firsts = np.cumsum([0, *(path.num_copies for path in paths)])[:-1]
+        rows, of_path = np.repeat(firsts, counts), np.repeat(np.arange(len(paths)), counts)
+        columns = np.concatenate([self._columns(path, w) for path, w in zip(paths, wanted, strict=True)])
+        keys = self._keys(paths, wanted)
+        parts = [
+            self._part(states, rows[part], columns[part], [paths[i] for i in of_path[part]], keys[part])
+            for part in (slice(i, i + self._at_once) for i in range(0, len(rows), self._at_once))
+        ]
+        joined, ends = Prediction.joined(parts), np.cumsum(counts).tolist()
+        return [joined.rows(end - num, end) for end, num in zip(ends, counts, strict=True)]
+
+    def _feeds(self, path: Path) -> list[Feed]:
+        first, last = self.span(path)
+        canvas = np.where(path.canvas.is_masked, self._mask_id, path.canvas.tokens)
+        prompts = (path.prefix, np.full_like(path.prefix, self._mask_id))
+        slots = path.slots or (None, None)
+        return [
+            Feed(np.concatenate([prompts[i], canvas])[first:last], first, path.length, slots[i])
+            for i in range(path.num_copies)
+        ]
+
+    def _columns(self, path: Path, wanted: Ints) -> Ints:
+        """Where in the path's feed the logits of canvas positions are."""
+        return len(path.prefix) + wanted - self._shift - self.span(path)[0]
+
+    def _keys(self, paths: Sequence[Path], wanted: Sequence[Ints]) -> Tensor:
+        """The noise key of every wanted position."""
+        where = [(path.seed, path.canvas.block.index, path.canvas.step) for path in paths]
+        repeated = np.repeat(np.array(where, np.int64), [len(w) for w in wanted], axis=0)
+        numbers = np.column_stack([repeated, np.concatenate(wanted)])
+        seed, block, step, position = torch.from_numpy(numbers).to(self._runner.device).unbind(1)
+        return position_keys(seed, block, step, position)
+
+    def _part(
+        self, states: Tensor, rows: Ints, columns: Ints, paths: Sequence[Path], keys: Tensor
+    ) -> Prediction:
+        """Predictions of some positions, each given by its row and column of ``states`` and its path."""
+        logits = self._runner.logits(states[rows, columns])
+        scale = np.array([path.params.cfg_scale for path in paths])
+        led = np.flatnonzero(scale > 0)
+        if len(led):
+            unguided = self._runner.logits(states[rows[led] + 1, columns[led]])
+            index = torch.from_numpy(led).to(logits.device)
+            scales = torch.from_numpy(scale[led]).to(logits.device)
+            logits = logits.index_copy(0, index, guided(logits[index], unguided, scales))
+        logits[:, self._mask_id] = -torch.inf  # it is what a position is before it is decided
+        temperature = torch.tensor([path.params.temperature for path in paths], dtype=torch.float64)
+        names = [path.params.remasking for path in paths]
+        return predict(logits, temperature.to(logits.device), keys, names)

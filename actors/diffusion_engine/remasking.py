@@ -1,0 +1,124 @@
+"""One denoising pass as mathematics: a token and a confidence for each masked position, and which are kept.
+
+LLaDA (arXiv 2502.09992): y = argmax exp(l) / (-log u)^T with u uniform, all in float64, because coarser
+Gumbel noise spoils the text (arXiv 2409.02908); a position's confidence is y's probability under
+softmax(l), without the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actors.batching.kv import Ints
+from actors.batching.sampling import Floats
+from actors.diffusion_engine.noise import position_uniforms, token_uniforms
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one pass says of ``n`` masked positions, each an array ``[n]``.
+
+    ``tokens`` are drawn at the path's temperature; ``logprobs`` are theirs at temperature 1; ``best`` and
+    ``best_probability`` are of the most probable token.
+    """
+
+    tokens: Ints
+    logprobs: Floats
+    confidence: Floats
+    best: Ints
+    best_probability: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Prediction]) -> Prediction:
+        """Several predictions, one after the other."""
+        fields = ("tokens", "logprobs", "confidence", "best", "best_probability")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    def rows(self, first: int, last: int) -> Prediction:
+        """Positions ``first .. last`` alone."""
+        part = slice(first, last)
+        return Prediction(
+            self.tokens[part],
+            self.logprobs[part],
+            self.confidence[part],
+            self.best[part],
+            self.best_probability[part],
+        )
+
+
+def guided(logits: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
+    """Classifier-free guidance l_u + (scale + 1)(l - l_u), ``[n, vocab]`` with scales ``[n]``."""
+    return unconditional + (scale[:, None].to(logits.dtype) + 1) * (logits - unconditional)
+
+
+def predict(logits: Tensor, temperature: Tensor, keys: Tensor, remasking: Sequence[str]) -> Prediction:
+    """The prediction for ``logits`` ``[n, vocab]`` (the mask token's already -inf).
+
+    ``temperature`` ``[n]`` float64; ``keys`` ``[n]`` of the noise; ``remasking`` ``[n]`` names the measures
+    of confidence. Each row is worked out in float64 and depends on itself alone.
+    """
+    exact = logits.double()
+    log_p = torch.log_softmax(exact, dim=-1)
+    probability = torch.softmax(exact, dim=-1)
+    best_probability, best = probability.max(dim=-1)
+    greedy = torch.argmax(exact, dim=-1)
+    tokens = _drawn(exact, greedy, temperature, keys)
+    return Prediction(
+        tokens=tokens.cpu().numpy(),
+        logprobs=log_p.gather(-1, tokens[:, None])[:, 0].cpu().numpy(),
+        confidence=_confidence(probability, log_p, tokens, keys, remasking).cpu().numpy(),
+        best=best.cpu().numpy(),
+        best_probability=best_probability.cpu().numpy(),
+    )
+
+
+def _drawn(exact: Tensor, greedy: Tensor, temperature: Tensor, keys: Tensor) -> Tensor:
+    """``greedy`` where the temperature is 0, a draw elsewhere."""
+    drawn = greedy
+    warm = torch.nonzero(temperature > 0)[:, 0]
+    if len(warm):
+        # A power by way of the logarithm: pow gives a number other bits by its place (invariant_activations).
+        exponential = -torch.log(token_uniforms(keys[warm], exact.shape[-1]))
+        noise = torch.exp(temperature[warm, None] * torch.log(exponential))
+        drawn = greedy.index_copy(0, warm, torch.argmax(exact[warm].exp() / noise, dim=-1))
+    return drawn
+
+
+def _confidence(
+    probability: Tensor, log_p: Tensor, tokens: Tensor, keys: Tensor, remasking: Sequence[str]
+) -> Tensor:
+    """The confidence ``[n]``, each row by its own measure."""
+    names = np.asarray(remasking)
+    confidence = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    for name in dict.fromkeys(remasking):
+        rows = torch.from_numpy(np.flatnonzero(names == name)).to(tokens.device)
+        p = probability[rows]
+        if name == "low_confidence":
+            measured = p.gather(-1, tokens[rows, None])[:, 0]
+        elif name == "topk_margin":
+            first_two = p.topk(2, dim=-1).values
+            measured = first_two[:, 0] - first_two[:, 1]
+        elif name == "entropy":  # a banned token has p = 0 and log p = -inf: it adds nothing
+            measured = (p * log_p[rows].clamp_min(-1e9)).sum(dim=-1)
+        elif name == "random":
+            measured = position_uniforms(keys[rows])
+        else:
+            raise ValueError(f"no such remasking: {name}")
+        confidence[rows] = measured
+    return confidence
+
+
+def committed(confidence: Floats, count: int, threshold: float | None) -> Ints:
+    """The indices that a pass commits, most confident first; of equals the leftmost comes first.
+
+    The ``count`` most confident; with a ``threshold`` every one that reaches it, and at least the best.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    if threshold is not None:
+        count = max(1, int((confidence >= threshold).sum()))
+    return order[:count]

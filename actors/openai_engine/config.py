@@ -1,0 +1,105 @@
+"""The schema of ``engine=openai``: a server that somebody else has started."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
+
+from actors.checkpoints.models import Count, MaxContext, check_tokenizer_path, make_absolute
+from actors.text.prompting import PromptStyle
+from orchestrator.errors import ConfigError
+from orchestrator.schema import Positive, Words, checked
+from orchestrator.types import Params, Sampling
+
+
+@dataclass(frozen=True)
+@checked("engine")
+class OpenAIEngineConfig:
+    """A model behind an OpenAI-compatible completions interface (``conf/engine/openai.yaml``)."""
+
+    model: Annotated[str, MinLen(1), Words("must be the name under which it is served", quoted=True)]
+    base_url: str
+    tokenizer: str | None = None
+    prompts: Literal["tokens", "text"] = "tokens"
+    template: str | None = None
+    chat: bool = False
+    system: str | None = None
+    chat_options: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: bool = True
+    max_context: MaxContext = None
+    api_key_env: str | None = None
+    max_concurrent: Count = 256
+    requests_per_second: Positive | None = None
+    max_attempts: Count = 6
+    max_wait_s: Positive = 30.0
+    request_timeout_s: Positive = 600.0
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_url(self.base_url)
+        if self.tokenizer is not None:
+            check_tokenizer_path("engine.tokenizer", self.tokenizer)
+        elif "/" in self.model and os.path.isfile(f"{self.model}/tokenizer_config.json"):
+            object.__setattr__(self, "tokenizer", self.model)  # a server that was started in this folder
+        make_absolute(self, "tokenizer")
+        PromptStyle.of(self)
+        for key in RESERVED & self.extra_body.keys():
+            raise ConfigError(f"engine.extra_body.{key}", self.extra_body[key], "is set by the engine itself")
+
+    @property
+    def takes(self) -> type[Params]:
+        return Sampling
+
+    def build(self) -> Any:
+        """Reach the server and load the tokenizer. Raises ConfigError."""
+        from actors.openai_engine.engine import OpenAIEngine
+
+        return OpenAIEngine(self)
+
+
+_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^/?#@\s:\[\]]+)(:\d{1,5})?(/[^?#@\s]*)?")
+_HIGHEST_PORT = 65535
+
+
+def _check_url(url: str) -> None:
+    """Raises ConfigError, which does not show what may be a key."""
+    found = _URL.fullmatch(url)
+    if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT or not _can_be_asked(url):
+        shown = "(not shown)" if set("@?#") & set(url) else url
+        allowed = "must be a URL such as http://127.0.0.1:8000/v1, with no user and no parameters"
+        raise ConfigError("engine.base_url", shown, allowed)
+
+
+def _can_be_asked(url: str) -> bool:
+    """Whether the client can make a request of it: names of hosts have rules of their own."""
+    import httpx2
+
+    try:
+        host = httpx2.URL(url).host
+        # An encoded name is shown decoded, unless no name is behind it.
+        return bool(host) and not any(label.startswith("xn--") for label in host.split("."))
+    except (httpx2.InvalidURL, ValueError):
+        return False
+
+
+RESERVED = frozenset(
+    {
+        "model",
+        "prompt",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "n",
+        "stop",
+        "stream",
+        "logprobs",
+        "echo",
+    }
+)
+"""What a request's body holds by itself."""

@@ -1,0 +1,250 @@
+"""A policy behind an OpenAI-compatible completions interface: a server that is running already.
+
+With ``prompts=tokens`` (vLLM, and what understands its ``return_token_ids``) prefixes travel as token ids and
+come back as such, so that nothing is ever tokenised twice and the server's prefix cache hits. With
+``prompts=text`` (other servers) the local tokenizer stands between; the server must then say whether a step
+ended at its delimiter or at the end of the text, which the standard leaves open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+from actors.checkpoints.files import brief
+from actors.openai_engine.checks import Reply, prompt_logprobs
+from actors.openai_engine.client import Access, Client, served_model
+from actors.openai_engine.config import OpenAIEngineConfig
+from actors.openai_engine.text import StopNames, TextGeneration, cut_at_end, end_names, prompt_text
+from actors.text.endings import ends_of_text
+from actors.text.generation import End, Generation, StopRules
+from actors.text.prompting import Prompter, PromptStyle
+from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.tokens import TokenIds, refuse_request, refuse_tokens
+from orchestrator.errors import ConfigError, EngineError
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+)
+from orchestrator.types import Sampling, Usage
+
+Result = TypeVar("Result")
+_NO_LIMIT = 2**31
+_TOKENS_BEFORE = 512
+_OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
+
+
+class OpenAIEngine(EngineBase):
+    """One HTTP request a row, each with its own seed; the server batches them."""
+
+    def __init__(self, config: OpenAIEngineConfig) -> None:
+        """Ask the server for the model, and load its tokenizer. Raises ConfigError."""
+        access = Access(
+            config.base_url,
+            config.api_key_env,
+            config.max_concurrent,
+            config.requests_per_second,
+            config.max_attempts,
+            config.max_wait_s,
+            config.request_timeout_s,
+        )
+        served = served_model(access, config.model)
+        name = config.tokenizer or _root(served) or config.model
+        self._tokenizer = _load_tokenizer(name)
+        self._max_context = config.max_context or _max_context(served)
+        self._body = {"model": config.model, **config.extra_body}
+        self._as_text = config.prompts == "text"
+        self._names = StopNames()
+        self._logprobs = config.logprobs
+        self._vocab_size = len(self._tokenizer)
+        self._prompter = Prompter(self._tokenizer, PromptStyle.of(config))
+        self._prompt_ids = self._prompter.token_ids
+        eos_ids = ends_of_text(self._tokenizer, name, chat_options=config.chat_options)
+        self._end_names = end_names(self._tokenizer, eos_ids)
+        self._detokenizer = Detokenizer(self._tokenizer, self._vocab_size, eos_ids)
+        self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
+        self._client = Client(access)
+        self._num_tokens = 0
+
+    @property
+    def info(self) -> ModelInfo:
+        """A server promises nothing of a batch."""
+        return ModelInfo(batch_invariant=False)
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._prompter.notes
+
+    @property
+    def progress(self) -> int:
+        """Tokens that the server has generated or read for us."""
+        return self._num_tokens
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        """One step, or with ``to_end`` all remaining ones, for each request.
+
+        Cancelling it closes the connections, which tells the server to stop.
+        """
+        complete = self._complete_text if self._as_text else self._complete
+        replies = await asyncio.gather(*(_guarded(complete(r)) for r in requests))
+        return [self._without_key(r, reply) for r, reply in zip(requests, replies, strict=True)]
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        """The likelihood of each request's steps, where the server tells log-probabilities of prompts."""
+        replies = await asyncio.gather(*(_guarded(self._read(r)) for r in requests))
+        return [
+            replace(r, message=self._client.clean(r.message)) if isinstance(r, Failure) else r
+            for r in replies
+        ]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _complete(self, request: GenerateRequest) -> Completion | Failure:
+        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        if (refusal := self._refuse(request, prefix)) is not None:
+            return refusal
+        splitter = StepSplitter(request, self._detokenizer, prefix)
+        room = self._max_context - len(prefix)
+        generation = Generation(request, prefix, room, self._rules(request.delimiter), splitter)
+        while not generation.is_done:
+            left, stops = generation.limit - len(generation.generated), generation.stops
+            body = self._sampling(request, left, generation.seed) | self._stops(stops)
+            reply = await self._ask(generation.token_ids, body)
+            token_ids, logprobs = self._tokens(reply, left)
+            end = End() if reply.reason == "eos" else None
+            if reply.reason == "stop":
+                end = generation.end_of(token_ids, stops, reply.stops or ())
+            generation.take(token_ids, logprobs, reply.num_cached, end)
+        return generation.completion(0.0, has_logprobs=self._logprobs)
+
+    def _stops(self, stops: Mapping[str, Any]) -> dict[str, Any]:
+        told = {k: v for k, v in stops.items() if k != "detokenize"}
+        return told | {"include_stop_str_in_output": True, "return_token_ids": True}
+
+    def _tokens(self, reply: Reply, most: int) -> tuple[list[int], list[float]]:
+        """Those of a stretch, with their log-probabilities. Raises EngineError."""
+        token_ids = reply.token_ids(most, self._vocab_size)
+        logprobs = reply.logprobs(len(token_ids)) if self._logprobs else [0.0] * len(token_ids)
+        if token_ids:
+            return token_ids, logprobs
+        if reply.reason == "length" or self._tokenizer.eos_token_id is None:
+            raise EngineError("the server returned no tokens")
+        # The end of the text alone, which this server leaves out.
+        return [int(self._tokenizer.eos_token_id)], [0.0]
+
+    async def _complete_text(self, request: GenerateRequest) -> Completion | Failure:
+        prompt_ids = self._prompt_ids(request.question, request.instruction)
+        if (refusal := self._refuse(request, prompt_ids + request.token_ids)) is not None:
+            return refusal
+        room = self._max_context - len(prompt_ids) - len(request.token_ids)
+        generation = TextGeneration(request, self._tokenizer, min(request.params.max_tokens, room))
+        prefix = prompt_text(self._tokenizer, prompt_ids + request.token_ids)
+        doubted: tuple[str, list[str]] | None = None
+        while not generation.is_done:
+            left = generation.limit - generation.num_tokens
+            stops = [] if self._names.cuts or doubted else generation.stops
+            body = self._sampling(request, left, generation.seed) | ({"stop": stops} if stops else {})
+            reply, is_cut = cut_at_end(await self._ask(prefix + generation.text, body), self._end_names)
+            logprobs = reply.logprobs(None) if self._logprobs and not is_cut else None
+            if doubted is not None:
+                self._names.check(*doubted, reply.text)
+            self._names.see(reply, stops)
+            # Where it is not known whether a stop or the text ended it, it is asked again without stops.
+            is_known = generation.take(reply, logprobs, stops, trusts_none=self._names.trusts_none)
+            doubted = None if is_known else (reply.text, stops)
+        return generation.completion()
+
+    def _refuse(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
+        return refuse_request(request, prefix, self._max_context, self._vocab_size)
+
+    def _sampling(self, request: GenerateRequest, max_tokens: int, seed: int) -> dict[str, Any]:
+        params = request.params
+        assert isinstance(params, Sampling)
+        logprobs = {"logprobs": 0} if self._logprobs else {}
+        return {
+            "max_tokens": max_tokens,
+            "temperature": params.temperature,
+            "top_p": params.top_p,
+            "seed": seed,
+            **logprobs,
+        }
+
+    async def _ask(self, prompt: Sequence[int] | str, body: Mapping[str, Any]) -> Reply:
+        size = len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
+        prompt = prompt if isinstance(prompt, str) else list(prompt)
+        told = await self._client.post("completions", {**self._body, "prompt": prompt, **body})
+        reply = Reply.of(told, body["max_tokens"], size)
+        self._num_tokens += reply.num_generated
+        return reply
+
+    def _without_key(self, request: GenerateRequest, reply: Completion | Failure) -> Completion | Failure:
+        """The reply, without the key that the server was sent: what it says is stored."""
+        if not self._client.has_key:
+            return reply
+        if isinstance(reply, Failure):
+            return replace(reply, message=self._client.clean(reply.message))
+        before = self._tokenizer.decode(request.token_ids[-_TOKENS_BEFORE:], skip_special_tokens=True)
+        if self._client.repeats_key(before + "".join(step.text for step in reply.steps)):
+            return Failure("EngineError", "the text repeats the key that the server was sent: it is not kept")
+        return reply
+
+    async def _read(self, request: LoglikRequest) -> Loglik | Failure:
+        if self._as_text:
+            return Failure("EngineError", "likelihoods need engine.prompts=tokens")
+        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        token_ids = prefix + tuple(t for step in request.steps for t in step)
+        # The server generates at least one token more.
+        refusal = refuse_tokens(token_ids, self._max_context - 1, self._vocab_size)
+        if refusal is not None:
+            return refusal
+        body = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+        reply = await self._ask(token_ids, body)
+        values = iter(prompt_logprobs(reply.choice, token_ids, len(prefix)))
+        self._num_tokens += len(token_ids)
+        logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
+        return Loglik(logprobs, Usage(prompt_tokens=len(token_ids)))
+
+
+async def _guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failure:
+    """A request that the server refuses, or fails at time after time, fails alone."""
+    try:
+        return await work
+    except EngineError as error:
+        return Failure("EngineError", str(error))
+    except _OUTSIDERS_FAULTS as error:
+        kind = type(error).__name__  # its words may be the server's
+        return Failure("EngineError", f"the server's reply is not as it should be ({kind})")
+
+
+def _root(served: Mapping[str, Any]) -> str | None:
+    """The model's folder or name on the hub, where the server says it."""
+    root = served.get("root")
+    return root if isinstance(root, str) and root.isprintable() else None
+
+
+def _max_context(served: Mapping[str, Any]) -> int:
+    told = served.get("max_model_len")
+    return told if type(told) is int and 1 < told < _NO_LIMIT else _NO_LIMIT
+
+
+def _load_tokenizer(name: str) -> Any:
+    import transformers
+
+    from actors.checkpoints.models import resolve_model
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(resolve_model(name))
+    except Exception as error:  # whatever a stranger's files make the libraries raise
+        allowed = f"must name the tokenizer of the model that is served: {brief(error)}"
+        raise ConfigError("engine.tokenizer", name, allowed) from error

@@ -1,0 +1,1 @@
+"""Replicas of engines and verifiers: placed, routed to, watched, restarted. Ray is one of two hosts."""

@@ -1,0 +1,205 @@
+"""Engines and verifiers in replicas, behind the same protocols as those that are asked directly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+
+from actors.pool.fleet import Fleet, together
+from actors.pool.handles import Host
+from actors.pool.member import Member
+from actors.pool.placement import ClusterConfig, Factory, check_placement, plan
+from orchestrator.backend import Routing, Used
+from orchestrator.observe.tracking import Tracker
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+    ScoreReply,
+    ScoreRequest,
+    VerifierBase,
+)
+from orchestrator.types import Overhead
+
+MakeTrackers = Callable[[Mapping[str, Fleet], int, Mapping[str, str]], Sequence[Tracker]]
+"""From the replicas by kind, the number of problems and the tags of a run to what else follows it."""
+
+
+def no_trackers(fleets: Mapping[str, Fleet], num_problems: int, tags: Mapping[str, str]) -> Sequence[Tracker]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class PooledEngine(EngineBase):
+    """An engine that is a fleet of replicas. The requests of one call are of one problem."""
+
+    fleet: Fleet
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.fleet.info
+
+    async def release(self, home: str) -> Overhead:
+        return await self.fleet.release(home)
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        return await self.fleet.ask("generate", requests[0].home, requests) if requests else []
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        return await self.fleet.ask("loglik", requests[0].home, requests) if requests else []
+
+    async def close(self) -> None:
+        await self.fleet.close()
+
+
+@dataclass(frozen=True, slots=True)
+class PooledVerifier(VerifierBase):
+    """A verifier that is a fleet of replicas. The requests of one call are of one problem."""
+
+    fleet: Fleet
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.fleet.info
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return await self.fleet.ask("score", requests[0].home, requests) if requests else []
+
+    async def close(self) -> None:
+        await self.fleet.close()
+
+
+class Pool:
+    """The replicas of a run: ``async with await Pool.start(...) as pool``, then ask ``pool.engine``.
+
+    A pool lives on the event loop that started it: several runs share it under one ``asyncio.Runner``.
+    """
+
+    def __init__(self, fleets: Mapping[str, Fleet], make_trackers: MakeTrackers = no_trackers) -> None:
+        self._fleets = fleets
+        self._make_trackers = make_trackers
+        self.engine = PooledEngine(fleets["engine"])
+        self.verifier = PooledVerifier(fleets["verifier"]) if "verifier" in fleets else None
+        self._watch: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        config: ClusterConfig,
+        engine: Factory,
+        verifier: Factory | None = None,
+        host: Host | None = None,
+        make_trackers: MakeTrackers = no_trackers,
+    ) -> Pool:
+        """Places and makes all replicas, engines and verifiers at once, and waits until they are ready.
+
+        They run at ``host``; None is Ray, which must have been started (``actors.pool.cluster.start_ray``).
+        Raises ConfigError where the cluster cannot hold them or a factory refuses its configuration, and
+        EngineError where an engine cannot be made or is not ready after ``cluster.start_timeout_s``.
+        """
+        host = host or _ray_host()
+        nodes = host.living_nodes()
+        specs = plan(config, engine, verifier, nodes)
+        check_placement(specs, nodes.values())
+        make_member = partial(Member, host=host)
+        pool = cls({spec.kind: Fleet(spec, config, make_member) for spec in specs}, make_trackers)
+        try:
+            await together(*(fleet.start() for fleet in pool.fleets.values()))
+            for fleet in pool.fleets.values():
+                fleet.grow()
+            pool._watch = asyncio.create_task(pool._give_up_with(host))
+        except BaseException:
+            await pool.close()
+            raise
+        return pool
+
+    async def _give_up_with(self, host: Host) -> None:
+        """Gives all replicas up once the host itself is gone."""
+        reason = await host.lost()
+        for fleet in self._fleets.values():
+            fleet.give_up(reason)
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        """How many replicas there are, as in ``summary.json``: ``{"engine": 2, "verifier": 1}``."""
+        return {kind: fleet.spec.num_replicas for kind, fleet in self._fleets.items()} | (
+            {} if "verifier" in self._fleets else {"verifier": 0}
+        )
+
+    def template_notes(self) -> dict[str, dict[str, str]]:
+        """By kind, what is done otherwise than a chat template would have it; as in ``summary.json``."""
+        return {kind: dict(f.template_notes) for kind, f in self._fleets.items() if f.template_notes}
+
+    def pids(self) -> dict[str, int]:
+        """The process of each replica that is alive: ``{"engine-0": 4711, ...}``."""
+        return {name: pid for fleet in self._fleets.values() for name, pid in fleet.pids().items()}
+
+    def node_ids(self) -> dict[str, str]:
+        """The node of each replica that is alive, by the replica's name."""
+        return {name: node for fleet in self._fleets.values() for name, node in fleet.node_ids().items()}
+
+    def stats(self) -> dict[str, Routing]:
+        """How calls were routed and retried, by kind."""
+        return {kind: fleet.stats() for kind, fleet in self._fleets.items()}
+
+    def used(self) -> Used:
+        """What the replicas have done since they started."""
+        return Used(self.generated_tokens, self.stats())
+
+    def num_alive(self) -> int:
+        """How many replicas take calls now."""
+        return len(self.pids())
+
+    def trackers(self, num_problems: int, tags: Mapping[str, str]) -> Sequence[Tracker]:
+        """What else follows a run on these replicas."""
+        return self._make_trackers(self._fleets, num_problems, tags)
+
+    @property
+    def fleets(self) -> Mapping[str, Fleet]:
+        """The replicas by kind, to look at."""
+        return self._fleets
+
+    @property
+    def generated_tokens(self) -> int:
+        """Of all replies since the start, also for problems that have not ended."""
+        return sum(member.tokens.generated for member in self._fleets["engine"].members.values())
+
+    @property
+    def overhead(self) -> Overhead:
+        """Tokens of replies that were lost with a replica, cancelled by a time limit, or never asked for.
+
+        Those of all problems since the start; ``engine.release`` returns those of one.
+
+        Retried ones are a lower bound: what the engine's token counter showed at the last pulse before the
+        death, for the rows then in flight. Those of cancelled calls, in ``speculated_tokens``, are their
+        share of what the counter shows then; the others there were made ahead of a search that took another
+        way. An engine that reports no progress counts 0, and so does a verifier.
+        """
+        return self._fleets["engine"].overhead
+
+    async def close(self) -> None:
+        """Ends every replica."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await asyncio.gather(*(fleet.close() for fleet in self._fleets.values()))
+
+    async def __aenter__(self) -> Pool:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _ray_host() -> Host:
+    from actors.pool.ray_host import RayHost
+
+    return RayHost()

@@ -1,0 +1,167 @@
+"""Replicas as Ray actors: where they are placed, what is asked of them, and what Ray's errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import ray
+import ray.exceptions as rex
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from actors.pool.cluster import answers, control_address, free_resources, is_own, living_nodes
+from actors.pool.handles import ReplicaDied, ReplicaError
+from actors.pool.placement import GPUS_VARIABLE, THREAD_VARIABLES, ClusterConfig, ReplicaSpec, Resources
+from actors.pool.replica import Raised, ReplicaInfo, Restarted
+from actors.pool.replica_process import ReplicaProcess
+from orchestrator.protocols import Method
+from orchestrator.types import Overhead
+
+_DEATHS = (
+    rex.RayActorError,
+    rex.ActorUnschedulableError,
+    rex.ActorPlacementGroupRemoved,
+    rex.OutOfMemoryError,
+    rex.NodeDiedError,
+    rex.WorkerCrashedError,
+    rex.ObjectLostError,  # a reply that was on a node when that was lost
+)
+# Of Ray, about a call to an actor that it knows to be dead. One that was under way has lost its connection.
+_NOT_SENT = "The actor is restarting"
+# Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
+_TOKEN_CPU = 0.001
+_LOOK_S = 5.0
+# Of Ray's control service: without it Ray ends its processes, this one too, after 60 s.
+_PATIENCE_S = 40.0
+_OWN_PATIENCE_S = 5.0
+
+
+class RayHost:
+    """The nodes of the Ray that this process is a part of."""
+
+    def place(self, spec: ReplicaSpec, name: str, config: ClusterConfig) -> RayHandle:
+        # A row is a call at the most: calls wait in the controller and never in Ray.
+        return RayHandle(spec, name, max(1000, 2 * config.max_in_flight))
+
+    def living_nodes(self) -> Mapping[str, Resources]:
+        return living_nodes()
+
+    def free(self) -> str:
+        return free_resources()
+
+    async def lost(self) -> str:
+        """Returns once Ray itself is gone: it would end this process a minute after that.
+
+        A control service of a cluster may come back; one of our own does not, nor does its only node.
+        """
+        address = control_address()
+        patience, silent_since = _OWN_PATIENCE_S if is_own() else _PATIENCE_S, None
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = asyncio.get_running_loop().time()
+            silent_since = None if await asyncio.to_thread(answers, address) else silent_since or now
+            if silent_since is not None and now - silent_since >= patience:
+                return f"Ray does not answer at {address} any more"
+            if silent_since is None and is_own() and not await asyncio.to_thread(living_nodes):
+                return "the Ray of this run has died"
+
+
+class RayHandle:
+    """A Ray actor that holds one replica, with the placement group that keeps its GPUs together."""
+
+    def __init__(self, spec: ReplicaSpec, name: str, max_concurrency: int) -> None:
+        node_id = dict(zip(spec.names, spec.node_ids, strict=False)).get(name)
+        environ = dict.fromkeys(THREAD_VARIABLES, str(spec.num_threads))
+        environ[GPUS_VARIABLE] = f"{spec.num_gpus:g}"
+        if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that asked for none
+            environ["CUDA_VISIBLE_DEVICES"] = ""
+        factory = ray.cloudpickle.dumps(spec.factory)  # type: ignore[no-untyped-call]
+        self._group = _reserve(spec)  # when nothing else can fail
+        self.handle = (
+            _remote_class()
+            .options(
+                num_cpus=spec.num_cpus or (_TOKEN_CPU if node_id else 0),
+                # A tensor-parallel engine gives the group's bundles to its own workers.
+                num_gpus=0 if spec.num_gpus > 1 else spec.num_gpus,
+                max_concurrency=max_concurrency,
+                max_restarts=-1,
+                max_task_retries=0,  # retries are the fleet's: it knows who is to blame
+                scheduling_strategy=_strategy(self._group, node_id),
+            )
+            .remote(factory, environ)
+        )
+
+    async def ready(self) -> ReplicaInfo:
+        info: ReplicaInfo = await _reply(self.handle.ready.remote())
+        return info
+
+    async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
+        ref = self.handle.ask.remote(method, pickle.dumps(list(requests), protocol=5))
+        try:
+            answer: bytes | Raised | Restarted = await _reply(ref)
+        except asyncio.CancelledError:
+            ray.cancel(ref)
+            raise
+        if not isinstance(answer, bytes):
+            return answer
+        replies: list[Any] = pickle.loads(answer)
+        return replies
+
+    async def release(self, home: str) -> Overhead:
+        wasted: Overhead = await _reply(self.handle.release.remote(home))
+        return wasted
+
+    async def pulse(self) -> int | Restarted | None:
+        pulse: int | Restarted | None = await _reply(
+            self.handle.pulse.options(concurrency_group="pulse").remote()
+        )
+        return pulse
+
+    async def close(self) -> None:
+        await _reply(self.handle.close.remote())
+
+    def kill(self, *, restart: bool) -> None:
+        """Ends the process at once, whatever it does; with ``restart`` Ray starts another."""
+        ray.kill(self.handle, no_restart=not restart)
+        if not restart and self._group is not None:
+            remove_placement_group(self._group)
+
+
+async def _reply(ref: Any) -> Any:
+    """What a call returns. Raises ReplicaDied where Ray says that the actor died, else ReplicaError."""
+    try:
+        return await ref
+    except _DEATHS as error:
+        # A death under which Ray restarts the actor is "unavailable"; any other is for good.
+        is_final = not isinstance(error, rex.ActorUnavailableError)
+        raise ReplicaDied(_brief(error), before=_NOT_SENT in str(error), is_final=is_final) from error
+    except rex.RayError as error:  # a reply that could not be moved
+        raise ReplicaError(type(error).__name__, _brief(error)) from error
+
+
+def _brief(error: Exception) -> str:
+    """Ray's messages run over many lines; the log has them whole."""
+    return " ".join(str(error).split())[:400]
+
+
+@cache
+def _remote_class() -> Any:
+    """The pulse has an event loop and a thread of its own: it beats while ``ask`` computes."""
+    return ray.remote(concurrency_groups={"pulse": 4})(ReplicaProcess)  # type: ignore[call-overload]
+
+
+def _reserve(spec: ReplicaSpec) -> PlacementGroup | None:
+    """One bundle a GPU, all on one node. A group of its own for each replica: each can come and go."""
+    return placement_group(spec.bundles, strategy="STRICT_PACK") if spec.bundles else None
+
+
+def _strategy(group: PlacementGroup | None, node_id: str | None) -> Any:
+    if group is not None:
+        return PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
+    if node_id is not None:  # soft: should the node be lost, any other will do
+        return NodeAffinitySchedulingStrategy(node_id, soft=True)
+    return "SPREAD"

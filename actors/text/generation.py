@@ -1,0 +1,206 @@
+"""One request to vLLM: where it is told to stop, and what becomes of its tokens.
+
+vLLM is told to stop early enough; where a step ends is for ``stepping`` to say, as it is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.text.stepping import INCOMPLETE, Detokenizer, StepSplitter
+from actors.text.tokens import TokenIds
+from orchestrator.protocols import Completion, GenerateRequest
+from orchestrator.seeds import derive_seed
+from orchestrator.types import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """The stop conditions of one delimiter.
+
+    ``stop_token_ids`` are the tokens whose own text holds the delimiter: vLLM looks at those where it
+    samples, and computes not one token more. A delimiter that is spread over several tokens is found in
+    the text, which vLLM watches from another process, a token later. ``can_end`` ``[vocab_size]`` is as in
+    ``Detokenizer``.
+    """
+
+    delimiter: str
+    stop_token_ids: tuple[int, ...]
+    eos_ids: tuple[int, ...]
+    needs_text: bool
+    can_end: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, detokenizer: Detokenizer, delimiter: str) -> StopRules:
+        holding = [i for i, piece in enumerate(detokenizer.pieces) if delimiter in piece]
+        whole = [i for i in holding if INCOMPLETE not in detokenizer.pieces[i]]
+        # One ASCII character is never spread over tokens; of a space a decoder may show nothing.
+        is_character = len(delimiter) == 1 and delimiter.isascii() and delimiter != " "
+        return cls(
+            delimiter=delimiter,
+            stop_token_ids=tuple(whole),
+            eos_ids=tuple(sorted(detokenizer.eos_ids)),
+            needs_text=not (is_character and whole == holding),
+            can_end=detokenizer.can_end(delimiter),
+        )
+
+    @property
+    def at_delimiter(self) -> dict[str, Any]:
+        """At the end of this step."""
+        stop_token_ids = [*self.stop_token_ids, *self.eos_ids]
+        if self.needs_text:
+            return {"stop": [self.delimiter], "stop_token_ids": stop_token_ids}
+        return {"stop_token_ids": stop_token_ids, "detokenize": False}
+
+    @property
+    def at_end(self) -> dict[str, Any]:
+        """At the end of the text alone."""
+        return {"stop_token_ids": [*self.eos_ids], "detokenize": False}
+
+    def at_marker(self, marker: str) -> dict[str, Any]:
+        """Where the text holds ``marker``, or ends."""
+        return {"stop": [marker], "stop_token_ids": [*self.eos_ids]}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The model ended its text; ``token`` is what is named as the end, where something is."""
+
+    token: int | str | None = None
+
+
+@dataclass(slots=True)
+class Generation:
+    """One request on its way: vLLM is asked for a stretch of tokens, once or, up to a marker, twice.
+
+    With ``to_end`` and a marker the first stretch ends where the marker does, and a second one runs to the
+    end of that step; two more follow where that step does not answer. Each has a seed of its own.
+    """
+
+    request: GenerateRequest
+    prefix: TokenIds
+    room: int
+    rules: StopRules
+    splitter: StepSplitter
+    generated: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    is_done: bool = False
+    num_stretches: int = 0
+    num_cached: int = 0
+    num_computed: int = 0
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [*self.prefix, *self.generated]
+
+    @property
+    def limit(self) -> int:
+        """Tokens that may be generated in all."""
+        return min(self.request.params.max_tokens, self.room)
+
+    @property
+    def seed(self) -> int:
+        if self.num_stretches == 0:
+            return self.request.seed
+        return derive_seed(self.request.seed, "stretch", self.num_stretches)
+
+    @property
+    def stops(self) -> dict[str, Any]:
+        marker = self.request.answer_marker
+        if not self.request.to_end or (
+            marker is not None and marker in self.splitter.open_text(self.generated)
+        ):
+            return self.rules.at_delimiter
+        return self.rules.at_end if marker is None else self.rules.at_marker(marker)
+
+    def take(
+        self, token_ids: Sequence[int], logprobs: Sequence[float], num_cached: int, end: End | None = None
+    ) -> None:
+        """Adds a stretch, and cuts into steps what there is now; what follows the end is left out.
+
+        ``end``: the text is over with its last token, whether or not that is known to end texts.
+        """
+        self.count(len(token_ids), num_cached, num_known=len(self.generated))
+        self.add(token_ids, logprobs, end)
+
+    def add(self, token_ids: Sequence[int], logprobs: Sequence[float], end: End | None = None) -> int:
+        """Adds tokens up to the end, if that is among them; how many were added."""
+        for i, (token_id, logprob) in enumerate(zip(token_ids, logprobs, strict=True), 1):
+            self.generated.append(token_id)
+            self.logprobs.append(logprob)
+            if self._ends(end if i == len(token_ids) else None):
+                self.is_done = True
+                return i
+        return len(token_ids)
+
+    def end_of(
+        self, token_ids: Sequence[int], stops: Mapping[str, Any], named: Sequence[int | str | None]
+    ) -> End | None:
+        """The end of the text, where that is what stopped a stretch that was asked for with ``stops``.
+
+        ``named`` is what the server names as the stop. One that names nothing, or None, may still have
+        stopped where it was asked to: then the last token is, or completes, one of ``stops``.
+        """
+        texts, ids = (
+            stops.get("stop", ()),
+            [i for i in stops["stop_token_ids"] if i not in self.rules.eos_ids],
+        )
+        told = [name for name in named if name is not None]
+        if told:
+            # Of a server with stops of its own, one that ends steps here ends no text either.
+            asked = {*texts, *ids, *map(str, ids), self.request.delimiter}
+            return None if any(name in asked for name in told) else End(told[0])
+        if token_ids[-1] in ids:
+            return None
+        before, whole = ([*self.generated, *token_ids[:n]] for n in (-1, len(token_ids)))
+        text, text_before = self.splitter.open_text(whole), self.splitter.open_text(before)
+        return None if any(t in text and t not in text_before for t in texts) else End()
+
+    def count(self, num_tokens: int, num_cached: int, *, num_known: int) -> None:
+        """A stretch of ``num_tokens`` was made after the prefix and ``num_known`` generated ones."""
+        if self.num_stretches == 0:
+            self.num_cached = num_cached
+        self.num_computed += len(self.prefix) + num_known - num_cached + num_tokens - 1
+        self.num_stretches += 1
+
+    def count_found(self, num_tokens: int) -> None:
+        """``num_tokens`` were made by a text that had read all that was before them."""
+        if self.num_stretches == 0:
+            self.num_cached = len(self.prefix)
+        self.num_computed += num_tokens
+        self.num_stretches += 1
+
+    def _ends(self, end: End | None) -> bool:
+        """Whether the request is done with the token that came last."""
+        at_limit = len(self.generated) >= self.limit and end is None
+        if not (at_limit or end or self.splitter.held_back or self.rules.can_end[self.generated[-1]]):
+            return False
+        no_room = len(self.generated) >= self.room
+        done = self.splitter.advance(self.generated, self.logprobs, at_limit=at_limit, no_room=no_room)
+        if end is not None and not done:
+            self.splitter.end(self.generated, self.logprobs, end.token)
+        return done or end is not None
+
+    def completion(self, flops_per_token: float, *, has_logprobs: bool) -> Completion:
+        usage = Usage(
+            generated_tokens=len(self.generated),
+            prompt_tokens=len(self.prefix),
+            cached_tokens=min(self.num_cached, len(self.prefix)),
+            flops=flops_per_token * self.num_computed,
+        )
+        steps = (
+            self.splitter.steps if has_logprobs else [replace(s, logprob=None) for s in self.splitter.steps]
+        )
+        return Completion(tuple(steps), usage)
+
+
+def logprobs_of(choice: Any) -> list[float]:
+    """Of each token that vLLM answers with, at temperature 1; 0 where they were not asked for."""
+    if choice.logprobs is None:
+        return [0.0] * len(choice.token_ids)
+    return [entry[token].logprob for token, entry in zip(choice.token_ids, choice.logprobs, strict=True)]

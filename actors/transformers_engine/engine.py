@@ -1,0 +1,151 @@
+"""A policy of the transformers library, decoded in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from actors.batching.batcher import Batcher
+from actors.batching.forward import worker_thread
+from actors.text.prompting import Prompter, PromptStyle
+from actors.text.stepping import Detokenizer
+from actors.text.tokens import refuse_tokens
+from actors.transformers_engine.config import TransformersEngineConfig
+from actors.transformers_engine.decoding import Decoder, Prompted
+from actors.transformers_engine.encoding import Encoder, Passage, Reader, Reading
+from actors.transformers_engine.loading import Loaded, Purpose, load
+from actors.transformers_engine.prefix import PrefixStore
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+)
+from orchestrator.types import Usage
+
+
+class TransformersEngine(EngineBase):
+    """Continuous batching over a causal language model with its keys and values kept for each prefix.
+
+    A request joins the running batch at its next token, and waits for no other request to end. With
+    ``batch_invariant`` (float32 on a CPU) a reply depends on its request alone, bit by bit; elsewhere on
+    the request and its seed up to rounding.
+    """
+
+    def __init__(self, config: TransformersEngineConfig, *, num_threads: int | None = None) -> None:
+        """Load the model, with ``num_threads`` of torch where given. Raises ConfigError."""
+        style = PromptStyle.of(config)
+        loaded = load(
+            config,
+            Purpose(decodes=True, checks=(partial(Prompter, style=style),)),
+            num_threads=num_threads,
+        )
+        self._loaded = loaded
+        self._flops_per_token = 2.0 * loaded.num_parameters
+        self._vocab_size = int(loaded.runner.model.config.vocab_size)
+        self._prompter = Prompter(loaded.tokenizer, style, self._vocab_size)
+        self._prompt_ids = self._prompter.token_ids
+        self._executor = worker_thread("engine")
+        self._decoder, self._reader = self._workers(loaded, config)
+        self._decoding = Batcher(self._decoder, self._executor)
+        self._reading = Batcher(self._reader, self._executor)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Batch invariance was probed at load."""
+        return ModelInfo(self._loaded.batch_invariant)
+
+    @property
+    def template_notes(self) -> Mapping[str, str]:
+        """What is done otherwise than the tokenizer and its template would have it."""
+        return self._prompter.notes
+
+    @property
+    def healthy(self) -> bool:
+        """False once forwards fail time after time: the engine should be replaced."""
+        return self._loaded.runner.healthy
+
+    @property
+    def progress(self) -> int:
+        """Tokens sampled or read since the start; it grows while a call runs."""
+        return self._decoder.stats.sampled_tokens + self._reader.num_tokens
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        """One step, or with ``to_end`` all remaining ones, for each request."""
+        return await self._decoding.submit(
+            [Prompted(r, self._prompt_ids(r.question, r.instruction)) for r in requests]
+        )
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        """The likelihood of each request's steps, all in one pass."""
+        passages = [self._passage(r) for r in requests]
+        refused = [refuse_tokens(p.token_ids, self._loaded.max_context, self._vocab_size) for p in passages]
+        allowed = [p for p, failure in zip(passages, refused, strict=True) if failure is None]
+        readings = iter(await self._reading.submit(allowed))
+        return [
+            failure or self._loglik(request, passage, next(readings))
+            for request, passage, failure in zip(requests, passages, refused, strict=True)
+        ]
+
+    async def close(self) -> None:
+        """End the background work; requests under way raise RuntimeError."""
+        await self._decoding.close()
+        await self._reading.close()
+        self._executor.shutdown()
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the start: tokens generated, of prompts, and of prompts served from the cache."""
+        counters = self._decoder.stats
+        return {
+            "generated_tokens": counters.generated_tokens,
+            "prompt_tokens": counters.prompt_tokens,
+            "cached_tokens": counters.cached_tokens,
+            "forwards": counters.forwards,
+        }
+
+    def _workers(self, loaded: Loaded, config: TransformersEngineConfig) -> tuple[Decoder, Reader]:
+        store = PrefixStore(loaded.runner.shape, config.cache_bytes)
+        encoder = Encoder(loaded.runner, store, token_logprobs, self._vocab_size)
+        decoder = Decoder(
+            loaded.runner,
+            store,
+            encoder,
+            Detokenizer(loaded.tokenizer, self._vocab_size, loaded.eos_ids),
+            max_batch_size=config.max_batch_size,
+            max_context=loaded.max_context,
+            flops_per_token=self._flops_per_token,
+        )
+        return decoder, Reader(encoder)
+
+    def _passage(self, request: LoglikRequest) -> Passage:
+        """The whole text; a token's likelihood is read at the token before it."""
+        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        token_ids = prefix + tuple(t for step in request.steps for t in step)
+        return Passage(token_ids, tuple(range(len(prefix) - 1, len(token_ids) - 1)), len(prefix))
+
+    def _loglik(
+        self, request: LoglikRequest, passage: Passage, reading: Reading | Failure
+    ) -> Loglik | Failure:
+        if isinstance(reading, Failure):
+            return reading
+        values, logprobs = iter(reading.values.tolist()), []
+        for step in request.steps:
+            logprobs.append(float(sum(next(values) for _ in step)))
+        num_computed = len(passage.token_ids) - reading.num_cached
+        usage = Usage(
+            prompt_tokens=len(passage.token_ids),
+            cached_tokens=reading.num_cached,
+            flops=self._flops_per_token * num_computed,
+        )
+        return Loglik(tuple(logprobs), usage)
+
+
+def token_logprobs(logits: Tensor, following: Tensor) -> Tensor:
+    """The log-probability ``[n]`` of each following token ``[n]`` under ``logits`` ``[n, vocab]``."""
+    return torch.log_softmax(logits.double(), dim=-1).gather(-1, following[:, None])[:, 0]

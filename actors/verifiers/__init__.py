@@ -1,0 +1,1 @@
+"""Verifiers that ask an engine, and the formats of reward models."""

@@ -1,0 +1,1 @@
+"""A policy or a reward model served by vLLM."""

@@ -1,0 +1,266 @@
+"""Starting vLLM, asking it and ending it, for policies and for verifiers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+import struct
+import tempfile
+import warnings
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from actors.checkpoints.files import brief
+from actors.checkpoints.models import check_model_path, check_repository
+from actors.environment import environment
+from actors.vllm_engine.guard import Guard
+from actors.vllm_engine.settings import Purpose, VllmConfig, engine_args, num_gpus
+from orchestrator.errors import ConfigError, EngineDeadError, EngineError
+from orchestrator.schema import group_of
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+log = logging.getLogger(__name__)
+
+# Reports nothing to anybody, says what matters, and leaves the cores to the number of threads it is told:
+# by default each replica would bind its threads to the same first cores.
+_ENVIRON = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_CONFIGURE_LOGGING": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
+}
+# Without compilation of the model its small helpers need none either: the first would take 15 s.
+_EAGER = {"TORCHDYNAMO_DISABLE": "1"}
+# vLLM takes "uni" on a CPU only where this says so; the engine itself has a process of its own all the same.
+_ONE_WORKER = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+POSITION_SAMPLER = "actors.vllm_engine.positions:PositionSampler"
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None: ...
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts what vLLM computes, token by token; vLLM takes it for one of its loggers of statistics."""
+
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+
+    def record(
+        self, scheduler_stats: Any = None, iteration_stats: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        if iteration_stats is not None:
+            self.generated_tokens += iteration_stats.num_generation_tokens
+            self.prompt_tokens += iteration_stats.num_prompt_tokens
+
+    def log_engine_initialized(self) -> None: ...
+
+    def log(self) -> None: ...
+
+    def record_sleep_state(self, *args: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A running vLLM engine, and what is known of its model."""
+
+    llm: AsyncLLM
+    tokenizer: Any
+    meter: Meter
+    max_context: int
+    vocab_size: int
+    num_parameters: int
+    eos_ids: frozenset[int]
+    batch_invariant: bool
+    seeds_by_position: bool
+    guard: Guard
+
+    @property
+    def healthy(self) -> bool:
+        return not self.llm.errored
+
+    async def answer(self, answers: AsyncGenerator[Any, None]) -> Any:
+        """The one answer to a request. Raises EngineDeadError, and EngineError: vLLM refused or failed it."""
+        return [answer async for answer in self.answers(answers)][-1]
+
+    async def answers(self, answers: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """All of them. Raises as ``answer`` does."""
+        from vllm.exceptions import VLLMError
+
+        try:
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
+        except (VLLMError, ValueError) as error:
+            if not self.healthy:
+                raise EngineDeadError(f"vLLM: {error}") from error
+            raise EngineError(f"vLLM: {error.__cause__ or error}") from error
+
+    async def shut_down(self) -> None:
+        """Ends vLLM's processes, within a second or two; a second call does nothing."""
+        if self.guard.released:
+            return
+        await asyncio.to_thread(self.llm.shutdown, timeout=1.0)
+        # What vLLM leaves behind: an open context, and a finalizer that fails as the interpreter ends.
+        self.llm.engine_core.resources.ctx.destroy(linger=0)
+        self.llm.shutdown = _nothing
+        await asyncio.to_thread(self.guard.release)
+
+
+def start(config: VllmConfig, purpose: Purpose) -> Started:
+    """Starts vLLM; takes some tens of seconds. Raises ConfigError, or EngineError: it did not start."""
+    check_model_path(f"{group_of(config)}.model", config.model)  # a replica may see other folders
+    environ = {name: os.environ.get(name, value) for name, value in _ENVIRON.items()}
+    environ["VLLM_BATCH_INVARIANT"] = "1" if config.batch_invariant else "0"
+    guard = Guard()
+    try:
+        with warnings.catch_warnings(), environment(environ | guard.environ):
+            warnings.simplefilter("ignore")  # what vLLM and its libraries deprecate is theirs to mend
+            _import(config)
+            return _started(config, purpose, engine_args(config, purpose.fixed), guard)
+    except BaseException:
+        guard.release()
+        raise
+
+
+def _import(config: VllmConfig) -> None:
+    try:
+        import vllm  # noqa: F401 - a missing library is told apart from whatever else may fail
+    except ImportError as error:
+        raise ConfigError(
+            group_of(config), "vllm", f"vLLM cannot be imported here ({error}); make vllm brings it"
+        ) from None
+
+
+def _checked_tokenizer(config: VllmConfig, purpose: Purpose, arguments: Any) -> Any:
+    """The tokenizer, looked at before vLLM takes its time to start. Raises ConfigError."""
+    import transformers
+
+    name = arguments.tokenizer or arguments.model
+    revision = arguments.tokenizer_revision or arguments.revision
+    how = {"revision": revision, "trust_remote_code": arguments.trust_remote_code}
+    try:
+        check_repository(f"{group_of(config)}.model", arguments.model, arguments.revision)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **how)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a stranger's files make the libraries raise
+        allowed = f"its tokenizer cannot be loaded: {brief(error)}"
+        raise ConfigError(f"{group_of(config)}.model", config.model, allowed) from error
+    for check in purpose.checks:
+        check(tokenizer)
+    return tokenizer
+
+
+def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard) -> Started:
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    tokenizer = _checked_tokenizer(config, purpose, arguments)
+    meter = Meter()
+    environ: dict[str, str] = {}
+    if current_platform.is_cpu():
+        environ |= _EAGER if arguments.enforce_eager else {}
+        environ |= _ONE_WORKER if arguments.distributed_executor_backend == "uni" else {}
+    try:
+        with _alone_on_its_card(arguments), environment(environ):
+            vllm_config = _config(purpose, arguments)
+            llm = AsyncLLM.from_vllm_config(
+                vllm_config,
+                stat_loggers=[lambda *_: meter],
+                disable_log_stats=arguments.disable_log_stats,
+            )
+    except ConfigError:
+        raise
+    except (ValueError, OSError, NotImplementedError) as error:  # what it is told does not suit
+        raise ConfigError(f"{group_of(config)}.model", config.model, f"vLLM: {brief(error)}") from error
+    except RuntimeError as error:
+        raise EngineError(f"vLLM did not start: {brief(error)}") from error
+    shape = vllm_config.model_config
+    return Started(
+        llm=llm,
+        tokenizer=tokenizer,
+        meter=meter,
+        max_context=shape.max_model_len,
+        vocab_size=shape.get_vocab_size(),
+        num_parameters=count_parameters(shape.model, shape.revision),
+        eos_ids=_eos_ids(shape, tokenizer),
+        batch_invariant=config.batch_invariant,
+        seeds_by_position=vllm_config.use_v2_model_runner,
+        guard=guard,
+    )
+
+
+def _config(purpose: Purpose, arguments: Any) -> Any:
+    """Everything that vLLM derives from its arguments.
+
+    Of its two model runners the newer one, which it takes on a card, draws a token's noise from the request's
+    seed and the token's place in the whole text (0.32, ``v1/worker/gpu/sample/gumbel.py``), and takes no
+    processor of the older one's kind. The older one winds up a generator with each request.
+    """
+    from vllm.usage.usage_lib import UsageContext
+
+    config = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
+    if purpose.by_position and not config.use_v2_model_runner:
+        config.model_config.logits_processors = [POSITION_SAMPLER]
+    return config
+
+
+@contextmanager
+def _alone_on_its_card(arguments: Any) -> Iterator[None]:
+    """Replicas that share a card start one after another: vLLM measures what is free while it loads.
+
+    A cache whose size is given in bytes needs no measuring: such replicas start side by side.
+    """
+    gpus = num_gpus()
+    if not 0 < gpus < 1 or arguments.kv_cache_memory_bytes is not None:
+        yield
+        return
+    cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
+    # Without a lock of the kernel, which ends with the process, nothing starts: a soft one may be left over.
+    lock = Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock"
+    with FileLock(lock, fallback_to_soft=False):
+        yield
+
+
+def _eos_ids(config: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a text."""
+    from actors.text.endings import ends_of_text
+
+    configured = [config.try_get_generation_config().get("eos_token_id")]
+    return ends_of_text(tokenizer, config.model, revision=config.revision, configured=configured)
+
+
+def count_parameters(model: str, revision: str | None) -> int:
+    """Numbers in a checkpoint's .safetensors files, read from their headers; 0 where there are none here."""
+    folder = Path(model)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+        except (LocalEntryNotFoundError, ValueError):
+            return 0
+    return sum(map(_count_in, folder.glob("*.safetensors")))
+
+
+def _count_in(file: Path) -> int:
+    with file.open("rb") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(size))
+    shapes = (tensor["shape"] for name, tensor in header.items() if name != "__metadata__")
+    return sum(math.prod(shape) for shape in shapes)

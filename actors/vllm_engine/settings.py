@@ -1,0 +1,131 @@
+"""What vLLM's engine is told: its own arguments, and the ones that suit this machine."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.checkpoints.files import brief
+from actors.checkpoints.models import resolve_model
+from actors.pool.placement import GPUS_VARIABLE
+from actors.vllm_engine.config import VllmEngineConfig, VllmVerifierConfig
+from orchestrator.errors import ConfigError
+from orchestrator.schema import group_of
+
+# The smallest block of the cache that vLLM takes on any CPU: a step's prefix is computed again from its last
+# whole block on. With an explicit cache vLLM neither takes most of the memory nor runs the
+# model to measure it.
+# A worker in a process of its own would take longer to start, and to reach at every token.
+_ON_CPU: Mapping[str, Any] = {
+    "distributed_executor_backend": "uni",
+    "block_size": 32,
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 2 * 2**30,
+}
+# Smaller ones still, where the kernel has them. A worker of the user's own is left as it is.
+_SMALL_BLOCKS: Mapping[str, Any] = {
+    "block_size": 16,
+    "worker_extension_cls": "actors.vllm_engine.blocks.SmallBlocks",
+}
+# A seeded request whose prompt is read in parts kills the engine there (0.32: it winds the seed's generator
+# back, and "CPU Generator does not use offset"): prompts are read whole.
+_SEEDS_ON_CPU: Mapping[str, Any] = {"enable_chunked_prefill": False}
+_PARALLEL = ("tensor", "pipeline")
+# The workers of a replica take the bundles of its placement group, of one card each.
+_WORKERS_OF_RAY = {"distributed_executor_backend": "ray"}
+# What vLLM would take of a card that it has for itself; a share of a card is that share of it.
+_MEMORY_OF_A_CARD = 0.9
+
+
+VllmConfig = VllmEngineConfig | VllmVerifierConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What vLLM is started for, beside its configuration.
+
+    ``fixed`` are engine arguments that the caller depends on. ``checks`` are called with the tokenizer before
+    vLLM starts, and raise ConfigError. With ``by_position`` a token depends on its request's seed and its
+    place alone (``vllm_positions``).
+    """
+
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    by_position: bool = False
+    checks: Sequence[Callable[[Any], object]] = ()
+
+
+def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
+    """vLLM's own arguments. Raises ConfigError. ``dtype`` auto is float32 on a CPU."""
+    from vllm import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    on_cpu = current_platform.is_cpu()
+    if config.batch_invariant and on_cpu:
+        raise ConfigError(f"{group_of(config)}.batch_invariant", "true", "vLLM has no such mode on a CPU")
+    given = {
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "load_format": "safetensors",
+        **(
+            _of_cores(config.dtype, config.args, fixed)
+            if on_cpu
+            else _of_cards(group_of(config), config.args)
+        ),
+        **{name: value for name, value in config.args.items() if value is not None},
+        **fixed,
+        "model": resolve_model(config.model),
+        "dtype": "float32" if on_cpu and config.dtype == "auto" else config.dtype,
+        "max_model_len": config.max_context,
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+    }
+    try:
+        return AsyncEngineArgs(**given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{group_of(config)}.args", dict(config.args), brief(error)) from None
+
+
+def _of_cores(dtype: str, args: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What suits a CPU; with several workers each has a process of its own."""
+    alone = all((args.get(f"{kind}_parallel_size") or 1) == 1 for kind in _PARALLEL)
+    fitting = {k: v for k, v in _ON_CPU.items() if alone or k != "distributed_executor_backend"}
+    if alone and _has_small_blocks(dtype, args):
+        fitting |= _SMALL_BLOCKS
+    return fitting if fixed.get("runner") == "pooling" else {**fitting, **_SEEDS_ON_CPU}
+
+
+def _has_small_blocks(dtype: str, args: Mapping[str, Any]) -> bool:
+    """Whether vLLM's attention takes blocks of 16 here at no cost: in bfloat16 they keep it from AMX."""
+    import torch
+
+    if platform.machine() not in ("x86_64", "AMD64") or args.get("worker_extension_cls"):
+        return False
+    return dtype in ("auto", "float32") or not torch.cpu._is_amx_tile_supported()
+
+
+def _of_cards(group: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """How much of which cards: a share of one, or several that hold a part of each layer.
+
+    Raises ConfigError where the arguments ask for more cards than the replica has.
+    """
+    gpus = num_gpus()
+    asked = [args.get(f"{kind}_parallel_size") for kind in _PARALLEL]
+    if any(size is not None for size in asked):
+        num_cards = math.prod(size or 1 for size in asked)
+        if num_cards > max(1, int(gpus)):
+            key = f"{group}.args.{_PARALLEL[0]}_parallel_size"
+            allowed = f"the replica has {gpus:g} GPUs: set cluster.{group}_gpus={num_cards}"
+            raise ConfigError(key, asked[0], allowed)
+        return _WORKERS_OF_RAY if num_cards > 1 else {}
+    if gpus > 1:
+        return {"tensor_parallel_size": int(gpus)} | _WORKERS_OF_RAY
+    return {"gpu_memory_utilization": _MEMORY_OF_A_CARD * gpus} if gpus else {}
+
+
+def num_gpus() -> float:
+    """What the replica has reserved; outside of a replica, one card."""
+    return float(os.environ.get(GPUS_VARIABLE, "1"))

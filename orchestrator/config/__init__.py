@@ -1,0 +1,1 @@
+"""The configuration: composed by Hydra, validated against one schema, and planned into a run."""

@@ -1,0 +1,223 @@
+"""From a composed configuration to validated values, with one clear line for every mistake."""
+
+from __future__ import annotations
+
+import inspect
+from collections import abc
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
+from types import NoneType
+from typing import Annotated, Any, Literal, get_origin
+
+from annotated_types import Ge, Gt
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.config.files import TARGET
+from orchestrator.config.knob_types import plain_type
+from orchestrator.errors import ConfigError
+from orchestrator.renamed import renamed
+from orchestrator.schema import checked, converted, hints_of, options, pydantic_words
+from orchestrator.search.account import Limits
+from orchestrator.storage.secret_keys import check_config
+from orchestrator.suggest import nearest
+
+GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
+_DATA = (Collection, int, float, complex, str, bytes, NoneType)
+RANGE = ("offset", "limit")  # keys of a task's node that are not the task's: read_range reads them
+EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
+
+
+class RunSettings(BaseModel):
+    """The scalar keys of a run; the groups stay nodes until they are built."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    budget: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    concurrency: int = Field(ge=1)
+    run_dir: str = Field(min_length=1)
+    resume: bool
+    keep_journal: bool
+    dry_run: bool
+    log_level: Literal["debug", "info", "warning", "error", "none"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+@checked("task")
+class Range:
+    """Problems ``offset .. offset + limit`` of a task; ``limit`` None is all that follow."""
+
+    offset: Annotated[int, Field(ge=0)]
+    limit: Annotated[int | None, Field(ge=1)]
+
+
+_Length = Annotated[int, Gt(0)]
+
+
+@dataclass(frozen=True, slots=True)
+@checked("task")
+class Suggested:
+    """What a task's node suggests to strategies, which interpolate it (``${task.max_steps}``).
+
+    ``max_steps``, ``max_step_tokens`` and ``max_tokens`` bound a solution: its steps, the tokens of one step
+    and those of all; ``block_lengths`` and ``temperature`` are of denoising.
+    """
+
+    max_steps: _Length = 1
+    max_step_tokens: _Length = 1
+    max_tokens: _Length = 1
+    block_lengths: tuple[_Length, ...] | None = None
+    temperature: Annotated[float | None, Ge(0)] = None
+
+
+def as_plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain containers, with classes under their present names.
+
+    Raises ConfigError for a key that nothing reads, a group that is none and a secret, OmegaConf's own errors
+    for a value that is missing or cannot be resolved.
+    """
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    plain = {str(k): v for k, v in container.items()}
+    known = (*GROUPS, "limits", *RunSettings.model_fields)
+    for key, value in plain.items():
+        if key not in known:
+            raise ConfigError(key, value, f"unknown key{nearest(key, known)}")
+        if key not in RunSettings.model_fields and not isinstance(value, Mapping):
+            raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
+    check_config(plain)
+    return dict(renamed(plain))
+
+
+def read_settings(plain: Mapping[str, Any]) -> RunSettings:
+    """The scalar keys, validated."""
+    settings: RunSettings = _validated(RunSettings, plain, "")
+    return settings
+
+
+def read_limits(plain: Mapping[str, Any]) -> Limits:
+    """The node ``limits``, validated."""
+    limits = build(Limits, plain["limits"], "limits")
+    assert isinstance(limits, Limits)
+    return limits
+
+
+def read_range(task: Mapping[str, Any], num_problems: int) -> Range:
+    """``task.offset`` and ``task.limit``. Raises ConfigError for an offset past the end."""
+    chosen: Range = build(Range, {name: task.get(name) for name in RANGE}, "task")
+    if chosen.offset >= num_problems:
+        allowed = f"must be below {num_problems}, the number of problems"
+        raise ConfigError("task.offset", chosen.offset, allowed)
+    return chosen
+
+
+def build_task(node: Mapping[str, Any]) -> Any:
+    """The task of a configuration's node, without the keys there that are read by others.
+
+    Those are the range, and what the task suggests to strategies, where its class does not take them itself.
+    """
+    cls = _target(node, "task")
+    others = {*RANGE, *Suggested.__slots__} - inspect.signature(cls).parameters.keys()
+    build(Suggested, {k: v for k, v in node.items() if k in others and k not in RANGE}, "task")
+    return _built(cls, node, "task", others)
+
+
+def build_node(node: Mapping[str, Any], key: str) -> Any:
+    """The object that a group's ``_target_`` and knobs describe; every knob is checked against its type.
+
+    Raises ConfigError that names ``key.knob``, the value and what is allowed, or the nearest knob.
+    """
+    return _built(_target(node, key), node, key)
+
+
+def _target(node: Mapping[str, Any], key: str) -> type[Any]:
+    if TARGET not in node:
+        raise ConfigError(f"{key}.{TARGET}", None, "every group needs the class to build")
+    try:
+        return get_class(str(node[TARGET]))
+    except Exception as failure:
+        raise ConfigError(f"{key}.{TARGET}", node[TARGET], f"cannot be imported: {failure}") from failure
+
+
+def _built(cls: type[Any], node: Mapping[str, Any], key: str, others: Collection[str] = ()) -> Any:
+    knobs = {k: v for k, v in node.items() if k != TARGET}
+    _check_known(knobs, (*inspect.signature(cls).parameters, *others), key)
+    return build(cls, {k: v for k, v in knobs.items() if k not in others}, key)
+
+
+def build(cls: type[Any], knobs: Mapping[str, Any], key: str) -> Any:
+    """``cls(**knobs)`` with every knob checked against its annotation; nested nodes are built first."""
+    parameters = inspect.signature(cls).parameters
+    _check_known(knobs, parameters, key)
+    hints = hints_of(cls)
+    values = {name: _knob(f"{key}.{name}", value, hints.get(name, Any)) for name, value in knobs.items()}
+    missing = [n for n, p in parameters.items() if p.default is p.empty and n not in values]
+    if missing:
+        raise ConfigError(f"{key}.{missing[0]}", None, "must be given")
+    return cls(**values)
+
+
+def _check_known(knobs: Mapping[str, Any], known: Iterable[str], key: str) -> None:
+    names = list(known)
+    for name in knobs:
+        if name not in names:
+            hint = nearest(name, names) or f"; known: {', '.join(names)}"
+            raise ConfigError(f"{key}.{name}", knobs[name], f"unknown key{hint}")
+
+
+def _knob(key: str, value: Any, hint: Any) -> Any:
+    hint = plain_type(hint)
+    if isinstance(value, Mapping) and TARGET in value:
+        if not _takes_object(hint):
+            raise ConfigError(f"{key}.{TARGET}", value[TARGET], "is no knob: nothing is built of this key")
+        try:
+            return build_node(value, key)
+        except ConfigError as error:
+            raise _placed(error, key) from None
+    if isinstance(value, Mapping) and (parts := _dataclasses(hint)):
+        return build(parts[0], value, key)
+    if (wanted := _wanted(key, value, hint)) is not None:
+        raise ConfigError(key, value, wanted)
+    return converted(key, value, hint)
+
+
+def _wanted(key: str, value: Any, hint: Any) -> str | None:
+    """How to write a list or a node of keys, where a single value was given; None for other mistakes."""
+    kinds = {get_origin(each) or each for each in options(hint)}
+    if not isinstance(value, int | float | str) or kinds & {Any, str, bool, int, float, Literal}:
+        return None
+    if parts := _dataclasses(hint):
+        return f"must be keys below it, such as {key}.{next(iter(inspect.signature(parts[0]).parameters))}"
+    return f"must be a list: '{key}=[{value}]'" if kinds & {abc.Sequence, list, tuple} else None
+
+
+def _dataclasses(hint: Any) -> list[type[Any]]:
+    return [kind for kind in options(hint) if isinstance(kind, type) and is_dataclass(kind)]
+
+
+def _takes_object(hint: Any) -> bool:
+    """Whether a knob of this type holds something that is built: never one that holds plain data."""
+    kinds = [kind for kind in options(hint) if isinstance(kind, type)]
+    return any(kind not in (Any, object) and not issubclass(kind, _DATA) for kind in kinds)
+
+
+def _placed(error: ConfigError, key: str) -> ConfigError:
+    """The error of a node below another: an engine in a verifier says ``engine.model`` all the same."""
+    parent, _, name = key.rpartition(".")
+    if not parent or error.key.startswith(f"{parent}.") or not error.key.startswith(f"{name}."):
+        return error
+    return ConfigError(f"{parent}.{error.key}", error.value, error.allowed)
+
+
+def _validated(model: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as failure:
+        error = failure.errors()[0]
+        name = ".".join(
+            str(part) for part in error["loc"] if isinstance(part, str) and part in model.model_fields
+        )
+        value = values.get(name)
+        raise ConfigError(f"{prefix}.{name}" if prefix else name, value, pydantic_words(failure)) from None

@@ -1,0 +1,58 @@
+"""Which choices go together; a pair that does not is refused with both keys, before a model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+
+from orchestrator.errors import ConfigError
+from orchestrator.protocols import MadeForTask, Task
+from orchestrator.search.strategy import Strategy
+from orchestrator.types import Params, Sampling
+
+Names = Mapping[str, str]
+"""The chosen file of each group: ``{"strategy": "greedy", "engine": "embedded", ...}``."""
+
+
+def check_readout(names: Names, strategy: Strategy, readout: str | None) -> None:
+    """Raise ConfigError where the verifier, of this read-out, does not give what the strategy reads."""
+    pair = f"strategy={names['strategy']}"
+    if not isinstance(strategy, Strategy):
+        allowed = "must be a class with the members of protocols.Strategy"
+        raise ConfigError("strategy", names["strategy"], allowed)
+    if strategy.readouts and readout is None:
+        allowed = f"{pair} needs a verifier; choose one, or another strategy"
+        raise ConfigError("verifier", names["verifier"], allowed)
+    if strategy.readouts and readout not in strategy.readouts:
+        allowed = f"{pair} with its aggregation needs {' or '.join(strategy.readouts)}"
+        raise ConfigError("verifier.readout", readout, allowed)
+
+
+def check_params(names: Names, strategy: Strategy, takes: type[Params]) -> None:
+    """Raise ConfigError where the engine, which takes these parameters, cannot do what the strategy asks.
+
+    A strategy's decoding parameters are among its knobs, so they say by themselves of which kind they are;
+    one without any samples.
+    """
+    names_of_knobs: list[str] = [f.name for f in fields(strategy)] if is_dataclass(strategy) else []
+    knobs = (getattr(strategy, name) for name in names_of_knobs)
+    asked: set[type[Params]] = {type(knob) for knob in knobs if isinstance(knob, Params)} or {Sampling}
+    for kind in asked - {takes}:
+        reason = f"takes {takes.__name__}, and strategy={names['strategy']} asks for {kind.__name__}"
+        allowed = f"{reason}: choose another engine, or another strategy"
+        raise ConfigError("engine", names["engine"], allowed)
+
+
+def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:
+    """Raise ConfigError where a shipped model is to solve another task than its own.
+
+    It knows the characters of that one alone: ``embedded:chain-policy`` is made for the task of
+    ``orchestrator/tasks/chain.py``.
+    """
+    configs = {"engine": engine, "verifier": verifier} if strategy.readouts else {"engine": engine}
+    for group, config in configs.items():
+        made_for = config.knows_task if isinstance(config, MadeForTask) else None
+        if made_for is not None and made_for != type(task).__module__.rpartition(".")[2]:
+            model = f" with {config.model}" if hasattr(config, "model") else ""
+            reason = f"{group}={names[group]}{model} knows task={made_for} alone"
+            raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")

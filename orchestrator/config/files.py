@@ -1,0 +1,30 @@
+"""The configuration files that are shipped: where they are, and those that are read without Hydra."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+TARGET = "_target_"
+
+
+def replay_selector() -> dict[str, Any]:
+    """Who chooses again among the candidates of a run, as ``conf/replay.yaml`` names it."""
+    return {str(key): value for key, value in _read(CONF / "replay.yaml")["selector"].items()}
+
+
+@cache
+def shipped_strategies() -> frozenset[str]:
+    """The classes that the files of the group ``strategy`` name."""
+    nodes = map(_read, (CONF / "strategy").glob("*.yaml"))
+    return frozenset(str(node[TARGET]) for node in nodes if TARGET in node)
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(node, dict)
+    return node

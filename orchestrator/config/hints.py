@@ -1,0 +1,77 @@
+"""What an unknown key may have been meant as: only keys that this configuration has, or who else has it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from orchestrator.config.files import TARGET
+
+_MOST_SHOWN = 3
+
+
+def hint(key: str, keys: Sequence[str], conf: Path) -> str:
+    """``; did you mean 'x'?``, or where else to look.
+
+    ``keys`` are those that the configuration has; ``conf`` is the folder of the groups. The same name
+    elsewhere comes first, then a slip of the pen, a beginning, other choices of the group, what is alike.
+    """
+    parent, _, last = key.rpartition(".")
+    beside = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent and k != key}
+    for found in (
+        _elsewhere(key, keys),
+        _alike(last, beside, 0.8),
+        [k for name, k in beside.items() if name.startswith(last)],
+    ):
+        if found:
+            return _did_you_mean(found)
+    if parent in _groups(conf) and (choices := _choices_with(last, conf / parent)):
+        return f"; {parent}={' or '.join(choices)} has it"
+    if found := _alike(last, beside, 0.65) or _alike(key, {k: k for k in keys if k != key}, 0.75):
+        return _did_you_mean(found)
+    if parent and beside:
+        return f"; {parent} has {', '.join(name for name in beside if name != TARGET)}"
+    return "; python run.py --cfg job shows them all"
+
+
+def other_choice(key: str, conf: Path) -> str:
+    """``; engine=vllm has it`` for a knob that another choice of its group has, or nothing."""
+    parent, _, last = key.rpartition(".")
+    choices = _choices_with(last, conf / parent) if parent in _groups(conf) else []
+    return f"; {parent}={' or '.join(choices)} has it" if choices else ""
+
+
+def _did_you_mean(found: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(map(repr, found[:_MOST_SHOWN]))}?"
+
+
+def _alike(name: str, keys: dict[str, str], cutoff: float) -> list[str]:
+    return [keys[close] for close in difflib.get_close_matches(name, list(keys), n=1, cutoff=cutoff)]
+
+
+def _elsewhere(key: str, keys: Sequence[str]) -> list[str]:
+    """Keys of the same name: of the same group, or else of any."""
+    group, last = key.partition(".")[0], key.rpartition(".")[2]
+    same = [k for k in keys if k.rpartition(".")[2] == last and k != key]
+    return [k for k in same if k.startswith(f"{group}.")] or same
+
+
+@cache
+def _groups(conf: Path) -> frozenset[str]:
+    return frozenset(folder.name for folder in conf.iterdir() if folder.is_dir())
+
+
+@cache
+def _choices_with(name: str, group: Path) -> list[str]:
+    """The files of a group that set a knob; first those that build on no other."""
+    files: dict[str, DictConfig] = {
+        file.stem: DictConfig(OmegaConf.load(file)) for file in sorted(group.glob("*.yaml"))
+    }
+    found = [stem for stem, node in files.items() if name in node.keys()]  # noqa: SIM118 - ``in`` leaves ??? out
+    return sorted(found, key=lambda stem: any(d in files for d in files[stem].get("defaults", ())))[
+        :_MOST_SHOWN
+    ]

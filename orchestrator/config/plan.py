@@ -1,0 +1,127 @@
+"""A run before it begins: a composed configuration, validated and built, with nothing loaded yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster
+from orchestrator.config.build import (
+    Range,
+    RunSettings,
+    as_plain,
+    build_node,
+    build_task,
+    read_limits,
+    read_range,
+    read_settings,
+)
+from orchestrator.config.compatibility import check_language, check_params, check_readout
+from orchestrator.observe.tracking import GuardedTracker, Tracker
+from orchestrator.protocols import EngineConfig, HasWeights, Task
+from orchestrator.search.account import Limits
+from orchestrator.search.strategy import Strategy
+from orchestrator.storage.inputs import Inputs
+from orchestrator.storage.run_directory import check_place
+
+NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
+LOADED_GROUPS = ("engine", "verifier", "cluster")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A composed configuration, validated: nothing is loaded and nothing is written yet."""
+
+    plain: Mapping[str, Any]
+    names: Mapping[str, str]
+    settings: RunSettings
+    limits: Limits
+    range: Range
+    task: Task
+    strategy: Strategy
+    engine: EngineConfig
+    verifier: AnyVerifierConfig
+    cluster: Cluster
+    tracker: Tracker
+    run_dir: Path
+    overrides: Sequence[str]
+
+    @property
+    def num_problems(self) -> int:
+        rest = self.task.num_problems - self.range.offset
+        return rest if self.range.limit is None else min(self.range.limit, rest)
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether the verifier is an oracle: the figures are then an upper bound, and say so."""
+        return self.verifier.knows_answers
+
+    @property
+    def policies(self) -> Mapping[str, EngineConfig]:
+        """The engines by name, as a cluster takes them."""
+        return {ENGINE: self.engine}
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        """The answers by problem id, for a verifier that may see them; none for any other."""
+        if not self.knows_answers:
+            return {}
+        return {p.id: p.answer for p in self.task.problems(self.range.offset, self.range.limit)}
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a run that goes on must find again. Reads the models' files."""
+        configs = {"engine": self.engine, "verifier": self.verifier}
+        models = {group: c.digest() for group, c in configs.items() if isinstance(c, HasWeights)}
+        problems = self.task.problems(self.range.offset, self.range.limit)
+        return Inputs.of(problems, self.plain, models)
+
+    @property
+    def model_key(self) -> str:
+        """Two plans with equal keys can share their replicas."""
+        return json.dumps([self.plain[group] for group in LOADED_GROUPS], sort_keys=True)
+
+
+def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
+    """Validate everything that can be wrong before a model loads. Raises ConfigError."""
+    plain = as_plain(config)
+    settings = read_settings(plain)
+    limits = read_limits(plain)
+    task: Task = build_task(plain["task"])
+    strategy: Strategy = build_node(plain["strategy"], "strategy")
+    verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
+    check_readout(names, strategy, verifier.readout)
+    engine: EngineConfig = build_node(plain["engine"], "engine")
+    check_params(names, strategy, engine.takes)
+    check_language(names, task, strategy, engine, verifier)
+    return Plan(
+        plain=plain,
+        names=names,
+        settings=settings,
+        limits=limits,
+        range=read_range(plain["task"], task.num_problems),
+        task=task,
+        strategy=strategy,
+        engine=engine,
+        verifier=verifier,
+        cluster=build_node(plain["cluster"], "cluster"),
+        tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
+        run_dir=check_place(run_dir),
+        overrides=overrides,
+    )
+
+
+def plan_of(config: DictConfig) -> Plan:
+    """The plan of a configuration that Hydra has just composed."""
+    hydra = HydraConfig.get()
+    # Under a sweeper that is not ours a point's folder is Hydra's affair.
+    run_dir = hydra.runtime.output_dir if hydra.mode == RunMode.MULTIRUN else config.run_dir
+    names = {group: str(hydra.runtime.choices[group]) for group in NAMED_GROUPS}
+    return make_plan(config, names, str(run_dir), list(hydra.overrides.task))

@@ -1,0 +1,259 @@
+"""What a person sees of a run: a progress bar while it lasts, a table when it is over."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from types import TracebackType
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.storage.result_lines import oracle_mark
+from orchestrator.storage.silence import silence_rows
+from orchestrator.storage.totals import Totals
+from orchestrator.streams import open_streams, silence
+from orchestrator.terminal import printable, take_any_text
+
+
+class _Console(Console):
+    """Shows text as it is: brackets are no markup, control characters are escaped.
+
+    Goes silent when nobody reads it any more, since results are in files: ``| head``, ``| tee`` and Ctrl-C, a
+    terminal that was closed, a full disk under ``> file``.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(width=width, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:  # rich itself knows broken pipes alone
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        silence(self.file)  # type: ignore[arg-type]
+
+
+def stdout_console() -> Console:
+    """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
+    open_streams()
+    take_any_text()
+    console = _Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else _Console(width=200)
+
+
+@cache
+def run_console() -> Console:
+    """The console of this process' runs."""
+    return stdout_console()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only the pool knows while a run goes on: replicas alive, and tokens generated since it began."""
+
+    num_replicas: Callable[[], int] | None = None
+    num_tokens: Callable[[], int] | None = None
+
+
+class ProgressDisplay:
+    """A live bar on a terminal; elsewhere one line a minute. Both go on while no problem ends.
+
+    ``totals`` are the run's figures so far, those of its earlier parts included. ``period`` is the time
+    between two lines, in seconds of the wall; ``clock`` counts those of the figures.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        num_problems: int,
+        totals: Totals,
+        live: Live = Live(),
+        *,
+        period: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._totals = totals
+        self._live = live
+        self._period, self._clock = period, clock
+        self._begun = clock()
+        self._begun_tokens, self._begun_problems = totals.usage.generated_tokens, totals.num_problems
+        self._num_problems = num_problems
+        self._over = threading.Event()
+        self._lines = threading.Thread(target=self._print_lines, daemon=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Figures(lambda: self.figures),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._row = self._bar.add_task("solving", total=num_problems, completed=totals.num_problems)
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._console.is_terminal:
+            self._bar.start()
+        else:
+            self._lines.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self.is_printing:
+            self._lines.join()
+        self._bar.stop()
+
+    @property
+    def figures(self) -> str:
+        """Accuracy so far with its interval, tokens a second, time left, replicas alive, errors."""
+        low, high = self._totals.accuracy_ci95
+        seconds = max(self._clock() - self._begun, 1e-9)
+        parts = [
+            f"accuracy {self._totals.accuracy or 0:.3f} [{low:.3f}, {high:.3f}]",
+            f"{self._num_tokens / seconds:,.0f} tokens/s",
+            f"{self._time_left(seconds)} left",
+        ]
+        if self._live.num_replicas is not None:
+            parts.append(f"{self._live.num_replicas()} replicas")
+        parts.append(f"{self._totals.num_errors} errors")
+        return "  ".join(parts)
+
+    @property
+    def _num_tokens(self) -> int:
+        """Generated in this part of the run: also for problems that have not ended, where that is known."""
+        if self._live.num_tokens is not None:
+            return self._live.num_tokens()
+        return self._totals.usage.generated_tokens - self._begun_tokens
+
+    def _time_left(self, seconds: float) -> str:
+        """At the pace of this part of the run, as h:mm:ss; ``-:--:--`` before a problem has ended."""
+        num_done = self._totals.num_problems - self._begun_problems
+        if num_done == 0:
+            return "-:--:--"
+        left = (self._num_problems - self._totals.num_problems) * seconds / num_done
+        return str(timedelta(seconds=round(left)))
+
+    @property
+    def is_printing(self) -> bool:
+        """Whether lines may still be printed."""
+        return self._lines.is_alive()
+
+    def update(self) -> None:
+        """A problem was added to the totals."""
+        self._bar.update(self._row, completed=self._totals.num_problems)
+
+    def _print_lines(self) -> None:
+        while not self._over.wait(self._period):
+            line = f"{self._totals.num_problems}/{self._num_problems} problems  {self.figures}"
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+class _Figures(ProgressColumn):
+    """Text that is asked for anew at each drawing, a few times a second: no problem need have ended."""
+
+    max_refresh = 0.5
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render(self, task: Task) -> Text:
+        return Text(self._text())
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """The figures of a finished run."""
+    usage, overhead = summary["usage"], summary["overhead"]
+    low, high = summary["accuracy_ci95"]
+    seconds = summary.get("wall_seconds")
+    strategy, task, budget, seed = (summary.get(name, "-") for name in ("strategy", "task", "budget", "seed"))
+    title = f"{strategy} on {task}, budget {budget}, seed {seed}"
+    if oracle_mark(summary):
+        title += "\nUPPER BOUND: the verifier knows the answers (oracle)"
+    table = Table(title=title, show_header=False)
+    rows = [
+        ("problems", f"{summary['num_problems']}" + ("" if summary["complete"] else " (not complete)")),
+        ("accuracy", f"{_share(summary['accuracy'])}  (95 % interval {low:.3f} to {high:.3f})"),
+        *_schedule_rows(summary.get("schedules", {})),
+        ("some candidate right", _share(summary["pass_at_budget"])),
+        ("errors", str(summary["num_errors"])),
+        *silence_rows(summary),
+        ("generated tokens", f"{usage['generated_tokens']:,}"),
+        ("reward calls", f"{usage['reward_calls']:,}"),
+        ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
+        ("retried tokens", f"{overhead['retried_tokens']:,}"),
+        ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
+        ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The vote's accuracy stands above: these are a single path's, by block length."""
+    return [
+        (f"one path, blocks of {block}", f"{_share(figures['accuracy'])}  ({figures['num_paths']:,} paths)")
+        for block, figures in schedules.items()
+    ]
+
+
+def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Table:
+    """A line for each point of a sweep, given by the overrides that vary and its summary."""
+    table = Table(title="sweep", box=SIMPLE)
+    for override in points[0][0]:
+        table.add_column(override.partition("=")[0], overflow="fold")
+    silent = [name for name in ("unanswered", "cut_off") if any(_num_silent(s, name) for _, s in points)]
+    for name in ("accuracy", "tokens", "rewards", "errors", *silent, "seconds"):
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+    for overrides, summary in points:
+        *figures, seconds = _sweep_row(summary)
+        silence = [f"{_num_silent(summary, name):,}" for name in silent]
+        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *figures, *silence, seconds)
+    return table
+
+
+def _num_silent(summary: Mapping[str, Any], name: str) -> int:
+    """Problems; a summary of an older release says nothing of them."""
+    return int(summary.get(name, {}).get("problems", 0))
+
+
+def _sweep_row(summary: Mapping[str, Any]) -> list[str]:
+    low, high = summary["accuracy_ci95"]
+    return [
+        f"{_share(summary['accuracy'])} [{low:.3f}, {high:.3f}]" + ("" if summary["complete"] else " so far"),
+        f"{summary['usage']['generated_tokens']:,}",
+        f"{summary['usage']['reward_calls']:,}",
+        str(summary["num_errors"]),
+        "-" if (seconds := summary.get("wall_seconds")) is None else f"{seconds:.1f}",
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _ratio(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "-"

@@ -1,0 +1,254 @@
+"""A run's figures in Weights & Biases: one W&B run a run, online or kept offline below the run directory."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from orchestrator.bounded import Worker
+from orchestrator.dotted import dotted
+from orchestrator.observe.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
+from orchestrator.observe.tracking import figures
+from orchestrator.storage.json_reading import BadJson, read_object
+from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY, stream_results, write_json
+from orchestrator.storage.run_files import IDENTITY
+from orchestrator.storage.secret_keys import may_name_secret
+from orchestrator.storage.sweep_index import sweep_folder
+from orchestrator.storage.totals import Totals
+from orchestrator.streams import silence
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["online", "offline", "disabled"]
+MAX_TABLE_ROWS = 10_000
+_LOCAL_S = 20.0  # for what W&B does on this machine: starting its process, writing files
+_CANDIDATE_COLUMNS = ("answer", "correct", "reward", "log_weight", "num_tokens", "text")
+
+
+def base_url() -> str:
+    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+
+
+def has_wandb_login() -> bool:
+    """Whether an API key is at hand: in the environment, or in the user's netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    host = urlparse(base_url()).hostname or ""
+    try:
+        return path.exists() and netrc(str(path)).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"strategy.sampling.top_p": 1.0, ...}``; what a key's name calls a secret is left out."""
+    return {key: value for key, value in dotted(config).items() if not may_name_secret(key)}
+
+
+class Hung:
+    """What is known of W&B in this process: the points of a sweep do not wait for it one after the other."""
+
+    def __init__(self) -> None:
+        self.silent_servers = set[str]()  # from then on runs are kept offline
+        self.is_gone = False  # its own process: from then on nothing is told
+        self.worker: Worker | None = None  # all of W&B runs there
+
+    def wait_for(self, action: Callable[[], None], seconds: float) -> None:
+        """Raises TimeoutError, and ends W&B's process, where that takes too long."""
+        if self.worker is None:
+            self.worker = Worker("wandb")
+        try:
+            self.worker.wait_for(action, seconds)
+        except TimeoutError:
+            self.is_gone = True
+            end_service()
+            heed_end(seconds)
+            raise
+
+
+HUNG = Hung()
+
+
+@dataclass
+class WandbTracker:
+    """Figures as problems finish; at the end the summary, tables, and the run's files as an artifact.
+
+    Offline where no login is found or the server does not answer, and says so in one line. The points of a
+    sweep are one group. A run that goes on is the same W&B run: its id is kept in ``wandb_run.json``. The
+    start and the end each wait ``timeout_s`` for a server that is silent, and 20 s more for W&B's own
+    process; while problems are solved nothing does. A process that does not answer by then is ended, and left
+    out to the end of the sweep.
+    """
+
+    project: str = "murmuration"
+    entity: str | None = None
+    group: str | None = None
+    mode: Mode | None = None
+    timeout_s: float = 30.0
+    _totals: Totals = field(default_factory=Totals, init=False)
+    _run: Any = field(default=None, init=False)
+    _run_dir: Path = field(default=Path(), init=False)
+
+    def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
+        self._run_dir, self._totals = run_dir, totals
+        if HUNG.is_gone:
+            return
+        mode = self.mode or os.environ.get("WANDB_MODE")
+        if mode is None and not has_wandb_login():
+            mode = "offline"
+            log.warning("wandb: no login found, so the run is kept offline below %s/wandb", run_dir)
+        try:
+            self._wait_for(
+                lambda: self._begin(
+                    "offline" if base_url() in HUNG.silent_servers else mode or "online", config
+                )
+            )
+        except TimeoutError:
+            raise
+        except Exception as failure:  # whatever the network does
+            if mode == "offline" or base_url() in HUNG.silent_servers:
+                raise
+            reason = " ".join(str(failure).split())
+            log.warning("wandb: %s; the run is kept offline below %s/wandb", reason, run_dir)
+            HUNG.silent_servers.add(base_url())
+            self._wait_for(lambda: self._begin("offline", config))
+
+    def _wait_for(self, action: Callable[[], None]) -> None:
+        HUNG.wait_for(action, self.timeout_s + _LOCAL_S)
+
+    def _begin(self, mode: str, config: Mapping[str, Any]) -> None:
+        self._run = self._init(mode, config)
+        heed_end(self.timeout_s + _LOCAL_S)
+        self._run.define_metric("run/num_problems")
+        self._run.define_metric("*", step_metric="run/num_problems")
+        identity = {"id": self._run.id, "project": self.project, "entity": self.entity}
+        write_json(self._run_dir / IDENTITY, identity)
+
+    def _init(self, mode: str, config: Mapping[str, Any]) -> Any:
+        import wandb  # heavy, and needed by this tracker alone
+
+        run_id = _earlier_id(self._run_dir)
+        sweep = sweep_folder(self._run_dir)
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=self.group or (sweep.name if sweep else None),
+            mode=mode,  # type: ignore[arg-type]
+            dir=str(self._run_dir),
+            name=_well_formed(self._run_dir.name),
+            id=run_id,
+            resume="allow" if run_id and mode == "online" else None,
+            config=_well_formed(flattened(config)),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=self.timeout_s,
+                finish_timeout=self.timeout_s,
+                save_code=False,
+                x_disable_meta=True,  # it would hold the command line, and with it what is secret there
+            ),
+        )
+
+    def problem(self, line: Mapping[str, Any]) -> None:
+        if not HUNG.is_gone and HUNG.worker is not None:
+            shown = figures(line, self._totals)  # now: the totals go on
+            HUNG.worker.later(lambda: self._run.log(shown))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        if not HUNG.is_gone:
+            self._wait_for(lambda: self._end(summary))
+
+    def _end(self, summary: Mapping[str, Any]) -> None:
+        import wandb
+
+        try:
+            self._run.summary.update(_well_formed(flattened(summary)))
+            tables = _tables(self._run_dir)
+            self._run.log({n: wandb.Table(columns=rows[0], data=rows[1:]) for n, rows in tables.items()})
+            artifact = wandb.Artifact(f"results-{self._run.id}", type="results")
+            for name in (RESULTS, SUMMARY, CONFIG):
+                if (self._run_dir / name).exists():
+                    artifact.add_file(str(self._run_dir / name))
+            self._run.log_artifact(artifact)
+        finally:
+            self._run.finish()
+
+
+def _earlier_id(run_dir: Path) -> str | None:
+    """W&B's id of an earlier part of the run, which becomes part of a file's name."""
+    try:
+        run_id = read_object(run_dir / IDENTITY).get("id")
+    except (FileNotFoundError, BadJson):
+        return None
+    return run_id if isinstance(run_id, str) and re.fullmatch(r"[\w-]{1,64}", run_id, re.ASCII) else None
+
+
+def _well_formed(value: Any) -> Any:
+    """The same with half of a character, which W&B cannot send, as Python escapes it."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
+    return [_well_formed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def heed_end(seconds: float) -> None:
+    """Has W&B torn down at the end of the process, before W&B's own hook would wait for that."""
+    atexit.unregister(_tear_down)
+    atexit.register(_tear_down, seconds)
+
+
+def _tear_down(seconds: float) -> None:
+    """Ends W&B's process with this one, and does not wait for it longer than that."""
+    import wandb
+
+    with suppress(Exception):
+        if not HUNG.is_gone:
+            HUNG.wait_for(wandb.teardown, seconds)
+    if HUNG.is_gone:
+        silence(sys.stderr)  # its hook cannot be taken back, and complains of a process that is not there
+
+
+def end_service() -> None:
+    """Kills W&B's own process, for which its hooks would wait at the end of this one."""
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+        with suppress(OSError, ValueError, IndexError):
+            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid() and b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:
+    """``candidates``, and the steps of each search as far as there are any; the first row has the names."""
+    tables: dict[str, list[list[Any]]] = {
+        "candidates": [["problem_id", "rank", *_CANDIDATE_COLUMNS]],
+        "smc": [["problem_id", *SMC_COLUMNS]],
+        "tree": [["problem_id", *TREE_COLUMNS]],
+    }
+    for line in stream_results(run_dir):
+        for name, row in _rows(line):
+            if len(tables[name]) <= MAX_TABLE_ROWS:
+                tables[name].append(_well_formed([line["problem_id"], *row]))
+    return {name: rows for name, rows in tables.items() if len(rows) > 1}
+
+
+def _rows(line: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Each row of one problem, with the name of its table."""
+    for rank, candidate in enumerate(line["candidates"]):
+        yield "candidates", [rank, *(candidate[name] for name in _CANDIDATE_COLUMNS)]
+    for row in smc_rows(line["history"]):
+        yield "smc", row
+    for row in tree_rows(line["history"]):
+        yield "tree", row

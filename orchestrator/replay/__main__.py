@@ -1,0 +1,167 @@
+"""What if: ``python -m orchestrator.replay RUN_DIR selection=weighted_majority budget=8``. No model runs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from orchestrator.config.arguments import read_arguments
+from orchestrator.config.command_line import take_trust
+from orchestrator.config.files import TARGET
+from orchestrator.config.trust import refuse, shipped, wishes_of_config
+from orchestrator.errors import ConfigError
+from orchestrator.intervals import sign_test
+from orchestrator.observe.events import warnings_shown
+from orchestrator.observe.progress import stdout_console
+from orchestrator.replay.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all
+from orchestrator.storage.results import (
+    CONFIG,
+    RESULTS,
+    SUMMARY,
+    json_bytes,
+    read_results,
+    write_atomically,
+    write_json,
+)
+from orchestrator.storage.run_files import parse_config, read_summary
+from orchestrator.storage.signing import is_own, sign, signed_bytes
+from orchestrator.storage.totals import Totals
+from orchestrator.terminal import complain
+
+USAGE = """usage: python -m orchestrator.replay RUN_DIR [KEY=VALUE[,VALUE...] ...] [out=DIR]
+
+Recomputes the answers of a run from its stored candidates; several values give every combination.
+  selection=    argmax, majority, weighted_majority, sample
+  aggregation=  of step rewards: last, min, prod, mean, model
+  weight=  tie_break=   of a vote, as its strategy has them
+  budget=       a smaller N, for independent samples (best_of_n, self_consistency, hex)
+  out=          a folder for the recomputed runs, which python -m orchestrator.report reads
+  trust=        true: build what RUN_DIR names although somebody else has written it (docs/security.md)"""
+REPLAYED = "replayed_from"
+COLUMNS = ("accuracy (95 %)", "pass@N", "tokens", "reward calls", "changed", "better / worse", "p")
+
+
+def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
+    """A run directory.
+
+    Raises ConfigError where it is none, or too old, or where it wants to build more than the groups name,
+    unless it is the user's own or ``trusts``.
+    """
+    missing = [name for name in (CONFIG, SUMMARY, RESULTS) if not os.path.lexists(folder / name)]
+    if missing:
+        raise ConfigError("RUN_DIR", folder, f"has no {missing[0]}: it must be the directory of one run")
+    files = signed_bytes(folder)
+    config = parse_config(files[CONFIG], folder, "RUN_DIR")
+    is_trusted = trusts or is_own(folder, files)
+    if not is_trusted:
+        built = {group: config[group] for group in ("task", "strategy")}
+        refuse("RUN_DIR", folder, wishes_of_config(built, shipped()))
+    run = Recorded(config, read_summary(folder, "RUN_DIR"), read_results(folder), is_own=is_trusted)
+    check_format(run)
+    return run
+
+
+def whatifs(options: Mapping[str, str]) -> list[WhatIf]:
+    """Every combination of the values. Raises ConfigError for a budget that is no number."""
+    values = {key: options[key].split(",") if options[key] else [None] for key in (*CHOICES, "budget")}
+    for value in values["budget"]:
+        if value is not None and not value.isdecimal():
+            raise ConfigError("budget", value, "must be a whole number of 1 or more")
+    rows = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
+    return [
+        WhatIf(**{k: row[k] for k in CHOICES}, budget=None if row["budget"] is None else int(row["budget"]))
+        for row in rows
+    ]
+
+
+def summarise(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The summary of a recomputed run."""
+    totals = Totals()
+    for line in lines:
+        totals.add(line)
+    budget = run.budget if what.budget is None else what.budget
+    return {**run.summary, "budget": budget, **totals.summary(), "wall_seconds": 0.0}
+
+
+def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source: Path, out: Path) -> None:
+    """A run directory of the same format; its configuration has the knobs that were changed."""
+    folder = out / (what.name.replace(" ", ",") or "as_recorded")
+    if (folder / RESULTS).exists():
+        raise ConfigError("out", out, f"holds results in {folder.name}; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = {**summarise(run, what, lines), REPLAYED: str(source)}
+    strategy = {TARGET: run.target, **run.config["strategy"], **what.changes}
+    config = {**run.config, "budget": summary["budget"], "strategy": strategy}
+    if run.is_own:
+        sign(folder, {CONFIG: json_bytes(config)})
+    write_json(folder / CONFIG, config)
+    text = "".join(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n" for line in lines)
+    write_atomically(folder / RESULTS, text)
+    write_json(folder / SUMMARY, summary)
+
+
+def figures(summary: Mapping[str, Any], before: Sequence[Any], after: Sequence[Any]) -> list[str]:
+    """The cells of one line: ``after`` compared with ``before``, problem by problem."""
+    low, high = summary["accuracy_ci95"]
+    pairs = list(zip(before, after, strict=True))
+    wins = sum(b["correct"] > a["correct"] for a, b in pairs)
+    losses = sum(b["correct"] < a["correct"] for a, b in pairs)
+    return [
+        f"{summary['accuracy'] or 0:.3f} ({low:.3f} to {high:.3f})",
+        f"{summary['pass_at_budget'] or 0:.3f}",
+        f"{summary['usage']['generated_tokens']:,}",
+        f"{summary['usage']['reward_calls']:,}",
+        str(sum(a["answer"] != b["answer"] for a, b in pairs)),
+        f"{wins} / {losses}",
+        f"{sign_test(wins, losses):.3g}",
+    ]
+
+
+def make_table(run: Recorded, replayed: Sequence[tuple[WhatIf, Sequence[Mapping[str, Any]]]]) -> Table:
+    """The run as recorded, then every what-if in its own line."""
+    keys = [k for k in (*CHOICES, "budget") if any(getattr(what, k) is not None for what, _ in replayed)]
+    table = Table()
+    for name in ("", *keys, *COLUMNS):
+        table.add_column(name, no_wrap=True)
+    table.add_row("as recorded", *[""] * len(keys), *figures(run.summary, run.lines, run.lines))
+    for what, lines in replayed:
+        cells = ["" if getattr(what, k) is None else str(getattr(what, k)) for k in keys]
+        table.add_row("replayed", *cells, *figures(summarise(run, what, lines), run.lines, lines))
+    return table
+
+
+def main(arguments: list[str]) -> int:
+    """Print a table of what was asked; 2 and one line for what cannot be known."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    try:
+        trusts, arguments = take_trust(arguments)
+        defaults = dict.fromkeys((*CHOICES, "budget", "out"), "")
+        folder, options = read_arguments(arguments, defaults, "RUN_DIR")
+        run = read_recorded(folder, trusts=trusts)
+        replayed = [(what, asyncio.run(replay_all(run, what))) for what in whatifs(options)]
+        if options["out"]:
+            for what, lines in replayed:
+                save(run, what, lines, folder.resolve(), Path(options["out"]))
+    except ConfigError as mistake:
+        complain(str(mistake))
+        return 2
+    except OSError as failure:
+        complain(f"RUN_DIR: {failure}")
+        return 2
+    stdout_console().print(make_table(run, replayed))
+    return 0
+
+
+if __name__ == "__main__":
+    with warnings_shown():
+        sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,269 @@
+"""What a run would have answered, had it chosen otherwise: recomputed from its candidates, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+from orchestrator.config.build import build_node, build_task
+from orchestrator.config.files import TARGET, replay_selector
+from orchestrator.errors import ConfigError, ProblemError
+from orchestrator.protocols import READOUTS, Readout, Task
+from orchestrator.replay.stored import (
+    NEEDED,
+    StoredEngine,
+    StoredVerifier,
+    in_recorded_order,
+    log_weight_of,
+    trajectory_of,
+)
+from orchestrator.search.asking import Ledger
+from orchestrator.search.budgets import independent_knob
+from orchestrator.search.session import Session
+from orchestrator.search.strategy import Strategy
+from orchestrator.storage.results import finite
+from orchestrator.types import Problem, Trajectory, Usage
+
+CHOICES = ("selection", "aggregation", "weight", "tie_break")
+
+
+class Selector(Protocol):
+    """Who chooses among finished candidates."""
+
+    async def choose(
+        self, session: Session, trajectories: Sequence[Trajectory], log_weights: tuple[float, ...]
+    ) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """Other knobs of the choice; None keeps the run's own."""
+
+    selection: str | None = None
+    aggregation: str | None = None
+    weight: str | None = None
+    tie_break: str | None = None
+    budget: int | None = None
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """The knobs that are given, the budget left out."""
+        given = {key: getattr(self, key) for key in CHOICES}
+        return {key: value for key, value in given.items() if value is not None}
+
+    @property
+    def name(self) -> str:
+        """As on a command line."""
+        budget = {} if self.budget is None else {"budget": self.budget}
+        return " ".join(f"{key}={value}" for key, value in {**self.changes, **budget}.items())
+
+
+@dataclass(frozen=True)
+class Replayer:
+    """Chooses anew for one problem after another.
+
+    A strategy whose candidates are independent samples runs again as it is, on the stored ones; of any
+    other one the last choice is made again among its candidates.
+    """
+
+    task: Task
+    seed: int
+    readout: Readout | None
+    budget: int
+    is_smaller: bool
+    strategy: Strategy | None
+    selector: Selector | None
+
+    async def replay(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """The result line with another answer; what ended in an error stays as it is.
+
+        Its ``usage`` counts the samples that are left, where some are left out: tokens and reward calls.
+        """
+        if line["error"] is not None:
+            return dict(line)
+        stored = in_recorded_order(line)[: self.budget]
+        samples = [trajectory_of(c) for c in stored]
+        verifier = StoredVerifier(samples, self.readout) if self.readout else None
+        problem = Problem(line["problem_id"], line["question"], line["reference"])
+        engine = StoredEngine(samples)
+        session = Session(Ledger(problem, engine, verifier, self.task, self.seed))
+        log_weights = tuple(log_weight_of(c) for c in stored)
+        if self.strategy is not None:
+            solution = await self.strategy.solve(session)
+            index, log_weights = solution.answer_index, solution.log_weights
+            stored = stored[: len(solution.trajectories)]
+        else:
+            assert self.selector is not None
+            index = await self.selector.choose(session, samples, log_weights)
+        usage = _usage(stored) if self.is_smaller else line["usage"]
+        return {**line, **_answered(stored, index, log_weights), "usage": usage}
+
+
+def _usage(stored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    calls = sum(any(x is not None for x in c["step_log_odds"]) for c in stored)
+    return asdict(Usage(generated_tokens=sum(c["num_tokens"] for c in stored), reward_calls=calls))
+
+
+def _answered(
+    stored: Sequence[Mapping[str, Any]], index: int | None, log_weights: Sequence[float]
+) -> dict[str, Any]:
+    weighed = [{**c, "log_weight": finite(w)} for c, w in zip(stored, log_weights, strict=True)]
+    order = sorted(range(len(weighed)), key=lambda i: i != index)
+    chosen = None if index is None else weighed[index]
+    return {
+        "answer": chosen["answer"] if chosen else None,
+        "correct": bool(chosen and chosen["correct"]),
+        "candidates": [weighed[i] for i in order],
+        "answer_index": index,
+    }
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run on disk: its configuration, its summary and its result lines; the user's own, or another's."""
+
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    lines: Sequence[Mapping[str, Any]]
+    is_own: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.summary["strategy"])
+
+    @property
+    def target(self) -> str:
+        return str(self.config["strategy"].get(TARGET))
+
+    @property
+    def budget(self) -> int:
+        return int(self.config["budget"])
+
+    @property
+    def has_rewards(self) -> bool:
+        return any(c["reward"] is not None for line in self.lines for c in line["candidates"])
+
+
+def check_format(run: Recorded) -> None:
+    """Raise ConfigError where the lines were written before steps were kept."""
+    for line in run.lines:
+        if "answer_index" not in line or any(key not in c for c in line["candidates"] for key in NEEDED):
+            allowed = "was written by an older version, without what each step was rewarded: run it again"
+            raise ConfigError("results.jsonl", line["problem_id"], allowed)
+
+
+def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
+    """Who recomputes ``what`` for this run. Raises ConfigError where that cannot be known without a model."""
+    readout = run.config["verifier"].get("readout")
+    if readout not in (*READOUTS, None):
+        raise ConfigError("verifier.readout", readout, "must be the name of a read-out, or null")
+    if what.aggregation == "model" and readout != "whole":
+        raise ConfigError(
+            "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
+        )
+    knob = independent_knob(run.target)
+    budget = _checked_budget(run, what, knob)
+    strategy = _strategy(run, what, knob, budget) if knob else None
+    base = Replayer(
+        task=build_task(run.config["task"]),
+        seed=int(run.config["seed"]),
+        readout=readout if run.has_rewards else None,
+        budget=budget if knob else max((len(line["candidates"]) for line in run.lines), default=1),
+        is_smaller=budget < run.budget,
+        strategy=strategy,
+        selector=None,
+    )
+    return base if strategy else replace(base, selector=_selector(run, what, replay_selector(), bool(knob)))
+
+
+def _checked_budget(run: Recorded, what: WhatIf, knob: str | None) -> int:
+    most = max((len(line["candidates"]) for line in run.lines), default=run.budget)
+    if knob is not None and what.budget is None and most < run.budget and not _is_stopped(run):
+        raise ConfigError("budget", run.budget, f"no problem of the run has more than {most} candidates")
+    if what.budget is None or what.budget == run.budget:
+        return run.budget
+    if not 1 <= what.budget <= run.budget:
+        raise ConfigError("budget", what.budget, f"must be 1..{run.budget}: the run has no more candidates")
+    if knob is None:
+        allowed = f"the candidates of strategy={run.name} come of a search with N={run.budget}: "
+        raise ConfigError(
+            "budget", what.budget, allowed + "a smaller N would have searched otherwise; run it"
+        )
+    num_stopped = sum(line["stopped_by"] is not None for line in run.lines)
+    if num_stopped:
+        allowed = f"a limit stopped {num_stopped} problems: what a smaller N would have drawn is not known"
+        raise ConfigError("budget", what.budget, allowed)
+    return what.budget
+
+
+def _is_stopped(run: Recorded) -> bool:
+    return any(line["stopped_by"] is not None for line in run.lines)
+
+
+def _strategy(run: Recorded, what: WhatIf, knob: str, budget: int) -> Strategy | None:
+    """The run's own strategy with other knobs; None where the knobs are not its own."""
+    node = run.config["strategy"]
+    if _is_stopped(run):
+        return None  # a limit has withheld samples, which it would ask for
+    if not all(key in node for key in what.changes):
+        return None
+    try:
+        strategy: Strategy = build_node({**node, **what.changes, knob: budget}, "strategy")
+    except ConfigError as mistake:
+        if what.selection is not None and "selection" in mistake.key:
+            return None  # a selection that this strategy does not offer
+        raise
+    needs_rewards = bool(strategy.readouts) and not run.has_rewards
+    if needs_rewards:
+        raise ConfigError("weight", what.weight, f"strategy={run.name} was run without rewards")
+    return strategy
+
+
+def _selector(run: Recorded, what: WhatIf, node: Mapping[str, Any], is_independent: bool) -> Selector:
+    own = run.config["strategy"]
+    for key in ("weight", "tie_break"):
+        if getattr(what, key) is not None:
+            raise ConfigError(key, getattr(what, key), f"strategy={run.name} does not vote by it here")
+    selection = what.selection or own.get("selection")
+    num_stopped = sum(line["stopped_by"] is not None for line in run.lines)
+    if selection is None and num_stopped:
+        allowed = f"a limit stopped {num_stopped} problems, whose vote cannot be repeated; give one"
+        raise ConfigError("selection", None, allowed)
+    if selection is None:
+        raise ConfigError(
+            "selection", None, f"strategy={run.name} has no choice of its own to repeat; give one"
+        )
+    if not run.has_rewards and (selection == "argmax" or what.aggregation):
+        key = "aggregation" if what.aggregation else "selection"
+        raise ConfigError(key, what.aggregation or selection, f"strategy={run.name} was run without rewards")
+    reweigh = is_independent and what.aggregation is not None
+    knobs = {
+        "selection": selection,
+        "aggregation": what.aggregation or own.get("aggregation", "last"),
+        "weights": "rewards" if reweigh else "stored",
+        "selection_temperature": own.get("selection_temperature", 1.0) if reweigh else 1.0,
+    }
+    selector: Selector = build_node({**node, **knobs}, "replay")
+    return selector
+
+
+async def replay_all(run: Recorded, what: WhatIf) -> list[dict[str, Any]]:
+    """Every result line anew. Raises ConfigError for what cannot be known without a model."""
+    replayer = make_replayer(run, what)
+    return [await _replay(replayer, line, what) for line in run.lines]
+
+
+async def _replay(replayer: Replayer, line: Mapping[str, Any], what: WhatIf) -> dict[str, Any]:
+    try:
+        return await replayer.replay(line)
+    except ProblemError as failure:
+        raise ConfigError("replay", what.name, f"{type(failure).__name__}: {failure}") from failure
+    except (
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as failure:  # of a line that somebody made up
+        allowed = f"cannot be replayed: {type(failure).__name__}: {failure}"
+        raise ConfigError("problem_id", line["problem_id"], allowed) from failure

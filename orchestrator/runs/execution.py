@@ -1,0 +1,311 @@
+"""One run from validated parts: solve the problems, write every file, survive an interruption."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from orchestrator.backend import Backend, Used
+from orchestrator.config.build import Range
+from orchestrator.errors import JournalError
+from orchestrator.observe import milestones
+from orchestrator.observe.progress import Live, ProgressDisplay, summary_table
+from orchestrator.observe.tracking import Tracker
+from orchestrator.outcome import ProblemResult
+from orchestrator.runs.garbage import rare_collections
+from orchestrator.runs.stopping import cut_when_broken, stopped_by_signals
+from orchestrator.search.controller import Controller
+from orchestrator.storage.journal import JOURNAL
+from orchestrator.storage.result_lines import oracle_mark
+from orchestrator.storage.results import SUMMARY, ResultLog, result_line, write_json
+from orchestrator.storage.run_directory import Earlier
+from orchestrator.storage.run_files import sound_summary
+from orchestrator.storage.silence import Lengths, advice
+from orchestrator.storage.standing import DisplacedError
+from orchestrator.storage.totals import Totals
+from orchestrator.terminal import shell_word
+from orchestrator.types import Problem
+
+_LOOK_S = 2.0
+
+
+class Status(IntEnum):
+    """Exit statuses."""
+
+    FINISHED = 0
+    SOME_ERRORS = 1
+    BAD_CONFIGURATION = 2
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """What SIGTERM and SIGHUP do while nothing is being solved: leave, with the status that says so."""
+    raise SystemExit(Status.TERMINATED)
+
+
+BY_SIGNAL = {
+    signal.SIGINT: Status.INTERRUPTED,
+    signal.SIGTERM: Status.TERMINATED,
+    signal.SIGHUP: Status.TERMINATED,  # the terminal, or the connection to it, is closed
+}
+_UNSOLVING = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: terminate,
+    # nohup: whoever started the process wants it to stay when the terminal goes
+    **({} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else {signal.SIGHUP: terminate}),
+}
+
+
+TERMINATING = tuple(number for number in _UNSOLVING if BY_SIGNAL[number] is Status.TERMINATED)
+
+
+def heed_signals() -> None:
+    """While nothing is being solved a signal ends the process; Ray puts handlers of its own there."""
+    for number, handler in _UNSOLVING.items():
+        signal.signal(number, handler)
+    if not isinstance(sys.unraisablehook, _SendAgain):
+        sys.unraisablehook = _SendAgain(sys.unraisablehook)
+
+
+@dataclass(frozen=True)
+class _SendAgain:
+    """Sends a signal again whose exception was lost: what runs at a fork, or in a finalizer, ignores it."""
+
+    before: Callable[[Any], object]
+
+    def __call__(self, unraisable: Any) -> None:
+        lost = unraisable.exc_value
+        if isinstance(lost, SystemExit) and lost.code == Status.TERMINATED:
+            number = signal.SIGTERM
+        elif isinstance(lost, KeyboardInterrupt):
+            number = signal.SIGINT
+        else:
+            self.before(unraisable)
+            return
+        # A moment later: what is raised in here is lost as well.
+        again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+
+def ignore_signals() -> None:
+    """What is left to do is short, and the status is known."""
+    for number in _UNSOLVING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+async def _watched(results: ResultLog, work: asyncio.Future[None]) -> None:
+    """Cancels ``work`` and raises DisplacedError as soon as the results have no place any more.
+
+    Each line that is written looks for itself; a problem may take hours.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            results.check()
+        except DisplacedError:
+            work.cancel()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run has not gone to its end, though nothing is wrong with it; it can go on."""
+
+    status: Status
+    reason: str
+
+
+@dataclass
+class Run:
+    """A run that is ready to go: its parts are validated and its models are loaded.
+
+    ``labels`` are the entries of summary.json that the configuration fixes; ``earlier`` is what an earlier
+    part of the same run has finished. ``backend`` holds the replicas: what the run has used of them goes into
+    summary.json. ``grace_s`` is how long calls in flight may take to come back after a signal. ``lengths``
+    are what bounds an answer. ``caught`` holds the signals that came while it was solving: a run whose last
+    problems ended all the same is finished, and nothing else is to follow it.
+    """
+
+    run_dir: Path
+    controller: Controller
+    range: Range
+    num_problems: int
+    labels: Mapping[str, Any]
+    earlier: Earlier
+    tracker: Tracker
+    backend: Backend
+    console: Console
+    grace_s: float = 0.0
+    lengths: Lengths = Lengths()
+    caught: Sequence[signal.Signals] = ()
+    _used_before: Used = field(default_factory=Used, init=False)
+
+    def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
+        """Solve what is left, write summary.json whatever happens, and print the table."""
+        self._used_before = self.backend.used()
+        totals, earlier_seconds, goes_on = self.earlier.totals, self._open_summary(), self._goes_on
+        if self.controller.journals is not None:
+            self.controller.journals.forget(self.earlier.problem_ids)
+        self.tracker.start(self.run_dir, config, totals)
+        milestones.run_begins(self.labels, self.num_problems, totals.num_problems, goes_on=goes_on)
+        results, begun = ResultLog(self.run_dir), time.monotonic()
+        complete, stop = False, None
+        try:
+            with rare_collections():
+                stop = runner.run(self._solve(results, totals))
+            results.sync()
+            complete = stop is None
+        except OSError:
+            results.check()  # a directory that is gone is more to the point than what failed for it
+            raise
+        finally:
+            seconds = None if earlier_seconds is None else earlier_seconds + time.monotonic() - begun
+            summary = self._summary(totals, complete, seconds)
+            self._conclude(results, summary)
+        return self._report(summary, stop)
+
+    def _conclude(self, results: ResultLog, summary: Mapping[str, Any]) -> None:
+        """Writes summary.json, unless another directory is there now, and closes everything."""
+        error, is_there = sys.exception(), results.is_in_its_folder
+        results.close()
+        if self.controller.journals is not None:
+            self.controller.journals.close()
+        try:
+            if is_there:
+                write_json(self.run_dir / SUMMARY, summary)
+        except OSError:
+            if error is None:  # a full disk stopped the run already, and that is what to tell
+                raise
+        finally:
+            self.tracker.finish(summary)
+            milestones.run_ends(summary, error)
+
+    def _report(self, summary: Mapping[str, Any], stop: Stop | None) -> Status:
+        """Prints the table and how to go on, where there is something left; the status."""
+        self.console.print(summary_table(summary))
+        if not self.caught:
+            heed_signals()
+        if stop is not None:
+            again = shell_word(f"resume={self.run_dir}")
+            self.console.print(f"{stop.reason}; go on with: python run.py {again}", soft_wrap=True)
+            return stop.status
+        self.console.print(f"results: {self.run_dir}", soft_wrap=True)
+        return Status.SOME_ERRORS if summary["num_errors"] else Status.FINISHED
+
+    async def _solve(self, results: ResultLog, totals: Totals) -> Stop | None:
+        """What cut the run off, or None when it went to its end."""
+        live = Live(self.backend.num_alive, lambda: self._used.generated_tokens)
+        with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
+
+            def on_result(result: ProblemResult) -> None:
+                line = result_line(result, self.lengths)
+                line |= oracle_mark(self.labels)
+                results.append(line, then=partial(self._settle, result))
+                milestones.problem_ends(line)
+                totals.add(line)
+                self.tracker.problem(line)
+                display.update()
+
+            return await self._until_stopped(self.controller.run(self._problems(), on_result), results)
+
+    async def _until_stopped(self, solving: Coroutine[Any, Any, None], results: ResultLog) -> Stop | None:
+        """What cut ``solving`` off: a signal, or the loss of every replica. Raises DisplacedError."""
+        gate, work = self.controller.gate, asyncio.ensure_future(solving)
+        watches = [
+            asyncio.ensure_future(_watched(results, work)),
+            asyncio.ensure_future(cut_when_broken(work, gate, self.grace_s)),
+        ]
+        afterwards = dict.fromkeys(_UNSOLVING, self._note)
+        with stopped_by_signals(work, gate, self.grace_s, afterwards) as self.caught:
+            try:
+                await asyncio.wait([work])
+                for watch in watches:
+                    if watch.done():
+                        watch.result()
+            finally:
+                for task in (work, *watches):
+                    task.cancel()
+        if not work.cancelled():
+            work.result()
+            return None
+        if gate.broken is not None:
+            return Stop(Status.SOME_ERRORS, f"stopped, as no replica is left: {gate.broken}")
+        return Stop(BY_SIGNAL[self.caught[0]], "interrupted")
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        """A signal after the last problem: this run is what it is; nothing else is to follow it."""
+        self.caught = [*self.caught, signal.Signals(number)]
+
+    def _settle(self, result: ProblemResult) -> None:
+        """What becomes of a problem's journal now that its result is on disk.
+
+        After an error it stays: what was answered is not asked again when the problem is tried again.
+        """
+        journals, problem_id = self.controller.journals, result.problem.id
+        if journals is None:
+            return
+        if result.error is None:
+            journals.done(problem_id)
+        elif isinstance(result.error, JournalError):
+            journals.discard(problem_id)
+        else:
+            journals.pause(problem_id)
+
+    def _problems(self) -> Iterator[Problem]:
+        """The problems of the range that no line of an earlier part has."""
+        done = self.earlier.problem_ids
+        problems = self.controller.task.problems(self.range.offset, self.range.limit)
+        return itertools.filterfalse(lambda p: p.id in done, problems)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether an earlier part has left something."""
+        return self.earlier.totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
+
+    def _open_summary(self) -> float | None:
+        """The wall time of the earlier parts; None where it is not known, as one was killed with -9.
+
+        A summary that is there says from now on that the run is not complete, and that its time is not known:
+        so it is if this part is killed.
+        """
+        path = self.run_dir / SUMMARY
+        earlier = sound_summary(path)
+        if earlier is None:
+            return None if self._goes_on else 0.0
+        seconds = earlier.get("wall_seconds")
+        write_json(path, self._summary(self.earlier.totals, complete=False, wall_seconds=None))
+        return None if seconds is None else float(seconds)
+
+    def _summary(self, totals: Totals, complete: bool, wall_seconds: float | None) -> dict[str, Any]:
+        return {
+            **self.labels,
+            "complete": complete,
+            **(figures := totals.summary()),
+            **({"advice": told} if (told := advice(figures, self.lengths)) else {}),
+            "wall_seconds": None if wall_seconds is None else round(wall_seconds, 3),
+            **({"routing": routing} if (routing := self._routing) else {}),
+        }
+
+    @property
+    def _used(self) -> Used:
+        return self.backend.used() - self._used_before
+
+    @property
+    def _routing(self) -> dict[str, Any]:
+        return {kind: counts.summary() for kind, counts in self._used.routing.items()}

@@ -1,0 +1,146 @@
+"""The command line of a run and of a sweep: composed, run, and every mistake explained in one line."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from orchestrator.config.arguments import without_comment
+from orchestrator.config.command_line import (
+    check_choices,
+    check_flags,
+    continued_command,
+    folder_names,
+    is_sweep,
+    searched,
+    with_open_keys,
+)
+from orchestrator.config.compose import folders_claimed, known_keys, with_config
+from orchestrator.config.explain import explain
+from orchestrator.config.flags import kept_flags
+from orchestrator.config.plan import plan_of
+from orchestrator.errors import MurmurationError
+from orchestrator.observe.events import StderrHandler
+from orchestrator.observe.progress import run_console
+from orchestrator.runs.execution import BY_SIGNAL, Status, heed_signals, ignore_signals
+from orchestrator.runs.models import Models
+from orchestrator.runs.point import run_point
+from orchestrator.runs.sweep import plan_sweep, run_sweep
+from orchestrator.storage.hydra_record import hydra_record
+from orchestrator.storage.secret_keys import check_no_secrets
+from orchestrator.storage.standing import stopped
+from orchestrator.streams import flush_streams, raise_file_limit
+from orchestrator.terminal import complain
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compose, run, and return the exit status: the worst one of a sweep.
+
+    Without ``arguments`` those of this process, which is over then: signals are ignored to its end. With them
+    it is a function that another program's main thread may call, as often as it likes: signal handlers and
+    whatever else it sets for the process are afterwards as they were.
+    """
+    if arguments is None:
+        return _run(sys.argv[1:])
+    with process_as_it_was():
+        return _run(arguments)
+
+
+def _run(given: Sequence[str]) -> Status:
+    run_console()  # standard streams that are closed are opened before anything else is
+    logging.lastResort = StderrHandler()  # for what is logged before a run's own handlers are there
+    models = Models()
+    try:
+        heed_signals()
+        raise_file_limit()
+        return _command(given)(models)
+    except (MurmurationError, HydraException) as mistake:
+        complain(explain(mistake, (), ()))
+        return Status.BAD_CONFIGURATION
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return Status.INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != Status.TERMINATED:
+            raise
+        complain("terminated")
+        return Status.TERMINATED
+    finally:
+        ignore_signals()
+        models.close()
+        flush_streams()
+
+
+def _command(given: Sequence[str]) -> Callable[[Models], Status]:
+    """What the arguments ask for. Raises MurmurationError and Hydra's errors for what is wrong with them."""
+    arguments = without_comment(given)
+    check_no_secrets(arguments)
+    check_flags(arguments)
+    arguments = folder_names(continued_command(with_open_keys(arguments)))
+    command = sweep_command if is_sweep(arguments) else run_command
+
+    def run(models: Models) -> Status:
+        with folders_claimed():
+            return command(arguments, models)
+
+    return run
+
+
+def run_command(arguments: Sequence[str], models: Models) -> Status:
+    """The run that a command line stands for, from composition to its files, with every mistake explained."""
+
+    def run(config: DictConfig) -> Status:
+        plan = plan_of(config)
+        plan = replace(plan, overrides=[*kept_flags(arguments), *searched(arguments), *plan.overrides])
+        try:
+            return run_point(plan, models, hydra_record(config))
+        except OSError as failure:
+            complain(stopped(failure, plan.run_dir))
+            return Status.SOME_ERRORS
+
+    try:
+        check_choices(arguments)
+        return max(with_config(arguments, run), default=Status.FINISHED)
+    except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # before the first problem
+        complain(explain(mistake, known_keys(arguments), arguments))
+    except BrokenPipeError:  # what Hydra prints by itself (--help, --cfg) has lost its reader
+        return Status.FINISHED
+    except OSError as failure:
+        complain(f"run_dir: {failure}")
+    return Status.BAD_CONFIGURATION
+
+
+def sweep_command(arguments: Sequence[str], models: Models) -> Status:
+    """The sweep that a command line stands for."""
+    try:
+        sweep = plan_sweep(arguments, lambda config: plan_of(config).model_key)
+        return run_sweep(sweep, lambda point: run_command(point, models), run_console(), models.interrupted)
+    except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # of the sweep as a whole
+        complain(explain(mistake, known_keys(arguments), arguments))
+    except OSError as failure:
+        complain(f"run_dir: {failure}")
+    return Status.BAD_CONFIGURATION
+
+
+@contextmanager
+def process_as_it_was() -> Iterator[None]:
+    """Puts back what a run sets for its process."""
+    handlers = {number: signal.getsignal(number) for number in BY_SIGNAL}
+    last_resort, hook = logging.lastResort, sys.unraisablehook
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        yield
+    finally:
+        logging.lastResort, sys.unraisablehook = last_resort, hook
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set in C

@@ -1,0 +1,139 @@
+"""One point: a plan, the replicas that it needs, and the run that these make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from orchestrator.backend import Backend
+from orchestrator.config.plan import NAMED_GROUPS, Plan
+from orchestrator.errors import ConfigError
+from orchestrator.observe.events import ids_of, recorded
+from orchestrator.observe.progress import run_console, summary_table
+from orchestrator.observe.tracking import GuardedTracker, Tracker, Trackers
+from orchestrator.runs.execution import Run, Status, heed_signals
+from orchestrator.runs.models import Models
+from orchestrator.search.controller import Controller
+from orchestrator.storage.hydra_record import write_record
+from orchestrator.storage.inputs import check_inputs
+from orchestrator.storage.journal import Journals
+from orchestrator.storage.results import finished_summary
+from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open_run_dir, package_versions
+from orchestrator.storage.silence import Lengths
+
+
+def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
+    """One run of one plan, with files and all; ``record`` is Hydra's own (``hydra_record``)."""
+    if plan.settings.dry_run:
+        describe(plan)
+        return Status.FINISHED
+    heed_signals()
+    if (signalled := models.interrupted()) is not None:
+        return signalled
+    with claimed(plan.run_dir) as place:
+        earlier = open_run_dir(
+            plan.run_dir,
+            plan.plain,
+            plan.overrides,
+            resume=plan.settings.resume,
+            check=partial(check_earlier, plan),
+        )
+        write_record(plan.run_dir, record)
+        summary = finished_summary(plan.run_dir, earlier.totals)
+        if summary is not None and len(earlier.problem_ids) == plan.num_problems:
+            run_console().print(summary_table(summary))
+            return Status.FINISHED
+        with recorded(plan.run_dir, plan.settings.log_level):
+            run = make_run(plan, models.of(plan), earlier)
+            place.check()
+            try:
+                return run.execute(plan.plain, models.runner)
+            finally:
+                models.caught = run.caught
+                if run.controller.gate.broken is not None:
+                    models.drop()
+
+
+def describe(plan: Plan) -> None:
+    """What ``dry_run=true`` prints: configuration, placement, and the most that can be spent."""
+    console = run_console()
+    console.print(
+        OmegaConf.to_yaml(OmegaConf.create(dict(plan.plain))), end="", markup=False, highlight=False
+    )
+    num, budget = plan.num_problems, plan.settings.budget
+    most = num * budget * int(plan.plain["task"]["max_tokens"])
+    placement = plan.cluster.survey(plan.policies, plan.verifier.of_replicas)
+    console.print(f"placement: {placement}", soft_wrap=True)
+    console.print(f"cost: {num} problems x budget {budget}: at most about {most:,} tokens", soft_wrap=True)
+
+
+def check_earlier(plan: Plan, earlier: Earlier) -> None:
+    """Raise ConfigError where what an earlier part has left is of other problems or models."""
+    check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
+    check_ids(plan, earlier)
+
+
+def check_ids(plan: Plan, earlier: Earlier) -> None:
+    """Raise ConfigError where the results are of other problems than the run's: nothing would tell later."""
+    if not earlier.problem_ids:
+        return
+    own = {problem.id for problem in plan.task.problems(plan.range.offset, plan.range.limit)}
+    for problem_id in sorted(earlier.problem_ids - own)[:1]:
+        allowed = f"its results.jsonl holds problem {problem_id}, which this run has not: move it away"
+        raise ConfigError("run_dir", plan.run_dir, allowed)
+
+
+def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
+    """The run of a plan on replicas that are ready."""
+    controller = Controller(
+        strategy=plan.strategy,
+        engine=backend.engine,
+        verifier=plan.verifier.open(backend, plan.task, plan.references),
+        task=plan.task,
+        seed=plan.settings.seed,
+        limits=plan.limits,
+        concurrency=plan.settings.concurrency,
+        journals=Journals(plan.run_dir, keep=plan.settings.keep_journal),
+    )
+    return Run(
+        run_dir=plan.run_dir,
+        controller=controller,
+        range=plan.range,
+        num_problems=plan.num_problems,
+        labels=_labels(plan, backend),
+        earlier=earlier,
+        tracker=_tracker(plan, backend),
+        backend=backend,
+        console=run_console(),
+        grace_s=plan.cluster.grace_s,
+        lengths=Lengths.of(plan.plain),
+    )
+
+
+def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:
+    """The entries of summary.json that are known before the first problem."""
+    return {
+        **{group: plan.names[group] for group in NAMED_GROUPS},
+        "budget": plan.settings.budget,
+        "seed": plan.settings.seed,
+        "offset": plan.range.offset,
+        "limit": plan.range.limit,
+        "replicas": backend.replicas,
+        "batch_invariant": backend.engine.info.batch_invariant
+        and (backend.verifier is None or backend.verifier.info.batch_invariant),
+        "sampler": backend.engine.info.sampler,
+        **({"template": notes} if (notes := backend.template_notes()) else {}),
+        **({"oracle": True} if plan.knows_answers else {}),
+        "versions": package_versions(),
+    }
+
+
+def _tracker(plan: Plan, backend: Backend) -> Tracker:
+    """The plan's tracker, and what the backend has beside it."""
+    ids = ids_of(plan.run_dir)
+    tags = {"run": "/".join(name for name in ids.values() if name), "strategy": plan.names["strategy"]}
+    others = backend.trackers(plan.num_problems, tags)
+    return Trackers((plan.tracker, *map(GuardedTracker, others))) if others else plan.tracker

@@ -1,0 +1,263 @@
+"""A sweep: its points, all composed and validated first, then run in turn on replicas that stay warm."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from orchestrator.config.command_line import check_choices, quoted
+from orchestrator.config.compose import known_keys, only_composed
+from orchestrator.config.explain import explain
+from orchestrator.config.flags import kept_flags, split_flags
+from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.observe.progress import sweep_table
+from orchestrator.runs.execution import Status
+from orchestrator.runs.points import Point, expand, shared
+from orchestrator.storage.folders import safe_names
+from orchestrator.storage.plain_files import check_below
+from orchestrator.storage.results import SUMMARY
+from orchestrator.storage.run_directory import claimed
+from orchestrator.storage.run_files import sound_summary
+from orchestrator.storage.standing import stopped
+from orchestrator.storage.sweep_index import SweepIndex, read_index
+from orchestrator.streams import write_error
+from orchestrator.terminal import complain, printable, shell_word
+
+_ENDS = (Status.INTERRUPTED, Status.TERMINATED)
+ModelsOf = Callable[[DictConfig], str]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPoint:
+    """A point with the folder it goes to, relative to the sweep's, and the models it needs."""
+
+    point: Point
+    folder: str
+    models: str
+    is_ours: bool = True  # the folder is named after the overrides
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedPoint:
+    """A point that cannot be run, with what is wrong with it in one line."""
+
+    point: Point
+    mistake: str
+
+
+Outcome = PlannedPoint | RefusedPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep's command line stands for; ``outcomes`` is in the order of the combinations."""
+
+    folder: Path
+    flags: tuple[str, ...]
+    overrides: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def planned(self) -> list[PlannedPoint]:
+        return [o for o in self.outcomes if isinstance(o, PlannedPoint)]
+
+    @property
+    def in_order(self) -> list[PlannedPoint]:
+        """The planned points as they are run: those that share models follow one another."""
+        models = list(dict.fromkeys(p.models for p in self.planned))
+        return sorted(self.planned, key=lambda p: models.index(p.models))
+
+    @property
+    def mistakes(self) -> dict[str, list[Point]]:
+        """Each thing that is wrong, with the points that it is wrong with."""
+        found: dict[str, list[Point]] = {}
+        for outcome in self.outcomes:
+            if isinstance(outcome, RefusedPoint):
+                found.setdefault(outcome.mistake, []).append(outcome.point)
+        return found
+
+    def summary_of(self, planned: PlannedPoint) -> Path:
+        return self.folder / planned.folder / SUMMARY
+
+    def arguments(self, planned: PlannedPoint) -> list[str]:
+        """The command line of one point, as a run of its own."""
+        kept = [o for o in planned.point.overrides if not o.startswith("run_dir=")]
+        place = quoted(f"run_dir={self.folder / planned.folder}")
+        return [*self.flags, *kept, *_numbered(planned.point), place]
+
+
+def _numbered(point: Point) -> list[str]:
+    return [f"hydra.job.num={point.number}", f"hydra.job.id={point.number}"]
+
+
+def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
+    """Compose and validate every point before the first one runs.
+
+    ``models_of`` names the models that a configuration needs, and raises what a run of it would raise.
+    Raises ConfigError and Hydra's errors for what is wrong with the command line as a whole.
+    """
+    flags, overrides = split_flags(arguments)
+    check_choices(shared(overrides))
+
+    def plan(config: DictConfig) -> tuple[Path, list[Outcome]]:
+        chosen = HydraConfig.get()
+        folder, config_name = Path(str(chosen.sweep.dir)), str(chosen.job.config_name)
+        of_file = [f"{key}={value}" for key, value in (chosen.sweeper.params or {}).items()]
+        points = expand([*of_file, *overrides], GlobalHydra.instance().config_loader())
+        return folder, [_plan_point(point, config_name, models_of, flags) for point in points]
+
+    folder, outcomes = only_composed([*flags, *shared(overrides)], plan)
+    named = _named(outcomes, {str(entry["folder"]) for entry in read_index(folder)})
+    return Sweep(folder, tuple(flags), tuple(overrides), tuple(_without_twins(named)))
+
+
+def _plan_point(point: Point, config_name: str, models_of: ModelsOf, flags: Sequence[str]) -> Outcome:
+    try:
+        check_choices(point.overrides)
+        config = compose(config_name, [*point.overrides, *_numbered(point)], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        folder, by_overrides = str(config.hydra.sweep.subdir), str(config.hydra.job.override_dirname)
+        with open_dict(config):
+            config.pop("hydra")
+        return PlannedPoint(point, folder, models_of(config), is_ours=folder == by_overrides)
+    except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:
+        return RefusedPoint(point, explain(mistake, known_keys([*flags, *point.overrides]), point.overrides))
+
+
+def _named(outcomes: Sequence[Outcome], earlier: Collection[str]) -> list[Outcome]:
+    """With folders that a file system takes; those of an earlier part of the sweep stay as they are."""
+    planned = [o for o in outcomes if isinstance(o, PlannedPoint)]
+    others = {p.folder for p in planned if not p.is_ours}
+    before = [p.folder for p in planned]
+    names = dict(zip(before, safe_names(before, {*earlier, *others}), strict=True))
+    return [replace(o, folder=names[o.folder]) if isinstance(o, PlannedPoint) else o for o in outcomes]
+
+
+def _without_twins(outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
+    """The outcomes, with a second point in the same folder refused."""
+    taken: set[str] = set()
+    for outcome in outcomes:
+        folder = outcome.folder if isinstance(outcome, PlannedPoint) else None
+        if folder in taken:
+            mistake = f"hydra.sweep.subdir={folder}: another point has this folder"
+            yield RefusedPoint(outcome.point, mistake)
+        else:
+            yield outcome
+        if folder is not None:
+            taken.add(folder)
+
+
+def run_sweep(
+    sweep: Sweep,
+    run: Callable[[list[str]], Status],
+    console: Console,
+    interrupted: Callable[[], Status | None] = lambda: None,
+) -> Status:
+    """Run every good point, whatever happens to the others; the worst status, also that of a bad point.
+
+    ``run`` takes a point's command line; what it raises ends that point alone. An interruption ends the
+    sweep: a point tells of it by its status, or, where it was nearly over and ended as if nothing had been,
+    ``interrupted`` does. The folder's ``points.json`` tells how far it is. A sweep that another process is at
+    is refused with a ConfigError.
+    """
+    _report_mistakes(sweep)
+    statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
+    if not sweep.in_order:
+        return max(statuses)
+    with claimed(sweep.folder) as place:
+        index, ended = _open_index(sweep), list[PlannedPoint]()
+        try:
+            for number, p in enumerate(sweep.in_order, 1):
+                if (signalled := interrupted()) is not None:
+                    statuses.append(signalled)
+                    break
+                place.check()  # or the point would make the folder anew
+                console.print(
+                    f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False
+                )
+                statuses.append(_run_one(sweep, p, run))
+                place.check()
+                index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
+                if sweep.summary_of(p).exists():
+                    ended.append(p)
+                if statuses[-1] in _ENDS:
+                    break
+            statuses += _missing(sweep, ended)
+        except OSError as failure:
+            complain(stopped(failure, sweep.folder))
+            statuses.append(Status.SOME_ERRORS)
+        _conclude(sweep, console, interrupted=any(status in _ENDS for status in statuses))
+    return max(statuses)
+
+
+def _report_mistakes(sweep: Sweep) -> None:
+    """One line for each thing that is wrong, however many points it is wrong with."""
+    for mistake, points in sweep.mistakes.items():
+        if len(points) == len(sweep.outcomes):
+            complain(mistake)
+        else:
+            others = f" (and {len(points) - 1} other points)" if len(points) > 1 else ""
+            complain(f"[{points[0].name}] {mistake}{others}")
+
+
+def _open_index(sweep: Sweep) -> SweepIndex:
+    """With an entry for every point: bad ones have ended, the others stand as an earlier sweep left them."""
+    index = SweepIndex(sweep.folder, [*kept_flags(sweep.flags), *sweep.overrides])
+    for outcome in sweep.outcomes:
+        overrides = outcome.point.overrides
+        if isinstance(outcome, RefusedPoint):
+            index.record(overrides, status=Status.BAD_CONFIGURATION, mistake=outcome.mistake)
+        else:
+            index.record(overrides, folder=outcome.folder, status=index.status_of(outcome.folder))
+    return index
+
+
+def _run_one(sweep: Sweep, planned: PlannedPoint, run: Callable[[list[str]], Status]) -> Status:
+    point = planned.point
+    try:
+        check_below(sweep.folder, planned.folder)
+        return run(sweep.arguments(planned))
+    except ConfigError as mistake:
+        complain(f"[{point.name}] {mistake}")
+        return Status.BAD_CONFIGURATION
+    except KeyboardInterrupt:  # while models were loaded, or after the last problem
+        return Status.INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != Status.TERMINATED:
+            raise
+        return Status.TERMINATED
+    except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
+        write_error(printable(traceback.format_exc().rstrip()))
+        complain(f"[{point.name}] {type(failure).__name__}: {failure}")
+        return Status.SOME_ERRORS
+
+
+def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
+    """A line and a status for each point whose results went away while others ran."""
+    gone = [p for p in ended if not sweep.summary_of(p).exists()]
+    for p in gone:
+        folder = sweep.folder / p.folder
+        complain(f"[{p.point.name}] {folder} was deleted or moved after its point had ended")
+    return [Status.SOME_ERRORS] * len(gone)
+
+
+def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
+    """The table of what there is by now, in the order of the combinations."""
+    summaries = {p.point: sound_summary(sweep.summary_of(p)) for p in sweep.planned}
+    rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
+    if rows:
+        console.print(sweep_table(rows))
+    console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)
+    if interrupted:
+        again = shell_word(f"resume={sweep.folder}")
+        console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True, markup=False)

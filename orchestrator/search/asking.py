@@ -1,0 +1,152 @@
+"""One call to a model: answered from the journal or asked through the gate, in time, and checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from orchestrator.errors import ProblemError, StrategyError
+from orchestrator.protocols import (
+    Completion,
+    Engine,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ScoreReply,
+    ScoreRequest,
+    Task,
+    Verifier,
+)
+from orchestrator.search.account import Account, Limits
+from orchestrator.search.gate import Gate
+from orchestrator.storage.journal import Journal
+from orchestrator.types import Overhead, Problem
+
+Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
+Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
+
+
+@dataclass(eq=False)
+class Ledger:
+    """What all scopes of one problem share: its models, and what was asked, answered and spent.
+
+    What the ``journal`` holds is not asked again; its usage counts as if it had been. ``overhead`` is what
+    the problem has cost beside its ``account``; it is known once the problem is released.
+    """
+
+    problem: Problem
+    engine: Engine
+    verifier: Verifier | None
+    task: Task
+    seed: int = 0
+    limits: Limits = Limits()
+    journal: Journal = field(default_factory=Journal)
+    gate: Gate = field(default_factory=Gate)
+    account: Account = field(init=False)
+    overhead: Overhead = field(default=Overhead(), init=False)
+    _is_over: bool = field(default=False, init=False)
+    _asking: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self.account = Account(self.limits, self.journal.elapsed)
+
+    def withhold(self, limit: str) -> None:
+        """Note that a limit left nothing of a call, which is a decision that a resumed search repeats."""
+        self.account.stop(limit)
+        self.journal.decide()
+
+    async def ask(
+        self,
+        name: str,
+        method: Callable[[Sequence[Request]], Awaitable[list[Reply | Failure]]],
+        requests: Sequence[Request],
+        check: Callable[[Request, Reply], None],
+        error: type[ProblemError],
+    ) -> list[Reply] | None:
+        """The replies to one call, recorded or new, or None when the time limit cancelled it."""
+        if self._is_over:
+            raise StrategyError(f"{name} was asked when its search was over")
+        with _noted(self._asking):
+            call = await self.journal.ask(name, requests)
+            if call.record is not None:
+                replies = cast("list[Reply] | None", call.record.replies)
+            else:
+                replies = await self._ask_models(method, requests, error)
+                for request, reply in zip(requests, replies or (), strict=replies is not None):
+                    check(request, reply)
+                self.journal.record(call, self.account.elapsed, replies)
+        if replies is None:
+            self.account.stop("seconds")
+        return replies
+
+    async def release(self) -> None:
+        """Cancels what is still asked, and lets the engine forget the problem, whose overhead it returns."""
+        self._is_over = True
+        try:
+            await _end(self._asking)
+        finally:
+            self.overhead += await self.engine.release(self.problem.id)
+
+    async def _ask_models(
+        self,
+        method: Callable[[Sequence[Request]], Awaitable[list[Reply | Failure]]],
+        requests: Sequence[Request],
+        error: type[ProblemError],
+    ) -> list[Reply] | None:
+        """The replies to one new call, or None when there is no time left for them."""
+        try:
+            replies = await self._in_time(partial(self.gate.ask, method), requests)
+        except ProblemError:
+            raise
+        except Exception as failure:
+            raise error(f"{type(failure).__name__}: {failure}") from failure
+        if replies is None:
+            return None
+        if len(replies) != len(requests):
+            raise error(f"{len(requests)} requests got {len(replies)} replies")
+        for reply in replies:
+            if isinstance(reply, Failure):
+                raise error(f"{reply.type}: {reply.message}")
+        return [reply for reply in replies if not isinstance(reply, Failure)]
+
+    async def _in_time(
+        self,
+        method: Callable[[Sequence[Request]], Awaitable[list[Reply | Failure]]],
+        requests: Sequence[Request],
+    ) -> list[Reply | Failure] | None:
+        """``method(requests)``, or None where the time limit is over before it has answered."""
+        seconds_left = self.account.seconds_left
+        if seconds_left == 0.0:
+            return None
+        clock = asyncio.timeout(seconds_left)
+        try:
+            async with clock:
+                return await method(requests)
+        except TimeoutError:
+            if clock.expired():
+                return None
+            raise
+
+
+@contextmanager
+def _noted(tasks: set[asyncio.Task[Any]]) -> Iterator[None]:
+    """Has the current task among ``tasks`` for as long as this takes."""
+    task = asyncio.current_task()
+    assert task is not None
+    tasks.add(task)
+    try:
+        yield
+    finally:
+        tasks.discard(task)
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels what a search has left behind: what that costs belongs to its problem, not to a later one."""
+    for task in (left := tuple(tasks)):
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

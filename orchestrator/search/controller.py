@@ -1,0 +1,142 @@
+"""Runs every problem's strategy as a coroutine of one event loop, with no barrier between problems."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from orchestrator.errors import GradingError, ProblemError, StrategyError
+from orchestrator.observe import milestones
+from orchestrator.outcome import Candidate, ProblemResult
+from orchestrator.protocols import Engine, Task, Verifier
+from orchestrator.search.account import Limits
+from orchestrator.search.asking import Ledger
+from orchestrator.search.gate import Gate
+from orchestrator.search.session import Session
+from orchestrator.search.strategy import Strategy
+from orchestrator.storage.journal import Journal, Journals
+from orchestrator.types import Problem, Solution
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Solves problems, ``concurrency`` at a time; a failed problem is a result, and the run goes on.
+
+    With ``journals`` every reply is written down as it comes, and what an earlier part of the run has left
+    there is not asked again. A journal stays open until ``Journals`` is told what became of the result.
+    Once ``gate`` is closed nothing new is begun and nothing new is asked; whoever closed it cancels ``run``.
+    """
+
+    strategy: Strategy
+    engine: Engine
+    verifier: Verifier | None
+    task: Task
+    seed: int = 0
+    limits: Limits = Limits()
+    concurrency: int = 64
+    journals: Journals | None = None
+    gate: Gate = field(default_factory=Gate, compare=False)
+
+    async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
+        """Call ``on_result`` for each problem as it ends. A bug in our own code propagates."""
+        source = longest_first(problems, self.concurrency - 1)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.concurrency):
+                    group.create_task(self._work(source, on_result))
+        except* Exception as bugs:  # noqa: BLE001 - unwrapped, never swallowed
+            raise bugs.exceptions[0] from None
+
+    async def _work(self, source: Iterator[Problem], on_result: Callable[[ProblemResult], None]) -> None:
+        for problem in source:
+            await self.gate.begin()
+            with self.gate.problem(problem.id):
+                on_result(await self.solve(problem))
+
+    async def solve(self, problem: Problem) -> ProblemResult:
+        """The result of one problem, whether it went well or not."""
+        journal = self.journals.open(problem.id) if self.journals else Journal()
+        milestones.problem_begins(problem, journal.num_left)
+        ledger = Ledger(
+            problem,
+            engine=self.engine,
+            verifier=self.verifier,
+            task=self.task,
+            seed=self.seed,
+            limits=self.limits,
+            journal=journal,
+            gate=self.gate,
+        )
+        begun = time.monotonic() - journal.elapsed
+        solution: Solution | None = None
+        candidates: tuple[Candidate, ...] = ()
+        error: ProblemError | None = None
+        try:
+            solution = await self.strategy.solve(Session(ledger))
+            journal.check_over()
+            candidates = await self._candidates(problem, solution)
+        except ProblemError as failure:
+            error = failure
+        finally:
+            await ledger.release()
+        if (stopped_by := ledger.account.stopped_by) is not None:
+            milestones.limit_reached(problem, stopped_by)
+        return ProblemResult(
+            problem=problem,
+            candidates=candidates,
+            has_answer=error is None and solution is not None and solution.answer_index is not None,
+            error=error,
+            stopped_by=stopped_by,
+            solution=solution,
+            usage=ledger.account.usage,
+            overhead=ledger.overhead,
+            seconds=time.monotonic() - begun,
+        )
+
+    async def _candidates(self, problem: Problem, solution: Solution) -> tuple[Candidate, ...]:
+        """The candidates with the answer's first; each distinct answer is graded once."""
+        trajectories, chosen = solution.trajectories, solution.answer_index
+        if len(solution.log_weights) != len(trajectories):
+            raise StrategyError(f"{len(trajectories)} trajectories, {len(solution.log_weights)} log-weights")
+        if len(solution.params) not in (0, len(trajectories)):
+            raise StrategyError(f"{len(trajectories)} trajectories, {len(solution.params)} params")
+        if chosen is not None and not 0 <= chosen < len(trajectories):
+            raise StrategyError(f"answer_index {chosen} of {len(trajectories)} trajectories")
+        order = sorted(range(len(trajectories)), key=lambda i: i != chosen)
+        try:
+            answers = [self.task.extract(t.text) if t.finished else None for t in trajectories]
+            grades = {a: await self.task.grade(a, problem.answer) for a in dict.fromkeys(answers)}
+        except Exception as failure:  # a task is the user's code: its failure ends this problem alone
+            raise GradingError(f"{type(failure).__name__}: {failure}") from failure
+        return tuple(
+            Candidate(
+                trajectories[i],
+                solution.log_weights[i],
+                answers[i],
+                grades[answers[i]],
+                solution.params[i] if solution.params else None,
+            )
+            for i in order
+        )
+
+
+def longest_first(problems: Iterable[Problem], num_held: int) -> Iterator[Problem]:
+    """The problems, of which the ``num_held`` that promise least work are held back for the end.
+
+    The last ones to begin are then short, and the replicas come to an end together; a long one that began
+    last would keep one of them busy while the others idle. (Graham, "Bounds on Multiprocessing Timing
+    Anomalies", 1969: longest processing time first.) Work is judged by the length of the question. No more
+    than ``num_held`` problems are ever held.
+    """
+    held: list[tuple[int, int, Problem]] = []
+    for i, problem in enumerate(problems):
+        entry = (-len(problem.question), i, problem)
+        if len(held) < num_held:
+            heapq.heappush(held, entry)
+        else:
+            yield heapq.heappushpop(held, entry)[2]
+    while held:
+        yield heapq.heappop(held)[2]

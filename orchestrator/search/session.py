@@ -1,0 +1,193 @@
+"""The one impure object that a strategy touches: it asks the models about one problem."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from orchestrator.errors import EngineError, GradingError, VerifierError
+from orchestrator.search.asking import Ledger
+from orchestrator.search.requests import (
+    check_completion,
+    check_logprobs,
+    check_rewards,
+    generate_requests,
+    lock,
+    loglik_request,
+    mark_answer,
+    per_row,
+    score_request,
+)
+from orchestrator.seeds import derive_rng, derive_seeds
+from orchestrator.types import Params, Step, Trajectory, Usage
+
+
+class Session:
+    """One problem as its strategy sees it, within one scope. Results come in the order of the inputs.
+
+    Every random number of a search derives from (run seed, problem id, scope, call number, row), never
+    from the order in which replies arrive. ``fork`` gives a concurrent branch a scope of its own, with the
+    same ledger.
+    """
+
+    def __init__(self, ledger: Ledger, scope: str = "") -> None:
+        self._ledger = ledger
+        self._scope = scope
+        self._branch = ledger.journal.branch(scope)
+        self._num_calls: Counter[str] = Counter()
+        self._texts: dict[tuple[int, ...], list[int]] = {}
+        self.rng: np.random.Generator = derive_rng(ledger.seed, ledger.problem.id, scope, "rng")
+
+    def fork(self, name: str) -> Session:
+        """A session for a concurrent branch: own randomness under ``name``, the same ledger and limits."""
+        return Session(self._ledger, f"{self._scope}/{name}")
+
+    @property
+    def usage(self) -> Usage:
+        """What this problem has spent so far, forks included."""
+        return self._ledger.account.usage
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The name of the limit that withheld something, or None."""
+        return self._ledger.account.stopped_by
+
+    @property
+    def exhausted(self) -> bool:
+        """A limit was reached: return the best there is."""
+        return self._ledger.account.stopped_by is not None
+
+    async def generate(
+        self,
+        trajectories: Sequence[Trajectory],
+        params: Params | Sequence[Params],
+        *,
+        to_end: bool = False,
+    ) -> list[Trajectory]:
+        """Each active trajectory extended by one step, or with ``to_end`` to its end.
+
+        One that is not active, or that a limit withholds, comes back as it is. ``params`` are one for
+        all, or one a row. Raises EngineError when a request fails.
+        """
+        ledger, account, call = self._ledger, self._ledger.account, self._count("generate")
+        wanted = per_row(params, len(trajectories))
+        pending = [i for i, t in enumerate(trajectories) if t.active]
+        seeds = self._seeds(call, {i: trajectories[i] for i in pending})
+        result, num_parts = list(trajectories), 0
+        while pending:
+            num_parts += 1
+            name = await self._enter_call(f"generate {call}" + (f".{num_parts}" if num_parts > 1 else ""))
+            admitted = await account.reserve_tokens([wanted[i] for i in pending])
+            if not admitted:
+                ledger.withhold("generated_tokens")
+                break
+            rows, pending = pending[: len(admitted)], pending[len(admitted) :]
+            starts, row_seeds = [trajectories[i] for i in rows], [seeds[i] for i in rows]
+            requests = generate_requests(ledger.problem, ledger.task, starts, admitted, row_seeds, to_end)
+            try:
+                replies = await ledger.ask(
+                    name, ledger.engine.generate, requests, check_completion, EngineError
+                )
+            finally:
+                account.release_tokens(admitted)
+            if replies is None:
+                break
+            account.spend([reply.usage for reply in replies])
+            for i, p, request, reply in zip(rows, admitted, requests, replies, strict=True):
+                result[i] = trajectories[i].extend(*mark_answer(request, reply))
+                if p.max_tokens < wanted[i].max_tokens and result[i].truncated:
+                    account.stop("generated_tokens")
+        self._leave_texts([(result[i], seed) for i, seed in seeds.items()])
+        return result
+
+    async def score(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """The same trajectories with the rewards of their new steps locked in.
+
+        A step that has a reward is never scored again. Raises VerifierError when the number of rewards
+        is not the number of new steps (read-out per_step) or one (whole), and when there is no verifier.
+        """
+        ledger, account, verifier = self._ledger, self._ledger.account, self._ledger.verifier
+        if verifier is None:
+            raise VerifierError("this strategy needs a verifier, and the run has none (verifier=none)")
+        rows = [i for i, t in enumerate(trajectories) if t.steps and t.steps[-1].reward is None]
+        result = list(trajectories)
+        if not rows:
+            return result
+        name = await self._enter_call(f"score {self._count('score')}")
+        num_admitted = account.reserve_calls(len(rows))
+        if num_admitted == 0:
+            ledger.withhold("reward_calls")
+            return result
+        if num_admitted < len(rows):
+            account.stop("reward_calls")
+            rows = rows[:num_admitted]
+        requests = [score_request(ledger.problem, trajectories[i]) for i in rows]
+        try:
+            check = partial(check_rewards, verifier.info.readout)
+            replies = await ledger.ask(name, verifier.score, requests, check, VerifierError)
+        finally:
+            account.release_calls(num_admitted)
+        if replies is not None:
+            account.spend([reply.usage for reply in replies], reward_calls=len(replies))
+            for i, reply in zip(rows, replies, strict=True):
+                result[i] = lock(trajectories[i], reply)
+        return result
+
+    async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
+        """One key a trajectory: equivalent final answers have equal keys; None where there is none."""
+        try:
+            answers = [self._ledger.task.extract(t.text) if t.finished else None for t in trajectories]
+            return await self._ledger.task.keys(answers)
+        except Exception as failure:  # a task is a plug-in: its failure ends one problem
+            raise GradingError(f"{type(failure).__name__}: {failure}") from failure
+
+    async def loglik(self, prefix: Trajectory, steps: Sequence[Step]) -> list[float]:
+        """Natural-log likelihood of each of ``steps`` as one continuation of ``prefix``."""
+        ledger = self._ledger
+        requests = [loglik_request(ledger.problem, ledger.task, prefix, steps)]
+        name = await self._enter_call(f"loglik {self._count('loglik')}")
+        replies = await ledger.ask(name, ledger.engine.loglik, requests, check_logprobs, EngineError)
+        if replies is None:
+            return [math.nan] * len(steps)
+        ledger.account.spend([replies[0].usage])
+        return list(replies[0].logprobs)
+
+    @property
+    def _has_texts(self) -> bool:
+        return self._ledger.engine.info.sampler == "stream"
+
+    def _seeds(self, call: int, pending: Mapping[int, Trajectory]) -> dict[int, int]:
+        """A seed for each row: a new one, or that of the text whose end the row's trajectory is.
+
+        A text is one trajectory's alone, and of this scope's last call: an engine that samples by position
+        has it go on as if it had never stopped, and gives copies and texts that were left numbers that
+        nobody has seen.
+        """
+        seeds = derive_seeds((self._ledger.seed, self._ledger.problem.id, self._scope, call), pending)
+        if not self._has_texts:
+            return dict(zip(pending, seeds, strict=True))
+        left = {i: self._texts.get(t.token_ids, []) for i, t in pending.items()}
+        return {i: left[i].pop(0) if left[i] else seed for i, seed in zip(pending, seeds, strict=True)}
+
+    def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]]) -> None:
+        """Notes where the texts of a call end, with their seeds, for the next one."""
+        if not self._has_texts:
+            return
+        self._texts = {}
+        for trajectory, seed in ends:
+            self._texts.setdefault(trajectory.token_ids, []).append(seed)
+
+    def _count(self, method: str) -> int:
+        """The number of this call of ``method`` in this scope, from 1."""
+        self._num_calls[method] += 1
+        return self._num_calls[method]
+
+    async def _enter_call(self, name: str) -> str:
+        """The call's name in the journal, once it may reserve what it needs."""
+        name = f"{self._branch} {name}".lstrip()
+        await self._ledger.journal.enter(name)
+        return name

@@ -1,0 +1,1 @@
+"""Where a text states its answer: in boxes, in tags, after a marker."""

@@ -1,0 +1,35 @@
+"""Hydra's own record of a run, ``.hydra/`` in its directory.
+
+Hydra would write it before anything is known of the directory: through whatever link is there, and with a
+secret of a file in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from orchestrator.storage.results import write_atomically
+
+HYDRA = ".hydra"
+
+
+def hydra_record(config: DictConfig) -> Mapping[str, str]:
+    """The texts of the files, by their names, of a configuration that Hydra has just composed."""
+    hydra = HydraConfig.get()
+    return {
+        "config.yaml": OmegaConf.to_yaml(config),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})),
+        "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
+    }
+
+
+def write_record(run_dir: Path, record: Mapping[str, str]) -> None:
+    """Write the files. Raises OSError."""
+    folder = run_dir / HYDRA
+    folder.mkdir(exist_ok=True)
+    for name, text in record.items():
+        write_atomically(folder / name, text)

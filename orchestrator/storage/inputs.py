@@ -1,0 +1,112 @@
+"""``inputs.json``: digests of the problems and models that a run began with, compared when it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.storage.json_reading import read_object
+from orchestrator.storage.results import stream_results, write_json
+from orchestrator.types import Problem
+
+INPUTS = "inputs.json"
+_WAY_OUT = "put back what there was, or choose another run_dir"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What answers depend on beside the configuration.
+
+    ``problems`` are digests by id; ``models`` are those of engine and verifier, None where a model's files
+    are not here. ``source`` is the key, with its value, that says where the problems come from; ``names``
+    are those of the models.
+    """
+
+    problems: Mapping[str, str]
+    models: Mapping[str, str | None]
+    source: tuple[str, object]
+    names: Mapping[str, object]
+
+    @classmethod
+    def of(
+        cls, problems: Iterable[Problem], config: Mapping[str, Any], models: Mapping[str, str | None]
+    ) -> Inputs:
+        """``config`` names the files: they are shown where they have changed."""
+        path = config["task"].get("path")
+        source = ("task.path", path) if path else ("task", config["task"].get("_target_"))
+        names = {group: config[group].get("model") for group in models}
+        return cls({p.id: digest_of(p.question, p.answer) for p in problems}, models, source, names)
+
+
+def digest_of(question: str, reference: str) -> str:
+    """Of a problem: 8 hexadecimal digits of its question, and as many of its reference."""
+    return _digest(question) + _digest(reference)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
+
+
+def check_inputs(run_dir: Path, inputs: Inputs, *, has_begun: bool) -> None:
+    """Compare with what the run began with, or note it where nothing is done yet.
+
+    A directory of an older release has no such file: its results hold the questions and references that they
+    were made of. Raises ConfigError that names the first thing that differs.
+    """
+    before = _read(run_dir) if has_begun else None
+    if before is not None:
+        _check_problems(inputs, before["problems"], run_dir)
+        _check_models(inputs, before["models"], run_dir)
+    elif has_begun:
+        lines = (line for line in stream_results(run_dir) if {"question", "reference"} <= line.keys())
+        known = {line["problem_id"]: digest_of(line["question"], line["reference"]) for line in lines}
+        _check_problems(inputs, {**inputs.problems, **known}, run_dir)
+    if before is None:
+        write_json(run_dir / INPUTS, {"problems": inputs.problems, "models": inputs.models})
+
+
+def _read(run_dir: Path) -> Mapping[str, Any] | None:
+    try:
+        before = read_object(run_dir / INPUTS)
+        problems = {name: str(digest) for name, digest in dict(before["problems"]).items()}
+        return {"problems": problems, "models": dict(before["models"])}
+    except FileNotFoundError:
+        return None
+    except (ValueError, LookupError, TypeError) as failure:
+        allowed = f"its {INPUTS} cannot be read ({failure}); without it only the results are compared"
+        raise ConfigError("run_dir", run_dir, allowed) from None
+
+
+def _check_problems(inputs: Inputs, before: Mapping[str, str], run_dir: Path) -> None:
+    now = inputs.problems
+    changed = [i for i in {**now, **before} if now.get(i) != before.get(i)]
+    if changed:
+        first = changed[0]
+        rest = f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else ""
+        allowed = (
+            f"has changed since the run in {run_dir} began: {_change(first, before, now)}{rest}; {_WAY_OUT}"
+        )
+        raise ConfigError(*inputs.source, allowed)
+
+
+def _change(problem_id: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """How a problem differs."""
+    if problem_id not in before:
+        return f"problem {problem_id} is new"
+    if problem_id not in now:
+        return f"problem {problem_id} is gone"
+    is_other = [before[problem_id][part] != now[problem_id][part] for part in (slice(8), slice(8, None))]
+    what = " and ".join(w for w, other in zip(("question", "reference"), is_other, strict=True) if other)
+    return f"problem {problem_id} has another {what}"
+
+
+def _check_models(inputs: Inputs, before: Mapping[str, str | None], run_dir: Path) -> None:
+    for group, digest in inputs.models.items():
+        known = before.get(group)
+        if digest is not None and known is not None and digest != known:
+            allowed = f"its files have changed since the run in {run_dir} began; {_WAY_OUT}"
+            raise ConfigError(f"{group}.model", inputs.names[group], allowed)

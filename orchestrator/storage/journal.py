@@ -1,0 +1,252 @@
+"""What the models have answered so far, one file a problem: resuming a search is running it again on these.
+
+Session writes a line for each reply. A strategy is deterministic given its seed and its replies, so the same
+coroutine, given the recorded replies, comes to where it was, and asks the models only from there on.
+
+A line is handed to the operating system at once, in one write: it outlives the death of this process,
+however sudden. It is not synced: when the machine goes down its last seconds may be missing, and are asked
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import JournalError
+from orchestrator.storage.appending import OpenFiles
+from orchestrator.storage.journal_lines import (
+    Record,
+    Reply,
+    checksum_of,
+    digest_of,
+    read_record,
+    write_record,
+)
+
+log = logging.getLogger(__name__)
+
+JOURNAL = "journal"
+# A recorded call is asked again within milliseconds; a search that does not ask it has gone another way.
+PATIENCE = 60.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call under its name in the journal, the ``number``-th thing that its search asked or decided.
+
+    ``record`` is what it was answered in an earlier part.
+    """
+
+    name: str
+    digest: str
+    number: int
+    record: Record | None
+
+
+class Journal:
+    """The answered calls of one problem: recorded ones are given again, new ones are written down.
+
+    While there are recorded ones, calls and replies follow each other as they first did, so that a method
+    whose result depends on arrival, and branches that compete for the last tokens, end as they did then.
+    What is new waits until all that is recorded has been given; it fails if that takes more than
+    ``patience`` seconds. Without a ``path`` nothing is kept.
+    """
+
+    def __init__(
+        self, path: Path | None = None, files: OpenFiles | None = None, *, patience: float = PATIENCE
+    ) -> None:
+        self._path = path
+        self._patience = patience
+        self._files = files or OpenFiles()
+        self._records, self._checksum = ([], 0) if path is None else _read(path)
+        self._index = {record.call: i for i, record in enumerate(self._records)}
+        self._numbers = {record.asked for record in self._records}
+        self._num_given = 0
+        self._num_events = 0
+        self._entering: dict[str, asyncio.Future[None]] = {}
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._branches: Counter[str] = Counter()
+
+    @property
+    def elapsed(self) -> float:
+        """What the problem's clock showed at the last recorded reply, in seconds."""
+        return self._records[-1].elapsed if self._records else 0.0
+
+    @property
+    def num_left(self) -> int:
+        """Recorded replies that have not been given."""
+        return len(self._records) - self._num_given
+
+    def branch(self, scope: str) -> str:
+        """A name for the calls of one session: its scope, with a number where the scope is taken."""
+        self._branches[scope] += 1
+        return scope if self._branches[scope] == 1 else f"{scope}#{self._branches[scope]}"
+
+    async def enter(self, name: str) -> None:
+        """Waits until the call may reserve what it needs: after those that did so before it."""
+        if self.num_left:
+            self._entering[name] = turn = asyncio.get_running_loop().create_future()
+            await self._wait(turn)
+
+    def decide(self) -> int:
+        """Counts a call, or what bears on other calls such as a limit that withheld one; its number."""
+        self._num_events += 1
+        self._go_on()
+        return self._num_events
+
+    async def ask(self, name: str, requests: Sequence[object]) -> Call:
+        """Counts a call, and waits until its recorded reply is due, or a new one may be asked for.
+
+        Raises JournalError where something else was asked under this name.
+        """
+        digest = "" if self._path is None else digest_of(requests)
+        index, record = self._index.get(name, -1), None
+        if index >= 0:
+            record = self._records[index]
+            if record.digest != digest:
+                wrong = "asks for something else than it did when it was answered"
+                raise JournalError(f"{self._path}: call {name!r} {wrong}")
+        call = Call(name, digest, self.decide(), record)
+        if self.num_left:
+            self._asked[index if record else len(self._records) + call.number] = turn = (
+                asyncio.get_running_loop().create_future()
+            )
+            await self._wait(turn)
+        return call
+
+    async def _wait(self, turn: asyncio.Future[None]) -> None:
+        # Soon and not now: all that go on together must be waiting, to go on in their order.
+        asyncio.get_running_loop().call_soon(self._go_on)
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except TimeoutError:
+            expected = self._records[min(self._num_given, len(self._records) - 1)].call
+            message = f"{self._path}: call {expected!r} was answered, and is not asked now"
+            raise JournalError(message) from None
+
+    def _go_on(self) -> None:
+        """Lets everything go on whose turn it is. What came together goes on together."""
+        while self.num_left and self._records[self._num_given].answered <= self._num_events:
+            if self._num_given not in self._asked:
+                return
+            _let_go(self._asked.pop(self._num_given))
+            self._num_given += 1
+        for name in [n for n in self._entering if self._may_enter(n)]:
+            _let_go(self._entering.pop(name))
+        if not self.num_left:
+            for number in sorted(self._asked):
+                _let_go(self._asked.pop(number))
+
+    def _may_enter(self, name: str) -> bool:
+        """All replies that came before are given by now; a new call takes a number that no other had."""
+        if name not in self._index:
+            return not self.num_left or self._num_events + 1 not in self._numbers
+        return self._num_events + 1 >= self._records[self._index[name]].asked
+
+    def record(self, call: Call, elapsed: float, replies: Sequence[Reply] | None) -> None:
+        """Writes down what a new call was answered; None: the time limit cancelled it. Raises OSError."""
+        if self._path is not None:
+            kept = None if replies is None else tuple(replies)
+            record = Record(call.name, call.digest, elapsed, call.number, self._num_events, kept)
+            line = write_record(record, self._checksum)
+            self._files.append(self._path, line)
+            self._checksum = checksum_of(line)
+
+    def check_over(self) -> None:
+        """Raises JournalError where the search has ended before it asked all that was answered."""
+        if self.num_left:
+            name = self._records[self._num_given].call
+            raise JournalError(f"{self._path}: call {name!r} was answered, and the search ended without it")
+
+
+def _let_go(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
+def _read(path: Path) -> tuple[list[Record], int]:
+    """The records up to the first line that is none, and the checksum of the last one.
+
+    What follows them, such as a line that was cut short, is cut off.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return [], 0
+    records, size, checksum = [], 0, 0
+    for line in data.splitlines(keepends=True):
+        try:
+            records.append(read_record(line, checksum))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            break
+        size, checksum = size + len(line), checksum_of(line)
+    if size < len(data):
+        if num_whole := data.count(b"\n", size):  # more than the last line that a death cut short
+            text = "%s: %d lines are none of this release, or damaged: their calls are asked again"
+            log.warning(text, path, num_whole)
+        os.truncate(path, size)
+    return records, checksum
+
+
+class Journals:
+    """The journals of a run: ``journal/`` in its directory. ``keep`` leaves them there when all is done."""
+
+    def __init__(self, run_dir: Path, *, keep: bool = False) -> None:
+        self._folder = run_dir / JOURNAL
+        self._keep = keep
+        self._files = OpenFiles()
+
+    def open(self, problem_id: str) -> Journal:
+        """The journal of a problem, with what an earlier part of the run has left."""
+        return Journal(self._path(problem_id), self._files)
+
+    def done(self, problem_id: str) -> None:
+        """The problem's result is on disk: its journal is not needed any more."""
+        path = self._path(problem_id)
+        self._files.close(path)
+        if not self._keep:
+            path.unlink(missing_ok=True)
+
+    def pause(self, problem_id: str) -> None:
+        """The problem ended in an error: when it is tried again, it goes on from where it was."""
+        self._files.close(self._path(problem_id))
+
+    def discard(self, problem_id: str) -> None:
+        """The problem is to be solved from its beginning when it is tried again."""
+        path = self._path(problem_id)
+        self._files.close(path)
+        path.unlink(missing_ok=True)
+
+    def forget(self, problem_ids: Collection[str]) -> None:
+        """Ends the journals of problems that are done: a run may be killed between a result and this."""
+        if self._folder.is_dir():
+            for problem_id in problem_ids:
+                self.done(problem_id)
+
+    def close(self) -> None:
+        """Closes every file, and removes the folder where nothing is left in it."""
+        self._files.close_all()
+        with suppress(OSError):  # it is not empty, or gone, or its disk cannot be written any more
+            self._folder.rmdir()
+
+    def _path(self, problem_id: str) -> Path:
+        return self._folder / f"{_file_name(problem_id)}.jsonl"
+
+
+def _file_name(problem_id: str) -> str:
+    """The id itself where every file system takes it; otherwise what is left of it, and a digest."""
+    if re.fullmatch(r"[a-z0-9_-][a-z0-9._-]{0,99}", problem_id):
+        return problem_id
+    digest = hashlib.blake2b(problem_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', problem_id)[:60]}-{digest}"

@@ -1,0 +1,371 @@
+"""The files of a run directory: results.jsonl, summary.json, config.json and command.json."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from orchestrator.outcome import Candidate, ProblemResult
+from orchestrator.storage.group_commit import GroupCommit, sync_file, sync_folder
+from orchestrator.storage.json_reading import NOT_OURS, BadJson, read_lines
+from orchestrator.storage.plain_files import open_to_append, open_to_read, replace_file
+from orchestrator.storage.result_lines import check_line
+from orchestrator.storage.run_files import sound_summary
+from orchestrator.storage.silence import SILENCE, Lengths
+from orchestrator.storage.standing import DisplacedError, HeldFolder, check_place
+from orchestrator.storage.totals import Totals
+from orchestrator.types import Denoising, NodeRecord, StepRecord
+
+log = logging.getLogger(__name__)
+
+RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
+
+
+def finite(number: float) -> float | None:
+    """JSON has no infinity and no NaN: None stands for them."""
+    return number if math.isfinite(number) else None
+
+
+def exact(number: float) -> float | str:
+    """A number that ``float()`` reads back as it was: infinities are strings in JSON."""
+    return number if math.isfinite(number) else str(number)
+
+
+def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str, Any]:
+    """One entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
+    trajectory = candidate.trajectory
+    reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
+    return {
+        "answer": candidate.answer,
+        "text": trajectory.text,
+        "reward": None if reward is None else reward.value,
+        "log_weight": finite(candidate.log_weight),
+        "num_tokens": trajectory.num_tokens,
+        "correct": candidate.correct,
+        "finished": trajectory.finished,
+        "cut_off": cut_off,
+        "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
+        "step_lengths": [len(s.text) for s in trajectory.steps],
+        "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
+        **schedule_entries(candidate),
+    }
+
+
+def schedule_entries(candidate: Candidate) -> dict[str, Any]:
+    """What the line of a denoised candidate holds beside: its block length, and its NLL.
+
+    The NLL is the sum of -log p of the candidate's tokens, up to the end of the text and that included, each
+    at the denoising pass that committed it.
+    """
+    params, logprobs = candidate.params, [s.logprob for s in candidate.trajectory.steps]
+    if not isinstance(params, Denoising):
+        return {}
+    known = [x for x in logprobs if x is not None]
+    return {
+        "block_length": params.block_length or params.gen_length,
+        "nll": finite(-math.fsum(known)) if len(known) == len(logprobs) else None,
+    }
+
+
+def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
+    """One entry of ``history``; weights are for drawings, so six digits are enough."""
+    values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
+    line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
+    if isinstance(record, StepRecord):
+        line["weights"] = [float(f"{w:.6g}") for w in record.weights]
+    return line
+
+
+_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
+
+
+def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
+    """One line of results.jsonl."""
+    problem, error = result.problem, result.error
+    history = result.solution.history if result.solution else ()
+    return {
+        "problem_id": problem.id,
+        "question": problem.question,
+        "reference": problem.answer,
+        "answer": result.answer,
+        "correct": result.correct,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "stopped_by": result.stopped_by,
+        "candidates": [
+            candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
+        ],
+        "usage": asdict(result.usage),
+        "overhead": asdict(result.overhead),
+        "seconds": round(result.seconds, 6),
+        "history": [record_line(record) for record in history],
+        "answer_index": result.solution.answer_index if result.solution else None,
+    }
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file: a reader sees the old text or the new one, whatever happens. Raises OSError."""
+    _replace(path, [_bytes_of(text)])
+
+
+def _replace(path: Path, lines: Iterable[bytes]) -> None:
+    try:
+        replace_file(path, lines)
+        sync_folder(path.parent)
+    except OSError as failure:
+        raise _about(path, failure) from failure
+
+
+def _about(path: Path, failure: OSError) -> OSError:
+    """The same failure with the name of the file, which a failed write does not know."""
+    return OSError(failure.errno, failure.strerror, str(path)) if failure.errno else failure
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Strict JSON, written atomically."""
+    _replace(path, [json_bytes(value)])
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """What ``write_json`` writes."""
+    return _encoded(value, indent=2)
+
+
+def _read(path: Path, *, is_resumed: bool = False) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Every line as it stands, and what it says: None where it was cut short, or is no result.
+
+    So is a second line of one problem; where ``is_resumed`` one after an error is the problem's first. Lines
+    that are left out are named in warnings.
+    """
+    left_out, problem_ids = _LeftOut(path), set[str]()
+    for number, (line, value) in enumerate(read_lines(path), 1):
+        # One that was cut short is no surprise.
+        reason = _objection(value, problem_ids) if line.endswith(b"\n") else ""
+        if reason:
+            left_out.add(number, reason)
+        good = value if reason is None and isinstance(value, dict) else None
+        if good is not None and not (is_resumed and good["error"] is not None):
+            problem_ids.add(good["problem_id"])
+        yield line, good
+    left_out.end()
+
+
+def _objection(value: dict[str, Any] | BadJson, problem_ids: Collection[str]) -> str | None:
+    """What is wrong with a line, if anything is."""
+    if isinstance(value, BadJson):
+        return _in_words(value)
+    try:
+        check_line(value)
+    except BadJson as failure:
+        return _in_words(failure)
+    if value["problem_id"] in problem_ids:
+        return f"is a second one of problem {value['problem_id']}: it is left out"
+    return None
+
+
+def _in_words(failure: BadJson) -> str:
+    reason = f" ({failure.detail})" if failure.kind == NOT_OURS else ""
+    return f"{failure.kind}: it is left out{reason}"
+
+
+class _LeftOut:
+    """Warnings about lines that are left out: the first few, and how many more there are."""
+
+    MOST = 5
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._num = path, 0
+
+    def add(self, number: int, reason: str) -> None:
+        self._num += 1
+        if self._num <= self.MOST:
+            log.warning("%s: line %d %s", self._path, number, reason)
+
+    def end(self) -> None:
+        if self._num > self.MOST:
+            log.warning("%s: %d more lines are left out", self._path, self._num - self.MOST)
+
+
+def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out.
+
+    Of two lines of one problem the first one counts.
+    """
+    yield from (value for _, value in _read(run_dir / RESULTS) if value is not None)
+
+
+def read_results(run_dir: Path) -> list[dict[str, Any]]:
+    """The whole lines of results.jsonl, all at once."""
+    return list(stream_results(run_dir))
+
+
+def keep_finished(
+    run_dir: Path, tell: Callable[[dict[str, Any]], None], check: Callable[[], None] = lambda: None
+) -> None:
+    """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
+
+    ``check`` is called when all are told: what it raises leaves the file as it is. Of two lines of one
+    problem the first one stays. What was told is on disk when this returns, whoever wrote
+    it. A last line that was cut short is cut off where it stands: only where others go a second file is
+    written. Raises OSError with the file's name.
+    """
+    path = run_dir / RESULTS
+    size, torn, dropped = 0, False, set[int]()
+    for number, (line, value) in enumerate(_read(path, is_resumed=True), 1):
+        if not line.endswith(b"\n"):
+            torn = True
+            break
+        size += len(line)
+        if value is not None and value["error"] is None:
+            tell(value)
+        else:
+            dropped.add(number)
+    check()
+    try:
+        if dropped:
+            _drop(path, dropped)
+        elif path.exists():
+            if torn:
+                os.truncate(path, size)
+            sync_file(path)
+    except OSError as failure:
+        raise _about(path, failure) from failure
+
+
+def _drop(path: Path, dropped: Collection[int]) -> None:
+    """Takes lines out of a file, and a last one that was cut short."""
+    with open_to_read(path) as file:
+        lines = (line for i, line in enumerate(file, 1) if i not in dropped and line.endswith(b"\n"))
+        _replace(path, lines)
+
+
+def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
+    """summary.json, if it is of a run that went to its end with just these results."""
+    summary = sound_summary(run_dir / SUMMARY)
+    expected = json.loads(_encoded(totals.summary()))
+    if summary is None:
+        return None
+    # A summary of an older release says nothing of what was not answered.
+    expected = {name: value for name, value in expected.items() if name in summary or name not in SILENCE}
+    is_whole = summary["complete"] and expected.keys() <= summary.keys()
+    return summary if is_whole and _agree(expected, summary) else None
+
+
+def _agree(expected: Any, found: Any) -> bool:
+    """Whether two values are equal in the fields that both have: releases before and after have others."""
+    if not (isinstance(expected, Mapping) and isinstance(found, Mapping)):
+        return bool(expected == found)
+    return all(_agree(expected[name], found[name]) for name in expected.keys() & found.keys())
+
+
+class ResultLog:
+    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them.
+
+    It notices when the file, or the run directory, is not what it was: deleted, moved, replaced, written to
+    by others. That is an OSError as a full disk is.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / RESULTS
+        self._folder = HeldFolder(run_dir)
+        self._file: BinaryIO | None = None
+        self._size = 0
+        self._commits: GroupCommit | None = None
+
+    def append(self, line: Mapping[str, Any], then: Callable[[], None] | None = None) -> None:
+        """A line is whole in the file when this returns, or it is not there. Raises OSError.
+
+        It outlives this process, however sudden its death. Without ``then`` it is also on disk, and outlives
+        the machine; with it the disk is waited for beside the event loop, and ``then`` is called after that.
+        """
+        file = self._open()
+        commits = self._commits = self._commits or GroupCommit(file.fileno())
+        data = _encoded(line)
+        self._check_size(file)
+        try:
+            commits.check()
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if then is None:
+                os.fsync(file.fileno())
+            else:
+                commits.add(then)
+        except OSError as failure:
+            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+                file.truncate(self._size)
+            raise self._about(failure) from None
+        self._size += len(data)
+        self.check()
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            self._file = os.fdopen(open_to_append(self._path), "ab", buffering=0)
+            self._size = os.fstat(self._file.fileno()).st_size
+            sync_folder(self._path.parent)
+        return self._file
+
+    def check(self) -> None:
+        """Raises DisplacedError where the file, or its folder, is not what it was when it was opened."""
+        self._folder.check()
+        if self._file is not None:
+            check_place(self._path, self._file.fileno())
+            self._check_size(self._file)
+
+    @property
+    def is_in_its_folder(self) -> bool:
+        """Whether the run directory is the one in which this was opened."""
+        try:
+            self._folder.check()
+        except OSError:
+            return False
+        return True
+
+    def _check_size(self, file: BinaryIO) -> None:
+        """Nobody else writes to it: where its size is another one, results of this run may be gone."""
+        size = os.fstat(file.fileno()).st_size
+        if size != self._size:
+            what = f"{self._size} bytes while the run was at work: some of its results may be gone"
+            raise DisplacedError(f"{self._path} was changed by something else, to {size} bytes from {what}")
+
+    def sync(self) -> None:
+        """Waits until every line is on disk and what was to follow has been called. Raises OSError."""
+        if self._commits is not None:
+            try:
+                self._commits.finish()
+            except OSError as failure:
+                raise self._about(failure) from None
+        self.check()
+
+    def _about(self, failure: OSError) -> OSError:
+        """With this file's name, unless it was another that failed."""
+        if failure.filename or isinstance(failure, DisplacedError):
+            return failure
+        return _about(self._path, failure)
+
+    def close(self) -> None:
+        """Syncs what it can, and closes. A failure is for ``sync`` to tell: nothing is called after it."""
+        with suppress(Exception):
+            self.sync()
+        if self._commits is not None:
+            self._commits.close()
+        if self._file is not None:
+            self._file.close()
+        self._folder.close()
+        self._commits = self._file = None
+
+
+def _encoded(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    """Strict JSON with an end of line."""
+    return _bytes_of(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _bytes_of(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which has no bytes there, as JSON escapes it."""
+    return text.encode(errors="backslashreplace")

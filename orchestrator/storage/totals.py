@@ -1,0 +1,73 @@
+"""The figures of a run, added up from its result lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.intervals import wilson_interval
+from orchestrator.storage.result_lines import overhead_of, spent
+from orchestrator.storage.silence import Silence
+from orchestrator.types import Overhead, Usage
+
+
+class Totals:
+    """The figures of a run so far, added up from result lines."""
+
+    def __init__(self) -> None:
+        self.num_problems = self.num_correct = self.num_errors = self.num_passed = 0
+        self.usage = Usage()
+        self.overhead = Overhead()
+        self.silence = Silence()
+        self._paths, self._right_paths = Counter[int](), Counter[int]()
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        self.num_problems += 1
+        self.num_correct += bool(line["correct"])
+        self.num_errors += line["error"] is not None
+        self.num_passed += any(c["correct"] for c in line["candidates"])
+        self.usage += spent(line)
+        self.overhead += overhead_of(line)
+        self.silence.add(line)
+        for candidate in line["candidates"]:
+            if "block_length" in candidate:
+                self._paths[candidate["block_length"]] += 1
+                self._right_paths[candidate["block_length"]] += bool(candidate["correct"])
+
+    @property
+    def schedules(self) -> dict[str, dict[str, Any]]:
+        """How often a single denoised path was right, by its block length."""
+        return {
+            str(block): {"num_paths": num, "accuracy": self._right_paths[block] / num}
+            for block, num in sorted(self._paths.items())
+        }
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.num_correct / self.num_problems if self.num_problems else None
+
+    @property
+    def pass_at_budget(self) -> float | None:
+        """The share of problems with a right answer among their candidates."""
+        return self.num_passed / self.num_problems if self.num_problems else None
+
+    @property
+    def accuracy_ci95(self) -> tuple[float, float]:
+        return wilson_interval(self.num_correct, self.num_problems)
+
+    def summary(self) -> dict[str, Any]:
+        """The part of summary.json that comes from results."""
+        return {
+            "num_problems": self.num_problems,
+            "num_correct": self.num_correct,
+            "num_errors": self.num_errors,
+            "accuracy": self.accuracy,
+            "accuracy_ci95": list(self.accuracy_ci95),
+            "pass_at_budget": self.pass_at_budget,
+            **self.silence.summary(),
+            "usage": asdict(self.usage),
+            "overhead": asdict(self.overhead),
+            **({"schedules": self.schedules} if self._paths else {}),
+        }

@@ -1,0 +1,109 @@
+"""What samplers that sweep share: a conditional particle filter, and how many particles each sweep has.
+
+Andrieu, Doucet, Holenstein (2010), https://doi.org/10.1111/j.1467-9868.2009.00736.x: the conditional filter;
+``particle_gibbs`` says how a sweep leads to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orchestrator.search.session import Session
+from orchestrator.types import Params, StepRecord, Trajectory
+from strategies.parts.choosing import redraw
+from strategies.parts.population import Choice, Population, extend_and_score, fresh, propagate
+from strategies.parts.resampling import multinomial
+from strategies.parts.selection import draw
+from strategies.parts.weighting import Incremental, Weighting
+from strategies.parts.weights import log_sum_exp, normalise
+
+Sweep = tuple[Population, tuple[StepRecord, ...]]
+
+
+@dataclass
+class _Reference:
+    """The trajectory that a slot follows; ancestor sampling replaces it on the way."""
+
+    trajectory: Trajectory
+
+    def up_to(self, num_steps: int) -> Trajectory:
+        """At step t it has min(t, its length) steps, and the reward it had there."""
+        return Trajectory(self.trajectory.steps[:num_steps])
+
+
+async def sweep(
+    session: Session,
+    num_slots: int,
+    references: Sequence[Trajectory],
+    *,
+    max_steps: int,
+    params: Params,
+    weighting: Weighting,
+    ancestor_sampling: bool = False,
+) -> Sweep:
+    """A conditional particle filter: the first slots follow ``references``; without any, a plain filter.
+
+    Resampling is multinomial at every step: the scheme for which pinning a slot is exact. Ancestor
+    sampling moves the first reference.
+    """
+    held = [_Reference(t) for t in references]
+    num_pinned = len(held)
+
+    async def extend(step: int, parents: Population) -> Sequence[Trajectory]:
+        pinned = [reference.up_to(step) for reference in held]
+        return [*pinned, *await extend_and_score(session, parents.particles[num_pinned:], params)]
+
+    async def choose(step: int, population: Population) -> Choice:
+        probabilities = normalise(population.log_weights)
+        ancestors = np.arange(num_slots)
+        ancestors[num_pinned:] = multinomial(session.rng, probabilities, num_slots - num_pinned)
+        if held and ancestor_sampling:
+            ancestors[0] = await _redraw_past(session, held[0], step, population)
+        return redraw(population, weighting, probabilities, ancestors)
+
+    start = fresh(num_slots)
+    return await propagate(
+        session, start, max_steps=max_steps, extend=extend, weigh=weighting.weigh, choose=choose
+    )
+
+
+async def _redraw_past(session: Session, held: _Reference, step: int, population: Population) -> int:
+    """Draw the slot that the rest of the reference goes on from, and make that the reference."""
+    rest = tuple(replace(s, reward=None) for s in held.trajectory.steps[step:])
+    if not rest:
+        return 0
+    open_slots = [i for i, t in enumerate(population.particles) if i and t.active and len(t.steps) == step]
+    slots = [0, *open_slots]
+    particles = [population.particles[i] for i in slots]
+    scored = await session.score([t.extend(*rest) for t in particles[1:]])
+    log_liks = [sum(await session.loglik(t, rest)) for t in particles]
+    if session.exhausted:
+        return 0
+    joined = [held.trajectory, *scored]
+    before = Population(tuple(particles), tuple(population.log_weights[i] for i in slots))
+    log_weights = np.asarray(Incremental().weigh(before, joined)) + log_liks
+    drawn = draw(session.rng, log_weights.tolist())
+    held.trajectory = joined[drawn]
+    return slots[drawn]
+
+
+def sweep_sizes(num_samples: int, num_iterations: int) -> list[int]:
+    """How many slots each sweep has: as even as can be, two at least, one where there is but one."""
+    num_sweeps = min(num_iterations, max(1, num_samples // 2))
+    each, rest = divmod(num_samples, num_sweeps)
+    return [each + (i < rest) for i in range(num_sweeps)]
+
+
+def pool(sweeps: Sequence[Sweep]) -> Sweep:
+    """The particles of every sweep, weighed within it, and one history whose steps count on."""
+    particles = tuple(t for population, _ in sweeps for t in population.particles)
+    log_weights = tuple(
+        x - total if np.isfinite(total := log_sum_exp(p.log_weights)) else x
+        for p, _ in sweeps
+        for x in p.log_weights
+    )
+    records = [record for _, history in sweeps for record in history]
+    return Population(particles, log_weights), tuple(replace(r, step=i) for i, r in enumerate(records, 1))

@@ -1,0 +1,193 @@
+"""What is asked of a cluster, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from actors.pool.placement import ClusterConfig, ReplicaSpec, check_placement, plan
+from orchestrator.errors import ConfigError
+
+LAPTOP = {"a": {"CPU": 2.0, "memory": 1e9}}
+TWO_GPUS = {"a": {"CPU": 16.0, "GPU": 2.0}}
+TWO_NODES = {"a": {"CPU": 8.0, "GPU": 1.0}, "b": {"CPU": 8.0, "GPU": 1.0}}
+CONF = Path(__file__).resolve().parents[2] / "conf" / "cluster"
+
+
+def make() -> None:
+    """A factory that is never called."""
+
+
+def planned(nodes: dict[str, dict[str, float]], **keys: Any) -> list[ReplicaSpec]:
+    specs = plan(ClusterConfig(**keys), make, make, nodes)
+    check_placement(specs, nodes.values())
+    return specs
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_cluster_config_is_one(path: Path) -> None:
+    config = OmegaConf.load(path)
+    assert isinstance(instantiate(config), ClusterConfig)
+    assert {f.name for f in fields(ClusterConfig)} == {str(key) for key in config} - {"_target_"}
+
+
+def test_the_local_config_holds_the_defaults() -> None:
+    assert instantiate(OmegaConf.load(CONF / "local.yaml")) == ClusterConfig()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("engine_replicas", 0, "must be a whole number of 1 or more"),
+        ("engine_replicas", "abc", "must be a whole number of 1 or more"),
+        ("verifier_replicas", 1.5, "must be a whole number of 1 or more"),
+        ("verifier_replicas", True, "must be a whole number of 1 or more"),
+        ("spill_margin", -1, "must be a whole number of 0 or more"),
+        ("max_attempts", None, "must be a whole number of 1 or more"),
+        ("threads_per_replica", 0, "must be a whole number of 1 or more, or null for the default"),
+        ("gpus_per_replica", -1, "must be a number of 0 or more, or null for the default"),
+        ("gpus_per_replica", 1.5, "must be a fraction of one GPU or a whole number of GPUs"),
+        ("request_timeout_s", 0, "must be a number of seconds above 0"),
+        ("start_timeout_s", float("inf"), "must be a number of 0 or more"),
+        ("address", 5, "must be an address such as auto or host:6379, or null for the default"),
+    ],
+)
+def test_a_bad_key_is_named_with_what_is_allowed(key: str, value: object, allowed: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ClusterConfig(**{key: value})  # type: ignore[arg-type]
+    assert (caught.value.key, caught.value.value, caught.value.allowed) == (f"cluster.{key}", value, allowed)
+
+
+def test_without_gpus_replicas_share_the_cores() -> None:
+    engine, verifier = planned({"a": {"CPU": 8.0}})
+    assert (engine.num_cpus, engine.num_gpus, engine.num_threads, verifier.num_threads) == (0, 0, 4, 4)
+    assert [s.num_threads for s in planned(LAPTOP, engine_replicas=3)] == [1, 1]
+    assert [s.num_threads for s in planned(LAPTOP, threads_per_replica=2)] == [2, 2]
+
+
+def test_replicas_are_spread_over_nodes_by_their_cores() -> None:
+    big_and_small = {"head": {"CPU": 0.0}, "small": {"CPU": 4.0}, "big": {"CPU": 8.0}}
+    engine, verifier = planned(big_and_small, engine_replicas=2, verifier_replicas=1)
+    assert (engine.node_ids, verifier.node_ids) == (("big", "small"), ("big",))
+    assert engine.num_threads == 4
+    assert planned(LAPTOP, engine_replicas=4)[0].node_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("num_engines", "share"), [(1, 1.0), (2, 0.5), (3, 0.5), (4, 1 / 3)], ids=lambda v: f"{v:.2g}"
+)
+def test_gpus_are_shared_when_replicas_outnumber_them(num_engines: int, share: float) -> None:
+    engine, verifier = planned(TWO_GPUS, engine_replicas=num_engines)
+    assert engine.num_gpus == verifier.num_gpus == pytest.approx(share)
+    assert engine.bundles == [{"GPU": pytest.approx(share)}]
+
+
+def test_a_tensor_parallel_replica_has_a_bundle_for_each_gpu() -> None:
+    spec = ReplicaSpec("engine", make, 1, num_cpus=1, num_gpus=2)
+    assert spec.bundles == [{"GPU": 1.0, "CPU": 1}] * 2
+    assert ReplicaSpec("engine", make, 1).bundles == []
+    check_placement([spec], TWO_GPUS.values())
+    with pytest.raises(
+        ConfigError, match=r"^cluster.gpus_per_replica=2: .*on 2 nodes: lower cluster.gpus_per"
+    ):
+        check_placement([spec], TWO_NODES.values())
+
+
+def test_a_policy_and_its_verifier_share_a_card() -> None:
+    check_placement(
+        planned(TWO_GPUS, gpus_per_replica=0.5, engine_replicas=2, verifier_replicas=2), TWO_GPUS.values()
+    )
+    with pytest.raises(ConfigError):  # 3 x 0.6 is less than 2, but no card holds two of them
+        planned(TWO_GPUS, gpus_per_replica=0.6, engine_replicas=2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "keys", "key", "asked", "there_is", "remedy"),
+    [
+        (
+            LAPTOP,
+            {"gpus_per_replica": 1},
+            "cluster.gpus_per_replica=1",
+            "1 engine replicas of 1 GPUs and 1 verifier replicas of 1 GPUs",
+            "0 GPUs and 2 CPUs on 1 nodes",
+            "cluster.gpus_per_replica",
+        ),
+        (
+            TWO_GPUS,
+            {"gpus_per_replica": 1, "engine_replicas": 4},
+            "cluster.engine_replicas=4",
+            "4 engine replicas of 1 GPUs and 1 verifier replicas of 1 GPUs",
+            "2 GPUs and 16 CPUs on 1 nodes",
+            "cluster.engine_replicas, cluster.verifier_replicas or cluster.gpus_per_replica",
+        ),
+        (
+            LAPTOP,
+            {"cpus_per_replica": 1, "verifier_replicas": 2},
+            "cluster.verifier_replicas=2",
+            "1 engine replicas of 1 CPUs and 2 verifier replicas of 1 CPUs",
+            "0 GPUs and 2 CPUs on 1 nodes",
+            "cluster.engine_replicas, cluster.verifier_replicas or cluster.cpus_per_replica",
+        ),
+    ],
+)
+def test_one_line_says_what_does_not_fit(
+    nodes: dict[str, dict[str, float]], keys: dict[str, Any], key: str, asked: str, there_is: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        planned(nodes, **keys)
+    assert str(caught.value) == f"{key}: asked are {asked}; the cluster has {there_is}: lower {remedy}"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 16)), min_size=1, max_size=4),
+    st.integers(1, 12),
+    st.integers(1, 12),
+)
+def test_what_is_left_to_the_pool_always_fits(
+    nodes: list[tuple[int, int]], num_engines: int, num_verifiers: int
+) -> None:
+    """Any number of replicas, on any nodes: the defaults share what there is."""
+    resources = {str(i): {"GPU": float(g), "CPU": float(c)} for i, (g, c) in enumerate(nodes)}
+    specs = planned(resources, engine_replicas=num_engines, verifier_replicas=num_verifiers)
+    assert all(spec.num_threads >= 1 for spec in specs)
+
+
+def gpus(nodes: dict[str, dict[str, float]], **keys: Any) -> list[float]:
+    return [spec.num_gpus for spec in planned(nodes, **keys)]
+
+
+def test_policy_and_verifier_may_have_cards_of_their_own_sizes() -> None:
+    assert gpus(TWO_GPUS, engine_gpus=1, verifier_gpus=1) == [1, 1]
+    assert gpus({"a": {"GPU": 5.0, "CPU": 8.0}}, verifier_gpus=4) == [1, 4]
+    assert gpus({"a": {"GPU": 6.0, "CPU": 8.0}}, verifier_gpus=4, engine_replicas=3) == [0.5, 4]
+    assert gpus(TWO_GPUS, gpus_per_replica=0.25, verifier_gpus=1) == [0.25, 1]
+    with pytest.raises(ConfigError, match=r"^cluster.verifier_gpus=4: .*lower cluster.verifier_gpus$"):
+        planned(TWO_GPUS, verifier_gpus=4)
+    with pytest.raises(
+        ConfigError, match=r"^cluster.engine_gpus=1.5: must be a fraction of one GPU or a whole"
+    ):
+        ClusterConfig(engine_gpus=1.5)
+
+
+def test_sharing_is_told_or_found_out() -> None:
+    assert gpus(TWO_GPUS, share_gpu=True) == [0.5, 0.5]
+    assert gpus(TWO_GPUS, share_gpu=True, engine_gpus=0.7) == [0.7, pytest.approx(0.3)]
+    assert gpus(TWO_GPUS, share_gpu=False) == [1, 1]
+    assert gpus({"a": {"GPU": 1.0, "CPU": 4.0}}) == [0.5, 0.5]
+    assert gpus(LAPTOP, share_gpu=True) == [0, 0]
+    with pytest.raises(ConfigError) as caught:
+        planned(TWO_GPUS, share_gpu=False, engine_replicas=2)
+    assert str(caught.value) == (
+        "cluster.verifier_replicas=1: asked are 2 engine replicas of 1 GPUs and 1 verifier replicas "
+        "of 1 GPUs; the cluster has 2 GPUs and 16 CPUs on 1 nodes: lower cluster.engine_replicas, "
+        "cluster.verifier_replicas, or set cluster.share_gpu=true"
+    )
+    with pytest.raises(ConfigError, match=r"cluster.share_gpu=yes: must be true or false"):
+        ClusterConfig(share_gpu="yes")  # type: ignore[arg-type]

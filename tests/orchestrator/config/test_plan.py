@@ -1,0 +1,66 @@
+"""What a configuration stands for, and which plans can share their replicas."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from orchestrator.config.build import as_plain
+from orchestrator.config.compose import only_composed
+from orchestrator.config.plan import Plan, make_plan, plan_of
+
+
+@cache
+def planned(*overrides: str) -> Plan:
+    return only_composed(["run_dir=outputs/none", *overrides], plan_of)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("strategy=astar",),
+        ("budget=3", "seed=5"),
+        ("task.limit=3", "task.offset=7", "task.split=dev"),
+        ("limits.generated_tokens=100",),
+        ("strategy.sampling.temperature=0.5",),
+        ("concurrency=1", "tracker=none"),
+    ],
+    ids=" ".join,
+)
+def test_a_point_that_loads_the_same_shares_the_replicas(overrides: tuple[str, ...]) -> None:
+    assert planned(*overrides).model_key == planned().model_key
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("engine.max_batch_size=7",),
+        ("engine=countdown", "task=countdown"),
+        ("engine.dtype=bfloat16",),
+        ("verifier=none", "strategy=greedy"),
+        ("verifier.readout=whole", "strategy.aggregation=model"),
+        ("cluster.engine_replicas=2",),
+        ("cluster.verifier_replicas=2",),
+    ],
+    ids=" ".join,
+)
+def test_a_point_that_loads_something_else_does_not(overrides: tuple[str, ...]) -> None:
+    assert planned(*overrides).model_key != planned().model_key
+
+
+@pytest.mark.heavy
+def test_what_cfg_job_prints_is_the_same_plan_again() -> None:
+    keys = ("strategy=astar", "strategy.branching=2", "budget=3", "task.limit=2", "run_dir=outputs/none")
+    command = [sys.executable, "run.py", "--cfg", "job", *keys]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100, check=True)
+    printed, plan = OmegaConf.create(done.stdout), planned(*keys)
+    assert isinstance(printed, DictConfig)
+    assert as_plain(printed) == plan.plain
+    again = make_plan(printed, plan.names, str(plan.run_dir), [])
+    assert (again.strategy, again.engine, again.model_key) == (plan.strategy, plan.engine, plan.model_key)
