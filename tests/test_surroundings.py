@@ -21,7 +21,7 @@ from orchestrator.runs.execution import Status, heed_signals
 from orchestrator.runs.stopping import unless_stopped
 from orchestrator.storage.results import read_results
 from orchestrator.testing import FakeEngine
-from tests.orchestrator.test_execution import CONFIG, make
+from tests.orchestrator.runs.test_execution import CONFIG, make
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
 

@@ -13,8 +13,13 @@ from actors.vllm_engine.config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.protocols import ScoreReply, ScoreRequest
 from tests.actors.shared_vllm import Elsewhere
 from tests.actors.small_models import ALPHABET, ask, completed, save_policy
-from tests.actors.test_vllm_engine import QUESTION, check_draws, check_steps_are_the_whole, running
-from tests.actors.test_vllm_verifier import REQUESTS, STEPS, rewards
+from tests.actors.vllm_engine.test_vllm_engine import (
+    QUESTION,
+    check_draws,
+    check_steps_are_the_whole,
+    running,
+)
+from tests.actors.vllm_engine.test_vllm_verifier import REQUESTS, STEPS, rewards
 from tests.gpu.cards import ON_A_CARD
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]

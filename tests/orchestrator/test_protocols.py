@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +62,7 @@ class Stranger:
 
 
 def test_a_replica_refuses_what_is_neither() -> None:
-    replica = Replica(pickle.dumps(Stranger), {})
+    replica = Replica(Stranger, "node", lambda: None)
     replica._make()
     assert str(replica._error) == "TypeError: Stranger derives from neither EngineBase nor VerifierBase"
     assert asyncio.run(replica.release("p")) == Overhead()

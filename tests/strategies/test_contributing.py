@@ -16,7 +16,7 @@ import pytest
 import strategies
 from orchestrator.config.compose import only_composed
 from orchestrator.config.plan import plan_of
-from orchestrator.protocols import Budgeted
+from orchestrator.search.strategy import Budgeted
 from tests.laws import assert_sound
 from tests.toy import CONF, World
 

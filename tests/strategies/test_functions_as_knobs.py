@@ -225,6 +225,6 @@ def test_such_a_strategy_pickles_prints_and_is_a_key() -> None:
 )  # fmt: skip
 def test_a_configuration_file_names_alone(knob: str, value: Any, line: str) -> None:
     node = {"_target_": "strategies.ParticleFilter", "num_particles": 4, "max_steps": 4}
-    policy = {"_target_": "orchestrator.types.Sampling"}
+    policy = {"_target_": "orchestrator.Sampling"}
     with pytest.raises(ConfigError, match=rf"^strategy.{knob}.*{line}"):
         build_node({**node, "sampling": policy, knob: value}, "strategy")

@@ -21,7 +21,7 @@ WHOLE = {"best_of_n", "self_consistency"}
 def test_a_strategy_samples_steps_or_answers(name: str) -> None:
     length = "${task.max_tokens}" if name in WHOLE else "${task.max_step_tokens}"
     assert knobs_of(name)["sampling"] == {
-        "_target_": "orchestrator.types.Sampling",
+        "_target_": "orchestrator.Sampling",
         "temperature": 0.8,
         "top_p": 1.0,
         "max_tokens": length,

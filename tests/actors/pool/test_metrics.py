@@ -28,7 +28,7 @@ from orchestrator.types import Sampling, Usage
 from strategies.particle_filter import ParticleFilter
 from tests.actors.fake_members import FakeMember, fake_fleet
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 DASHBOARD = DOCS / "observability" / "grafana.json"
 TAGS = {"run": "r", "strategy": "particle_filter"}
 LINE = {"correct": True, "error": None, "seconds": 2.0, "history": []}

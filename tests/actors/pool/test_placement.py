@@ -18,7 +18,7 @@ from orchestrator.errors import ConfigError
 LAPTOP = {"a": {"CPU": 2.0, "memory": 1e9}}
 TWO_GPUS = {"a": {"CPU": 16.0, "GPU": 2.0}}
 TWO_NODES = {"a": {"CPU": 8.0, "GPU": 1.0}, "b": {"CPU": 8.0, "GPU": 1.0}}
-CONF = Path(__file__).resolve().parents[2] / "conf" / "cluster"
+CONF = Path(__file__).resolve().parents[3] / "conf" / "cluster"
 
 
 def make() -> None:

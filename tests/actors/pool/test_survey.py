@@ -11,7 +11,7 @@ from actors.pool.backend import RayCluster
 from actors.pool.inprocess import InProcessCluster
 from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

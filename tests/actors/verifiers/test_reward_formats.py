@@ -28,7 +28,7 @@ from tests.actors.small_reward_models import (
     save_qwen_prm,
 )
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 PRESETS = sorted(f.stem for f in (CONF / "verifier").glob("*.yaml"))
 BY_ENGINE = ("generative", "likelihood")
 

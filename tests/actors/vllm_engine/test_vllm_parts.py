@@ -26,7 +26,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.types import Finish
 from tests.actors.small_models import ALPHABET, ask, byte_level_tokenizer
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ def test_a_class_that_takes_a_length_itself_gets_it() -> None:
 def test_a_nested_target_is_built() -> None:
     node = {
         "_target_": f"{__name__}.Knobs",
-        "sampling": {"_target_": "orchestrator.types.Sampling", "top_p": 0.5},
+        "sampling": {"_target_": "orchestrator.Sampling", "top_p": 0.5},
     }
     assert build_node(node, "group") == Knobs(sampling=Sampling(top_p=0.5))
 

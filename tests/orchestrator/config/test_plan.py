@@ -57,7 +57,7 @@ def test_a_point_that_loads_something_else_does_not(overrides: tuple[str, ...]) 
 def test_what_cfg_job_prints_is_the_same_plan_again() -> None:
     keys = ("strategy=astar", "strategy.branching=2", "budget=3", "task.limit=2", "run_dir=outputs/none")
     command = [sys.executable, "run.py", "--cfg", "job", *keys]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100, check=True)
     printed, plan = OmegaConf.create(done.stdout), planned(*keys)
     assert isinstance(printed, DictConfig)

@@ -13,7 +13,7 @@ from rich.console import Console
 from orchestrator.observe.progress import Live, ProgressDisplay, stdout_console, summary_table, sweep_table
 from orchestrator.storage.totals import Totals
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SUMMARY: dict[str, Any] = {
     "strategy": "greedy", "task": "chain", "budget": 4, "seed": 0, "num_problems": 10, "complete": True,
     "accuracy": 0.5, "accuracy_ci95": [0.2, 0.8], "pass_at_budget": 0.7, "num_errors": 1, "wall_seconds": 2.0,

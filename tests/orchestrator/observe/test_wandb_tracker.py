@@ -23,7 +23,7 @@ from orchestrator.observe.tracking import GuardedTracker
 from orchestrator.observe.wandb_tracker import WandbTracker, flattened, has_wandb_login
 from orchestrator.storage.run_files import IDENTITY
 from orchestrator.storage.totals import Totals
-from tests.orchestrator.test_tracking import make_line, track
+from tests.orchestrator.observe.test_tracking import make_line, track
 
 ANSWER = {
     "upsertBucket": {
@@ -208,7 +208,7 @@ def test_a_service_that_hangs_ends_no_sweep_late(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "run.py", "-m", "seed=0,1", "tracker=wandb", "tracker.mode=offline",
          "tracker.timeout_s=2", "task.limit=30", "budget=4", f"run_dir={tmp_path}"],
-        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline, stopped = time.monotonic() + 120, list[psutil.Process]()
     try:

@@ -45,7 +45,7 @@ from tests.fake_plans import fake_plan
 TASK = FakeTask(num_problems=12)
 STRATEGY = ParticleFilter(num_particles=4, max_steps=8, sampling=Sampling(max_tokens=16))
 CONFIG: dict[str, Any] = {"budget": 4, "seed": 0, "verifier": {"model": "a"}}
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def run(run_dir: Path, engine: FakeEngine | None = None, **how: Any) -> Status:

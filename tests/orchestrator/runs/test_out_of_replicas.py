@@ -23,11 +23,11 @@ from orchestrator.protocols import NO_REPLICA, Failure
 from orchestrator.runs.execution import Status
 from orchestrator.storage.results import SUMMARY, read_results
 from orchestrator.testing import FakeEngine, FakeVerifier, RandomLatency
-from tests.orchestrator.test_execution import CONFIG, lines_of, make, run
+from tests.orchestrator.runs.test_execution import CONFIG, lines_of, make, run
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 class LostEngine(FakeEngine):

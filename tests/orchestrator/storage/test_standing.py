@@ -25,10 +25,10 @@ from orchestrator.storage.results import RESULTS, SUMMARY, ResultLog, read_resul
 from orchestrator.storage.standing import DisplacedError, HeldFolder
 from orchestrator.storage.sweep_index import read_index
 from orchestrator.testing import FakeEngine, RandomLatency
-from tests.orchestrator.test_execution import CONFIG, Tripped, lines_of, make, run
-from tests.orchestrator.test_sweep import planned
+from tests.orchestrator.runs.test_execution import CONFIG, Tripped, lines_of, make, run
+from tests.orchestrator.runs.test_sweep import planned
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def rename(folder: Path) -> None:

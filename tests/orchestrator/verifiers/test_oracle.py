@@ -24,7 +24,7 @@ from orchestrator.verifiers.oracle import UNDECIDED, Oracle, OracleConfig
 from orchestrator.verifiers.self_certainty import SelfCertainty
 from strategies.best_of_n import BestOfN
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 NO_VERIFIER = DirectBackend(FakeEngine())
 
 
