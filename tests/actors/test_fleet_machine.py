@@ -311,7 +311,9 @@ class FleetMachine(RuleBasedStateMachine):
         overhead = self.fleet.overhead
         ahead = sum(m.in_vain.total() for m in self.members)
         told = overhead.retried_tokens + overhead.speculated_tokens
-        assert self.accepted + told + ahead == self.counted
+        assert self.accepted + told + ahead == self.counted, (
+            f"{self.accepted} + {told} + {ahead}, not {self.counted}"
+        )
         assert sum(self.fleet._overheads.values(), self.released) == overhead
 
     def teardown(self) -> None:
@@ -338,5 +340,5 @@ class FleetMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+FleetMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestFleetMachine = FleetMachine.TestCase
