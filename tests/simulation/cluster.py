@@ -236,7 +236,7 @@ class Place:
         cluster = self._cluster
         when = cluster.rng.uniform(0, cluster.latency_s)
         is_poisoned = any(map(cluster.troubles.poison, requests))
-        cluster.faults["poison"] += is_poisoned
+        cluster.faults.update(["poison"] if is_poisoned else [])
         kind = "poison" if is_poisoned else cluster.strikes()
         blows: dict[str | None, Callable[[], None]] = {
             "node": lambda: cluster.lose_node(process.node),

@@ -152,6 +152,7 @@ class _Simulation:
         self._report = report
         self._expected = undisturbed(schedule.search)
         self._done: set[str] = set()
+        self._errors: list[dict[str, Any]] = []
         self._num_before = 0
         self._recorded: set[str] = set()
 
@@ -179,7 +180,9 @@ class _Simulation:
         hold(not lost, f"{sorted(lost)} were on disk", "lost")
         new, self._num_before = [x for x in lines if x["problem_id"] not in self._done], len(self._done)
         self._done = set(good)
-        self._check_errors(part, outcome, [line for line in lines if line["error"] is not None])
+        errors = [line for line in lines if line["error"] is not None]
+        self._check_errors(part, outcome, [line for line in errors if line not in self._errors])
+        self._errors = errors
         self._check_journals(outcome, run_dir)
         self._check_overhead(outcome, new)
         self._check_status(part, outcome, run_dir)
