@@ -188,7 +188,7 @@ class _Simulation:
         self._check_status(part, outcome, run_dir)
 
     def _check_errors(self, part: Part, outcome: Outcome, lines: list[dict[str, Any]]) -> None:
-        """An error says why, and a death is blamed on nobody who was not alone in it."""
+        """An error says why, and nobody is blamed for what befell others with it."""
         for line in lines:
             kind, message = line["error"]["type"], line["error"]["message"]
             hold(
