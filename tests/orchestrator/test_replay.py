@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,7 @@ def test_another_selection_of_a_filter_is_the_run_with_it(sweep: Path, tmp_path:
 def test_a_vote_over_best_of_n_samples_counts_them(tmp_path: Path, sweep: Path) -> None:
     """A selection that best_of_n itself does not offer."""
     folder = tmp_path / "run"
-    folder.mkdir()
-    source = sweep / point_name("best_of_n", 4, 0)
-    for path in source.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(sweep / point_name("best_of_n", 4, 0), folder)
     line = read_results(folder)[0]
     answers = {"a": -3.0, "b": -2.0, "c": 5.0}
     found = []
@@ -162,9 +160,7 @@ def test_what_cannot_be_known_is_refused_in_one_line(
 
 
 def test_lines_without_steps_are_refused(tmp_path: Path, sweep: Path) -> None:
-    source = sweep / point_name("best_of_n", 4, 0)
-    for path in source.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(sweep / point_name("best_of_n", 4, 0), tmp_path, dirs_exist_ok=True)
     lines = read_results(tmp_path)
     for line in lines:
         for stored in line["candidates"]:
