@@ -340,5 +340,5 @@ class FleetMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-FleetMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestFleetMachine = FleetMachine.TestCase
