@@ -20,7 +20,7 @@ from actors.pool.routing import ranking, route
 from actors.pool.scaling import Scaler
 from orchestrator.backend import Routing
 from orchestrator.emit import emit
-from orchestrator.protocols import NO_REPLICA, Failure, Method, ModelInfo
+from orchestrator.protocols import NO_REPLICA, Completion, Failure, Method, ModelInfo
 from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
@@ -169,8 +169,19 @@ class Fleet:
             _tell_retry(job, outcome)
             self._counts["retried_rows"] += len(job.requests)
             if len(job.requests) > 1:
-                served = await asyncio.gather(*map(self._serve, job.split()))
-                return [reply for replies in served for reply in replies]
+                return await self._serve_each(job)
+
+    async def _serve_each(self, job: Job) -> list[Any]:
+        """The replies to its requests, one request a call. When cancelled, those received are discarded."""
+        tasks = [asyncio.create_task(self._serve(each)) for each in job.split()]
+        try:
+            served = await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            received = [reply for task in tasks if not task.cancelled() for reply in task.result()]
+            tokens = sum(r.usage.generated_tokens for r in received if isinstance(r, Completion))
+            self._waste(job.home, Overhead(speculated_tokens=tokens))
+            raise
+        return [reply for replies in served for reply in replies]
 
     def _fail(self, job: Job) -> list[Any]:
         if job.failure is None or job.failure.type != NO_REPLICA:  # that is no failure of the request

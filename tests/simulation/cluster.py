@@ -35,7 +35,7 @@ KINDS = ("death", "idle death", "node", "link", "hang", "stuck call", "late", "d
 
 @dataclass(frozen=True)
 class Death:
-    """A death of a process, or the loss of its connection, and the rows whose replies were waited for."""
+    """A death of a process, the loss of its connection or of a call, and the rows that were waited for."""
 
     replica: str
     kind: str
@@ -236,7 +236,7 @@ class Place:
         cluster = self._cluster
         when = cluster.rng.uniform(0, cluster.latency_s)
         is_poisoned = any(map(cluster.troubles.poison, requests))
-        cluster.faults["poison"] += is_poisoned
+        cluster.faults.update(["poison"] if is_poisoned else [])
         kind = "poison" if is_poisoned else cluster.strikes()
         blows: dict[str | None, Callable[[], None]] = {
             "node": lambda: cluster.lose_node(process.node),
@@ -245,6 +245,8 @@ class Place:
         }
         if kind in blows:
             cluster.later(when if kind != "idle death" else cluster.rng.uniform(0, 5), blows[kind])
+        if kind in ("raise", "stuck call"):  # of which the call alone is to blame
+            cluster.deaths.append(Death(self._name, kind, tuple(requests)))
         if kind in ("poison", "stuck call"):
             await asyncio.get_running_loop().create_future()
         if kind == "late":

@@ -152,6 +152,7 @@ class _Simulation:
         self._report = report
         self._expected = undisturbed(schedule.search)
         self._done: set[str] = set()
+        self._errors: list[dict[str, Any]] = []
         self._num_before = 0
         self._recorded: set[str] = set()
 
@@ -179,13 +180,15 @@ class _Simulation:
         hold(not lost, f"{sorted(lost)} were on disk", "lost")
         new, self._num_before = [x for x in lines if x["problem_id"] not in self._done], len(self._done)
         self._done = set(good)
-        self._check_errors(part, outcome, [line for line in lines if line["error"] is not None])
+        errors = [line for line in lines if line["error"] is not None]
+        self._check_errors(part, outcome, [line for line in errors if line not in self._errors])
+        self._errors = errors
         self._check_journals(outcome, run_dir)
         self._check_overhead(outcome, new)
         self._check_status(part, outcome, run_dir)
 
     def _check_errors(self, part: Part, outcome: Outcome, lines: list[dict[str, Any]]) -> None:
-        """An error says why, and a death is blamed on nobody who was not alone in it."""
+        """An error says why, and nobody is blamed for what befell others with it."""
         for line in lines:
             kind, message = line["error"]["type"], line["error"]["message"]
             hold(

@@ -178,3 +178,28 @@ async def test_two_points_on_one_warm_fleet_have_each_its_own_overhead() -> None
         assert [r.overhead for r in results_of.values()] == [Overhead(speculated_tokens=28)] * 3
     assert fleet.overhead == Overhead(speculated_tokens=2 * 3 * 28)
     await fleet.close()
+
+
+async def test_replies_that_a_cancelled_call_had_received_are_overhead() -> None:
+    """A call that is retried one request a call may be cancelled when a part of it has its replies."""
+    stuck = asyncio.Event()
+
+    async def answer(member: FakeMember, life: Life, rows: Sequence[Any]) -> list[Any] | Raised:
+        if len(rows) > 1:
+            return Raised("ValueError", "bad", member.name)
+        if rows[0].question == "slow":
+            stuck.set()
+            await asyncio.get_running_loop().create_future()
+        return [Completion((), Usage(generated_tokens=3)) for _ in rows]
+
+    fleet = fake_fleet(answer, num=2)
+    await fleet.start()
+    rows = [request("a", question) for question in ("quick", "quick", "slow")]
+    call = asyncio.create_task(fleet.ask("generate", "a", rows))
+    async with asyncio.timeout(10):
+        await stuck.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert await fleet.release("a") == Overhead(speculated_tokens=6)
+    await fleet.close()

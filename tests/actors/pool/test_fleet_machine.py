@@ -311,7 +311,9 @@ class FleetMachine(RuleBasedStateMachine):
         overhead = self.fleet.overhead
         ahead = sum(m.in_vain.total() for m in self.members)
         told = overhead.retried_tokens + overhead.speculated_tokens
-        assert self.accepted + told + ahead == self.counted
+        assert self.accepted + told + ahead == self.counted, (
+            f"{self.accepted} + {told} + {ahead}, not {self.counted}"
+        )
         assert sum(self.fleet._overheads.values(), self.released) == overhead
 
     def teardown(self) -> None:
