@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from orchestrator.storage.results import write_atomically
+from orchestrator.storage.atomic import write_atomically
 
 HYDRA = ".hydra"
 

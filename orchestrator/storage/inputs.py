@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import read_object
-from orchestrator.storage.results import stream_results, write_json
+from orchestrator.storage.results import stream_results
 from orchestrator.types import Problem
 
 INPUTS = "inputs.json"

@@ -1,4 +1,4 @@
-"""What a line of results.jsonl must hold: whoever reads one may rely on it."""
+"""The shape of a line of results.jsonl: what reads a line relies on it."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ _Spent = dict[str, _Amount]
 _Repeated = dict[str, _Count]
 
 
-def spent(line: Mapping[str, Any]) -> Usage:
-    """What a line says was spent, without the fields of later releases."""
-    return Usage(**_known(line["usage"], _USAGE))
+def known_usage(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usage of a line without the fields of later releases."""
+    return _known(line["usage"], _USAGE)
 
 
-def overhead_of(line: Mapping[str, Any]) -> Overhead:
-    """The same of what was done in vain."""
-    return Overhead(**_known(line["overhead"], _OVERHEAD))
+def known_overhead(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overhead of a line without the fields of later releases."""
+    return _known(line["overhead"], _OVERHEAD)
 
 
 def _known(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _known(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
 
 
 def check_line(value: dict[str, Any]) -> None:
-    """Raise BadJson that names the field where a line is none of ours; what is not known is not looked at."""
+    """Raise BadJson that names the wrong field of a line. Unknown fields are ignored."""
     _check(value, _Line)
     _check_spent(value)
     _check_order(value)
@@ -97,9 +97,9 @@ def _check(value: Any, kind: Any) -> None:
 
 
 def _check_spent(value: dict[str, Any]) -> None:
-    usage = _known(value["usage"], _USAGE)
+    usage = known_usage(value)
     _check(usage, _Spent)
-    _check(_known(value["overhead"], _OVERHEAD), _Repeated)
+    _check(known_overhead(value), _Repeated)
     if missing := _NEEDED - usage.keys():
         raise BadJson(NOT_OURS, f"fields of its usage are missing: {', '.join(sorted(missing))}")
     if not all(isinstance(number, int) for name, number in usage.items() if name not in _REAL):
@@ -116,8 +116,3 @@ def _check_order(value: dict[str, Any]) -> None:
         lengths, rewards = candidate.get("step_lengths", ()), candidate.get("step_log_odds", ())
         if len(lengths) != len(rewards):
             raise BadJson(NOT_OURS, "a candidate has another number of steps than of rewards")
-
-
-def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
-    """``{"oracle": True}`` where the labels or the summary of a run say so; nothing elsewhere."""
-    return {"oracle": True} if labels.get("oracle") else {}

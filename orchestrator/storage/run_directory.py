@@ -17,20 +17,13 @@ from filelock import lock_descriptor
 from orchestrator.dotted import dotted
 from orchestrator.errors import ConfigError
 from orchestrator.renamed import renamed
+from orchestrator.storage.atomic import json_bytes, write_json
 from orchestrator.storage.hydra_record import HYDRA
 from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.json_reading import read_own
 from orchestrator.storage.plain_files import check_file, check_folder, check_tree
-from orchestrator.storage.results import (
-    COMMAND,
-    CONFIG,
-    RESULTS,
-    SUMMARY,
-    json_bytes,
-    keep_finished,
-    write_json,
-)
-from orchestrator.storage.run_files import IDENTITY
+from orchestrator.storage.results import keep_finished
+from orchestrator.storage.run_files import COMMAND, CONFIG, IDENTITY, RESULTS, SUMMARY
 from orchestrator.storage.signing import SIGNATURE, sign
 from orchestrator.storage.standing import HeldFolder
 from orchestrator.storage.sweep_index import INDEX

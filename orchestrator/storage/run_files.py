@@ -3,7 +3,7 @@
 Whoever wrote them, and whatever became of them since. A tool that needs a file refuses a damaged one in one
 line (``read_...``); a run or a sweep that can do without warns of it and goes on (``sound_...``).
 Of the files below: ``plain_files`` opens what is no link, ``json_reading`` reads bounded, strict JSON.
-``result_lines`` has the shape of a line of results.jsonl.
+``line_checks`` has the shape of a line of results.jsonl.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.storage.json_reading import parse_own, read_object, read_own
 
 log = logging.getLogger(__name__)
 
-CONFIG, SUMMARY = "config.json", "summary.json"
+RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
 IDENTITY = "wandb_run.json"
 """Which W&B run a run directory belongs to."""
 

@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
+from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import MAX_FILE_BYTES, BadJson, parse_object
 from orchestrator.storage.plain_files import open_to_read
-from orchestrator.storage.results import COMMAND, CONFIG, write_json
+from orchestrator.storage.run_files import COMMAND, CONFIG
 from orchestrator.terminal import warn
 
 SIGNATURE = "signature.json"

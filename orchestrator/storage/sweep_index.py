@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage.results import COMMAND, json_bytes, write_json
-from orchestrator.storage.run_files import sound_points
+from orchestrator.storage.atomic import json_bytes, write_json
+from orchestrator.storage.run_files import COMMAND, sound_points
 from orchestrator.storage.signing import sign
 
 INDEX = "points.json"

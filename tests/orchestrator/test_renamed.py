@@ -17,8 +17,10 @@ from orchestrator.errors import ConfigError
 from orchestrator.renamed import RENAMED, Now, renamed
 from orchestrator.replay.__main__ import main as replay
 from orchestrator.report.runs import read_run
-from orchestrator.storage.results import CONFIG, RESULTS, ResultLog, read_results, result_line
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog, read_results
 from orchestrator.storage.run_directory import open_run_dir
+from orchestrator.storage.run_files import CONFIG, RESULTS
 from tests.orchestrator.real_runs import composed, controller_of, make_run
 
 # The strategies of the release before the public names, by the file that chose them.

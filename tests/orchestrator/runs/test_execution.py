@@ -34,8 +34,11 @@ from orchestrator.runs.execution import Run, Status
 from orchestrator.runs.point import make_run
 from orchestrator.search.account import Limits
 from orchestrator.storage import run_directory as rundir
-from orchestrator.storage.results import SUMMARY, ResultLog, finished_summary, read_results, write_json
+from orchestrator.storage.atomic import write_json
+from orchestrator.storage.results import ResultLog, read_results
 from orchestrator.storage.run_directory import Earlier, claimed, open_run_dir
+from orchestrator.storage.run_files import SUMMARY
+from orchestrator.storage.totals import finished_summary
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter

@@ -11,9 +11,10 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.storage import json_reading
 from orchestrator.storage.json_reading import BadJson, parse_object, read_lines, read_object, read_own
-from orchestrator.storage.result_lines import check_line, spent
-from orchestrator.storage.results import RESULTS, keep_finished, read_results
-from orchestrator.storage.run_files import read_config, read_summary
+from orchestrator.storage.line_checks import check_line
+from orchestrator.storage.result_lines import spent
+from orchestrator.storage.results import keep_finished, read_results
+from orchestrator.storage.run_files import RESULTS, read_config, read_summary
 from orchestrator.storage.totals import Totals
 from tests.orchestrator.report.made_runs import line, write_run
 

@@ -12,17 +12,11 @@ import pytest
 
 from orchestrator.errors import EngineError
 from orchestrator.outcome import Candidate, ProblemResult
-from orchestrator.storage.results import (
-    RESULTS,
-    SUMMARY,
-    ResultLog,
-    finished_summary,
-    keep_finished,
-    read_results,
-    result_line,
-    write_json,
-)
-from orchestrator.storage.totals import Totals
+from orchestrator.storage.atomic import write_json
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog, keep_finished, read_results
+from orchestrator.storage.run_files import RESULTS, SUMMARY
+from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import (
     Finish,
     Overhead,

@@ -1,0 +1,161 @@
+"""Lines of results.jsonl: what is written of a solved problem, and what is read from a line again.
+
+``line_checks`` holds the shape that a line must have before it is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from itertools import accumulate, pairwise
+from typing import Any
+
+from orchestrator.outcome import Candidate, ProblemResult
+from orchestrator.storage.line_checks import known_overhead, known_usage
+from orchestrator.storage.silence import Lengths
+from orchestrator.types import (
+    Denoising,
+    Finish,
+    NodeRecord,
+    Overhead,
+    Reward,
+    Step,
+    StepRecord,
+    Trajectory,
+    Usage,
+)
+
+
+def finite(number: float) -> float | None:
+    """JSON has no infinity and no NaN: None stands for them."""
+    return number if math.isfinite(number) else None
+
+
+def exact(number: float) -> float | str:
+    """A number that ``float()`` reads back as it was: infinities are strings in JSON."""
+    return number if math.isfinite(number) else str(number)
+
+
+def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str, Any]:
+    """One entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
+    trajectory = candidate.trajectory
+    reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
+    return {
+        "answer": candidate.answer,
+        "text": trajectory.text,
+        "reward": None if reward is None else reward.value,
+        "log_weight": finite(candidate.log_weight),
+        "num_tokens": trajectory.num_tokens,
+        "correct": candidate.correct,
+        "finished": trajectory.finished,
+        "cut_off": cut_off,
+        "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
+        "step_lengths": [len(s.text) for s in trajectory.steps],
+        "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
+        **schedule_entries(candidate),
+    }
+
+
+def schedule_entries(candidate: Candidate) -> dict[str, Any]:
+    """What the line of a denoised candidate holds beside: its block length, and its NLL.
+
+    The NLL is the sum of -log p of the candidate's tokens, up to the end of the text and that included, each
+    at the denoising pass that committed it.
+    """
+    params, logprobs = candidate.params, [s.logprob for s in candidate.trajectory.steps]
+    if not isinstance(params, Denoising):
+        return {}
+    known = [x for x in logprobs if x is not None]
+    return {
+        "block_length": params.block_length or params.gen_length,
+        "nll": finite(-math.fsum(known)) if len(known) == len(logprobs) else None,
+    }
+
+
+def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
+    """One entry of ``history``; weights are for drawings, so six digits are enough."""
+    values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
+    line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
+    if isinstance(record, StepRecord):
+        line["weights"] = [float(f"{w:.6g}") for w in record.weights]
+    return line
+
+
+_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
+
+
+def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
+    """One line of results.jsonl."""
+    problem, error = result.problem, result.error
+    history = result.solution.history if result.solution else ()
+    return {
+        "problem_id": problem.id,
+        "question": problem.question,
+        "reference": problem.answer,
+        "answer": result.answer,
+        "correct": result.correct,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "stopped_by": result.stopped_by,
+        "candidates": [
+            candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
+        ],
+        "usage": asdict(result.usage),
+        "overhead": asdict(result.overhead),
+        "seconds": round(result.seconds, 6),
+        "history": [record_line(record) for record in history],
+        "answer_index": result.solution.answer_index if result.solution else None,
+    }
+
+
+def spent(line: Mapping[str, Any]) -> Usage:
+    """What a line says was spent, without the fields of later releases."""
+    return Usage(**known_usage(line))
+
+
+def overhead_of(line: Mapping[str, Any]) -> Overhead:
+    """The same of what was done in vain."""
+    return Overhead(**known_overhead(line))
+
+
+def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The candidates as the search left them: in a result line the answer's comes first."""
+    candidates, at = list(line["candidates"]), line["answer_index"]
+    return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]
+
+
+def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
+    """The trajectory of a stored candidate: texts, rewards, number of tokens and likelihood are its own.
+
+    Token ids are not stored: the last step holds as many as the whole has, all of them 0. The likelihood of
+    the whole stands at the last step too.
+    """
+    bounds = pairwise(accumulate(candidate["step_lengths"], initial=0))
+    texts = [candidate["text"][a:b] for a, b in bounds]
+    rewards = [None if x is None else Reward(float(x)) for x in candidate["step_log_odds"]]
+    last = len(texts) - 1
+    logprob = candidate["logprob"]
+    steps = (
+        Step(
+            text=text,
+            token_ids=(0,) * candidate["num_tokens"] if i == last else (),
+            logprob=None if logprob is None else logprob if i == last else 0.0,
+            reward=reward,
+            finish=Finish.STEP if i < last else Finish.EOS if candidate["finished"] else Finish.LENGTH,
+        )
+        for i, (text, reward) in enumerate(zip(texts, rewards, strict=True))
+    )
+    return Trajectory(tuple(steps))
+
+
+def log_weight_of(candidate: Mapping[str, Any]) -> float:
+    """The search's weight; JSON has no infinity, and its sign is that of the reward's log-odds."""
+    value = candidate["log_weight"]
+    if value is not None:
+        return float(value)
+    return math.inf if candidate["reward"] == 1.0 else -math.inf
+
+
+def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
+    """``{"oracle": True}`` where the labels or the summary of a run say so; nothing elsewhere."""
+    return {"oracle": True} if labels.get("oracle") else {}
