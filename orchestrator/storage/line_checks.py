@@ -14,7 +14,7 @@ from orchestrator.types import Overhead, Usage
 _LARGEST = 1.7976931348623157e308
 _Number = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # of which many may be added up
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # many of them may be added up
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Length = Annotated[int, msgspec.Meta(ge=0, le=10**7)]
 
@@ -25,7 +25,7 @@ class _Error(TypedDict):
 
 
 class _Candidate(TypedDict):
-    """The keys of later releases are absent in lines of earlier ones; what needs them says so."""
+    """A candidate; keys of later releases are absent in lines of earlier ones."""
 
     answer: str | None
     text: str
@@ -92,7 +92,7 @@ def _check(value: Any, kind: Any) -> None:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as failure:
         raise BadJson(NOT_OURS, str(failure)) from None
-    except ValueError as failure:  # half of a character in a name
+    except ValueError as failure:  # half a character in a name
         raise BadJson(NOT_OURS, type(failure).__name__) from None
 
 
@@ -107,7 +107,7 @@ def _check_spent(value: dict[str, Any]) -> None:
 
 
 def _check_order(value: dict[str, Any]) -> None:
-    """The answer's place is one of the candidates', and a candidate has as many rewards as steps."""
+    """Raise BadJson unless the answer is one of the candidates, and each has as many rewards as steps."""
     candidates = value["candidates"]
     index = value.get("answer_index")
     if index is not None and value["error"] is None and index >= len(candidates):

@@ -28,17 +28,17 @@ from orchestrator.types import (
 
 
 def finite(number: float) -> float | None:
-    """JSON has no infinity and no NaN: None stands for them."""
+    """Return the number, or None for an infinity and NaN, which JSON does not have."""
     return number if math.isfinite(number) else None
 
 
 def exact(number: float) -> float | str:
-    """A number that ``float()`` reads back as it was: infinities are strings in JSON."""
+    """Return what ``float()`` reads back as the same number: infinities are strings in JSON."""
     return number if math.isfinite(number) else str(number)
 
 
 def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str, Any]:
-    """One entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
+    """Return an entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
     trajectory = candidate.trajectory
     reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
     return {
@@ -58,7 +58,7 @@ def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str
 
 
 def schedule_entries(candidate: Candidate) -> dict[str, Any]:
-    """What the line of a denoised candidate holds beside: its block length, and its NLL.
+    """Return what the line of a denoised candidate holds in addition: its block length, and its NLL.
 
     The NLL is the sum of -log p of the candidate's tokens, up to the end of the text and that included, each
     at the denoising pass that committed it.
@@ -74,7 +74,7 @@ def schedule_entries(candidate: Candidate) -> dict[str, Any]:
 
 
 def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
-    """One entry of ``history``; weights are for drawings, so six digits are enough."""
+    """Return an entry of ``history``; weights are for drawings, so six digits are enough."""
     values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
     line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
     if isinstance(record, StepRecord):
@@ -86,7 +86,7 @@ _RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepReco
 
 
 def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
-    """One line of results.jsonl."""
+    """Return the line of results.jsonl for a solved problem."""
     problem, error = result.problem, result.error
     history = result.solution.history if result.solution else ()
     return {
@@ -109,26 +109,26 @@ def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str
 
 
 def spent(line: Mapping[str, Any]) -> Usage:
-    """What a line says was spent, without the fields of later releases."""
+    """Return the usage of a line, without the fields of later releases."""
     return Usage(**known_usage(line))
 
 
 def overhead_of(line: Mapping[str, Any]) -> Overhead:
-    """The same of what was done in vain."""
+    """Return the overhead of a line (tokens that were discarded), without the fields of later releases."""
     return Overhead(**known_overhead(line))
 
 
 def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The candidates as the search left them: in a result line the answer's comes first."""
+    """Return the candidates in the search's order: in a result line the answer's comes first."""
     candidates, at = list(line["candidates"]), line["answer_index"]
     return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]
 
 
 def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
-    """The trajectory of a stored candidate: texts, rewards, number of tokens and likelihood are its own.
+    """Return the trajectory of a stored candidate, with its texts, rewards, number of tokens and likelihood.
 
     Token ids are not stored: the last step holds as many as the whole has, all of them 0. The likelihood of
-    the whole stands at the last step too.
+    the whole is at the last step too.
     """
     bounds = pairwise(accumulate(candidate["step_lengths"], initial=0))
     texts = [candidate["text"][a:b] for a, b in bounds]
@@ -149,7 +149,7 @@ def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
 
 
 def log_weight_of(candidate: Mapping[str, Any]) -> float:
-    """The search's weight; JSON has no infinity, and its sign is that of the reward's log-odds."""
+    """Return the search's weight; for an infinity, which JSON does not have, the reward gives the sign."""
     value = candidate["log_weight"]
     if value is not None:
         return float(value)
@@ -157,5 +157,5 @@ def log_weight_of(candidate: Mapping[str, Any]) -> float:
 
 
 def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
-    """``{"oracle": True}`` where the labels or the summary of a run say so; nothing elsewhere."""
+    """Return ``{"oracle": True}`` where the labels or the summary of a run say so, else nothing."""
     return {"oracle": True} if labels.get("oracle") else {}

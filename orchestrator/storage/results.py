@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def _read(path: Path, *, is_resumed: bool = False) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Every line as it stands, and what it says: None where it was cut short, or is no result.
+    """Yield every line as it is, and its value: None where it was cut short, or is not a result.
 
-    So is a second line of one problem; where ``is_resumed`` one after an error is the problem's first. Lines
-    that are left out are named in warnings.
+    A second line of one problem has None too; where ``is_resumed`` a line with an error does not count as the
+    first. Lines that are left out are named in warnings.
     """
     left_out, problem_ids = _LeftOut(path), set[str]()
     for number, (line, value) in enumerate(read_lines(path), 1):
-        # One that was cut short is no surprise.
+        # A line that was cut short is expected.
         reason = _objection(value, problem_ids) if line.endswith(b"\n") else ""
         if reason:
             left_out.add(number, reason)
@@ -41,7 +41,7 @@ def _read(path: Path, *, is_resumed: bool = False) -> Iterator[tuple[bytes, dict
 
 
 def _objection(value: dict[str, Any] | BadJson, problem_ids: Collection[str]) -> str | None:
-    """What is wrong with a line, if anything is."""
+    """Return what is wrong with a line, if anything."""
     if isinstance(value, BadJson):
         return _in_words(value)
     try:
@@ -77,7 +77,7 @@ class _LeftOut:
 
 
 def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out.
+    """Yield the whole lines of results.jsonl; a last line that was cut short is left out.
 
     Of two lines of one problem the first one counts.
     """
@@ -85,19 +85,19 @@ def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_results(run_dir: Path) -> list[dict[str, Any]]:
-    """The whole lines of results.jsonl, all at once."""
+    """Return the whole lines of results.jsonl."""
     return list(stream_results(run_dir))
 
 
 def keep_finished(
-    run_dir: Path, tell: Callable[[dict[str, Any]], None], check: Callable[[], None] = lambda: None
+    run_dir: Path, on_finished: Callable[[dict[str, Any]], None], check: Callable[[], None] = lambda: None
 ) -> None:
-    """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
+    """Call ``on_finished`` for each line without an error; remove all other lines from results.jsonl.
 
-    ``check`` is called when all are told: what it raises leaves the file as it is. Of two lines of one
-    problem the first one stays. What was told is on disk when this returns, whoever wrote
-    it. A last line that was cut short is cut off where it stands: only where others go a second file is
-    written. Raises OSError with the file's name.
+    ``check`` is called after the last one: what it raises leaves the file as it is. Of two lines of one
+    problem the first one stays. The lines that stay are on disk when this returns. A last line that was cut
+    short is cut off in place; only where other lines are removed a second file is written. Raises OSError
+    with the file's name.
     """
     path = run_dir / RESULTS
     size, torn, dropped = 0, False, set[int]()
@@ -107,7 +107,7 @@ def keep_finished(
             break
         size += len(line)
         if value is not None and value["error"] is None:
-            tell(value)
+            on_finished(value)
         else:
             dropped.add(number)
     check()
@@ -123,17 +123,17 @@ def keep_finished(
 
 
 def _drop(path: Path, dropped: Collection[int]) -> None:
-    """Takes lines out of a file, and a last one that was cut short."""
+    """Remove lines from a file, and a last one that was cut short."""
     with open_to_read(path) as file:
         lines = (line for i, line in enumerate(file, 1) if i not in dropped and line.endswith(b"\n"))
         write_lines(path, lines)
 
 
 class ResultLog:
-    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them.
+    """results.jsonl, open for appending: one line a finished problem, written and fsynced at once.
 
-    It notices when the file, or the run directory, is not what it was: deleted, moved, replaced, written to
-    by others. That is an OSError as a full disk is.
+    It notices when the file or the run directory was deleted, moved, replaced, or written to by another
+    process. That is an OSError, as a full disk is.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -144,10 +144,10 @@ class ResultLog:
         self._commits: GroupCommit | None = None
 
     def append(self, line: Mapping[str, Any], then: Callable[[], None] | None = None) -> None:
-        """A line is whole in the file when this returns, or it is not there. Raises OSError.
+        """Append a whole line, or nothing. Raises OSError.
 
-        It outlives this process, however sudden its death. Without ``then`` it is also on disk, and outlives
-        the machine; with it the disk is waited for beside the event loop, and ``then`` is called after that.
+        The line outlives this process, even after kill -9. Without ``then`` it is also on disk, and outlives
+        the machine; with it the sync runs in a thread, and ``then`` is called after it.
         """
         file = self._open()
         commits = self._commits = self._commits or GroupCommit(file.fileno())
@@ -162,7 +162,7 @@ class ResultLog:
             else:
                 commits.add(then)
         except OSError as failure:
-            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+            with suppress(OSError):  # where that fails too, the first failure is the one to report
                 file.truncate(self._size)
             raise self._about(failure) from None
         self._size += len(data)
@@ -176,7 +176,7 @@ class ResultLog:
         return self._file
 
     def check(self) -> None:
-        """Raises DisplacedError where the file, or its folder, is not what it was when it was opened."""
+        """Raise DisplacedError where the file, or its folder, is not the one that was opened."""
         self._folder.check()
         if self._file is not None:
             check_place(self._path, self._file.fileno())
@@ -184,7 +184,7 @@ class ResultLog:
 
     @property
     def is_in_its_folder(self) -> bool:
-        """Whether the run directory is the one in which this was opened."""
+        """Whether the run directory is still the one in which this was opened."""
         try:
             self._folder.check()
         except OSError:
@@ -192,14 +192,14 @@ class ResultLog:
         return True
 
     def _check_size(self, file: BinaryIO) -> None:
-        """Nobody else writes to it: where its size is another one, results of this run may be gone."""
+        """Raise DisplacedError where another process has changed the size: results may be gone."""
         size = os.fstat(file.fileno()).st_size
         if size != self._size:
             what = f"{self._size} bytes while the run was at work: some of its results may be gone"
             raise DisplacedError(f"{self._path} was changed by something else, to {size} bytes from {what}")
 
     def sync(self) -> None:
-        """Waits until every line is on disk and what was to follow has been called. Raises OSError."""
+        """Wait until every line is on disk and every ``then`` has been called. Raises OSError."""
         if self._commits is not None:
             try:
                 self._commits.finish()
@@ -208,13 +208,13 @@ class ResultLog:
         self.check()
 
     def _about(self, failure: OSError) -> OSError:
-        """With this file's name, unless it was another that failed."""
+        """Return the failure with this file's name, unless it names another file."""
         if failure.filename or isinstance(failure, DisplacedError):
             return failure
         return with_name(failure, self._path)
 
     def close(self) -> None:
-        """Syncs what it can, and closes. A failure is for ``sync`` to tell: nothing is called after it."""
+        """Sync what is possible, and close. ``sync`` reports failures, this does not."""
         with suppress(Exception):
             self.sync()
         if self._commits is not None:

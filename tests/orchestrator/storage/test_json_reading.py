@@ -93,12 +93,12 @@ ODD: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("field", "value"), ODD)
 def test_a_line_of_another_shape_is_none_of_ours(field: str, value: Any) -> None:
     check_line(line("a", True))
-    with pytest.raises(BadJson, match="is none of ours: "):
+    with pytest.raises(BadJson, match="was not written by Murmuration: "):
         check_line({**line("a", True), field: value})
     without = line("a", True)
     del without[field]
     if field != "answer_index":
-        with pytest.raises(BadJson, match="is none of ours: "):
+        with pytest.raises(BadJson, match="was not written by Murmuration: "):
             check_line(without)
 
 
@@ -109,7 +109,7 @@ def test_a_line_of_another_shape_is_none_of_ours(field: str, value: Any) -> None
 )  # fmt: skip
 def test_a_candidate_of_another_shape_is_none_of_ours(fields: dict[str, Any]) -> None:
     whole = line("a", True)
-    with pytest.raises(BadJson, match="is none of ours: "):
+    with pytest.raises(BadJson, match="was not written by Murmuration: "):
         check_line({**whole, "candidates": [{**whole["candidates"][0], **fields}]})
 
 

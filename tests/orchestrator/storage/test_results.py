@@ -161,7 +161,7 @@ def test_a_line_of_another_shape_is_named_and_its_problem_is_open(
     keep_finished(tmp_path, told.append)
     assert told == good == read_results(tmp_path)
     (message,) = caplog.messages
-    assert message.startswith(f"{path}: line 2 is none of ours: it is left out (")
+    assert message.startswith(f"{path}: line 2 was not written by Murmuration: it is left out (")
     assert re.search(reason, message, re.IGNORECASE), message
 
 
