@@ -36,7 +36,7 @@ def find_answer(text: str, forms: Sequence[AnswerPlace], prompts: tuple[str, ...
 
 
 def states_answer(step: str, marker: str | None, prompts: tuple[str, ...] = ()) -> bool:
-    r"""Return whether a step states the final answer: it holds ``marker``, and does not only repeat ``prompts``.
+    r"""Return whether a step states the final answer: it holds ``marker``, and not only repeats ``prompts``.
 
     A marker of a form of answers (``\boxed``, ``</answer>``, hashes) needs an answer there. Another one needs
     a line that no prompt has.

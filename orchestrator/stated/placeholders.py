@@ -63,7 +63,7 @@ def _unstyled(content: str) -> str:
 
 
 def could_answer(content: str) -> bool:
-    """Return whether a text of an instruction may be an example of an answer: a number, or an option's letter.
+    """Return whether a text of an instruction may be an example of an answer: a number or an option's letter.
 
     The same text in a solution is an answer. Other texts of an instruction are placeholders.
     """

@@ -117,7 +117,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _is_of_split(file: Path, split: str | None) -> bool:
-    """Return whether a file is of a split: ``test.jsonl``, ``test-00000-of-00001.parquet``, ``test/0.parquet``."""
+    """Return whether a file is of a split: ``test.jsonl``, ``test-0-of-1.parquet``, ``test/0.parquet``."""
     return split is None or split == file.parent.name or file.stem.split("-")[0] == split
 
 

@@ -1,9 +1,9 @@
 """Two-way walks: five moves of a reversible automaton, whose last state or whose first state is asked for.
 
 The automaton has 16 states, ``A`` to ``P``, and 12 moves, ``a`` to ``l``, each a fixed permutation of the
-states. Where the last state is asked for, the walk is written as far as the writer
-chooses, then the answer. Where the first state is asked for, the answer is written first, and the whole walk
-from there proves it: it can only be found backwards from the last state. A canvas of masks can be filled in either order.
+states. Where the last state is asked for, the walk is written as far as the writer chooses, then the answer.
+Where the first state is asked for, the answer is written first, and the whole walk from there proves it: it
+can only be found backwards from the last state. A canvas of masks can be filled in either order.
 """
 
 from __future__ import annotations
