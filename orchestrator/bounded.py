@@ -1,4 +1,4 @@
-"""Waiting for somebody else's code, and no longer than is said."""
+"""Waiting for other libraries' code, with a time limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Worker:
-    """A thread that does what it is given, in order. One that hangs is left behind, and ends with us."""
+    """A thread that runs actions in order. One that hangs is abandoned, and ends with the process."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -18,20 +18,20 @@ class Worker:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def later(self, action: Callable[[], Any]) -> None:
-        """Has it done without waiting. Raises what went wrong with an earlier one."""
+        """Queue an action without waiting. Raises the failure of an earlier one."""
         self._check()
 
         def attempt() -> None:
             try:
                 if self._failure is None:
                     action()
-            except Exception as failure:  # noqa: BLE001 - whoever comes next is told
+            except Exception as failure:  # noqa: BLE001 - the next call raises it
                 self._failure = failure
 
         self._actions.put(attempt)
 
     def wait_for(self, action: Callable[[], Any], seconds: float) -> None:
-        """Has it done after all that came before. Raises what went wrong, or TimeoutError."""
+        """Run an action after all earlier ones, and wait for it. Raises a failure, or TimeoutError."""
         done = threading.Event()
         self.later(action)
         self._actions.put(done.set)

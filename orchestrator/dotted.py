@@ -7,9 +7,9 @@ from typing import Any
 
 
 def entries(node: Any, prefix: str = "", *, of_lists: bool = False) -> Iterator[tuple[str, Any]]:
-    """Every dotted key below a node with its value; a node comes before what is below it.
+    """Yield every dotted key below a node with its value; a node comes before what is below it.
 
-    With ``of_lists`` the items of a list as well, each under the key of the list.
+    With ``of_lists`` the items of a list are included, each under the key of the list.
     """
     for name, value in _items(node, of_lists):
         key = f"{prefix}.{name}" if prefix and name else prefix or name
@@ -25,5 +25,5 @@ def _items(node: Any, of_lists: bool) -> Iterator[tuple[str, Any]]:
 
 
 def dotted(node: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; a list is one value, and an empty mapping none."""
+    """Flatten ``{"a": {"b": 1}}`` to ``{"a.b": 1}``; a list is one value, and an empty mapping none."""
     return {key: value for key, value in entries(node) if not isinstance(value, Mapping)}

@@ -1,4 +1,4 @@
-"""Events of a run: what ``events`` writes down, where it is asked to (docs/observability.md)."""
+"""Events of a run: ``events`` writes them where that is switched on (docs/observability.md)."""
 
 from __future__ import annotations
 

@@ -4,16 +4,16 @@
 
     MurmurationError
     ├── ConfigError            bad input: names the key, the value and what is allowed; exit status 2
-    └── ProblemError           ends one problem; recorded in its result, and the run goes on
+    └── ProblemError           ends one problem; recorded in its result, and the run continues
         ├── EngineError        an engine could not complete a request
         │   ├── EngineDeadError  the engine is beyond repair: its replica exits and is replaced
         │   └── ReplicaDeath   the replica died under the request, after all attempts
         ├── VerifierError      a verifier returned no reward, a NaN, or a wrong number of them
         ├── GradingError       the task could not read or grade an answer
-        ├── StrategyError      a strategy returned something that is no solution
+        ├── StrategyError      a strategy returned something else than a solution
         └── JournalError       a journal does not match the search that reads it
 
-Anything else that escapes is a bug in our own code, and propagates.
+Unexpected exceptions are bugs, and propagate.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ConfigError(MurmurationError):
 
 
 class ProblemError(MurmurationError):
-    """Ends one problem and no other."""
+    """An error that ends one problem and no other."""
 
 
 class EngineError(ProblemError):
@@ -62,8 +62,8 @@ class GradingError(ProblemError):
 
 
 class StrategyError(ProblemError):
-    """A strategy returned something that is no solution."""
+    """A strategy returned something else than a solution."""
 
 
 class JournalError(ProblemError):
-    """A journal does not match the search that reads it: the code has changed since, or the file."""
+    """A journal does not match the search that reads it: the code or the file has changed since."""

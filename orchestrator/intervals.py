@@ -17,7 +17,7 @@ Z95 = 1.959963984540054
 
 
 def wilson_interval(num_successes: int, num_trials: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927); (0, 1) without trials."""
+    """Return the 95 % score interval of a proportion (Wilson 1927); (0, 1) without trials."""
     if num_trials == 0:
         return 0.0, 1.0
     p, n, z2 = num_successes / num_trials, num_trials, Z95**2
@@ -29,7 +29,9 @@ def wilson_interval(num_successes: int, num_trials: int) -> tuple[float, float]:
 def paired_interval(
     a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], *, num_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean difference a - b with its 95 % interval: ``[problems][seeds]``, bootstrapped over problems.
+    """Return the mean difference a - b with its 95 % interval, bootstrapped over problems.
+
+    ``a`` and ``b`` are ``[problems][seeds]``.
 
     The problem is the unit: runs of one problem with several seeds are not independent.
     """
@@ -41,12 +43,12 @@ def paired_interval(
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
-    """Chance that k of n samples hold a right one (Chen et al. 2021, arXiv 2107.03374, equation 1)."""
+    """Return the chance that k of n samples hold a right one (Chen et al. 2021, arXiv 2107.03374, eq. 1)."""
     return 1.0 - math.comb(num_samples - num_correct, k) / math.comb(num_samples, k)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean with its 95 % interval by Student's t; (mean, -inf, inf) for one value, which tells no spread."""
+    """Return the mean with its 95 % interval by Student's t; (mean, -inf, inf) for a single value."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return mean, -math.inf, math.inf
@@ -57,9 +59,10 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 @cache
 def student_quantile(freedom: int) -> float:
-    """The t that Student's t exceeds in size with chance 5 %: 12.706 for 1 degree of freedom, 1.960 for many.
+    """Return the t that Student's t exceeds in size with chance 5 %: 12.706 for 1 degree of freedom.
 
-    Inverted by bisection; above 200 degrees the expansion of Abramowitz and Stegun 26.7.5 is exact to 1e-8.
+    It is 1.960 for many. Inverted by bisection; above 200 degrees the expansion of Abramowitz and Stegun
+    26.7.5 is exact to 1e-8.
     """
     if freedom > 200:
         z, n = Z95, freedom
@@ -73,7 +76,7 @@ def student_quantile(freedom: int) -> float:
 
 
 def _student_inside(t: float, freedom: int) -> float:
-    """Chance that Student's t lies in [-t, t] (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    """Return the chance that Student's t lies in [-t, t] (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
     angle = math.atan(t / math.sqrt(freedom))
     cosine, odd = math.cos(angle), freedom % 2
     term = cosine if odd else 1.0
@@ -87,7 +90,7 @@ def _student_inside(t: float, freedom: int) -> float:
 
 
 def sign_test(num_wins: int, num_losses: int) -> float:
-    """Two-sided p-value of "a win is as likely as a loss"; ties are left out.
+    """Return the two-sided p-value of "a win is as likely as a loss"; ties are left out.
 
     The exact binomial test: with one right or wrong answer a problem it is McNemar's exact test.
     """
@@ -97,7 +100,7 @@ def sign_test(num_wins: int, num_losses: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number by Holm's step-down method (1979), in the same order."""
+    """Correct p-values for their number by Holm's step-down method (1979); the order stays."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -107,7 +110,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def difficulty_levels(pass_rates: Sequence[float], num_levels: int = 5) -> list[int]:
-    """The level of each problem, 1 for the easiest: equal shares of the problems, by pass rate.
+    """Return the level of each problem, 1 for the easiest: equal shares of the problems, by pass rate.
 
     Quintiles of the pass rate as in Snell et al. 2024 (arXiv 2408.03314, section 3.2). Problems of one rate
     are on one level, that of their mean rank, so levels may be of unequal size.

@@ -1,4 +1,4 @@
-"""What came out of one problem."""
+"""The result of one problem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trajectory offered as an answer, read and graded; ``params`` where the strategy tells them."""
+    """A trajectory offered as an answer, read and graded; ``params`` where the strategy reports them."""
 
     trajectory: Trajectory
     log_weight: float

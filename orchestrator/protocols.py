@@ -1,4 +1,4 @@
-"""The seams: what an engine, a verifier and a task are, and what they are asked."""
+"""The interfaces of engines, verifiers and tasks, and the requests and replies that pass through them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GenerateRequest:
     """One continuation of one prefix.
 
     The engine renders ``instruction`` and ``question`` with its own template and appends ``token_ids``
-    (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` goes on
+    (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` continues
     to the end of the text or of the first step that the request is ``answered_by``. ``home`` names the
     problem, for routing and prefix caches alone. The reply depends on nothing but the request.
     """
@@ -32,7 +32,7 @@ class GenerateRequest:
     to_end: bool = False
 
     def answered_by(self, step: str) -> bool:
-        """Whether a step's text states the final answer: it has the marker, and not as the prompt has it."""
+        """Return whether a step states the final answer: it has the marker, other than the prompt has it."""
         return states_answer(step, self.answer_marker, (self.instruction, self.question))
 
 
@@ -69,10 +69,10 @@ class Loglik:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Rewards wanted for ``steps[num_locked:]``; the verifier tokenises the texts for itself.
+    """A request for the rewards of ``steps[num_locked:]``; the verifier tokenises the texts itself.
 
     ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
-    its engine does not tell) and its length in the policy's tokens.
+    its engine does not report it) and its length in the policy's tokens.
     """
 
     home: str
@@ -103,7 +103,7 @@ class Failure:
 
 
 NO_REPLICA = "NoReplica"
-"""The type of a Failure that is none of its request: nobody is left to answer, and nobody is expected."""
+"""The type of a Failure that its request did not cause: no replica is left, and none will start."""
 
 
 Readout = Literal["per_step", "whole"]
@@ -115,19 +115,19 @@ Sampler = Literal["step", "stream"]
 """What the seed of a request means.
 
 With ``step`` it is noise for that request alone, and must not be used twice. With ``stream`` a token depends
-on the seed and on what came before it, wherever the request that it belongs to begins: one text may be asked
-for piece by piece under one seed, and the engine may go on with it before it is asked to.
+on the seed and on what came before it, not on where its request begins: one text may be requested piece by
+piece under one seed, and the engine may continue it before the next request.
 """
 
 Method = Literal["generate", "loglik", "score"]
-"""What a model is asked, by name."""
+"""The name of a model's method."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model is like. ``sampler`` means nothing for a verifier, ``readout`` nothing for an engine.
+    """The properties of a model. ``sampler`` means nothing for a verifier, ``readout`` nothing for an engine.
 
-    With ``batch_invariant`` a reply is bitwise the same whatever shares its batch or its cache.
+    With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache.
     """
 
     batch_invariant: bool = False
@@ -136,7 +136,7 @@ class ModelInfo:
 
 
 class Engine(Protocol):
-    """What a search needs of a policy; one is made from ``EngineBase``."""
+    """What a search needs of a policy; implementations extend ``EngineBase``."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -151,7 +151,7 @@ class Engine(Protocol):
 
 
 class Verifier(Protocol):
-    """What a search needs of anything that rewards; one is made from ``VerifierBase``."""
+    """What a search needs of a verifier; implementations extend ``VerifierBase``."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -172,24 +172,24 @@ class ModelBase:
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its chat template would have it, by what it is."""
+        """Deviations from the tokenizer and its chat template, by name."""
         return {}
 
     @property
     def healthy(self) -> bool:
-        """False once it is beyond repair, and must be replaced."""
+        """Whether it works; once False, it must be replaced."""
         return True
 
     @property
     def progress(self) -> int | None:
-        """Tokens generated or read since it was made, which grow while a call runs; None: it does not count.
+        """Tokens generated or read since the start, which grow while a call runs; None: it does not count.
 
-        A long batch is told from a hang by it.
+        It distinguishes a long batch from a hang.
         """
         return None
 
     async def close(self) -> None:
-        """Ends the background work; requests under way raise."""
+        """End the background work; requests in flight raise."""
 
 
 class EngineBase(ModelBase, ABC):
@@ -203,15 +203,15 @@ class EngineBase(ModelBase, ABC):
 
     @abstractmethod
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        """One step, or with ``to_end`` all that remain, for each request."""
+        """Generate one step, or with ``to_end`` all that remain, for each request."""
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        """The likelihood of each request's steps; by default a Failure each."""
-        message = f"{type(self).__name__} tells no likelihoods"
+        """Return the likelihood of each request's steps; by default a Failure each."""
+        message = f"{type(self).__name__} reports no likelihoods"
         return [Failure("EngineError", message) for _ in requests]
 
     async def release(self, home: str) -> Overhead:
-        """Forgets a problem that is over, and returns what it has cost in vain since it began, once."""
+        """Forget a problem that has ended; return the overhead that it has caused since it began, once."""
         return Overhead()
 
 
@@ -222,7 +222,7 @@ class VerifierBase(ModelBase, ABC):
 
     @abstractmethod
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        """The rewards of each request's new steps, or with the read-out whole one for all its steps."""
+        """Reward each request's new steps, or with the read-out whole all its steps at once."""
 
 
 class EngineConfig(Protocol):
@@ -241,7 +241,7 @@ class HasWeights(Protocol):
     """A configuration of an engine or a verifier whose model consists of files."""
 
     def digest(self) -> str | None:
-        """Of the model's files: equal digests, equal models. None where they are not here."""
+        """Return a digest of the model's files: equal digests, equal models. None where they are missing."""
         ...
 
 
@@ -251,7 +251,7 @@ class MadeForTask(Protocol):
 
     @property
     def knows_task(self) -> str | None:
-        """The module of that task in ``orchestrator.tasks``, such as ``chain``; None: it knows any."""
+        """The module of that task in ``orchestrator.tasks``, such as ``chain``; None: any task."""
         ...
 
 
@@ -284,22 +284,22 @@ class Task(Protocol):
 
     @property
     def instruction(self) -> str:
-        """What the policy is told beside the question; may be empty."""
+        """The instruction that the policy gets with the question; may be empty."""
         ...
 
     @property
     def num_problems(self) -> int: ...
 
     def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
-        """Problems ``offset .. offset + limit``; the same for the same task and split, whatever the seed."""
+        """Yield problems ``offset .. offset + limit``; a task and a split fix them, whatever the seed."""
         ...
 
     def extract(self, text: str) -> str | None:
-        """The final answer of a trajectory's text, or None where it states none."""
+        """Return the final answer of a trajectory's text, or None where it states none."""
         ...
 
     async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
-        """One key an answer; equivalent answers have equal keys, None stays None."""
+        """Return one key an answer; equivalent answers have equal keys, None stays None."""
         ...
 
     async def grade(self, answer: str | None, reference: str) -> bool: ...

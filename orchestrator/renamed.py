@@ -1,7 +1,7 @@
-"""Where classes are now that saved configurations name by an older path, and what their knobs are called now.
+"""The present names of classes, and of their knobs, that saved configurations call by an older name.
 
-A ``config.json`` names classes (``_target_``). When a class moves, a row here keeps the run directories of
-before: they resume, replay and are reported on, and a user's own YAML file keeps working.
+A ``config.json`` names classes (``_target_``). When a class moves, a row here keeps older run directories
+working: they resume, replay and are reported on, and a user's YAML file keeps working.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Now:
     """The present name of a class that was renamed.
 
     ``keys`` maps the knobs that were renamed too, old name to new one. ``added`` are knobs that the class did
-    not have, with the values that do what it did.
+    not have, with the values that keep its behaviour.
     """
 
     target: str
@@ -71,12 +71,12 @@ RENAMED: Mapping[str, Now] = {
 
 
 def target_now(target: str) -> str:
-    """The present name of a class; one that was not renamed keeps its own."""
+    """Return the present name of a class; one that was not renamed keeps its name."""
     return RENAMED[target].target if target in RENAMED else target
 
 
 def renamed(value: Any) -> Any:
-    """A configuration, or a part of one, with every class under its present name."""
+    """Return a configuration, or a part of one, with every class under its present name."""
     if isinstance(value, list):
         return [renamed(item) for item in value]
     if not isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 """One schema: a field's annotation says what it may hold, for a YAML file and for direct construction.
 
-``Annotated[int, Ge(1)]`` (annotated-types), ``Literal``, and two annotations of our own: ``Words`` says what
-is allowed where the constraints would not say it well, ``Rule`` is a condition with its words. Pydantic
+``Annotated[int, Ge(1)]`` (annotated-types), ``Literal``, and two more annotations: ``Words`` says what is
+allowed where the constraints would not say it well, ``Rule`` is a condition with its words. Pydantic
 checks them, strictly: ``"1"``, ``True`` and ``1.0`` are not whole numbers, NaN and infinity are not numbers.
 It is imported at the first check.
 
@@ -49,7 +49,7 @@ _GROUP = "__group__"
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a field allows, in words, where those made of its constraints would not do.
+    """What a field allows, in words, where the words of its constraints are not clear enough.
 
     ``quoted`` shows a bad value in quotes: an empty text, or one with line breaks.
     """
@@ -89,7 +89,7 @@ NotEmpty = Annotated[str, MinLen(1), Words("must not be empty")]
 def checked(group: str) -> Callable[[type[T]], type[T]]:
     """Check a dataclass's fields at every construction, before its own ``__post_init__``.
 
-    Stands below ``@dataclass``. A bad field is a ConfigError of ``group.field``. The fields of a dataclass
+    Place it below ``@dataclass``. A bad field is a ConfigError of ``group.field``. The fields of a dataclass
     that is the value of one, such as ``strategy.sampling.top_p``, are checked with it.
     """
 
@@ -109,7 +109,7 @@ def checked(group: str) -> Callable[[type[T]], type[T]]:
 
 
 def group_of(config: object) -> str:
-    """The group of a checked dataclass, for the messages of what is found out later."""
+    """Return the group of a checked dataclass, for messages of later checks."""
     return str(getattr(config, _GROUP))
 
 
@@ -133,7 +133,7 @@ def _check_nested(key: str, value: Any, hint: Any) -> None:
 
 
 def converted(key: str, value: Any, hint: Any) -> Any:
-    """The value as its annotation has it: a whole number as a float where that is asked, a list as a tuple.
+    """Return the value in its annotation's type: a whole number as a float, a list as a tuple.
 
     Raises ConfigError that names the key, the value and what is allowed.
     """
@@ -156,25 +156,25 @@ def converted(key: str, value: Any, hint: Any) -> Any:
 
 
 def _is_function(kind: Any) -> bool:
-    """Whether a type is a protocol of functions, so that a knob may name one or be one."""
+    """Return whether a type is a protocol of functions, so that a knob may name one or be one."""
     return bool(getattr(kind, "_is_protocol", False)) and "__call__" in vars(kind)
 
 
 def _checked_function(key: str, function: Callable[..., Any], hint: Any, kind: Any) -> Any:
-    """The function. Raises ConfigError where it does not take what the protocol says."""
+    """Return the function. Raises ConfigError where it does not take the protocol's arguments."""
     _, *takes = inspect.signature(kind.__call__).parameters
     try:
         inspect.signature(function).bind(*takes)
     except TypeError:
         named = f"one of {', '.join(choices)}, or " if (choices := _choices(hint)) else ""
         raise ConfigError(key, function, f"must be {named}a function of ({', '.join(takes)})") from None
-    except ValueError:  # one that is written in C may not tell
+    except ValueError:  # one that is written in C may not have one
         pass
     return function
 
 
 def hints_of(cls: Any) -> dict[str, Any]:
-    """The annotations of a class's constructor, with their constraints."""
+    """Return the annotations of a class's constructor, with their constraints."""
     return _hints(cls)
 
 
@@ -184,7 +184,7 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 def options(hint: Any) -> list[Any]:
-    """The types that an annotation allows, its constraints left out."""
+    """Return the types that an annotation allows, without its constraints."""
     if get_origin(hint) is Annotated:
         return options(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
@@ -194,7 +194,7 @@ def options(hint: Any) -> list[Any]:
 
 @cache
 def _adapter(hint: Any) -> TypeAdapter[Any] | None:
-    """What checks an annotation; None for a protocol, of which nothing can be checked when it is built."""
+    """Return what checks an annotation; None for a protocol, which cannot be checked at construction."""
     from pydantic import BaseModel, ConfigDict, TypeAdapter
 
     if any(_is_blind(kind) for kind in options(hint)):
@@ -209,7 +209,7 @@ def _is_blind(kind: Any) -> bool:
 
 
 def _error(key: str, value: Any, hint: Any, failure: ValidationError) -> ConfigError:
-    """What is allowed: a rule's words, the annotation's, or else pydantic's."""
+    """Return the error in a rule's words, the annotation's, or else pydantic's."""
     for error in failure.errors():
         if error["type"] == "rule":
             told = error["ctx"]
@@ -228,7 +228,7 @@ def _choices(hint: Any) -> list[str]:
 
 
 def pydantic_words(failure: ValidationError) -> str:
-    """Pydantic's words for the mistakes of one value, as what is allowed."""
+    """Return pydantic's words for the mistakes of one value, as what is allowed."""
     errors = failure.errors()
     if any(e["type"] == "string_too_short" for e in errors):
         return "must not be empty"
@@ -239,7 +239,7 @@ def pydantic_words(failure: ValidationError) -> str:
 
 
 def allowed(hint: Any) -> str | None:
-    """What an annotation's constraints allow, in words; None where it has none."""
+    """Return what an annotation's constraints allow, in words; None where it has none."""
     for each in _metadata(hint):
         if isinstance(each, Words):
             return each.allowed
@@ -254,7 +254,7 @@ def _metadata(hint: Any) -> Iterator[Any]:
 
 
 def _annotations(hint: Any) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """Each annotated type in a hint, with its metadata."""
+    """Yield each annotated type in a hint, with its metadata."""
     if get_origin(hint) is Annotated:
         yield next(k for k in options(hint) if k is not NoneType), hint.__metadata__
     elif get_origin(hint) in (Union, UnionType):

@@ -9,12 +9,12 @@ import numpy as np
 
 
 def derive_seed(*names: object) -> int:
-    """An integer in [0, 2**63) that depends on the names and their order alone."""
+    """Return an integer in [0, 2**63) that depends on the names and their order alone."""
     return _seed_of("\x1f".join(str(name) for name in names))
 
 
 def derive_seeds(names: Sequence[object], rows: Iterable[int]) -> list[int]:
-    """``derive_seed(*names, row)`` for each row: one call's seeds, whose names differ in the last alone."""
+    """Return ``derive_seed(*names, row)`` for each row: the seeds of one call."""
     first = "".join(f"{name}\x1f" for name in names)
     return [_seed_of(f"{first}{row}") for row in rows]
 
@@ -24,5 +24,5 @@ def _seed_of(text: str) -> int:
 
 
 def derive_rng(*names: object) -> np.random.Generator:
-    """A counter-based generator of its own for the named use."""
+    """Return a separate counter-based generator for the named use."""
     return np.random.Generator(np.random.Philox(key=derive_seed(*names)))

@@ -1,4 +1,4 @@
-"""What the process gets from whoever started it: standard streams, and how many files it may open."""
+"""What a process inherits from its parent: standard streams, and how many files it may open."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _MODES = ("r", "w", "w")
 
 
 def open_streams() -> None:
-    """Gives standard streams that are closed (``2>&-``, as some daemons start their children) to nowhere.
+    """Open closed standard streams (``2>&-``, as some daemons start their children) on the null device.
 
-    Libraries write there without looking; and the next file that is opened would take the number.
+    Libraries write to them without a check, and the next file to be opened would get the number.
     """
     for number, (name, mode) in enumerate(zip(_NAMES, _MODES, strict=True)):
         try:
             os.fstat(number)
         except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
 
 
 def silence(stream: TextIO) -> None:
-    """Sends to nowhere what nobody reads any more, also what is in its buffer."""
+    """Send a stream that no process reads any more to the null device, with what is in its buffer."""
     with suppress(OSError, ValueError):
         number = stream.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)
 
 
 def write_error(text: str) -> None:
-    """A line on stderr, if there is somebody to read it: a terminal that is gone ends no search."""
+    """Write a line to stderr, if it is still open: a closed terminal must not end a search."""
     try:
         sys.stderr.write(f"{text}\n")
     except (OSError, ValueError):
@@ -51,7 +51,7 @@ def write_error(text: str) -> None:
 
 
 def flush_streams() -> None:
-    """The last that is written; Python would turn a reader that is gone into a status of its own."""
+    """Flush the standard streams; with a closed reader Python itself would exit with another status."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -60,12 +60,12 @@ def flush_streams() -> None:
 
 
 def raise_file_limit() -> None:
-    """Lets the process open as many files as it may: the limit that is set is often 1,024, or 256.
+    """Raise the process's limit of open files to the most it may have: it is often 1,024, or 256.
 
-    Raises ConfigError where that is too few for Ray and a run's own files.
+    Raises ConfigError where that is too few for Ray and the files of a run.
     """
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # "unlimited" is more than some systems take
+    with suppress(OSError, ValueError):  # "unlimited" is more than some systems accept
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         soft = most
     if soft != resource.RLIM_INFINITY and soft < _FEWEST_FILES:

@@ -16,16 +16,16 @@ _UNPRINTABLE = re.compile(
     "\U000e0000-\U000e007f]"
 )
 MAX_LINE = 4000
-"""Characters of one message: what is longer, a value of megabytes in it, is cut in its middle."""
+"""Characters of one message: a longer one, such as one with a value of megabytes, is cut in its middle."""
 
 
 def printable(text: str) -> str:
-    """The text with every character that is none to look at as Python escapes it."""
+    """Return the text with every unprintable character as Python escapes it."""
     return _UNPRINTABLE.sub(lambda match: _escaped(match[0]), text)
 
 
 def one_line(text: str) -> str:
-    """The same in one line of bounded length."""
+    """Return the printable text in one line of bounded length."""
     line = printable(" ".join(text.split()))
     if len(line) <= MAX_LINE:
         return line
@@ -34,23 +34,23 @@ def one_line(text: str) -> str:
 
 
 def complain(text: str) -> None:
-    """One line for a person, whatever a library wrote."""
+    """Write an error to stderr, in one line, whatever a library wrote."""
     write_error(f"error: {one_line(text)}")
 
 
 def warn(text: str) -> None:
-    """The same for what ends nothing."""
+    """Write a warning to stderr, in one line."""
     write_error(f"warning: {one_line(text)}")
 
 
 def take_any_text() -> None:
-    """Has standard output escape what its encoding has no bytes for, as standard error does by itself."""
+    """Make standard output escape what its encoding cannot hold, as standard error does by default."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def shell_word(text: str) -> str:
-    """What a shell reads as this text: quoted as little as possible, with escapes where it is unprintable."""
+    """Quote a text for a shell: as little as possible, with escapes where it is unprintable."""
     if printable(text) == text and "\n" not in text and "\t" not in text:
         return shlex.quote(text)
     raw = text.encode("utf-8", "surrogateescape" if _is_of_bytes(text) else "surrogatepass")

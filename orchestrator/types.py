@@ -47,7 +47,7 @@ class Params(Protocol):
     def max_tokens(self) -> int: ...
 
     def clip(self, max_tokens: int) -> Self:
-        """The same parameters with a bound of at most ``max_tokens``."""
+        """Return the same parameters with a bound of at most ``max_tokens``."""
         ...
 
 
@@ -96,11 +96,11 @@ class Denoising:
 
     @property
     def max_tokens(self) -> int:
-        """A canvas is filled whole."""
+        """The length of the canvas, which is always filled whole."""
         return self.gen_length
 
     def clip(self, max_tokens: int) -> Denoising:
-        """A canvas cannot be cut: unchanged (a session withholds a path that does not fit)."""
+        """Return it unchanged: a canvas cannot be cut (a session withholds a path that does not fit)."""
         return self
 
 
@@ -122,7 +122,7 @@ class Reward:
 
     @classmethod
     def from_value(cls, value: float) -> Reward:
-        """From a value in [0, 1]; 0 and 1 have infinite log-odds. Raises VerifierError outside."""
+        """Return the reward of a value in [0, 1]; 0 and 1 have infinite log-odds. Raises VerifierError."""
         if not 0.0 <= value <= 1.0:
             raise VerifierError(f"a reward is {value}; it must be a number in [0, 1]")
         if value in (0.0, 1.0):
@@ -131,7 +131,7 @@ class Reward:
 
     @classmethod
     def from_log_value(cls, log_value: float) -> Reward:
-        """From the log of a value, in [-inf, 0]. Raises VerifierError outside."""
+        """Return the reward of the log of a value, in [-inf, 0]. Raises VerifierError outside."""
         if not log_value <= 0.0:
             raise VerifierError(f"the log of a reward is {log_value}; it must be 0 or less")
         return cls(math.inf if log_value == 0.0 else log_value - math.log(-math.expm1(log_value)))
@@ -142,7 +142,7 @@ class Step:
     """One delimited piece of reasoning, tokenised once and never again.
 
     ``text`` keeps its delimiter. ``logprob`` is the sum over its tokens of their log-probability under
-    the policy at temperature 1 (None where the engine does not tell). ``reward`` is None until scored.
+    the policy at temperature 1 (None where the engine does not report it). ``reward`` is None until scored.
     """
 
     text: str
@@ -185,21 +185,21 @@ class Trajectory:
 
     @property
     def finished(self) -> bool:
-        """Ended by itself: with end of text or a final answer. A truncated trajectory is not finished."""
+        """Whether it ended with end of text or a final answer. A truncated trajectory is not finished."""
         return bool(self.steps) and self.steps[-1].finish in _ENDS
 
     @property
     def truncated(self) -> bool:
-        """Cut off by a token limit: it can be neither extended nor finished."""
+        """Whether a token limit cut it off: it can be neither extended nor finished."""
         return bool(self.steps) and self.steps[-1].finish is _LENGTH
 
     @property
     def active(self) -> bool:
-        """Can be extended."""
+        """Whether it can be extended."""
         return not self.steps or self.steps[-1].finish is _STEP
 
     def extend(self, *steps: Step) -> Trajectory:
-        """This trajectory with more steps. Raises ValueError on one that is not active."""
+        """Return this trajectory with more steps. Raises ValueError on one that is not active."""
         if not self.active:
             raise ValueError(f"cannot extend: {self.steps[-1].finish.value}")
         return Trajectory((*self.steps, *steps))
@@ -234,7 +234,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What was spent beside the accepted replies: tokens of requests that were retried or thrown away."""
+    """What was spent in addition to accepted replies: tokens of requests that were retried or discarded."""
 
     retried_tokens: int = 0
     speculated_tokens: int = 0
@@ -263,7 +263,7 @@ class StepRecord:
 class NodeRecord:
     """What a drawing of a search tree needs of one node.
 
-    ``parent`` is None for the root; ``text`` is the node's own step; ``reward`` is a value in [0, 1], None
+    ``parent`` is None for the root; ``text`` is the node's step; ``reward`` is a value in [0, 1], None
     where it was not scored; ``cost`` is g and ``heuristic`` h; ``closed`` counts from 0 in the order in
     which nodes left the frontier, None for one that is still open.
     """
@@ -295,8 +295,8 @@ class Solution:
 
 
 def total(usages: Sequence[Usage]) -> Usage:
-    """The sum of several usages, added up from the first to the last."""
-    # Column by column: a call's replies are added at once, and reflection would be the dearest of it.
+    """Return the sum of several usages, added up from the first to the last."""
+    # Column by column: a call's replies are added at once, and reflection would cost the most.
     return Usage(*map(sum, zip(*map(usage_values, usages), strict=True)))
 
 

@@ -22,7 +22,7 @@ from orchestrator.observe.progress import summary_table
 from orchestrator.outcome import ProblemResult
 from orchestrator.runs.models import Models
 from orchestrator.runs.point import make_run
-from orchestrator.storage.results import candidate_line, result_line
+from orchestrator.storage.result_lines import candidate_line, result_line
 from orchestrator.storage.run_directory import Earlier
 from orchestrator.storage.totals import Totals
 from orchestrator.verifiers.none import NoVerifier

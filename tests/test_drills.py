@@ -31,7 +31,7 @@ from actors.pool.pool import Pool
 from orchestrator.observe.events import EVENTS, recorded
 from orchestrator.outcome import ProblemResult
 from orchestrator.runs.execution import Status
-from orchestrator.storage.results import result_line
+from orchestrator.storage.result_lines import result_line
 from orchestrator.testing import FakeEngine, FakeVerifier
 from tests import drills
 from tests.drills import CLUSTER, Tripwire, Trouble, controller_of, lines_of, moments, results_of

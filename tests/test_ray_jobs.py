@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.storage.results import RESULTS, read_results
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import RESULTS
 from tests import travelling
 from tests.job_cluster import JobCluster, copied_code, running_cluster
 from tests.orchestrator.real_runs import make_run

@@ -18,8 +18,8 @@ from orchestrator.config.trust import Wish, refuse, shipped, wishes_of_overrides
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.storage.folders import in_home
 from orchestrator.storage.json_reading import NOT_OURS, BadJson, parse_object
-from orchestrator.storage.results import COMMAND
 from orchestrator.storage.run_directory import FREE_KEYS
+from orchestrator.storage.run_files import COMMAND
 from orchestrator.storage.signing import is_own, sign, signed_bytes
 
 _SWITCHES = {"true", "false"}

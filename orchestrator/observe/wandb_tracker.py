@@ -20,9 +20,10 @@ from orchestrator.bounded import Worker
 from orchestrator.dotted import dotted
 from orchestrator.observe.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
 from orchestrator.observe.tracking import figures
+from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import BadJson, read_object
-from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY, stream_results, write_json
-from orchestrator.storage.run_files import IDENTITY
+from orchestrator.storage.results import stream_results
+from orchestrator.storage.run_files import CONFIG, IDENTITY, RESULTS, SUMMARY
 from orchestrator.storage.secret_keys import may_name_secret
 from orchestrator.storage.sweep_index import sweep_folder
 from orchestrator.storage.totals import Totals

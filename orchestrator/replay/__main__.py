@@ -22,16 +22,9 @@ from orchestrator.intervals import sign_test
 from orchestrator.observe.events import warnings_shown
 from orchestrator.observe.progress import stdout_console
 from orchestrator.replay.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all
-from orchestrator.storage.results import (
-    CONFIG,
-    RESULTS,
-    SUMMARY,
-    json_bytes,
-    read_results,
-    write_atomically,
-    write_json,
-)
-from orchestrator.storage.run_files import parse_config, read_summary
+from orchestrator.storage.atomic import json_bytes, write_atomically, write_json
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY, parse_config, read_summary
 from orchestrator.storage.signing import is_own, sign, signed_bytes
 from orchestrator.storage.totals import Totals
 from orchestrator.terminal import complain

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
-from typing import Any
 
 from orchestrator.protocols import (
     Completion,
@@ -22,48 +19,10 @@ from orchestrator.protocols import (
     ScoreRequest,
     VerifierBase,
 )
-from orchestrator.types import Finish, Reward, Step, Trajectory, Usage
+from orchestrator.types import Reward, Step, Trajectory, Usage
 
 NEEDED = ("finished", "logprob", "step_lengths", "step_log_odds")
 _ABSENT = Failure("NotStored", "the run has drawn no sample for this request")
-
-
-def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The candidates as the search left them: in a result line the answer's comes first."""
-    candidates, at = list(line["candidates"]), line["answer_index"]
-    return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]
-
-
-def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
-    """The trajectory of a stored candidate: texts, rewards, number of tokens and likelihood are its own.
-
-    Token ids are not stored: the last step holds as many as the whole has, all of them 0. The likelihood of
-    the whole stands at the last step too.
-    """
-    bounds = pairwise(accumulate(candidate["step_lengths"], initial=0))
-    texts = [candidate["text"][a:b] for a, b in bounds]
-    rewards = [None if x is None else Reward(float(x)) for x in candidate["step_log_odds"]]
-    last = len(texts) - 1
-    logprob = candidate["logprob"]
-    steps = (
-        Step(
-            text=text,
-            token_ids=(0,) * candidate["num_tokens"] if i == last else (),
-            logprob=None if logprob is None else logprob if i == last else 0.0,
-            reward=reward,
-            finish=Finish.STEP if i < last else Finish.EOS if candidate["finished"] else Finish.LENGTH,
-        )
-        for i, (text, reward) in enumerate(zip(texts, rewards, strict=True))
-    )
-    return Trajectory(tuple(steps))
-
-
-def log_weight_of(candidate: Mapping[str, Any]) -> float:
-    """The search's weight; JSON has no infinity, and its sign is that of the reward's log-odds."""
-    value = candidate["log_weight"]
-    if value is not None:
-        return float(value)
-    return math.inf if candidate["reward"] == 1.0 else -math.inf
 
 
 @dataclass

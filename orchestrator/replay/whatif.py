@@ -10,19 +10,12 @@ from orchestrator.config.build import build_node, build_task
 from orchestrator.config.files import TARGET, replay_selector
 from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.protocols import READOUTS, Readout, Task
-from orchestrator.replay.stored import (
-    NEEDED,
-    StoredEngine,
-    StoredVerifier,
-    in_recorded_order,
-    log_weight_of,
-    trajectory_of,
-)
+from orchestrator.replay.stored import NEEDED, StoredEngine, StoredVerifier
 from orchestrator.search.asking import Ledger
 from orchestrator.search.budgets import independent_knob
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
-from orchestrator.storage.results import finite
+from orchestrator.storage.result_lines import finite, in_recorded_order, log_weight_of, trajectory_of
 from orchestrator.types import Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")

@@ -29,8 +29,8 @@ from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, rea
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.settings import Setting, arrange
+from orchestrator.storage.atomic import write_atomically
 from orchestrator.storage.plain_files import check_file, check_folder, replace_file
-from orchestrator.storage.results import write_atomically
 from orchestrator.terminal import printable
 
 ASSETS = "assets"

@@ -14,8 +14,8 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.report.ties import Rule, is_tie, rule_of
-from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY, stream_results
-from orchestrator.storage.run_files import read_config, read_summary
+from orchestrator.storage.results import stream_results
+from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY, read_config, read_summary
 from orchestrator.storage.silence import silence_rows
 
 log = logging.getLogger(__name__)

@@ -29,11 +29,12 @@ from orchestrator.outcome import ProblemResult
 from orchestrator.runs.garbage import rare_collections
 from orchestrator.runs.stopping import cut_when_broken, stopped_by_signals
 from orchestrator.search.controller import Controller
+from orchestrator.storage.atomic import write_json
 from orchestrator.storage.journal import JOURNAL
-from orchestrator.storage.result_lines import oracle_mark
-from orchestrator.storage.results import SUMMARY, ResultLog, result_line, write_json
+from orchestrator.storage.result_lines import oracle_mark, result_line
+from orchestrator.storage.results import ResultLog
 from orchestrator.storage.run_directory import Earlier
-from orchestrator.storage.run_files import sound_summary
+from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.silence import Lengths, advice
 from orchestrator.storage.standing import DisplacedError
 from orchestrator.storage.totals import Totals

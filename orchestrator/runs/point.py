@@ -20,9 +20,9 @@ from orchestrator.search.controller import Controller
 from orchestrator.storage.hydra_record import write_record
 from orchestrator.storage.inputs import check_inputs
 from orchestrator.storage.journal import Journals
-from orchestrator.storage.results import finished_summary
 from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.storage.silence import Lengths
+from orchestrator.storage.totals import finished_summary
 
 
 def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:

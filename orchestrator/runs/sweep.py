@@ -25,9 +25,8 @@ from orchestrator.runs.execution import Status
 from orchestrator.runs.points import Point, expand, shared
 from orchestrator.storage.folders import safe_names
 from orchestrator.storage.plain_files import check_below
-from orchestrator.storage.results import SUMMARY
 from orchestrator.storage.run_directory import claimed
-from orchestrator.storage.run_files import sound_summary
+from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.standing import stopped
 from orchestrator.storage.sweep_index import SweepIndex, read_index
 from orchestrator.streams import write_error

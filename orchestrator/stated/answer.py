@@ -18,12 +18,13 @@ _THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNOREC
 
 
 def find_answer(text: str, forms: Sequence[AnswerPlace], prompts: tuple[str, ...] = ()) -> str | None:
-    r"""What the last statement of an answer in ``text`` states; None where there is none.
+    r"""Return what the last statement of an answer in ``text`` states; None where there is none.
 
     The first of ``forms`` that states something decides: ``box`` is ``\boxed{...}``, ``tag`` is
     ``<answer>...</answer>``, ``hashes`` is ``#### ...``. What is empty, holds dots or "your answer", or
-    repeats a placeholder of ``prompts`` (what the policy was told) states nothing, and hides no answer. Where
-    a thought has ended (``</think>``), what follows is read first. Takes time linear in the text's length.
+    repeats a placeholder of ``prompts`` (the policy's instructions) states nothing, and hides no answer.
+    Where a thought has ended (``</think>``), what follows is read first. The time is linear in the text's
+    length.
     """
     shown = _shown(prompts)
     for part in _after_thought(text):
@@ -35,7 +36,7 @@ def find_answer(text: str, forms: Sequence[AnswerPlace], prompts: tuple[str, ...
 
 
 def states_answer(step: str, marker: str | None, prompts: tuple[str, ...] = ()) -> bool:
-    r"""Whether a step states the final answer: it holds ``marker``, and does more than repeat ``prompts``.
+    r"""Return whether a step states the final answer: it holds ``marker``, and not only repeats ``prompts``.
 
     A marker of a form of answers (``\boxed``, ``</answer>``, hashes) needs an answer there. Another one needs
     a line that no prompt has.
@@ -57,7 +58,7 @@ def states_answer(step: str, marker: str | None, prompts: tuple[str, ...] = ()) 
 
 
 def find_tag(text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
-    """Whether a text states an answer in ``<answer>`` tags, and which: the last one that is closed counts."""
+    """Return whether a text states an answer in ``<answer>`` tags, and which: the last closed one counts."""
     for content in reversed(_tagged(text)):
         decides, boxed = find_box(content, shown)
         if decides:
@@ -78,7 +79,7 @@ def _find(form: AnswerPlace, text: str, shown: frozenset[str]) -> tuple[bool, st
 
 
 def _tagged(text: str) -> list[str]:
-    """What is between tags; of several beginnings before an end the last one counts."""
+    """Return what is between tags; of several beginnings before an end the last one counts."""
     contents, begun = [], None
     for tag in _TAG.finditer(text):
         if not tag.group(1):
@@ -94,13 +95,13 @@ def _has_opening(text: str) -> bool:
 
 
 def _after_thought(text: str) -> tuple[str, ...]:
-    """What follows the last thought, if there is one, and the whole text."""
+    """Return what follows the last thought, if there is one, and the whole text."""
     end = max((match.end() for match in _THOUGHT_END.finditer(text)), default=0)
     return (text[end:], text) if end else (text,)
 
 
 def _repeats(line: str, marker: str, prompts: tuple[str, ...]) -> bool:
-    """Whether a line is one of the prompts', and no example of an answer."""
+    """Return whether a line is in one of the prompts, and is not an example of an answer."""
     if len(line) <= len(marker) or could_answer(line.partition(marker)[2]):
         return False
     return any(line in prompt for prompt in prompts)
@@ -108,6 +109,6 @@ def _repeats(line: str, marker: str, prompts: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=256)
 def _shown(prompts: tuple[str, ...]) -> frozenset[str]:
-    """What the prompts write where an answer would be, examples of answers left out."""
+    """Return what the prompts write in place of an answer, without examples of answers."""
     found = [content for prompt in prompts for content in (*shown_in(prompt), *_tagged(prompt))]
     return frozenset(plain(content) for content in found if not could_answer(content))

@@ -1,7 +1,7 @@
 r"""Answers in boxes: ``\boxed{5}``, ``\boxed 5``, ``\fbox{5}``, several of them, nested ones.
 
-A text is read once from its beginning to its end, and the boxes from the last to the first, each a bounded
-number of times: what a model writes must not take more than linear time.
+A text is read once from beginning to end, and the boxes from the last to the first, each a bounded number of
+times: reading what a model writes must take at most linear time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SAYS = re.compile(r"\w|\\[a-zA-Z]|\\\{|[<>=]")
 
 @dataclass(slots=True)
 class _Box:
-    """Where a box begins, where its content does, and where that ends; ``end`` None: it is never closed."""
+    """The places where a box, its content and its end begin; ``end`` None: it is never closed."""
 
     start: int
     inside: int
@@ -48,7 +48,7 @@ class _Box:
 
 
 def find_box(text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
-    r"""Whether the boxes of a text decide what it answers, and what they state.
+    r"""Return whether the boxes of a text decide what it answers, and what they state.
 
     The last box that states something counts, and those that are joined to it by ``and``, ``or`` or a comma.
     A later one that is not closed is an answer that was begun: it decides, and states nothing.
@@ -65,28 +65,28 @@ def find_box(text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
 
 
 def shown_in(text: str) -> list[str]:
-    """What every box of a text holds."""
+    """Return what every box of a text holds."""
     boxes = _boxes(text := _with_braces(text)) if "box" in text else []
     return [_content(text, box) for box in boxes if box.end is not None]
 
 
 def is_prose(text: str) -> bool:
-    """Whether a text has words that belong to no formula."""
+    """Return whether a text has words outside formulas."""
     return _PROSE.search(_COMMAND.sub(" ", text)) is not None
 
 
 def says_something(text: str) -> bool:
-    """Whether a text has a letter, a digit or a command."""
+    """Return whether a text has a letter, a digit or a command."""
     return _SAYS.search(text) is not None
 
 
 def _with_braces(text: str) -> str:
-    """With the full-width braces of Chinese and Japanese keyboards as the others."""
+    """Replace the full-width braces of Chinese and Japanese keyboards by ASCII braces."""
     return text.replace("\uff5b", "{").replace("\uff5d", "}")
 
 
 def _boxes(text: str) -> list[_Box]:
-    """Every box, in the order in which they begin."""
+    """Return every box, in the order in which they begin."""
     boxes: list[_Box] = []
     opening: dict[int, _Box] = {}
     opened: list[_Box | None] = []
@@ -100,7 +100,7 @@ def _boxes(text: str) -> list[_Box]:
             else:
                 _take_unbraced(text, box)
         elif escaped and len(slashes) % 2:
-            continue  # an escaped brace is a character like others
+            continue  # an escaped brace is an ordinary character
         elif (brace or escaped) == "{":
             opened.append(opening.get(token.end() - 1))
         elif brace or escaped:
@@ -111,7 +111,7 @@ def _boxes(text: str) -> list[_Box]:
 
 
 def _take_unbraced(text: str, box: _Box) -> None:
-    r"""``\boxed 5``, ``\boxed\frac{1}{2}$``; empty where only words follow, as in a sentence about boxes."""
+    r"""Read ``\boxed 5``, ``\boxed\frac{1}{2}$``; empty where only words follow, as in a sentence."""
     box.end = box.inside
     found = _FORMULA.match(text, box.inside) or _REST.match(text, box.inside)
     content = _trimmed(found)
@@ -130,19 +130,19 @@ def _states(text: str, box: _Box, shown: frozenset[str], *, holds_boxes: bool) -
     if box.content:
         return True
     assert box.end is not None
-    # Boxes in boxes are read again and again: no further than this.
+    # Boxes in boxes are read repeatedly: at most this far.
     if holds_boxes and box.end - box.inside > _SHORT:
         return True
     return not is_placeholder(text[box.inside : box.end], shown)
 
 
 def _listed(text: str, boxes: list[_Box], shown: frozenset[str]) -> list[str]:
-    """The contents of the last box and of those before it that are joined to it, each once."""
+    """Return the contents of the last box and of those before it that are joined to it, each once."""
     return list(dict.fromkeys(reversed([*_joined(text, boxes, shown)])))
 
 
 def _joined(text: str, boxes: list[_Box], shown: frozenset[str]) -> Iterator[str]:
-    """From the last box back to the first that is joined to it."""
+    """Yield contents from the last box back to the first that is joined to it."""
     following: _Box | None = None
     for box in reversed(boxes):
         if following is not None:
@@ -164,6 +164,6 @@ def _content(text: str, box: _Box) -> str:
 
 
 def _unwrapped(content: str) -> str:
-    """``{5}`` is 5: braces around all of a content show nothing."""
+    """Remove braces around all of a content: ``{5}`` is 5."""
     braced = re.fullmatch(r"\{+([^{}]*)\}+", content)
     return braced.group(1).strip() if braced else content

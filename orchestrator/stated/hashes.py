@@ -1,4 +1,4 @@
-"""Answers after four hashes, as in GSM8K, beside headings of the fourth level, which begin like them."""
+"""Answers after four hashes, as in GSM8K; headings of the fourth level begin like them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class _Line:
 
 
 def find_hashes(text: str, shown: frozenset[str], *, is_whole: bool = True) -> tuple[bool, str | None]:
-    """Whether a text states an answer after ``####``, and which: the last one counts.
+    """Return whether a text states an answer after ``####``, and which: the last one counts.
 
-    A number, a letter or a formula that is alone after the hashes is an answer wherever it is. With words
-    (``12 eggs a day``) it is one in the last line of a whole text alone: elsewhere it may be a heading.
+    A number, a letter or a formula that is alone after the hashes is an answer in any line. With words
+    (``12 eggs a day``) it is one only in the last line of a whole text: elsewhere it may be a heading.
     ``Step 3: ...`` and ``3. Compute`` are never one.
     """
     lines = _lines(text)
@@ -53,7 +53,7 @@ def _lines(text: str) -> list[_Line]:
     for match in _HASHES.finditer(text):
         content, stop = match.group(1), match.end()
         if not _tidy(content).strip(_MARKUP + ":") and end - stop <= 200:
-            # The answer in a line of its own, and nothing after it.
+            # The answer is alone in the next line, and nothing follows.
             content, stop = text[stop:end].strip(), max(stop, end)
             content = "" if "\n" in content or is_prose(content) else content
         before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
@@ -62,7 +62,7 @@ def _lines(text: str) -> list[_Line]:
 
 
 def _tidy(content: str) -> str:
-    """The last statement of a line, without emphasis, closing hashes, a lead-in and a full stop."""
+    """Return the last statement of a line, without emphasis, closing hashes, a lead-in and a full stop."""
     content = _SPECIAL.sub("", content)
     content = content.strip(_EMPHASIS + "#").rpartition("####")[2].lstrip(_EMPHASIS + ":")
     if lead := _LEAD.match(content):

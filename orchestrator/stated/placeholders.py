@@ -1,4 +1,4 @@
-"""What is written where an answer would be, and is none: nothing, dots, and the instruction's own words."""
+"""Placeholders, written in place of an answer: nothing, dots, and the words of the instruction."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _LONGEST = 200
 
 
 def is_nothing(content: str) -> bool:
-    r"""Whether a text shows nothing: blanks, dots, question marks, ``\text{...}``, ``\ldots``, ``___``."""
+    r"""Return whether a text is blank: spaces, dots, question marks, ``\text{...}``, ``\ldots``, ``___``."""
     return not _NOTHING.sub("", _unstyled(content))
 
 
 def is_placeholder(content: str, shown: frozenset[str] = frozenset()) -> bool:
-    """Whether a text keeps the place of an answer: nothing, ``your answer``, or a text of ``shown``."""
+    """Return whether a text is in place of an answer: nothing, ``your answer``, or a text of ``shown``."""
     if is_nothing(content):
         return True
     if len(content) > _LONGEST:
@@ -53,7 +53,7 @@ def is_placeholder(content: str, shown: frozenset[str] = frozenset()) -> bool:
 
 
 def plain(content: str) -> str:
-    """The words of a short text, in one case, without styles and brackets."""
+    """Return the words of a short text, in one case, without styles and brackets."""
     words = _unstyled(content[: 2 * _LONGEST]).translate(_BRACKETS).casefold().split()
     return " ".join(words).strip(". ")
 
@@ -63,7 +63,7 @@ def _unstyled(content: str) -> str:
 
 
 def could_answer(content: str) -> bool:
-    """Whether a text of an instruction may be an example of an answer: a number, or the letter of an option.
+    """Return whether a text of an instruction may be an example of an answer: a number or an option's letter.
 
     The same text in a solution is an answer. Other texts of an instruction are placeholders.
     """

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from orchestrator.storage.plain_files import check_file, open_to_append
 
-# A system lets a process have 1,024 as a rule; where it is fewer, these take a quarter: others need some.
+# Most systems allow a process 1,024 open files; where it is fewer, these take a quarter of them.
 _MAX_OPEN = 256
 
 
 def end_line(path: Path) -> None:
-    """Ends a line that was cut short when the machine went down, so that no other joins it."""
+    """End a line that was cut short when the machine went down, so that the next one begins a new line."""
     check_file(path, is_changed_in_place=True)
     if not path.exists() or not path.stat().st_size:
         return
@@ -28,28 +28,28 @@ def end_line(path: Path) -> None:
 
 
 def _limit() -> int:
-    """How many files the process may have open at once."""
+    """Return how many files the process may have open at once."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 class AppendedFile:
-    """A file that is appended to, whole pieces at a time; no one else writes, so its size is known here."""
+    """A file that is appended to, whole pieces at a time; its size is known, as no other process writes."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it. Raises ConfigError where it is no plain file, or OSError."""
+        """Open the file, or create it. Raises ConfigError where it is no plain file, or OSError."""
         self._path = str(path)
         self._descriptor = open_to_append(path)
         self._size = os.fstat(self._descriptor).st_size
 
     def append(self, data: bytes) -> None:
-        """All of ``data`` is in the file when this returns, or nothing. Raises OSError with its name."""
+        """Append all of ``data``, or nothing. Raises OSError with the file's name."""
         try:
             num_written = os.write(self._descriptor, data)
-            while num_written < len(data):  # a full disk takes a part first, and says so at the next write
+            while num_written < len(data):  # a full disk takes a part first, and fails at the next write
                 num_written += os.write(self._descriptor, data[num_written:])
         except OSError as failure:
-            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+            with suppress(OSError):  # where that fails too, the first failure is the one to report
                 os.ftruncate(self._descriptor, self._size)
             raise OSError(failure.errno, failure.strerror, self._path) from failure
         self._size += len(data)
@@ -64,10 +64,10 @@ class OpenFiles:
     def __init__(self, most: int | None = None) -> None:
         self._most = most or max(1, min(_MAX_OPEN, _limit() // 4))
         self._was_there = False
-        self._files: OrderedDict[str, AppendedFile] = OrderedDict()  # by name: a Path is dear to look up
+        self._files: OrderedDict[str, AppendedFile] = OrderedDict()  # by name: a Path is slow to look up
 
     def append(self, path: Path, data: bytes) -> None:
-        """All of ``data`` is in the file when this returns, or nothing. Raises OSError with its name."""
+        """Append all of ``data``, or nothing. Raises OSError with the file's name."""
         self._open(path).append(data)
 
     def _open(self, path: Path) -> AppendedFile:
@@ -80,7 +80,7 @@ class OpenFiles:
         try:
             file = self._open_for_sure(path)
         except FileNotFoundError:
-            # None above it once there was one: a run directory that was deleted is not made anew.
+            # Not its parents, once there was a file: a run directory that was deleted is not created again.
             path.parent.mkdir(parents=not self._was_there, exist_ok=True)
             file = self._open_for_sure(path)
         self._was_there = True
@@ -88,7 +88,7 @@ class OpenFiles:
         return file
 
     def _open_for_sure(self, path: Path) -> AppendedFile:
-        """Opens a file; where the process has too many, in place of others of these."""
+        """Open a file; where the process has too many open, close others of these first."""
         while True:
             try:
                 return AppendedFile(path)

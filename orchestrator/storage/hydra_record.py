@@ -1,7 +1,7 @@
 """Hydra's own record of a run, ``.hydra/`` in its directory.
 
-Hydra would write it before anything is known of the directory: through whatever link is there, and with a
-secret of a file in it.
+Hydra itself would write it before the directory is checked: through any link that is there, and with any
+secret that a file holds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from orchestrator.storage.results import write_atomically
+from orchestrator.storage.atomic import write_atomically
 
 HYDRA = ".hydra"
 
 
 def hydra_record(config: DictConfig) -> Mapping[str, str]:
-    """The texts of the files, by their names, of a configuration that Hydra has just composed."""
+    """Return the texts of the files by their names, for a configuration that Hydra has just composed."""
     hydra = HydraConfig.get()
     return {
         "config.yaml": OmegaConf.to_yaml(config),

@@ -1,4 +1,4 @@
-"""``inputs.json``: digests of the problems and models that a run began with, compared when it goes on."""
+"""``inputs.json``: digests of the problems and models that a run began with, compared when it resumes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import read_object
-from orchestrator.storage.results import stream_results, write_json
+from orchestrator.storage.results import stream_results
 from orchestrator.types import Problem
 
 INPUTS = "inputs.json"
@@ -19,11 +20,11 @@ _WAY_OUT = "put back what there was, or choose another run_dir"
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What answers depend on beside the configuration.
+    """What answers depend on apart from the configuration.
 
     ``problems`` are digests by id; ``models`` are those of engine and verifier, None where a model's files
-    are not here. ``source`` is the key, with its value, that says where the problems come from; ``names``
-    are those of the models.
+    are not on this machine. ``source`` is the key, with its value, that says where the problems come from;
+    ``names`` are those of the models.
     """
 
     problems: Mapping[str, str]
@@ -35,7 +36,7 @@ class Inputs:
     def of(
         cls, problems: Iterable[Problem], config: Mapping[str, Any], models: Mapping[str, str | None]
     ) -> Inputs:
-        """``config`` names the files: they are shown where they have changed."""
+        """Take the digests; ``config`` names the files, for the message where they have changed."""
         path = config["task"].get("path")
         source = ("task.path", path) if path else ("task", config["task"].get("_target_"))
         names = {group: config[group].get("model") for group in models}
@@ -43,7 +44,7 @@ class Inputs:
 
 
 def digest_of(question: str, reference: str) -> str:
-    """Of a problem: 8 hexadecimal digits of its question, and as many of its reference."""
+    """Return the digest of a problem: 8 hexadecimal digits of its question, and 8 of its reference."""
     return _digest(question) + _digest(reference)
 
 
@@ -52,10 +53,10 @@ def _digest(text: str) -> str:
 
 
 def check_inputs(run_dir: Path, inputs: Inputs, *, has_begun: bool) -> None:
-    """Compare with what the run began with, or note it where nothing is done yet.
+    """Compare with what the run began with, or record it where nothing is done yet.
 
-    A directory of an older release has no such file: its results hold the questions and references that they
-    were made of. Raises ConfigError that names the first thing that differs.
+    A directory of an older release has no such file: its results hold the questions and references. Raises
+    ConfigError that names the first thing that differs.
     """
     before = _read(run_dir) if has_begun else None
     if before is not None:
@@ -94,7 +95,7 @@ def _check_problems(inputs: Inputs, before: Mapping[str, str], run_dir: Path) ->
 
 
 def _change(problem_id: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """How a problem differs."""
+    """Return how a problem differs."""
     if problem_id not in before:
         return f"problem {problem_id} is new"
     if problem_id not in now:

@@ -1,11 +1,10 @@
-"""What the models have answered so far, one file a problem: resuming a search is running it again on these.
+"""The models' replies so far, one file a problem: a search is resumed by running it again on these.
 
 Session writes a line for each reply. A strategy is deterministic given its seed and its replies, so the same
-coroutine, given the recorded replies, comes to where it was, and asks the models only from there on.
+coroutine, given the recorded replies, reaches the point where it was, and calls the models only from there.
 
-A line is handed to the operating system at once, in one write: it outlives the death of this process,
-however sudden. It is not synced: when the machine goes down its last seconds may be missing, and are asked
-again.
+A line is passed to the operating system at once, in one write: it outlives this process, even after kill -9.
+It is not synced: when the machine goes down its last seconds may be missing, and their calls are repeated.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ from orchestrator.storage.journal_lines import (
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal"
-# A recorded call is asked again within milliseconds; a search that does not ask it has gone another way.
+# A recorded call is repeated within milliseconds; a search that does not repeat it has taken another way.
 PATIENCE = 60.0
 """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call under its name in the journal, the ``number``-th thing that its search asked or decided.
+    """A call under its name in the journal, the ``number``-th call or decision of its search.
 
-    ``record`` is what it was answered in an earlier part.
+    ``record`` is its reply in an earlier part of the run.
     """
 
     name: str
@@ -54,12 +53,12 @@ class Call:
 
 
 class Journal:
-    """The answered calls of one problem: recorded ones are given again, new ones are written down.
+    """The answered calls of one problem: recorded replies are returned again, new ones are written.
 
-    While there are recorded ones, calls and replies follow each other as they first did, so that a method
+    While recorded ones are left, calls and replies follow each other in their first order, so that a method
     whose result depends on arrival, and branches that compete for the last tokens, end as they did then.
-    What is new waits until all that is recorded has been given; it fails if that takes more than
-    ``patience`` seconds. Without a ``path`` nothing is kept.
+    A new call waits until every recorded reply was returned; it fails if that takes more than ``patience``
+    seconds. Without a ``path`` nothing is kept.
     """
 
     def __init__(
@@ -79,42 +78,42 @@ class Journal:
 
     @property
     def elapsed(self) -> float:
-        """What the problem's clock showed at the last recorded reply, in seconds."""
+        """The problem's clock at the last recorded reply, in seconds."""
         return self._records[-1].elapsed if self._records else 0.0
 
     @property
     def num_left(self) -> int:
-        """Recorded replies that have not been given."""
+        """The number of recorded replies that have not been returned."""
         return len(self._records) - self._num_given
 
     def branch(self, scope: str) -> str:
-        """A name for the calls of one session: its scope, with a number where the scope is taken."""
+        """Return a name for the calls of one session: its scope, with a number where the scope is taken."""
         self._branches[scope] += 1
         return scope if self._branches[scope] == 1 else f"{scope}#{self._branches[scope]}"
 
     async def enter(self, name: str) -> None:
-        """Waits until the call may reserve what it needs: after those that did so before it."""
+        """Wait until the call may reserve what it needs: after those that did so before it."""
         if self.num_left:
             self._entering[name] = turn = asyncio.get_running_loop().create_future()
             await self._wait(turn)
 
     def decide(self) -> int:
-        """Counts a call, or what bears on other calls such as a limit that withheld one; its number."""
+        """Count a call, or a decision that bears on other calls such as a limit; return its number."""
         self._num_events += 1
-        self._go_on()
+        self._continue()
         return self._num_events
 
     async def ask(self, name: str, requests: Sequence[object]) -> Call:
-        """Counts a call, and waits until its recorded reply is due, or a new one may be asked for.
+        """Count a call, and wait until its recorded reply is due, or a new one may be requested.
 
-        Raises JournalError where something else was asked under this name.
+        Raises JournalError where something else was requested under this name.
         """
         digest = "" if self._path is None else digest_of(requests)
         index, record = self._index.get(name, -1), None
         if index >= 0:
             record = self._records[index]
             if record.digest != digest:
-                wrong = "asks for something else than it did when it was answered"
+                wrong = "requests something else than when it was answered"
                 raise JournalError(f"{self._path}: call {name!r} {wrong}")
         call = Call(name, digest, self.decide(), record)
         if self.num_left:
@@ -125,37 +124,37 @@ class Journal:
         return call
 
     async def _wait(self, turn: asyncio.Future[None]) -> None:
-        # Soon and not now: all that go on together must be waiting, to go on in their order.
-        asyncio.get_running_loop().call_soon(self._go_on)
+        # Soon and not now: all that continue together must be waiting, to continue in their order.
+        asyncio.get_running_loop().call_soon(self._continue)
         try:
             async with asyncio.timeout(self._patience):
                 await turn
         except TimeoutError:
             expected = self._records[min(self._num_given, len(self._records) - 1)].call
-            message = f"{self._path}: call {expected!r} was answered, and is not asked now"
+            message = f"{self._path}: call {expected!r} was answered, but is not repeated now"
             raise JournalError(message) from None
 
-    def _go_on(self) -> None:
-        """Lets everything go on whose turn it is. What came together goes on together."""
+    def _continue(self) -> None:
+        """Continue everything whose turn it is. What arrived together continues together."""
         while self.num_left and self._records[self._num_given].answered <= self._num_events:
             if self._num_given not in self._asked:
                 return
-            _let_go(self._asked.pop(self._num_given))
+            _release(self._asked.pop(self._num_given))
             self._num_given += 1
         for name in [n for n in self._entering if self._may_enter(n)]:
-            _let_go(self._entering.pop(name))
+            _release(self._entering.pop(name))
         if not self.num_left:
             for number in sorted(self._asked):
-                _let_go(self._asked.pop(number))
+                _release(self._asked.pop(number))
 
     def _may_enter(self, name: str) -> bool:
-        """All replies that came before are given by now; a new call takes a number that no other had."""
+        """Return whether all earlier replies were returned; a new call takes a number that no other had."""
         if name not in self._index:
             return not self.num_left or self._num_events + 1 not in self._numbers
         return self._num_events + 1 >= self._records[self._index[name]].asked
 
     def record(self, call: Call, elapsed: float, replies: Sequence[Reply] | None) -> None:
-        """Writes down what a new call was answered; None: the time limit cancelled it. Raises OSError."""
+        """Write the replies to a new call; None: the time limit cancelled it. Raises OSError."""
         if self._path is not None:
             kept = None if replies is None else tuple(replies)
             record = Record(call.name, call.digest, elapsed, call.number, self._num_events, kept)
@@ -164,19 +163,19 @@ class Journal:
             self._checksum = checksum_of(line)
 
     def check_over(self) -> None:
-        """Raises JournalError where the search has ended before it asked all that was answered."""
+        """Raise JournalError where the search has ended before it repeated every recorded call."""
         if self.num_left:
             name = self._records[self._num_given].call
-            raise JournalError(f"{self._path}: call {name!r} was answered, and the search ended without it")
+            raise JournalError(f"{self._path}: call {name!r} was answered, but the search ended without it")
 
 
-def _let_go(turn: asyncio.Future[None]) -> None:
+def _release(turn: asyncio.Future[None]) -> None:
     if not turn.done():
         turn.set_result(None)
 
 
 def _read(path: Path) -> tuple[list[Record], int]:
-    """The records up to the first line that is none, and the checksum of the last one.
+    """Return the records up to the first bad line, and the checksum of the last one.
 
     What follows them, such as a line that was cut short, is cut off.
     """
@@ -193,14 +192,14 @@ def _read(path: Path) -> tuple[list[Record], int]:
         size, checksum = size + len(line), checksum_of(line)
     if size < len(data):
         if num_whole := data.count(b"\n", size):  # more than the last line that a death cut short
-            text = "%s: %d lines are none of this release, or damaged: their calls are asked again"
+            text = "%s: %d lines are damaged, or of another release: their calls are repeated"
             log.warning(text, path, num_whole)
         os.truncate(path, size)
     return records, checksum
 
 
 class Journals:
-    """The journals of a run: ``journal/`` in its directory. ``keep`` leaves them there when all is done."""
+    """The journals of a run: ``journal/`` in its directory. ``keep`` leaves them there at the end."""
 
     def __init__(self, run_dir: Path, *, keep: bool = False) -> None:
         self._folder = run_dir / JOURNAL
@@ -208,36 +207,36 @@ class Journals:
         self._files = OpenFiles()
 
     def open(self, problem_id: str) -> Journal:
-        """The journal of a problem, with what an earlier part of the run has left."""
+        """Return the journal of a problem, with what an earlier part of the run has left."""
         return Journal(self._path(problem_id), self._files)
 
     def done(self, problem_id: str) -> None:
-        """The problem's result is on disk: its journal is not needed any more."""
+        """Close the journal of a problem whose result is on disk; remove it unless they are kept."""
         path = self._path(problem_id)
         self._files.close(path)
         if not self._keep:
             path.unlink(missing_ok=True)
 
     def pause(self, problem_id: str) -> None:
-        """The problem ended in an error: when it is tried again, it goes on from where it was."""
+        """Close the journal of a problem that ended in an error: a retry resumes from where it was."""
         self._files.close(self._path(problem_id))
 
     def discard(self, problem_id: str) -> None:
-        """The problem is to be solved from its beginning when it is tried again."""
+        """Remove the journal of a problem that a retry must solve from its beginning."""
         path = self._path(problem_id)
         self._files.close(path)
         path.unlink(missing_ok=True)
 
     def forget(self, problem_ids: Collection[str]) -> None:
-        """Ends the journals of problems that are done: a run may be killed between a result and this."""
+        """Remove the journals of problems that are done: a run may be killed between result and ``done``."""
         if self._folder.is_dir():
             for problem_id in problem_ids:
                 self.done(problem_id)
 
     def close(self) -> None:
-        """Closes every file, and removes the folder where nothing is left in it."""
+        """Close every file, and remove the folder where it is empty."""
         self._files.close_all()
-        with suppress(OSError):  # it is not empty, or gone, or its disk cannot be written any more
+        with suppress(OSError):  # it is not empty, or gone, or cannot be written
             self._folder.rmdir()
 
     def _path(self, problem_id: str) -> Path:
@@ -245,7 +244,7 @@ class Journals:
 
 
 def _file_name(problem_id: str) -> str:
-    """The id itself where every file system takes it; otherwise what is left of it, and a digest."""
+    """Return the id itself where every file system accepts it; otherwise what is left of it, and a digest."""
     if re.fullmatch(r"[a-z0-9_-][a-z0-9._-]{0,99}", problem_id):
         return problem_id
     digest = hashlib.blake2b(problem_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

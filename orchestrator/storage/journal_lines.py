@@ -1,7 +1,7 @@
 """The lines of a journal: a call, the digest of its requests, and replies that read back exactly.
 
-Each line ends with a checksum over itself and the checksum of the line before it: a line that is not as it
-was written, or not where it was written, is noticed.
+Each line ends with a checksum over itself and the checksum of the line before it: a line that was changed or
+moved is noticed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orchestrator.types import Finish, Reward, Step, Usage, usage_values
 Reply = Completion | ScoreReply | Loglik
 
 FORMAT = 3
-"""What a line says that it is; one that says something else, or nothing, is none of ours."""
+"""The format that a line names; a line that names another one, or none, was not written by this release."""
 
 _CHECKSUM = b',"crc32":"'
 _TAIL = len(_CHECKSUM) + len(b'01234567"}\n')
@@ -34,7 +34,7 @@ class Record:
     """One answered call. ``replies`` is None where the time limit cancelled it.
 
     ``elapsed`` is the problem's clock in seconds when the reply came. The search's calls and decisions are
-    numbered from 1: ``asked`` is the call's own number, ``answered`` the last one when its reply came.
+    numbered from 1: ``asked`` is the call's number, ``answered`` the last one when its reply came.
     """
 
     call: str
@@ -46,13 +46,13 @@ class Record:
 
 
 def digest_of(requests: Sequence[Any]) -> str:
-    """128 bits over every field of every request: equal for equal requests, in any process or release.
+    """Return 128 bits over every field of every request: equal for equal requests, in any process or release.
 
     They are taken from the requests as MessagePack, where a dataclass is a map of its fields.
     """
     try:
         data = _PACKER.encode(requests)
-    except UnicodeEncodeError:  # half of a character, which is no text for MessagePack
+    except UnicodeEncodeError:  # half a character, which MessagePack cannot hold
         data = _escaped(msgspec.to_builtins(requests, enc_hook=_number_of)).encode()
     digest = hashlib.blake2b(data, digest_size=16)
     digest.update(b"".join(type(request).__name__.encode() for request in requests[:1]))
@@ -60,7 +60,7 @@ def digest_of(requests: Sequence[Any]) -> str:
 
 
 def _number_of(value: Any) -> int | float:
-    """A number of another library as one of Python's. Raises TypeError where it is no number."""
+    """Return another library's number as one of Python's. Raises TypeError where it is not a number."""
     return operator.index(value) if hasattr(value, "__index__") else float(value)
 
 
@@ -69,12 +69,12 @@ _WRITER = msgspec.json.Encoder(enc_hook=_number_of)
 
 
 def _escaped(value: object) -> str:
-    """JSON in ASCII, which has words for half a character as well."""
+    """Return JSON in ASCII, which can hold half a character as well."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_number_of)
 
 
 def write_record(record: Record, before: int = 0) -> bytes:
-    """One line of strict JSON. An infinity and NaN, which JSON has not, are strings.
+    """Return one line of strict JSON. Infinities and NaN, which JSON does not have, are strings.
 
     ``before`` is the checksum of the line before this one, 0 for the first.
     """
@@ -95,19 +95,19 @@ def write_record(record: Record, before: int = 0) -> bytes:
 
 
 def _checked(text: bytes, before: int) -> bytes:
-    """A line from its text up to the last brace: with the checksum, the brace and the end of line."""
+    """Complete a line up to its last brace: with the checksum, the brace and the end of line."""
     return text + b'%b%08x"}\n' % (_CHECKSUM, zlib.crc32(text, before))
 
 
 def checksum_of(line: bytes) -> int:
-    """What a whole line says that its checksum is."""
+    """Return the checksum that a whole line holds."""
     return int(line[-len(b'01234567"}\n') : -len(b'"}\n')], 16)
 
 
 def read_record(line: bytes, before: int = 0) -> Record:
-    """The record of one line. Raises ValueError, KeyError or TypeError where it is none of this format.
+    """Read the record of one line. Raises ValueError, KeyError or TypeError where it has another format.
 
-    Raises ValueError too where it is not the line that was written after the one of checksum ``before``.
+    Raises ValueError also where it is not the line that was written after the one of checksum ``before``.
     """
     if line != _checked(line[:-_TAIL], before):
         raise ValueError("a journal line of another format, or one that is not as it was written")
@@ -145,7 +145,7 @@ class _Line(TypedDict):
 
 
 def _loaded(line: bytes) -> Any:
-    """The value of a line, whose fields are of their types. Raises ValueError."""
+    """Return the value of a line, with its fields checked for their types. Raises ValueError."""
     try:
         value = json.loads(line)
         msgspec.convert(value, _Line)
@@ -155,7 +155,7 @@ def _loaded(line: bytes) -> Any:
 
 
 def _plain(reply: Reply) -> dict[str, Any]:
-    """``usage`` is the numbers of a Usage in the order of its fields."""
+    """Return a reply as JSON has it; ``usage`` is the numbers of a Usage in the order of its fields."""
     usage = usage_values(reply.usage)
     if isinstance(reply, Completion):
         return {"steps": [_plain_step(s) for s in reply.steps], "usage": usage}
@@ -174,7 +174,7 @@ def _reply(plain: Mapping[str, Any]) -> Reply:
 
 
 def _plain_step(step: Step) -> list[Any]:
-    """``[text, token_ids, logprob, finish]``: an engine gives no reward, and the session sets it anew."""
+    """Return ``[text, token_ids, logprob, finish]``: an engine gives no reward, the session sets it again."""
     return [step.text, step.token_ids, _number(step.logprob), step.finish.name]
 
 

@@ -1,4 +1,4 @@
-"""JSON that others may have written: bounded, strict, and refused in words instead of a traceback."""
+"""JSON from an unknown source: bounded, strict, and refused with a reason instead of a traceback."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from orchestrator.storage.plain_files import open_to_read
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 256 * 2**20
-_MAX_DEPTH = 200  # whatever walks a value afterwards may do so by recursion
+_MAX_DEPTH = 200  # so that later code may walk a value by recursion
 
 
-NO_JSON, NOT_OURS = "is no JSON", "is none of ours"
+NO_JSON, NOT_OURS = "is no JSON", "was not written by Murmuration"
 
 
 class BadJson(ValueError):
-    """Not strict JSON, or not of the expected form: which of both, and why."""
+    """Not strict JSON, or not of the expected form: which of the two, and why."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
@@ -31,10 +31,10 @@ class BadJson(ValueError):
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:
-    """The object that strict JSON stands for. Raises BadJson.
+    """Parse strict JSON that holds an object. Raises BadJson.
 
-    Numbers that JSON has not (NaN, Infinity, or too large for a float), nesting deeper than 200 and a number
-    of more digits than Python reads are refused. Half of a surrogate pair, escaped, is text like any other.
+    Numbers that JSON does not have (NaN, Infinity, or too large for a float), nesting deeper than 200 and
+    numbers of more digits than Python reads are refused. Half a surrogate pair, escaped, is text.
     """
     try:
         value = _FAST.decode(data)
@@ -48,13 +48,13 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object of a whole file. Raises BadJson, ConfigError for a link, and OSError."""
+    """Read the object of a whole file. Raises BadJson, ConfigError for a link, and OSError."""
     with open_to_read(path) as file:
         return _parse_whole(file.read(MAX_FILE_BYTES + 1))
 
 
 def read_own(path: Path, key: str) -> dict[str, Any]:
-    """The same for a file that must be there and whole: ConfigError that names it, whatever is wrong."""
+    """Read the object of a file that must exist and be whole. Raises ConfigError that names it."""
     try:
         with open_to_read(path) as file:
             return parse_own(file.read(MAX_FILE_BYTES + 1), path, key)
@@ -64,7 +64,7 @@ def read_own(path: Path, key: str) -> dict[str, Any]:
 
 
 def parse_own(data: bytes, path: Path, key: str) -> dict[str, Any]:
-    """The same for what was read already."""
+    """Parse what was read of such a file already."""
     try:
         return _parse_whole(data)
     except BadJson as failure:
@@ -78,9 +78,9 @@ def _parse_whole(data: bytes) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | BadJson]]:
-    """Every line as it stands with what it says, or why it is none; nothing where there is no file.
+    """Yield every line as it is with its value, or why it has none; nothing where there is no file.
 
-    A line longer than ``MAX_LINE_BYTES`` is passed over: an end of line stands for it.
+    A line longer than ``MAX_LINE_BYTES`` is skipped: an end of line is yielded for it.
     """
     try:
         file = open_to_read(path)
@@ -89,14 +89,14 @@ def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | BadJson]]:
     with file:
         while line := file.readline(MAX_LINE_BYTES):
             if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-                _pass_over(file)
+                _skip_line(file)
                 yield b"\n", BadJson(NOT_OURS, f"it has more than {MAX_LINE_BYTES // 2**20} MiB")
             else:
                 yield line, _parsed(line)
 
 
-def _pass_over(file: BinaryIO) -> None:
-    """Reads up to the end of a line."""
+def _skip_line(file: BinaryIO) -> None:
+    """Read up to the end of a line."""
     while (piece := file.readline(2**20)) and not piece.endswith(b"\n"):
         pass
 
@@ -109,7 +109,7 @@ def _parsed(line: bytes) -> dict[str, Any] | BadJson:
 
 
 def _decoded(data: bytes | str) -> Any:
-    """With Python's decoder, which knows half a character, and says what it does not know."""
+    """Decode with Python's decoder, which accepts half a character, and names its mistakes."""
     try:
         return _CAREFUL.decode(data.decode() if isinstance(data, bytes) else data)
     except RecursionError:
@@ -143,7 +143,7 @@ def _num_brackets(data: bytes | str) -> int:
 
 
 def _is_shallow(value: Any) -> bool:
-    """Whether no more than ``_MAX_DEPTH`` containers hold one another; level by level, without recursion."""
+    """Return whether at most ``_MAX_DEPTH`` containers are nested; level by level, without recursion."""
     level = [value]
     for _ in range(_MAX_DEPTH):
         level = [

@@ -1,7 +1,7 @@
 """Files of a run directory are plain files: a link, a FIFO or a device in the place of one is refused.
 
-A run directory may come from somebody else. A link in it would have a report overwrite, or a resumed run
-append to, whatever file it points at; reading a FIFO would wait forever. The directory itself may be a link:
+A run directory may come from another user. Through a link in it a report would overwrite, or a resumed run
+append to, any file that it points at; reading a FIFO would wait forever. The directory itself may be a link:
 the user names it.
 """
 
@@ -29,10 +29,10 @@ _KINDS = {
 
 
 def check_file(path: Path, *, is_changed_in_place: bool = False) -> None:
-    """Raise ConfigError where something else than a plain file is there; nothing at all is fine.
+    """Raise ConfigError where the path is anything but a plain file; a missing file is fine.
 
-    A file that is appended to or truncated must have one name only: with a second one (a hard link) another
-    folder's file, such as a backup's, would change with it.
+    A file that is appended to or truncated must have one name only: with a second one (a hard link) the file
+    of another folder, such as a backup, would change too.
     """
     found = _status(path)
     if found is None:
@@ -40,14 +40,12 @@ def check_file(path: Path, *, is_changed_in_place: bool = False) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise _refusal(path, _KINDS.get(stat.S_IFMT(found.st_mode), "no file"), "a plain file")
     if is_changed_in_place and found.st_nlink > 1:
-        allowed = (
-            f"has {found.st_nlink} names (hard links), and all would change: copy it to a file of its own"
-        )
+        allowed = f"has {found.st_nlink} names (hard links), and all would change: copy it to a new file"
         raise ConfigError("file", path, allowed)
 
 
 def check_folder(path: Path, *, is_changed_in_place: bool = False) -> None:
-    """Raise ConfigError where something else than a folder of plain files is there; nothing is fine."""
+    """Raise ConfigError where the path is anything but a folder of plain files; a missing one is fine."""
     if not _is_folder(path):
         return
     for entry in path.iterdir():
@@ -55,10 +53,10 @@ def check_folder(path: Path, *, is_changed_in_place: bool = False) -> None:
 
 
 def check_tree(path: Path, own_links: Sequence[str] = ()) -> None:
-    """Raise ConfigError where a folder is a link, or holds one that leads out of it; nothing is fine.
+    """Raise ConfigError where a folder is a link, or holds one that leads out of it; a missing one is fine.
 
-    Links of the names ``own_links`` may lead anywhere: whoever wrote them makes them anew, and writes through
-    none.
+    Links of the names ``own_links`` may lead anywhere: their writer creates them again, and does not write
+    through them.
     """
     if not _is_folder(path):
         return
@@ -80,7 +78,7 @@ def check_below(folder: Path, below: str) -> None:
 
 
 def open_to_read(path: Path) -> BinaryIO:
-    """A plain file, open for reading. Raises ConfigError where it is none, and OSError."""
+    """Open a plain file for reading. Raises ConfigError where it is not a plain file, and OSError."""
     descriptor = _open(path, os.O_RDONLY)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -93,7 +91,7 @@ def open_to_read(path: Path) -> BinaryIO:
 
 
 def open_to_append(path: Path) -> int:
-    """A descriptor of a plain file that is made where there is none. Raises ConfigError, or OSError."""
+    """Open a plain file for appending, or create it; return its descriptor. Raises ConfigError, OSError."""
     descriptor = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -102,7 +100,7 @@ def open_to_append(path: Path) -> int:
 
 
 def new_file_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """A new, empty file in the same folder: never one that was there, nor what a link points at."""
+    """Create an empty file in the same folder: never an existing one, nor what a link points at."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
@@ -150,10 +148,10 @@ def _open(path: Path, flags: int) -> int:
     except OSError as failure:
         if failure.errno == errno.ELOOP:
             raise _refusal(path, "a link", "a plain file") from None
-        if failure.errno == errno.ENXIO:  # a FIFO that nobody reads, a socket
+        if failure.errno == errno.ENXIO:  # a FIFO that no process reads, a socket
             raise _refusal(path, "a FIFO or a socket", "a plain file") from None
         raise
 
 
-def _refusal(path: Path, kind: str, wanted: str) -> ConfigError:
-    return ConfigError("file", path, f"is {kind}, and must be {wanted}: remove it (docs/security.md)")
+def _refusal(path: Path, kind: str, required: str) -> ConfigError:
+    return ConfigError("file", path, f"is {kind}, and must be {required}: remove it (docs/security.md)")

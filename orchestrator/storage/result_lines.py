@@ -1,123 +1,161 @@
-"""What a line of results.jsonl must hold: whoever reads one may rely on it."""
+"""Lines of results.jsonl: what is written of a solved problem, and what is read from a line again.
+
+``line_checks`` holds the shape that a line must have before it is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import fields
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from itertools import accumulate, pairwise
+from typing import Any
 
-import msgspec
-
-from orchestrator.storage.json_reading import NOT_OURS, BadJson
-from orchestrator.types import Overhead, Usage
-
-_LARGEST = 1.7976931348623157e308
-_Number = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # of which many may be added up
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-_Length = Annotated[int, msgspec.Meta(ge=0, le=10**7)]
-
-
-class _Error(TypedDict):
-    type: str
-    message: str
-
-
-class _Candidate(TypedDict):
-    """The keys of later releases are absent in lines of earlier ones; what needs them says so."""
-
-    answer: str | None
-    text: str
-    reward: _Share | None
-    log_weight: _Number | None
-    num_tokens: _Length
-    correct: bool
-    finished: NotRequired[bool]
-    logprob: NotRequired[_Number | None]
-    step_lengths: NotRequired[list[_Length]]
-    step_log_odds: NotRequired[list[_Number | Literal["inf", "-inf"] | None]]
-    cut_off: NotRequired[str | None]
-    block_length: NotRequired[_Count]
-    nll: NotRequired[_Number | None]
+from orchestrator.outcome import Candidate, ProblemResult
+from orchestrator.storage.line_checks import known_overhead, known_usage
+from orchestrator.storage.silence import Lengths
+from orchestrator.types import (
+    Denoising,
+    Finish,
+    NodeRecord,
+    Overhead,
+    Reward,
+    Step,
+    StepRecord,
+    Trajectory,
+    Usage,
+)
 
 
-class _Line(TypedDict):
-    problem_id: str
-    question: str
-    reference: str
-    answer: str | None
-    correct: bool
-    error: _Error | None
-    stopped_by: str | None
-    candidates: list[_Candidate]
-    usage: dict[str, Any]
-    overhead: dict[str, Any]
-    seconds: _Amount
-    history: list[dict[str, Any]]
-    answer_index: NotRequired[_Count | None]
+def finite(number: float) -> float | None:
+    """Return the number, or None for an infinity and NaN, which JSON does not have."""
+    return number if math.isfinite(number) else None
 
 
-_REAL = {"flops"}
-_USAGE = {f.name for f in fields(Usage)}
-_NEEDED = {"generated_tokens", "reward_calls", "flops"}
-_OVERHEAD = {f.name for f in fields(Overhead)}
-_Spent = dict[str, _Amount]
-_Repeated = dict[str, _Count]
+def exact(number: float) -> float | str:
+    """Return what ``float()`` reads back as the same number: infinities are strings in JSON."""
+    return number if math.isfinite(number) else str(number)
+
+
+def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str, Any]:
+    """Return an entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
+    trajectory = candidate.trajectory
+    reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
+    return {
+        "answer": candidate.answer,
+        "text": trajectory.text,
+        "reward": None if reward is None else reward.value,
+        "log_weight": finite(candidate.log_weight),
+        "num_tokens": trajectory.num_tokens,
+        "correct": candidate.correct,
+        "finished": trajectory.finished,
+        "cut_off": cut_off,
+        "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
+        "step_lengths": [len(s.text) for s in trajectory.steps],
+        "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
+        **schedule_entries(candidate),
+    }
+
+
+def schedule_entries(candidate: Candidate) -> dict[str, Any]:
+    """Return what the line of a denoised candidate holds in addition: its block length, and its NLL.
+
+    The NLL is the sum of -log p of the candidate's tokens, up to the end of the text and that included, each
+    at the denoising pass that committed it.
+    """
+    params, logprobs = candidate.params, [s.logprob for s in candidate.trajectory.steps]
+    if not isinstance(params, Denoising):
+        return {}
+    known = [x for x in logprobs if x is not None]
+    return {
+        "block_length": params.block_length or params.gen_length,
+        "nll": finite(-math.fsum(known)) if len(known) == len(logprobs) else None,
+    }
+
+
+def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
+    """Return an entry of ``history``; weights are for drawings, so six digits are enough."""
+    values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
+    line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
+    if isinstance(record, StepRecord):
+        line["weights"] = [float(f"{w:.6g}") for w in record.weights]
+    return line
+
+
+_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
+
+
+def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
+    """Return the line of results.jsonl for a solved problem."""
+    problem, error = result.problem, result.error
+    history = result.solution.history if result.solution else ()
+    return {
+        "problem_id": problem.id,
+        "question": problem.question,
+        "reference": problem.answer,
+        "answer": result.answer,
+        "correct": result.correct,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "stopped_by": result.stopped_by,
+        "candidates": [
+            candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
+        ],
+        "usage": asdict(result.usage),
+        "overhead": asdict(result.overhead),
+        "seconds": round(result.seconds, 6),
+        "history": [record_line(record) for record in history],
+        "answer_index": result.solution.answer_index if result.solution else None,
+    }
 
 
 def spent(line: Mapping[str, Any]) -> Usage:
-    """What a line says was spent, without the fields of later releases."""
-    return Usage(**_known(line["usage"], _USAGE))
+    """Return the usage of a line, without the fields of later releases."""
+    return Usage(**known_usage(line))
 
 
 def overhead_of(line: Mapping[str, Any]) -> Overhead:
-    """The same of what was done in vain."""
-    return Overhead(**_known(line["overhead"], _OVERHEAD))
+    """Return the overhead of a line (tokens that were discarded), without the fields of later releases."""
+    return Overhead(**known_overhead(line))
 
 
-def _known(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}
+def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the candidates in the search's order: in a result line the answer's comes first."""
+    candidates, at = list(line["candidates"]), line["answer_index"]
+    return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]
 
 
-def check_line(value: dict[str, Any]) -> None:
-    """Raise BadJson that names the field where a line is none of ours; what is not known is not looked at."""
-    _check(value, _Line)
-    _check_spent(value)
-    _check_order(value)
+def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
+    """Return the trajectory of a stored candidate, with its texts, rewards, number of tokens and likelihood.
+
+    Token ids are not stored: the last step holds as many as the whole has, all of them 0. The likelihood of
+    the whole is at the last step too.
+    """
+    bounds = pairwise(accumulate(candidate["step_lengths"], initial=0))
+    texts = [candidate["text"][a:b] for a, b in bounds]
+    rewards = [None if x is None else Reward(float(x)) for x in candidate["step_log_odds"]]
+    last = len(texts) - 1
+    logprob = candidate["logprob"]
+    steps = (
+        Step(
+            text=text,
+            token_ids=(0,) * candidate["num_tokens"] if i == last else (),
+            logprob=None if logprob is None else logprob if i == last else 0.0,
+            reward=reward,
+            finish=Finish.STEP if i < last else Finish.EOS if candidate["finished"] else Finish.LENGTH,
+        )
+        for i, (text, reward) in enumerate(zip(texts, rewards, strict=True))
+    )
+    return Trajectory(tuple(steps))
 
 
-def _check(value: Any, kind: Any) -> None:
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as failure:
-        raise BadJson(NOT_OURS, str(failure)) from None
-    except ValueError as failure:  # half of a character in a name
-        raise BadJson(NOT_OURS, type(failure).__name__) from None
-
-
-def _check_spent(value: dict[str, Any]) -> None:
-    usage = _known(value["usage"], _USAGE)
-    _check(usage, _Spent)
-    _check(_known(value["overhead"], _OVERHEAD), _Repeated)
-    if missing := _NEEDED - usage.keys():
-        raise BadJson(NOT_OURS, f"fields of its usage are missing: {', '.join(sorted(missing))}")
-    if not all(isinstance(number, int) for name, number in usage.items() if name not in _REAL):
-        raise BadJson(NOT_OURS, "its usage counts in fractions")
-
-
-def _check_order(value: dict[str, Any]) -> None:
-    """The answer's place is one of the candidates', and a candidate has as many rewards as steps."""
-    candidates = value["candidates"]
-    index = value.get("answer_index")
-    if index is not None and value["error"] is None and index >= len(candidates):
-        raise BadJson(NOT_OURS, "its answer_index is past the last candidate")
-    for candidate in candidates:
-        lengths, rewards = candidate.get("step_lengths", ()), candidate.get("step_log_odds", ())
-        if len(lengths) != len(rewards):
-            raise BadJson(NOT_OURS, "a candidate has another number of steps than of rewards")
+def log_weight_of(candidate: Mapping[str, Any]) -> float:
+    """Return the search's weight; for an infinity, which JSON does not have, the reward gives the sign."""
+    value = candidate["log_weight"]
+    if value is not None:
+        return float(value)
+    return math.inf if candidate["reward"] == 1.0 else -math.inf
 
 
 def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:
-    """``{"oracle": True}`` where the labels or the summary of a run say so; nothing elsewhere."""
+    """Return ``{"oracle": True}`` where the labels or the summary of a run say so, else nothing."""
     return {"oracle": True} if labels.get("oracle") else {}

@@ -1,152 +1,35 @@
-"""The files of a run directory: results.jsonl, summary.json, config.json and command.json."""
+"""results.jsonl: one line a finished problem, appended while a run is at work, and read again."""
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
-import math
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.outcome import Candidate, ProblemResult
-from orchestrator.storage.group_commit import GroupCommit, sync_file, sync_folder
+from orchestrator.storage.atomic import json_bytes, sync_file, sync_folder, with_name, write_lines
+from orchestrator.storage.group_commit import GroupCommit
 from orchestrator.storage.json_reading import NOT_OURS, BadJson, read_lines
-from orchestrator.storage.plain_files import open_to_append, open_to_read, replace_file
-from orchestrator.storage.result_lines import check_line
-from orchestrator.storage.run_files import sound_summary
-from orchestrator.storage.silence import SILENCE, Lengths
+from orchestrator.storage.line_checks import check_line
+from orchestrator.storage.plain_files import open_to_append, open_to_read
+from orchestrator.storage.run_files import RESULTS
 from orchestrator.storage.standing import DisplacedError, HeldFolder, check_place
-from orchestrator.storage.totals import Totals
-from orchestrator.types import Denoising, NodeRecord, StepRecord
 
 log = logging.getLogger(__name__)
 
-RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
-
-
-def finite(number: float) -> float | None:
-    """JSON has no infinity and no NaN: None stands for them."""
-    return number if math.isfinite(number) else None
-
-
-def exact(number: float) -> float | str:
-    """A number that ``float()`` reads back as it was: infinities are strings in JSON."""
-    return number if math.isfinite(number) else str(number)
-
-
-def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str, Any]:
-    """One entry of ``candidates``; ``cut_off`` is the key of what has cut it off."""
-    trajectory = candidate.trajectory
-    reward, logprobs = trajectory.reward, [s.logprob for s in trajectory.steps if s.logprob is not None]
-    return {
-        "answer": candidate.answer,
-        "text": trajectory.text,
-        "reward": None if reward is None else reward.value,
-        "log_weight": finite(candidate.log_weight),
-        "num_tokens": trajectory.num_tokens,
-        "correct": candidate.correct,
-        "finished": trajectory.finished,
-        "cut_off": cut_off,
-        "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
-        "step_lengths": [len(s.text) for s in trajectory.steps],
-        "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
-        **schedule_entries(candidate),
-    }
-
-
-def schedule_entries(candidate: Candidate) -> dict[str, Any]:
-    """What the line of a denoised candidate holds beside: its block length, and its NLL.
-
-    The NLL is the sum of -log p of the candidate's tokens, up to the end of the text and that included, each
-    at the denoising pass that committed it.
-    """
-    params, logprobs = candidate.params, [s.logprob for s in candidate.trajectory.steps]
-    if not isinstance(params, Denoising):
-        return {}
-    known = [x for x in logprobs if x is not None]
-    return {
-        "block_length": params.block_length or params.gen_length,
-        "nll": finite(-math.fsum(known)) if len(known) == len(logprobs) else None,
-    }
-
-
-def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
-    """One entry of ``history``; weights are for drawings, so six digits are enough."""
-    values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
-    line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
-    if isinstance(record, StepRecord):
-        line["weights"] = [float(f"{w:.6g}") for w in record.weights]
-    return line
-
-
-_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
-
-
-def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
-    """One line of results.jsonl."""
-    problem, error = result.problem, result.error
-    history = result.solution.history if result.solution else ()
-    return {
-        "problem_id": problem.id,
-        "question": problem.question,
-        "reference": problem.answer,
-        "answer": result.answer,
-        "correct": result.correct,
-        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
-        "stopped_by": result.stopped_by,
-        "candidates": [
-            candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
-        ],
-        "usage": asdict(result.usage),
-        "overhead": asdict(result.overhead),
-        "seconds": round(result.seconds, 6),
-        "history": [record_line(record) for record in history],
-        "answer_index": result.solution.answer_index if result.solution else None,
-    }
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file: a reader sees the old text or the new one, whatever happens. Raises OSError."""
-    _replace(path, [_bytes_of(text)])
-
-
-def _replace(path: Path, lines: Iterable[bytes]) -> None:
-    try:
-        replace_file(path, lines)
-        sync_folder(path.parent)
-    except OSError as failure:
-        raise _about(path, failure) from failure
-
-
-def _about(path: Path, failure: OSError) -> OSError:
-    """The same failure with the name of the file, which a failed write does not know."""
-    return OSError(failure.errno, failure.strerror, str(path)) if failure.errno else failure
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Strict JSON, written atomically."""
-    _replace(path, [json_bytes(value)])
-
-
-def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """What ``write_json`` writes."""
-    return _encoded(value, indent=2)
-
 
 def _read(path: Path, *, is_resumed: bool = False) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Every line as it stands, and what it says: None where it was cut short, or is no result.
+    """Yield every line as it is, and its value: None where it was cut short, or is not a result.
 
-    So is a second line of one problem; where ``is_resumed`` one after an error is the problem's first. Lines
-    that are left out are named in warnings.
+    A second line of one problem has None too; where ``is_resumed`` a line with an error does not count as the
+    first. Lines that are left out are named in warnings.
     """
     left_out, problem_ids = _LeftOut(path), set[str]()
     for number, (line, value) in enumerate(read_lines(path), 1):
-        # One that was cut short is no surprise.
+        # A line that was cut short is expected.
         reason = _objection(value, problem_ids) if line.endswith(b"\n") else ""
         if reason:
             left_out.add(number, reason)
@@ -158,7 +41,7 @@ def _read(path: Path, *, is_resumed: bool = False) -> Iterator[tuple[bytes, dict
 
 
 def _objection(value: dict[str, Any] | BadJson, problem_ids: Collection[str]) -> str | None:
-    """What is wrong with a line, if anything is."""
+    """Return what is wrong with a line, if anything."""
     if isinstance(value, BadJson):
         return _in_words(value)
     try:
@@ -194,7 +77,7 @@ class _LeftOut:
 
 
 def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of results.jsonl, one by one; a last line that was cut short is left out.
+    """Yield the whole lines of results.jsonl; a last line that was cut short is left out.
 
     Of two lines of one problem the first one counts.
     """
@@ -202,19 +85,19 @@ def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_results(run_dir: Path) -> list[dict[str, Any]]:
-    """The whole lines of results.jsonl, all at once."""
+    """Return the whole lines of results.jsonl."""
     return list(stream_results(run_dir))
 
 
 def keep_finished(
-    run_dir: Path, tell: Callable[[dict[str, Any]], None], check: Callable[[], None] = lambda: None
+    run_dir: Path, on_finished: Callable[[dict[str, Any]], None], check: Callable[[], None] = lambda: None
 ) -> None:
-    """Tells the line of every problem that ended without an error; no other is left in results.jsonl.
+    """Call ``on_finished`` for each line without an error; remove all other lines from results.jsonl.
 
-    ``check`` is called when all are told: what it raises leaves the file as it is. Of two lines of one
-    problem the first one stays. What was told is on disk when this returns, whoever wrote
-    it. A last line that was cut short is cut off where it stands: only where others go a second file is
-    written. Raises OSError with the file's name.
+    ``check`` is called after the last one: what it raises leaves the file as it is. Of two lines of one
+    problem the first one stays. The lines that stay are on disk when this returns. A last line that was cut
+    short is cut off in place; only where other lines are removed a second file is written. Raises OSError
+    with the file's name.
     """
     path = run_dir / RESULTS
     size, torn, dropped = 0, False, set[int]()
@@ -224,7 +107,7 @@ def keep_finished(
             break
         size += len(line)
         if value is not None and value["error"] is None:
-            tell(value)
+            on_finished(value)
         else:
             dropped.add(number)
     check()
@@ -236,40 +119,21 @@ def keep_finished(
                 os.truncate(path, size)
             sync_file(path)
     except OSError as failure:
-        raise _about(path, failure) from failure
+        raise with_name(failure, path) from failure
 
 
 def _drop(path: Path, dropped: Collection[int]) -> None:
-    """Takes lines out of a file, and a last one that was cut short."""
+    """Remove lines from a file, and a last one that was cut short."""
     with open_to_read(path) as file:
         lines = (line for i, line in enumerate(file, 1) if i not in dropped and line.endswith(b"\n"))
-        _replace(path, lines)
-
-
-def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
-    """summary.json, if it is of a run that went to its end with just these results."""
-    summary = sound_summary(run_dir / SUMMARY)
-    expected = json.loads(_encoded(totals.summary()))
-    if summary is None:
-        return None
-    # A summary of an older release says nothing of what was not answered.
-    expected = {name: value for name, value in expected.items() if name in summary or name not in SILENCE}
-    is_whole = summary["complete"] and expected.keys() <= summary.keys()
-    return summary if is_whole and _agree(expected, summary) else None
-
-
-def _agree(expected: Any, found: Any) -> bool:
-    """Whether two values are equal in the fields that both have: releases before and after have others."""
-    if not (isinstance(expected, Mapping) and isinstance(found, Mapping)):
-        return bool(expected == found)
-    return all(_agree(expected[name], found[name]) for name in expected.keys() & found.keys())
+        write_lines(path, lines)
 
 
 class ResultLog:
-    """Appends one line a finished problem, written at once and fsynced at once. It keeps none of them.
+    """results.jsonl, open for appending: one line a finished problem, written and fsynced at once.
 
-    It notices when the file, or the run directory, is not what it was: deleted, moved, replaced, written to
-    by others. That is an OSError as a full disk is.
+    It notices when the file or the run directory was deleted, moved, replaced, or written to by another
+    process. That is an OSError, as a full disk is.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -280,14 +144,14 @@ class ResultLog:
         self._commits: GroupCommit | None = None
 
     def append(self, line: Mapping[str, Any], then: Callable[[], None] | None = None) -> None:
-        """A line is whole in the file when this returns, or it is not there. Raises OSError.
+        """Append a whole line, or nothing. Raises OSError.
 
-        It outlives this process, however sudden its death. Without ``then`` it is also on disk, and outlives
-        the machine; with it the disk is waited for beside the event loop, and ``then`` is called after that.
+        The line outlives this process, even after kill -9. Without ``then`` it is also on disk, and outlives
+        the machine; with it the sync runs in a thread, and ``then`` is called after it.
         """
         file = self._open()
         commits = self._commits = self._commits or GroupCommit(file.fileno())
-        data = _encoded(line)
+        data = json_bytes(line, indent=None)
         self._check_size(file)
         try:
             commits.check()
@@ -298,7 +162,7 @@ class ResultLog:
             else:
                 commits.add(then)
         except OSError as failure:
-            with suppress(OSError):  # where not even that can be written, what failed first is to be told
+            with suppress(OSError):  # where that fails too, the first failure is the one to report
                 file.truncate(self._size)
             raise self._about(failure) from None
         self._size += len(data)
@@ -312,7 +176,7 @@ class ResultLog:
         return self._file
 
     def check(self) -> None:
-        """Raises DisplacedError where the file, or its folder, is not what it was when it was opened."""
+        """Raise DisplacedError where the file, or its folder, is not the one that was opened."""
         self._folder.check()
         if self._file is not None:
             check_place(self._path, self._file.fileno())
@@ -320,7 +184,7 @@ class ResultLog:
 
     @property
     def is_in_its_folder(self) -> bool:
-        """Whether the run directory is the one in which this was opened."""
+        """Whether the run directory is still the one in which this was opened."""
         try:
             self._folder.check()
         except OSError:
@@ -328,14 +192,14 @@ class ResultLog:
         return True
 
     def _check_size(self, file: BinaryIO) -> None:
-        """Nobody else writes to it: where its size is another one, results of this run may be gone."""
+        """Raise DisplacedError where another process has changed the size: results may be gone."""
         size = os.fstat(file.fileno()).st_size
         if size != self._size:
             what = f"{self._size} bytes while the run was at work: some of its results may be gone"
             raise DisplacedError(f"{self._path} was changed by something else, to {size} bytes from {what}")
 
     def sync(self) -> None:
-        """Waits until every line is on disk and what was to follow has been called. Raises OSError."""
+        """Wait until every line is on disk and every ``then`` has been called. Raises OSError."""
         if self._commits is not None:
             try:
                 self._commits.finish()
@@ -344,13 +208,13 @@ class ResultLog:
         self.check()
 
     def _about(self, failure: OSError) -> OSError:
-        """With this file's name, unless it was another that failed."""
+        """Return the failure with this file's name, unless it names another file."""
         if failure.filename or isinstance(failure, DisplacedError):
             return failure
-        return _about(self._path, failure)
+        return with_name(failure, self._path)
 
     def close(self) -> None:
-        """Syncs what it can, and closes. A failure is for ``sync`` to tell: nothing is called after it."""
+        """Sync what is possible, and close. ``sync`` reports failures, this does not."""
         with suppress(Exception):
             self.sync()
         if self._commits is not None:
@@ -359,13 +223,3 @@ class ResultLog:
             self._file.close()
         self._folder.close()
         self._commits = self._file = None
-
-
-def _encoded(value: Mapping[str, Any], indent: int | None = None) -> bytes:
-    """Strict JSON with an end of line."""
-    return _bytes_of(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def _bytes_of(text: str) -> bytes:
-    """UTF-8; half a surrogate pair, which has no bytes there, as JSON escapes it."""
-    return text.encode(errors="backslashreplace")

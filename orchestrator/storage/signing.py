@@ -1,7 +1,7 @@
-"""Which run directories are the user's own: those that were signed when they were written.
+"""Signatures show which run directories the user has written.
 
-As Jupyter signs notebooks: an HMAC-SHA256 over command.json and config.json with a key that is the user's
-alone, kept beside them in signature.json. It stays valid wherever the directory is moved or copied to.
+As Jupyter signs notebooks: an HMAC-SHA256 over command.json and config.json with a key that only the user
+has, in signature.json. It stays valid where the directory is moved or copied.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
+from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import MAX_FILE_BYTES, BadJson, parse_object
 from orchestrator.storage.plain_files import open_to_read
-from orchestrator.storage.results import COMMAND, CONFIG, write_json
+from orchestrator.storage.run_files import COMMAND, CONFIG
 from orchestrator.terminal import warn
 
 SIGNATURE = "signature.json"
@@ -28,11 +29,11 @@ _DOMAIN = b"murmuration run directory 1"
 
 
 class UnsafeKeyError(Exception):
-    """The key cannot be used, with the reason in words."""
+    """The key cannot be used; the message is the reason."""
 
 
 def key_path() -> Path:
-    """Below XDG_STATE_HOME, by default ``~/.local/state``. Raises UnsafeKeyError where there is no home."""
+    """Return the key's path in XDG_STATE_HOME (``~/.local/state``). Raises UnsafeKeyError without a home."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():
         try:
@@ -43,9 +44,9 @@ def key_path() -> Path:
 
 
 def signed_bytes(run_dir: Path) -> dict[str, bytes]:
-    """The files of a directory that its signature is over, as far as they are there.
+    """Read the files of a directory that its signature covers, as far as they exist.
 
-    What is checked and what is then used must be the same bytes: a folder may change in between. Raises
+    The bytes that are checked must be the bytes that are used: a folder may change in between. Raises
     ConfigError for a link, and OSError.
     """
     found = {}
@@ -56,7 +57,7 @@ def signed_bytes(run_dir: Path) -> dict[str, bytes]:
 
 
 def is_own(run_dir: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether the user's key has signed just these files of a directory."""
+    """Return whether the user's key has signed exactly these files of a directory."""
     try:
         with open_to_read(run_dir / SIGNATURE) as file:
             stored = parse_object(file.read(2**16)).get("hmac_sha256")
@@ -70,14 +71,14 @@ def is_own(run_dir: Path, files: Mapping[str, bytes]) -> bool:
 def sign(run_dir: Path, files: Mapping[str, bytes]) -> None:
     """Write the signature of files that are about to be written, command.json first.
 
-    It is valid before config.json is there, too: a process may be killed between the two. Where the key
-    cannot be kept a warning says so, and the directory stays unsigned. Raises OSError for the directory's own
-    file.
+    It is valid before config.json exists, too: a process may be killed between the two. Where the key cannot
+    be stored, a warning says so, and the directory stays unsigned. Raises OSError where signature.json cannot
+    be written.
     """
     try:
         key = _key()
     except (OSError, UnsafeKeyError, ConfigError) as failure:
-        warn(f"{run_dir}: is not signed: {failure}; to go on with it may need trust=true (docs/security.md)")
+        warn(f"{run_dir}: is not signed: {failure}; resuming it may require trust=true (docs/security.md)")
         return
     names = [name for name in _SIGNED if name in files]
     parts = [names[: i + 1] for i in range(len(names))]
@@ -98,7 +99,7 @@ def _equal(stored: str, expected: str) -> bool:
 
 
 def _key() -> bytes:
-    """The user's key, made at its first use. Raises OSError and UnsafeKeyError."""
+    """Return the user's key, created at its first use. Raises OSError and UnsafeKeyError."""
     path = key_path()
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def _key() -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Whole or not at all, and never over another process's."""
+    """Write a new key whole or not at all, and never over another process's key."""
     temporary = path.with_name(f".{KEY_FILE}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -122,7 +123,7 @@ def _make_key(path: Path) -> None:
 
 
 def _read_key(path: Path) -> bytes:
-    """Raises UnsafeKeyError where somebody else may have read or put it there."""
+    """Read the key. Raises UnsafeKeyError where another user may have read or written it."""
     folder = path.parent.stat()
     with open_to_read(path) as file:
         status = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""Answers that a run has not got: cut off before they ended, or ended without an answer that can be read."""
+"""Missing answers of a run: candidates cut off before they ended, or ended without a readable answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.types import Trajectory
 
 SEARCH = "search"
-"""Who ended a candidate that no length has cut off: the search itself, which had better ones."""
+"""The search itself ended a candidate, because it had better ones; no length has cut it off."""
 
 SILENCE = ("num_candidates", "unanswered", "cut_off")
 """The entries of summary.json."""
@@ -18,10 +18,10 @@ SILENCE = ("num_candidates", "unanswered", "cut_off")
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """What bounds a trajectory in a run, by its configuration; None is not known.
+    """What bounds a trajectory in a run, by its configuration; None is unknown.
 
-    ``call`` is what one call may generate at most: a step where ``max_steps`` bounds their number, else a
-    whole answer. ``reads`` says whether the task's configuration names where an answer stands.
+    ``call`` is the most tokens of one call: of a step where ``max_steps`` bounds their number, else of a
+    whole answer. ``reads`` says whether the task's configuration names where an answer is.
     """
 
     call: int | None = None
@@ -36,7 +36,7 @@ class Lengths:
         return cls(call, strategy.get("max_steps"), "answer_in" in task)
 
     def cut_off_by(self, trajectory: Trajectory, stopped_by: str | None) -> str | None:
-        """The key of what has cut a trajectory off, or ``search``; None where it ended by itself."""
+        """Return the key of what has cut a trajectory off, or ``search``; None where it ended by itself."""
         if trajectory.finished:
             return None
         if trajectory.truncated:
@@ -55,7 +55,7 @@ class Lengths:
 
 
 class Silence:
-    """Counts, over result lines, what was not answered: of problems by their answer, and of candidates."""
+    """Counts of what was not answered, over result lines: of problems by their answer, and of candidates."""
 
     def __init__(self) -> None:
         self.num_candidates = 0
@@ -73,7 +73,7 @@ class Silence:
             self._count_problem(line)
 
     def _count_problem(self, line: Mapping[str, Any]) -> None:
-        """By the candidate that is its answer; without one, by the limit that has stopped it before."""
+        """Count a problem by its answer's candidate; without one, by the limit that stopped it."""
         if line["candidates"] and line["answer_index"] is not None:
             self._count(line["candidates"][0], "problems")
         elif line["stopped_by"] is not None:
@@ -89,7 +89,7 @@ class Silence:
             self._unanswered[what] += 1
 
     def summary(self) -> dict[str, Any]:
-        """The entries ``SILENCE`` of summary.json."""
+        """Return the entries ``SILENCE`` of summary.json."""
         unanswered, cut_off = (
             {what: counts[what] for what in ("problems", "candidates")}
             for counts in (self._unanswered, self._cut_off)
@@ -103,13 +103,13 @@ class Silence:
 
 
 def _cut_off(candidate: Mapping[str, Any]) -> str | None:
-    """What has cut a candidate off; lines of older releases do not say what it was."""
+    """Return what has cut a candidate off; lines of older releases do not say what it was."""
     by = candidate.get("cut_off") or (None if candidate.get("finished", True) else "task.max_tokens")
     return None if by == SEARCH else by
 
 
 def advice(summary: Mapping[str, Any], lengths: Lengths) -> dict[str, str]:
-    """What to change, by entry of the summary; nothing where all is well."""
+    """Return what to change, by entry of the summary; nothing where nothing is missing."""
     advised: dict[str, str] = {}
     if by := summary["cut_off"]["by"]:
         advised["cut_off"] = f"raise {' or '.join(by)}"
@@ -119,7 +119,7 @@ def advice(summary: Mapping[str, Any], lengths: Lengths) -> dict[str, str]:
 
 
 def silence_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The lines of a table about what was not answered, with what to change; none where all is well."""
+    """Return the lines of a table about what was not answered, with what to change."""
     rows = []
     for entry, name in (("cut_off", "cut off"), ("unanswered", "no answer read")):
         counts = summary.get(entry) or {}

@@ -1,4 +1,4 @@
-"""Whether a folder or a file still is where it was opened: one may be deleted or moved under a run."""
+"""Checks whether a folder or a file is still where it was opened: it may be deleted or moved during a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class DisplacedError(OSError):
-    """What a run writes to is not where it was any more; the message is for a person, and whole."""
+    """What a run writes to is no longer where it was; the message is complete, for a person."""
 
     def __init__(self, text: str) -> None:
         super().__init__(errno.ENOENT, text)
@@ -18,14 +18,14 @@ class DisplacedError(OSError):
 
 
 class HeldFolder:
-    """A folder that is held open, so that another one in its place is told from it."""
+    """A folder that is held open, so that another one in its place is noticed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def check(self) -> None:
-        """Raises DisplacedError where its path leads elsewhere, or nowhere."""
+        """Raise DisplacedError where its path leads to something else, or to nothing."""
         if self._descriptor is not None:
             check_place(self.path, self._descriptor)
 
@@ -36,7 +36,7 @@ class HeldFolder:
 
 
 def check_place(path: Path, descriptor: int) -> None:
-    """Raises DisplacedError where ``path`` does not lead to what is open any more."""
+    """Raise DisplacedError where ``path`` no longer leads to what is open."""
     held = os.fstat(descriptor)
     try:
         there = os.stat(path)
@@ -47,7 +47,7 @@ def check_place(path: Path, descriptor: int) -> None:
 
 
 def _fate(path: Path, descriptor: int) -> str:
-    """What has become of it, as far as the system knows."""
+    """Return what happened to a file, as far as the system knows."""
     try:
         now = os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
@@ -60,7 +60,7 @@ def _fate(path: Path, descriptor: int) -> str:
 
 
 def stopped(failure: OSError, folder: Path) -> str:
-    """Why a run cannot go on, and where its results are: a line for a person."""
+    """Return why a run cannot continue, and where its results are: a line for a person."""
     return (
         str(failure)
         if isinstance(failure, DisplacedError)

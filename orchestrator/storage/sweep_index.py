@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage.results import COMMAND, json_bytes, write_json
-from orchestrator.storage.run_files import sound_points
+from orchestrator.storage.atomic import json_bytes, write_json
+from orchestrator.storage.run_files import COMMAND, sound_points
 from orchestrator.storage.signing import sign
 
 INDEX = "points.json"
 
 
 class SweepIndex:
-    """Keeps ``points.json`` up to date while a sweep runs.
+    """``points.json``, kept up to date while a sweep runs.
 
     Entries of an earlier sweep into the same folder stay, unless their points are run again. The command
-    line is kept beside it, for ``resume=DIR``.
+    line is kept in command.json, for ``resume=DIR``.
     """
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ class SweepIndex:
         write_json(folder / COMMAND, command)
 
     def status_of(self, folder: str) -> int | None:
-        """How the point in a folder ended last; None where it was not run."""
+        """Return how the point in a folder ended last; None where it was not run."""
         entry = self._entries.get(folder)
         return None if entry is None or entry["mistake"] else entry["status"]
 
@@ -42,7 +42,7 @@ class SweepIndex:
         status: int | None = None,
         mistake: str | None = None,
     ) -> None:
-        """``status`` is the point's exit status, None before it was run; ``mistake`` why it cannot be."""
+        """Write a point's entry: its exit status, None before it was run; ``mistake`` is why it cannot be."""
         entry = {"folder": folder, "overrides": list(overrides), "status": status, "mistake": mistake}
         self._entries[_key(entry)] = entry
         write_json(self._path, {"points": list(self._entries.values())})
@@ -53,10 +53,10 @@ def _key(entry: Mapping[str, Any]) -> str:
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a sweep's ``points.json``; none where there is no such file, or a damaged one."""
+    """Return the entries of a sweep's ``points.json``; none where there is no such file, or a damaged one."""
     return sound_points(folder / INDEX)
 
 
 def sweep_folder(run_dir: Path) -> Path | None:
-    """The folder of the sweep that a run is a point of, or None."""
+    """Return the folder of the sweep that a run is a point of, or None."""
     return next((folder for folder in run_dir.absolute().parents if (folder / INDEX).exists()), None)

@@ -1,15 +1,19 @@
-"""The figures of a run, added up from its result lines."""
+"""The figures of a run, added up from its result lines, and whether its summary agrees with them."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from orchestrator.intervals import wilson_interval
+from orchestrator.storage.atomic import json_bytes
 from orchestrator.storage.result_lines import overhead_of, spent
-from orchestrator.storage.silence import Silence
+from orchestrator.storage.run_files import SUMMARY, sound_summary
+from orchestrator.storage.silence import SILENCE, Silence
 from orchestrator.types import Overhead, Usage
 
 
@@ -58,7 +62,7 @@ class Totals:
         return wilson_interval(self.num_correct, self.num_problems)
 
     def summary(self) -> dict[str, Any]:
-        """The part of summary.json that comes from results."""
+        """Return the part of summary.json that comes from results."""
         return {
             "num_problems": self.num_problems,
             "num_correct": self.num_correct,
@@ -71,3 +75,22 @@ class Totals:
             "overhead": asdict(self.overhead),
             **({"schedules": self.schedules} if self._paths else {}),
         }
+
+
+def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
+    """Return summary.json, if it is of a run that ended with exactly these results."""
+    summary = sound_summary(run_dir / SUMMARY)
+    expected = json.loads(json_bytes(totals.summary()))
+    if summary is None:
+        return None
+    # A summary of an older release does not count what was not answered.
+    expected = {name: value for name, value in expected.items() if name in summary or name not in SILENCE}
+    is_whole = summary["complete"] and expected.keys() <= summary.keys()
+    return summary if is_whole and _agree(expected, summary) else None
+
+
+def _agree(expected: Any, found: Any) -> bool:
+    """Return whether two values are equal in the fields that both have: other releases have other fields."""
+    if not (isinstance(expected, Mapping) and isinstance(found, Mapping)):
+        return bool(expected == found)
+    return all(_agree(expected[name], found[name]) for name in expected.keys() & found.keys())

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[-+]?\d+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A start value and its operations; every intermediate value lies in 1..MAX_VALUE."""
+    """A start value and its operations; every intermediate value is in 1..MAX_VALUE."""
 
     start: int
     operations: tuple[Operation, ...]
@@ -54,7 +54,7 @@ class Chain:
 
 
 def step_line(index: int, value: int, operation: Operation, result: int) -> str:
-    """For example ``a51/3=17``."""
+    """Return the line of a step, for example ``a51/3=17``."""
     return f"{STEP_NAMES[index]}{value}{operation.symbol}{operation.operand}={result}{DELIMITER}"
 
 
@@ -80,25 +80,25 @@ def _draw_chain(name: str, num_steps: int) -> Chain:
 
 
 def draw_chain(split: Split, index: int, num_steps: int = NUM_STEPS) -> Chain:
-    """The chain that a split and an index name; splits are disjoint by the hash of the question."""
+    """Return the chain that a split and an index name; splits are disjoint by the hash of the question."""
     name = f"chain/{num_steps}"
     return draw(lambda attempt: _draw_chain(attempt, num_steps), name, split, index, BUCKETS)
 
 
 def draw_chains(split: Split, start: int, num: int, num_steps: int = NUM_STEPS) -> Iterator[Chain]:
-    """``num`` chains of a split, from index ``start``."""
+    """Return ``num`` chains of a split, from index ``start``."""
     return (draw_chain(split, i, num_steps) for i in range(start, start + num))
 
 
 def read_value(line: str) -> int | None:
-    """The number that a line states: after ``=`` in a step, after ``#`` in an answer."""
+    """Return the number that a line states: after ``=`` in a step, after ``#`` in an answer."""
     mark = ANSWER_MARKER if line.startswith(ANSWER_MARKER) else "="
     _, found, text = line.rstrip(DELIMITER).partition(mark)
     return int(text) if found and text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
 def read_number(text: str) -> str | None:
-    """A whole number of any length in its shortest writing; None for another text."""
+    """Return a whole number of any length in its shortest writing; None for another text."""
     if _NUMBER.fullmatch(text) is None:
         return None
     digits = text.lstrip("+-").lstrip("0") or "0"
@@ -106,7 +106,7 @@ def read_number(text: str) -> str | None:
 
 
 def parse_question(question: str) -> Chain:
-    """The chain that a question states. Raises ValueError on another text."""
+    """Return the chain that a question states. Raises ValueError on another text."""
     start, *operations = question.split(" ")
     return Chain(int(start), tuple(Operation(o[1], int(o[2:])) for o in operations))
 
@@ -120,7 +120,7 @@ class ChainTask(DrawnTask):
         return Problem(f"chain-{self.split}-{index}", chain.question, str(chain.values[-1]))
 
     def extract(self, text: str) -> str | None:
-        """The number after the last ``#`` that something follows, without leading zeros."""
+        """Return the number after the last ``#`` that something follows, without leading zeros."""
         lines = [line.rstrip(f" \t\r{ANSWER_MARKER}") for line in text.split(DELIMITER)]
         last = next((line for line in reversed(lines) if ANSWER_MARKER in line), "")
         return read_number(last.rpartition(ANSWER_MARKER)[2].strip())

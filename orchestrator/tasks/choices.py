@@ -1,4 +1,4 @@
-"""The options of a multiple-choice question, from a row that lists them or from one that has them apart."""
+"""The options of a multiple-choice question, from a row with one list of them or with separate fields."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Options:
 
     @property
     def label(self) -> str:
-        """Of the right one."""
+        """The label of the right one."""
         return label(self.right)
 
     @property
     def block(self) -> str:
-        """``A. text``, an option a line; further lines of a text are indented: none begins with a label."""
+        """The options, one a line (``A. text``); further lines are indented: none begins with a label."""
         return "\n".join(
             f"{label(i)}. " + "\n   ".join(text.splitlines()) for i, text in enumerate(self.texts)
         )
@@ -38,16 +38,16 @@ class Options:
 
 @runtime_checkable
 class Choices(Protocol):
-    """How the options of a question are made."""
+    """The way to make the options of a question."""
 
     def options(self, row: Row, answer: object) -> Options | None:
-        """``answer`` is the row's answer field. None: this row makes no question."""
+        """Return the options of a row with this answer field. None: the row makes no question."""
         ...
 
 
 @dataclass(frozen=True)
 class ListedChoices:
-    """Options that a row lists; they are lettered from A whatever the row calls them.
+    """Options that a row lists; they are lettered from A, whatever their labels are in the row.
 
     The answer field holds a label of ``labels_field``; without one it is a letter, or an index from 0. Case
     does not matter where it makes no difference, nor do brackets and points: ``(b)`` is B.
@@ -86,12 +86,12 @@ class ListedChoices:
 
 
 def _whole(value: object) -> object:
-    """Parquet and pandas keep whole numbers beside nothing as floats: 2.0 is 2."""
+    """Return 2 for 2.0: Parquet and pandas keep whole numbers as floats where some are missing."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _place(answer: str, labels: Sequence[str]) -> int | None:
-    """The index of the label that an answer is, or means; None where that is none, or several."""
+    """Return the index of the label that an answer is, or means; None where it matches none, or several."""
     for read in (str, _bare):
         places = [i for i, known in enumerate(labels) if read(known) == read(answer)]
         if len(places) == 1:
@@ -110,7 +110,7 @@ def _shown(labels: Sequence[str]) -> str:
 
 
 def _twin(texts: Sequence[str], right: int) -> int | None:
-    """Another option with the text of the right one: whoever names it is right too."""
+    """Return another option with the text of the right one: naming it would be right too."""
     return next((i for i, text in enumerate(texts) if i != right and text == texts[right]), None)
 
 
@@ -119,7 +119,7 @@ def _twin(texts: Sequence[str], right: int) -> int | None:
 class DrawnChoices:
     """``num_choices`` options: the answer field's text and the first wrong ones, in an order that is drawn.
 
-    The order depends on the right answer's and the wrong ones' texts alone. A row with too few wrong texts
+    The order depends only on the texts of the right answer and the wrong ones. A row with too few wrong texts
     makes no question, as in the published four-choice set.
     """
 

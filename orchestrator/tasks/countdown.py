@@ -1,7 +1,7 @@
 """Countdown: reach a target from four numbers, two of them combined at each step until one is left.
 
 A step looks like ``16*3=48 7,11,48``: an operation, then the numbers left, its result last. A first step
-nearly always looks fine: whether the target can still be reached shows late, when few numbers are left.
+nearly always looks right: only when few numbers are left, it shows whether the target can still be reached.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ NUM_NUMBERS = 4
 MAX_NUMBER = 30
 MAX_TARGET = 20
 
-# No problem can be in two splits whatever its index. Small numbers make few different puzzles, so the test
+# A problem is in one split only, whatever its index. Small numbers make few different puzzles, so the test
 # split takes a quarter of them.
 _BUCKETS: Buckets = {"test": range(5), "dev": range(5, 6), "train": range(6, 20)}
 
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """Numbers of 1..MAX_NUMBER in ascending order, a target of 1..MAX_TARGET, and a known way there.
+    """Numbers of 1..MAX_NUMBER in ascending order, a target of 1..MAX_TARGET, and a known solution.
 
     ``solution`` is empty where the puzzle was read and not drawn; it takes no part in comparisons.
     """
@@ -65,13 +65,13 @@ class Puzzle:
 
 
 def parse_question(question: str) -> Puzzle:
-    """The puzzle that a question states. Raises ValueError on another text."""
+    """Return the puzzle that a question states. Raises ValueError on another text."""
     numbers, target = question.split(":")
     return Puzzle(tuple(map(int, numbers.split(","))), int(target))
 
 
 def _draw_puzzle(name: str, num_numbers: int) -> Puzzle | None:
-    """Numbers, and where random steps end; None where that is above MAX_TARGET or no step can be taken."""
+    """Draw numbers and random steps; None where they end above MAX_TARGET or no step can be taken."""
     draws = Draws(name)
     numbers = drawn = tuple(sorted(1 + draws.below(MAX_NUMBER) for _ in range(num_numbers)))
     solution = []
@@ -91,20 +91,20 @@ def _draw_puzzle(name: str, num_numbers: int) -> Puzzle | None:
 
 
 def draw_puzzle(split: Split, index: int, num_numbers: int = NUM_NUMBERS) -> Puzzle:
-    """The puzzle that a split and an index name; splits are disjoint by the hash of the question."""
+    """Return the puzzle that a split and an index name; splits are disjoint by the hash of the question."""
     name = f"countdown/{num_numbers}"
     return draw(lambda attempt: _draw_puzzle(attempt, num_numbers), name, split, index, _BUCKETS)
 
 
 def draw_puzzles(split: Split, start: int, num: int, num_numbers: int = NUM_NUMBERS) -> Iterator[Puzzle]:
-    """``num`` puzzles of a split, from index ``start``."""
+    """Return ``num`` puzzles of a split, from index ``start``."""
     return (draw_puzzle(split, i, num_numbers) for i in range(start, start + num))
 
 
 def read_solution(text: str) -> tuple[list[CountdownStep], int] | None:
-    """The steps and the stated answer of a whole solution; None where it is not steps and then an answer.
+    """Return the steps and the stated answer of a whole solution; None where it is anything else.
 
-    Lines that are empty, or begin an answer and state none, say nothing.
+    Empty lines, and lines that begin an answer and state none, are ignored.
     """
     lines = [line for line in text.split(DELIMITER) if line.strip(f"{ANSWER_MARKER} \t\r")]
     *lines, last = lines or [""]
@@ -115,7 +115,7 @@ def read_solution(text: str) -> tuple[list[CountdownStep], int] | None:
 
 
 def is_solution(puzzle: Puzzle, steps: Sequence[CountdownStep], value: int) -> bool:
-    """Whether every step does what it states with what the one before left, and the end is the target."""
+    """Return whether every step is right with the numbers that are left, and the end is the target."""
     numbers = puzzle.numbers
     for step in steps:
         if not is_valid(numbers, step):
@@ -125,16 +125,16 @@ def is_solution(puzzle: Puzzle, steps: Sequence[CountdownStep], value: int) -> b
 
 
 def normal_text(steps: Sequence[CountdownStep], value: int) -> str:
-    """One text for solutions that differ in writing alone: the order of operands and of the numbers left."""
+    """Return one text for solutions that differ only in the order of operands and of the numbers left."""
     written = (f"{s.move.normal.text}={s.result} {','.join(map(str, sorted(s.left)))}" for s in steps)
     return "; ".join((*written, answer_line(value).rstrip(DELIMITER)))
 
 
 def solution_key(answer: str) -> str:
-    """The same for solutions that take the same steps in another order, where each does what it states.
+    """Return one key for solutions that take the same steps in another order, where each step is right.
 
-    A solution's numbers are not at hand, but its steps tell which it began with: those that they used and
-    did not make. One that lies or loses count stands for itself, lest it share a key with a right one.
+    A solution does not state the numbers of its puzzle, but its steps show them: those that they used and
+    did not make. A wrong solution is its own key, so that it never shares one with a right solution.
     """
     read = read_solution(answer.replace("; ", DELIMITER))
     if read is None or not read[0]:
@@ -152,7 +152,7 @@ def solution_key(answer: str) -> str:
 class CountdownTask(DrawnTask):
     """Countdown as a task: 12,000 problems a split.
 
-    Some 10,600 of the 12,000 of ``test`` are different: small numbers make few puzzles.
+    About 10,600 of the 12,000 of ``test`` are different: small numbers make few puzzles.
 
     An answer is a whole solution, since many are right; the reference is the question, and grading carries
     the solution out.
@@ -166,7 +166,7 @@ class CountdownTask(DrawnTask):
         return Problem(f"countdown-{self.split}-{index}", question, question)
 
     def extract(self, text: str) -> str | None:
-        """The whole solution, normalised; None where it has no answer line or a line that is no step."""
+        """Return the whole solution, normalised; None where it has no answer line or a bad line."""
         read = read_solution(text)
         return None if read is None else normal_text(*read)
 

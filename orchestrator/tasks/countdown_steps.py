@@ -1,4 +1,4 @@
-"""The rules of Countdown: which steps can be taken, what a line states and which targets are in reach."""
+"""The rules of Countdown: which steps can be taken, what a line states and which targets can be reached."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Numbers = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Two numbers and what is done with them, as ``value symbol operand``."""
+    """Two numbers and an operation on them, as ``value symbol operand``."""
 
     value: int
     operation: Operation
 
     @property
     def result(self) -> int | None:
-        """The result, or None where it is no whole number of 1..MAX_VALUE."""
+        """The result, or None where it is not a whole number of 1..MAX_VALUE."""
         if self.operation.operand == 0:
             return None
         return self.operation.apply(self.value)
@@ -48,7 +48,7 @@ class Move:
 
     @property
     def swapped(self) -> Move:
-        """The same operation with its numbers changed over."""
+        """The same operation with its numbers swapped."""
         return Move(self.operation.operand, Operation(self.operation.symbol, self.value))
 
 
@@ -67,9 +67,9 @@ class CountdownStep:
 
 
 def take(numbers: Numbers, move: Move) -> CountdownStep | None:
-    """The right step for a move: the numbers left keep their order, the result comes last.
+    """Return the right step for a move: the numbers left keep their order, the result comes last.
 
-    None where the move's numbers are not there or its result leaves 1..MAX_VALUE.
+    None where the move's numbers are missing or its result is not in 1..MAX_VALUE.
     """
     left, result = list(numbers), move.result
     for used in (move.value, move.operation.operand):
@@ -86,7 +86,7 @@ def _results(a: int, b: int) -> frozenset[int]:
 
 
 def moves(numbers: Numbers) -> list[Move]:
-    """Every different move, the larger number first."""
+    """Return every different move, the larger number first."""
     pairs = {
         (max(a, b), min(a, b)) for i, a in enumerate(numbers) for b in numbers[:i]
     }  # a set: equal numbers make equal moves
@@ -96,9 +96,9 @@ def moves(numbers: Numbers) -> list[Move]:
 
 @lru_cache(maxsize=200_000)
 def _values(numbers: Numbers) -> frozenset[int]:
-    """Every value that ascending ``numbers`` can end at.
+    """Return every value that ascending ``numbers`` can end at.
 
-    The last step joins the values of two parts: the parts are the states, not the orders of the steps.
+    The last step joins the values of two parts: the states are the parts, not the orders of the steps.
     """
     if len(numbers) == 1:
         return frozenset(numbers)
@@ -113,18 +113,18 @@ def _values(numbers: Numbers) -> frozenset[int]:
 
 
 def is_reachable(numbers: Numbers, target: int) -> bool:
-    """Whether some order of steps ends at ``target``; exact, by brute force over parts of the numbers."""
+    """Return whether some order of steps ends at ``target``: exact, by brute force over parts."""
     return target in _values(tuple(sorted(numbers)))
 
 
 def read_move(line: str) -> Move | None:
-    """The move that a line begins with, up to its ``=``."""
+    """Return the move that a line begins with, up to its ``=``."""
     found = _MOVE.match(line)
     return Move(int(found[1]), Operation(found[2], int(found[3]))) if found else None
 
 
 def read_step(line: str) -> CountdownStep | None:
-    """What a line states, right or wrong; None where it is no step."""
+    """Return what a line states, right or wrong; None where it is not a step."""
     found = _STEP.fullmatch(line)
     if found is None:
         return None
@@ -134,12 +134,12 @@ def read_step(line: str) -> CountdownStep | None:
 
 
 def read_answer(line: str) -> int | None:
-    """The number of an answer line."""
+    """Return the number of an answer line."""
     found = _ANSWER.fullmatch(line)
     return int(found[1]) if found else None
 
 
 def is_valid(numbers: Numbers, step: CountdownStep) -> bool:
-    """Whether a step does what it states with ``numbers``; the order of those left is free."""
+    """Return whether a step is right with ``numbers``; the order of those left is free."""
     right = take(numbers, step.move)
     return right is not None and right.result == step.result and Counter(right.left) == Counter(step.left)

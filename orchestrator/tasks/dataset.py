@@ -1,4 +1,4 @@
-"""Problems from the rows of a dataset: which fields they stand in, how they are asked and graded."""
+"""Problems from the rows of a dataset: their fields, their prompts and their grading."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from orchestrator.types import Problem
 @dataclass(frozen=True)
 @checked("task")
 class DatasetTask:
-    """Rows as problems (``conf/task/dataset.yaml`` tells what each field means).
+    """Rows as problems (``conf/task/dataset.yaml`` says what each field means).
 
-    Rows are read when they are first needed. An id is ``name-`` and the row's own id, or its index in the
-    data: it does not depend on what is solved, nor on the seed.
+    Rows are read when they are first needed. An id is ``name-`` and the row's id, or its index in the data:
+    it depends neither on what is solved nor on the seed.
     """
 
     name: NotEmpty
@@ -60,7 +60,7 @@ class DatasetTask:
             raise ConfigError("task.delimiter", repr(self.delimiter), allowed)
         marker = self.answer_marker or ""
         if self.delimiter in marker.removesuffix(self.delimiter):
-            allowed = f"must not go on after task.delimiter={self.delimiter!r}: no step would hold it"
+            allowed = f"must not continue after task.delimiter={self.delimiter!r}: no step would hold it"
             raise ConfigError("task.answer_marker", repr(marker), allowed)
         if (self.answer_kind == "choice") != (self.choices is not None):
             raise ConfigError("task.choices", self.choices, "goes with answer_kind=choice, and only with it")
@@ -116,7 +116,7 @@ class DatasetTask:
         return readable_ids(own)
 
     def _problem(self, row: Row, own_id: str) -> tuple[Problem, int] | None:
-        """The problem of a row and how many options it has; None where its options cannot be made."""
+        """Return the problem of a row and how many options it has; None where its options cannot be made."""
         question = text_of(row, self.prompt_field, "task.prompt_field")
         stated = text_of(row, self.answer_field, "task.answer_field")
         options, num_options = "", 0
@@ -134,7 +134,7 @@ class DatasetTask:
         return problem, num_options
 
     def _reference(self, stated: str, row: Row) -> str:
-        """The reference answer. Raises ConfigError where it could never be met."""
+        """Return the reference answer. Raises ConfigError where no answer could equal it."""
         if self.answer_after is not None:
             stated = stated.rpartition(self.answer_after)[2]
         reference = stated.strip()

@@ -15,7 +15,7 @@ ANSWER_MARKER = "#"
 DELIMITER = "\n"
 
 Buckets = Mapping[Split, range]
-# Buckets of twenty: two are held out, so that no problem can be in two splits whatever its index.
+# Twenty buckets, of which two are held out: a problem is in one split only, whatever its index.
 BUCKETS: Buckets = {"test": range(1), "dev": range(1, 2), "train": range(2, 20)}
 _MAX_ATTEMPTS = 10_000
 
@@ -29,7 +29,7 @@ D = TypeVar("D", bound=_HasQuestion)
 
 
 def draw(make: Callable[[str], D | None], name: str, split: Split, index: int, buckets: Buckets) -> D:
-    """The first of ``make(name/split/index/attempt)`` whose question belongs to the split.
+    """Return the first of ``make(name/split/index/attempt)`` whose question belongs to the split.
 
     ``make`` returns None for an attempt that yields no problem. Raises RuntimeError after 10,000 attempts.
     """
@@ -41,7 +41,7 @@ def draw(make: Callable[[str], D | None], name: str, split: Split, index: int, b
 
 
 def answer_line(value: int) -> str:
-    """For example ``#17`` and a newline."""
+    """Return an answer's line, for example ``#17`` and a newline."""
     return f"{ANSWER_MARKER}{value}{DELIMITER}"
 
 
@@ -50,8 +50,8 @@ def answer_line(value: int) -> str:
 class DrawnTask(ABC):
     """A task without a data set: a problem is drawn from the name of its split and its index.
 
-    A subclass says how one problem is drawn and how an answer is read; answers are equal as texts unless it
-    says otherwise.
+    A subclass defines how one problem is drawn and how an answer is read; answers are compared as texts
+    unless it defines ``keys`` and ``grade``.
     """
 
     buckets: ClassVar[Buckets] = BUCKETS
@@ -64,7 +64,7 @@ class DrawnTask(ABC):
 
     @abstractmethod
     def problem(self, index: int) -> Problem:
-        """The problem of this split at ``index``, from 0."""
+        """Return the problem of this split at ``index``, from 0."""
 
     @abstractmethod
     def extract(self, text: str) -> str | None: ...

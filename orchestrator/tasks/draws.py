@@ -13,7 +13,7 @@ _NUM_BUCKETS = 20
 class Draws:
     """Integers drawn from the digest of a name: the same on every machine and in every release.
 
-    A digest holds 512 bits: enough for some sixty draws below 100.
+    A digest holds 512 bits: enough for about sixty draws below 100.
     """
 
     def __init__(self, name: str) -> None:
@@ -25,6 +25,6 @@ class Draws:
 
 
 def bucket(question: str) -> int:
-    """The bucket of a problem, 0..19, by its question alone: splits made of buckets share no problem."""
+    """Return the bucket of a problem, 0..19, by its question alone: splits of buckets share no problem."""
     digest = hashlib.blake2b(question.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % _NUM_BUCKETS

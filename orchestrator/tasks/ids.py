@@ -1,4 +1,4 @@
-"""Ids of problems from the ids that rows have: readable, distinct, and short enough to name files."""
+"""Ids of problems from the ids of rows: readable, distinct, and short enough to name files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-# Of UTF-8: what begins and ends a file's name still fits beside it.
+# Of UTF-8: a file's name has room for more than the id.
 _MOST_BYTES = 150
 
 
 def readable_ids(own: Sequence[str]) -> list[str]:
-    """An id for each of the rows' own ids, which are distinct.
+    """Return an id for each of the rows' ids, which are distinct.
 
-    Letters and digits of every script, dots and hyphens stay; a run of anything else is one hyphen. Ids that
-    are then too long, or the same as another's, end with a digest of the row's own id.
+    Letters and digits of every script, dots and hyphens stay; a run of anything else becomes one hyphen. Ids
+    that are then too long, or equal to another, end with a digest of the row's id.
     """
     plain = [re.sub(r"[^\w.-]+", "-", each) for each in own]
     taken = Counter(plain)
@@ -31,7 +31,7 @@ def _with_digest(short: str, own: str) -> str:
 
 
 def first_twice(values: Sequence[str]) -> tuple[int, int] | None:
-    """The places of the first two values that are equal; None where all differ."""
+    """Return the places of the first two values that are equal; None where all differ."""
     seen: dict[str, int] = {}
     for index, value in enumerate(values):
         if value in seen:

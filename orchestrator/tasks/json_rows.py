@@ -1,4 +1,4 @@
-"""Rows as JSON: a list of objects, or one object a line, as editors of every kind save them."""
+"""Rows as JSON: a list of objects, or one object a line, as any editor may save them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OTHER_ENCODINGS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row(Mapping[str, Any]):
-    """The fields of a row, as a mapping; ``place`` is where it stands, for a person."""
+    """The fields of a row, as a mapping; ``place`` is where it is, for a person."""
 
     fields: Mapping[str, Any]
     place: str
@@ -32,13 +32,12 @@ class Row(Mapping[str, Any]):
 
 
 def read_json(data: bytes, name: str) -> list[Row]:
-    """The rows of a file. Rows are counted from 0, as in ids; lines from 1, blank ones included.
+    """Read the rows of a file. Rows are counted from 0, as in ids; lines from 1, blank ones included.
 
-    What the file holds decides, whatever its name ends with: a list, or lines. Raises ValueError that says
-    where the mistake is.
+    The content decides, not the name: a list, or lines. Raises ValueError that says where the mistake is.
     """
     _check_encoding(data, name)
-    # Within JSON's texts an end of line is written \n or \r: outside of them all three mean the same.
+    # In JSON's texts an end of line is written \n or \r: outside of them all three mean the same.
     data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = [_decoded(line, f"{name}, line {number}") for number, line in enumerate(data.split(b"\n"), 1)]
     first = next((line.strip() for line in lines if line.strip()), "")
@@ -69,7 +68,7 @@ def _decoded(line: bytes, place: str) -> str:
 
 
 def _is_object(line: str) -> bool:
-    """Whether a line is whole by itself; the first of a list, or of one large object, is not."""
+    """Return whether a line is a whole object; the first of a list, or of one large object, is not."""
     try:
         return line != "{}" and isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
@@ -113,7 +112,7 @@ def _row(value: Any, place: str, line: str | None = None) -> Row:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in the words of JSON."""
+    """Return what a value is, in the words of JSON."""
     match value:
         case None:
             return "null"

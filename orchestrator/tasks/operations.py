@@ -1,4 +1,4 @@
-"""One operation with small whole numbers: what chains and Countdown are made of."""
+"""One operation with small whole numbers, as in chains and Countdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Operation:
     operand: int
 
     def apply(self, value: int) -> int | None:
-        """The result, or None where it is no whole number of 1..MAX_VALUE."""
+        """Return the result, or None where it is not a whole number of 1..MAX_VALUE."""
         if self.symbol == "/":
             result, rest = divmod(value, self.operand)
             return result if rest == 0 and result > 0 else None

@@ -15,7 +15,7 @@ from orchestrator.suggest import nearest
 from orchestrator.tasks.json_rows import Row, kind_of, read_json
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
-# Where the hub keeps every dataset as Parquet, whatever its authors uploaded: SUBSET/SPLIT/0000.parquet.
+# The hub keeps every dataset as Parquet here, whatever its authors uploaded: SUBSET/SPLIT/0000.parquet.
 HUB_PARQUET = "refs/convert/parquet"
 
 
@@ -30,14 +30,14 @@ class Source:
 
     @property
     def is_local(self) -> bool:
-        """A name of the hub is ``owner/name``; everything else is a file or a folder here."""
+        """Whether the path is a local file or folder: all but ``owner/name``, which is a name of the hub."""
         is_path = self.path.startswith(("/", ".", "~")) or _is_data(Path(self.path))
         return is_path or Path(self.path).exists() or self.path.count("/") != 1
 
 
 @lru_cache(maxsize=8)
 def read_rows(source: Source) -> tuple[Row, ...]:
-    """Every row, in the order of the files. Raises ConfigError that names ``task.path`` and what to do."""
+    """Read every row, in the order of the files. Raises ConfigError that names ``task.path``."""
     files = _local_files(source) if source.is_local else _hub_files(source)
     rows = [row for file in files for row in _read_file(file, source)]
     if not rows:
@@ -46,7 +46,7 @@ def read_rows(source: Source) -> tuple[Row, ...]:
 
 
 def field_of(row: Mapping[str, Any], name: str, key: str) -> Any:
-    """The field ``name`` of a row; a dot goes into a nested one. Raises ConfigError for ``key``."""
+    """Return the field ``name`` of a row; a dot goes into a nested one. Raises ConfigError for ``key``."""
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
@@ -58,17 +58,17 @@ def field_of(row: Mapping[str, Any], name: str, key: str) -> Any:
 
 
 def place_of(row: Mapping[str, Any]) -> str:
-    """Where a row stands, for a person."""
+    """Return where a row is, for a person."""
     return row.place if isinstance(row, Row) else "a row"
 
 
 def text_of(row: Mapping[str, Any], name: str, key: str) -> str:
-    """The text or number in the field ``name``. Raises ConfigError where that is none, or shows nothing."""
+    """Return the text or number in the field ``name``. Raises ConfigError where it is neither, or blank."""
     return as_text(field_of(row, name, key), row, name, key)
 
 
 def as_text(value: object, row: Mapping[str, Any], name: str, key: str) -> str:
-    """A value of a row's field ``name`` as text, stripped. Raises ConfigError as ``text_of`` does."""
+    """Return a value of a row's field ``name`` as text, stripped. Raises ConfigError like ``text_of``."""
     if not isinstance(value, str) and not _is_number(value):
         allowed = f"must hold a text or a number; {place_of(row)} has {kind_of(value)}"
         raise ConfigError(key, name, allowed)
@@ -82,7 +82,7 @@ def as_text(value: object, row: Mapping[str, Any], name: str, key: str) -> str:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a finite number; a whole one may be larger than any float."""
+    """Return whether a value is a finite number; a whole one may be larger than any float."""
     if isinstance(value, int):
         return not isinstance(value, bool)
     return isinstance(value, float | Decimal) and math.isfinite(value)
@@ -112,17 +112,17 @@ def _local_files(source: Source) -> list[Path]:
 
 
 def _is_hidden(path: Path) -> bool:
-    """What systems and notebooks leave beside data: ``._rows.jsonl``, ``.ipynb_checkpoints/``."""
+    """Return whether it is a system's or notebook's file: ``._rows.jsonl``, ``.ipynb_checkpoints/``."""
     return any(part.startswith(".") for part in path.parts)
 
 
 def _is_of_split(file: Path, split: str | None) -> bool:
-    """``test.jsonl``, ``test-00000-of-00001.parquet`` and ``test/0000.parquet`` are of the split ``test``."""
+    """Return whether a file is of a split: ``test.jsonl``, ``test-0-of-1.parquet``, ``test/0.parquet``."""
     return split is None or split == file.parent.name or file.stem.split("-")[0] == split
 
 
 def _hub_files(source: Source) -> list[Path]:
-    """The split's Parquet files, from the hub or its cache here."""
+    """Fetch the split's Parquet files, from the hub or its local cache."""
     import huggingface_hub
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -133,7 +133,7 @@ def _hub_files(source: Source) -> list[Path]:
         folder = huggingface_hub.snapshot_download(
             source.path, repo_type="dataset", revision=revision, allow_patterns=[pattern]
         )
-    except Exception as failure:  # OSError, and the client's own
+    except Exception as failure:  # OSError, and the client's errors
         reason = str(failure).split("\n")[0]
         allowed = (
             f"cannot be fetched from the hub ({type(failure).__name__}: {reason}); set task.path to a .jsonl "
@@ -170,7 +170,7 @@ def _read_parquet(file: Path) -> Sequence[Row]:
         allowed = "Parquet files need pyarrow: pip install 'murmuration[data]', or give a .jsonl file"
         raise ConfigError("task.path", file, allowed) from None
     try:
-        # A single file: its folders are no partitions. No threads: this process may be about to fork Ray.
+        # A single file: its folders are not partitions. No threads: this process may be about to fork Ray.
         rows: list[dict[str, Any]] = parquet.ParquetFile(file).read(use_threads=False).to_pylist()
     except Exception as failure:
         reason = str(failure).split("\n")[0]

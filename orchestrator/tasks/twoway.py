@@ -1,9 +1,9 @@
 """Two-way walks: five moves of a reversible automaton, whose last state or whose first state is asked for.
 
 The automaton has 16 states, ``A`` to ``P``, and 12 moves, ``a`` to ``l``, each a fixed permutation of the
-states. Where the last state is asked for, the walk is written down as far as the writer cares to, then the
-answer. Where the first state is asked for, the answer is written first, and the whole walk from there proves
-it: it can only be worked out from the last state back. A canvas of masks can be filled in either order.
+states. Where the last state is asked for, the walk is written as far as the writer chooses, then the answer.
+Where the first state is asked for, the answer is written first, and the whole walk from there proves it: it
+can only be found backwards from the last state. A canvas of masks can be filled in either order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ANSWER = re.compile(rf"{ANSWER_MARKER}([{STATES}])(?![{STATES}])")
 
 @cache
 def permutation(move: str) -> str:
-    """Where a move leads from each of STATES: a random permutation of them, drawn from the move's name."""
+    """Return the states to which a move leads: a random permutation of STATES, drawn from its name."""
     draws, left = Draws(f"twoway/move/{move}"), list(STATES)
     return "".join(left.pop(draws.below(len(left))) for _ in STATES)
 
@@ -61,10 +61,10 @@ class Walk:
         return self.first if self.asks_first else self.states[-1]
 
     def solution(self, num_shown: int | None = None) -> str:
-        """A right solution: the first state, then each move and the state that it leads to.
+        """Return a right solution: the first state, then each move and the state that it leads to.
 
         The last state is stated after ``num_shown`` moves (None: all of them), for example ``FcGaB#K``, or
-        ``#K`` after none; the first state as that of the walk which proves it, which is always whole:
+        ``#K`` after none; the first state before the walk that proves it, which is always whole:
         ``#FcGaBbAdJaK``.
         """
         walked = self.first + "".join(m + s for m, s in zip(self.moves, self.states, strict=True))
@@ -81,13 +81,13 @@ def _draw_walk(name: str, num_moves: int) -> Walk:
 
 
 def draw_walk(split: Split, index: int, num_moves: int = NUM_MOVES) -> Walk:
-    """The walk that a split and an index name; splits are disjoint by the hash of the question."""
+    """Return the walk that a split and an index name; splits are disjoint by the hash of the question."""
     name = f"twoway/{num_moves}"
     return draw(lambda attempt: _draw_walk(attempt, num_moves), name, split, index, BUCKETS)
 
 
 def draw_walks(split: Split, start: int, num: int, num_moves: int = NUM_MOVES) -> Iterator[Walk]:
-    """``num`` walks of a split, from index ``start``."""
+    """Return ``num`` walks of a split, from index ``start``."""
     return (draw_walk(split, i, num_moves) for i in range(start, start + num))
 
 
@@ -107,6 +107,6 @@ class TwoWayTask(DrawnTask):
         return Problem(f"twoway-{self.split}-{index}", walk.question, walk.answer, {"asks": asks})
 
     def extract(self, text: str) -> str | None:
-        """The state after the one ``#``; None where there is none, or more than one."""
+        """Return the state after the one ``#``; None where there is none, or more than one."""
         stated = _ANSWER.findall(text)
         return stated[0] if len(stated) == 1 and text.count(ANSWER_MARKER) == 1 else None

@@ -1,7 +1,7 @@
 """The task's grader as a verifier: an upper bound, since it knows the reference answers.
 
-It runs in the controller, where the answers are, and reaches no replica. Its numbers are no result of a
-method: summary.json, each line of results.jsonl and the table of a run say ``oracle`` beside them.
+It runs in the controller, where the answers are, and calls no replica. Its numbers are not the result of a
+method: summary.json, each line of results.jsonl and the table of a run mark them with ``oracle``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from orchestrator.protocols import (
 from orchestrator.types import Reward, Usage
 
 UNDECIDED = Reward(0.0)
-"""Of a step that states no answer yet: even odds, which tell no two trajectories apart."""
+"""The reward of a step that states no answer yet: even odds, the same for every trajectory."""
 
 
 @dataclass(frozen=True)
 class OracleConfig(LocalVerifier):
-    """``conf/verifier/oracle.yaml``."""
+    """The keys of ``conf/verifier/oracle.yaml``."""
 
     readout: Readout = "per_step"
 
@@ -42,7 +42,7 @@ class OracleConfig(LocalVerifier):
 
 @dataclass(frozen=True)
 class Oracle(VerifierBase):
-    """1 for a step after which the trajectory states the right answer, 0 for a wrong one, else even odds.
+    """A verifier that rewards a right answer with 1, a wrong one with 0, and other steps with even odds.
 
     ``references`` are the reference answers by problem id, which is a request's ``home``.
     """

@@ -5,7 +5,7 @@ Self-Certainty", arXiv 2502.18581) is the mean over tokens of KL(uniform || p), 
 distribution at each token. Engines report the log-probability of the sampled token alone, so this is the
 per-token form of the same idea, which the paper compares with as average log-probability:
 
-    reward of a step = exp( mean over its tokens of log p(token | what stands before) )
+    reward of a step = exp( mean over its tokens of log p(token | what comes before) )
 
 with the log-probabilities at temperature 1 that came with the generated tokens. It is not the KL form, and
 on one trajectory the two differ; both rank a peaked distribution above a flat one.
@@ -35,7 +35,7 @@ from orchestrator.types import Reward, Usage
 
 @dataclass(frozen=True, slots=True)
 class SelfCertainty(VerifierBase):
-    """Rewards new steps (``whole``: all steps as one) by what the engine said when it made them."""
+    """A verifier that rewards new steps (``whole``: all steps as one) by the engine's log-probabilities."""
 
     readout: Readout = "per_step"
 
@@ -44,7 +44,7 @@ class SelfCertainty(VerifierBase):
         return ModelInfo(batch_invariant=True, readout=self.readout)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        """The rewards in order; steps without log-probabilities fail their request alone."""
+        """Return the rewards in order; steps without log-probabilities fail their request alone."""
         return [self._reply(r) for r in requests]
 
     def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
@@ -77,7 +77,7 @@ def _certainty(logprobs: Sequence[float | None], num_tokens: Sequence[int]) -> R
     known = [p for p in logprobs if p is not None]
     if len(known) < len(logprobs) or any(map(math.isnan, known)):
         raise VerifierError(
-            "the engine told no log-probability of its step; self-certainty needs one of each"
+            "the engine reported no log-probability for its step; self-certainty requires one for each"
         )
     if not all(num_tokens):
         raise VerifierError("a step of 0 tokens has no certainty")

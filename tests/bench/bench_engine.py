@@ -49,7 +49,8 @@ from orchestrator.protocols import (
 )
 from orchestrator.search.controller import Controller
 from orchestrator.seeds import derive_seed
-from orchestrator.storage.results import ResultLog, result_line
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.types import Finish, Overhead, Problem, Reward, Sampling, Usage
 from strategies.particle_filter import ParticleFilter

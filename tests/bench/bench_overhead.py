@@ -26,7 +26,8 @@ from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Completion, Engine, GenerateRequest, ScoreReply, ScoreRequest, Verifier
 from orchestrator.search.controller import Controller
 from orchestrator.seeds import derive_seed
-from orchestrator.storage.results import ResultLog, result_line
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.types import Problem, Sampling, Step
 from strategies.particle_filter import ParticleFilter

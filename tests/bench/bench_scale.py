@@ -39,7 +39,8 @@ from orchestrator.protocols import Engine, GenerateRequest, ScoreRequest, Verifi
 from orchestrator.runs.garbage import rare_collections
 from orchestrator.search.controller import Controller
 from orchestrator.storage.journal import Journals
-from orchestrator.storage.results import ResultLog, result_line
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog
 from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
 from tests.bench.curves import markdown

@@ -14,7 +14,9 @@ from typing import Any
 
 from orchestrator.intervals import paired_interval
 from orchestrator.runs.execution import Status
-from orchestrator.storage.results import CONFIG, SUMMARY, read_results, write_json
+from orchestrator.storage.atomic import write_json
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import CONFIG, SUMMARY
 
 REPOSITORY = Path(__file__).parents[2]
 CLAIM = "sweep.json"

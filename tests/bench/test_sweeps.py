@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY
+from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY
 from tests.bench.bench_strategies import brings_its_own, names, write_docs
 from tests.bench.curves import Estimate, Measured, cheapest, filled, reach_table
 from tests.bench.plots import plot_all, spread, styles

@@ -44,7 +44,7 @@ async def test_one_method_is_enough(model: ModelBase) -> None:
 async def test_an_engine_that_says_nothing_tells_no_likelihoods_and_wastes_nothing() -> None:
     engine = Smallest()
     replies = await engine.loglik([LoglikRequest("p", "q", "", (), ((1,),))] * 2)
-    assert replies == [Failure("EngineError", "Smallest tells no likelihoods")] * 2
+    assert replies == [Failure("EngineError", "Smallest reports no likelihoods")] * 2
     assert await engine.release("p") == Overhead()
 
 

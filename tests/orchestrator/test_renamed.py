@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,29 @@ from orchestrator.errors import ConfigError
 from orchestrator.renamed import RENAMED, Now, renamed
 from orchestrator.replay.__main__ import main as replay
 from orchestrator.report.runs import read_run
-from orchestrator.storage.results import CONFIG, RESULTS, ResultLog, read_results, result_line
+from orchestrator.runs.main import main
+from orchestrator.search.controller import Controller
+from orchestrator.storage.atomic import write_json
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog, read_results
 from orchestrator.storage.run_directory import open_run_dir
-from tests.orchestrator.real_runs import composed, controller_of, make_run
+from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY
+from orchestrator.storage.signing import SIGNATURE
+from orchestrator.storage.totals import Totals
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
+from tests.fake_plans import fake_conf
+from tests.orchestrator.real_runs import composed
+
+# What a summary says of the settings of a run.
+SETTINGS = {
+    "task": "chain",
+    "engine": "embedded",
+    "verifier": "embedded",
+    "budget": 4,
+    "seed": 0,
+    "complete": True,
+    "wall_seconds": 1.0,
+}
 
 # The strategies of the release before the public names, by the file that chose them.
 OLD_STRATEGIES = {
@@ -41,26 +63,45 @@ OLD_STRATEGIES = {
 }
 
 
-def as_before(config: dict[str, Any], name: str) -> dict[str, Any]:
+@cache
+def configured(name: str) -> dict[str, Any]:
+    """Today's configuration of a strategy."""
+    return composed(f"strategy={name}", "budget=4", "task.limit=4")[0]
+
+
+def as_before(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A configuration as the release before wrote it: HEX had no vote but a plain one, in its own class."""
     strategy = config["strategy"] | {TARGET: OLD_STRATEGIES[name]}
     if name == "hex":
         del strategy["weight"], strategy["aggregation"]
-    return config | {"strategy": strategy}
+    return {**config, "strategy": strategy}
 
 
-def half_run(folder: Path, name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A run of the release before that was cut off in the middle; its undisturbed lines and today's keys."""
-    make_run(folder, *choices(name))
-    lines = read_results(folder)
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(as_before(config, name)))
-    (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in lines[:2]))
-    return lines, config
+def solve(config: Mapping[str, Any], solved: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return the result lines of the problems that are left: a real strategy on fake models."""
+    task, lines = FakeTask(num_problems=4), []
+    controller = Controller(
+        build_node(config["strategy"], "strategy"), FakeEngine(), FakeVerifier(), task, seed=config["seed"]
+    )
+    problems = [p for p in task.problems(0, None) if p.id not in solved]
+    asyncio.run(controller.run(problems, lambda r: lines.append(result_line(r))))
+    return lines
 
 
-def choices(name: str) -> tuple[str, ...]:
-    return f"strategy={name}", "budget=4", "task.limit=4"
+def half_run(folder: Path, name: str) -> list[dict[str, Any]]:
+    """A run of the release before that was cut off in the middle; the lines of the undisturbed run."""
+    lines, totals = solve(configured(name)), Totals()
+    for line in lines:
+        totals.add(line)
+    folder.mkdir()
+    write_json(folder / CONFIG, as_before(configured(name), name))
+    write_json(folder / SUMMARY, SETTINGS | {"strategy": name} | totals.summary())
+    write_lines(folder, lines[:2])
+    return lines
+
+
+def write_lines(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def answers(lines: Any) -> dict[str, Any]:
@@ -69,11 +110,10 @@ def answers(lines: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", OLD_STRATEGIES)
 def test_an_old_name_is_todays_strategy(name: str) -> None:
-    config, _ = composed(f"strategy={name}")
-    assert renamed(as_before(config, name)) == config
-    assert build_node(renamed(as_before(config, name))["strategy"], "strategy") == build_node(
-        config["strategy"], "strategy"
-    )
+    now = configured(name)
+    then = renamed(as_before(now, name))
+    assert then == now
+    assert build_node(then["strategy"], "strategy") == build_node(now["strategy"], "strategy")
 
 
 @pytest.mark.parametrize("old", RENAMED)
@@ -84,23 +124,36 @@ def test_a_row_leads_to_a_class_that_the_groups_name(old: str) -> None:
     get_class(now)
 
 
-@pytest.mark.parametrize("name", ["particle_filter", "hex", "hex_weighted"])
+@pytest.mark.parametrize("name", OLD_STRATEGIES)
 def test_an_old_run_resumes(name: str, tmp_path: Path) -> None:
     """The second half is solved with today's configuration, and the whole is the undisturbed run."""
-    folder = tmp_path / "run"
-    lines, config = half_run(folder, name)
-    earlier = open_run_dir(folder, config, choices(name), resume=True)
+    folder, config = tmp_path / "run", configured(name)
+    lines = half_run(folder, name)
+    earlier = open_run_dir(folder, config, (), resume=True)
     assert earlier.problem_ids == {line["problem_id"] for line in lines[:2]}
-    controller, problems = controller_of(config)
-    rest = [p for p in problems if p.id not in earlier.problem_ids]
     log = ResultLog(folder)
-    asyncio.run(controller.run(rest, lambda r: log.append(result_line(r))))
+    for line in solve(config, earlier.problem_ids):
+        log.append(line)
     log.close()
     assert answers(read_results(folder)) == answers(lines)
 
 
+def test_an_old_run_resumes_by_its_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By ``resume=DIR`` alone, through the command line. Nobody has signed what the older release wrote."""
+    folder, chosen = tmp_path / "run", fake_conf(tmp_path / "conf")
+    assert main([*chosen, "task.limit=4", f"run_dir={folder}"]) == 0
+    lines = read_results(folder)
+    write_json(folder / CONFIG, as_before(json.loads((folder / CONFIG).read_text()), "best_of_n"))
+    write_lines(folder, lines[:2])
+    (folder / SIGNATURE).unlink()
+    assert main([*chosen[:2], f"resume={folder}"]) == 0
+    assert len(lines) == 4 and answers(read_results(folder)) == answers(lines)
+    capsys.readouterr()
+
+
 def test_an_old_run_with_another_knob_does_not(tmp_path: Path) -> None:
-    _, config = half_run(tmp_path / "run", "hex")
+    half_run(tmp_path / "run", "hex")
+    config = configured("hex")
     other = config | {"strategy": config["strategy"] | {"weight": "likelihood"}}
     with pytest.raises(ConfigError, match=r"^strategy.weight=likelihood: differs"):
         open_run_dir(tmp_path / "run", other, (), resume=True)

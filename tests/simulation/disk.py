@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from unittest.mock import patch
 
-from orchestrator.storage import appending, journal, plain_files, results
+from orchestrator.storage import appending, atomic, journal, plain_files, results
 from orchestrator.storage import group_commit as syncing
 from tests.simulation.fate import Fate
 
@@ -146,7 +146,7 @@ class Disk:
     def in_place(self) -> Iterator[None]:
         """All that writes to a run directory writes here inside."""
         with ExitStack() as patches:
-            for module in (appending, journal, plain_files, results, syncing):
+            for module in (appending, atomic, journal, plain_files, results, syncing):
                 patches.enter_context(patch.object(module, "os", self))
             patches.enter_context(patch.object(Path, "unlink", partialmethod(_unlinked, self)))
             yield

@@ -18,7 +18,9 @@ from orchestrator.runs.execution import Status
 from orchestrator.search.controller import Controller
 from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.journal_lines import Record, checksum_of, read_record
-from orchestrator.storage.results import RESULTS, SUMMARY, read_results, result_line
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import RESULTS, SUMMARY
 from orchestrator.testing import FakeVerifier
 from orchestrator.types import Overhead
 from tests.simulation.fate import ERRNOS

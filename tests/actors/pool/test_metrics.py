@@ -21,7 +21,7 @@ from actors.pool.pool import Pool
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Completion
 from orchestrator.search.controller import Controller
-from orchestrator.storage.results import result_line
+from orchestrator.storage.result_lines import result_line
 from orchestrator.storage.totals import Totals
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from orchestrator.types import Sampling, Usage

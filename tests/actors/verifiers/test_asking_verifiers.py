@@ -205,7 +205,7 @@ async def test_self_certainty_is_the_geometric_mean_of_the_policys_own_probabili
 @pytest.mark.parametrize(
     ("logprobs", "num_tokens", "words"),
     [
-        ((-1.0, None), (1, 1), "told no log-probability"),
+        ((-1.0, None), (1, 1), "reported no log-probability"),
         ((), (), "2 steps came with 0 log-probabilities and 0 lengths"),
         ((-1.0, -1.0), (1, 0), "a step of 0 tokens"),
     ],

@@ -15,7 +15,7 @@ from orchestrator.config.trust import Shipped, refuse, shipped, wishes_of_config
 from orchestrator.errors import ConfigError
 from orchestrator.replay.__main__ import read_recorded
 from orchestrator.storage import signing
-from orchestrator.storage.results import COMMAND, CONFIG
+from orchestrator.storage.run_files import COMMAND, CONFIG
 from tests.orchestrator.report.made_runs import line, write_run
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from orchestrator.replay.__main__ import main, read_recorded
-from orchestrator.replay.stored import in_recorded_order, trajectory_of
 from orchestrator.replay.whatif import WhatIf, replay_all
 from orchestrator.report.runs import find_runs
-from orchestrator.storage.results import CONFIG, RESULTS, read_results
+from orchestrator.storage.result_lines import in_recorded_order, trajectory_of
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import CONFIG, RESULTS
 from orchestrator.types import Finish
 from tests.orchestrator.conftest import SEEDS
 from tests.orchestrator.real_runs import make_run, point_name

@@ -17,7 +17,7 @@ from orchestrator.config.files import CONF
 from orchestrator.replay.whatif import Recorded, WhatIf, replay_all
 from orchestrator.search.budgets import independent_knob
 from orchestrator.search.controller import Controller
-from orchestrator.storage.results import result_line
+from orchestrator.storage.result_lines import result_line
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from tests.orchestrator.real_runs import composed
 

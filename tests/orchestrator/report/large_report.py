@@ -12,7 +12,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from orchestrator.report.page import write_report
-from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY, read_results
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAX_BYTES = 32 * 2**20  # of searches: what the command line takes by default

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage.results import CONFIG, RESULTS, SUMMARY
+from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY
 from orchestrator.storage.totals import Totals
 from orchestrator.types import Overhead, Usage
 

@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page
 
 from orchestrator.report.__main__ import main
 from orchestrator.report.figures import MAX_BANDS
-from orchestrator.storage.results import SUMMARY, read_results
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import SUMMARY
 from tests.orchestrator.conftest import STRATEGIES
 from tests.orchestrator.real_runs import NUM_PROBLEMS, point_name
 from tests.orchestrator.report.large_report import launched, write_large_report

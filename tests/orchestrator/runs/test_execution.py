@@ -34,8 +34,11 @@ from orchestrator.runs.execution import Run, Status
 from orchestrator.runs.point import make_run
 from orchestrator.search.account import Limits
 from orchestrator.storage import run_directory as rundir
-from orchestrator.storage.results import SUMMARY, ResultLog, finished_summary, read_results, write_json
+from orchestrator.storage.atomic import write_json
+from orchestrator.storage.results import ResultLog, read_results
 from orchestrator.storage.run_directory import Earlier, claimed, open_run_dir
+from orchestrator.storage.run_files import SUMMARY
+from orchestrator.storage.totals import finished_summary
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from orchestrator.types import Sampling
 from strategies.particle_filter import ParticleFilter
@@ -167,7 +170,7 @@ def test_a_journal_of_another_search_costs_its_problem_one_try(
     assert run(tmp_path) is Status.SOME_ERRORS
     lines = lines_of(tmp_path)
     assert lines[problem.id]["error"]["type"] == "JournalError"
-    assert "call 'generate 1' asks for something else" in lines[problem.id]["error"]["message"]
+    assert "call 'generate 1' requests something else" in lines[problem.id]["error"]["message"]
     assert [k for k, line in lines.items() if line["error"]] == [problem.id]
     assert run(tmp_path) is Status.FINISHED
     assert lines_of(tmp_path) == undisturbed
@@ -266,7 +269,7 @@ def test_a_damaged_summary_hinders_nobody(
     (tmp_path / SUMMARY).write_text(text)
     assert run(tmp_path) is Status.FINISHED
     assert lines_of(tmp_path) == undisturbed
-    assert "summary.json is damaged, or none of ours" in caplog.text
+    assert "summary.json is damaged, or was not written by Murmuration" in caplog.text
     assert summary_of(tmp_path)["wall_seconds"] is None  # that of the first part is not known any more
 
 

@@ -21,7 +21,8 @@ from rich.console import Console
 from orchestrator.observe.events import EVENTS, recorded
 from orchestrator.protocols import NO_REPLICA, Failure
 from orchestrator.runs.execution import Status
-from orchestrator.storage.results import SUMMARY, read_results
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_files import SUMMARY
 from orchestrator.testing import FakeEngine, FakeVerifier, RandomLatency
 from tests.orchestrator.runs.test_execution import CONFIG, lines_of, make, run
 

@@ -183,7 +183,7 @@ def test_a_damaged_index_and_damaged_summaries_hinder_no_sweep(
     (tmp_path / INDEX).write_text(text)
     assert run_sweep(sweep, lambda _: Status.FINISHED, console()) == Status.FINISHED
     assert [entry["status"] for entry in read_index(tmp_path)] == [0, 0]
-    assert caplog.text.count("is damaged, or none of ours") == 3
+    assert caplog.text.count("is damaged, or was not written by Murmuration") == 3
 
 
 def test_two_points_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from orchestrator.search.account import Limits
 from orchestrator.search.controller import Controller, longest_first
 from orchestrator.search.session import Session
 from orchestrator.storage.journal import Journals
-from orchestrator.storage.results import ResultLog, result_line
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog
 from orchestrator.storage.totals import Totals
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, RandomLatency, TokenLatency
 from orchestrator.types import Overhead, Problem, Sampling, Solution, Trajectory

@@ -16,7 +16,7 @@ from orchestrator.config.files import CONF
 from orchestrator.config.plan import plan_of
 from orchestrator.errors import ConfigError
 from orchestrator.storage.inputs import INPUTS, Inputs, check_inputs
-from orchestrator.storage.results import RESULTS
+from orchestrator.storage.run_files import RESULTS
 from orchestrator.types import Problem
 from tests.orchestrator.report.made_runs import line
 

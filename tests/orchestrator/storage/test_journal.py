@@ -155,7 +155,7 @@ async def test_another_request_is_a_mismatch_that_names_the_call(tmp_path: Path)
     case = Case(tmp_path, "particle_filter")
     await case.solve()
     case.seed = 4
-    with pytest.raises(JournalError, match=r"toy.jsonl: call 'generate 1' asks for something else"):
+    with pytest.raises(JournalError, match=r"toy.jsonl: call 'generate 1' requests something else"):
         await case.solve()
 
 
@@ -164,7 +164,7 @@ async def test_a_search_that_ends_too_early_is_a_mismatch(tmp_path: Path) -> Non
     await case.solve()
     records = case.records()
     case.write([*records, replace(records[-1], call=records[-1].call.replace("score ", "score 9"))])
-    with pytest.raises(JournalError, match=r"call 'score 9\d' was answered, and the search ended without it"):
+    with pytest.raises(JournalError, match=r"call 'score 9\d' was answered, but the search ended without it"):
         await case.solve()
 
 
@@ -174,7 +174,7 @@ async def test_a_search_that_goes_another_way_is_not_waited_for(tmp_path: Path) 
     await case.solve()
     first, *others = case.records()
     case.write([replace(first, call="generate 7"), *others])
-    with pytest.raises(JournalError, match="call 'generate 7' was answered, and is not asked now"):
+    with pytest.raises(JournalError, match="call 'generate 7' was answered, but is not repeated now"):
         await case.solve()
 
 
@@ -265,7 +265,7 @@ async def test_a_flipped_bit_is_noticed_wherever_it_is(
         journal = Journal(case.path, patience=PATIENCE)
         assert journal.num_left == num_before
         assert case.lines() == lines[:num_before]
-    assert f"toy.jsonl: {len(lines)} lines are none of this release, or damaged" in caplog.text
+    assert f"toy.jsonl: {len(lines)} lines are damaged, or of another release" in caplog.text
     case.path.write_bytes(damaged)
     assert (await case.solve())[0] == whole
 
@@ -301,7 +301,7 @@ async def test_a_journal_of_another_release_is_told_of_and_asked_again(
     case.path.write_text("".join(json.dumps(line) + "\n" for line in old))
     again, asked = await case.solve()
     assert again == whole and num_asked(asked) == num_asked(world)
-    assert f"toy.jsonl: {len(old)} lines are none of this release" in caplog.text
+    assert f"toy.jsonl: {len(old)} lines are damaged, or of another release" in caplog.text
     caplog.clear()
     case.path.write_bytes(case.path.read_bytes()[:-5])
     assert (await case.solve())[0] == whole

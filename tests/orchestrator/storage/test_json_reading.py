@@ -11,9 +11,10 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.storage import json_reading
 from orchestrator.storage.json_reading import BadJson, parse_object, read_lines, read_object, read_own
-from orchestrator.storage.result_lines import check_line, spent
-from orchestrator.storage.results import RESULTS, keep_finished, read_results
-from orchestrator.storage.run_files import read_config, read_summary
+from orchestrator.storage.line_checks import check_line
+from orchestrator.storage.result_lines import spent
+from orchestrator.storage.results import keep_finished, read_results
+from orchestrator.storage.run_files import RESULTS, read_config, read_summary
 from orchestrator.storage.totals import Totals
 from tests.orchestrator.report.made_runs import line, write_run
 
@@ -92,12 +93,12 @@ ODD: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("field", "value"), ODD)
 def test_a_line_of_another_shape_is_none_of_ours(field: str, value: Any) -> None:
     check_line(line("a", True))
-    with pytest.raises(BadJson, match="is none of ours: "):
+    with pytest.raises(BadJson, match="was not written by Murmuration: "):
         check_line({**line("a", True), field: value})
     without = line("a", True)
     del without[field]
     if field != "answer_index":
-        with pytest.raises(BadJson, match="is none of ours: "):
+        with pytest.raises(BadJson, match="was not written by Murmuration: "):
             check_line(without)
 
 
@@ -108,7 +109,7 @@ def test_a_line_of_another_shape_is_none_of_ours(field: str, value: Any) -> None
 )  # fmt: skip
 def test_a_candidate_of_another_shape_is_none_of_ours(fields: dict[str, Any]) -> None:
     whole = line("a", True)
-    with pytest.raises(BadJson, match="is none of ours: "):
+    with pytest.raises(BadJson, match="was not written by Murmuration: "):
         check_line({**whole, "candidates": [{**whole["candidates"][0], **fields}]})
 
 

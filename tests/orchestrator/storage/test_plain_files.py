@@ -13,8 +13,9 @@ from orchestrator.errors import ConfigError
 from orchestrator.replay.__main__ import read_recorded
 from orchestrator.report.page import write_report
 from orchestrator.storage.appending import OpenFiles, end_line
+from orchestrator.storage.atomic import write_atomically
 from orchestrator.storage.plain_files import check_below, check_tree, open_to_read, replace_file
-from orchestrator.storage.results import ResultLog, read_results, write_atomically
+from orchestrator.storage.results import ResultLog, read_results
 from orchestrator.storage.run_directory import claimed
 from orchestrator.storage.sweep_index import read_index
 from tests.orchestrator.report.made_runs import line, write_run

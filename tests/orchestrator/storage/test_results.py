@@ -12,17 +12,11 @@ import pytest
 
 from orchestrator.errors import EngineError
 from orchestrator.outcome import Candidate, ProblemResult
-from orchestrator.storage.results import (
-    RESULTS,
-    SUMMARY,
-    ResultLog,
-    finished_summary,
-    keep_finished,
-    read_results,
-    result_line,
-    write_json,
-)
-from orchestrator.storage.totals import Totals
+from orchestrator.storage.atomic import write_json
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import ResultLog, keep_finished, read_results
+from orchestrator.storage.run_files import RESULTS, SUMMARY
+from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import (
     Finish,
     Overhead,
@@ -167,7 +161,7 @@ def test_a_line_of_another_shape_is_named_and_its_problem_is_open(
     keep_finished(tmp_path, told.append)
     assert told == good == read_results(tmp_path)
     (message,) = caplog.messages
-    assert message.startswith(f"{path}: line 2 is none of ours: it is left out (")
+    assert message.startswith(f"{path}: line 2 was not written by Murmuration: it is left out (")
     assert re.search(reason, message, re.IGNORECASE), message
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.storage.results import COMMAND, CONFIG
+from orchestrator.storage.run_files import COMMAND, CONFIG
 from orchestrator.storage.signing import SIGNATURE, is_own, key_path, sign, signed_bytes
 
 FILES = {COMMAND: b'{"overrides": []}', CONFIG: b"{}"}

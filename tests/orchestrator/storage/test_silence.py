@@ -12,9 +12,9 @@ from rich.console import Console
 from orchestrator.observe.progress import summary_table, sweep_table
 from orchestrator.observe.wandb_tracker import flattened
 from orchestrator.report.page import write_report
-from orchestrator.storage.results import SUMMARY, finished_summary
+from orchestrator.storage.run_files import SUMMARY
 from orchestrator.storage.silence import Lengths, Silence, advice, silence_rows
-from orchestrator.storage.totals import Totals
+from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import Finish, Step, Trajectory
 from tests.orchestrator.report.made_runs import candidate, line, write_run
 

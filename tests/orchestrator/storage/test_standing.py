@@ -21,7 +21,8 @@ from rich.console import Console
 from orchestrator.observe.events import EVENTS, recorded
 from orchestrator.runs.execution import Status
 from orchestrator.runs.sweep import run_sweep
-from orchestrator.storage.results import RESULTS, SUMMARY, ResultLog, read_results
+from orchestrator.storage.results import ResultLog, read_results
+from orchestrator.storage.run_files import RESULTS, SUMMARY
 from orchestrator.storage.standing import DisplacedError, HeldFolder
 from orchestrator.storage.sweep_index import read_index
 from orchestrator.testing import FakeEngine, RandomLatency

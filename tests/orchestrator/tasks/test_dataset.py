@@ -126,7 +126,7 @@ def test_rows_that_do_not_fit(
         ({"delimiter": ""}, "task.delimiter=: must not be empty"),
         (
             {"answer_marker": "\n\n#### "},
-            r"task.answer_marker='\n\n#### ': must not go on after task.delimiter='\n\n'",
+            r"task.answer_marker='\n\n#### ': must not continue after task.delimiter='\n\n'",
         ),
         ({"delimiter": "\\n\\n"}, "task.delimiter='\\\\n\\\\n': holds a backslash and an n"),
         ({"answer_kind": "choice"}, "task.choices=null: goes with answer_kind=choice"),

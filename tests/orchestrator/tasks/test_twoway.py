@@ -5,7 +5,9 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from orchestrator.config.files import CONF
 from orchestrator.errors import ConfigError
 from orchestrator.tasks.twoway import (
     MOVES,
@@ -91,14 +93,15 @@ async def test_the_answer_is_the_state_after_the_one_marker(text: str, answer: s
 
 def test_a_canvas_holds_every_solution() -> None:
     longest = max(len(walk.solution()) for walk in draw_walks("test", 0, 50))
-    assert longest == 2 * NUM_MOVES + 3 < TwoWayTask().max_tokens
+    node = OmegaConf.load(CONF / "task" / "twoway.yaml")
+    assert longest == 2 * NUM_MOVES + 3 < node.max_tokens
 
 
 def test_range() -> None:
     assert [p.id for p in TwoWayTask().problems(9_999, 10)] == ["twoway-test-9999"]
 
 
-@pytest.mark.parametrize("knobs", [{"split": "tset"}, {"max_steps": 0}, {"max_tokens": -1}])
-def test_bad_knobs_name_the_key(knobs: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"^task\.\w+="):
-        TwoWayTask(**knobs)  # type: ignore[arg-type]
+@pytest.mark.parametrize("split", ["tset", "", 1])
+def test_a_bad_split_names_the_key(split: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^task\.split={split}: must be 'train', 'dev' or 'test'"):
+        TwoWayTask(split)  # type: ignore[arg-type]
