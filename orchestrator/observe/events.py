@@ -33,7 +33,7 @@ LEVELS: dict[str, int | None] = {
 _PACKAGES = ("actors", "orchestrator")
 
 
-def ids_of(run_dir: Path) -> dict[str, str | None]:
+def run_names(run_dir: Path) -> dict[str, str | None]:
     """The run and the sweep's point that a directory is of: folder names; a run alone has no point."""
     place = run_dir.resolve()
     if (place.parent / INDEX).exists():
@@ -117,7 +117,7 @@ class EventFile(logging.Handler):
         self._path = run_dir / EVENTS
         self._file: AppendedFile | None = None
         self._is_full = False
-        self.setFormatter(_Lines(ids_of(run_dir)))
+        self.setFormatter(_Lines(run_names(run_dir)))
         with suppress(OSError, ConfigError):  # the first event tells
             end_line(self._path)
 

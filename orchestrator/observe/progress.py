@@ -66,7 +66,7 @@ def run_console() -> Console:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class BackendFigures:
     """What only the pool knows while a run goes on: replicas alive, and tokens generated since it began."""
 
     num_replicas: Callable[[], int] | None = None
@@ -85,7 +85,7 @@ class ProgressDisplay:
         console: Console,
         num_problems: int,
         totals: Totals,
-        live: Live = Live(),
+        live: BackendFigures = BackendFigures(),
         *,
         period: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
