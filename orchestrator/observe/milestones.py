@@ -1,4 +1,4 @@
-"""The events of a run and of its problems, as ``events`` writes them down (docs/observability.md)."""
+"""Log the events of a run and of its problems, which ``events`` records (docs/observability.md)."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _FIGURES = ("num_problems", "num_correct", "num_errors", "wall_seconds", "comple
 
 
 def run_begins(labels: Mapping[str, Any], num_problems: int, num_done: int, *, is_resumed: bool) -> None:
-    """A run, or another part of one of which ``num_done`` problems are finished."""
+    """Log that a run starts, or resumes with ``num_done`` problems finished."""
     fields: dict[str, Any] = {
         **{name: labels.get(name) for name in _LABELS},
         "num_problems": num_problems,
         "num_done": num_done,
     }
     if is_resumed:
-        text = "the run goes on: %d of %d problems are done"
+        text = "the run resumes: %d of %d problems are done"
         emit("run_resumed", text, num_done, num_problems, **fields)
     else:
-        emit("run_started", "the run begins: %d problems", num_problems, **fields)
+        emit("run_started", "the run starts: %d problems", num_problems, **fields)
 
 
 def run_ends(summary: Mapping[str, Any], error: BaseException | None) -> None:
-    """Finished, interrupted by a signal, or broken off by an error that is about to propagate."""
+    """Log that a run has finished, was interrupted by a signal, or failed with ``error``."""
     fields = {name: summary[name] for name in _FIGURES}
     if error is not None:
         text = f"{type(error).__name__}: {error}"
-        emit("run_failed", "the run broke off: %s", text, level=logging.ERROR, error=text, **fields)
+        emit("run_failed", "the run failed: %s", text, level=logging.ERROR, error=text, **fields)
     elif summary["complete"]:
         emit("run_finished", "the run is finished", **fields)
     else:
@@ -40,7 +40,7 @@ def run_ends(summary: Mapping[str, Any], error: BaseException | None) -> None:
 
 
 def preempted(signal_name: str, grace_s: float, num_open: int) -> None:
-    """A signal says that the run is to end; ``num_open`` problems are in flight."""
+    """Log a signal that stops the run; ``num_open`` problems are in flight."""
     text = f"{signal_name}: stopping"
     if grace_s:
         text = (
@@ -52,24 +52,25 @@ def preempted(signal_name: str, grace_s: float, num_open: int) -> None:
 
 
 def out_of_replicas(reason: str, num_open: int) -> None:
-    """Nothing can be asked any more; ``num_open`` problems are in flight."""
-    text = "no replica is left, and none can be expected: stopping (%s)"
+    """Log that no replica is left to answer; ``num_open`` problems are in flight."""
+    text = "no replica is left, and none is expected: stopping (%s)"
     emit("replicas_gone", text, reason, level=logging.ERROR, reason=reason, num_open=num_open)
 
 
 def problem_begins(problem: Problem, num_recorded: int) -> None:
-    """``num_recorded`` of its calls were answered in an earlier part of the run."""
-    text = "problem %s begins"
+    """Log that a problem starts; an earlier part of the run has answered ``num_recorded`` of its calls."""
+    text = "problem %s starts"
     emit("problem_started", text, problem.id, problem=problem.id, recorded_calls=num_recorded)
 
 
 def limit_reached(problem: Problem, limit: str) -> None:
+    """Log that a limit has stopped a problem."""
     text = "problem %s reached limits.%s"
     emit("limit_reached", text, problem.id, limit, problem=problem.id, limit=limit)
 
 
 def problem_ends(line: Mapping[str, Any]) -> None:
-    """A problem's line has been handed to results.jsonl."""
+    """Log that a problem has ended; its line has been handed to results.jsonl."""
     fields = {
         "problem": line["problem_id"],
         "correct": line["correct"],
