@@ -43,7 +43,7 @@ class Session:
         self.rng: np.random.Generator = derive_rng(ledger.seed, ledger.problem.id, scope, "rng")
 
     def fork(self, name: str) -> Session:
-        """Return a session for a concurrent branch: its randomness is under ``name``, the ledger is shared."""
+        """Return a session for a concurrent branch; its randomness is under ``name``, the ledger shared."""
         return Session(self._ledger, f"{self._scope}/{name}")
 
     @property
