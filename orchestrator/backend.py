@@ -1,4 +1,4 @@
-"""The backend holds the replicas of a run, a sweep or an endpoint: all that these know of their models."""
+"""Who holds the replicas: all that a run, a sweep or an endpoint knows of its models."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ ENGINE = "engine"
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Counts of the calls to the replicas of one kind: ``home_hits`` to their home, ``spills`` elsewhere.
+    """How calls were routed to the replicas of one kind: ``home_hits`` to their home, ``spills`` elsewhere.
 
-    ``replicas`` are alive now; the rest counts since the start, or in a difference since the earlier one.
+    ``replicas`` is the number alive now; the rest counts from the start, or in a difference from the
+    earlier value.
     """
 
     replicas: int = 0
@@ -35,16 +36,16 @@ class Routing:
         return Routing(**counts | {"replicas": self.replicas})
 
     def summary(self) -> dict[str, float | None]:
-        """Return the counts as in ``summary.json``, with the share of calls that went to their home."""
+        """Return the entry of ``summary.json``, with the share of calls that went to their home."""
         return asdict(self) | {"home_hit_rate": self.home_hits / self.calls if self.calls else None}
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What the replicas have done since they started; ``later - earlier`` is the part of one run.
+    """What the replicas have done since they started; ``later - earlier`` is one run's part of it.
 
-    ``generated_tokens`` are those of all replies, also for problems that have not ended; ``routing`` is by
-    kind (``engine``, ``verifier``).
+    ``generated_tokens`` are those of all replies, including unfinished problems; ``routing`` is by kind
+    (``engine``, ``verifier``).
     """
 
     generated_tokens: int = 0
@@ -66,17 +67,19 @@ class Backend(Protocol):
 
     @property
     def replicas(self) -> Mapping[str, int]:
-        """The number of replicas requested, by kind, as in ``summary.json``."""
+        """How many replicas were requested, by kind, as in ``summary.json``."""
         ...
 
     def num_alive(self) -> int:
-        """Return how many replicas accept calls now."""
+        """Return how many replicas take calls now."""
         ...
 
-    def used(self) -> Used: ...
+    def used(self) -> Used:
+        """Return what the replicas have done so far."""
+        ...
 
     def template_notes(self) -> Mapping[str, Mapping[str, str]]:
-        """Return, by kind, the deviations from the chat template, as in ``summary.json``."""
+        """Return, by kind, where prompts differ from the chat template; as in ``summary.json``."""
         ...
 
     def trackers(self, num_problems: int, tags: Mapping[str, str]) -> Sequence[Tracker]:
@@ -96,21 +99,21 @@ class AnyVerifierConfig(Protocol):
 
     @property
     def readout(self) -> Readout | None:
-        """None where there is no verifier."""
+        """None without a verifier."""
         ...
 
     @property
     def knows_answers(self) -> bool:
-        """Whether its rewards come from the reference answers; a run must then report that."""
+        """Whether its rewards use the reference answers; the files of the run must then say so."""
         ...
 
     @property
     def of_replicas(self) -> VerifierConfig | None:
-        """What its replicas are made of; None where it has none."""
+        """The configuration of its replicas; None if it has none."""
         ...
 
     def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier | None:
-        """Return the verifier of a run. ``references`` are answers by problem id, if it ``knows_answers``."""
+        """Return a run's verifier; ``references`` are the answers by problem id, if it ``knows_answers``."""
         ...
 
 
@@ -144,32 +147,32 @@ class LocalVerifier(AnyVerifierConfig, Protocol):
 class Cluster(Protocol):
     """The keys of ``conf/cluster/*.yaml``: where replicas run.
 
-    ``policies`` are engines by name; ``engine`` is the main one, and for now the only one. What only replicas
-    need is imported in these methods, so that a mistake in a key is found at once.
+    ``policies`` are engines by name; ``engine`` is the main one, and for now the only one. Modules that only
+    the replicas need are imported in these methods, so that a mistake in a key is reported at once.
     """
 
     @property
     def grace_s(self) -> float:
-        """Seconds that replies in flight may take to return after a signal."""
+        """Seconds that calls in flight may take to finish after a signal."""
         ...
 
     def start(
         self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None
     ) -> Coroutine[Any, Any, Backend]:
-        """Start all replicas, and wait until they are ready: ``backend = await cluster.start(...)``.
+        """Start all replicas and wait until they are ready: ``backend = await cluster.start(...)``.
 
-        What they require (a Ray) is started by the call itself, which blocks for that long. Raises
-        ConfigError where the cluster cannot hold them or a model refuses its configuration, and EngineError
-        where a replica cannot be started.
+        What they run on (Ray) is started by the call itself, before the await, and blocks. Raises ConfigError
+        if the cluster has no room for them or a model refuses its configuration, and EngineError if a
+        replica cannot be started.
         """
         ...
 
     def survey(self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None) -> str:
-        """Describe what would run where, for a person; no replica is started. Raises ConfigError."""
+        """Describe in one line what would run where; no replica is started. Raises ConfigError."""
         ...
 
     def stop(self) -> None:
-        """End what ``start`` has started in addition to the replicas; one call is enough."""
+        """End what ``start`` has started beside the replicas; one call is enough for several starts."""
         ...
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, get_args, r
 from annotated_types import Ge, Gt, Le
 
 from orchestrator.errors import VerifierError
-from orchestrator.schema import Count, Words
+from orchestrator.schema import Count
 
 
 class Finish(Enum):
@@ -58,7 +58,7 @@ P = TypeVar("P", bound=Params)
 class Sampling:
     """Autoregressive decoding: temperature 0 is greedy; ``max_tokens`` bounds one call's tokens."""
 
-    temperature: Annotated[float, Ge(0), Words("must be 0 or more")] = 0.8
+    temperature: Annotated[float, Ge(0)] = 0.8
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
     max_tokens: Count = 2048
 
@@ -87,9 +87,9 @@ class Denoising:
     block_length: int | None = None
     gen_length: Count = 256
     num_steps: Count = 128
-    temperature: Annotated[float, Ge(0), Words("must be 0 or more")] = 0.0
+    temperature: Annotated[float, Ge(0)] = 0.0
     remasking: Remasking = "low_confidence"
-    cfg_scale: Annotated[float, Ge(0), Words("must be 0 or more")] = 0.0
+    cfg_scale: Annotated[float, Ge(0)] = 0.0
     threshold: Annotated[float | None, Ge(0), Le(1)] = None
     delimiter_threshold: Annotated[float | None, Ge(0), Le(1)] = None
     early_stop: bool = False

@@ -154,7 +154,7 @@ def test_the_command_line_wins_over_an_experiment() -> None:
         with composed(*overrides) as config:
             assert (config.budget, config.task.name, config.task.instruction) == (4, "aime25", "")
             assert config.strategy._target_.endswith("BestOfN")
-            assert config.engine._target_.endswith("TransformersEngine")
+            assert config.engine._target_.endswith("TransformersEngineConfig")
 
 
 @pytest.mark.parametrize(

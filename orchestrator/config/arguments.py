@@ -1,4 +1,4 @@
-"""Command lines of the tools beside run.py: one directory, then ``key=value`` as Hydra writes it."""
+"""Command lines of the tools beside run.py: one directory, then ``key=value`` as in Hydra."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from orchestrator.suggest import nearest
 
 
 def without_comment(arguments: Sequence[str]) -> list[str]:
-    """The arguments before a ``#`` of its own: zsh hands a pasted comment over with the rest."""
+    """Return the arguments before a ``#``: zsh passes a pasted comment on with the rest."""
     return list(arguments[: arguments.index("#")] if "#" in arguments else arguments)
 
 
 def read_arguments(
     arguments: Sequence[str], defaults: Mapping[str, str], directory: str
 ) -> tuple[Path, dict[str, str]]:
-    """The directory and every option. Raises ConfigError that names what is missing, unknown or twice."""
+    """Return the directory and every option. Raises ConfigError for one that is missing, unknown or twice."""
     options, folders = dict(defaults), []
     given: set[str] = set()
     for argument in without_comment(arguments):

@@ -25,8 +25,8 @@ from orchestrator.suggest import nearest
 
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
 _DATA = (Collection, int, float, complex, str, bytes, NoneType)
-RANGE = ("offset", "limit")  # keys of a task's node that are not the task's: read_range reads them
-EXPERIMENT = "experiment"  # presets of all these; the one group that may be null
+RANGE = ("offset", "limit")  # keys of a task's node that read_range reads, not the task
+EXPERIMENT = "experiment"  # presets of all groups; the only group that may be null
 
 
 class RunSettings(BaseModel):
@@ -47,7 +47,7 @@ class RunSettings(BaseModel):
 @dataclass(frozen=True, slots=True)
 @checked("task")
 class Range:
-    """Problems ``offset .. offset + limit`` of a task; ``limit`` None is all that follow."""
+    """Problems ``offset .. offset + limit`` of a task; ``limit`` None means all that follow."""
 
     offset: Annotated[int, Field(ge=0)]
     limit: Annotated[int | None, Field(ge=1)]
@@ -62,7 +62,7 @@ class Suggested:
     """What a task's node suggests to strategies, which interpolate it (``${task.max_steps}``).
 
     ``max_steps``, ``max_step_tokens`` and ``max_tokens`` bound a solution: its steps, the tokens of one step
-    and those of all; ``block_lengths`` and ``temperature`` are of denoising.
+    and all its tokens; ``block_lengths`` and ``temperature`` are for denoising.
     """
 
     max_steps: _Length = 1
@@ -73,10 +73,10 @@ class Suggested:
 
 
 def as_plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain containers, with classes under their present names.
+    """Return the resolved configuration as plain containers, with classes under their present names.
 
-    Raises ConfigError for a key that nothing reads, a group that is none and a secret, OmegaConf's own errors
-    for a value that is missing or cannot be resolved.
+    Raises ConfigError for an unknown key, a group that is not a node of keys and a secret, and OmegaConf's
+    errors for a value that is missing or cannot be resolved.
     """
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
@@ -92,20 +92,20 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
 
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:
-    """The scalar keys, validated."""
+    """Return the scalar keys, validated."""
     settings: RunSettings = _validated(RunSettings, plain, "")
     return settings
 
 
 def read_limits(plain: Mapping[str, Any]) -> Limits:
-    """The node ``limits``, validated."""
+    """Return the node ``limits``, validated."""
     limits = build(Limits, plain["limits"], "limits")
     assert isinstance(limits, Limits)
     return limits
 
 
 def read_range(task: Mapping[str, Any], num_problems: int) -> Range:
-    """``task.offset`` and ``task.limit``. Raises ConfigError for an offset past the end."""
+    """Return ``task.offset`` and ``task.limit``. Raises ConfigError for an offset past the end."""
     chosen: Range = build(Range, {name: task.get(name) for name in RANGE}, "task")
     if chosen.offset >= num_problems:
         allowed = f"must be below {num_problems}, the number of problems"
@@ -114,9 +114,9 @@ def read_range(task: Mapping[str, Any], num_problems: int) -> Range:
 
 
 def build_task(node: Mapping[str, Any]) -> Any:
-    """The task of a configuration's node, without the keys there that are read by others.
+    """Return the task of a configuration's node, built without the keys that are not its own.
 
-    Those are the range, and what the task suggests to strategies, where its class does not take them itself.
+    Those are the range, and what the task suggests to strategies, if its class does not take them itself.
     """
     cls = _target(node, "task")
     others = {*RANGE, *Suggested.__slots__} - inspect.signature(cls).parameters.keys()
@@ -125,7 +125,7 @@ def build_task(node: Mapping[str, Any]) -> Any:
 
 
 def build_node(node: Mapping[str, Any], key: str) -> Any:
-    """The object that a group's ``_target_`` and knobs describe; every knob is checked against its type.
+    """Build the object that a group's ``_target_`` and knobs describe; every knob's type is checked.
 
     Raises ConfigError that names ``key.knob``, the value and what is allowed, or the nearest knob.
     """
@@ -148,7 +148,7 @@ def _built(cls: type[Any], node: Mapping[str, Any], key: str, others: Collection
 
 
 def build(cls: type[Any], knobs: Mapping[str, Any], key: str) -> Any:
-    """``cls(**knobs)`` with every knob checked against its annotation; nested nodes are built first."""
+    """Return ``cls(**knobs)``; every knob is checked against its annotation, nested nodes are built first."""
     parameters = inspect.signature(cls).parameters
     _check_known(knobs, parameters, key)
     hints = hints_of(cls)
@@ -171,7 +171,11 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
     hint = plain_type(hint)
     if isinstance(value, Mapping) and TARGET in value:
         if not _takes_object(hint):
-            raise ConfigError(f"{key}.{TARGET}", value[TARGET], "is no knob: nothing is built of this key")
+            raise ConfigError(
+                f"{key}.{TARGET}",
+                value[TARGET],
+                "is no knob: nothing is built of this key",
+            )
         try:
             return build_node(value, key)
         except ConfigError as error:
@@ -184,7 +188,7 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
 
 
 def _wanted(key: str, value: Any, hint: Any) -> str | None:
-    """How to write a list or a node of keys, where a single value was given; None for other mistakes."""
+    """Return how to write a list or a node of keys, if a single value was given; None for other mistakes."""
     kinds = {get_origin(each) or each for each in options(hint)}
     if not isinstance(value, int | float | str) or kinds & {Any, str, bool, int, float, Literal}:
         return None
@@ -198,13 +202,13 @@ def _dataclasses(hint: Any) -> list[type[Any]]:
 
 
 def _takes_object(hint: Any) -> bool:
-    """Whether a knob of this type holds something that is built: never one that holds plain data."""
+    """Return whether a knob of this type can hold an object that is built: plain data cannot."""
     kinds = [kind for kind in options(hint) if isinstance(kind, type)]
     return any(kind not in (Any, object) and not issubclass(kind, _DATA) for kind in kinds)
 
 
 def _placed(error: ConfigError, key: str) -> ConfigError:
-    """The error of a node below another: an engine in a verifier says ``engine.model`` all the same."""
+    """Return a nested node's error with its full key: an engine in a verifier only says ``engine.model``."""
     parent, _, name = key.rpartition(".")
     if not parent or error.key.startswith(f"{parent}.") or not error.key.startswith(f"{name}."):
         return error

@@ -24,17 +24,17 @@ from orchestrator.storage.signing import is_own, sign, signed_bytes
 
 _SWITCHES = {"true", "false"}
 _MAX_COMMAND = 50_000
-# ``folder_names`` gives it anew.
+# ``folder_names`` sets it again.
 _EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 _OPEN = re.compile(r"(engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)\.[^=]+=")
-# Flags of Hydra that ask for something else than a run.
+# Flags of Hydra that request something other than a run.
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
-# Whoever chooses one of these wants points composed and run in another way than ours.
+# With one of these, Hydra composes and runs the points.
 _OTHER_SWEEPS = ("hydra/sweeper", "hydra/launcher")
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
-    """Whether these ask for a sweep, and one in our way: neither another sweeper nor another launcher."""
+    """Return whether these request a sweep that runs here: with no other sweeper and no other launcher."""
     flags, overrides = split_flags(arguments)
     asked = {flag.partition("=")[0] for flag in flags}
     chosen = {_key(o) for o in overrides}
@@ -43,13 +43,13 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def continued_command(arguments: Sequence[str]) -> list[str]:
-    """Arguments with ``resume=DIR`` replaced by DIR's own command line, ``run_dir=DIR`` and ``resume=true``.
+    """Replace ``resume=DIR`` by DIR's command line, ``run_dir=DIR`` and ``resume=true``.
 
-    DIR is that of a run, of a sweep's point or of a sweep. What the command line sets beside ``resume`` wins
-    over what DIR's run had set. The folder of a sweep's point holds ``=`` and ``,``, which Hydra would read
-    as more than a name: ``run_dir`` is quoted. What was typed is spelled as Hydra needs it; what DIR's run
-    has kept is. Raises ConfigError where DIR holds no run, and where it asks for more than a stranger's may
-    while this command line does not say ``trust=true``; and what ``spelled`` raises.
+    DIR is the folder of a run, of a sweep's point or of a sweep. What the command line sets beside ``resume``
+    wins over what DIR's run had set. The folder of a sweep's point contains ``=`` and ``,``, which Hydra
+    would parse: ``run_dir`` is quoted. Typed arguments are spelled as Hydra needs them; those that DIR's run
+    has kept are already. Raises ConfigError if DIR holds no run, and without ``trust=true`` if DIR was
+    written by another user and requests more than such a folder may; and what ``spelled`` raises.
     """
     trusts, arguments = take_trust(arguments)
     chosen = [a for a in arguments if a.startswith("resume=")]
@@ -79,7 +79,7 @@ def _is_multirun(arguments: Sequence[str]) -> bool:
 
 
 def _spelled_overrides(arguments: Sequence[str], *, is_sweep: bool) -> list[str]:
-    """The arguments in their order, overrides spelled for Hydra and flags as they are."""
+    """Return the arguments in their order, overrides spelled for Hydra and flags as they are."""
     return [
         argument
         if argument.startswith("-") or takes(before, argument)
@@ -89,7 +89,7 @@ def _spelled_overrides(arguments: Sequence[str], *, is_sweep: bool) -> list[str]
 
 
 def check_flags(arguments: Sequence[str]) -> None:
-    """Raise MurmurationError for a flag that there is not: Hydra would print its own usage."""
+    """Raise MurmurationError for an unknown flag: Hydra would print its own usage."""
     for argument in arguments:
         name, _, value = argument.partition("=")
         if name.startswith("-") and name not in FLAGS and not name.startswith("-c"):
@@ -101,7 +101,7 @@ def check_flags(arguments: Sequence[str]) -> None:
 
 
 def take_trust(arguments: Sequence[str]) -> tuple[bool, list[str]]:
-    """Whether the command line says ``trust=true``, and the rest of it. Raises ConfigError."""
+    """Return whether the command line says ``trust=true``, and the rest of it. Raises ConfigError."""
     rest = [a for a in arguments if not a.startswith("trust=")]
     values = [a.partition("=")[2].strip("'\"").lower() for a in arguments if a.startswith("trust=")]
     for value in values:
@@ -112,7 +112,7 @@ def take_trust(arguments: Sequence[str]) -> tuple[bool, list[str]]:
 
 @dataclass(frozen=True)
 class _Command:
-    """What a folder's command.json holds, and the bytes of the files that its signature is over."""
+    """What a folder's command.json holds, and the bytes of the files that its signature covers."""
 
     arguments: list[str]
     is_sweep: bool
@@ -120,7 +120,7 @@ class _Command:
 
 
 def _read_command(run_dir: Path) -> _Command:
-    """Raises ConfigError where there is none, or none of ours."""
+    """Read a folder's command.json. Raises ConfigError if there is none, or none written by Murmuration."""
     try:
         files = signed_bytes(run_dir)
     except OSError as failure:
@@ -132,11 +132,13 @@ def _read_command(run_dir: Path) -> _Command:
         saved = parse_object(files[COMMAND])
         return _Command(_checked(saved.get("overrides")), bool(saved.get("sweep")), files)
     except BadJson as failure:
-        raise ConfigError("resume", run_dir, f"its {COMMAND} is none of ours: {failure.detail}") from None
+        raise ConfigError(
+            "resume", run_dir, f"its {COMMAND} was not written by Murmuration: {failure.detail}"
+        ) from None
 
 
 def _checked(overrides: object) -> list[str]:
-    """A command line of bounded length: Hydra's parser takes its time. Raises BadJson."""
+    """Return a command line of bounded length: Hydra's parser is slow. Raises BadJson."""
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise BadJson(NOT_OURS, "it has no list of overrides")
     if sum(map(len, overrides)) > _MAX_COMMAND:
@@ -145,24 +147,24 @@ def _checked(overrides: object) -> list[str]:
 
 
 def _make_own(run_dir: Path, files: Mapping[str, bytes]) -> None:
-    """Sign what the user trusts, so that it need not be said again."""
+    """Sign what the user trusts, so that ``trust=true`` is not needed next time."""
     if not is_own(run_dir, files):
         with suppress(OSError):
             sign(run_dir, files)
 
 
 def with_open_keys(arguments: Sequence[str]) -> list[str]:
-    """Overrides below a node whose keys a library names (``engine.args``), with the ``++`` that they need."""
+    """Add the ``++`` that overrides below a node with a library's keys (``engine.args``) need."""
     return [f"++{a}" if _OPEN.match(a) else a for a in arguments]
 
 
 def searched(arguments: Sequence[str]) -> list[str]:
-    """The overrides that say where Hydra finds configurations: a run is continued with them."""
+    """Return the overrides that say where Hydra finds configurations: a resumed run needs them."""
     return [a for a in arguments if _key(a) == "hydra.searchpath"]
 
 
 def check_choices(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for a group that is given nothing, or no name: Hydra would end in a ValueError."""
+    """Raise ConfigError for a group without a value, or with one that is no name: Hydra would crash."""
     _, overrides = split_flags(arguments)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = str(override.key_or_group)
@@ -183,7 +185,7 @@ def _check_choice(key: str, override: Override) -> None:
 
 
 def quoted(argument: str) -> str:
-    """``run_dir='...'``, unless it is quoted or interpolated already."""
+    """Return ``run_dir='...'``, unless it is quoted or interpolated already."""
     key, _, value = argument.partition("=")
     if key != "run_dir" or not value or value[0] in "'\"" or "${" in value:
         return argument
@@ -195,9 +197,9 @@ def _key(override: str) -> str:
 
 
 def folder_names(arguments: Sequence[str]) -> list[str]:
-    """For a sweep, the arguments with Hydra told which keys to leave out of its points' folder names.
+    """For a sweep, add to the arguments which keys its points' folder names leave out.
 
-    A sweep goes on in the same folders with other replicas or another tracker; one over such a key has a
+    A sweep resumes in the same folders with other replicas or another tracker; a sweep over such a key has a
     folder for each of its values.
     """
     if not _is_multirun(arguments):

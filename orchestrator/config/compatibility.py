@@ -1,4 +1,4 @@
-"""Which choices go together; a pair that does not is refused with both keys, before a model loads."""
+"""Which choices work together; other pairs are refused with both keys, before a model loads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Names = Mapping[str, str]
 
 
 def check_readout(names: Names, strategy: Strategy, readout: str | None) -> None:
-    """Raise ConfigError where the verifier, of this read-out, does not give what the strategy reads."""
+    """Raise ConfigError if a verifier with this read-out does not give what the strategy reads."""
     pair = f"strategy={names['strategy']}"
     if not isinstance(strategy, Strategy):
         allowed = "must be a class with the members of protocols.Strategy"
@@ -29,10 +29,10 @@ def check_readout(names: Names, strategy: Strategy, readout: str | None) -> None
 
 
 def check_params(names: Names, strategy: Strategy, takes: type[Params]) -> None:
-    """Raise ConfigError where the engine, which takes these parameters, cannot do what the strategy asks.
+    """Raise ConfigError if the engine, which takes these parameters, cannot do what the strategy requests.
 
-    A strategy's decoding parameters are among its knobs, so they say by themselves of which kind they are;
-    one without any samples.
+    A strategy's decoding parameters are among its knobs, and their type says which kind they are; a strategy
+    without any uses Sampling.
     """
     names_of_knobs: list[str] = [f.name for f in fields(strategy)] if is_dataclass(strategy) else []
     knobs = (getattr(strategy, name) for name in names_of_knobs)
@@ -44,9 +44,9 @@ def check_params(names: Names, strategy: Strategy, takes: type[Params]) -> None:
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:
-    """Raise ConfigError where a shipped model is to solve another task than its own.
+    """Raise ConfigError if a shipped model is combined with a task that it was not made for.
 
-    It knows the characters of that one alone: ``embedded:chain-policy`` is made for the task of
+    It only knows the characters of that task: ``embedded:chain-policy`` is made for the task of
     ``orchestrator/tasks/chain.py``.
     """
     configs = {"engine": engine, "verifier": verifier} if strategy.readouts else {"engine": engine}

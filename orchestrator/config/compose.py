@@ -1,4 +1,4 @@
-"""Hydra as a function: arguments in, whatever is made of the composed configuration out."""
+"""Hydra as a function: arguments in, what is made of the composed configuration out."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from orchestrator.dotted import entries
 from orchestrator.storage.folders import FreeFolders
 
 VERSION_BASE = "1.3"
-# Hydra then only composes: it makes no folder and writes no file.
+# With these Hydra only composes: it makes no folder and writes no file.
 _WRITE_NOTHING = ("hydra.output_subdir=null", "hydra.run.dir=.")
 T = TypeVar("T")
 
 
-def _as_wanted(wanted: str) -> str:
-    return wanted
+def _as_given(folder: str) -> str:
+    return folder
 
 
-OmegaConf.register_new_resolver("free_folder", _as_wanted, replace=True)
+OmegaConf.register_new_resolver("free_folder", _as_given, replace=True)
 
 
 @contextmanager
 def folders_claimed() -> Iterator[None]:
-    """Within, a folder that the configuration names by the time is one that no other run has."""
+    """Make folders that are named by the time unique inside the block: no other run has them."""
     folders = FreeFolders()
     OmegaConf.register_new_resolver("free_folder", folders.claim, replace=True)
     try:
         yield
     finally:
-        OmegaConf.register_new_resolver("free_folder", _as_wanted, replace=True)
+        OmegaConf.register_new_resolver("free_folder", _as_given, replace=True)
         folders.release()
 
 
 def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> list[T]:
-    """``use(configuration)`` for what a command line stands for, inside Hydra: ``HydraConfig`` is set.
+    """Return ``use(configuration)`` for a command line, called inside Hydra: ``HydraConfig`` is set.
 
-    One value; none where the arguments ask for something else (``--cfg``), several under another sweeper
-    than ours. Raises Hydra's errors, and the first of ``use``.
+    One value; none if the arguments request something else (``--cfg``), several under another sweeper.
+    Raises Hydra's errors, and the first of ``use``.
     """
     values: list[T] = []
     failures: list[Exception] = []
@@ -61,12 +61,12 @@ def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> lis
     def task(config: DictConfig) -> None:
         try:
             values.append(use(config))
-        except Exception as failure:  # noqa: BLE001 - raised below: Hydra would print lines of its own
+        except Exception as failure:  # noqa: BLE001 - raised below: Hydra would print its own lines
             failures.append(failure)
 
     given, sys.argv = sys.argv, [sys.argv[0], *_without_record(arguments)]
     try:
-        with env_override({"HYDRA_FULL_ERROR": "1"}):  # errors come to us instead of being printed
+        with env_override({"HYDRA_FULL_ERROR": "1"}):  # errors are raised here instead of being printed
             hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name="config")(task)()
     finally:
         sys.argv = given
@@ -76,22 +76,22 @@ def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> lis
 
 
 def _without_record(arguments: Sequence[str]) -> list[str]:
-    """The arguments with Hydra kept from writing its record: ``hydra_record`` does that for a run."""
+    """Add what keeps Hydra from writing its record: ``hydra_record`` writes that for a run."""
     is_set = any(a.lstrip("+~").startswith("hydra.output_subdir=") for a in arguments)
-    is_multirun = bool({"-m", "--multirun"}.intersection(arguments))  # under another sweeper than ours
+    is_multirun = bool({"-m", "--multirun"}.intersection(arguments))  # under another sweeper
     return flags_first([*arguments, *(() if is_set or is_multirun else ("hydra.output_subdir=null",))])
 
 
 def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> T:
-    """``use(configuration)`` as ``with_config`` has it, for one configuration, and nothing is written."""
+    """Return ``use(configuration)`` as in ``with_config``, for one configuration; nothing is written."""
     (value,) = with_config([*arguments, *_WRITE_NOTHING], use)
     return value
 
 
 def known_keys(arguments: Sequence[str] = ()) -> list[str]:
-    """Every dotted key of the configuration with the groups that these arguments choose.
+    """Return every dotted key of the configuration with the groups that these arguments choose.
 
-    Where it cannot be composed with them, of the default configuration without the groups that are chosen.
+    If it cannot be composed with them, those of the default configuration without the chosen groups.
     """
     groups = [a for a in arguments if _chooses(a.partition("=")[0].lstrip("+"))]
     with _shipped():
@@ -105,23 +105,23 @@ def known_keys(arguments: Sequence[str] = ()) -> list[str]:
 
 @contextmanager
 def _shipped() -> Iterator[None]:
-    """Within, Hydra composes the shipped configuration, also while it is at work on another."""
+    """Let Hydra compose the shipped configuration inside the block, even while it composes another."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(CONF)):
             yield
     finally:
-        GlobalHydra.instance().hydra = outer  # another instance than before: Hydra puts a copy in its place
+        GlobalHydra.instance().hydra = outer  # the instance may be a new one: Hydra replaces it by a copy
 
 
 def _chooses(key: str) -> bool:
-    """Whether a key chooses a file: of a group, or of a group below one (``task/prompt``)."""
+    """Return whether a key chooses a file: of a group, or of a group below one (``task/prompt``)."""
     return re.split("[/@]", key)[0] in (*GROUPS, "experiment") and "." not in key.partition("@")[0]
 
 
 def _search_path(arguments: Sequence[str]) -> list[str]:
-    """The folder of ``--config-dir``, as an override."""
+    """Return the folder of ``--config-dir`` as an override."""
     flags = ("-cd", "--config-dir")
     split = [word for a in arguments for word in (a.split("=", 1) if a.startswith(flags) else [a])]
     folders = [

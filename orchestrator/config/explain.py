@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's mistakes in one line each, with the nearest valid name."""
+"""Errors of Hydra and OmegaConf in one line each, with the nearest valid name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNKNOWN_CHOICE = re.compile(r"Could not find '([^']+)/([^'/]+)'")
 
 
 def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> str:
-    """One line for an error of composition.
+    """Return one line for an error of composition.
 
     ``keys`` are the known dotted keys and group names; ``overrides`` the command line, to show the value.
     """
@@ -52,14 +52,14 @@ def explain(error: Exception, keys: Iterable[str], overrides: Iterable[str]) -> 
 
 
 def _elsewhere(error: ConfigError) -> str:
-    """The error's line; a key that another choice of its group has is said to be there."""
+    """Return the error's line; for a key that another choice of its group has, it names that choice."""
     is_unknown = error.allowed.startswith("unknown key") and "did you mean" not in error.allowed
     place = other_choice(error.key, CONF) if is_unknown else ""
     return str(ConfigError(error.key, error.value, f"unknown key{place}") if place else error)
 
 
 def _written_key(key: str, values: dict[str, str]) -> str:
-    """The key as it stands on the command line: OmegaConf may name its last part alone."""
+    """Return the key as on the command line: OmegaConf may name its last part only."""
     if key in values:
         return key
     return next((written for written in values if written.endswith(f".{key}")), key)

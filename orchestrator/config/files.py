@@ -1,4 +1,4 @@
-"""The configuration files that are shipped: where they are, and those that are read without Hydra."""
+"""The shipped configuration files: where they are, and what is read from them without Hydra."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TARGET = "_target_"
 
 
 def replay_selector() -> dict[str, Any]:
-    """Who chooses again among the candidates of a run, as ``conf/replay.yaml`` names it."""
+    """Return the node of ``conf/replay.yaml`` that selects again among the candidates of a run."""
     return {str(key): value for key, value in _read(CONF / "replay.yaml")["selector"].items()}
 
 
 @cache
 def shipped_strategies() -> frozenset[str]:
-    """The classes that the files of the group ``strategy`` name."""
+    """Return the classes that the files of the group ``strategy`` name."""
     nodes = map(_read, (CONF / "strategy").glob("*.yaml"))
     return frozenset(str(node[TARGET]) for node in nodes if TARGET in node)
 

@@ -1,4 +1,4 @@
-"""Hydra's flags on a command line: ``--config-dir DIR`` and the like, told from overrides."""
+"""Hydra's flags on a command line: ``--config-dir DIR`` and the like, separated from overrides."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MULTIRUN = ("-m", "--multirun")
-# Those that say which configurations there are, by their long names: a run is continued with them.
+# Those that name configurations, by their long names: a resumed run needs them.
 _NAMES = {
     "-cp": "--config-path",
     "-cn": "--config-name",
     "-cd": "--config-dir",
     **{name: name for name in ("--config-path", "--config-name", "--config-dir")},
 }
-# With a word after them, some of them if they like.
+# They take a value; for some it is optional.
 _ASKING = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--experimental-rerun")
 _DIR = "--config-dir"
 FLAGS = {
@@ -23,11 +23,11 @@ FLAGS = {
     *("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc", "-p", "--package"),
     *("--resolve", "-r", "--run", "--shell-completion"),
 }
-"""Hydra's own that a person may give; its ``--experimental-rerun`` unpickles a file."""
+"""Hydra's flags that are allowed; its ``--experimental-rerun`` unpickles a file."""
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags with their values, ``-m`` left out, and overrides."""
+    """Return the flags with their values, without ``-m``, and the overrides."""
     flags: list[str] = []
     overrides: list[str] = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
@@ -39,36 +39,36 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def takes(flag: str, argument: str) -> bool:
-    """Whether an argument is the value of what stands before it: a path may look like an override."""
+    """Return whether an argument is the value of the flag before it: a path may look like an override."""
     is_override = "=" in argument or argument.startswith("~")
     return flag in _NAMES or (flag in _ASKING and not is_override)
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """The same command line: Hydra's parser takes no overrides on both sides of a flag."""
+    """Return the command line, flags first: Hydra's parser takes no overrides on both sides of a flag."""
     multirun = [a for a in arguments if a in MULTIRUN]
     flags, overrides = split_flags(arguments)
     return [*multirun[:1], *flags, *overrides]
 
 
 def kept_flags(arguments: Sequence[str]) -> list[str]:
-    """The flags that a continuation needs, each ``--name=value``: with folders from wherever it is called."""
+    """Return the flags that a resumed run needs, as ``--name=value``, with absolute folders."""
     return [f"{name}={_from_anywhere(name, value)}" for name, value in _named(arguments)]
 
 
 def continued_flags(saved: Sequence[str], given: Sequence[str]) -> list[str]:
-    """The flags of a run's own command line that this one does not give anew."""
+    """Return the flags of a run's own command line that this one does not set again."""
     names = {name for name, _ in _named(given)}
     return [f"{name}={value}" for name, value in _named(saved) if name not in names]
 
 
 def config_dirs(arguments: Sequence[str]) -> list[Path]:
-    """The folders of configurations that a command line names."""
+    """Return the folders of configurations that a command line names."""
     return [Path(value) for name, value in _named(arguments) if name != "--config-name"]
 
 
 def _named(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Long name and value of each flag that says which configurations there are."""
+    """Yield long name and value of each flag that names configurations."""
     flags, _ = split_flags(arguments)
     for flag, after in zip(flags, [*flags[1:], ""], strict=False):
         name, equals, value = flag.partition("=")
@@ -77,5 +77,5 @@ def _named(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _from_anywhere(name: str, value: str) -> str:
-    """A relative --config-path begins at the source, so it is left; a package begins with pkg://."""
+    """Return an absolute folder. A --config-path is relative to the source and stays; so does pkg://."""
     return os.path.abspath(value) if name == _DIR and "://" not in value else value

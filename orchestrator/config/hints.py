@@ -1,4 +1,4 @@
-"""What an unknown key may have been meant as: only keys that this configuration has, or who else has it."""
+"""What an unknown key was meant as: a key of this configuration, or the choice of a group that has it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MOST_SHOWN = 3
 
 
 def hint(key: str, keys: Sequence[str], conf: Path) -> str:
-    """``; did you mean 'x'?``, or where else to look.
+    """Return ``; did you mean 'x'?``, or where to look.
 
-    ``keys`` are those that the configuration has; ``conf`` is the folder of the groups. The same name
-    elsewhere comes first, then a slip of the pen, a beginning, other choices of the group, what is alike.
+    ``keys`` are those of the configuration; ``conf`` is the folder of the groups. The same name elsewhere
+    comes first, then a misspelling, a prefix, other choices of the group, a similar key.
     """
     parent, _, last = key.rpartition(".")
     beside = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent and k != key}
@@ -39,7 +39,7 @@ def hint(key: str, keys: Sequence[str], conf: Path) -> str:
 
 
 def other_choice(key: str, conf: Path) -> str:
-    """``; engine=vllm has it`` for a knob that another choice of its group has, or nothing."""
+    """Return ``; engine=vllm has it`` for a knob that another choice of its group has, or nothing."""
     parent, _, last = key.rpartition(".")
     choices = _choices_with(last, conf / parent) if parent in _groups(conf) else []
     return f"; {parent}={' or '.join(choices)} has it" if choices else ""
@@ -54,7 +54,7 @@ def _alike(name: str, keys: dict[str, str], cutoff: float) -> list[str]:
 
 
 def _elsewhere(key: str, keys: Sequence[str]) -> list[str]:
-    """Keys of the same name: of the same group, or else of any."""
+    """Return the keys of the same name: of the same group, or else of any."""
     group, last = key.partition(".")[0], key.rpartition(".")[2]
     same = [k for k in keys if k.rpartition(".")[2] == last and k != key]
     return [k for k in same if k.startswith(f"{group}.")] or same
@@ -67,7 +67,7 @@ def _groups(conf: Path) -> frozenset[str]:
 
 @cache
 def _choices_with(name: str, group: Path) -> list[str]:
-    """The files of a group that set a knob; first those that build on no other."""
+    """Return the files of a group that set a knob; those that build on no other file come first."""
     files: dict[str, DictConfig] = {
         file.stem: DictConfig(OmegaConf.load(file)) for file in sorted(group.glob("*.yaml"))
     }

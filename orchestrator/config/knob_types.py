@@ -1,4 +1,4 @@
-"""What a knob may be in a configuration file, where it may be more in Python."""
+"""What a knob may be in a configuration file; in Python it may be more."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing_extensions import is_protocol
 
 
 def plain_type(hint: Any) -> Any:
-    """The part of a knob's type that a file can hold: the names, without the functions that they stand for.
+    """Return the part of a knob's type that a file can hold: names of functions, without the functions.
 
-    ``Literal["systematic", "ssp"] | Resampler`` is the first of the two. A knob that only takes an object,
-    such as an engine's configuration, keeps its type.
+    Of ``Literal["systematic", "ssp"] | Resampler`` that is the first. A knob that only takes an object, such
+    as an engine's configuration, keeps its type.
     """
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     plain = tuple(option for option in options if not is_protocol(option))

@@ -1,4 +1,4 @@
-"""A run before it begins: a composed configuration, validated and built, with nothing loaded yet."""
+"""A run before it starts: a composed configuration, validated and built, with nothing loaded yet."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Plan:
 
     @property
     def num_problems(self) -> int:
+        """The number of problems in the range."""
         rest = self.task.num_problems - self.range.offset
         return rest if self.range.limit is None else min(self.range.limit, rest)
 
@@ -77,7 +78,7 @@ class Plan:
 
     @property
     def inputs(self) -> Inputs:
-        """What a run that goes on must find again. Reads the models' files."""
+        """What must be unchanged when the run resumes. Reads the models' files."""
         configs = {"engine": self.engine, "verifier": self.verifier}
         models = {group: c.digest() for group, c in configs.items() if isinstance(c, HasWeights)}
         problems = self.task.problems(self.range.offset, self.range.limit)
@@ -85,12 +86,12 @@ class Plan:
 
     @property
     def model_key(self) -> str:
-        """Two plans with equal keys can share their replicas."""
+        """A text that is equal for plans that can share their replicas."""
         return json.dumps([self.plain[group] for group in LOADED_GROUPS], sort_keys=True)
 
 
 def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
-    """Validate everything that can be wrong before a model loads. Raises ConfigError."""
+    """Return a configuration's plan, validated as far as possible without a model. Raises ConfigError."""
     plain = as_plain(config)
     settings = read_settings(plain)
     limits = read_limits(plain)
@@ -119,9 +120,9 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
 
 
 def plan_of(config: DictConfig) -> Plan:
-    """The plan of a configuration that Hydra has just composed."""
+    """Return the plan of a configuration that Hydra has just composed."""
     hydra = HydraConfig.get()
-    # Under a sweeper that is not ours a point's folder is Hydra's affair.
+    # Under another sweeper Hydra chooses a point's folder.
     run_dir = hydra.runtime.output_dir if hydra.mode == RunMode.MULTIRUN else config.run_dir
     names = {group: str(hydra.runtime.choices[group]) for group in NAMED_GROUPS}
     return make_plan(config, names, str(run_dir), list(hydra.overrides.task))

@@ -1,7 +1,7 @@
-r"""Values as a shell hands them over, spelled for Hydra: what its grammar cannot read is text.
+r"""Values as a shell passes them, spelled for Hydra: what its grammar cannot read is text.
 
-Hydra's grammar knows no ``é``, ``#``, ``<`` or ``;``, takes ``=`` for the next key and ``a,b`` for two
-values, and keeps the ``\n`` that a shell keeps. Whoever types a command has quoted it once, for the shell.
+Hydra's grammar has no ``é``, ``#``, ``<`` or ``;``, reads ``=`` as the next key and ``a,b`` as two values,
+and keeps the ``\n`` that a shell keeps. A user has quoted a command once, for the shell.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from hydra.errors import HydraException
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.storage.folders import in_home
 
-# The last part of a key that names a file or a folder, and of one that is text for a model or about one.
+# The last part of keys that name a file or a folder, and of keys whose value is text.
 _PATHS = frozenset({"path", "model", "tokenizer"})
 _TEXTS = frozenset(
     {"template", "question_template", "step_template", "instruction", "system", "delimiter", "answer_marker"}
     | {"answer_after", "thinking_start", "thinking_end", "good", "bad", "verdict", "before_first", "between"}
     | {"step_tag", "prompt_field", "answer_field", "id_field", "name", "subset", "split", "revision"}
 )
-# They hold folders alone, and are quoted where they are used.
+# They hold folders only, and are quoted where they are used.
 _FOLDERS = frozenset({"run_dir", "resume"})
-# LaTeX that begins like an escaped line break.
+# LaTeX commands that begin like an escaped line break.
 _LATEX = re.compile(
     "n(e|eq|eg|abla|atural|earrow|ewline|ewcommand|exists|geq|gtr|i|leq|less|mid|oindent|onumber|ormalsize|ot|otag"
     "|otin|parallel|prec|rightarrow|subseteq|u|warrow)"
@@ -38,7 +38,7 @@ _GRAMMAR = re.compile(r"[\[\]{}()'\"]")
 
 
 def spelled(argument: str, *, is_sweep: bool) -> str:
-    """An override in Hydra's spelling. Raises MurmurationError for what can be read in two ways."""
+    """Return an override in Hydra's spelling. Raises MurmurationError for an ambiguous one."""
     key, equals, value = argument.partition("=")
     name = key.lstrip("+")
     if key.startswith("~") or name.startswith("hydra"):
@@ -53,7 +53,7 @@ def spelled(argument: str, *, is_sweep: bool) -> str:
         override = _parsed(_literal(key, value, is_sweep=is_sweep))
     elif _is_text(name.rpartition(".")[2], value, override, is_sweep=is_sweep):
         override = _parsed(f"{key}={quote(_expanded(name, value))}")
-    if override is None:  # not even quotes help, and Hydra says why
+    if override is None:  # even quotes do not help; Hydra reports why
         return argument
     if override.is_sweep_override() and not is_sweep:
         raise MurmurationError(_ambiguous(key, value))
@@ -61,14 +61,14 @@ def spelled(argument: str, *, is_sweep: bool) -> str:
 
 
 def quote(text: str) -> str:
-    """A text as Hydra's grammar writes it."""
-    # Hydra reads a backslash as one unless a quote follows it, after more backslashes or none.
+    """Return a text as Hydra's grammar writes it."""
+    # To Hydra a backslash is an escape only in backslashes before a quote.
     escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 
 def with_line_breaks(text: str) -> str:
-    r"""The text with ``\n`` and ``\t`` as the characters that they stand for; LaTeX (``\neq``) stays."""
+    r"""Return the text with ``\n`` and ``\t`` replaced by their characters; LaTeX (``\neq``) stays."""
 
     def character(match: re.Match[str]) -> str:
         rest = match["rest"]
@@ -96,7 +96,7 @@ def _expanded(name: str, value: str) -> str:
 
 
 def _literal(key: str, value: str, *, is_sweep: bool) -> str:
-    """The argument with what Hydra cannot read as text."""
+    """Return the argument with what Hydra cannot read quoted as text."""
     if value[0] in "'\"":
         inner = value[1:-1] if value[-1] == value[0] and len(value) > 1 else value[1:]
         raise ConfigError(key, value, f"has quotes that do not match: write {_typed(key, inner)}")
@@ -107,7 +107,7 @@ def _literal(key: str, value: str, *, is_sweep: bool) -> str:
     if all(_parsed(f"k={piece}") or not _GRAMMAR.search(piece) for piece in pieces):
         listed = ",".join(_piece(key, piece) for piece in pieces)
         return f"{key}=[{listed}]" if is_list else f"{key}={listed}"
-    if is_list:  # a text that begins and ends with brackets
+    if is_list:  # a text between brackets
         return f"{key}={quote(value)}"
     allowed = f"may be one value or several: put each into quotes, as in {_typed(key, value)}"
     raise ConfigError(key, value, allowed)
@@ -118,7 +118,7 @@ def _piece(key: str, piece: str) -> str:
 
 
 def _is_text(last: str, value: str, override: Override, *, is_sweep: bool) -> bool:
-    """Whether a value that Hydra reads as something else can only be meant as text."""
+    """Return whether a value that Hydra reads as something else can only be meant as text."""
     if last not in _PATHS | _TEXTS or value == "null" or value[:1] in ("'", '"') or "${" in value:
         return False
     if override.is_sweep_override():
@@ -127,7 +127,7 @@ def _is_text(last: str, value: str, override: Override, *, is_sweep: bool) -> bo
 
 
 def _ambiguous(key: str, value: str) -> str:
-    """What several values may have been meant as; without ``-m`` they are none of a sweep."""
+    """Return the message for several values without ``-m``, with what may have been meant."""
     wanted = "several values need -m: python run.py -m ..."
     if key.rpartition(".")[2] in _PATHS:
         wanted += f"; one with a comma in it needs quotes: {_typed(key, value)}"
@@ -137,13 +137,13 @@ def _ambiguous(key: str, value: str) -> str:
 
 
 def _typed(key: str, text: str) -> str:
-    """What to type in a shell for a text that Hydra must not read."""
+    """Return what to type in a shell for a text that Hydra must not parse."""
     argument = f"{key}={quote(text)}"
     return shlex.quote(argument) if re.search(r'["$`!\\]', argument) else f'"{argument}"'
 
 
 def _broken_into_lines(key: str, override: Override, last: str) -> str:
-    """The argument with its escaped line breaks as line breaks, wherever a text is none of a path."""
+    """Return the argument with its escaped line breaks as line breaks, except in paths."""
     line = str(override.input_line)
     if last in _PATHS or not _ESCAPES.search(line):
         return line
@@ -158,7 +158,7 @@ def _broken_into_lines(key: str, override: Override, last: str) -> str:
 
 
 def _written(value: Any) -> str:
-    """A parsed value in Hydra's grammar, its texts with line breaks."""
+    """Return a parsed value in Hydra's grammar, its texts with line breaks."""
     match value:
         case QuotedString():
             return quote(with_line_breaks(value.text))

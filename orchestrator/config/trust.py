@@ -1,8 +1,8 @@
-"""What a run directory of somebody else may ask for: nothing that the present command does not name itself.
+"""What a run directory of another user may request: nothing that the present command does not name itself.
 
-Everything is judged before anything is built, imported or composed. Choices of the groups of the search
-path, numbers, switches and plain words are fine, and so is every value that a file of the groups has. The
-rest needs the directory to be the user's own (``signing``), or ``trust=true``.
+Everything is checked before anything is built, imported or composed. Choices of the groups of the search
+path, numbers, switches and plain words are allowed, and so is every value in a file of the groups. The rest
+requires the directory to be the user's own (``signing``), or ``trust=true``.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from orchestrator.renamed import target_now
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _CHOICE = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
-# What a name alone makes dangerous: where something is sent to or read from, and with whose key.
+# Keys that are dangerous by their name: where something is sent to or read from, and with which key.
 _PLACES = {
     "base_url", "api_key_env", "address", "model", "tokenizer", "path", "revision", "entity", "project",
     "group", "host", "url",
 }  # fmt: skip
-# Switches that run code of the checkpoint, and nodes whose keys a library names: vLLM's own load plug-ins.
+# Switches that run code of the checkpoint. (Nodes with a library's keys: vLLM's arguments load plug-ins.)
 _SWITCHES = {"trust_remote_code"}
 _MOST_BRACKETS = 100
 _MOST_SAID = 8  # wishes in one line
 _MAX_POINTS = 10_000  # of one range: all are listed
 _OPEN = {"args", "extra_body", "chat_options"}
-# How wishes are named that are no value of a key.
+# How wishes are named that are not the value of a key.
 _CHOSEN, _HYDRA = "choice:", "hydra:"
 
 
 class _Unlisted(str):
-    """A part of a command line that stands for values which cannot be listed here."""
+    """A part of a command line whose values cannot be listed here."""
 
     __slots__ = ()
 
@@ -63,7 +63,7 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One thing that a folder asks for, by its dotted key."""
+    """One value that a folder requests, by its dotted key."""
 
     key: str
     value: Any
@@ -74,7 +74,7 @@ class Wish:
 
 
 def shipped(folders: Iterable[Path] = ()) -> Shipped:
-    """What conf/ names, and the folders that this command line names itself."""
+    """Return what conf/ names, and the folders that this command line names itself."""
     found = [_named_in(folder) for folder in (CONF, *folders)]
     return Shipped(
         frozenset[str]().union(*(each.targets for each in found)),
@@ -92,31 +92,31 @@ def _named_in(folder: Path) -> Shipped:
 def _read_yaml(path: Path) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, ValueError, OmegaConfBaseException):  # Hydra says so where it is chosen
+    except (OSError, ValueError, OmegaConfBaseException):  # Hydra reports it where it is chosen
         return {}
 
 
 def wishes_of_config(config: Mapping[str, Any], known: Shipped) -> list[Wish]:
-    """What the groups of a config.json ask for beyond what the search path names."""
+    """Return what the groups of a config.json request beyond what the search path names."""
     return [wish for wish in _leaves("", config) if not _is_fine(wish, known)]
 
 
 def wishes_of_overrides(overrides: Sequence[str], known: Shipped) -> list[Wish]:
-    """The same of a command line. Raises Hydra's error for what is no override."""
+    """Return the same for a command line. Raises Hydra's error for a bad override."""
     for override in overrides:
-        if sum(map(override.count, "[{(")) > _MOST_BRACKETS:  # Hydra's parser recurses, and takes its time
+        if sum(map(override.count, "[{(")) > _MOST_BRACKETS:  # Hydra's parser recurses, and is slow
             raise ConfigError("resume", f"{override[:40]}...", "has too many brackets for an override")
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return [wish for override in parsed for wish in _of_override(override) if not _is_fine(wish, known)]
 
 
 def refuse(key: str, folder: Path, wishes: Sequence[Wish]) -> None:
-    """Raise ConfigError that says what a folder wants, unless that is nothing."""
+    """Raise ConfigError that names what a folder requests, unless that is nothing."""
     if wishes:
-        wants = "; ".join(_in_words(wishes))
+        requested = "; ".join(_in_words(wishes))
         allowed = (
-            f"was not written by you on this machine, or has changed since, and wants to {wants}: "
-            "if that is meant give trust=true (docs/security.md)"
+            f"was not written by you on this machine, or has changed since, and would {requested}: "
+            "if you trust it, give trust=true (docs/security.md)"
         )
         raise ConfigError(key, folder, allowed)
 
@@ -134,11 +134,11 @@ def _of_override(override: Override) -> Iterator[Wish]:
 
 
 def _values(override: Override) -> list[Any]:
-    """Every value that an override gives its key; what cannot be listed, as it is written."""
+    """Return every value that an override gives its key; as it is written if they cannot be listed."""
     if not override.is_sweep_override():
         return [_plain(override.value())]
     swept = override.value()
-    if isinstance(swept, RangeSweep):  # numbers alone
+    if isinstance(swept, RangeSweep):  # only numbers
         return [] if _length(swept) <= _MAX_POINTS else [_Unlisted(override.input_line)]
     try:
         return [_plain(value) for value in override.sweep_iterator()]
@@ -160,7 +160,7 @@ def _plain(value: Any) -> Any:
 
 
 def _leaves(key: str, value: Any) -> Iterator[Wish]:
-    """Every value that is no container, by its dotted key; an empty container is nothing."""
+    """Yield every value that is not a container, by its dotted key; an empty container yields nothing."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _leaves(f"{key}.{name}" if key else str(name), item)
@@ -175,8 +175,8 @@ def _is_fine(wish: Wish, known: Shipped) -> bool:
     parts = wish.key.split(".")
     value = wish.value
     if isinstance(value, _Unlisted) or (isinstance(value, str) and "${" in value):
-        return False  # an interpolation may read the environment, or decode what no check has seen
-    if wish.key.startswith(_CHOSEN):  # a name of no file in these groups is Hydra's to refuse
+        return False  # an interpolation may read the environment, or decode what was not checked
+    if wish.key.startswith(_CHOSEN):  # Hydra refuses the name of a missing file
         return value is None or (isinstance(value, str) and bool(_CHOICE.fullmatch(value)))
     if any(part.startswith("_") and part != TARGET for part in parts):
         return False
@@ -196,7 +196,7 @@ def _json(value: Any) -> str:
 
 
 def _in_words(wishes: Sequence[Wish]) -> list[str]:
-    """What the wishes would do, the worst first, and how many more there are."""
+    """Return what the wishes would do, the worst first, and how many more there are."""
     urls = [str(w.value) for w in wishes if w.name == "base_url"]
     url = urls[0] if urls else "the server at its engine.base_url"
     said = list(dict.fromkeys(text for _, text in sorted(_wish_in_words(wish, url) for wish in wishes)))
@@ -205,7 +205,7 @@ def _in_words(wishes: Sequence[Wish]) -> list[str]:
 
 
 def _wish_in_words(wish: Wish, url: str) -> tuple[int, str]:
-    """What a wish would do, and how bad that is: 0 is the worst."""
+    """Return what a wish would do after how bad that is: 0 is the worst."""
     key, value = wish.key.removeprefix(_CHOSEN), wish.value
     if key.startswith(_HYDRA):
         return 3, f"configure Hydra itself ({value})"

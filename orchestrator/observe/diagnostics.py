@@ -13,9 +13,9 @@ TREE_COLUMNS = ("expansion", "f", "g", "h", "frontier")
 
 
 def smc_rows(history: Sequence[Record]) -> list[list[Any]]:
-    """SMC_COLUMNS for each step of a population; no rows where the history is none of a population.
+    """Return SMC_COLUMNS for each step of a population; no rows for the history of any other search.
 
-    A step resampled where some slot came from another one.
+    A step counts as resampled if some slot has another slot as its ancestor.
     """
     steps = [record for record in history if "ancestors" in record]
     rows = []
@@ -28,10 +28,10 @@ def smc_rows(history: Sequence[Record]) -> list[list[Any]]:
 
 
 def tree_rows(history: Sequence[Record]) -> list[list[Any]]:
-    """TREE_COLUMNS for each node in the order in which they left the frontier.
+    """Return TREE_COLUMNS for each node, in the order in which they left the frontier.
 
-    ``frontier`` is how many nodes had been made and had not left it, this one among them. The children of a
-    node count from its leaving on; where several leave together that is a little early.
+    ``frontier`` is the number of nodes on the frontier, this one included. The children of a node count from
+    the moment it leaves; when several nodes leave together, that is a little early.
     """
     nodes = [record for record in history if "closed" in record]
     closed = sorted((n for n in nodes if n["closed"] is not None), key=lambda n: int(n["closed"]))
@@ -44,7 +44,7 @@ def tree_rows(history: Sequence[Record]) -> list[list[Any]]:
 
 
 def search_figures(history: Sequence[Record]) -> dict[str, Any]:
-    """A few numbers for each problem: ``smc/...`` of a population, ``tree/...`` of a search tree."""
+    """Return a few numbers about one search: ``smc/...`` of a population, ``tree/...`` of a search tree."""
     figures: dict[str, Any] = {}
     if steps := [row for row in smc_rows(history) if row[1] is not None]:
         _, ess, entropy, tempering, _, unique, resampled = zip(*steps, strict=True)

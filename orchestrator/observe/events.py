@@ -1,7 +1,7 @@
 """What happens in a run, one line an event: ``events.jsonl`` of its directory, and warnings on stderr.
 
 An event is a record of the standard ``logging`` whose ``extra`` holds its name and its fields: ``emit.emit``
-makes them, and whatever makes one need not know of this file.
+makes them, and its caller need not know this file.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ LEVELS: dict[str, int | None] = {
 _PACKAGES = ("actors", "orchestrator")
 
 
-def ids_of(run_dir: Path) -> dict[str, str | None]:
-    """The run and the sweep's point that a directory is of: folder names; a run alone has no point."""
+def run_names(run_dir: Path) -> dict[str, str | None]:
+    """Return the folder names of a directory's run and point; a run outside a sweep has no point."""
     place = run_dir.resolve()
     if (place.parent / INDEX).exists():
         return {"run": place.parent.name, "point": place.name}
@@ -43,9 +43,9 @@ def ids_of(run_dir: Path) -> dict[str, str | None]:
 
 @contextmanager
 def recorded(run_dir: Path, level: str) -> Iterator[None]:
-    """Writes down what this project's own loggers tell, from ``level`` (of LEVELS) up.
+    """Record what this project's loggers report, from ``level`` (a key of LEVELS) up, in ``events.jsonl``.
 
-    Warnings and above go to stderr as well, whatever the level.
+    Warnings and errors also go to stderr, whatever the level.
     """
     least = LEVELS[level]
     handlers: list[logging.Handler] = [StderrHandler()]
@@ -69,7 +69,7 @@ def recorded(run_dir: Path, level: str) -> Iterator[None]:
 
 
 class StderrHandler(logging.Handler):
-    """Warnings for a person, above the bar where one is being drawn (it replaces ``sys.stderr``)."""
+    """Prints warnings on stderr, above the progress bar where there is one (it replaces ``sys.stderr``)."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -78,12 +78,12 @@ class StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             write_error(self.format(record))
-        except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
+        except Exception:  # noqa: BLE001 - as every handler does: a bad record must not end the search
             self.handleError(record)
 
 
 class _Printable(logging.Formatter):
-    """What a server or a file wrote is in a warning: one line of it, which cannot steer a terminal."""
+    """Formats a warning as one printable line: text of a server or a file cannot steer the terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging gave it
         record.message = one_line(record.message)
@@ -95,7 +95,7 @@ class _Printable(logging.Formatter):
 
 @contextmanager
 def warnings_shown() -> Iterator[None]:
-    """Shows warnings of this project's own loggers on stderr: for the tools beside run.py."""
+    """Show warnings of this project's loggers on stderr: for the tools beside run.py."""
     handler, loggers = StderrHandler(), [logging.getLogger(name) for name in _PACKAGES]
     for logger in loggers:
         logger.addHandler(handler)
@@ -107,9 +107,9 @@ def warnings_shown() -> Iterator[None]:
 
 
 class EventFile(logging.Handler):
-    """Appends one line of strict JSON an event: whole, or where the disk is full not at all.
+    """Appends one line of strict JSON per event: the whole line, or nothing if the disk is full.
 
-    A full disk ends no search: events that it has no room for are left out, which is told once.
+    A full disk does not end the search: events without room are left out, which is reported once.
     """
 
     def __init__(self, run_dir: Path, level: int) -> None:
@@ -117,8 +117,8 @@ class EventFile(logging.Handler):
         self._path = run_dir / EVENTS
         self._file: AppendedFile | None = None
         self._is_full = False
-        self.setFormatter(_Lines(ids_of(run_dir)))
-        with suppress(OSError, ConfigError):  # the first event tells
+        self.setFormatter(_Lines(run_names(run_dir)))
+        with suppress(OSError, ConfigError):  # the first event reports it
             end_line(self._path)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -128,11 +128,11 @@ class EventFile(logging.Handler):
             if not self._is_full:
                 write_error(f"{one_line(str(failure))}; events are left out")
             self._is_full = True
-        except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no search
+        except Exception:  # noqa: BLE001 - as every handler does: a bad record must not end the search
             self.handleError(record)
 
     def _opened(self) -> AppendedFile:
-        """The file; a new one where it was deleted: what comes is kept again."""
+        """Return the open file; a new one if it was deleted."""
         if self._file is not None and not self._path.exists() and self._path.parent.exists():
             self._close_file()
         if self._file is None:
@@ -150,7 +150,7 @@ class EventFile(logging.Handler):
 
 
 class _Lines(logging.Formatter):
-    """Formats an event as JSON: its time, name, level and text, then run and point, then its own fields."""
+    """Formats an event as JSON: time, name, level and text, then run and point, then the event's fields."""
 
     def __init__(self, ids: Mapping[str, str | None]) -> None:
         super().__init__()
@@ -163,16 +163,16 @@ class _Lines(logging.Formatter):
             "level": record.levelname,
             "message": record.getMessage(),
         }
-        # A library may have every record of the process carry some fields of its own; other handlers add two.
+        # A library may add fields to every record of the process; other handlers add two.
         usual = vars(logging.makeLogRecord({})).keys() | {"message", "asctime"}
         own = {k: v for k, v in vars(record).items() if k not in usual and not k.startswith("_")}
         return _ENCODER.encode(line | dict(self._ids) | own)
 
 
 def _plain(value: object) -> str:
-    """A time as RFC 3339 has it; anything else in its own words."""
+    """Return a time as in RFC 3339, anything else as ``str``."""
     return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
 
 
-# Made once: json.dumps makes one for every call that sets an option.
+# One for all events: json.dumps makes a new encoder for every call that sets an option.
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_plain)

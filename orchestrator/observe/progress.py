@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar while it lasts, a table when it is over."""
+"""What a run prints: a progress bar while it solves, a table when it has ended."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from orchestrator.terminal import printable, take_any_text
 
 
 class _Console(Console):
-    """Shows text as it is: brackets are no markup, control characters are escaped.
+    """Prints text as it is: brackets are not markup, control characters are escaped.
 
-    Goes silent when nobody reads it any more, since results are in files: ``| head``, ``| tee`` and Ctrl-C, a
-    terminal that was closed, a full disk under ``> file``.
+    Becomes silent when its output has no reader, since results are in files: ``| head``, ``| tee`` and
+    Ctrl-C, a closed terminal, a full disk under ``> file``.
     """
 
     def __init__(self, width: int | None = None) -> None:
@@ -43,7 +43,7 @@ class _Console(Console):
     def _check_buffer(self) -> None:
         try:
             super()._check_buffer()
-        except OSError:  # rich itself knows broken pipes alone
+        except OSError:  # rich itself handles broken pipes only
             self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
@@ -52,7 +52,7 @@ class _Console(Console):
 
 
 def stdout_console() -> Console:
-    """Standard output: as wide as the terminal, or as ``COLUMNS`` says; a file takes any width."""
+    """Return standard output: as wide as the terminal, or as ``COLUMNS`` says; 200 columns for a file."""
     open_streams()
     take_any_text()
     console = _Console()
@@ -61,23 +61,23 @@ def stdout_console() -> Console:
 
 @cache
 def run_console() -> Console:
-    """The console of this process' runs."""
+    """Return the console of this process' runs."""
     return stdout_console()
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """What only the pool knows while a run goes on: replicas alive, and tokens generated since it began."""
+class BackendFigures:
+    """What only the backend knows during a run: replicas alive, and tokens generated since it started."""
 
     num_replicas: Callable[[], int] | None = None
     num_tokens: Callable[[], int] | None = None
 
 
 class ProgressDisplay:
-    """A live bar on a terminal; elsewhere one line a minute. Both go on while no problem ends.
+    """A live bar on a terminal; elsewhere one line a minute. Both are updated even if no problem ends.
 
-    ``totals`` are the run's figures so far, those of its earlier parts included. ``period`` is the time
-    between two lines, in seconds of the wall; ``clock`` counts those of the figures.
+    ``totals`` are the run's figures so far, its earlier parts included. ``period`` is the time between two
+    lines, in seconds of wall time; ``clock`` measures the seconds of the figures.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ProgressDisplay:
         console: Console,
         num_problems: int,
         totals: Totals,
-        live: Live = Live(),
+        live: BackendFigures = BackendFigures(),
         *,
         period: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
@@ -127,7 +127,7 @@ class ProgressDisplay:
 
     @property
     def figures(self) -> str:
-        """Accuracy so far with its interval, tokens a second, time left, replicas alive, errors."""
+        """The accuracy so far with its interval, tokens a second, time left, replicas alive, errors."""
         low, high = self._totals.accuracy_ci95
         seconds = max(self._clock() - self._begun, 1e-9)
         parts = [
@@ -142,13 +142,13 @@ class ProgressDisplay:
 
     @property
     def _num_tokens(self) -> int:
-        """Generated in this part of the run: also for problems that have not ended, where that is known."""
+        """Tokens generated in this part of the run, including those of unfinished problems where known."""
         if self._live.num_tokens is not None:
             return self._live.num_tokens()
         return self._totals.usage.generated_tokens - self._begun_tokens
 
     def _time_left(self, seconds: float) -> str:
-        """At the pace of this part of the run, as h:mm:ss; ``-:--:--`` before a problem has ended."""
+        """Estimate it from the pace of this part, as h:mm:ss; ``-:--:--`` before a problem has ended."""
         num_done = self._totals.num_problems - self._begun_problems
         if num_done == 0:
             return "-:--:--"
@@ -161,7 +161,7 @@ class ProgressDisplay:
         return self._lines.is_alive()
 
     def update(self) -> None:
-        """A problem was added to the totals."""
+        """Redraw the bar after a problem was added to the totals."""
         self._bar.update(self._row, completed=self._totals.num_problems)
 
     def _print_lines(self) -> None:
@@ -171,7 +171,7 @@ class ProgressDisplay:
 
 
 class _Figures(ProgressColumn):
-    """Text that is asked for anew at each drawing, a few times a second: no problem need have ended."""
+    """Text that is computed again at each drawing, a few times a second, even if no problem has ended."""
 
     max_refresh = 0.5
 
@@ -184,7 +184,7 @@ class _Figures(ProgressColumn):
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """The figures of a finished run."""
+    """Return the figures of a finished run as a table."""
     usage, overhead = summary["usage"], summary["overhead"]
     low, high = summary["accuracy_ci95"]
     seconds = summary.get("wall_seconds")
@@ -213,7 +213,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """The vote's accuracy stands above: these are a single path's, by block length."""
+    """Return the accuracies of single paths by block length; the row above shows the vote's."""
     return [
         (f"one path, blocks of {block}", f"{_share(figures['accuracy'])}  ({figures['num_paths']:,} paths)")
         for block, figures in schedules.items()
@@ -221,7 +221,7 @@ def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str
 
 
 def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Table:
-    """A line for each point of a sweep, given by the overrides that vary and its summary."""
+    """Return a table with a line for each point, given as the overrides that vary and the summary."""
     table = Table(title="sweep", box=SIMPLE)
     for override in points[0][0]:
         table.add_column(override.partition("=")[0], overflow="fold")
@@ -236,7 +236,7 @@ def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Ta
 
 
 def _num_silent(summary: Mapping[str, Any], name: str) -> int:
-    """Problems; a summary of an older release says nothing of them."""
+    """Return the number of problems; 0 for a summary of an older release, which has no such entry."""
     return int(summary.get(name, {}).get("problems", 0))
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def figures(line: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
-    """What a tracker shows of one finished problem, and of the run so far."""
+    """Return what a tracker shows of one finished problem and of the run so far."""
     return {
         "problem/correct": int(line["correct"]),
         "problem/error": int(line["error"] is not None),
@@ -39,17 +39,19 @@ def figures(line: Mapping[str, Any], totals: Totals) -> dict[str, Any]:
 
 
 class Tracker(Protocol):
-    """Where a run's figures go while it runs. One that raises is left alone from then on."""
+    """Where a run's figures go while it runs. A tracker that raises is not called again."""
 
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
-        """``totals`` are the run's figures so far: each line is in them before ``problem`` is told of it."""
+        """Start a run. ``totals`` are its figures so far; each line is added before ``problem`` gets it."""
         ...
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        """One finished problem, as the line that results.jsonl got."""
+        """Take one finished problem, as its line in results.jsonl."""
         ...
 
-    def finish(self, summary: Mapping[str, Any]) -> None: ...
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """End the run, whose ``summary.json`` is ``summary``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,34 +69,34 @@ class NoTracker:
 
 
 class GuardedTracker:
-    """Another tracker, whose first failure is one warning and its end: the search goes on without it."""
+    """Wraps a tracker: its first failure is one warning, and the search continues without it."""
 
     def __init__(self, inner: Tracker) -> None:
         self._inner: Tracker | None = inner
 
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
-        self._tell(lambda inner: inner.start(run_dir, config, totals))
+        self._call(lambda inner: inner.start(run_dir, config, totals))
 
     def problem(self, line: Mapping[str, Any]) -> None:
-        self._tell(lambda inner: inner.problem(line))
+        self._call(lambda inner: inner.problem(line))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        self._tell(lambda inner: inner.finish(summary))
+        self._call(lambda inner: inner.finish(summary))
 
-    def _tell(self, action: Callable[[Tracker], None]) -> None:
+    def _call(self, action: Callable[[Tracker], None]) -> None:
         if self._inner is None:
             return
         try:
             action(self._inner)
         except Exception as failure:  # noqa: BLE001 - whatever a tracker raises
             name, kind = type(self._inner).__name__, type(failure).__name__
-            log.warning("%s: %s: %s; the run goes on without it", name, kind, failure)
+            log.warning("%s: %s: %s; the run continues without it", name, kind, failure)
             self._inner = None
 
 
 @dataclass(frozen=True)
 class Trackers:
-    """Several at once, told in their order."""
+    """Several trackers as one, called in their order."""
 
     inner: Sequence[Tracker]
 
@@ -113,9 +115,9 @@ class Trackers:
 
 @dataclass
 class JsonlTracker:
-    """Appends one line of figures a finished problem to ``metrics.jsonl`` of the run directory.
+    """Appends one line of figures per finished problem to ``metrics.jsonl`` of the run directory.
 
-    A run that goes on first writes the lines of finished problems that an earlier part has not come to write.
+    A resumed run first writes the lines that are missing for problems that an earlier part has finished.
     """
 
     _totals: Totals = field(default_factory=Totals, init=False)
@@ -131,7 +133,7 @@ class JsonlTracker:
         self._write(line, self._totals)
 
     def _write_lost(self, run_dir: Path) -> None:
-        """The run's figures in them are those up to their problem, in the order of the results."""
+        """Write the missing lines in the order of the results, each with the run's figures up to it."""
         written, totals = _written(self._path), Totals()
         for line in stream_results(run_dir):
             totals.add(line)
@@ -148,7 +150,7 @@ class JsonlTracker:
 
 
 def _written(path: Path) -> set[str]:
-    """The problems that a ``metrics.jsonl`` has a line of; after an error another one is to come."""
+    """Return the problems with a line in ``metrics.jsonl``; one that ended in an error gets another line."""
     written = set[str]()
     for _, shown in read_lines(path):
         if isinstance(shown, dict) and not shown.get("problem/error", True):

@@ -38,11 +38,12 @@ _CANDIDATE_COLUMNS = ("answer", "correct", "reward", "log_weight", "num_tokens",
 
 
 def base_url() -> str:
+    """Return the address of the W&B server."""
     return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
 
 
 def has_wandb_login() -> bool:
-    """Whether an API key is at hand: in the environment, or in the user's netrc."""
+    """Return whether there is an API key in the environment or in the user's netrc."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
@@ -54,20 +55,20 @@ def has_wandb_login() -> bool:
 
 
 def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"strategy.sampling.top_p": 1.0, ...}``; what a key's name calls a secret is left out."""
+    """Return ``{"strategy.sampling.top_p": 1.0, ...}`` without keys that name a secret."""
     return {key: value for key, value in dotted(config).items() if not may_name_secret(key)}
 
 
 class Hung:
-    """What is known of W&B in this process: the points of a sweep do not wait for it one after the other."""
+    """What this process knows of W&B, so that not every point of a sweep waits for a silent server."""
 
     def __init__(self) -> None:
         self.silent_servers = set[str]()  # from then on runs are kept offline
-        self.is_gone = False  # its own process: from then on nothing is told
-        self.worker: Worker | None = None  # all of W&B runs there
+        self.is_gone = False  # W&B's process: no further calls
+        self.worker: Worker | None = None  # all calls to W&B run there
 
     def wait_for(self, action: Callable[[], None], seconds: float) -> None:
-        """Raises TimeoutError, and ends W&B's process, where that takes too long."""
+        """Run ``action``; after ``seconds`` raise TimeoutError and end W&B's process."""
         if self.worker is None:
             self.worker = Worker("wandb")
         try:
@@ -84,13 +85,13 @@ HUNG = Hung()
 
 @dataclass
 class WandbTracker:
-    """Figures as problems finish; at the end the summary, tables, and the run's files as an artifact.
+    """Logs figures as problems finish; at the end the summary, tables, and the run's files as an artifact.
 
-    Offline where no login is found or the server does not answer, and says so in one line. The points of a
-    sweep are one group. A run that goes on is the same W&B run: its id is kept in ``wandb_run.json``. The
-    start and the end each wait ``timeout_s`` for a server that is silent, and 20 s more for W&B's own
-    process; while problems are solved nothing does. A process that does not answer by then is ended, and left
-    out to the end of the sweep.
+    Without a login, or if the server does not answer, the run is kept offline after one line of warning. The
+    points of a sweep are one group. A resumed run is the same W&B run: its id is in ``wandb_run.json``. The
+    start and the end each wait ``timeout_s`` for a silent server, and 20 s more for W&B's own process;
+    nothing waits while problems are solved. A process that does not answer by then is ended, and not used
+    again in this sweep.
     """
 
     project: str = "murmuration"
@@ -158,13 +159,13 @@ class WandbTracker:
                 init_timeout=self.timeout_s,
                 finish_timeout=self.timeout_s,
                 save_code=False,
-                x_disable_meta=True,  # it would hold the command line, and with it what is secret there
+                x_disable_meta=True,  # it holds the command line, which may hold secrets
             ),
         )
 
     def problem(self, line: Mapping[str, Any]) -> None:
         if not HUNG.is_gone and HUNG.worker is not None:
-            shown = figures(line, self._totals)  # now: the totals go on
+            shown = figures(line, self._totals)  # now: the totals will change
             HUNG.worker.later(lambda: self._run.log(shown))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -188,7 +189,7 @@ class WandbTracker:
 
 
 def _earlier_id(run_dir: Path) -> str | None:
-    """W&B's id of an earlier part of the run, which becomes part of a file's name."""
+    """Return W&B's id of an earlier part of the run, if it is fit for a file name."""
     try:
         run_id = read_object(run_dir / IDENTITY).get("id")
     except (FileNotFoundError, BadJson):
@@ -197,7 +198,7 @@ def _earlier_id(run_dir: Path) -> str | None:
 
 
 def _well_formed(value: Any) -> Any:
-    """The same with half of a character, which W&B cannot send, as Python escapes it."""
+    """Escape lone surrogates, which W&B cannot send."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -206,24 +207,24 @@ def _well_formed(value: Any) -> Any:
 
 
 def heed_end(seconds: float) -> None:
-    """Has W&B torn down at the end of the process, before W&B's own hook would wait for that."""
+    """Tear W&B down at the end of the process, before W&B's own hook, which would wait."""
     atexit.unregister(_tear_down)
     atexit.register(_tear_down, seconds)
 
 
 def _tear_down(seconds: float) -> None:
-    """Ends W&B's process with this one, and does not wait for it longer than that."""
+    """End W&B's process, waiting at most ``seconds``."""
     import wandb
 
     with suppress(Exception):
         if not HUNG.is_gone:
             HUNG.wait_for(wandb.teardown, seconds)
     if HUNG.is_gone:
-        silence(sys.stderr)  # its hook cannot be taken back, and complains of a process that is not there
+        silence(sys.stderr)  # its hook cannot be removed, and complains that its process is gone
 
 
 def end_service() -> None:
-    """Kills W&B's own process, for which its hooks would wait at the end of this one."""
+    """Kill W&B's own process, for which its hooks would wait at the end of this one."""
     for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
         with suppress(OSError, ValueError, IndexError):
             parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
@@ -232,7 +233,7 @@ def end_service() -> None:
 
 
 def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:
-    """``candidates``, and the steps of each search as far as there are any; the first row has the names."""
+    """Return the tables ``candidates``, ``smc`` and ``tree`` that have rows; the first row has the names."""
     tables: dict[str, list[list[Any]]] = {
         "candidates": [["problem_id", "rank", *_CANDIDATE_COLUMNS]],
         "smc": [["problem_id", *SMC_COLUMNS]],
@@ -246,7 +247,7 @@ def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:
 
 
 def _rows(line: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Each row of one problem, with the name of its table."""
+    """Yield each row of one problem, with the name of its table."""
     for rank, candidate in enumerate(line["candidates"]):
         yield "candidates", [rank, *(candidate[name] for name in _CANDIDATE_COLUMNS)]
     for row in smc_rows(line["history"]):

@@ -23,7 +23,7 @@ from orchestrator.backend import Backend, Used
 from orchestrator.config.build import Range
 from orchestrator.errors import JournalError
 from orchestrator.observe import milestones
-from orchestrator.observe.progress import Live, ProgressDisplay, summary_table
+from orchestrator.observe.progress import BackendFigures, ProgressDisplay, summary_table
 from orchestrator.observe.tracking import Tracker
 from orchestrator.outcome import ProblemResult
 from orchestrator.runs.garbage import rare_collections
@@ -134,13 +134,13 @@ class Stop:
 
 @dataclass
 class Run:
-    """A run that is ready to go: its parts are validated and its models are loaded.
+    """A run with validated parts and loaded models; ``execute`` solves its problems and writes its files.
 
-    ``labels`` are the entries of summary.json that the configuration fixes; ``earlier`` is what an earlier
-    part of the same run has finished. ``backend`` holds the replicas: what the run has used of them goes into
-    summary.json. ``grace_s`` is how long calls in flight may take to come back after a signal. ``lengths``
-    are what bounds an answer. ``caught`` holds the signals that came while it was solving: a run whose last
-    problems ended all the same is finished, and nothing else is to follow it.
+    ``num_problems`` counts those of ``range``; those that ``earlier``, an earlier part of the same run, has
+    finished are not solved again. ``labels`` are the entries of summary.json that the configuration fixes.
+    ``backend`` holds the replicas: summary.json has what the run has used of them. After a signal, calls in
+    flight have ``grace_s`` seconds to finish. ``lengths`` bound an answer. ``caught`` holds the signals that
+    arrived while the run was solving: even if its last problems finished, no other run may start after it.
     """
 
     run_dir: Path
@@ -160,11 +160,11 @@ class Run:
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve what is left, write summary.json whatever happens, and print the table."""
         self._used_before = self.backend.used()
-        totals, earlier_seconds, goes_on = self.earlier.totals, self._open_summary(), self._goes_on
+        totals, earlier_seconds, is_resumed = self.earlier.totals, self._open_summary(), self._is_resumed
         if self.controller.journals is not None:
             self.controller.journals.forget(self.earlier.problem_ids)
         self.tracker.start(self.run_dir, config, totals)
-        milestones.run_begins(self.labels, self.num_problems, totals.num_problems, goes_on=goes_on)
+        milestones.run_begins(self.labels, self.num_problems, totals.num_problems, is_resumed=is_resumed)
         results, begun = ResultLog(self.run_dir), time.monotonic()
         complete, stop = False, None
         try:
@@ -211,7 +211,7 @@ class Run:
 
     async def _solve(self, results: ResultLog, totals: Totals) -> Stop | None:
         """What cut the run off, or None when it went to its end."""
-        live = Live(self.backend.num_alive, lambda: self._used.generated_tokens)
+        live = BackendFigures(self.backend.num_alive, lambda: self._used.generated_tokens)
         with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
@@ -275,7 +275,7 @@ class Run:
         return itertools.filterfalse(lambda p: p.id in done, problems)
 
     @property
-    def _goes_on(self) -> bool:
+    def _is_resumed(self) -> bool:
         """Whether an earlier part has left something."""
         return self.earlier.totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
 
@@ -288,7 +288,7 @@ class Run:
         path = self.run_dir / SUMMARY
         earlier = sound_summary(path)
         if earlier is None:
-            return None if self._goes_on else 0.0
+            return None if self._is_resumed else 0.0
         seconds = earlier.get("wall_seconds")
         write_json(path, self._summary(self.earlier.totals, complete=False, wall_seconds=None))
         return None if seconds is None else float(seconds)
@@ -298,7 +298,7 @@ class Run:
             **self.labels,
             "complete": complete,
             **(figures := totals.summary()),
-            **({"advice": told} if (told := advice(figures, self.lengths)) else {}),
+            **({"advice": advised} if (advised := advice(figures, self.lengths)) else {}),
             "wall_seconds": None if wall_seconds is None else round(wall_seconds, 3),
             **({"routing": routing} if (routing := self._routing) else {}),
         }

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from orchestrator.backend import Backend
 from orchestrator.config.plan import NAMED_GROUPS, Plan
 from orchestrator.errors import ConfigError
-from orchestrator.observe.events import ids_of, recorded
+from orchestrator.observe.events import recorded, run_names
 from orchestrator.observe.progress import run_console, summary_table
 from orchestrator.observe.tracking import GuardedTracker, Tracker, Trackers
 from orchestrator.runs.execution import Run, Status, heed_signals
@@ -109,7 +109,7 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
         backend=backend,
         console=run_console(),
         grace_s=plan.cluster.grace_s,
-        lengths=Lengths.of(plan.plain),
+        lengths=Lengths.from_config(plan.plain),
     )
 
 
@@ -133,7 +133,7 @@ def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:
 
 def _tracker(plan: Plan, backend: Backend) -> Tracker:
     """The plan's tracker, and what the backend has beside it."""
-    ids = ids_of(plan.run_dir)
-    tags = {"run": "/".join(name for name in ids.values() if name), "strategy": plan.names["strategy"]}
+    names = run_names(plan.run_dir).values()
+    tags = {"run": "/".join(name for name in names if name), "strategy": plan.names["strategy"]}
     others = backend.trackers(plan.num_problems, tags)
     return Trackers((plan.tracker, *map(GuardedTracker, others))) if others else plan.tracker

@@ -1,1 +1,1 @@
-"""The search: the controller, the session that a strategy is given, and the limits that both keep."""
+"""The search: the controller, the session that a strategy gets, and the limits of a problem."""

@@ -1,4 +1,4 @@
-"""Hard limits of one problem, and the account that holds its search to them."""
+"""Hard limits of one problem, and the account that enforces them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_LIMIT = Words("must be above 0 and finite, or null for no limit")
 @dataclass(frozen=True, slots=True)
 @checked("limits")
 class Limits:
-    """What one problem may spend; None is no limit. ``seconds`` is wall time from its first call."""
+    """What one problem may spend; None means no limit. ``seconds`` is wall time from its first call."""
 
     generated_tokens: Annotated[int | None, Gt(0), _NO_LIMIT] = None
     reward_calls: Annotated[int | None, Gt(0), _NO_LIMIT] = None
@@ -29,8 +29,8 @@ class Limits:
 class Account:
     """The usage of one problem, shared by its session and every fork.
 
-    A call's maximum is reserved before dispatch and what it did not use is given back, so that a token or
-    reward limit is never exceeded, whatever runs side by side. ``seconds_before`` is what an earlier part of
+    A call's maximum is reserved before dispatch, and what it did not use is released, so that a token or
+    reward limit is never exceeded, whatever runs concurrently. ``seconds_before`` is what an earlier part of
     the same search took.
     """
 
@@ -46,7 +46,7 @@ class Account:
 
     @property
     def elapsed(self) -> float:
-        """Seconds on the clock, which starts at the first question to a model."""
+        """Seconds since the first call to a model; reading it starts the clock."""
         now = time.monotonic()
         if self._begun is None:
             self._begun = now - self._seconds_before
@@ -54,33 +54,35 @@ class Account:
 
     @property
     def seconds_left(self) -> float | None:
-        """None without a time limit."""
+        """Seconds until the time limit; None without one."""
         elapsed = self.elapsed  # which starts the clock, whether there is a limit or none
         return None if self.limits.seconds is None else max(0.0, self.limits.seconds - elapsed)
 
     @property
     def tokens_left(self) -> int | None:
+        """Tokens that may still be reserved; None without a limit."""
         limit = self.limits.generated_tokens
         return None if limit is None else limit - self.usage.generated_tokens - self._reserved_tokens
 
     @property
     def calls_left(self) -> int | None:
+        """Reward calls that may still be reserved; None without a limit."""
         limit = self.limits.reward_calls
         return None if limit is None else limit - self.usage.reward_calls - self._reserved_calls
 
     def spend(self, usages: Sequence[Usage], reward_calls: int | None = None) -> None:
-        """Adds what a call's replies took; ``reward_calls`` of it, where given, whatever they say of that."""
+        """Add the usage of a call's replies; ``reward_calls``, if given, replaces the number in them."""
         spent = total((self.usage, *usages))
         if reward_calls is not None:
             spent = replace(spent, reward_calls=self.usage.reward_calls + reward_calls)
         self.usage = spent
 
     def stop(self, limit: str) -> None:
-        """Note the first limit that withheld something."""
+        """Note a limit that withheld something; only the first is kept."""
         self.stopped_by = self.stopped_by or limit
 
     async def reserve_tokens(self, params: Sequence[Params]) -> list[Params]:
-        """The leading rows that fit, reserved; the first may be clipped. Empty: nothing fits any more."""
+        """Reserve and return the leading rows that fit; the first may be clipped. Empty if none fits."""
         while True:
             left = self.tokens_left
             if left is None:
@@ -102,16 +104,18 @@ class Account:
             return fitting
 
     def release_tokens(self, params: Sequence[Params]) -> None:
+        """Release what ``reserve_tokens`` has reserved for these rows."""
         if self.limits.generated_tokens is not None:
             self._reserved_tokens -= sum(row.max_tokens for row in params)
             self._released.set()
 
     def reserve_calls(self, num_calls: int) -> int:
-        """How many of ``num_calls`` reward calls fit; that many are reserved."""
+        """Reserve as many of ``num_calls`` reward calls as fit, and return their number."""
         left = self.calls_left
         fitting = num_calls if left is None else min(num_calls, max(0, left))
         self._reserved_calls += fitting
         return fitting
 
     def release_calls(self, num_calls: int) -> None:
+        """Release what ``reserve_calls`` has reserved."""
         self._reserved_calls -= num_calls

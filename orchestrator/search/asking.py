@@ -1,4 +1,4 @@
-"""One call to a model: answered from the journal or asked through the gate, in time, and checked."""
+"""One call to a model: answered from the journal, or sent through the gate within the time limit; checked."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
 
 @dataclass(eq=False)
 class Ledger:
-    """What all scopes of one problem share: its models, and what was asked, answered and spent.
+    """What all scopes of one problem share: its models, journal, gate and account.
 
-    What the ``journal`` holds is not asked again; its usage counts as if it had been. ``overhead`` is what
-    the problem has cost beside its ``account``; it is known once the problem is released.
+    A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``overhead``
+    is what the problem has cost beside its ``account``; it is known once the problem is released.
     """
 
     problem: Problem
@@ -56,7 +56,7 @@ class Ledger:
         self.account = Account(self.limits, self.journal.elapsed)
 
     def withhold(self, limit: str) -> None:
-        """Note that a limit left nothing of a call, which is a decision that a resumed search repeats."""
+        """Note that a limit withheld a whole call; a resumed search repeats this decision."""
         self.account.stop(limit)
         self.journal.decide()
 
@@ -68,9 +68,12 @@ class Ledger:
         check: Callable[[Request, Reply], None],
         error: type[ProblemError],
     ) -> list[Reply] | None:
-        """The replies to one call, recorded or new, or None when the time limit cancelled it."""
+        """Return the replies to one call, recorded or new, or None if the time limit cancelled it.
+
+        Raises ``error`` for a failed call, and what ``check`` raises.
+        """
         if self._is_over:
-            raise StrategyError(f"{name} was asked when its search was over")
+            raise StrategyError(f"{name} was called after its search had ended")
         with _noted(self._asking):
             call = await self.journal.ask(name, requests)
             if call.record is not None:
@@ -85,7 +88,7 @@ class Ledger:
         return replies
 
     async def release(self) -> None:
-        """Cancels what is still asked, and lets the engine forget the problem, whose overhead it returns."""
+        """Cancel open calls and release the problem at its engine, which returns the overhead."""
         self._is_over = True
         try:
             await _end(self._asking)
@@ -98,7 +101,7 @@ class Ledger:
         requests: Sequence[Request],
         error: type[ProblemError],
     ) -> list[Reply] | None:
-        """The replies to one new call, or None when there is no time left for them."""
+        """Return the replies to one new call, or None if the time limit came first."""
         try:
             replies = await self._in_time(partial(self.gate.ask, method), requests)
         except ProblemError:
@@ -119,7 +122,7 @@ class Ledger:
         method: Callable[[Sequence[Request]], Awaitable[list[Reply | Failure]]],
         requests: Sequence[Request],
     ) -> list[Reply | Failure] | None:
-        """``method(requests)``, or None where the time limit is over before it has answered."""
+        """Return ``method(requests)``, or None if the time limit comes before its answer."""
         seconds_left = self.account.seconds_left
         if seconds_left == 0.0:
             return None
@@ -135,7 +138,7 @@ class Ledger:
 
 @contextmanager
 def _noted(tasks: set[asyncio.Task[Any]]) -> Iterator[None]:
-    """Has the current task among ``tasks`` for as long as this takes."""
+    """Keep the current task in ``tasks`` inside the block."""
     task = asyncio.current_task()
     assert task is not None
     tasks.add(task)
@@ -146,7 +149,7 @@ def _noted(tasks: set[asyncio.Task[Any]]) -> Iterator[None]:
 
 
 async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancels what a search has left behind: what that costs belongs to its problem, not to a later one."""
+    """Cancel the calls that a search has left open: their cost belongs to its problem, not to a later one."""
     for task in (left := tuple(tasks)):
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)

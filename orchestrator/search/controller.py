@@ -1,4 +1,4 @@
-"""Runs every problem's strategy as a coroutine of one event loop, with no barrier between problems."""
+"""The controller: each problem is a coroutine of one event loop, without barriers between problems."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from orchestrator.types import Problem, Solution
 
 @dataclass(frozen=True)
 class Controller:
-    """Solves problems, ``concurrency`` at a time; a failed problem is a result, and the run goes on.
+    """Solves problems, ``concurrency`` at a time; a failed problem is a result, and the run continues.
 
-    With ``journals`` every reply is written down as it comes, and what an earlier part of the run has left
-    there is not asked again. A journal stays open until ``Journals`` is told what became of the result.
-    Once ``gate`` is closed nothing new is begun and nothing new is asked; whoever closed it cancels ``run``.
+    With ``journals`` every reply is recorded as it arrives, and calls that an earlier part of the run has
+    recorded are not sent again. A journal stays open until the caller closes it in ``Journals``. After
+    ``gate`` is closed no problem and no call is started; the caller that closed it cancels ``run``.
     """
 
     strategy: Strategy
@@ -41,7 +41,7 @@ class Controller:
     gate: Gate = field(default_factory=Gate, compare=False)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
-        """Call ``on_result`` for each problem as it ends. A bug in our own code propagates."""
+        """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""
         source = longest_first(problems, self.concurrency - 1)
         try:
             async with asyncio.TaskGroup() as group:
@@ -57,7 +57,7 @@ class Controller:
                 on_result(await self.solve(problem))
 
     async def solve(self, problem: Problem) -> ProblemResult:
-        """The result of one problem, whether it went well or not."""
+        """Return the result of one problem; a ProblemError becomes part of it."""
         journal = self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
         ledger = Ledger(
@@ -97,7 +97,7 @@ class Controller:
         )
 
     async def _candidates(self, problem: Problem, solution: Solution) -> tuple[Candidate, ...]:
-        """The candidates with the answer's first; each distinct answer is graded once."""
+        """Return the candidates, the answer's first; each distinct answer is graded once."""
         trajectories, chosen = solution.trajectories, solution.answer_index
         if len(solution.log_weights) != len(trajectories):
             raise StrategyError(f"{len(trajectories)} trajectories, {len(solution.log_weights)} log-weights")
@@ -109,7 +109,7 @@ class Controller:
         try:
             answers = [self.task.extract(t.text) if t.finished else None for t in trajectories]
             grades = {a: await self.task.grade(a, problem.answer) for a in dict.fromkeys(answers)}
-        except Exception as failure:  # a task is the user's code: its failure ends this problem alone
+        except Exception as failure:  # a task is a plug-in: its failure ends this problem only
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
         return tuple(
             Candidate(
@@ -124,12 +124,12 @@ class Controller:
 
 
 def longest_first(problems: Iterable[Problem], num_held: int) -> Iterator[Problem]:
-    """The problems, of which the ``num_held`` that promise least work are held back for the end.
+    """Yield the problems; the ``num_held`` with the least expected work are held back for the end.
 
-    The last ones to begin are then short, and the replicas come to an end together; a long one that began
-    last would keep one of them busy while the others idle. (Graham, "Bounds on Multiprocessing Timing
-    Anomalies", 1969: longest processing time first.) Work is judged by the length of the question. No more
-    than ``num_held`` problems are ever held.
+    The last problems to start are then short, and all replicas finish at about the same time; a long problem
+    that starts last would keep one replica busy while the others are idle (Graham, "Bounds on Multiprocessing
+    Timing Anomalies", 1969: longest processing time first). Work is estimated by the length of the question.
+    At most ``num_held`` problems are held at any time.
     """
     held: list[tuple[int, int, Problem]] = []
     for i, problem in enumerate(problems):

@@ -1,4 +1,4 @@
-"""How a run comes to a stop: what is in flight may come back, and nothing new is asked."""
+"""How a run stops: calls in flight may finish, and no new call is made."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Reply = TypeVar("Reply")
 
 
 class Gate:
-    """Stands between a run's problems and its models. Open, it counts; closed, it lets nobody through.
+    """Sits between a run's problems and its models. Open, it counts calls; closed, it blocks new requests.
 
-    A search that comes to a closed gate waits there until it is cancelled: it cannot tell that from a slow
-    model, so nothing of it is decided otherwise than it will be when the run goes on. A gate behind which no
-    replica is left closes by itself.
+    A search that reaches a closed gate waits there until it is cancelled. It cannot distinguish that from a
+    slow model, so it decides nothing differently from when the run resumes. The gate closes by itself when no
+    replica is left.
     """
 
     def __init__(self) -> None:
@@ -32,24 +32,25 @@ class Gate:
 
     @property
     def num_open(self) -> int:
-        """Problems that were begun and have not ended."""
+        """The number of problems that have started and not ended."""
         return len(self._open)
 
     def close(self) -> None:
+        """Block new requests and new problems from now on."""
         self.closed = True
 
     def break_off(self, reason: str) -> None:
-        """Closes it as there is nothing behind it any more: ``broken`` says why."""
+        """Close the gate because no replica is left; ``broken`` is then ``reason``."""
         self.closed, self.broken = True, self.broken or reason
         self._broke.set()
 
     async def breaks(self) -> None:
-        """Returns once it is broken."""
+        """Wait until the gate is broken off."""
         await self._broke.wait()
 
     @contextmanager
     def problem(self, problem_id: str) -> Iterator[None]:
-        """Counts a problem as begun, until it has ended."""
+        """Count a problem as open inside the block."""
         self._open.add(problem_id)
         try:
             yield
@@ -58,14 +59,14 @@ class Gate:
             self._changed.set()
 
     async def begin(self) -> None:
-        """Passes at once, or once the gate is closed never: before a problem is begun."""
+        """Return at once while the gate is open, else never: called before a problem starts."""
         if self.closed:
             await asyncio.get_running_loop().create_future()
 
     async def ask(
         self, method: Callable[[Sequence[Request]], Awaitable[list[Reply]]], requests: Sequence[Request]
     ) -> list[Reply]:
-        """``method(requests)``, where the gate is open when it is asked, and somebody is there to answer."""
+        """Return ``method(requests)``; wait until cancelled if the gate is closed or no replica is left."""
         if not self.closed:
             replies = await self._counted(method, requests)
             lost = next((r for r in replies if isinstance(r, Failure) and r.type == NO_REPLICA), None)
@@ -75,7 +76,7 @@ class Gate:
         self._waiting.update(r.home for r in requests)
         self._changed.set()
         await asyncio.get_running_loop().create_future()
-        raise AssertionError("nobody ends that wait but by cancelling it")
+        raise AssertionError("this wait only ends by cancellation")
 
     async def _counted(
         self, method: Callable[[Sequence[Request]], Awaitable[list[Reply]]], requests: Sequence[Request]
@@ -88,7 +89,7 @@ class Gate:
             self._changed.set()
 
     async def drained(self) -> None:
-        """Returns when no reply is expected any more, and every problem that has not ended waits here."""
+        """Wait until no call is in flight and every open problem waits at the gate."""
         while self._num_in_flight or not self._open <= self._waiting:
             self._changed.clear()
             await self._changed.wait()

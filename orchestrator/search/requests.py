@@ -1,4 +1,4 @@
-"""What a search asks for, and what it takes from the replies: pure functions of values."""
+"""The requests of a search, and what it takes from the replies: pure functions of values."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def generate_requests(
     seeds: Sequence[int],
     to_end: bool,
 ) -> list[GenerateRequest]:
-    """One request a trajectory, with its parameters and its seed."""
-    # Resampled siblings are one value: its tokens are put together once.
+    """Return one request per trajectory, with its parameters and its seed."""
+    # Resampled siblings are one value: its tokens are joined once.
     token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
     instruction, delimiter, answer_marker = task.instruction, task.delimiter, task.answer_marker
     return [
@@ -48,7 +48,7 @@ def generate_requests(
 
 
 def score_request(problem: Problem, trajectory: Trajectory) -> ScoreRequest:
-    """The request for the rewards of a trajectory's new steps."""
+    """Return the request for the rewards of a trajectory's new steps."""
     steps = trajectory.steps
     return ScoreRequest(
         home=problem.id,
@@ -61,7 +61,7 @@ def score_request(problem: Problem, trajectory: Trajectory) -> ScoreRequest:
 
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
-    """The request for the likelihood of steps after a prefix."""
+    """Return the request for the likelihood of steps after a prefix."""
     return LoglikRequest(
         home=problem.id,
         question=problem.question,
@@ -72,7 +72,7 @@ def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequ
 
 
 def per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
-    """The parameters of each row. Raises StrategyError where they are of another number of rows."""
+    """Return the parameters of each row. Raises StrategyError if their number is not the number of rows."""
     if not isinstance(params, Sequence):
         return [params] * num_rows
     if len(params) != num_rows:
@@ -81,7 +81,7 @@ def per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
 
 
 def check_completion(request: GenerateRequest, reply: Completion) -> None:
-    """Raise EngineError where a completion is empty or too long."""
+    """Raise EngineError if a completion is empty or too long."""
     num_tokens = sum([len(s.token_ids) for s in reply.steps])
     if not reply.steps or num_tokens > request.params.max_tokens:
         raise EngineError(
@@ -90,20 +90,20 @@ def check_completion(request: GenerateRequest, reply: Completion) -> None:
 
 
 def check_rewards(readout: Readout, request: ScoreRequest, reply: ScoreReply) -> None:
-    """Raise VerifierError where there is another number of rewards than of new steps."""
+    """Raise VerifierError if the number of rewards is not the number of new steps."""
     num_new = 1 if readout == "whole" else len(request.steps) - request.num_locked
     if len(reply.rewards) != num_new:
         raise VerifierError(f"{num_new} new steps got {len(reply.rewards)} rewards ({readout} read-out)")
 
 
 def check_logprobs(request: LoglikRequest, reply: Loglik) -> None:
-    """Raise EngineError where there is another number of likelihoods than of steps."""
+    """Raise EngineError if the number of likelihoods is not the number of steps."""
     if len(reply.logprobs) != len(request.steps):
         raise EngineError(f"{len(request.steps)} steps got {len(reply.logprobs)} likelihoods")
 
 
 def mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]:
-    """The steps of a completion up to the one that states the answer, which is marked."""
+    """Return the steps of a completion up to the one that states the answer, which is marked."""
     for i, step in enumerate(reply.steps):
         if step.finish is not Finish.LENGTH and request.answered_by(step.text):
             answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
@@ -112,7 +112,7 @@ def mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]
 
 
 def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
-    """The trajectory with the rewards of its last steps; earlier ones stay as they are."""
+    """Return the trajectory with the rewards of its last steps; earlier rewards are unchanged."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = [
         Step(s.text, s.token_ids, s.logprob, r, s.finish)
@@ -122,5 +122,5 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
 
 
 def _finite(logprob: float | None) -> float | None:
-    """What a request may hold: an engine that tells no number tells nothing."""
+    """Return the log-probability; None if the engine reported none, or one that is not finite."""
     return logprob if logprob is not None and math.isfinite(logprob) else None

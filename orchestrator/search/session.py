@@ -1,4 +1,4 @@
-"""The one impure object that a strategy touches: it asks the models about one problem."""
+"""The one impure object that a strategy touches: it calls the models for one problem."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Session:
     """One problem as its strategy sees it, within one scope. Results come in the order of the inputs.
 
     Every random number of a search derives from (run seed, problem id, scope, call number, row), never
-    from the order in which replies arrive. ``fork`` gives a concurrent branch a scope of its own, with the
-    same ledger.
+    from the order in which replies arrive. ``fork`` gives a concurrent branch its own scope on the same
+    ledger.
     """
 
     def __init__(self, ledger: Ledger, scope: str = "") -> None:
@@ -43,7 +43,7 @@ class Session:
         self.rng: np.random.Generator = derive_rng(ledger.seed, ledger.problem.id, scope, "rng")
 
     def fork(self, name: str) -> Session:
-        """A session for a concurrent branch: own randomness under ``name``, the same ledger and limits."""
+        """Return a session for a concurrent branch; its randomness is under ``name``, the ledger shared."""
         return Session(self._ledger, f"{self._scope}/{name}")
 
     @property
@@ -58,7 +58,7 @@ class Session:
 
     @property
     def exhausted(self) -> bool:
-        """A limit was reached: return the best there is."""
+        """Whether a limit was reached: return the best candidates so far."""
         return self._ledger.account.stopped_by is not None
 
     async def generate(
@@ -68,10 +68,10 @@ class Session:
         *,
         to_end: bool = False,
     ) -> list[Trajectory]:
-        """Each active trajectory extended by one step, or with ``to_end`` to its end.
+        """Extend each active trajectory by one step, or with ``to_end`` to its end.
 
-        One that is not active, or that a limit withholds, comes back as it is. ``params`` are one for
-        all, or one a row. Raises EngineError when a request fails.
+        A trajectory that is not active, or whose call a limit withholds, is returned unchanged. ``params``
+        are one for all rows, or one per row. Raises EngineError when a request fails.
         """
         ledger, account, call = self._ledger, self._ledger.account, self._count("generate")
         wanted = per_row(params, len(trajectories))
@@ -105,7 +105,7 @@ class Session:
         return result
 
     async def score(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        """The same trajectories with the rewards of their new steps locked in.
+        """Return the trajectories with the rewards of their new steps locked in.
 
         A step that has a reward is never scored again. Raises VerifierError when the number of rewards
         is not the number of new steps (read-out per_step) or one (whole), and when there is no verifier.
@@ -138,7 +138,7 @@ class Session:
         return result
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
-        """One key a trajectory: equivalent final answers have equal keys; None where there is none."""
+        """Return one key per trajectory: equivalent final answers have equal keys; None without an answer."""
         try:
             answers = [self._ledger.task.extract(t.text) if t.finished else None for t in trajectories]
             return await self._ledger.task.keys(answers)
@@ -146,7 +146,7 @@ class Session:
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
 
     async def loglik(self, prefix: Trajectory, steps: Sequence[Step]) -> list[float]:
-        """Natural-log likelihood of each of ``steps`` as one continuation of ``prefix``."""
+        """Return the natural-log likelihood of each of ``steps`` as one continuation of ``prefix``."""
         ledger = self._ledger
         requests = [loglik_request(ledger.problem, ledger.task, prefix, steps)]
         name = await self._enter_call(f"loglik {self._count('loglik')}")
@@ -161,11 +161,11 @@ class Session:
         return self._ledger.engine.info.sampler == "stream"
 
     def _seeds(self, call: int, pending: Mapping[int, Trajectory]) -> dict[int, int]:
-        """A seed for each row: a new one, or that of the text whose end the row's trajectory is.
+        """Return a seed for each row: that of the text which the row's trajectory ends, else a new one.
 
-        A text is one trajectory's alone, and of this scope's last call: an engine that samples by position
-        has it go on as if it had never stopped, and gives copies and texts that were left numbers that
-        nobody has seen.
+        A text belongs to one trajectory and to this scope's last call. An engine that samples by position
+        continues it as if it had never stopped; copies, and texts of earlier calls, get random numbers
+        that were not used before.
         """
         seeds = derive_seeds((self._ledger.seed, self._ledger.problem.id, self._scope, call), pending)
         if not self._has_texts:
@@ -174,7 +174,7 @@ class Session:
         return {i: left[i].pop(0) if left[i] else seed for i, seed in zip(pending, seeds, strict=True)}
 
     def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]]) -> None:
-        """Notes where the texts of a call end, with their seeds, for the next one."""
+        """Note where the texts of a call end, with their seeds, for the next call."""
         if not self._has_texts:
             return
         self._texts = {}
@@ -182,12 +182,12 @@ class Session:
             self._texts.setdefault(trajectory.token_ids, []).append(seed)
 
     def _count(self, method: str) -> int:
-        """The number of this call of ``method`` in this scope, from 1."""
+        """Return the number of this call of ``method`` in this scope, from 1."""
         self._num_calls[method] += 1
         return self._num_calls[method]
 
     async def _enter_call(self, name: str) -> str:
-        """The call's name in the journal, once it may reserve what it needs."""
+        """Return the call's name in the journal, once the call may reserve what it needs."""
         name = f"{self._branch} {name}".lstrip()
         await self._ledger.journal.enter(name)
         return name

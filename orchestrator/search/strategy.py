@@ -1,4 +1,4 @@
-"""The seam of a search method: what it offers, and the session that it is given."""
+"""The protocol of a search method."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ class Strategy(Protocol):
 
     @property
     def readouts(self) -> tuple[str, ...]:
-        """The verifier read-outs it can work with; empty where it needs no verifier."""
+        """The verifier read-outs that it can use; empty if it needs no verifier."""
         ...
 
-    async def solve(self, session: Session) -> Solution: ...
+    async def solve(self, session: Session) -> Solution:
+        """Return the candidates for the problem of ``session``, with the answer among them.
+
+        Raises ProblemError, which ends this problem only.
+        """
+        ...
 
 
 @runtime_checkable
 class Budgeted(Protocol):
-    """A strategy that says how ``budget=N`` is read, as the shipped ones do."""
+    """A strategy that declares how it reads ``budget=N``, as all shipped strategies do."""
 
     budget_knob: ClassVar[str | None]
-    """The knob that is N; None where the budget is not read."""
+    """The knob that is N; None if the budget is not used."""
 
     independent_samples: ClassVar[bool]
     """Whether the candidates are independent samples: the first n of N are those of a run with N = n."""

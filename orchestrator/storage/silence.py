@@ -29,7 +29,8 @@ class Lengths:
     reads: bool = False
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Lengths:
+    def from_config(cls, config: Mapping[str, Any]) -> Lengths:
+        """Return the lengths that a whole configuration names."""
         strategy, task = config["strategy"], config["task"]
         sampling = strategy.get("sampling") or {}
         call = sampling.get("max_tokens", strategy.get("max_tokens"))

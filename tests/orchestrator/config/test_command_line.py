@@ -40,7 +40,7 @@ def test_no_run_there_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"overrides": 3}', '{"sweep": true}', "\xff"])
 def test_a_command_that_cannot_be_read_is_said(text: str, tmp_path: Path) -> None:
     (tmp_path / "command.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"^resume=.*: its command.json is none of ours: "):
+    with pytest.raises(ConfigError, match=r"^resume=.*: its command.json was not written by Murmuration: "):
         continued_command([f"resume={tmp_path}"])
 
 

@@ -99,7 +99,7 @@ def test_range() -> None:
             {"sampling": {"temprature": 1.0}},
             "group.sampling.temprature=1.0: unknown key; did you mean 'temperature'?",
         ),
-        ({"sampling": {"temperature": "x"}}, "group.sampling.temperature=x: must be a valid number"),
+        ({"sampling": {"temperature": "x"}}, "group.sampling.temperature=x: must be a number of 0 or more"),
         ({"sampling": "x"}, "group.sampling=x: must be keys below it, such as group.sampling.temperature"),
         ({"lengths": 8}, "group.lengths=8: must be a list: 'group.lengths=[8]'"),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.emit import emit
-from orchestrator.observe.events import EVENTS, LEVELS, ids_of, recorded
+from orchestrator.observe.events import EVENTS, LEVELS, recorded, run_names
 from orchestrator.storage.sweep_index import INDEX
 
 log = logging.getLogger("orchestrator.somewhere")
@@ -98,8 +98,8 @@ def test_a_point_of_a_sweep_is_named_with_its_sweep(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text("{}")
     point = tmp_path / "budget=4,seed=1"
     point.mkdir()
-    assert ids_of(point) == {"run": tmp_path.name, "point": "budget=4,seed=1"}
-    assert ids_of(tmp_path) == {"run": tmp_path.name, "point": None}
+    assert run_names(point) == {"run": tmp_path.name, "point": "budget=4,seed=1"}
+    assert run_names(tmp_path) == {"run": tmp_path.name, "point": None}
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.observe.progress import Live, ProgressDisplay, stdout_console, summary_table, sweep_table
+from orchestrator.observe.progress import (
+    BackendFigures,
+    ProgressDisplay,
+    stdout_console,
+    summary_table,
+    sweep_table,
+)
 from orchestrator.storage.totals import Totals
 
 REPOSITORY = Path(__file__).parents[3]
@@ -79,7 +85,7 @@ class Lines(io.StringIO):
 def test_a_line_a_while_without_a_terminal_though_no_problem_ends() -> None:
     file = Lines()
     console = Console(file=file, width=100, force_terminal=False)
-    display = ProgressDisplay(console, 10, totals(1, 1), Live(lambda: 3), period=0.001)
+    display = ProgressDisplay(console, 10, totals(1, 1), BackendFigures(lambda: 3), period=0.001)
     with display:
         assert file.two.wait(60)
     lines = printed(console).splitlines()
@@ -112,7 +118,9 @@ def test_tokens_of_problems_that_have_not_ended_count() -> None:
     """A search may take hours: its replicas know what they have made, the results do not yet."""
     now = [0.0]
     console = Console(file=io.StringIO())
-    display = ProgressDisplay(console, 10, totals(1, 1), Live(num_tokens=lambda: 1200), clock=lambda: now[0])
+    display = ProgressDisplay(
+        console, 10, totals(1, 1), BackendFigures(num_tokens=lambda: 1200), clock=lambda: now[0]
+    )
     now[0] = 60.0
     assert "20 tokens/s" in display.figures
     finished = ProgressDisplay(console, 10, totals(1, 1), clock=lambda: now[0])
@@ -128,7 +136,7 @@ def test_a_bar_on_a_terminal_goes_on_while_no_problem_ends() -> None:
         asked.release()
         return 7
 
-    with ProgressDisplay(console, 10, Totals(), Live(replicas)):
+    with ProgressDisplay(console, 10, Totals(), BackendFigures(replicas)):
         for _ in range(3):  # the first at once, the others while time passes
             assert asked.acquire(timeout=60)
     assert "accuracy" in printed(console)

@@ -156,7 +156,7 @@ def test_a_process_that_hangs_is_waited_for_once_a_sweep(
             track(GuardedTracker(WandbTracker(mode="offline", timeout_s=0.3)), tmp_path / point)
             assert time.monotonic() - seconds < (5 if point == "a" else 0.2)
     assert len(begun) == 1
-    warning = "WandbTracker: TimeoutError: no answer in 0.5 s; the run goes on without it"
+    warning = "WandbTracker: TimeoutError: no answer in 0.5 s; the run continues without it"
     assert [r.getMessage() for r in caplog.records] == [warning]
     free.set()
 
@@ -226,7 +226,7 @@ def test_a_service_that_hangs_ends_no_sweep_late(tmp_path: Path) -> None:
         if process.poll() is None:
             process.kill()
     assert stopped and process.returncode == 0, error
-    assert error.count("the run goes on without it") == 1 and "Traceback" not in error
+    assert error.count("the run continues without it") == 1 and "Traceback" not in error
     summaries = [json.loads(path.read_text()) for path in tmp_path.glob("*/summary.json")]
     assert [s["complete"] for s in summaries] == [True, True] and "sweep: " in output
     assert max(s["wall_seconds"] for s in summaries) < 20  # without the wait
@@ -244,7 +244,7 @@ def test_a_failure_of_wandb_is_one_warning_and_no_more(
     monkeypatch.setattr(wandb, "init", refuse)
     with caplog.at_level(logging.WARNING):
         track(GuardedTracker(WandbTracker(mode="offline")), tmp_path)
-    message = "WandbTracker: OSError: no space left; the run goes on without it"
+    message = "WandbTracker: OSError: no space left; the run continues without it"
     assert [r.getMessage() for r in caplog.records] == [message]
 
 

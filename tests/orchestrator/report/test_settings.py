@@ -12,7 +12,7 @@ from orchestrator.report.runs import read_runs
 from orchestrator.report.settings import Setting, arrange
 from tests.orchestrator.report.made_runs import lines, write_run
 
-CHAIN = "orchestrator.tasks.chain.ChainTask"
+CHAIN = "orchestrator.ChainTask"
 KNOBS = {"_target_": "s", "selection": "argmax", "aggregation": "last"}
 
 

@@ -162,7 +162,7 @@ async def test_no_call_outlives_its_problem() -> None:
     await ledger.release()
     assert all(task.cancelled() for task in left)
     assert engine.released == ["p"]
-    with pytest.raises(StrategyError, match="generate 2 was asked when its search was over"):
+    with pytest.raises(StrategyError, match="generate 2 was called after its search had ended"):
         await session.generate(await session.generate([], PARAMS) or [Trajectory()], PARAMS)
     assert len(engine.requests) == 2
 

@@ -51,10 +51,10 @@ def test_what_has_cut_a_trajectory_off(
 
 def test_lengths_of_a_configuration() -> None:
     whole = {"strategy": {"sampling": {"max_tokens": 30}}, "task": {"max_tokens": 30, "answer_in": ["box"]}}
-    assert Lengths.of(whole) == Lengths(30, None, reads=True)
-    assert Lengths.of({"strategy": {"max_tokens": 9}, "task": {}}) == Lengths(9)
+    assert Lengths.from_config(whole) == Lengths(30, None, reads=True)
+    assert Lengths.from_config({"strategy": {"max_tokens": 9}, "task": {}}) == Lengths(9)
     steps = {"strategy": {"max_steps": 5, "sampling": {"max_tokens": 7}}, "task": {}}
-    assert Lengths.of(steps) == Lengths(7, 5)
+    assert Lengths.from_config(steps) == Lengths(7, 5)
 
 
 CUT = candidate(None, finished=False, cut_off="task.max_tokens")
