@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from actors.messages import brief, some
 from orchestrator.errors import ConfigError
 
 INDEX = "model.safetensors.index.json"
@@ -34,14 +35,6 @@ _LARGE_JSON = ("tokenizer.json", "vocab.json", "tekken.json")
 
 class Unsound(Exception):
     """What is wrong with a checkpoint, to be said behind its key and name."""
-
-
-def brief(error: BaseException) -> str:
-    """What an error says, as one line: libraries' messages run over many."""
-    told = " ".join(str(error).split())
-    if not told or not isinstance(error, OSError | ValueError | RuntimeError):
-        told = f"{type(error).__name__}: {told}" if told else type(error).__name__
-    return told[:300]
 
 
 def check_folder(key: str, model: str, folder: Path) -> None:
@@ -246,8 +239,3 @@ def _sound_head(path: Path) -> bytes:
 def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(128)
-
-
-def some(names: list[str]) -> str:
-    """The first names of a long list."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Literal
-
-from annotated_types import Ge
 
 from actors.checkpoints.files import (
     INDEX,
@@ -18,24 +14,10 @@ from actors.checkpoints.files import (
     named_weights,
 )
 from orchestrator.errors import ConfigError
-from orchestrator.schema import Rule
 from orchestrator.suggest import nearest
 
 EMBEDDED = "embedded:"
 WEIGHTS = Path(__file__).parents[1] / "embedded" / "weights"
-
-Dtype = Literal["float32", "bfloat16", "float16", "auto"]
-Readout = Literal["per_step", "whole"]
-MaxContext = Annotated[int | None, Ge(1)]
-Count = Annotated[int, Ge(1)]
-CacheBytes = Annotated[int, Ge(0)]
-
-
-def _is_device(name: str) -> bool:
-    return re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", name) is not None
-
-
-Device = Annotated[str, Rule(_is_device, "must be auto, cpu, cuda, cuda:0, xpu or mps")]
 
 
 def resolve_model(model: str) -> str:

@@ -7,16 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from actors.checkpoints.digest import digest_of
-from actors.checkpoints.models import (
-    Count,
-    Device,
-    Dtype,
-    MaxContext,
-    check_model_path,
-    make_absolute,
-    task_of,
-)
+from actors.checkpoints.models import check_model_path, make_absolute, task_of
 from actors.diffusion_engine.layouts import check_layout
+from actors.settings import Count, Device, Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from orchestrator.errors import ConfigError
 from orchestrator.schema import checked

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from actors.checkpoints import resolve_model
 from actors.checkpoints.files import read_json
-from actors.checkpoints.models import resolve_model
 from orchestrator.errors import ConfigError
 
 Unmasking = Literal["even", "proportional"]

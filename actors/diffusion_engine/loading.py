@@ -15,10 +15,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from actors.checkpoints.files import INDEX, brief, check_folder, check_index, read_json, some
-from actors.checkpoints.models import check_model_path, resolve_model
+from actors.checkpoints import check_model_path, resolve_model
+from actors.checkpoints.files import INDEX, check_folder, check_index, read_json
 from actors.diffusion_engine.config import DiffusionEngineConfig
 from actors.diffusion_engine.layouts import Layout, layout_of, mask_id_of
+from actors.messages import brief, some
 from orchestrator.errors import ConfigError
 
 _KEY = "engine.model"

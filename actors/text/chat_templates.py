@@ -14,7 +14,7 @@ from datetime import date
 from itertools import product
 from typing import Any
 
-from actors.checkpoints.files import brief
+from actors.messages import brief
 from actors.text.tokenising import PromptTokenizer
 from actors.text.tokens import TokenIds
 from orchestrator.errors import ConfigError

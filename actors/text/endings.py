@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from actors.checkpoints.models import resolve_model
+from actors.checkpoints import resolve_model
 
 _SAID = "murmuration"
 _TEMPLATES_FAULTS = (TemplateError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from actors.batching.linear import Float32Linear
 from actors.checkpoints.files import INDEX, check_index
-from actors.checkpoints.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
-from actors.transformers_engine.loading import check_complete
+from actors.transformers_engine.pretrained import check_complete
+from actors.transformers_engine.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
 from actors.verifiers.formats import Verdict
 from orchestrator.errors import ConfigError
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
-from actors.checkpoints.files import brief
 from actors.checkpoints.models import check_tokenizer_path, make_absolute, resolve_model
+from actors.messages import brief
 from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Readout

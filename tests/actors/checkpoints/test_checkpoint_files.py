@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from actors.checkpoints.models import resolve_model
+from actors.checkpoints import resolve_model
 from actors.diffusion_engine.config import DiffusionEngineConfig
 from actors.openai_engine.config import OpenAIEngineConfig
 from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig

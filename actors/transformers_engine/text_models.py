@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from actors.checkpoints.files import brief
+from actors.messages import brief
 
 Info = Mapping[str, Any]
 
