@@ -1,4 +1,4 @@
-"""The schemas of ``engine=transformers`` and ``verifier=transformers``: checked before a model loads."""
+"""The schemas of ``engine=transformers`` and ``verifier=transformers``, checked before a model loads."""
 
 from __future__ import annotations
 

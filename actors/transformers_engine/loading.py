@@ -1,4 +1,4 @@
-"""Loading a model of the transformers library for an engine or a verifier, and what is known of it then."""
+"""Loading a model of the transformers library for an engine or a verifier."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class ModelConfig(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a model is loaded for, beside its configuration.
+    """How a model is loaded for its use, in addition to its configuration.
 
-    ``auto_class`` names a class of transformers. ``decodes`` says that most forwards will add one token a
-    row. ``make`` makes the model where no class of transformers does: ``make(name, tokenizer, **keywords of
+    ``auto_class`` names a class of transformers. ``decodes``: most forwards will add one token per row.
+    ``make`` creates the model where no class of transformers does: ``make(name, tokenizer, **keywords of
     from_pretrained)``. ``checks`` are called with the tokenizer before weights are read.
     """
 
@@ -71,7 +71,7 @@ _CAUSAL = Purpose()
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in evaluation mode, ready to run, with what is known of it."""
+    """A model in evaluation mode, ready to run, with its tokenizer and properties."""
 
     runner: Runner
     tokenizer: Any
@@ -82,9 +82,9 @@ class Loaded:
 
 
 def load(config: ModelConfig, purpose: Purpose = _CAUSAL, *, num_threads: int | None = None) -> Loaded:
-    """Load a model and its tokenizer, from safetensors only, with ``num_threads`` of torch where given.
+    """Load a model and its tokenizer, only from safetensors, with ``num_threads`` torch threads where given.
 
-    Raises ConfigError when there is no such model, or when it or the device does not suit.
+    Raises ConfigError when there is no such model, or when it or the device is not supported.
     """
     check_model_path(f"{group_of(config)}.model", config.model)  # a replica may see other folders
     if num_threads is not None:
@@ -107,7 +107,7 @@ def load(config: ModelConfig, purpose: Purpose = _CAUSAL, *, num_threads: int | 
 
 
 def _count(model: Any) -> int:
-    """How many numbers a text passes through."""
+    """The number of parameters that a text passes through."""
     if isinstance(model, TextOfSeveral):
         return model.num_parameters
     return sum(p.numel() for p in model.parameters())
@@ -130,7 +130,7 @@ def _from_pretrained(config: ModelConfig, purpose: Purpose) -> tuple[Any, Any]:
         model = make(name, tokenizer, **how)
     except ConfigError:
         raise
-    except Exception as error:  # whatever a stranger's files make the libraries raise
+    except Exception as error:  # with bad files the libraries may raise anything
         logger.debug("%s cannot be loaded", config.model, exc_info=error)
         raise ConfigError(key, config.model, why(error)) from error
     return model.to(_device(config)).eval().requires_grad_(False), tokenizer
@@ -143,7 +143,7 @@ def _device(config: ModelConfig) -> str:
 
 
 def _wants_invariance(config: ModelConfig, device: str) -> bool:
-    """Whether to take the batch-invariant path, which only float32 on a CPU has."""
+    """Whether to use the batch-invariant path, which exists only for float32 on a CPU."""
     possible = device == "cpu" and config.dtype == "float32"
     if config.batch_invariant and not possible:
         key = f"{group_of(config)}.batch_invariant"
@@ -152,20 +152,20 @@ def _wants_invariance(config: ModelConfig, device: str) -> bool:
 
 
 def _invariant_attention(purpose: Purpose, config: Any, max_context: int) -> str:
-    """One query at a time costs less while decoding, unless heads share keys or prompts are long."""
+    """The attention to use. One query at a time decodes faster, unless heads share keys or texts are long."""
     shares_keys = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
     return SINGLE if purpose.decodes and not shares_keys and max_context <= 1024 else PADDED
 
 
 def _max_context(config: ModelConfig, shape: Any, tokenizer: Any) -> int:
-    """The longest row, in tokens. Raises ConfigError where attention slides over less than that."""
+    """The longest row in tokens. Raises ConfigError where sliding attention sees fewer tokens."""
     group = group_of(config)
     key = f"{group}.max_context"
     known = [shape.max_position_embeddings, getattr(tokenizer, "model_max_length", None)]
     longest = min(int(n) for n in known if n is not None)
     if config.max_context is not None and not 1 < config.max_context <= longest:
         raise ConfigError(key, config.max_context, f"must be 2..{longest} for this model, or null")
-    wanted = config.max_context or longest
+    length = config.max_context or longest
     kinds = set(getattr(shape, "layer_types", None) or ["full_attention"])
     if not kinds <= {"full_attention", "sliding_attention"}:
         raise ConfigError(
@@ -173,11 +173,11 @@ def _max_context(config: ModelConfig, shape: Any, tokenizer: Any) -> int:
         )
     window = getattr(shape, "sliding_window", None)
     slides = "sliding_attention" in kinds or not getattr(shape, "layer_types", None)
-    if slides and window is not None and getattr(shape, "use_sliding_window", True) and wanted > window:
+    if slides and window is not None and getattr(shape, "use_sliding_window", True) and length > window:
         raise ConfigError(
-            key, wanted, f"this model's attention slides over {window} tokens: set at most that"
+            key, length, f"this model's attention slides over {window} tokens: set at most that"
         )
-    return wanted
+    return length
 
 
 def _runner(model: Any) -> Runner:

@@ -12,9 +12,9 @@ from orchestrator.errors import ConfigError
 
 
 def load_complete(named: tuple[str, str], auto_class: str, name: str, _tokenizer: Any, **how: Any) -> Any:
-    """A model of the library's own classes. Raises ConfigError where its checkpoint lacks a weight.
+    """Load a model of the library's own classes. Raises ConfigError where its checkpoint lacks a weight.
 
-    transformers would fill that with random numbers.
+    transformers would fill it with random numbers.
     """
     if auto_class == "AutoModelForCausalLM":
         model, info = causal_lm(name, **how)
@@ -32,4 +32,4 @@ def check_complete(key: str, model: str, info: Mapping[str, Any]) -> None:
         allowed = f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}"
         raise ConfigError(key, model, allowed)
     if info.get("mismatched_keys"):
-        raise ConfigError(key, model, "the checkpoint's weights have other shapes than its config.json says")
+        raise ConfigError(key, model, "the checkpoint's weights have other shapes than config.json states")
