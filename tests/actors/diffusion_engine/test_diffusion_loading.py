@@ -121,7 +121,7 @@ MISTAKES = {
     lose_the_tokenizer: "neither tokenizer.json nor vocab.json and merges.txt",
     configure(**MOE): "its architecture is LLaDAMoEModelLM (model_type llada, a mixture of experts)",
     configure(model_type="gpt2"): "(model_type gpt2); those loaded are LLaDA (llada), Dream (Dream)",
-    configure(mask_token_id=None): "is no masked-diffusion model",
+    configure(mask_token_id=None): "is not a masked-diffusion model",
     configure(max_position_embeddings=None): "its config.json lacks max_position_embeddings",
     configure(use_sliding_window=True): "its attention slides",
 }
