@@ -1,6 +1,6 @@
-"""What runs on the cluster: engines, verifiers and the pool that places them.
+"""Engines, verifiers, and the pool that runs their replicas.
 
-Each name below is imported when it is first used: importing this package loads neither Ray nor torch.
+Each name below is imported on first use: importing this package loads neither Ray nor torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Variables of the environment, for the processes that are started while they are set."""
+"""Environment variables for the processes that are started while they are set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the processes that are started inside; afterwards they are as they were."""
+    """Set variables for the processes that are started inside, and restore them afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

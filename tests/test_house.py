@@ -37,7 +37,8 @@ FLOORS = {
         ("runs", "replay", "report"),
     ),
     "actors": (
-        ("environment", "private_names", "checkpoints", "batching"),
+        ("environment", "messages", "private_names", "settings"),
+        ("checkpoints", "batching"),
         ("text",),
         ("pool", "verifiers", "diffusion_engine", "openai_engine"),
         ("vllm_engine", "transformers_engine"),

@@ -1,1 +1,1 @@
-"""Forwards over rows that come and go, and what makes a row's numbers independent of its batch."""
+"""Forwards over a changing set of rows, and what makes a row's numbers independent of its batch."""

@@ -1,14 +1,14 @@
-"""Attention whose result for a token does not depend on what shares its batch, its cache or its forward.
+"""Attention whose result for a token does not depend on the rest of its batch, its cache or its forward.
 
-CPU matrix kernels change a row's last bits with the shape it is computed in, so fused attention, which
-splits queries by their number, is not used, and every product has one of the shapes that ``tiling_for`` has
-found to agree on the machine at hand:
+With CPU matrix kernels the last bits of a row depend on the shape of the product. Fused attention, which
+splits queries by their number, is therefore not used. Every product has one of the shapes for which
+``tiling_for`` has measured equal results on this machine:
 
-- keys are taken in blocks of ``KEY_BLOCK`` columns, added in order: further masked columns add exact zeros.
-  The last block is shorter by a multiple of ``width_multiple``;
-- one query row takes a matrix-vector path and several take another. Either queries are padded to one of
-  ``heights`` (``PADDED``), or they are worked out one by one (``SINGLE``). The second decodes faster where
-  heads do not share keys, and reads long texts slowly.
+- keys are taken in blocks of ``KEY_BLOCK`` columns and added in order: further masked columns add exact
+  zeros. The last block is shorter by a multiple of ``width_multiple``;
+- one query row takes a matrix-vector path and several rows take another. Queries are either padded to one of
+  ``heights`` (``PADDED``) or computed one by one (``SINGLE``). The second decodes faster where heads do not
+  share keys, and reads long texts slowly.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ INVARIANT = (PADDED, SINGLE)
 KEY_BLOCK = 128
 WIDTH_MULTIPLE = 16
 _WIDTH_MULTIPLES = (WIDTH_MULTIPLE, 32, 64, KEY_BLOCK)
-# With several threads a product takes long where others keep the cores busy: fewer are tried.
+# With several threads a product takes long while the cores are busy: fewer are tried.
 _FEW_HEIGHTS = (4, 12, 24, 48)
-# Numbers of query rows that are tried; most kernels take 4 or 6 at once.
+# Numbers of query rows that are tried; most kernels compute 4 or 6 at once.
 _HEIGHTS = (4, 6, 8, 12, 16, 24, 28, 36, 40, 48)
-# How many numbers of keys are copied at once where queries are worked out one by one.
+# At most this many numbers of keys are copied at once where queries are computed one by one.
 _MAX_COPIED = 2**20
 
 
 @dataclass(frozen=True)
 class QueryTiling:
-    """``heights`` are numbers of query rows whose products agree, where widths are of ``width_multiple``.
+    """Numbers of query rows (``heights``) whose products agree for widths that ``width_multiple`` divides.
 
-    With ``agrees`` False none were found that do, and these are as good as any.
+    With ``agrees`` False no such numbers were found, and these are as good as any.
     """
 
     width_multiple: int
@@ -49,7 +49,7 @@ class QueryTiling:
     agrees: bool = True
 
     def parts(self, num_rows: int) -> Iterator[tuple[int, int]]:
-        """How many query rows are worked out at once, and to how many they are padded, until all are."""
+        """Yield how many query rows are computed at once, and to how many they are padded, for all rows."""
         while num_rows:
             rows = min(num_rows, self.heights[-1])
             yield rows, next(height for height in self.heights if height >= rows)
@@ -57,14 +57,14 @@ class QueryTiling:
 
 
 def tiling_for(attention: str, head_dim: int) -> QueryTiling:
-    """What this machine's kernels allow, with as many threads as this one has."""
+    """Return the tiling that this machine's kernels allow with the present number of torch threads."""
     num_threads = torch.get_num_threads()
     several = _HEIGHTS if num_threads == 1 else _FEW_HEIGHTS
     return _measured(head_dim, (1,) if attention == SINGLE else several, num_threads)
 
 
 def causal_mask(positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-    """0 where a query sees a column, -inf elsewhere: ``[rows, 1, queries, width]``.
+    """Return a mask ``[rows, 1, queries, width]``: 0 where a query sees a column, -inf elsewhere.
 
     ``positions`` ``[rows, queries]`` is the column of each query's own token; every row starts at column 0.
     """
@@ -74,7 +74,7 @@ def causal_mask(positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
 
 
 def _batched(left: Tensor, right: Tensor) -> Tensor:
-    """``left @ right`` as one batched product; threads share a single one otherwise than several."""
+    """``left @ right`` as one batched product. Threads share a single product in another way than several."""
     if left.shape[0] == 1 and torch.get_num_threads() > 1:
         return torch.bmm(left.expand(2, -1, -1), right.expand(2, -1, -1))[:1]
     return torch.bmm(left, right)
@@ -116,7 +116,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, tiling: Que
 
 
 def _tiles(rows: Tensor, tiling: QueryTiling) -> Iterator[tuple[Tensor, int]]:
-    """``rows`` ``[batch, rows, ...]`` a tile at a time, with how many of the tile's are no padding."""
+    """``rows`` ``[batch, rows, ...]`` one tile at a time, with how many rows of the tile are not padding."""
     first = 0
     for num, height in tiling.parts(rows.shape[1]):
         tile = rows[:, first : first + num]
@@ -130,7 +130,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 @cache
 def _measured(head_dim: int, heights: tuple[int, ...], num_threads: int) -> QueryTiling:
-    """The smallest multiple of widths at which some heights agree, and the most that do."""
+    """The smallest multiple of widths at which some heights agree, and the largest set of such heights."""
     generator = torch.Generator().manual_seed(0)
     query, weights = torch.randn(head_dim, generator=generator), torch.rand(KEY_BLOCK, generator=generator)
     keys = torch.randn(2, KEY_BLOCK, head_dim, generator=generator)
@@ -152,9 +152,9 @@ def _measured(head_dim: int, heights: tuple[int, ...], num_threads: int) -> Quer
 def _results(
     query: Tensor, weights: Tensor, keys: Tensor, shape: tuple[int, int], widths: Sequence[int]
 ) -> bytes | None:
-    """What equal query rows ``shape`` (batch, rows) become; None where that depends on the row or the width.
+    """The results of equal query rows ``shape`` (batch, rows); None where they depend on row or width.
 
-    Keys that are not seen, behind those that are, have weight 0: they may not matter.
+    Keys that are not seen follow those that are and have weight 0: they must not change the result.
     """
     queries, (key, value) = query.expand(*shape, -1).contiguous(), keys[:, None].expand(-1, shape[0], -1, -1)
     scores = _scores(queries, key)
@@ -185,7 +185,7 @@ def _padded_attention(
     scaling: float,
     **_options: Any,
 ) -> tuple[Tensor, None]:
-    """All queries at once.
+    """Attention of all queries at once.
 
     ``query`` is ``[rows, heads, queries, head_dim]``, ``key`` and ``value`` ``[rows, kv_heads, width,
     head_dim]``, ``attention_mask`` ``[rows, 1, queries, width]`` is added; returns ``[rows, queries, heads,
@@ -204,7 +204,7 @@ def _single_attention(
     scaling: float,
     **_options: Any,
 ) -> tuple[Tensor, None]:
-    """As ``_padded_attention``, each query as a row of its own with a copy of its row's keys and values."""
+    """As ``_padded_attention``, but each query is a separate row with a copy of its row's keys and values."""
     num_rows, _, num_queries, _ = query.shape
     query, tiling = query * scaling, tiling_for(SINGLE, query.shape[-1])
     if num_queries == 1:
@@ -227,6 +227,6 @@ def _single_attention(
 
 
 def register() -> None:
-    """Make both known to transformers as values of ``attn_implementation``."""
+    """Register both with transformers as values of ``attn_implementation``."""
     AttentionInterface.register(PADDED, _padded_attention)
     AttentionInterface.register(SINGLE, _single_attention)

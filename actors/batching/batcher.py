@@ -16,7 +16,7 @@ Reply = TypeVar("Reply")
 
 @dataclass(eq=False, slots=True)
 class Pending(Generic[Request, Reply]):
-    """One request on its way: the worker sets ``reply``, the caller's end sets ``cancelled``."""
+    """One request in progress: the worker sets ``reply``, the batcher sets ``cancelled``."""
 
     request: Request
     reply: Reply | Failure | None = None
@@ -24,12 +24,12 @@ class Pending(Generic[Request, Reply]):
 
 
 class Worker(Protocol[Request, Reply]):
-    """What computes jobs. Only one thread calls it, so it needs no locks."""
+    """Computes jobs. Only one thread calls it, so it needs no locks."""
 
     def tick(self, arrived: Sequence[Pending[Request, Reply]]) -> list[Pending[Request, Reply]]:
-        """Take in new jobs, drop cancelled ones, run one forward; returns the jobs that got their reply.
+        """Take in new jobs, drop cancelled ones, run one forward. Return the jobs that now have a reply.
 
-        Must make progress: called again and again, it ends every job that it was given.
+        Must make progress: repeated calls end every job.
         """
         ...
 
@@ -45,7 +45,7 @@ class _Call(Generic[Request, Reply]):
 
 
 class Batcher(Generic[Request, Reply]):
-    """Feeds one worker from any number of concurrent callers; none waits for another's jobs to end."""
+    """Feeds one worker from any number of concurrent callers; no caller waits for another's jobs to end."""
 
     def __init__(self, worker: Worker[Request, Reply], executor: ThreadPoolExecutor) -> None:
         self._worker = worker
@@ -56,9 +56,9 @@ class Batcher(Generic[Request, Reply]):
         self._closed = False
 
     async def submit(self, requests: Sequence[Request]) -> list[Reply | Failure]:
-        """The reply to each request, in order. A cancelled caller's jobs are dropped at the next tick.
+        """Return the reply to each request, in order. A cancelled caller's jobs are dropped at the next tick.
 
-        Raises RuntimeError once closed, and whatever bug the worker raises.
+        Raises RuntimeError once closed, and any unexpected exception of the worker.
         """
         if self._closed:
             raise RuntimeError("the engine is closed")
@@ -77,7 +77,7 @@ class Batcher(Generic[Request, Reply]):
         return [job.reply for job in jobs if job.reply is not None]
 
     async def close(self) -> None:
-        """End the background task; callers that still wait get a RuntimeError."""
+        """End the background task. Callers that still wait get a RuntimeError."""
         self._closed = True
         self._fail(RuntimeError("the engine is closed"))
         if self._task is not None and not self._task.done():
@@ -88,14 +88,14 @@ class Batcher(Generic[Request, Reply]):
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        """Tick while anybody waits. A bug in the worker goes to every caller."""
+        """Tick while a caller waits. An unexpected exception of the worker is raised in every caller."""
         loop = asyncio.get_running_loop()
         try:
             while self._calls:
                 arrived, self._arrived = self._arrived, []
                 for job in await loop.run_in_executor(self._executor, self._worker.tick, arrived):
                     self._settle(job)
-        except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
+        except Exception as error:  # noqa: BLE001 - raised in every caller that waits
             self._fail(error)
         finally:
             for job in self._calls:

@@ -1,4 +1,4 @@
-"""One forward of a transformers model over rows of unequal length, and what it promises about its numbers."""
+"""One forward of a transformers model over rows of unequal length, and the probe of its batch invariance."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from actors.batching.kv import Ints, KVShape, SlotCache, SlotWindow, round_up
 logger = logging.getLogger(__name__)
 
 MIN_ROWS = 16
-"""Rows of the smallest product of an invariant forward: those of ``tiles`` are no smaller anyway."""
-# How many rows the probe gives a forward, up to as many as an engine decodes at once by default. What a
-# product, an activation or attention does with every number and place of rows was tried before.
+"""Rows of the smallest product of an invariant forward: the tiles have at least this many rows."""
+# The numbers of rows that the probe passes to a forward, up to what an engine decodes at once by default.
+# Products, activations and attention have been tested for every number and position of rows before.
 _PROBED_ROWS = (1, 3, 16, 17, 31, 49, 65, 128)
 
 
 def worker_thread(name: str) -> ThreadPoolExecutor:
-    """One thread that runs a model, with as many torch threads as this one has."""
+    """Return an executor of one thread that runs a model, with as many torch threads as this one has."""
     return ThreadPoolExecutor(1, name, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
 
 
 class ForwardError(Exception):
-    """A forward came to nothing; ``type`` and the message are those of the Failure it becomes."""
+    """A forward failed; ``type`` and the message are those of the Failure that it becomes."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -41,24 +41,24 @@ class ForwardError(Exception):
 
     @classmethod
     def of(cls, cause: Exception) -> ForwardError:
-        """After what the model or its device raised."""
+        """Return the error for an exception of the model or its device."""
         first_line = next(iter(str(cause).splitlines()), type(cause).__name__)
         return cls(type(cause).__name__, f"the model failed: {first_line}")
 
     @classmethod
     def not_finite(cls) -> ForwardError:
-        """Logits that are NaN or infinite."""
+        """Return the error for logits that are NaN or infinite."""
         return cls("NonFiniteLogits", "the model's logits are not finite numbers")
 
 
 class Guarded:
-    """A model whose forwards may fail; ``num_failures`` counts those since the last that did not."""
+    """A model whose forwards may fail; ``num_failures`` counts the failures since the last success."""
 
     num_failures: int = 0
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Turn what a device raises (out of memory, a failed kernel) into a ForwardError, and count it."""
+        """Raise ForwardError for what a device raises (out of memory, a failed kernel), and count it."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -67,7 +67,7 @@ class Guarded:
 
     @property
     def healthy(self) -> bool:
-        """False once three forwards in a row have failed."""
+        """False after three failed forwards in a row."""
         return self.num_failures < 3
 
 
@@ -75,8 +75,8 @@ class Guarded:
 class Runner(Guarded):
     """Runs ``model`` on slots of a cache.
 
-    With ``invariant`` a row's numbers do not depend on the other rows or on how its prefix was computed;
-    ``replaces`` says that for this also what the model calls as functions must be replaced
+    With ``invariant`` a row's numbers do not depend on the other rows or on how its prefix was computed.
+    ``replaces``: this requires that functions which the model's code calls are replaced as well
     (actors/batching/invariance.py).
     """
 
@@ -96,20 +96,20 @@ class Runner(Guarded):
                 self.width_multiple, self.attention_agrees = tiling.width_multiple, tiling.agrees
 
     def num_slots(self, num_rows: int) -> int:
-        """How many consecutive slots a forward of one token a row touches."""
+        """Return how many consecutive slots a forward of one token per row uses."""
         return max(num_rows, MIN_ROWS) if self.invariant else num_rows
 
     def num_queries(self, num_rows: int, num_tokens: int) -> int:
-        """To how many tokens a row is padded in a forward of several tokens a row."""
+        """Return to how many tokens a row is padded in a forward of several tokens per row."""
         if not self.invariant:
             return num_tokens
         return max(num_tokens, -(-MIN_ROWS // num_rows))
 
     def forward(self, cache: SlotCache, tokens: Ints, starts: Ints, *, last_only: bool = False) -> Tensor:
-        """Logits ``[rows, queries, outputs]`` of ``tokens`` ``[rows, queries]`` from column ``starts[row]``.
+        """Return logits ``[rows, queries, outputs]`` of ``tokens`` ``[rows, queries]``.
 
-        Row i is slot i of ``cache``, which must hold columns before ``starts[i]`` already and gets the new
-        ones. With ``last_only`` only the last query's logits are worked out. Raises ForwardError.
+        Row i begins at column ``starts[i]`` of slot i of ``cache``, which must hold the columns before it and
+        gets the new ones. With ``last_only`` only the last query's logits are computed. Raises ForwardError.
         """
         device = self.shape.device
         columns = torch.from_numpy(starts[:, None] + np.arange(tokens.shape[1])).to(device)
@@ -130,11 +130,11 @@ class Runner(Guarded):
 
 
 def probe(runner: Runner) -> bool:
-    """Whether this machine keeps the promise of ``invariant``: the same bits by several routes.
+    """Return whether this machine gives the same bits by several routes, as ``invariant`` promises.
 
     Compares a sequence that is prefilled alone with the same one prefilled beside longer ones, and then
-    decoded beside others over a wider cache: at every place of batches of up to 128 rows. Each product,
-    with all numbers of rows that it is given at once, was tried when it was made (actors/batching/tiles.py).
+    decoded beside others over a wider cache, at every position of batches of up to 128 rows. Each product
+    has been tested with every number of rows when it was made (actors/batching/tiles.py).
     """
     if not (runner.invariant and runner.attention_agrees):
         return False
@@ -152,7 +152,7 @@ def probe(runner: Runner) -> bool:
 
 
 def _beside_longer_ones(runner: Runner, tokens: Ints, reference: Tensor) -> bool:
-    """Whether ``tokens`` give the same logits prefilled in a crowd, in parts of several lengths."""
+    """Whether ``tokens`` give the same logits when prefilled beside others, in parts of several lengths."""
     vocab = int(tokens.max()) + 1
     crowd = np.stack([*((tokens * k + k) % vocab for k in range(2, 7)), tokens])
     cache, starts = SlotCache(runner.shape), np.arange(len(crowd))[::-1] * 9
@@ -169,7 +169,7 @@ def _beside_longer_ones(runner: Runner, tokens: Ints, reference: Tensor) -> bool
 def _decoded_at_every_place(
     runner: Runner, alone: SlotCache, tokens: Ints, reference: Tensor, num_rows: int
 ) -> bool:
-    """Whether the last token decoded in ``num_rows`` equal rows, and one longer one, is as it was alone."""
+    """Whether the last token, decoded in ``num_rows`` equal rows beside a longer one, gives ``reference``."""
     cache, last = SlotCache(runner.shape), len(tokens) - 1
     cache.reserve(num_rows + 1, 160)
     rows = np.arange(num_rows)

@@ -1,8 +1,8 @@
-"""Making a loaded model's forward batch-invariant: its products in tiles, its activations position-free.
+"""Making a loaded model's forward batch-invariant: products in tiles, activations independent of position.
 
-Modules that are known get another ``forward``. What a model's own code calls as a function (a gate's
-``torch.sigmoid``, an expert's ``F.linear``) is replaced while it runs, which costs some microseconds for
-every call of torch: only models that do so pay for it (``watched``).
+Known modules get another ``forward``. Functions that a model's own code calls (a gate's ``torch.sigmoid``, an
+expert's ``F.linear``) are replaced while it runs. That costs some microseconds for each call of torch, so it
+is done only for models that call such functions (``watched``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from actors.batching.tiles import COLUMNS_MULTIPLE, TiledProduct
 def make_invariant(model: Any) -> None:
     """Replace the ``forward`` of products and activations of a float32 model on a CPU, in place."""
     if hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("eager")  # others put the tokens of all experts into one product
+        # Other implementations put the tokens of all experts into one product.
+        model.set_experts_implementation("eager")
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     for module in model.modules():
         if "forward" not in vars(module):
@@ -35,7 +36,7 @@ def make_invariant(model: Any) -> None:
 
 
 def _product(module: Any, embedded: set[int]) -> Callable[[Tensor], Tensor] | None:
-    """What a linear layer computes, in tiles; None for every other module."""
+    """The product of a linear layer, in tiles; None for every other module."""
     from transformers.pytorch_utils import Conv1D
 
     if type(module) is Conv1D:
@@ -50,9 +51,9 @@ def _product(module: Any, embedded: set[int]) -> Callable[[Tensor], Tensor] | No
 
 
 def _by_columns(module: Any) -> Tensor:
-    """The layer's weight ``[in, out]`` with rows together in memory, and the layer's own made a view of it.
+    """The layer's weight ``[in, out]`` with contiguous rows; the layer's parameter becomes a view of it.
 
-    Narrow products are up to twice as fast so (MKL). Columns of zeros fill up the last sixteen.
+    This makes narrow products up to twice as fast (MKL). Columns of zeros fill up the last sixteen.
     """
     num_columns = len(module.weight)
     weight = pad(module.weight.detach().t(), (0, -num_columns % COLUMNS_MULTIPLE)).contiguous()
@@ -61,7 +62,7 @@ def _by_columns(module: Any) -> Tensor:
 
 
 class _Replacing(TorchFunctionMode):
-    """Runs the position-free form of every activation, and products with a matrix of weights in tiles."""
+    """Runs the invariant form of every activation, and products with a matrix of weights in tiles."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -84,7 +85,7 @@ _ALL_PRODUCTS = {*_PRODUCTS, functional.linear, torch.addmm, Tensor.addmm}
 
 
 class _Watching(TorchFunctionMode):
-    """Notes whether anything is called that ``_Replacing`` replaces."""
+    """Records whether a function is called that ``_Replacing`` replaces."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +102,7 @@ class _Watching(TorchFunctionMode):
 
 
 def _differs(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether an element of this call may depend on its place: not of integers, nor of a square."""
+    """Whether an element of this call may depend on its position: not for integers, nor for a square."""
     if func in POWERS and not isinstance(args[-1], Tensor) and args[-1] in EXACT_POWERS:
         return False
     return any(isinstance(arg, Tensor) and arg.is_floating_point() for arg in args)
@@ -113,7 +114,7 @@ def _is_weight(tensor: Any) -> bool:
 
 
 def watched(run: Callable[[], object]) -> bool:
-    """Whether ``run`` calls as functions what ``replacing`` would replace."""
+    """Return whether ``run`` calls functions that ``replacing`` would replace."""
     with _Watching() as watching:
         run()
     return bool(watching.found)
@@ -121,6 +122,6 @@ def watched(run: Callable[[], object]) -> bool:
 
 @contextmanager
 def replacing() -> Iterator[None]:
-    """Replace what a model calls as functions."""
+    """Replace the functions that a model's code calls."""
     with _Replacing():
         yield

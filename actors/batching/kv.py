@@ -1,4 +1,4 @@
-"""Keys and values of the rows that are being computed: a ragged cache in the form transformers asks for."""
+"""Keys and values of the rows in progress: a ragged cache in the form that transformers expects."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Ints = npt.NDArray[np.int64]
 
 
 def round_up(number: int, multiple: int) -> int:
-    """The smallest multiple of ``multiple`` that is at least ``number``."""
+    """Return the smallest multiple of ``multiple`` that is at least ``number``."""
     return -(-number // multiple) * multiple
 
 
 @dataclass(frozen=True, slots=True)
 class KVShape:
-    """What one token's keys and values are: ``[num_layers, 2, num_heads, head_dim]`` of ``dtype``."""
+    """The shape of one token's keys and values: ``[num_layers, 2, num_heads, head_dim]`` of ``dtype``."""
 
     num_layers: int
     num_heads: int
@@ -32,7 +32,7 @@ class KVShape:
 
     @classmethod
     def of(cls, config: Any, dtype: torch.dtype, device: torch.device) -> KVShape:
-        """The shape of a transformers model with attention of one size in every layer."""
+        """Return the shape of a transformers model with attention of one size in every layer."""
         heads = config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -43,16 +43,15 @@ class KVShape:
         return 2 * self.num_layers * self.num_heads * self.head_dim * self.dtype.itemsize
 
     def zeros(self, *, slots: int, width: int) -> Tensor:
-        """``[num_layers, 2, slots, num_heads, width, head_dim]``: keys are index 0, values index 1."""
+        """Return zeros ``[num_layers, 2, slots, num_heads, width, head_dim]``: keys first, then values."""
         size = (self.num_layers, 2, slots, self.num_heads, width, self.head_dim)
         return torch.zeros(size, dtype=self.dtype, device=self.device)
 
 
 class SlotCache:
-    """One slot a row; a row's token i is in column i. Storage grows as it is asked for.
+    """One slot per row; a row's token i is in column i. Storage grows on request.
 
-    Columns that no token of a row has been written to hold finite numbers, so that masking them out
-    leaves exact zeros.
+    Columns that no token has been written to hold finite numbers, so that masking gives exact zeros.
     """
 
     def __init__(self, shape: KVShape) -> None:
@@ -68,7 +67,7 @@ class SlotCache:
         return self.data.shape[4]
 
     def reserve(self, num_slots: int, width: int) -> None:
-        """Make room for at least so many slots and columns; what is stored stays."""
+        """Make room for at least ``num_slots`` slots and ``width`` columns; what is stored is kept."""
         if num_slots <= self.num_slots and width <= self.width:
             return
         old = self.data
@@ -88,11 +87,11 @@ class SlotCache:
         self.data[:, :, self._index(slots), :, self._index(columns)] = tokens
 
     def read(self, slots: Ints, columns: Ints) -> Tensor:
-        """The tokens at pairs of slot and column: ``[pairs, num_layers, 2, num_heads, head_dim]``."""
+        """Return the tokens at pairs of slot and column: ``[pairs, num_layers, 2, num_heads, head_dim]``."""
         return self.data[:, :, self._index(slots), :, self._index(columns)]
 
     def clear(self, slot: int) -> None:
-        """Zero a slot that holds numbers which are not finite."""
+        """Zero a slot that holds non-finite numbers."""
         self.data[:, :, slot] = 0
 
     def _index(self, numbers: Ints) -> Tensor:
@@ -100,10 +99,10 @@ class SlotCache:
 
 
 class SlotWindow:
-    """``past_key_values`` of one forward: the first slots of a cache, each at columns of its own.
+    """``past_key_values`` of one forward: the first slots of a cache, each at different columns.
 
-    Attention layers call ``update`` and nothing else; the mask is given in 4-D form, so that transformers
-    builds none (masking_utils, ``_preprocess_mask_arguments``).
+    Attention layers call only ``update``. The mask is passed in 4-D form, so that transformers builds none
+    (masking_utils, ``_preprocess_mask_arguments``).
     """
 
     is_compileable = False
@@ -119,12 +118,12 @@ class SlotWindow:
     def update(
         self, key: Tensor, value: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Store ``[rows, heads, queries, head_dim]``; returns views ``[rows, heads, width, head_dim]``."""
+        """Store ``[rows, heads, queries, head_dim]``. Return views ``[rows, heads, width, head_dim]``."""
         keys, values = self._cache.data[layer_idx, :, : self._num_rows]
         keys[self._rows, :, self._columns] = key.transpose(1, 2)
         values[self._rows, :, self._columns] = value.transpose(1, 2)
         return keys[:, :, : self._width], values[:, :, : self._width]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Unused columns are masked out, so there is no length that all rows share: 0."""
+        """Return 0: unused columns are masked out, and rows have no common length."""
         return 0

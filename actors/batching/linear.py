@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Float32Linear(torch.nn.Module):
-    """A linear layer in float32, whatever the model's type: rewards are differences of its outputs."""
+    """A linear layer in float32 for a model of any dtype: rewards are differences of its outputs."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Choosing tokens: one uniform number per (seed, index of the token), so that a row needs no generator."""
+"""Sampling tokens: one uniform number per (seed, index of the token), so that a row needs no generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def uniforms(seeds: npt.NDArray[np.uint64], counters: Ints) -> Floats:
-    """A number in [0, 1) for each pair of seed and counter ``>= 0``: both ``[rows]``.
+    """Return a number in [0, 1) for each pair of seed and counter ``>= 0``, both ``[rows]``.
 
     The seed is mixed first, so that neighbouring seeds are not shifted copies of one stream.
     """
@@ -24,10 +24,10 @@ def uniforms(seeds: npt.NDArray[np.uint64], counters: Ints) -> Floats:
 
 
 def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
-    """The probabilities with 0 outside the smallest set of most probable tokens that reaches ``top_p``.
+    """Set the probabilities outside the smallest set of most probable tokens that reaches ``top_p`` to 0.
 
-    ``probabilities`` ``[rows, vocab]``, ``top_p`` ``[rows]`` in (0, 1]; 1 keeps a row as it is. Not
-    normalised. The most probable token is always kept; of equal ones the lower id comes first.
+    ``probabilities`` ``[rows, vocab]``, ``top_p`` ``[rows]`` in (0, 1]; 1 keeps a row unchanged. The result
+    is not normalised. The most probable token is always kept; of equal ones the lower id comes first.
     """
     ordered, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
     before = torch.cumsum(ordered, dim=-1) - ordered
@@ -41,16 +41,16 @@ def _inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
     cumulative = torch.cumsum(weights, dim=-1)
     total = cumulative[:, -1:].contiguous()
     chosen = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
-    # The product may round up to the total, which lies past the last token: take the last that weighs.
+    # The product may round up to the total, which is past the last token: take the last with a weight.
     last = torch.searchsorted(cumulative, total)
     return torch.minimum(chosen, last)[:, 0]
 
 
 def sample(logits: Tensor, temperature: Floats, top_p: Floats, uniform: Floats) -> tuple[Ints, Floats]:
-    """A token for each row, and its log-probability at temperature 1 (NaN where the logits are broken).
+    """Return a token for each row, and its log-probability at temperature 1 (NaN for non-finite logits).
 
     ``logits`` ``[rows, vocab]`` of any dtype; the others ``[rows]``. Temperature 0 takes the most
-    probable token. Each row is worked out in float64 and depends on itself alone.
+    probable token. Each row is computed in float64 and depends on no other row.
     """
     exact = logits.double()
     device = logits.device

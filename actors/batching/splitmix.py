@@ -1,4 +1,4 @@
-"""SplitMix64 on arrays: 64 bits that scatter, the same on every machine."""
+"""SplitMix64 on arrays: well-mixed 64-bit numbers, the same on every machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def mix(state: Bits) -> Bits:
-    """Scatter states that differ in a bit: the finaliser (Steele, Lea and Flood, OOPSLA 2014)."""
+    """Mix the bits of each state: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     state = (state ^ (state >> np.uint64(30))) * _MIX_1
     state = (state ^ (state >> np.uint64(27))) * _MIX_2
     return state ^ (state >> np.uint64(31))

@@ -1,12 +1,12 @@
-"""Products of matrices in tiles whose shapes give a row the same bits: measured on the machine at hand.
+"""Matrix products in tiles whose shapes give a row the same bits, as measured on this machine.
 
-A matrix kernel sums in an order that depends on the shape of the product, and on some machines on where in
-it a row stands. (MKL 2024: with AVX2 rows differ by their place in products of 32, 38, 44 and others, with
-SSE4.2 in all whose rows are no multiple of 4; a product that two threads share differs from one that is
-theirs alone; fewer than 16 rows and 56 or more are other classes. All of it depends on the width as well.)
-So no shape is trusted. Every product is one of few batches ``(tiles, height)`` that were tried beforehand,
-with equal rows in all places: a batch is used where they all came out equal, and equal to those of the
-other batches in use.
+A matrix kernel sums in an order that depends on the shape of the product, and on some machines on the
+position of a row in it. (MKL 2024: with AVX2 rows differ by position in products of 32, 38, 44 and others,
+with SSE4.2 in all products whose number of rows 4 does not divide; a product that two threads share differs
+from one of a single thread; fewer than 16 rows and 56 or more give yet other bits. All of this also depends
+on the width.) So no shape is trusted. Every product is one of a few batches ``(tiles, height)`` that are
+tested first, with equal rows at all positions: a batch is used if all its rows are equal, and equal to those
+of the other batches in use.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 Batch = tuple[int, int]
-"""How many tiles of how many rows one product has."""
+"""The number of tiles of one product, and the rows of each."""
 
-# Few columns take a kernel for vectors, and columns left over at the end one of their own: there a row's
-# place may matter for a single number, which a few tries can miss.
+# Few columns take a kernel for vectors, and the columns left over at the end another one: there a single
+# number may depend on a row's position, which a few tests can miss.
 COLUMNS_MULTIPLE = 16
 _HEIGHTS = range(16, 49, 2)
 _FEW_HEIGHTS = (16, 24, 36, 48)
 _MAX_TILES = 4
-# Fewer tiles, where these agree with the low ones: with AVX-512 and on AMD's CPUs, not with MKL's AVX2.
+# Fewer tiles where these agree with the low ones: with AVX-512 and on AMD CPUs, not with MKL's AVX2.
 _TALL = [(1, 64), (1, 80), (1, 96), (1, 112), (1, 128), (1, 160), (1, 192), (1, 256), (1, 384), (1, 768)]
 _FEW_TALL = [(1, 96), (1, 192), (1, 384)]
 _BULK = (16, 48)
-# What a tile and a call cost besides their rows, in rows.
+# The cost of a tile and of a call in addition to their rows, in rows.
 _TILE_COST, _CALL_COST = 3, 6
-# From so many weights on, and with several threads, fewer shapes are tried, so that loading stays short.
+# With at least this many weights, and with several threads, fewer shapes are tested to keep loading short.
 _MANY_WEIGHTS, _VERY_MANY_WEIGHTS = 2**18, 2**22
 
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """Batches that give a row the same bits, wherever in whichever of them it stands; at least one."""
+    """At least one batch; all give a row the same bits, at any position."""
 
     batches: tuple[Batch, ...]
 
@@ -51,15 +51,15 @@ class Tiling:
         return max(self.batches, key=_size)
 
     def batch_for(self, num_rows: int) -> Batch | None:
-        """The cheapest batch that holds so many rows."""
+        """Return the cheapest batch that holds ``num_rows`` rows, or None."""
         holding = (batch for batch in self.batches if _size(batch) >= num_rows)
         return min(holding, key=_cost, default=None)
 
     @lru_cache(maxsize=4096)  # noqa: B019 - tilings live as long as the process
     def parts(self, num_rows: int) -> tuple[Batch, ...]:
-        """The batches that rows are cut into: the largest while they fill it, then one that holds the rest.
+        """Return the batches that rows are cut into: the largest ones that they fill, then one for the rest.
 
-        Or one that they fill and what the rest needs, where that costs less.
+        If that costs less, the rest is one batch that it fills and the batches for what remains.
         """
         if num_rows > _size(self._largest):
             whole, rest = divmod(num_rows, _size(self._largest))
@@ -78,14 +78,14 @@ def _size(batch: Batch) -> int:
 
 
 def _cost(batch: Batch) -> int:
-    """In rows, what a tile and a call cost besides included."""
+    """In rows, with the cost of tiles and of the call."""
     return batch[0] * (batch[1] + _TILE_COST) + _CALL_COST
 
 
 class TiledProduct:
     """``x @ weight + bias`` for ``x`` ``[..., in]``; of ``weight`` ``[in, out]`` the first ``num_columns``.
 
-    ``tiling`` is None where no two batches of this machine agree on anything: then it is one plain product.
+    ``tiling`` is None where no batch is usable on this machine: then it is one plain product.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, num_columns: int | None = None) -> None:
@@ -121,9 +121,7 @@ def _multiply(rows: Tensor, weight: Tensor, tiles: int, height: int, *, out: Ten
     missing = tiles * height - len(rows)
     whole = pad(rows, (0, 0, 0, missing)) if missing else rows
     if tiles == 1:
-        with (
-            torch._C.DisableTorchFunction()
-        ):  # what watches for products of a model's own is to see none here
+        with torch._C.DisableTorchFunction():  # not a product of the model's own code, which is watched for
             return torch.mm(whole, weight, out=out)
     into = None if out is None else out.view(tiles, height, -1)
     batched = torch.bmm(whole.view(tiles, height, -1), weight.expand(tiles, *weight.shape), out=into)
@@ -132,7 +130,7 @@ def _multiply(rows: Tensor, weight: Tensor, tiles: int, height: int, *, out: Ten
 
 @cache
 def tiling_of(num_in: int, num_out: int, strides: tuple[int, int], num_threads: int) -> Tiling | None:
-    """The batches to use for weights ``[num_in, num_out]`` that lie in memory with these strides."""
+    """Return the batches to use for weights ``[num_in, num_out]`` with these strides in memory."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.empty_strided((num_in, num_out), strides).normal_(generator=generator)
     vectors = torch.randn(2, num_in, generator=generator)
@@ -151,7 +149,7 @@ def _candidates(num_weights: int, num_threads: int) -> list[Batch]:
 
 
 def largest_class(candidates: Iterable[Batch], bits: Callable[[Batch], bytes | None]) -> Tiling | None:
-    """The most candidates that agree; ``bits`` is None where a row's place in the candidate matters."""
+    """Return the largest set of candidates that agree; ``bits`` is None where a row's position matters."""
     classes: dict[bytes, list[Batch]] = defaultdict(list)
     for candidate in candidates:
         found = bits(candidate)
@@ -162,10 +160,10 @@ def largest_class(candidates: Iterable[Batch], bits: Callable[[Batch], bytes | N
 
 
 def _bits(weight: Tensor, vectors: Tensor, tiles: int, height: int) -> bytes | None:
-    """What rows that are one of two vectors in turn become, two rows.
+    """The two results of rows that alternate between two vectors.
 
-    None where that depends on the row, or on where in memory the rows lie: the second time they are swapped
-    and lie one number further on.
+    None where they depend on the row, or on the rows' address in memory: the second time the vectors are
+    swapped, and the rows begin one number later.
     """
     num_rows, num_in = tiles * height, vectors.shape[1]
     storage = vectors.new_empty(num_rows * num_in + 1)

@@ -14,10 +14,10 @@ from pathlib import Path
 from actors.checkpoints.models import resolve_model
 
 _READ = {".json", ".safetensors", ".gguf", ".jinja", ".model", ".txt", ".py"}
-"""What loaders read; a model card or a log may change freely."""
+"""What loaders read; a model card or a log may change."""
 
 WHOLE_BYTES = 128 * 2**20
-"""Folders up to this size are read whole, which takes well below a second."""
+"""Folders up to this size are read whole, which takes well under a second."""
 
 _NUM_SAMPLES = 512
 _SAMPLE_BYTES = 4096
@@ -25,13 +25,13 @@ _HEAD_BYTES = 2**20
 
 
 def digest_of(model: str, revision: str | None = None) -> str | None:
-    """Digest what ``model`` stands for: equal digests, equal models; None where nothing is known here.
+    """Return a digest of the model that ``model`` names: equal digests, equal models. None if unknown.
 
     A folder gives ``sha256:...`` over the names, sizes and contents of the files that loaders read. Of a
-    folder above ``WHOLE_BYTES`` each file's beginning (with the header of safetensors) and evenly spread
-    samples are read, so that it takes about a second at most: training and quantising change every sample,
-    a single changed number may escape. A repository of the hub gives ``commit:...``, the commit that the
-    cache holds for ``revision``; None where it has not been downloaded yet.
+    folder above ``WHOLE_BYTES`` only each file's beginning (with the header of safetensors) and evenly spread
+    samples are read, which takes about a second at most. Training and quantising change every sample; a
+    single changed number may be missed. A repository of the hub gives ``commit:...``, the commit that the
+    cache holds for ``revision``, or None where it has not been downloaded yet.
 
     >>> digest_of("embedded:chain-policy") == digest_of("embedded:chain-policy")
     True
@@ -58,7 +58,7 @@ def _of_files(path: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files that loaders read, by name: the folder's own, and the shards that an index names."""
+    """The files that loaders read, by name: those of the folder, and the shards that an index names."""
     for path in folder.iterdir():
         if path.suffix in _READ and path.is_file() and not path.name.startswith("."):
             yield path.name, path
@@ -83,7 +83,7 @@ def _whole(file: Path) -> Iterator[bytes]:
 
 
 def _samples(file: Path, size: int, num_samples: int) -> Iterator[bytes]:
-    """The file's beginning, and blocks that are evenly spread over the rest with the last one at its end."""
+    """The file's beginning, and evenly spread blocks of the rest, the last one at its end."""
     with file.open("rb") as stream:
         yield stream.read(_HEAD_BYTES)
         span = size - _HEAD_BYTES - _SAMPLE_BYTES

@@ -1,7 +1,7 @@
-"""Whether the files of a checkpoint are what loaders take them for. Importing it loads no heavy library.
+"""Whether the files of a checkpoint are complete and safe to load. Light: no heavy library is loaded.
 
-Weights are read from safetensors alone: an index, or a configuration, that names anything else is refused
-before a loader sees it.
+Weights are read only from safetensors: an index or a configuration that names anything else is refused
+before a loader reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from actors.messages import brief, some
 from orchestrator.errors import ConfigError
 
 INDEX = "model.safetensors.index.json"
@@ -28,45 +29,37 @@ _SMALL_FILES = (
     *TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json", "generation_config.json",
     "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-# These run to tens of megabytes: whoever loads them finds out what is wrong inside.
+# These may have tens of megabytes: only the loader finds errors inside them.
 _LARGE_JSON = ("tokenizer.json", "vocab.json", "tekken.json")
 
 
 class Unsound(Exception):
-    """What is wrong with a checkpoint, to be said behind its key and name."""
-
-
-def brief(error: BaseException) -> str:
-    """What an error says, as one line: libraries' messages run over many."""
-    told = " ".join(str(error).split())
-    if not told or not isinstance(error, OSError | ValueError | RuntimeError):
-        told = f"{type(error).__name__}: {told}" if told else type(error).__name__
-    return told[:300]
+    """What is wrong with a checkpoint: the message after its key and name."""
 
 
 def check_folder(key: str, model: str, folder: Path) -> None:
-    """Raise ConfigError for ``key`` where ``folder`` holds no whole model that may be loaded."""
-    _tell(key, model, _check_folder, folder)
+    """Raise ConfigError for ``key`` unless ``folder`` holds a complete model that may be loaded."""
+    _checked(key, model, _check_folder, folder)
 
 
 def check_tokenizer_folder(key: str, name: str, folder: Path) -> None:
-    """Raise ConfigError for ``key`` where ``folder`` holds no tokenizer that may be loaded."""
-    _tell(key, name, _check_tokenizer, folder)
+    """Raise ConfigError for ``key`` unless ``folder`` holds a tokenizer that may be loaded."""
+    _checked(key, name, _check_tokenizer, folder)
 
 
 def check_index(key: str, model: str, index: Path) -> list[str]:
-    """The files that an index names. Raises ConfigError unless all are safetensors inside its folder."""
-    found: list[str] = _tell(key, model, _named_by, index)
+    """Return the files that an index names. Raises ConfigError unless all are safetensors in its folder."""
+    found: list[str] = _checked(key, model, _named_by, index)
     return found
 
 
 def read_json(path: Path, key: str, model: str) -> dict[str, Any]:
-    """A JSON object of a checkpoint. Raises ConfigError where it is none."""
-    content: dict[str, Any] = _tell(key, model, _read_json, path)
+    """Return a JSON object of a checkpoint. Raises ConfigError where the file is not one."""
+    content: dict[str, Any] = _checked(key, model, _read_json, path)
     return content
 
 
-def _tell(key: str, model: str, check: Any, path: Path) -> Any:
+def _checked(key: str, model: str, check: Any, path: Path) -> Any:
     try:
         return check(path)
     except Unsound as wrong:
@@ -86,7 +79,7 @@ def _check_folder(folder: Path) -> None:
             _check_small(folder / name)
     _check_weights(folder, config)
     if "adapter_config.json" in names and "adapter_model.bin" in names:  # peft would add it by itself
-        raise Unsound("holds adapter_model.bin, which is a pickle: remove it with its adapter_config.json")
+        raise Unsound("holds adapter_model.bin, a pickle: remove it together with adapter_config.json")
 
 
 def _check_tokenizer(folder: Path) -> None:
@@ -111,27 +104,25 @@ def _check_is_folder(path: Path, what: str) -> None:
 def _gguf(what: str) -> str:
     return (
         f"{what}: neither transformers nor vLLM loads that here. Name a folder of safetensors, or serve the"
-        " file with llama.cpp's llama-server and take engine=openai engine.prompts=text"
+        " file with llama.cpp's llama-server and use engine=openai engine.prompts=text"
     )
 
 
 def _without_config(folder: Path, names: set[str]) -> str:
     if "adapter_config.json" in names:
-        return f"{_adapter(folder)}: merge it into that model, save the whole, and name that folder"
+        return f"{_adapter(folder)}: merge it into that model, save the result, and name that folder"
     if not any(name.endswith(".safetensors") for name in names) and any(n.endswith(".gguf") for n in names):
-        return _gguf("holds GGUF files alone")
+        return _gguf("holds only GGUF files")
     return "no such model: the folder holds no config.json"
 
 
 def _adapter(folder: Path) -> str:
     base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    return (
-        f"the folder holds an adapter alone (LoRA or the like), made for {base or 'a model of another name'}"
-    )
+    return f"the folder holds only an adapter (LoRA or similar), made for {base or 'a model of another name'}"
 
 
 def _check_weights(folder: Path, config: dict[str, Any]) -> None:
-    """The files that loaders would read: what config.json names, one file, or what an index names."""
+    """Check the files that loaders would read: what config.json names, one file, or what an index names."""
     if (named := _named_weights(config)) is not None:
         files = _named_by(folder / named) if named.endswith(INDEX_SUFFIX) else [named]
     else:
@@ -139,21 +130,21 @@ def _check_weights(folder: Path, config: dict[str, Any]) -> None:
         files = [_SINGLE] if _is_there(folder / _SINGLE) else indexed
         files = files or sorted(path.name for path in folder.glob("*.safetensors"))
     if not files:
-        alone = f"{_adapter(folder)}: merge it, or" if (folder / "adapter_config.json").exists() else ""
+        alone = f"{_adapter(folder)}: merge it" if (folder / "adapter_config.json").exists() else ""
         raise Unsound(alone or "the folder holds no .safetensors file (other formats are not loaded)")
     missing = [name for name in files if not _is_there(folder / name)]
     if missing:
-        raise Unsound(f"{INDEX} names files that are not there: {some(missing)}")
+        raise Unsound(f"{INDEX} names files that do not exist: {some(missing)}")
     for name in files:
         _check_tensors(folder / name)
 
 
 def named_weights(config: Path, key: str, model: str) -> str | None:
-    """The file of weights, or the index, that a config.json names; None where it leaves that open.
+    """Return the file of weights, or the index, that a config.json names; None where it names neither.
 
     Raises ConfigError where it names anything but safetensors in its folder.
     """
-    found: str | None = _tell(key, model, lambda path: _named_weights(_read_json(path)), config)
+    found: str | None = _checked(key, model, lambda path: _named_weights(_read_json(path)), config)
     return found
 
 
@@ -175,17 +166,17 @@ def _named_by(index: Path) -> list[str]:
 def _check_names(by: str, names: Iterable[object], allowed: tuple[str, ...]) -> None:
     for name in names:
         if not isinstance(name, str) or not name.endswith(allowed):
-            raise Unsound(f"its {by} names {name!r} as weights, which are read from .safetensors files alone")
+            raise Unsound(f"its {by} names {name!r} as weights, which are read only from .safetensors files")
         if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
             raise Unsound(f"its {by} names {name!r}, which is outside its folder")
 
 
 def _check_tensors(path: Path) -> None:
-    """Whether a file of tensors is whole: its header says where each tensor lies."""
+    """Raise Unsound unless a file of tensors is complete: its header says where each tensor is."""
     head, size = _sound_head(path), path.stat().st_size
     length = struct.unpack("<Q", head[:8])[0] if len(head) >= 8 else size
     if length > _LONGEST_HEADER or head[8:9] != b"{":
-        raise Unsound(f"its {path.name} is no safetensors file (it begins with {head[:16]!r})")
+        raise Unsound(f"its {path.name} is not a safetensors file (it begins with {head[:16]!r})")
     try:
         with path.open("rb") as stream:
             header = json.loads(stream.read(8 + length)[8:])
@@ -199,7 +190,7 @@ def _check_tensors(path: Path) -> None:
 
 
 def _cut(path: Path, whole: int, size: int) -> str:
-    return f"its {path.name} is cut off: {size:,} bytes of at least {whole:,}; download it again"
+    return f"its {path.name} is truncated: {size:,} bytes of at least {whole:,}; download it again"
 
 
 def _check_small(path: Path) -> None:
@@ -208,7 +199,7 @@ def _check_small(path: Path) -> None:
     else:
         head = _sound_head(path)
         if path.suffix == ".json" and not head.lstrip().startswith(b"{"):
-            raise Unsound(f"its {path.name} is no JSON (it begins with {head[:16]!r})")
+            raise Unsound(f"its {path.name} is not JSON (it begins with {head[:16]!r})")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -218,25 +209,25 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Unsound(f"its {path.name} cannot be read: {brief(error)}") from error
     if not isinstance(content, dict):
-        raise Unsound(f"its {path.name} holds no object")
+        raise Unsound(f"its {path.name} is not a JSON object")
     return content
 
 
 def _is_there(path: Path) -> bool:
-    """Also as a link that leads nowhere, so that it is named."""
+    """Whether there is a file or a link, even one whose target does not exist: the message names it."""
     return path.exists() or path.is_symlink()
 
 
 def _sound_head(path: Path) -> bytes:
-    """The first bytes of a file that holds something, and is no stand-in for one that was not fetched."""
+    """The first bytes of a file. Raises Unsound if it is empty, or a pointer to one that was not fetched."""
     if path.is_symlink() and not path.exists():
-        raise Unsound(f"its {path.name} is a link to {path.readlink()}, which is not there")
+        raise Unsound(f"its {path.name} is a link to {path.readlink()}, which does not exist")
     if not path.is_file():
-        raise Unsound(f"its {path.name} is no file")
+        raise Unsound(f"its {path.name} is not a file")
     head = _head(path)
     if head.startswith(_POINTERS):
         raise Unsound(
-            f"its {path.name} is a pointer of git-lfs, not the file itself: run git lfs pull in the folder"
+            f"its {path.name} is a git-lfs pointer, not the file itself: run git lfs pull in the folder"
         )
     if not head:
         raise Unsound(f"its {path.name} is empty; download it again")
@@ -246,8 +237,3 @@ def _sound_head(path: Path) -> bytes:
 def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(128)
-
-
-def some(names: list[str]) -> str:
-    """The first names of a long list."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,13 +1,9 @@
-"""Where a model's files are, and the annotations of settings about it. Importing this file is light."""
+"""The names of models: where their files are, and whether they can be loaded. Light, as ``files``."""
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Literal
-
-from annotated_types import Ge
 
 from actors.checkpoints.files import (
     INDEX,
@@ -18,42 +14,28 @@ from actors.checkpoints.files import (
     named_weights,
 )
 from orchestrator.errors import ConfigError
-from orchestrator.schema import Rule
 from orchestrator.suggest import nearest
 
 EMBEDDED = "embedded:"
 WEIGHTS = Path(__file__).parents[1] / "embedded" / "weights"
 
-Dtype = Literal["float32", "bfloat16", "float16", "auto"]
-Readout = Literal["per_step", "whole"]
-MaxContext = Annotated[int | None, Ge(1)]
-Count = Annotated[int, Ge(1)]
-CacheBytes = Annotated[int, Ge(0)]
-
-
-def _is_device(name: str) -> bool:
-    return re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", name) is not None
-
-
-Device = Annotated[str, Rule(_is_device, "must be auto, cpu, cuda, cuda:0, xpu or mps")]
-
 
 def resolve_model(model: str) -> str:
-    """A folder or a hub name: ``embedded:NAME`` stands for the folder of a shipped model."""
+    """Return the folder or the hub name that ``model`` means: ``embedded:NAME`` is a shipped model."""
     if model.startswith(EMBEDDED):
         return str(WEIGHTS / model.removeprefix(EMBEDDED))
     return os.path.expanduser(model) if model.startswith("~") else model
 
 
 def task_of(model: str) -> str | None:
-    """The one task whose characters a shipped model knows: ``chain`` of embedded:chain-policy; None: any."""
+    """Return the only task that a shipped model knows (``chain`` for embedded:chain-policy); None: any."""
     return model.removeprefix(EMBEDDED).rpartition("-")[0] if model.startswith(EMBEDDED) else None
 
 
 def check_model_path(key: str, model: str) -> None:
-    """Raise ConfigError for ``key`` when ``model`` names a folder here that holds no model.
+    """Raise ConfigError for ``key`` when ``model`` names a local folder that holds no model.
 
-    A name of the hub is not looked up: the hub may be out of reach now, and the model in its cache.
+    A name of the hub is not looked up: the hub may be unreachable and the model in its cache.
     """
     folder = Path(resolve_model(model))
     if model.startswith(EMBEDDED):
@@ -67,35 +49,35 @@ def check_model_path(key: str, model: str) -> None:
 
 
 def check_tokenizer_path(key: str, name: str) -> None:
-    """Raise ConfigError for ``key`` when ``name`` names a folder here that holds no tokenizer."""
+    """Raise ConfigError for ``key`` when ``name`` names a local folder that holds no tokenizer."""
     if _is_a_path(name) and not name.startswith(EMBEDDED):
         check_tokenizer_folder(key, name, Path(resolve_model(name)))
 
 
 def absolute(name: str) -> str:
-    """A folder here by its whole path: a replica may run elsewhere, and a Ray may have been started there."""
+    """Return the absolute path of a local folder: a replica may have another working directory."""
     if name.startswith(EMBEDDED) or not _is_a_path(name):
         return name
     return os.path.abspath(os.path.expanduser(name))
 
 
 def make_absolute(config: object, *names: str) -> None:
-    """Replace those fields of a frozen configuration that name folders here."""
+    """Make the fields of a frozen configuration that name local folders absolute."""
     for name in names:
         if isinstance(value := getattr(config, name), str):
             object.__setattr__(config, name, absolute(value))
 
 
 def _is_a_path(name: str) -> bool:
-    """Whether a name can only be that of a folder here, or is that of one."""
+    """Whether a name can only be a local path, or is an existing one."""
     looks_so = name.startswith(("/", ".", "~")) or name.endswith(".gguf")
     return looks_so or (bool(name) and os.path.exists(resolve_model(name)))  # Path's raises for long names
 
 
 def check_repository(key: str, name: str, revision: str | None) -> None:
-    """Raise ConfigError where a repository of the hub names weights that are no safetensors.
+    """Raise ConfigError where a repository of the hub names weights that are not safetensors.
 
-    A folder here has been checked before. Fetches the two files that could name them, where there is a hub.
+    Local folders have been checked before. Fetches the two files that could name weights.
     """
     if os.path.exists(name):
         return

@@ -1,4 +1,4 @@
-"""One path on its way: a canvas of masks that passes fill in, block by block."""
+"""A path in progress: a canvas of masks that passes fill in, block by block."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from orchestrator.types import Denoising
 class Canvas:
     """What a path has decided so far; all arrays are ``[gen_length]``.
 
-    ``is_masked`` says what is undecided; ``logprobs`` are of each token at the pass that committed it, and
-    ``passes`` the number of that pass, from 0. ``step`` counts within the ``block``; ``at_block_start``
-    nothing of it is decided yet.
+    ``is_masked`` marks undecided positions; ``logprobs`` are those of each token at the pass that committed
+    it, and ``passes`` is the number of that pass, from 0. ``step`` counts within the ``block``;
+    ``at_block_start``: none of the block is decided yet.
     """
 
     params: Denoising
@@ -51,7 +51,7 @@ class Canvas:
         self._skip_idle_steps()
 
     def _skip_idle_steps(self) -> None:
-        """A pass that commits nothing would change nothing: it is not run."""
+        """Skip steps that commit nothing: such a pass would change nothing."""
         if self.params.threshold is None:
             while not self.block.counts[self.step]:
                 self.step += 1
@@ -62,9 +62,9 @@ class Canvas:
 
     @property
     def wanted(self) -> Ints:
-        """The positions that the next pass must predict, ascending: the block's masks.
+        """The positions that the next pass must predict, ascending: the masked ones of the block.
 
-        At the start of an adaptive block also those that its end may depend on.
+        At the start of an adaptive block also those on which its end may depend.
         """
         end = self.block.end
         if self.is_adaptive and self.at_block_start:
@@ -73,24 +73,24 @@ class Canvas:
 
     @property
     def is_filled(self) -> bool:
-        """Whether no pass is needed any more."""
+        """Whether no further pass is needed."""
         ends = self.params.early_stop and self._text_is_decided
         return bool(ends or not self.is_masked[self.block.start :].any())
 
     @property
     def _text_is_decided(self) -> bool:
-        """A later block changes no earlier one, so what follows the first end of text changes nothing."""
+        """Whether the text is complete: what follows the first end of text cannot change earlier blocks."""
         length = self.text_length
         return length < len(self.tokens) + 1 and not self.is_masked[:length].any()
 
     @property
     def text_length(self) -> int:
-        """Tokens up to the first end of text, that one included; gen_length + 1 where there is none."""
+        """The number of tokens up to and including the first end of text; gen_length + 1 without one."""
         ends = np.flatnonzero(np.isin(self.tokens, list(self.eos_ids)) & ~self.is_masked)
         return int(ends[0]) + 1 if len(ends) else len(self.tokens) + 1
 
     def apply(self, prediction: Prediction) -> int:
-        """Commit what one pass predicted for ``wanted``; returns how many positions that decided."""
+        """Commit what one pass predicted for ``wanted``. Return how many positions were decided."""
         positions = self.wanted
         if self.is_adaptive and self.at_block_start:
             positions = self._fit_block(positions, prediction)
@@ -106,7 +106,7 @@ class Canvas:
         return len(chosen)
 
     def _fit_block(self, positions: Ints, prediction: Prediction) -> Ints:
-        """End the block where AdaBlock says; returns its positions alone."""
+        """End the block where AdaBlock does. Return only its positions."""
         window = search_end(self.block.start, self.params) - self.block.start
         delimiters = np.isin(prediction.best[:window], list(self.delimiter_ids))
         end = adaptive_end(self.block.start, delimiters, prediction.best_probability[:window], self.params)
@@ -114,7 +114,7 @@ class Canvas:
         return positions[positions < end]
 
     def _advance(self) -> None:
-        """To the next step that commits something, or to the next block."""
+        """Go to the next step that commits something, or to the next block."""
         block = self.block
         if self.is_masked[block.start : block.end].any():
             self.step, self.at_block_start = self.step + 1, False

@@ -1,4 +1,4 @@
-"""The schema of ``engine=diffusion``: light, and checked before a model loads."""
+"""The schema of ``engine=diffusion``, checked before a model loads. Importing this file is light."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from actors.checkpoints.digest import digest_of
-from actors.checkpoints.models import (
-    Count,
-    Device,
-    Dtype,
-    MaxContext,
-    check_model_path,
-    make_absolute,
-    task_of,
-)
+from actors.checkpoints.models import check_model_path, make_absolute, task_of
 from actors.diffusion_engine.layouts import check_layout
+from actors.settings import Count, Device, Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from orchestrator.errors import ConfigError
 from orchestrator.schema import checked
@@ -28,8 +21,8 @@ from orchestrator.types import Denoising, Params
 class DiffusionEngineConfig:
     """A masked-diffusion language model (``conf/engine/diffusion.yaml``).
 
-    ``cache`` keeps keys and values within a block: ``prefix`` those before it, ``dual`` all outside it; both
-    approximate. ``block_delimiters`` are the texts at which AdaBlock may end a block.
+    ``cache`` keeps keys and values during a block: ``prefix`` those before it, ``dual`` all outside it; both
+    are approximate. ``block_delimiters`` are the texts at which AdaBlock may end a block.
     """
 
     model: str

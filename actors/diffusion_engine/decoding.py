@@ -1,4 +1,4 @@
-"""Denoising many paths at once: each tick is one pass of every path, whatever its schedule."""
+"""Denoising many paths at once: each tick runs one pass of every path, with any schedules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Masked:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A canvas that is decided, and what that took."""
+    """A complete canvas, and its usage."""
 
     canvas: Canvas
     usage: Usage
@@ -43,7 +43,7 @@ class Filled:
 
 @dataclass(eq=False, slots=True)
 class _Row:
-    """A job under way, with what it has spent."""
+    """A job in progress, with its usage so far."""
 
     job: DenoiseJob
     path: Path
@@ -52,7 +52,7 @@ class _Row:
 
 @dataclass
 class DenoiseStats:
-    """Counters since the engine was loaded; ``committed_tokens`` moves while requests are under way."""
+    """Counters since the engine was loaded; ``committed_tokens`` grows while requests are in progress."""
 
     generated_tokens: int = 0
     committed_tokens: int = 0
@@ -84,7 +84,7 @@ class Denoiser:
 
     @torch.inference_mode()
     def tick(self, arrived: Sequence[DenoiseJob]) -> list[DenoiseJob]:
-        """One pass of every path, after those that wait were let in as far as there is room."""
+        """Admit waiting jobs as far as there is room, and run one pass of every path."""
         self._waiting.extend(arrived)
         self._drop_cancelled()
         done = self._admit()
@@ -98,7 +98,7 @@ class Denoiser:
             self._leave(row)
 
     def _admit(self) -> list[DenoiseJob]:
-        """Seat waiting jobs; returns those that cannot be done at all."""
+        """Seat waiting jobs. Return those that are not possible."""
         refused = []
         while self._waiting and len(self._rows) < self._max_batch_size:
             job = self._waiting.pop(0)
@@ -133,7 +133,7 @@ class Denoiser:
         return _Row(job, Path(prefix, canvas, job.request.request.seed, slots))
 
     def _groups(self) -> Iterator[list[_Row]]:
-        """Rows that share a forward: each feeds more than half of what the longest one feeds."""
+        """Groups of rows that share a forward: each row feeds more than half of what the longest feeds."""
         sizes = [(last - first, row) for row in self._rows for first, last in [self._passes.span(row.path)]]
         sizes.sort(key=lambda sized: -sized[0])
         while sizes:
@@ -142,7 +142,7 @@ class Denoiser:
             yield group
 
     def _pass(self, rows: list[_Row]) -> list[DenoiseJob]:
-        """One forward, and what it decides for each row; returns the jobs that are done."""
+        """Run one forward and commit its predictions for each row. Return the jobs that are done."""
         try:
             predictions = self._passes.run([row.path for row in rows])
         except ForwardError as error:
@@ -160,7 +160,7 @@ class Denoiser:
         return done
 
     def _count(self, row: _Row) -> None:
-        """Note what this pass computes, and what it takes from what was kept."""
+        """Count what this pass computes, and what it takes from the cache."""
         first, last = self._passes.span(row.path)
         copies, num_prompt = row.path.num_copies, len(row.path.prefix)
         row.usage += Usage(
@@ -180,7 +180,7 @@ class Denoiser:
         return row.job
 
     def _fail(self, row: _Row, error: ForwardError) -> DenoiseJob:
-        """End a row with an error, and forget its numbers."""
+        """End a row with an error, and clear its numbers."""
         for slot in row.path.slots:
             if slot < self._runner.cache.num_slots:
                 self._runner.cache.clear(slot)

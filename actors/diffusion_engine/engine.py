@@ -31,10 +31,10 @@ from orchestrator.types import Finish, Step
 
 
 class DiffusionEngine(EngineBase):
-    """Denoises canvases of any schedules in one batch; a path joins between two passes.
+    """Denoises canvases with any schedules in one batch; a path joins between two passes.
 
-    With ``batch_invariant`` (float32 on a CPU) a reply depends on its request alone, bit by bit; elsewhere on
-    the request and its seed up to rounding. A path's noise is a function of its seed and of where it is used.
+    With ``batch_invariant`` (float32 on a CPU) every bit of a reply depends only on its request; elsewhere
+    replies to a request and seed agree up to rounding. A path's noise is a function of its seed and position.
     """
 
     def __init__(self, config: DiffusionEngineConfig, *, num_threads: int | None = None) -> None:
@@ -68,17 +68,17 @@ class DiffusionEngine(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        """Batch invariance was probed at load."""
+        """What the model promises; batch invariance is probed at load."""
         return ModelInfo(self._invariant)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts differ from what the tokenizer and its template alone would give."""
         return self._prompter.notes
 
     @property
     def healthy(self) -> bool:
-        """False once forwards fail time after time: the engine should be replaced."""
+        """False when forwards fail repeatedly: the engine should be replaced."""
         return self._runner.healthy
 
     @property
@@ -87,7 +87,7 @@ class DiffusionEngine(EngineBase):
         return self._denoiser.stats.committed_tokens
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        """A filled canvas for each request (``to_end``), split into steps."""
+        """Return a filled canvas for each request (``to_end``), split into steps."""
         filled = await self.fill(requests)
         return [
             reply if isinstance(reply, Failure) else self._completion(request, reply)
@@ -95,22 +95,22 @@ class DiffusionEngine(EngineBase):
         ]
 
     async def fill(self, requests: Sequence[GenerateRequest]) -> list[Filled | Failure]:
-        """The canvases themselves, with what lies behind the end of the text and when each token came."""
+        """Return the canvases themselves, with what follows the end of text and the pass of each token."""
         return await self._batcher.submit(
             [Masked(r, self._prompt_ids(r.question, r.instruction)) for r in requests]
         )
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        """A Failure each: the likelihood of a text under a masked-diffusion model has no closed form."""
-        return [Failure("EngineError", "a masked-diffusion engine tells no likelihoods") for _ in requests]
+        """Return a Failure each: the likelihood under a masked-diffusion model has no closed form."""
+        return [Failure("EngineError", "a masked-diffusion engine gives no likelihoods") for _ in requests]
 
     async def close(self) -> None:
-        """End the background work; requests under way raise RuntimeError."""
+        """End the background work; requests in progress raise RuntimeError."""
         await self._batcher.close()
         self._executor.shutdown()
 
     def stats(self) -> dict[str, int]:
-        """Counters since the start."""
+        """Return counters since the start."""
         counters = self._denoiser.stats
         return {
             "generated_tokens": counters.generated_tokens,
@@ -121,8 +121,8 @@ class DiffusionEngine(EngineBase):
     def _completion(self, request: GenerateRequest, filled: Filled) -> Completion:
         """The steps of a filled canvas, up to the end of the text or the step that answers.
 
-        ``Step.logprob`` sums log p of its tokens at the pass that committed each. A canvas is filled whole,
-        so its text ends with it even where no token says so.
+        ``Step.logprob`` sums log p of its tokens at the pass that committed each. The whole canvas is filled,
+        so the text ends with it even without an end-of-text token.
         """
         canvas = filled.canvas
         prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
@@ -142,7 +142,7 @@ def _ended(step: Step) -> Step:
 
 
 def delimiter_ids(detokenizer: Detokenizer, vocab_size: int, delimiters: Sequence[str]) -> frozenset[int]:
-    """Tokens whose text is delimiters and nothing else, spaces aside."""
+    """Return the tokens whose text consists of delimiters only, apart from spaces."""
     wanted = [d for d in delimiters if d]
     return frozenset(
         i for i in range(vocab_size) if _is_made_of(detokenizer.text((i,), ()).strip(" "), wanted)
@@ -163,7 +163,7 @@ def _device(device: str) -> str:
 
 
 def _wants_invariance(config: DiffusionEngineConfig, device: str) -> bool:
-    """Whether to take the batch-invariant path, which only float32 on a CPU has."""
+    """Whether to use the batch-invariant path, which exists only for float32 on a CPU."""
     possible = device == "cpu" and config.dtype == "float32" and not config.compile
     if config.batch_invariant and not possible:
         raise ConfigError("engine.batch_invariant", True, "needs device=cpu, dtype=float32 and compile=false")

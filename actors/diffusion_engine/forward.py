@@ -1,4 +1,4 @@
-"""Forwards of a bidirectional model over rows of unequal length, with or without kept keys and values."""
+"""Forwards of a bidirectional model over rows of unequal length, with or without cached keys and values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Feed:
     """Tokens ``first .. first + len(tokens)`` of a row of ``length`` tokens.
 
     What is not fed comes from the row's ``slot``, which must hold it from an earlier feed; without a slot
-    a row is fed whole.
+    the whole row is fed.
     """
 
     tokens: Ints
@@ -35,9 +35,9 @@ class Feed:
 
 
 class KeptWindow:
-    """``past_key_values`` of one forward: each row overwrites its own columns of its own slot.
+    """``past_key_values`` of one forward: each row overwrites its columns of its slot.
 
-    Attention then sees the first ``width`` columns. The only methods that attention layers call.
+    Attention then sees the first ``width`` columns. Attention layers call no other methods.
     """
 
     is_compileable = False
@@ -49,14 +49,14 @@ class KeptWindow:
     def update(
         self, key: Tensor, value: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Store ``[rows, heads, queries, head_dim]``; returns copies ``[rows, heads, width, head_dim]``."""
+        """Store ``[rows, heads, queries, head_dim]``. Return copies ``[rows, heads, width, head_dim]``."""
         keys, values = self._cache.data[layer_idx]
         keys[self._slots[:, None], :, self._columns] = key.transpose(1, 2)
         values[self._slots[:, None], :, self._columns] = value.transpose(1, 2)
         return keys[self._slots, :, : self._width], values[self._slots, :, : self._width]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Unused: positions and mask are given."""
+        """Return 0, which is not used: positions and mask are passed."""
         return 0
 
 
@@ -76,7 +76,7 @@ class DiffusionRunner(Guarded):
             self.width_multiple, self.attention_agrees = tiling.width_multiple, tiling.agrees
 
     def hidden(self, feeds: Sequence[Feed]) -> Tensor:
-        """The last hidden states ``[rows, queries, width]`` of the tokens that are fed; the rest is padding.
+        """Return the last hidden states ``[rows, queries, width]`` of the fed tokens; the rest is padding.
 
         All feeds have a slot, or none has. Raises ForwardError.
         """
@@ -96,14 +96,14 @@ class DiffusionRunner(Guarded):
         return states
 
     def logits(self, states: Tensor) -> Tensor:
-        """``[n, vocab]`` of picked hidden states ``[n, width]``. Raises ForwardError."""
+        """Return logits ``[n, vocab]`` of hidden states ``[n, width]``. Raises ForwardError."""
         with self.guarded():
             missing = max(0, MIN_ROWS - len(states)) if self.invariant else 0
             logits: Tensor = self._head(pad(states, (0, 0, 0, missing)))
             return logits[: len(states)]
 
     def _sizes(self, feeds: Sequence[Feed], kept: bool) -> tuple[int, int]:
-        """Queries a row, and the columns that attention sees."""
+        """The queries per row, and the columns that attention sees."""
         queries, width = max(len(f.tokens) for f in feeds), max(f.length for f in feeds)
         if self.invariant:
             width = round_up(width, self.width_multiple)
@@ -121,7 +121,7 @@ class DiffusionRunner(Guarded):
         return torch.from_numpy(tokens).to(self.device), torch.from_numpy(columns).to(self.device)
 
     def _mask(self, lengths: Tensor, queries: int, width: int) -> Tensor:
-        """0 where a column is a row's own, -inf in padding: ``[rows, 1, queries, width]``."""
+        """A mask ``[rows, 1, queries, width]``: 0 for the columns of a row, -inf in padding."""
         hidden = torch.arange(width, device=self.device) >= lengths[:, None]
         mask = torch.zeros(hidden.shape, dtype=self.dtype, device=self.device)
         return mask.masked_fill_(hidden, -torch.inf)[:, None, None].expand(-1, 1, queries, -1)
@@ -134,10 +134,10 @@ class DiffusionRunner(Guarded):
 
 @torch.inference_mode()
 def probe(runner: DiffusionRunner, vocab_size: int) -> bool:
-    """Whether this machine keeps the promise of ``invariant``: the same bits alone and in a crowd.
+    """Return whether this machine gives a row the same bits alone and beside others (``invariant``).
 
-    Compares the logits of a row that is fed alone with those beside longer ones, and the same for its last
-    part on kept keys and values.
+    Compares the logits of a row that is fed alone with those beside longer rows, and the same for its last
+    part on cached keys and values.
     """
     if not (runner.invariant and runner.attention_agrees):
         return False
@@ -153,7 +153,7 @@ def probe(runner: DiffusionRunner, vocab_size: int) -> bool:
 
 
 def _probed(runner: DiffusionRunner, rows: Sequence[Ints], kept: bool) -> list[Tensor]:
-    """The logits of each row's last ten tokens, read by the route at hand."""
+    """The logits of each row's last ten tokens, with or without the cache."""
     feeds = [Feed(row, 0, len(row), slot if kept else None) for slot, row in enumerate(rows)]
     states = runner.hidden(feeds)
     if not kept:

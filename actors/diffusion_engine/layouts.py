@@ -1,4 +1,4 @@
-"""How families of masked-diffusion models store what is a native model: configuration and tensor names.
+"""How families of masked-diffusion models store a native model: configuration and tensor names.
 
 LLaDA: Nie et al., arXiv 2502.09992. Dream: Ye et al., arXiv 2508.15487.
 """
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from actors.checkpoints import resolve_model
 from actors.checkpoints.files import read_json
-from actors.checkpoints.models import resolve_model
 from orchestrator.errors import ConfigError
 
 Unmasking = Literal["even", "proportional"]
-"""How many tokens each pass of a block commits: see ``diffusion_schedule``."""
+"""How many tokens each pass of a block commits: see ``schedule.unmask_counts``."""
 
 Convert = Callable[[Mapping[str, Any], str, str], dict[str, Any]]
-"""From config.json, a key and a value for messages to the native configuration's arguments."""
+"""From config.json, and a key and value for messages, to the arguments of the native configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One family's way to store a model of the transformers class ``native``.
+    """How a family stores a model of the transformers class ``native``.
 
-    ``rename`` gives a stored tensor's native name. The logits at position i are about token
-    i + ``logit_shift``.
+    ``rename`` maps the name of a stored tensor to the native one. The logits at position i predict the token
+    at i + ``logit_shift``.
     """
 
     name: str
@@ -54,7 +54,7 @@ _LLADA_BLOCK = {
     "up_proj": "mlp.up_proj",
     "ff_out": "mlp.down_proj",
 }
-# What a LLaDA configuration must say where it says anything, for the model to be a Llama.
+# The values that a LLaDA configuration must have, where it has these keys, for the model to be a Llama.
 _LLADA_MUST = {
     "block_type": "llama",
     "layer_norm_type": "rms",
@@ -121,7 +121,7 @@ LAYOUTS = {
 
 
 def layout_of(config: Mapping[str, Any], key: str, model: str) -> Layout:
-    """The layout of a checkpoint. Raises ConfigError that names an architecture which is none of ours."""
+    """Return the layout of a checkpoint. Raises ConfigError for an architecture that is not supported."""
     kind, architectures = config.get("model_type"), config.get("architectures") or ["unknown"]
     experts = any(config.get(name) for name in ("num_experts", "n_experts", "num_local_experts"))
     if kind not in LAYOUTS or experts:
@@ -132,15 +132,15 @@ def layout_of(config: Mapping[str, Any], key: str, model: str) -> Layout:
 
 
 def mask_id_of(config: Mapping[str, Any], key: str, model: str) -> int:
-    """The token that stands for an undecided position. Raises ConfigError where the model has none."""
+    """Return the token of an undecided position. Raises ConfigError where the model has none."""
     mask_id = config.get("mask_token_id")
     if not isinstance(mask_id, int) or mask_id < 0:
-        raise ConfigError(key, model, "is no masked-diffusion model: its config.json has no mask_token_id")
+        raise ConfigError(key, model, "is not a masked-diffusion model: its config.json has no mask_token_id")
     return mask_id
 
 
 def check_layout(key: str, model: str) -> None:
-    """Raise ConfigError when ``model`` names a folder here whose config.json is of no model that is loaded.
+    """Raise ConfigError when ``model`` names a local folder whose config.json is not of a supported model.
 
     A name of the hub is not looked up.
     """

@@ -1,7 +1,7 @@
 """Loading masked-diffusion language models through transformers' own classes, without remote code.
 
-LLaDA is a Llama and Dream a Qwen2 whose attention sees both ways: with other names for the same tensors,
-and an additive mask of zeros in place of the causal one. Weights come from safetensors alone.
+LLaDA is a Llama and Dream a Qwen2 with bidirectional attention: the same tensors have other names, and an
+additive mask of zeros replaces the causal one. Weights are read only from safetensors.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from actors.checkpoints.files import INDEX, brief, check_folder, check_index, read_json, some
-from actors.checkpoints.models import check_model_path, resolve_model
+from actors.checkpoints import check_model_path, resolve_model
+from actors.checkpoints.files import INDEX, check_folder, check_index, read_json
 from actors.diffusion_engine.config import DiffusionEngineConfig
 from actors.diffusion_engine.layouts import Layout, layout_of, mask_id_of
+from actors.messages import brief, some
 from orchestrator.errors import ConfigError
 
 _KEY = "engine.model"
@@ -29,9 +30,9 @@ _ENDINGS = ("<|endoftext|>", "<|eot_id|>", "<|im_end|>", "<|eos|>")
 
 @dataclass(frozen=True, slots=True)
 class DiffusionModel:
-    """A bidirectional model in evaluation mode, with what denoising needs to know of it.
+    """A bidirectional model in evaluation mode, with the properties that denoising needs.
 
-    ``mask_id`` stands for a position that is not decided yet; ``eos_ids`` end a text.
+    ``mask_id`` is the token of an undecided position; ``eos_ids`` end a text.
     """
 
     model: Any
@@ -54,7 +55,7 @@ def load_diffusion(
 
     ``device`` is a torch device; ``attention`` is a transformers attention implementation that takes an
     additive mask. ``checks`` are called with the tokenizer before weights are read. Raises ConfigError
-    when there is no such model, when its architecture is none of ours, or when its tensors do not match.
+    when there is no such model, when its architecture is not supported, or when its tensors do not match.
     """
     named = (_KEY, config.model)
     check_model_path(*named)  # a replica may see other folders
@@ -81,7 +82,7 @@ def load_diffusion(
 
 
 def _folder(key: str, model: str, revision: str | None) -> Path:
-    """Where the files are: a folder, or the hub's cache after a download of what is needed."""
+    """The folder of the files: a local one, or the hub's cache after the download of the required files."""
     folder = Path(resolve_model(model))
     if folder.is_dir():
         return folder
@@ -96,7 +97,7 @@ def _folder(key: str, model: str, revision: str | None) -> Path:
 
 
 def _tokenizer(folder: Path, key: str, model: str) -> Any:
-    """The tokenizer by its files: Dream's own class is a byte-level BPE, as Qwen2's is."""
+    """The tokenizer, loaded from its files: Dream's class is a byte-level BPE, like that of Qwen2."""
     import transformers
 
     try:
@@ -118,7 +119,7 @@ def _network(
     device: str,
     attention: str,
 ) -> Any:
-    """The native model, filled tensor by tensor so that it is in memory once."""
+    """The native model, filled tensor by tensor so that memory holds it only once."""
     import transformers
 
     from actors.batching.attention import register
@@ -130,7 +131,7 @@ def _network(
     with torch.device("meta"):
         network = network_class(native)
     _fill(network, layout, _shards(folder, *named), named, dtype, device)
-    # Its tables are no weights: they are made again, where the weights are.
+    # Its tables are not weights: they are created again on the device of the weights.
     network.model.rotary_emb = type(network.model.rotary_emb)(config=native).to(device)
     return network.eval().requires_grad_(False)
 
@@ -185,7 +186,7 @@ def _refuse_mismatch(
 
 
 def _torch_dtype(dtype: str) -> torch.dtype | None:
-    """None keeps each tensor's own."""
+    """The dtype, or None to keep the dtype of each tensor."""
     if dtype == "auto":
         return None
     found = getattr(torch, dtype, None)
@@ -195,7 +196,7 @@ def _torch_dtype(dtype: str) -> torch.dtype | None:
 
 
 def _eos_ids(folder: Path, config: dict[str, Any], tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a text, by the configurations, the tokenizer and the usual names."""
+    """Every token that ends a text, from the configurations, the tokenizer and the usual names."""
     from actors.text.endings import ends_of_text
 
     path = folder / "generation_config.json"

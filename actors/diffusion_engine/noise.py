@@ -1,4 +1,4 @@
-"""Noise of a path as a function of where it is used: the same whatever shares the path's batch."""
+"""The noise of a path as a function of its position: the same with any batch."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _MIX_2 = 0x94D049BB133111EB - 2**64
 
 
 def _shifted(state: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right: torch's keeps the sign."""
+    """Shift right logically: torch's shift keeps the sign."""
     return (state >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _mix(state: Tensor) -> Tensor:
-    """The finaliser of SplitMix64, modulo 2**64."""
+    """Apply the finaliser of SplitMix64, modulo 2**64."""
     state = (state ^ _shifted(state, 30)) * _MIX_1
     state = (state ^ _shifted(state, 27)) * _MIX_2
     return state ^ _shifted(state, 31)
 
 
 def position_keys(seed: Tensor, block: Tensor, step: Tensor, position: Tensor) -> Tensor:
-    """A key ``[n]`` for each (seed, block, step of the block, position on the canvas): int64 ``[n]`` each.
+    """Return a key for each (seed, block, step of the block, position on the canvas), all int64 ``[n]``.
 
-    Each number is mixed in before the next, so that neighbours are no shifted copies of one another.
+    Each number is mixed in before the next, so that neighbours are not shifted copies of each other.
     """
     key = _mix(seed + _GOLDEN)
     for number in (block, step, position):
@@ -35,13 +35,13 @@ def position_keys(seed: Tensor, block: Tensor, step: Tensor, position: Tensor) -
 
 
 def token_uniforms(keys: Tensor, num_tokens: int) -> Tensor:
-    """Numbers in [0, 1), one a token: ``[n, num_tokens]`` float64 of keys ``[n]``."""
+    """Return numbers in [0, 1), one per token: ``[n, num_tokens]`` float64 from keys ``[n]``."""
     counters = torch.arange(1, num_tokens + 1, device=keys.device)
     return _fraction(_mix(keys[:, None] + _GOLDEN * counters))
 
 
 def position_uniforms(keys: Tensor) -> Tensor:
-    """One number in [0, 1) a position: ``[n]``, apart from those of its tokens."""
+    """Return one number in [0, 1) per position, ``[n]``, different from those of its tokens."""
     return _fraction(_mix(keys))
 
 

@@ -1,4 +1,4 @@
-"""One denoising pass of many paths: what is fed, and what the model says of the positions they ask for."""
+"""One denoising pass of many paths: what is fed, and the predictions for the requested positions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from actors.diffusion_engine.remasking import Prediction, guided, predict
 from orchestrator.types import Denoising
 
 Cache = Literal["none", "prefix", "dual"]
-"""What a pass computes after the first of its block: everything, the block and what follows, the block."""
+"""What a later pass of a block computes: everything, the block and what follows it, or only the block."""
 
-# How many numbers of logits are worked on at once, in float64.
+# At most this many logits are processed at once, in float64.
 _MAX_LOGITS = 2**25
 
 
 @dataclass(eq=False, slots=True)
 class Path:
-    """A canvas behind its prompt ``prefix`` ``[P]``; ``seed`` is that of its noise.
+    """A canvas after its prompt ``prefix`` ``[P]``; ``seed`` is that of its noise.
 
-    ``slots`` keep its keys and values: its own, and with guidance those of its twin, which does not see the
-    prompt. Without a cache there are none.
+    ``slots`` hold its keys and values, and with guidance those of its copy without the prompt. Without a
+    cache there are none.
     """
 
     prefix: Ints
@@ -48,17 +48,17 @@ class Path:
 
     @property
     def num_copies(self) -> int:
-        """Rows of a forward that one pass takes."""
+        """The rows of a forward that one pass takes."""
         return num_copies(self.params)
 
 
 def num_copies(params: Denoising) -> int:
-    """2 with classifier-free guidance, else 1."""
+    """Return 2 with classifier-free guidance, else 1."""
     return 2 if params.cfg_scale > 0 else 1
 
 
 class Passes:
-    """Runs passes of paths that may differ in everything, their lengths included."""
+    """Runs passes of paths with any parameters and lengths."""
 
     def __init__(self, runner: DiffusionRunner, loaded: DiffusionModel, cache: Cache) -> None:
         self.cache = cache
@@ -68,7 +68,7 @@ class Passes:
         self._at_once = max(64, _MAX_LOGITS // loaded.model.config.vocab_size)
 
     def span(self, path: Path) -> tuple[int, int]:
-        """The columns ``first .. last`` of prompt and canvas that the next pass computes."""
+        """Return the columns ``first .. last`` of prompt and canvas that the next pass computes."""
         if self.cache == "none" or path.canvas.at_block_start:
             return 0, path.length
         begin, block = len(path.prefix), path.canvas.block
@@ -76,7 +76,7 @@ class Passes:
         return first, (begin + block.end if self.cache == "dual" else path.length)
 
     def run(self, paths: Sequence[Path]) -> list[Prediction]:
-        """What the model says of each path's wanted positions, by one forward. Raises ForwardError."""
+        """Return the predictions for each path's wanted positions, by one forward. Raises ForwardError."""
         states = self._runner.hidden([feed for path in paths for feed in self._feeds(path)])
         wanted = [path.canvas.wanted for path in paths]
         counts = [len(positions) for positions in wanted]
@@ -102,7 +102,7 @@ class Passes:
         ]
 
     def _columns(self, path: Path, wanted: Ints) -> Ints:
-        """Where in the path's feed the logits of canvas positions are."""
+        """The columns of the path's feed with the logits of canvas positions."""
         return len(path.prefix) + wanted - self._shift - self.span(path)[0]
 
     def _keys(self, paths: Sequence[Path], wanted: Sequence[Ints]) -> Tensor:
@@ -125,7 +125,7 @@ class Passes:
             index = torch.from_numpy(led).to(logits.device)
             scales = torch.from_numpy(scale[led]).to(logits.device)
             logits = logits.index_copy(0, index, guided(logits[index], unguided, scales))
-        logits[:, self._mask_id] = -torch.inf  # it is what a position is before it is decided
+        logits[:, self._mask_id] = -torch.inf  # the mask is not a possible token
         temperature = torch.tensor([path.params.temperature for path in paths], dtype=torch.float64)
         names = [path.params.remasking for path in paths]
         return predict(logits, temperature.to(logits.device), keys, names)

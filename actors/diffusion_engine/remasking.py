@@ -1,7 +1,7 @@
-"""One denoising pass as mathematics: a token and a confidence for each masked position, and which are kept.
+"""The mathematics of a denoising pass: a token and a confidence for each masked position, and which are kept.
 
 LLaDA (arXiv 2502.09992): y = argmax exp(l) / (-log u)^T with u uniform, all in float64, because coarser
-Gumbel noise spoils the text (arXiv 2409.02908); a position's confidence is y's probability under
+Gumbel noise harms the text (arXiv 2409.02908). The confidence of a position is the probability of y under
 softmax(l), without the noise.
 """
 
@@ -21,10 +21,10 @@ from actors.diffusion_engine.noise import position_uniforms, token_uniforms
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one pass says of ``n`` masked positions, each an array ``[n]``.
+    """The predictions of one pass for ``n`` masked positions, each an array ``[n]``.
 
-    ``tokens`` are drawn at the path's temperature; ``logprobs`` are theirs at temperature 1; ``best`` and
-    ``best_probability`` are of the most probable token.
+    ``tokens`` are sampled at the path's temperature; ``logprobs`` are theirs at temperature 1; ``best`` and
+    ``best_probability`` are those of the most probable token.
     """
 
     tokens: Ints
@@ -35,12 +35,12 @@ class Prediction:
 
     @classmethod
     def joined(cls, parts: Sequence[Prediction]) -> Prediction:
-        """Several predictions, one after the other."""
+        """Return several predictions as one, in order."""
         fields = ("tokens", "logprobs", "confidence", "best", "best_probability")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
 
     def rows(self, first: int, last: int) -> Prediction:
-        """Positions ``first .. last`` alone."""
+        """Return the prediction for positions ``first .. last``."""
         part = slice(first, last)
         return Prediction(
             self.tokens[part],
@@ -52,15 +52,15 @@ class Prediction:
 
 
 def guided(logits: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
-    """Classifier-free guidance l_u + (scale + 1)(l - l_u), ``[n, vocab]`` with scales ``[n]``."""
+    """Return logits with classifier-free guidance: l_u + (scale + 1)(l - l_u), with scales ``[n]``."""
     return unconditional + (scale[:, None].to(logits.dtype) + 1) * (logits - unconditional)
 
 
 def predict(logits: Tensor, temperature: Tensor, keys: Tensor, remasking: Sequence[str]) -> Prediction:
-    """The prediction for ``logits`` ``[n, vocab]`` (the mask token's already -inf).
+    """Return the prediction for ``logits`` ``[n, vocab]``, where that of the mask token is already -inf.
 
     ``temperature`` ``[n]`` float64; ``keys`` ``[n]`` of the noise; ``remasking`` ``[n]`` names the measures
-    of confidence. Each row is worked out in float64 and depends on itself alone.
+    of confidence. Each row is computed in float64 and depends on no other row.
     """
     exact = logits.double()
     log_p = torch.log_softmax(exact, dim=-1)
@@ -82,7 +82,7 @@ def _drawn(exact: Tensor, greedy: Tensor, temperature: Tensor, keys: Tensor) -> 
     drawn = greedy
     warm = torch.nonzero(temperature > 0)[:, 0]
     if len(warm):
-        # A power by way of the logarithm: pow gives a number other bits by its place (invariant_activations).
+        # With logarithms: the last bits of pow depend on a number's position (batching/activations.py).
         exponential = -torch.log(token_uniforms(keys[warm], exact.shape[-1]))
         noise = torch.exp(temperature[warm, None] * torch.log(exponential))
         drawn = greedy.index_copy(0, warm, torch.argmax(exact[warm].exp() / noise, dim=-1))
@@ -92,7 +92,7 @@ def _drawn(exact: Tensor, greedy: Tensor, temperature: Tensor, keys: Tensor) -> 
 def _confidence(
     probability: Tensor, log_p: Tensor, tokens: Tensor, keys: Tensor, remasking: Sequence[str]
 ) -> Tensor:
-    """The confidence ``[n]``, each row by its own measure."""
+    """The confidence ``[n]``, each row by its measure."""
     names = np.asarray(remasking)
     confidence = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
     for name in dict.fromkeys(remasking):
@@ -103,7 +103,7 @@ def _confidence(
         elif name == "topk_margin":
             first_two = p.topk(2, dim=-1).values
             measured = first_two[:, 0] - first_two[:, 1]
-        elif name == "entropy":  # a banned token has p = 0 and log p = -inf: it adds nothing
+        elif name == "entropy":  # a token with p = 0 and log p = -inf adds 0
             measured = (p * log_p[rows].clamp_min(-1e9)).sum(dim=-1)
         elif name == "random":
             measured = position_uniforms(keys[rows])
@@ -114,9 +114,9 @@ def _confidence(
 
 
 def committed(confidence: Floats, count: int, threshold: float | None) -> Ints:
-    """The indices that a pass commits, most confident first; of equals the leftmost comes first.
+    """Return the indices that a pass commits, most confident first; of equal ones the leftmost comes first.
 
-    The ``count`` most confident; with a ``threshold`` every one that reaches it, and at least the best.
+    These are the ``count`` most confident, or with a ``threshold`` all that reach it, and at least the best.
     """
     order = np.argsort(-confidence, kind="stable")
     if threshold is not None:

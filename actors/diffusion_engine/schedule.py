@@ -1,4 +1,4 @@
-"""Which positions of a canvas are decided together, and how many of them at each pass.
+"""Which positions of a canvas are decided together, and how many at each pass.
 
 A canvas of ``gen_length`` positions is filled block by block from the left (semi-autoregressive decoding,
 LLaDA, arXiv 2502.09992); AdaBlock (arXiv 2509.26432) ends a block where the model sees a delimiter.
@@ -17,7 +17,7 @@ from orchestrator.types import Denoising
 
 # Dream's time runs from 1 down to this.
 _EPSILON = 1e-3
-# AdaBlock looks for a delimiter in so large a part of the canvas.
+# The part of the canvas in which AdaBlock looks for a delimiter.
 _WINDOW = 0.25
 
 
@@ -32,13 +32,13 @@ class Block:
 
 
 def num_block_steps(start: int, end: int, params: Denoising) -> int:
-    """The block's share of ``num_steps``, at least 1; for equal blocks ``num_steps // num_blocks``."""
+    """Return the block's share of ``num_steps``, at least 1; for equal blocks ``num_steps // num_blocks``."""
     share = end * params.num_steps // params.gen_length - start * params.num_steps // params.gen_length
     return max(1, share)
 
 
 def unmask_counts(num_masked: int, num_steps: int, unmasking: Unmasking = "even") -> tuple[int, ...]:
-    """How many of ``num_masked`` positions each step commits: ``num_steps`` counts that sum to it.
+    """Return how many of ``num_masked`` positions each step commits: ``num_steps`` counts with that sum.
 
     ``even``: ``num_masked // num_steps`` each, and one more in the first steps for the remainder (LLaDA).
     ``proportional``: the integer part of n (1 - s/t) with n positions left, for time that runs evenly from
@@ -54,28 +54,28 @@ def unmask_counts(num_masked: int, num_steps: int, unmasking: Unmasking = "even"
 
 
 def make_block(index: int, start: int, end: int, params: Denoising, unmasking: Unmasking) -> Block:
-    """A block of positions that are all masked."""
+    """Return a block of positions that are all masked."""
     counts = unmask_counts(end - start, num_block_steps(start, end, params), unmasking)
     return Block(index, start, end, counts)
 
 
 def fixed_end(start: int, params: Denoising) -> int:
-    """Where the block that begins at ``start`` ends by its length; the last one may be shorter."""
+    """Return the end of a block of fixed length that begins at ``start``; the last one may be shorter."""
     return min(params.gen_length, start + (params.block_length or params.gen_length))
 
 
 def search_end(start: int, params: Denoising) -> int:
-    """Where the window ends in which AdaBlock looks for a delimiter."""
+    """Return the end of the window in which AdaBlock looks for a delimiter."""
     return min(params.gen_length, start + max(1, int(_WINDOW * params.gen_length)))
 
 
 def adaptive_end(
     start: int, is_delimiter: npt.NDArray[np.bool_], probability: Floats, params: Denoising
 ) -> int:
-    """AdaBlock's end of a block: after the delimiter predicted with most confidence, if that is enough.
+    """Return AdaBlock's end of a block: after the delimiter predicted with most confidence.
 
-    ``is_delimiter`` and ``probability``, ``[window]``: of the most probable token at each position of the
-    window from ``start`` on, whether it is a delimiter, and its probability. Where none reaches
+    ``is_delimiter`` and ``probability``, ``[window]``, say of the most probable token at each position from
+    ``start`` on whether it is a delimiter, and its probability. Where no delimiter reaches
     ``delimiter_threshold`` the block has its fixed length.
     """
     assert params.delimiter_threshold is not None

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
-from actors.checkpoints.models import WEIGHTS
+from actors.checkpoints import WEIGHTS
 from actors.embedded.chain_models import Verifier, policy_loss, start_from_policy, verifier_loss
 from actors.embedded.corpus import Example, collating
 from actors.embedded.diffusion import DiffusionFamily, diffusion_loss, masking

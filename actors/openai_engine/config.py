@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 
-from actors.checkpoints.models import Count, MaxContext, check_tokenizer_path, make_absolute
+from actors.checkpoints.models import check_tokenizer_path, make_absolute
+from actors.settings import Count, MaxContext
 from actors.text.prompting import PromptStyle
 from orchestrator.errors import ConfigError
 from orchestrator.schema import Positive, Words, checked

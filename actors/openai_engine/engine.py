@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
-from actors.checkpoints.files import brief
+from actors.messages import brief
 from actors.openai_engine.checks import Reply, prompt_logprobs
 from actors.openai_engine.client import Access, Client, served_model
 from actors.openai_engine.config import OpenAIEngineConfig

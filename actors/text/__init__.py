@@ -1,1 +1,1 @@
-"""What engines share about text: prompts, tokens, and where a step, a thought and a text end."""
+"""Text handling that engines share: prompts, tokens, and where a step, a thought and a text end."""

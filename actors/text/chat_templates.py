@@ -1,8 +1,8 @@
-"""How a chat template takes a conversation, found out once when a model is loaded.
+"""How a chat template takes a conversation, determined once when a model is loaded.
 
-A template is the model's own program. Some know no system role and raise, some leave the system's message
-out and say nothing, some take contents as lists of parts only, some forget the assistant's header or end the
-prompt with an end of text. What can be mended is mended, and said in ``ChatTemplate.notes``.
+A template is a program that comes with the model. Some know no system role and raise, some drop the system
+message silently, some accept contents only as lists of parts, some omit the assistant's header or end the
+prompt with an end of text. What can be repaired is repaired, and reported in ``ChatTemplate.notes``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from datetime import date
 from itertools import product
 from typing import Any
 
-from actors.checkpoints.files import brief
+from actors.messages import brief
 from actors.text.tokenising import PromptTokenizer
 from actors.text.tokens import TokenIds
 from orchestrator.errors import ConfigError
 
 Message = dict[str, Any]
 
-# Words to look for in what a template makes, with signs that one which changes its contents would change.
+# Words to look for in a template's output, with characters that a template which edits contents would change.
 _SYSTEM = 'SYSTEMSYSTEM 1 < 2 & "three"\n\n  four'
 _USER = "USERUSER 5 > 4 & 'three'\n\n  two"
 _ASSISTANT = "ANSWERANSWER"
@@ -29,21 +29,21 @@ _ASSISTANT = "ANSWERANSWER"
 MERGED = "merged into the user's turn"
 
 DATE_NAME = "strftime_now"
-"""By which a template asks for today's date."""
-# Llama 3's templates have it where they cannot ask.
+"""The function with which a template gets today's date."""
+# Llama 3's templates use this date where they have no such function.
 _DATE = "2024-07-26"
 
 
 class TemplateError(Exception):
-    """A template raised, or does not say what it is given."""
+    """A template raised, or its output lacks what it was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a system message and a question are put before a template.
+    """How a system message and a question are passed to a template.
 
-    Without ``has_role`` the system's message opens the user's turn. ``as_parts`` makes contents lists of
-    parts, as some templates of models that take images want them. ``always`` keeps an empty system message.
+    Without ``has_role`` the system message opens the user's turn. ``as_parts`` makes contents lists of parts,
+    as some templates of models with images require. ``always`` keeps an empty system message.
     """
 
     has_role: bool = True
@@ -53,8 +53,8 @@ class Shape:
     def messages(self, system: str, user: str) -> list[Message]:
         if system and not self.has_role:
             system, user = "", f"{system}\n\n{user}"
-        told = [self._message("system", system)] if system or self.always else []
-        return [*told, self._message("user", user)]
+        first = [self._message("system", system)] if system or self.always else []
+        return [*first, self._message("user", user)]
 
     def answered(self, system: str, user: str, answer: str) -> list[Message]:
         return [*self.messages(system, user), self._message("assistant", answer)]
@@ -68,9 +68,9 @@ _ALONE = [Shape(), Shape(as_parts=True), Shape(always=True)]
 
 
 def dated(tokenizer: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """``options`` with one date for every day, and that date; None where no template asks for it.
+    """Return ``options`` with a fixed date, and that date; None where no template uses the date.
 
-    Today's would make the prompts of a run that goes on tomorrow others than those that it began with.
+    With today's date the prompts of a run that is resumed tomorrow would change.
     """
     template = options.get("chat_template"), getattr(tokenizer, "chat_template", None)
     if DATE_NAME not in str(template):
@@ -80,7 +80,7 @@ def dated(tokenizer: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], s
 
 
 def check_date(value: object) -> None:
-    """Raises ConfigError where the date that a template is to be told is none."""
+    """Raise ConfigError where the date for a template is not a date."""
     try:
         date.fromisoformat(str(value))
     except ValueError:
@@ -89,24 +89,24 @@ def check_date(value: object) -> None:
 
 
 def _writer_of(day: str) -> Callable[[str], str]:
-    """Writes that date in the form that a template asks for."""
+    """A function that writes the date in the format that a template requests."""
     return date.fromisoformat(day).strftime
 
 
 def render(tokenizer: Any, messages: list[Message], options: Mapping[str, Any], *, ask: bool) -> str:
-    """What a template makes of messages. Raises TemplateError with one line."""
+    """Return a template's text for messages. Raises TemplateError with a message of one line."""
     options, _ = dated(tokenizer, options)
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **options)
-    except Exception as error:  # a template is the model's own program
+    except Exception as error:  # a template is a program that comes with the model
         raise TemplateError(f"the model's chat template fails: {brief(error)}") from error
     return str(text)
 
 
 def shape_of(tokenizer: Any, options: Mapping[str, Any], *, system: bool) -> Shape:
-    """The first way to put a question, with or without a system message, that loses none of it.
+    """Return the first way to pass a question, with or without a system message, that loses nothing.
 
-    Raises TemplateError of the simplest way where there is none.
+    Raises the TemplateError of the simplest way where all fail.
     """
     first: TemplateError | None = None
     for shape in _WITH_SYSTEM if system else _ALONE:
@@ -134,9 +134,9 @@ class ChatTemplate:
     """A tokenizer's template for a system message, where there is one, and a question."""
 
     def __init__(self, tokenizer: Any, options: Mapping[str, Any], *, alone: bool, system: bool) -> None:
-        """Finds out how it takes a question ``alone``, and one with a ``system`` message.
+        """Determine how it takes a question ``alone``, and one with a ``system`` message.
 
-        Raises ConfigError that names the key to change where it does not.
+        Raises ConfigError with the key to change where it takes neither.
         """
         self._tokenizer = tokenizer
         self._options = options
@@ -148,20 +148,20 @@ class ChatTemplate:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is done otherwise than the template would have it."""
+        """Where the prompt differs from what the template alone would give."""
         notes = {}
         if self._with_system is not None and not self._with_system.has_role:
             notes["system"] = MERGED
         if self._lacks:
             notes["assistant"] = f"header added: {self._lacks!r}"
         if self._date is not None and DATE_NAME not in self._options:
-            notes["date"] = f"told as {self._date} on every day"
+            notes["date"] = f"fixed at {self._date}"
         if self._surplus:
             notes["end"] = f"left out: {self._surplus!r}"
         return notes
 
     def ids(self, system: str, user: str) -> TokenIds:
-        """The prompt's tokens. Raises ConfigError where the template cannot go without a system message."""
+        """Return the prompt's tokens. Raises ConfigError where the template requires a system message."""
         shape = self._with_system if system else self._alone
         if shape is None:
             raise ConfigError("engine.system", system, "this model's chat template needs one: set a text")
@@ -199,7 +199,7 @@ class ChatTemplate:
         return ConfigError("engine.system", "''", f"{error} without a system message: set a text")
 
     def _ending(self) -> tuple[str, str]:
-        """The assistant's header that the template leaves out when asked, and an end of text that it adds."""
+        """The assistant's header that the template omits although requested, and an end of text it adds."""
         shape, system = (self._alone, "") if self._alone else (self._with_system, _SYSTEM)
         assert shape is not None
         asked = self._behind_user(shape.messages(system, _USER), ask=True)
@@ -220,9 +220,10 @@ class ChatTemplate:
 
 
 def lacking_header(asked: str, unasked: str, before_answer: str) -> str:
-    """The assistant's header that stands before an answer, where a template leaves it out when asked for it.
+    """Return the assistant's header before an answer, where a template omits it although requested.
 
-    ``asked`` and ``unasked`` are what follows a question, ``before_answer`` where an answer follows.
+    ``asked`` and ``unasked`` are what follows a question with and without the request for it;
+    ``before_answer`` is what follows where an answer comes next.
     """
     ends = asked if before_answer.startswith(asked) else asked.rstrip()
     if asked != unasked or not before_answer.startswith(ends):
@@ -232,7 +233,7 @@ def lacking_header(asked: str, unasked: str, before_answer: str) -> str:
 
 
 def surplus_end(asked: str, before_answer: str, end: str) -> str:
-    """Ends of text that a template puts behind all that stands before an answer."""
+    """Return the ends of text that a template puts after everything that precedes an answer."""
     expected = before_answer.rstrip()
     if not end or not asked.startswith(expected):
         return ""

@@ -1,7 +1,7 @@
 """Which tokens end a text: all that the configurations, the tokenizer and the chat template know.
 
-A checkpoint says it in several places, which need not agree: ``generation_config.json`` may list more than
-the tokenizer's one end of text, and a chat's turn may end with a token that neither of them names.
+A checkpoint states it in several places, which may differ: ``generation_config.json`` may list more than the
+tokenizer's one end of text, and a chat's turn may end with a token that neither of them names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from actors.checkpoints.models import resolve_model
+from actors.checkpoints import resolve_model
 
 _SAID = "murmuration"
 _TEMPLATES_FAULTS = (TemplateError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
@@ -27,7 +27,7 @@ def ends_of_text(
     configured: Iterable[Any] = (),
     chat_options: Mapping[str, Any] | None = None,
 ) -> frozenset[int]:
-    """Every token that ends a text.
+    """Return every token that ends a text.
 
     ``model`` is a folder or a name on the hub whose configurations are read, ``configured`` are further
     values of ``eos_token_id``: a number, several, or None.
@@ -58,9 +58,10 @@ def _written(model: str | None, revision: str | None) -> list[Any]:
 
 
 def _configurations(model: str, revision: str | None) -> list[str]:
-    """The files that there are; a folder of a tokenizer alone has none.
+    """The configuration files that exist; a folder with only a tokenizer has none.
 
-    The hub is asked for what its cache lacks, and once at most where it is out of reach: that takes long.
+    Files that the cache lacks are requested from the hub. If it is unreachable, which takes long to find out,
+    that is tried only once.
     """
     from transformers.utils.hub import cached_file
 
@@ -70,7 +71,7 @@ def _configurations(model: str, revision: str | None) -> list[str]:
             try:
                 path = cached_file(model, name, revision=revision, local_files_only=only_here)
             except (OSError, ValueError) as error:
-                asks_hub = only_here or error.__cause__ is None  # it answered that there is none
+                asks_hub = only_here or error.__cause__ is None  # the hub answered: no such file
                 continue
             found += [path] if path is not None else []
             break
@@ -78,7 +79,7 @@ def _configurations(model: str, revision: str | None) -> list[str]:
 
 
 def _end_of_turn(tokenizer: Any, chat_options: Mapping[str, Any] | None) -> int | None:
-    """The special token that the chat template puts after what the model says, or None."""
+    """The special token that the chat template puts after the model's message, or None."""
     template = getattr(tokenizer, "chat_template", None)
     if not template:
         return None
@@ -86,7 +87,7 @@ def _end_of_turn(tokenizer: Any, chat_options: Mapping[str, Any] | None) -> int 
     messages = [{"role": role, "content": _SAID if role == "assistant" else "?"} for role in roles]
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, **(chat_options or {}))
-    except _TEMPLATES_FAULTS:  # a template is a program of somebody else's: it may not take such a chat
+    except _TEMPLATES_FAULTS:  # a template comes with the model: it may not take such a chat
         return None
     _, found, rest = str(text).rpartition(_SAID)
     after = rest.lstrip() if found else ""

@@ -1,6 +1,6 @@
-"""One request to vLLM: where it is told to stop, and what becomes of its tokens.
+"""One request to vLLM: its stop conditions, and how its tokens become steps.
 
-vLLM is told to stop early enough; where a step ends is for ``stepping`` to say, as it is elsewhere.
+The stop conditions only make vLLM stop early enough; ``stepping`` decides where a step ends, as elsewhere.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from orchestrator.types import Usage
 class StopRules:
     """The stop conditions of one delimiter.
 
-    ``stop_token_ids`` are the tokens whose own text holds the delimiter: vLLM looks at those where it
-    samples, and computes not one token more. A delimiter that is spread over several tokens is found in
-    the text, which vLLM watches from another process, a token later. ``can_end`` ``[vocab_size]`` is as in
-    ``Detokenizer``.
+    ``stop_token_ids`` are the tokens whose text holds the delimiter: vLLM checks them where it samples, and
+    computes no further token. A delimiter of several tokens is found in the text, which vLLM checks in
+    another process, one token later. ``can_end`` ``[vocab_size]`` is as in ``Detokenizer``.
     """
 
     delimiter: str
@@ -39,7 +38,7 @@ class StopRules:
     def of(cls, detokenizer: Detokenizer, delimiter: str) -> StopRules:
         holding = [i for i, piece in enumerate(detokenizer.pieces) if delimiter in piece]
         whole = [i for i in holding if INCOMPLETE not in detokenizer.pieces[i]]
-        # One ASCII character is never spread over tokens; of a space a decoder may show nothing.
+        # One ASCII character is never split over tokens; a decoder may drop a space.
         is_character = len(delimiter) == 1 and delimiter.isascii() and delimiter != " "
         return cls(
             delimiter=delimiter,
@@ -51,7 +50,7 @@ class StopRules:
 
     @property
     def at_delimiter(self) -> dict[str, Any]:
-        """At the end of this step."""
+        """The stop conditions for the end of this step."""
         stop_token_ids = [*self.stop_token_ids, *self.eos_ids]
         if self.needs_text:
             return {"stop": [self.delimiter], "stop_token_ids": stop_token_ids}
@@ -59,27 +58,27 @@ class StopRules:
 
     @property
     def at_end(self) -> dict[str, Any]:
-        """At the end of the text alone."""
+        """The stop conditions for the end of the text."""
         return {"stop_token_ids": [*self.eos_ids], "detokenize": False}
 
     def at_marker(self, marker: str) -> dict[str, Any]:
-        """Where the text holds ``marker``, or ends."""
+        """Return the stop conditions for ``marker`` or the end of the text."""
         return {"stop": [marker], "stop_token_ids": [*self.eos_ids]}
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The model ended its text; ``token`` is what is named as the end, where something is."""
+    """The model ended its text; ``token`` is what the server named as the end, if anything."""
 
     token: int | str | None = None
 
 
 @dataclass(slots=True)
 class Generation:
-    """One request on its way: vLLM is asked for a stretch of tokens, once or, up to a marker, twice.
+    """One request in progress: one stretch of tokens from vLLM, or several where there is a marker.
 
-    With ``to_end`` and a marker the first stretch ends where the marker does, and a second one runs to the
-    end of that step; two more follow where that step does not answer. Each has a seed of its own.
+    With ``to_end`` and a marker the first stretch ends at the marker, and a second one runs to the end of
+    that step; two more follow if that step does not answer. Each stretch has another seed.
     """
 
     request: GenerateRequest
@@ -100,7 +99,7 @@ class Generation:
 
     @property
     def limit(self) -> int:
-        """Tokens that may be generated in all."""
+        """How many tokens may be generated in total."""
         return min(self.request.params.max_tokens, self.room)
 
     @property
@@ -121,15 +120,15 @@ class Generation:
     def take(
         self, token_ids: Sequence[int], logprobs: Sequence[float], num_cached: int, end: End | None = None
     ) -> None:
-        """Adds a stretch, and cuts into steps what there is now; what follows the end is left out.
+        """Add a stretch, and split what is there into steps; what follows the end is dropped.
 
-        ``end``: the text is over with its last token, whether or not that is known to end texts.
+        ``end``: the text ends with its last token, whether or not that token is known to end texts.
         """
         self.count(len(token_ids), num_cached, num_known=len(self.generated))
         self.add(token_ids, logprobs, end)
 
     def add(self, token_ids: Sequence[int], logprobs: Sequence[float], end: End | None = None) -> int:
-        """Adds tokens up to the end, if that is among them; how many were added."""
+        """Add tokens up to the end, if it is among them. Return how many were added."""
         for i, (token_id, logprob) in enumerate(zip(token_ids, logprobs, strict=True), 1):
             self.generated.append(token_id)
             self.logprobs.append(logprob)
@@ -141,20 +140,20 @@ class Generation:
     def end_of(
         self, token_ids: Sequence[int], stops: Mapping[str, Any], named: Sequence[int | str | None]
     ) -> End | None:
-        """The end of the text, where that is what stopped a stretch that was asked for with ``stops``.
+        """Return the end of the text, where that is what stopped a stretch requested with ``stops``.
 
-        ``named`` is what the server names as the stop. One that names nothing, or None, may still have
-        stopped where it was asked to: then the last token is, or completes, one of ``stops``.
+        ``named`` is what the server names as the stop. A server that names nothing, or None, may still have
+        stopped where requested: then the last token is, or completes, one of ``stops``.
         """
         texts, ids = (
             stops.get("stop", ()),
             [i for i in stops["stop_token_ids"] if i not in self.rules.eos_ids],
         )
-        told = [name for name in named if name is not None]
-        if told:
-            # Of a server with stops of its own, one that ends steps here ends no text either.
-            asked = {*texts, *ids, *map(str, ids), self.request.delimiter}
-            return None if any(name in asked for name in told) else End(told[0])
+        known = [name for name in named if name is not None]
+        if known:
+            # A server may have further stops: one that ends steps here does not end a text either.
+            requested = {*texts, *ids, *map(str, ids), self.request.delimiter}
+            return None if any(name in requested for name in known) else End(known[0])
         if token_ids[-1] in ids:
             return None
         before, whole = ([*self.generated, *token_ids[:n]] for n in (-1, len(token_ids)))
@@ -162,21 +161,21 @@ class Generation:
         return None if any(t in text and t not in text_before for t in texts) else End()
 
     def count(self, num_tokens: int, num_cached: int, *, num_known: int) -> None:
-        """A stretch of ``num_tokens`` was made after the prefix and ``num_known`` generated ones."""
+        """Count a stretch of ``num_tokens`` after the prefix and ``num_known`` generated tokens."""
         if self.num_stretches == 0:
             self.num_cached = num_cached
         self.num_computed += len(self.prefix) + num_known - num_cached + num_tokens - 1
         self.num_stretches += 1
 
     def count_found(self, num_tokens: int) -> None:
-        """``num_tokens`` were made by a text that had read all that was before them."""
+        """Count ``num_tokens`` of a text that had computed everything before them."""
         if self.num_stretches == 0:
             self.num_cached = len(self.prefix)
         self.num_computed += num_tokens
         self.num_stretches += 1
 
     def _ends(self, end: End | None) -> bool:
-        """Whether the request is done with the token that came last."""
+        """Whether the last token completes the request."""
         at_limit = len(self.generated) >= self.limit and end is None
         if not (at_limit or end or self.splitter.held_back or self.rules.can_end[self.generated[-1]]):
             return False
@@ -200,7 +199,7 @@ class Generation:
 
 
 def logprobs_of(choice: Any) -> list[float]:
-    """Of each token that vLLM answers with, at temperature 1; 0 where they were not asked for."""
+    """Return the log-probability of each token of vLLM's reply at temperature 1; 0 where not requested."""
     if choice.logprobs is None:
         return [0.0] * len(choice.token_ids)
     return [entry[token].logprob for token, entry in zip(choice.token_ids, choice.logprobs, strict=True)]

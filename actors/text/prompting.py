@@ -1,4 +1,4 @@
-"""How a policy is told the question: rendered once, as token ids."""
+"""The prompt of a policy: rendered once, as token ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.tasks.templates import template_fields
 
 _FIELDS = {"question", "instruction"}
-# Arguments of apply_chat_template that are no variables of the template.
+# Arguments of apply_chat_template that are not variables of the template.
 _OURS = frozenset({
     "conversation", "tokenize", "add_generation_prompt", "continue_final_message", "return_dict",
     "return_tensors", "padding", "truncation", "max_length", "return_assistant_tokens_mask",
@@ -23,7 +23,7 @@ _OURS = frozenset({
 
 
 class Prompted(Protocol):
-    """The configuration of an engine that renders prompts by itself."""
+    """The configuration of an engine that renders prompts."""
 
     @property
     def template(self) -> str | None: ...
@@ -45,7 +45,7 @@ class PromptStyle:
     ``template`` None puts the instruction and the question one after the other, each with a newline. With
     ``chat`` the tokenizer's chat template renders two messages: the system's, which is ``system`` (None: the
     instruction), and the user's, which is ``template`` (None: the question). An instruction that either of
-    them holds is told there and nowhere else; a system message that comes out empty is left out.
+    them holds is used only there; an empty system message is dropped.
     ``chat_options`` are further variables of the chat template, such as ``enable_thinking``.
     """
 
@@ -71,17 +71,17 @@ class PromptStyle:
 
     @classmethod
     def of(cls, config: Prompted) -> PromptStyle:
-        """What an engine's configuration says. Raises ConfigError."""
+        """Return the style of an engine's configuration. Raises ConfigError."""
         return cls(config.template, config.chat, config.system, config.chat_options)
 
     def text(self, question: str, instruction: str) -> str:
-        """The whole prompt of a model that is not told as a chat."""
+        """Return the whole prompt of a model without chat."""
         if self.template is not None:
             return self.template.format(question=question, instruction=instruction)
         return f"{instruction}\n{question}\n" if instruction else f"{question}\n"
 
     def turns(self, question: str, instruction: str) -> tuple[str, str]:
-        """What the system says in a chat, empty where it says nothing, and what the user does."""
+        """Return the system message of a chat (empty: none) and the user's message."""
         values = {"question": question, "instruction": instruction}
         user = question if self.template is None else self.template.format(**values)
         return self._system.format(**values), user
@@ -102,7 +102,7 @@ class PromptStyle:
 
 
 def check_template(template: str, key: str = "engine.template", *, needs_question: bool = True) -> str:
-    """The template itself. Raises ConfigError when it is malformed or has other fields than ours."""
+    """Return the template. Raises ConfigError when it is malformed or has unknown fields."""
     try:
         names = template_fields(template)
     except ValueError as error:
@@ -116,12 +116,12 @@ def check_template(template: str, key: str = "engine.template", *, needs_questio
 
 
 class Prompter:
-    """Renders prompts for one tokenizer, and remembers them: a problem asks for its own again and again."""
+    """Renders prompts for one tokenizer, and caches them: a problem requests the same prompt many times."""
 
     def __init__(self, tokenizer: Any, style: PromptStyle, vocab_size: int | None = None) -> None:
-        """Raises ConfigError where the tokenizer's chat template cannot do what the style asks for.
+        """Raise ConfigError where the tokenizer's chat template cannot render the style.
 
-        So too where it makes tokens beyond the model's ``vocab_size``, as one from another model does.
+        Also where it makes tokens beyond the model's ``vocab_size``, as a template of another model does.
         """
         self._style = style
         self._tokenizer = PromptTokenizer(tokenizer)
@@ -132,7 +132,7 @@ class Prompter:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts differ from what the tokenizer and its template alone would give."""
         if self._chat is not None:
             return self._chat.notes
         return {"end": self._tokenizer.note} if self._tokenizer.ends else {}
@@ -161,7 +161,7 @@ def _chat_template(tokenizer: Any, style: PromptStyle) -> ChatTemplate:
 
 
 def _check_named(tokenizer: Any, style: PromptStyle) -> None:
-    """Of several templates one must be named, by a name that there is, where none is the default."""
+    """Raise ConfigError unless one of several templates is the default or is named, by an existing name."""
     named, templates = style.chat_options.get("chat_template"), getattr(tokenizer, "chat_template", None)
     if not isinstance(templates, Mapping):
         return

@@ -1,4 +1,4 @@
-"""Where a step ends: from token ids to text, and from text to steps, on token boundaries."""
+"""From token ids to text, and from text to steps, which end on token boundaries."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from actors.text.tokens import TokenIds
 from orchestrator.protocols import GenerateRequest
 from orchestrator.types import Finish, Step
 
-# What a decoder puts where the bytes so far are no whole character.
+# What a decoder writes for bytes that are not yet a whole character.
 INCOMPLETE = "\ufffd"
-# A decoder may treat the first token of a text otherwise (a leading space): it sees this many before it.
+# A decoder may treat the first token of a text differently (a leading space): it gets this many before it.
 _CONTEXT = 4
 
 
@@ -35,7 +35,7 @@ class Detokenizer:
         self.can_end = lru_cache(maxsize=64)(self._can_end)
 
     def text(self, token_ids: TokenIds, context: TokenIds) -> str:
-        """The text that ``token_ids`` add to a text that ends with the tokens ``context``."""
+        """Return the text that ``token_ids`` add to a text that ends with the tokens ``context``."""
         if self._joins:
             return "".join([self.pieces[i] for i in token_ids])
         context = context[-_CONTEXT:]
@@ -43,9 +43,9 @@ class Detokenizer:
         return whole[len(before) :] if whole.startswith(before) else self._decode(token_ids)
 
     def _can_end(self, delimiter: str) -> npt.NDArray[np.bool_]:
-        """Tokens after which a step may end, ``[vocab_size]``: all others need no look at the text.
+        """Tokens after which a step may end, ``[vocab_size]``: after others the text need not be checked.
 
-        Wherever a delimiter comes to its end, the token holds its last character, or a part of one.
+        The token that completes a delimiter holds its last character, or a part of it.
         """
         last = delimiter[-1:]
         # A decoder may drop spaces around a single token, so a token that shows none may still hold one.
@@ -72,7 +72,7 @@ def _joins_pieces(tokenizer: Any) -> bool:
 
 @dataclass(slots=True)
 class StepSplitter:
-    """Cuts one request's tokens into steps while they are generated."""
+    """Splits one request's tokens into steps while they are generated."""
 
     request: GenerateRequest
     detokenizer: Detokenizer
@@ -84,11 +84,11 @@ class StepSplitter:
     def advance(
         self, generated: Sequence[int], logprobs: Sequence[float], *, at_limit: bool, no_room: bool = False
     ) -> bool:
-        """Look at all that was ``generated``, of which the last is new; True once the request is done.
+        """Check all that was ``generated``; the last token is new. Return whether the request is done.
 
-        Needs to be called only after a token that ``Detokenizer.can_end`` names, at the limit, and while
-        ``held_back``: a delimiter has come, and with it a part of a character.
-        ``no_room``: the limit is that of the model's context, so that nothing can ever follow.
+        Only required after a token that ``Detokenizer.can_end`` names, at the limit, and while ``held_back``:
+        the text has a delimiter but ends in a part of a character.
+        ``no_room``: the limit is that of the model's context, so that nothing can follow.
         """
         token_ids = tuple(generated[self._begun :])
         if token_ids[-1] in self.detokenizer.eos_ids:
@@ -99,7 +99,7 @@ class StepSplitter:
         self.held_back = ends and text.endswith(INCOMPLETE)
         if ends and not self.held_back:
             answers = self.request.answered_by(text)
-            # Cut off at the end of a step, but before the end that was asked for or could ever be reached.
+            # The limit is at the end of a step, but before the requested end, or nothing can follow.
             cut = at_limit and not answers and (self.request.to_end or no_room)
             self._close(token_ids, text, logprobs, Finish.LENGTH if cut else Finish.STEP)
             return at_limit or answers or not self.request.to_end
@@ -108,7 +108,7 @@ class StepSplitter:
         return at_limit
 
     def end(self, generated: Sequence[int], logprobs: Sequence[float], token: int | str | None) -> None:
-        """The text is over, by a token that ``eos_ids`` need not have: ``token`` where it is known."""
+        """End the text, by a token that need not be in ``eos_ids``: ``token`` where it is known."""
         token_ids = tuple(generated[self._begun :])
         if not token_ids and self.steps:
             self.steps[-1] = replace(self.steps[-1], finish=Finish.EOS)
@@ -117,7 +117,7 @@ class StepSplitter:
         self._close(token_ids, self._text(said, generated), logprobs, Finish.EOS)
 
     def open_text(self, generated: Sequence[int]) -> str:
-        """The text of what was ``generated`` after the last step that has ended."""
+        """Return the text of what was ``generated`` after the last complete step."""
         return self._text(tuple(generated[self._begun :]), generated)
 
     def _text(self, token_ids: TokenIds, generated: Sequence[int]) -> str:

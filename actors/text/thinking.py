@@ -1,8 +1,8 @@
-"""How long a text may think: where its thought begins and ends, and what ends it once its budget is over.
+"""Thinking budgets: where a text's thought begins and ends, and what ends it when its budget is used up.
 
-The engine asks for no more tokens than the thought has left, and then writes the end by itself. Inside vLLM
-(0.32) the end of a thought is known by the whole forced phrase alone, which a model that ends its thought by
-itself never writes: the phrase would be forced into the middle of its answer.
+The engine requests no more tokens than the thought has left, and then appends the end itself. vLLM (0.32)
+recognises the end of a thought only by the whole forced phrase, which a model that ends its thought itself
+never writes: the phrase would be forced into the middle of its answer.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from actors.text.tokens import TokenIds
 _CLOSING = re.compile(r"</[^<>\s]+>|\[/[^\[\]\s]+\]|<\|[^<>|\s]+\|>")
 _OPPOSITES = (("START", "END"), ("BEGIN", "END"), ("start", "end"), ("begin", "end"))
 _BRACKETS = {"<": ">", "[": "]", "◁": "▷"}
-# A tag that is being written when the budget is over may be finished.
+# A tag that is incomplete when the budget is used up may be finished.
 _MOST_OF_A_TAG = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """``num_left`` tokens may still be thought: None outside of a thought; ``forced`` end it now."""
+    """``num_left`` tokens are left for the thought (None outside one); ``forced`` are appended to end it."""
 
     has_begun: bool
     num_left: int | None = None
@@ -32,10 +32,10 @@ class Thought:
 
 
 class Thinking:
-    """Bounds the first thought of a text to ``budget`` tokens; a text that has left it is never forced."""
+    """Bounds the first thought of a text to ``budget`` tokens; after it nothing is forced."""
 
     def __init__(self, tokenizer: Any, budget: int, start: str, end: str) -> None:
-        """``end`` is what is forced: the tag that ends a thought, or a phrase that holds it."""
+        """Force ``end``: the tag that ends a thought, or a phrase that holds it."""
         self._tokenizer = tokenizer
         self._budget = budget
         self._start = start
@@ -44,13 +44,13 @@ class Thinking:
         self._pieces: dict[int, str] = {}
 
     def thought(self, token_ids: Sequence[int]) -> Thought:
-        """Of a text: what the prompt ends with, and all that follows it."""
+        """Return the state of a text's thought, from the end of the prompt and all that follows it."""
         pieces = [self._piece(i) for i in token_ids]
         text = "".join(pieces)
         begin = text.find(self._start)
         if begin < 0:
-            is_over = any(end in text for end in self._ends)  # the prompt's begin of thought may be silent
-            return Thought(has_begun=is_over)
+            has_ended = any(end in text for end in self._ends)  # the prompt may hold the begin, unseen here
+            return Thought(has_begun=has_ended)
         begin += len(self._start)
         if any(text.find(end, begin) >= 0 for end in self._ends):
             return Thought(has_begun=True)
@@ -58,7 +58,7 @@ class Thinking:
         return self._open(text[begin:], num_thought, token_ids)
 
     def stops(self, stops: Mapping[str, Any]) -> dict[str, Any]:
-        """``stops``, and the begin of a thought too: its tokens are counted from there."""
+        """Return ``stops`` with the begin of a thought added: its tokens are counted from there."""
         if len(self._start_ids) == 1:
             return {**stops, "stop_token_ids": [*stops["stop_token_ids"], self._start_ids[0]]}
         rest = {k: v for k, v in stops.items() if k != "detokenize"}
@@ -78,7 +78,7 @@ class Thinking:
         return (tag[:size] for tag in tags for size in range(2, len(tag)))
 
     def _rest_of_end(self, thought: Sequence[int]) -> TokenIds:
-        """What is to be forced: a step may have ended in the middle of it."""
+        """The tokens to force: a step may have ended in the middle of them."""
         for size in range(min(len(self._end_ids) - 1, len(thought)), 0, -1):
             if tuple(thought[-size:]) == self._end_ids[:size]:
                 return self._end_ids[size:]
@@ -88,14 +88,14 @@ class Thinking:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _piece(self, token_id: int) -> str:
-        """The text of one token: tags have no spaces, which a decoder may drop around it."""
+        """The text of one token. A decoder may drop spaces around it, but tags have none."""
         if token_id not in self._pieces:
             self._pieces[token_id] = self._tokenizer.decode([token_id], skip_special_tokens=False)
         return self._pieces[token_id]
 
 
 def common_end(one: Sequence[int], other: Sequence[int]) -> TokenIds:
-    """The tokens with which both end."""
+    """Return the longest sequence of tokens with which both end."""
     size = 0
     while size < min(len(one), len(other)) and one[-1 - size] == other[-1 - size]:
         size += 1
@@ -103,7 +103,7 @@ def common_end(one: Sequence[int], other: Sequence[int]) -> TokenIds:
 
 
 def _natural_ends(start: str, end: str, tokenizer: Any) -> set[str]:
-    """The tags by which a model ends its thought by itself."""
+    """The tags with which a model itself ends its thought."""
     mirrored = _mirrored(start)
     if mirrored is not None and mirrored in end:
         return {mirrored}

@@ -1,4 +1,4 @@
-"""How a text that is to be continued becomes tokens: begun once, and ended by nothing."""
+"""Tokenising a text that a model continues: one beginning of text, and no end of text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from actors.text.tokens import TokenIds
 
-# One of these is known to any tokenizer that is not a toy's.
+# Every real tokenizer knows at least one of these.
 _PROBES = ("a", "1", "the", " ", "?")
 
 
 class PromptTokenizer:
-    """Tokenises whole texts with what the tokenizer begins each with, and without what it ends them with.
+    """Tokenises whole texts with the tokens that the tokenizer puts first, without those that it puts last.
 
-    A tokenizer that a training has left with an end of text (``add_eos_token``, ``[SEP]``) would have the
-    model continue a text that is over. One that begins every text by itself would do so twice where the text
-    has a beginning already, as many templates do.
+    With a tokenizer that adds an end of text, as after some trainings (``add_eos_token``, ``[SEP]``), the
+    model would continue a text that has ended. One that begins every text itself would do so twice where the
+    text already has a beginning, as with many templates.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -28,14 +28,14 @@ class PromptTokenizer:
         return f"left out: the tokens {list(self.ends)} that the tokenizer adds"
 
     def ids(self, text: str, *, special: bool = True) -> TokenIds:
-        """The tokens of ``text``, which without ``special`` has what a text begins with already."""
+        """Return the tokens of ``text``; without ``special`` it already holds the beginning of text."""
         token_ids = plain_ids(self._tokenizer, text)
         if special and token_ids[: len(self.begins)] != self.begins:
             token_ids = self.begins + token_ids
         return self.once_begun(token_ids)
 
     def once_begun(self, token_ids: TokenIds) -> TokenIds:
-        """Without a second beginning of text right behind the first."""
+        """Return the tokens without a second beginning of text right after the first."""
         begin = getattr(self._tokenizer, "bos_token_id", None)
         while begin is not None and token_ids[:2] == (begin, begin):
             token_ids = token_ids[1:]
@@ -43,18 +43,18 @@ class PromptTokenizer:
 
 
 def plain_ids(tokenizer: Any, text: str) -> TokenIds:
-    """The tokens of a text with nothing added."""
+    """Return the tokens of a text with nothing added."""
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @lru_cache(maxsize=16)
 def adds_beginning(tokenizer: Any) -> bool:
-    """Whether a tokenizer puts a beginning of text before every text by itself."""
+    """Return whether a tokenizer itself puts a beginning of text before every text."""
     return tokenizer.bos_token_id is not None and tokenizer.bos_token_id in _added(tokenizer)[0]
 
 
 def _added(tokenizer: Any) -> tuple[TokenIds, TokenIds]:
-    """What a tokenizer puts before and behind every text."""
+    """The tokens that a tokenizer puts before and after every text."""
     for text in _PROBES:
         plain, whole = plain_ids(tokenizer, text), tuple(tokenizer(text)["input_ids"])
         for start in range(len(whole) - len(plain) + 1) if plain else ():

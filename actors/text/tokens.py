@@ -1,4 +1,4 @@
-"""Token ids: of texts inside others, and why a model cannot be asked to go on from some."""
+"""Token ids of texts inside other texts, and the checks of a request's token ids."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from orchestrator.protocols import Failure, GenerateRequest
 from orchestrator.types import Sampling
 
 TokenIds = tuple[int, ...]
-# What stands before a text that is tokenised as it would be inside another: any letter will do.
+# Precedes a text that is tokenised as inside another text: any letter will do.
 _LETTER = "a"
 
 
 class InnerTokenizer:
-    """Tokenises texts as they stand behind ``anchor``, each once.
+    """Tokenises texts as they would be after ``anchor``, each once.
 
-    Some tokenizers put a space before a text of its own, and none before one that goes on. A text that
-    merges with the anchor is tokenised for itself.
+    Some tokenizers put a space before a whole text, and none before its continuation. A text that merges
+    with the anchor is tokenised alone.
     """
 
     def __init__(self, tokenizer: Any, anchor: str = _LETTER) -> None:
@@ -36,7 +36,7 @@ class InnerTokenizer:
 
 
 def refuse_tokens(token_ids: TokenIds, max_length: int, vocab_size: int) -> Failure | None:
-    """Why the model cannot read ``token_ids``, or None."""
+    """Return the Failure where the model cannot read ``token_ids``, or None."""
     if not token_ids:
         return Failure("EngineError", "the prompt is empty")
     if len(token_ids) > max_length:
@@ -53,7 +53,7 @@ def refuse_tokens(token_ids: TokenIds, max_length: int, vocab_size: int) -> Fail
 def refuse_request(
     request: GenerateRequest, prefix: TokenIds, max_context: int, vocab_size: int
 ) -> Failure | None:
-    """Why an autoregressive engine cannot continue ``prefix`` as the request asks, or None."""
+    """Return the Failure where an autoregressive engine cannot continue ``prefix`` as requested, or None."""
     params = request.params
     if not isinstance(params, Sampling):
         message = f"an autoregressive engine takes Sampling, not {type(params).__name__}"

@@ -1,4 +1,4 @@
-"""The schemas of ``engine=transformers`` and ``verifier=transformers``: checked before a model loads."""
+"""The schemas of ``engine=transformers`` and ``verifier=transformers``, checked before a model loads."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.checkpoints.digest import digest_of
-from actors.checkpoints.models import (
-    CacheBytes,
-    Count,
-    Device,
-    Dtype,
-    MaxContext,
-    Readout,
-    check_model_path,
-    make_absolute,
-    task_of,
-)
+from actors.checkpoints.models import check_model_path, make_absolute, task_of
+from actors.settings import CacheBytes, Count, Device, Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from actors.verifiers.formats import build_format
 from orchestrator.backend import ReplicaVerifier
+from orchestrator.protocols import Readout
 from orchestrator.schema import checked
 from orchestrator.types import Params, Sampling
 

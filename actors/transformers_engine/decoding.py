@@ -1,4 +1,4 @@
-"""Decoding: rows come and go between forwards, each forward adds one token to every row."""
+"""Continuous batching: rows join and leave between forwards; each forward adds one token to every row."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Prompted:
 
 @dataclass(eq=False, slots=True)
 class _Row:
-    """A job that is being decoded; ``num_cached`` tokens of its prefix were served and not computed."""
+    """A job in progress; ``num_cached`` tokens of its prefix came from a cache and were not computed."""
 
     job: DecodeJob
     prefix: TokenIds
@@ -48,7 +48,7 @@ class _Row:
 
 @dataclass
 class DecodeStats:
-    """Counters since the engine was loaded; ``sampled_tokens`` moves while requests are still under way."""
+    """Counters since the engine was loaded; ``sampled_tokens`` grows while requests are in progress."""
 
     generated_tokens: int = 0
     prompt_tokens: int = 0
@@ -87,7 +87,7 @@ class Decoder:
 
     @torch.inference_mode()
     def tick(self, arrived: Sequence[DecodeJob]) -> list[DecodeJob]:
-        """One token for every row, after those that wait were let in as far as there is room."""
+        """Admit waiting jobs as far as there is room, and add one token to every row."""
         self._waiting.extend(arrived)
         self._drop_cancelled()
         done = self._admit()
@@ -101,7 +101,7 @@ class Decoder:
             self._leave(row)
 
     def _admit(self) -> list[DecodeJob]:
-        """Seat waiting jobs with their prefixes' keys and values in place; returns those that failed."""
+        """Seat waiting jobs with their prefixes' keys and values in the cache. Return those that failed."""
         failed, seated = [], []
         while self._waiting and self._table.num_free:
             job = self._waiting.pop(0)
@@ -115,12 +115,12 @@ class Decoder:
         return failed
 
     def _refusal(self, prompted: Prompted) -> Failure | None:
-        """Why a request cannot be done at all, or None."""
+        """The Failure of a request that is not possible, or None."""
         vocab_size = self._can_end.shape[1]
         return refuse_request(prompted.request, prompted.prefix, self._max_context, vocab_size)
 
     def _seat(self, job: DecodeJob) -> _Row:
-        """Give a job the free slot that knows most of its prefix; ``num_cached`` is how much."""
+        """Give a job the free slot that holds most of its prefix; ``num_cached`` is how much."""
         request, prefix = job.request.request, job.request.prefix
         assert isinstance(request.params, Sampling)
         ids = np.array(prefix, np.int64)
@@ -154,7 +154,7 @@ class Decoder:
             return [self._fail(row, error) for row in rows]
 
     def _place(self, rows: list[_Row]) -> list[DecodeJob]:
-        """Bring in what the slots and the store know; what they do not goes to the model."""
+        """Load what the slots and the store hold, and compute the rest."""
         self._cache.reserve(self._runner.num_slots(self._table.span), max(len(row.prefix) for row in rows))
         places = [self._store.match(row.prefix[:-1]) for row in rows]
         best = [max(row.num_cached, len(p)) for row, p in zip(rows, places, strict=True)]
@@ -174,7 +174,7 @@ class Decoder:
         return self._compute(missing) if missing else []
 
     def _compute(self, missing: dict[TokenIds, list[_Row]]) -> list[DecodeJob]:
-        """Prefill each unknown prefix once, whoever shares it."""
+        """Prefill each unknown prefix once for all rows that share it."""
         prefixes = list(missing)
         failed = []
         for readings in self._encoder.read([Passage(prefix) for prefix in prefixes]):
@@ -195,7 +195,7 @@ class Decoder:
         rows[0].num_cached = reading.num_cached
 
     def _close_up(self) -> None:
-        """Move rows from the end of the cache into idle slots, where those have become many."""
+        """Move rows from the end of the cache into idle slots, if there are many of these."""
         sources, targets = self._table.moves()
         if not len(sources):
             return
@@ -211,7 +211,7 @@ class Decoder:
         table, span = self._table, self._table.span
         tokens, starts = table.feed(span)
         num_padding = self._runner.num_slots(span) - span
-        # Rows that only fill up the batch write column 0 of slots past the span: what those knew is gone.
+        # Padding rows write column 0 of slots past the span: the content of these is lost.
         table.lengths[span : span + num_padding] = 0
         busy = np.flatnonzero(table.busy)
         try:
@@ -228,7 +228,7 @@ class Decoder:
         return self._finish(busy, chosen[busy], np.isnan(logprobs[busy]))
 
     def _finish(self, busy: Ints, chosen: Ints, broken: Ints) -> list[DecodeJob]:
-        """The jobs that are done after this token; only rows whose token may end a step are looked at."""
+        """The jobs that are done after this token; only rows whose token may end a step are checked."""
         table = self._table
         at_limit = table.counts[busy] >= table.limits[busy]
         may_end = self._can_end[table.tables[busy], chosen] | table.held_back[busy] | at_limit | broken
@@ -272,7 +272,7 @@ class Decoder:
         return row.job
 
     def _fail(self, row: _Row, error: ForwardError) -> DecodeJob:
-        """End a row with an error, and forget its numbers."""
+        """End a row with an error, and clear its numbers."""
         self._leave(row, keep=False)
         if row.slot < self._cache.num_slots:
             self._cache.clear(row.slot)

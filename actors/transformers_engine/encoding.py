@@ -1,4 +1,4 @@
-"""Reading given text with a model: each known prefix comes from the store, the rest is computed in groups."""
+"""Reading text with a model: known prefixes come from the store, the rest is computed in groups."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MAX_LOGITS = 2**25
 
 ReadJob = Pending["Passage", "Reading"]
 Project = Callable[[Tensor, Tensor], Tensor]
-"""From logits ``[n, outputs]`` and the token that follows each ``[n]`` to the wanted number ``[n]``."""
+"""From logits ``[n, outputs]`` and the token that follows each ``[n]`` to the requested number ``[n]``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Token ids, and the positions at which a number is read (ascending, maybe none).
+    """Token ids, and the positions at which a number is read (ascending, possibly none).
 
-    The first ``num_shared`` tokens are likely to open other passages too.
+    Other passages are likely to begin with the same first ``num_shared`` tokens.
     """
 
     token_ids: TokenIds
@@ -41,18 +41,18 @@ class Passage:
 
     @property
     def max_cached(self) -> int:
-        """How many tokens may come from the store: whatever is read must be computed."""
+        """How many tokens may come from the store: those that are read must be computed."""
         return self.reads[0] if self.reads else len(self.token_ids)
 
     @property
     def shared(self) -> TokenIds:
-        """The beginning that may be read once for several passages: nothing in it is to be read out."""
+        """The beginning that may be computed once for several passages: no number is read in it."""
         return self.token_ids[: min(self.num_shared, self.max_cached)]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What became of passage ``index``: its numbers, or the error of its forward.
+    """The result for passage ``index``: its numbers, or the error of its forward.
 
     ``row`` is the slot of the encoder's cache that holds its keys and values until the next group.
     """
@@ -65,7 +65,7 @@ class Reading:
 
 
 class Encoder:
-    """Computes passages in groups of similar length, and remembers their keys and values."""
+    """Computes passages in groups of similar length, and keeps their keys and values."""
 
     def __init__(self, runner: Runner, store: PrefixStore, project: Project, num_outputs: int) -> None:
         self.cache = SlotCache(runner.shape)
@@ -76,7 +76,7 @@ class Encoder:
         self._max_tokens = max(_MAX_LOGITS // num_outputs, 64)
 
     def read(self, passages: Sequence[Passage]) -> Iterator[list[Reading]]:
-        """The readings, a group at a time; every passage once, in no particular order."""
+        """Yield the readings, one group at a time; every passage once, in no particular order."""
         known = [len(self._store.match(p.token_ids[: p.max_cached])) for p in passages]
         order = sorted(range(len(passages)), key=lambda i: len(passages[i].token_ids) - known[i])
         while order:
@@ -85,7 +85,7 @@ class Encoder:
             yield self._read_group(group, [passages[i] for i in group])
 
     def knows(self, passage: Passage) -> bool:
-        """Whether the store has the whole of it."""
+        """Return whether the store holds the whole passage."""
         return len(self._store.match(passage.token_ids)) == len(passage.token_ids)
 
     def _next_group(self, order: list[int], passages: Sequence[Passage], known: list[int]) -> list[int]:
@@ -120,9 +120,9 @@ class Encoder:
     def _compute(
         self, passages: list[Passage], known: Ints, values: list[npt.NDArray[np.float64]]
     ) -> npt.NDArray[np.bool_]:
-        """Run the model over what is not known, ``_MAX_TOKENS`` of every row at a time.
+        """Run the model over unknown tokens, at most ``_MAX_TOKENS`` of every row at a time.
 
-        Returns which rows are sound: a number that is not finite spreads to all later queries of its row.
+        Return which rows are finite: a non-finite number spreads to all later queries of its row.
         """
         finite = np.ones(len(passages), np.bool_)
         lengths = np.array([len(p.token_ids) for p in passages], np.int64)
@@ -165,7 +165,7 @@ class Encoder:
             values[row][k] = number
 
     def _remember(self, passages: list[Passage], finite: npt.NDArray[np.bool_]) -> None:
-        """Store the sound rows; the others are wiped, since even masked they would spoil the next."""
+        """Store the finite rows, and clear the others: even masked they would make later rows non-finite."""
         sound = []
         for row, passage in enumerate(passages):
             if finite[row]:
@@ -186,7 +186,7 @@ def _reads_within(passages: list[Passage], done: Ints, num_queries: int) -> list
 
 
 class Reader:
-    """Reads passages as they arrive; a worker for ``Batcher`` that answers all it is given in one tick."""
+    """Reads passages as they arrive; a worker for ``Batcher`` that completes all jobs in one tick."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -198,7 +198,7 @@ class Reader:
 
     @torch.inference_mode()
     def tick(self, arrived: Sequence[ReadJob]) -> list[ReadJob]:
-        """Equal passages are read once, and a beginning that several share is read before them."""
+        """Read all passages: equal ones once, and a beginning that several share before them."""
         waiting: dict[Passage, list[ReadJob]] = {}
         for job in arrived:
             if not job.cancelled:
@@ -209,16 +209,16 @@ class Reader:
             for reading in readings:
                 passage = passages[reading.index]
                 cost = costs.pop(passage.shared, 0)
-                paid = max(0, reading.num_cached - cost)  # by the first of those that share a beginning
-                _reply(waiting[passage], replace(reading, num_cached=paid))
+                cached = max(0, reading.num_cached - cost)  # the first of those that share it is charged
+                _reply(waiting[passage], replace(reading, num_cached=cached))
         return [job for jobs in waiting.values() for job in jobs]
 
     def _read_shared(self, passages: Sequence[Passage]) -> dict[TokenIds, int]:
-        """Reads each beginning that several passages share; returns how many tokens it took."""
+        """Read each beginning that several passages share. Return how many tokens were computed for it."""
         counts = Counter(p.shared for p in passages if p.shared)
         shared = [Passage(token_ids) for token_ids, count in counts.items() if count > 1]
         unknown = [p for p in shared if not self._encoder.knows(p)]
-        # A failure shows again in the passages themselves.
+        # A failure occurs again in the passages themselves.
         return {
             unknown[reading.index].token_ids: len(unknown[reading.index].token_ids) - reading.num_cached
             for readings in self._encoder.read(unknown)
@@ -227,7 +227,7 @@ class Reader:
 
 
 def _reply(jobs: Sequence[ReadJob], reading: Reading) -> None:
-    """Give one reading to all who asked for it: the first pays for it."""
+    """Reply to all jobs with one reading: its cost is counted for the first."""
     for number, job in enumerate(jobs):
         if reading.error is not None:
             job.reply = Failure(reading.error.type, str(reading.error))

@@ -31,11 +31,11 @@ from orchestrator.types import Usage
 
 
 class TransformersEngine(EngineBase):
-    """Continuous batching over a causal language model with its keys and values kept for each prefix.
+    """Continuous batching over a causal language model, with keys and values kept for each prefix.
 
-    A request joins the running batch at its next token, and waits for no other request to end. With
-    ``batch_invariant`` (float32 on a CPU) a reply depends on its request alone, bit by bit; elsewhere on
-    the request and its seed up to rounding.
+    A request joins the running batch at the next token and does not wait for other requests to end. With
+    ``batch_invariant`` (float32 on a CPU) every bit of a reply depends only on its request; elsewhere replies
+    to a request and seed agree up to rounding.
     """
 
     def __init__(self, config: TransformersEngineConfig, *, num_threads: int | None = None) -> None:
@@ -58,17 +58,17 @@ class TransformersEngine(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        """Batch invariance was probed at load."""
+        """What the model promises; batch invariance is probed at load."""
         return ModelInfo(self._loaded.batch_invariant)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts differ from what the tokenizer and its template alone would give."""
         return self._prompter.notes
 
     @property
     def healthy(self) -> bool:
-        """False once forwards fail time after time: the engine should be replaced."""
+        """False when forwards fail repeatedly: the engine should be replaced."""
         return self._loaded.runner.healthy
 
     @property
@@ -77,13 +77,13 @@ class TransformersEngine(EngineBase):
         return self._decoder.stats.sampled_tokens + self._reader.num_tokens
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        """One step, or with ``to_end`` all remaining ones, for each request."""
+        """Generate one step, or with ``to_end`` all remaining steps, for each request."""
         return await self._decoding.submit(
             [Prompted(r, self._prompt_ids(r.question, r.instruction)) for r in requests]
         )
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        """The likelihood of each request's steps, all in one pass."""
+        """Return the log-likelihood of each request's steps, computed in one pass."""
         passages = [self._passage(r) for r in requests]
         refused = [refuse_tokens(p.token_ids, self._loaded.max_context, self._vocab_size) for p in passages]
         allowed = [p for p, failure in zip(passages, refused, strict=True) if failure is None]
@@ -94,13 +94,13 @@ class TransformersEngine(EngineBase):
         ]
 
     async def close(self) -> None:
-        """End the background work; requests under way raise RuntimeError."""
+        """End the background work; requests in progress raise RuntimeError."""
         await self._decoding.close()
         await self._reading.close()
         self._executor.shutdown()
 
     def stats(self) -> dict[str, int]:
-        """Counters since the start: tokens generated, of prompts, and of prompts served from the cache."""
+        """Return counters since the start: tokens generated, of prompts, and of prompts from the cache."""
         counters = self._decoder.stats
         return {
             "generated_tokens": counters.generated_tokens,
@@ -124,7 +124,7 @@ class TransformersEngine(EngineBase):
         return decoder, Reader(encoder)
 
     def _passage(self, request: LoglikRequest) -> Passage:
-        """The whole text; a token's likelihood is read at the token before it."""
+        """The whole text; the likelihood of a token is read at the token before it."""
         prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         return Passage(token_ids, tuple(range(len(prefix) - 1, len(token_ids) - 1)), len(prefix))
@@ -147,5 +147,5 @@ class TransformersEngine(EngineBase):
 
 
 def token_logprobs(logits: Tensor, following: Tensor) -> Tensor:
-    """The log-probability ``[n]`` of each following token ``[n]`` under ``logits`` ``[n, vocab]``."""
+    """Return the log-probability ``[n]`` of each following token ``[n]`` under ``logits`` ``[n, vocab]``."""
     return torch.log_softmax(logits.double(), dim=-1).gather(-1, following[:, None])[:, 0]

@@ -1,8 +1,8 @@
 """Reward models on any decoder of transformers: its layers, and a head read from the checkpoint by its keys.
 
 transformers has no class for most reward models (Qwen2ForProcessRewardModel is remote code, TRL's value head
-a wrapper) and fills a head whose keys it does not find with random numbers. Here the layers come from
-``AutoModel``, the head straight from the safetensors files, and a checkpoint that lacks either is refused.
+a wrapper), and fills a head whose keys it does not find with random numbers. Here the layers come from
+``AutoModel`` and the head directly from the safetensors files; a checkpoint that lacks either is refused.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from actors.batching.linear import Float32Linear
 from actors.checkpoints.files import INDEX, check_index
-from actors.checkpoints.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
-from actors.transformers_engine.loading import check_complete
+from actors.transformers_engine.pretrained import check_complete
+from actors.transformers_engine.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
 from actors.verifiers.formats import Verdict
 from orchestrator.errors import ConfigError
 
@@ -35,10 +35,10 @@ HEADS: tuple[tuple[str, ...], ...] = (("score.0", "score.2"), ("score",), ("v_he
 
 
 class HeadedModel(torch.nn.Module):
-    """A decoder with a head on it, called as a model of transformers is."""
+    """A decoder with a head, called like a model of transformers."""
 
     def __init__(self, decoder: Any, layers: Sequence[Float32Linear]) -> None:
-        """``layers`` follow each other with a ReLU between two."""
+        """Take ``layers`` in order, with a ReLU between two."""
         super().__init__()
         self.decoder = decoder
         self.layers = torch.nn.ModuleList(layers)
@@ -57,7 +57,7 @@ class HeadedModel(torch.nn.Module):
         self.decoder.set_attn_implementation(name)
 
     def forward(self, **inputs: Any) -> SimpleNamespace:
-        """``logits`` ``[rows, queries, outputs]`` in float32."""
+        """Return ``logits`` ``[rows, queries, outputs]`` in float32."""
         hidden = self.decoder(**inputs).last_hidden_state
         first, *others = self.layers
         outputs = first(hidden)
@@ -67,9 +67,9 @@ class HeadedModel(torch.nn.Module):
 
 
 def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **options: Any) -> HeadedModel:
-    """A decoder with the head that its checkpoint holds. No remote code is run: none is needed.
+    """Load a decoder with the head of its checkpoint. No remote code is run: none is needed.
 
-    Raises ConfigError where the checkpoint lacks a head or a weight, OSError where there is none.
+    Raises ConfigError where the checkpoint lacks a head or a weight, OSError where there is no checkpoint.
     """
     import transformers
 
@@ -85,7 +85,7 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
 
 
 def load_lm(verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, **options: Any) -> Any:
-    """A language model that works out the logits of the verdict's tokens alone, in ``outputs``' order."""
+    """Load a language model that computes only the logits of the verdict's tokens, in ``outputs``' order."""
     with _quiet():
         model, info = causal_lm(name, **options)
     check_complete(_MODEL, name, info)
@@ -106,7 +106,7 @@ def _load(auto_class: Any, name: str, **options: Any) -> tuple[Any, Mapping[str,
 
 
 def num_outputs(model: Any) -> int:
-    """How many numbers a model of this file gives at each token."""
+    """Return how many numbers a model of this file gives at each token."""
     if isinstance(model, HeadedModel):
         return model.num_outputs
     lm = model.whole if isinstance(model, TextOfSeveral) else model
@@ -128,7 +128,7 @@ def _read_head(name: str, revision: str | None) -> list[Float32Linear]:
 
 
 def _tensor_files(name: str, revision: str | None) -> Mapping[str, str]:
-    """Which safetensors file holds each tensor of a checkpoint, in a folder or in the hub's cache."""
+    """The safetensors file of each tensor of a checkpoint, in a folder or in the hub's cache."""
     from transformers.utils.hub import cached_file
 
     def find(file: str) -> str | None:
@@ -158,15 +158,15 @@ def _says_causal(model: Any) -> bool:
 
 
 def _check_decoder(name: str, model: Any) -> None:
-    """Kept keys and values are right only where no token sees a later one."""
+    """Raise ConfigError unless no token sees a later one: only then are kept keys and values right."""
     takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
     if not (takes_cache and _says_causal(model) and is_causal(model)):
-        raise ConfigError(_MODEL, name, f"must be a decoder; a {type(model).__name__} is none")
+        raise ConfigError(_MODEL, name, f"must be a decoder, which {type(model).__name__} is not")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers warns of keys that it does not use: the head's, which is read afterwards."""
+    """Silence transformers' warnings of unused keys: those of the head, which is read afterwards."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,19 +1,27 @@
-"""Loading models of the transformers library. Importing this file loads no heavy library."""
+"""Loading a model of the transformers library for an engine or a verifier."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from actors.checkpoints.models import check_model_path, check_repository, resolve_model
+import torch
+import transformers
+from transformers.utils.logging import disable_progress_bar
+
+from actors.batching.attention import INVARIANT, PADDED, SINGLE, register
+from actors.batching.forward import Runner, probe
+from actors.batching.kv import KVShape
+from actors.checkpoints import check_model_path, resolve_model
+from actors.checkpoints.models import check_repository
+from actors.text.endings import ends_of_text
+from actors.transformers_engine.pretrained import load_complete
+from actors.transformers_engine.text_models import TextOfSeveral, why
 from orchestrator.errors import ConfigError
 from orchestrator.schema import group_of
-
-if TYPE_CHECKING:
-    from actors.batching.forward import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +53,10 @@ class ModelConfig(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a model is loaded for, beside its configuration.
+    """How a model is loaded for its use, in addition to its configuration.
 
-    ``auto_class`` names a class of transformers. ``decodes`` says that most forwards will add one token a
-    row. ``make`` makes the model where no class of transformers does: ``make(name, tokenizer, **keywords of
+    ``auto_class`` names a class of transformers. ``decodes``: most forwards will add one token per row.
+    ``make`` creates the model where no class of transformers does: ``make(name, tokenizer, **keywords of
     from_pretrained)``. ``checks`` are called with the tokenizer before weights are read.
     """
 
@@ -63,7 +71,7 @@ _CAUSAL = Purpose()
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in evaluation mode, ready to run, with what is known of it."""
+    """A model in evaluation mode, ready to run, with its tokenizer and properties."""
 
     runner: Runner
     tokenizer: Any
@@ -74,14 +82,10 @@ class Loaded:
 
 
 def load(config: ModelConfig, purpose: Purpose = _CAUSAL, *, num_threads: int | None = None) -> Loaded:
-    """Load a model and its tokenizer, from safetensors only, with ``num_threads`` of torch where given.
+    """Load a model and its tokenizer, only from safetensors, with ``num_threads`` torch threads where given.
 
-    Raises ConfigError when there is no such model, or when it or the device does not suit.
+    Raises ConfigError when there is no such model, or when it or the device is not supported.
     """
-    import torch
-
-    from actors.batching.forward import probe
-
     check_model_path(f"{group_of(config)}.model", config.model)  # a replica may see other folders
     if num_threads is not None:
         torch.set_num_threads(num_threads)
@@ -103,21 +107,13 @@ def load(config: ModelConfig, purpose: Purpose = _CAUSAL, *, num_threads: int | 
 
 
 def _count(model: Any) -> int:
-    """How many numbers a text passes through."""
-    from actors.checkpoints.text_models import TextOfSeveral
-
+    """The number of parameters that a text passes through."""
     if isinstance(model, TextOfSeveral):
         return model.num_parameters
     return sum(p.numel() for p in model.parameters())
 
 
 def _from_pretrained(config: ModelConfig, purpose: Purpose) -> tuple[Any, Any]:
-    import torch
-    import transformers
-    from transformers.utils.logging import disable_progress_bar
-
-    from actors.batching.attention import register
-
     register()
     disable_progress_bar()
     key = f"{group_of(config)}.model"
@@ -134,52 +130,20 @@ def _from_pretrained(config: ModelConfig, purpose: Purpose) -> tuple[Any, Any]:
         model = make(name, tokenizer, **how)
     except ConfigError:
         raise
-    except Exception as error:  # whatever a stranger's files make the libraries raise
+    except Exception as error:  # with bad files the libraries may raise anything
         logger.debug("%s cannot be loaded", config.model, exc_info=error)
-        from actors.checkpoints.text_models import why
-
         raise ConfigError(key, config.model, why(error)) from error
     return model.to(_device(config)).eval().requires_grad_(False), tokenizer
 
 
-def load_complete(named: tuple[str, str], auto_class: str, name: str, _tokenizer: Any, **how: Any) -> Any:
-    """A model of the library's own classes. Raises ConfigError where its checkpoint lacks a weight.
-
-    transformers would fill that with random numbers.
-    """
-    import transformers
-
-    from actors.checkpoints.text_models import as_text, causal_lm
-
-    if auto_class == "AutoModelForCausalLM":
-        model, info = causal_lm(name, **how)
-    else:
-        cls = getattr(transformers, auto_class)
-        model, info = cls.from_pretrained(name, output_loading_info=True, **how)
-    check_complete(*named, info)
-    return as_text(model)
-
-
-def check_complete(key: str, model: str, info: Mapping[str, Any]) -> None:
-    """Raise ConfigError where ``info`` of from_pretrained names weights that the checkpoint lacks."""
-    missing = sorted(map(str, info["missing_keys"]))
-    if missing:
-        allowed = f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}"
-        raise ConfigError(key, model, allowed)
-    if info.get("mismatched_keys"):
-        raise ConfigError(key, model, "the checkpoint's weights have other shapes than its config.json says")
-
-
 def _device(config: ModelConfig) -> str:
-    import torch
-
     if config.device != "auto":
         return config.device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _wants_invariance(config: ModelConfig, device: str) -> bool:
-    """Whether to take the batch-invariant path, which only float32 on a CPU has."""
+    """Whether to use the batch-invariant path, which exists only for float32 on a CPU."""
     possible = device == "cpu" and config.dtype == "float32"
     if config.batch_invariant and not possible:
         key = f"{group_of(config)}.batch_invariant"
@@ -188,22 +152,20 @@ def _wants_invariance(config: ModelConfig, device: str) -> bool:
 
 
 def _invariant_attention(purpose: Purpose, config: Any, max_context: int) -> str:
-    """One query at a time costs less while decoding, unless heads share keys or prompts are long."""
-    from actors.batching.attention import PADDED, SINGLE
-
+    """The attention to use. One query at a time decodes faster, unless heads share keys or texts are long."""
     shares_keys = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
     return SINGLE if purpose.decodes and not shares_keys and max_context <= 1024 else PADDED
 
 
 def _max_context(config: ModelConfig, shape: Any, tokenizer: Any) -> int:
-    """The longest row, in tokens. Raises ConfigError where attention slides over less than that."""
+    """The longest row in tokens. Raises ConfigError where sliding attention sees fewer tokens."""
     group = group_of(config)
     key = f"{group}.max_context"
     known = [shape.max_position_embeddings, getattr(tokenizer, "model_max_length", None)]
     longest = min(int(n) for n in known if n is not None)
     if config.max_context is not None and not 1 < config.max_context <= longest:
         raise ConfigError(key, config.max_context, f"must be 2..{longest} for this model, or null")
-    wanted = config.max_context or longest
+    length = config.max_context or longest
     kinds = set(getattr(shape, "layer_types", None) or ["full_attention"])
     if not kinds <= {"full_attention", "sliding_attention"}:
         raise ConfigError(
@@ -211,26 +173,20 @@ def _max_context(config: ModelConfig, shape: Any, tokenizer: Any) -> int:
         )
     window = getattr(shape, "sliding_window", None)
     slides = "sliding_attention" in kinds or not getattr(shape, "layer_types", None)
-    if slides and window is not None and getattr(shape, "use_sliding_window", True) and wanted > window:
+    if slides and window is not None and getattr(shape, "use_sliding_window", True) and length > window:
         raise ConfigError(
-            key, wanted, f"this model's attention slides over {window} tokens: set at most that"
+            key, length, f"this model's attention slides over {window} tokens: set at most that"
         )
-    return wanted
+    return length
 
 
 def _runner(model: Any) -> Runner:
-    from actors.batching.attention import INVARIANT
-    from actors.batching.forward import Runner
-    from actors.batching.kv import KVShape
-
     shape = KVShape.of(model.config.get_text_config(), model.dtype, model.device)
     return Runner(model, shape, invariant=model.config._attn_implementation in INVARIANT)
 
 
 def _eos_ids(config: ModelConfig, model: Any, tokenizer: Any) -> frozenset[int]:
     """Every token that ends a text."""
-    from actors.text.endings import ends_of_text
-
     generation = getattr(model, "generation_config", None)
     known = [getattr(generation, "eos_token_id", None)]
     return ends_of_text(tokenizer, config.model, revision=config.revision, configured=known)

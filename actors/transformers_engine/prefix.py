@@ -1,4 +1,4 @@
-"""Keys and values of prefixes seen before, shared between trajectories: a radix tree over token ids."""
+"""Keys and values of known prefixes, shared between trajectories: a radix tree over token ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_CAPACITY = 1024
 
 @dataclass(eq=False, slots=True)
 class _Node:
-    """An edge of the tree: its tokens and where the pool keeps each of them."""
+    """An edge of the tree: its tokens and the place of each in the pool."""
 
     tokens: TokenIds
     places: Ints
@@ -28,18 +28,17 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A row of a cache to remember: the tokens in ``slot``, columns ``0 .. len(token_ids)``."""
+    """A row of a cache to keep: the tokens in ``slot``, columns ``0 .. len(token_ids)``."""
 
     slot: int
     token_ids: TokenIds
 
 
 class PrefixStore:
-    """The longest known prefix of any token sequence, least recently used leaves dropped first.
+    """Finds the longest known prefix of a token sequence; the least recently used leaves are evicted first.
 
-    Tokens are kept once however many trajectories share them. A node is touched after all its
-    descendants, so the least recently touched node is always a leaf. What was matched is valid until
-    the next ``insert``.
+    Tokens that trajectories share are kept once. A node is touched after all its descendants, so the least
+    recently touched node is always a leaf. What was matched is valid until the next ``insert``.
     """
 
     def __init__(self, shape: KVShape, max_bytes: int) -> None:
@@ -58,11 +57,11 @@ class PrefixStore:
 
     @property
     def num_bytes(self) -> int:
-        """How much memory the pool has taken."""
+        """The size of the pool in bytes."""
         return len(self._pool) * self._shape.bytes_per_token
 
     def match(self, token_ids: TokenIds) -> Ints:
-        """Where the tokens of the longest known prefix of ``token_ids`` are: ``[length]``."""
+        """Return the places ``[length]`` of the longest known prefix of ``token_ids``."""
         self._clock += 1
         path, length, inside = self._walk(token_ids)
         self._touch(path)
@@ -84,7 +83,7 @@ class PrefixStore:
         cache.write(np.repeat(slots, counts), np.concatenate(columns), tokens)
 
     def insert(self, cache: SlotCache, rows: Sequence[Stored]) -> None:
-        """Remember ``rows`` of ``cache``; what does not fit beside the others of this call is left out."""
+        """Keep ``rows`` of ``cache``; rows that do not fit beside the others of this call are skipped."""
         self._clock += 1
         slots, columns, places = [], [], []
         for row in rows:
@@ -98,7 +97,7 @@ class PrefixStore:
         self._pool[torch.from_numpy(np.concatenate(places)).to(self._shape.device)] = picked
 
     def _walk(self, token_ids: TokenIds) -> tuple[list[_Node], int, int]:
-        """The nodes along ``token_ids``, how many tokens match, and how many of the last node's."""
+        """The nodes along ``token_ids``, how many tokens match, and how many of the last node match."""
         path: list[_Node] = []
         node, length = self._root, 0
         while length < len(token_ids):
@@ -120,7 +119,7 @@ class PrefixStore:
             self._recency.move_to_end(node)
 
     def _grow(self, token_ids: TokenIds) -> Ints:
-        """Add the unknown end of ``token_ids`` to the tree; returns the places for it, maybe none."""
+        """Add the unknown end of ``token_ids`` to the tree. Return the places for it, possibly none."""
         path, length, inside = self._walk(token_ids)
         if path and inside < len(path[-1].tokens):
             path[-1] = self._split(path[-1], inside)
@@ -135,7 +134,7 @@ class PrefixStore:
         return places
 
     def _split(self, node: _Node, length: int) -> _Node:
-        """Cut ``node`` after ``length`` tokens; returns the upper part."""
+        """Split ``node`` after ``length`` tokens. Return the upper part."""
         assert node.parent is not None
         upper = _Node(node.tokens[:length], node.places[:length], node.parent, node.touched)
         node.parent.children[upper.tokens[0]] = upper
@@ -144,7 +143,7 @@ class PrefixStore:
         return upper
 
     def _allocate(self, num_tokens: int) -> Ints:
-        """So many free places, or none when this call's own tokens fill the pool."""
+        """``num_tokens`` free places, or none when the tokens of this call fill the pool."""
         while len(self._free) < num_tokens:
             if not (self._enlarge() or self._drop_oldest()):
                 return np.zeros(0, np.int64)
@@ -153,7 +152,7 @@ class PrefixStore:
         return np.array(taken, np.int64)
 
     def _enlarge(self) -> bool:
-        """Double the pool within its bound; False when it is full-grown."""
+        """Double the pool up to its bound. Return False when it has reached it."""
         old = self._pool
         capacity = min(max(2 * len(old), _FIRST_CAPACITY), self._max_tokens)
         if capacity <= len(old):
@@ -164,7 +163,7 @@ class PrefixStore:
         return True
 
     def _drop_oldest(self) -> bool:
-        """Forget the least recently used leaf; False when this call has touched all there is."""
+        """Evict the least recently used leaf. Return False when this call has touched all leaves."""
         node = next(iter(self._recency), None)
         if node is None or node.touched == self._clock:
             return False

@@ -1,4 +1,4 @@
-"""Which row sits in which slot of the decoder's cache, and what each slot's next token needs."""
+"""The slots of the decoder's cache: which row is in which, and the state for its next token."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from actors.batching.kv import Ints
 from actors.batching.sampling import Floats
 from actors.text.tokens import TokenIds
 
-# Idle slots among the busy ones are computed too; above one in so many the busy ones close up.
+# Idle slots between busy ones are computed too; above this share (one in n) the busy ones are moved together.
 _MAX_IDLE_SHARE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one row is sampled: at most ``max_tokens`` tokens, their random numbers from ``seed``."""
+    """How one row is sampled: at most ``max_tokens`` tokens, with random numbers from ``seed``."""
 
     seed: int
     temperature: float
@@ -26,11 +26,11 @@ class Settings:
 
 
 class SlotTable:
-    """The decoder's state as arrays over slots, so that one token costs no Python for each row.
+    """The decoder's state as arrays over slots, so that a token needs no Python code per row.
 
     ``tokens`` ``[slots, context + 1]`` holds a row's prefix and what it generated; its first ``lengths``
-    tokens have keys and values in the cache, the next is the one to feed. A slot that is not ``busy`` keeps
-    its content, so that a row with the same beginning can take it over.
+    tokens have keys and values in the cache, the next one is fed next. A slot that is not ``busy`` keeps its
+    content, so that a row with the same beginning can reuse it.
     """
 
     def __init__(self, num_slots: int, max_context: int) -> None:
@@ -57,7 +57,7 @@ class SlotTable:
         return len(self.busy) - int(self.busy.sum())
 
     def nearest(self, prefix: Ints) -> tuple[int, int]:
-        """The free slot that has most leading tokens of ``prefix`` in the cache, and how many."""
+        """Return the free slot that has most leading tokens of ``prefix`` in the cache, and how many."""
         free = np.flatnonzero(~self.busy)
         if len(prefix) == 0:
             return int(free[0]), 0
@@ -68,9 +68,9 @@ class SlotTable:
         return int(free[best]), int(common[best])
 
     def moves(self) -> tuple[Ints, Ints]:
-        """Busy slots to move, and the free ones to move them to, so that none is free below a busy one.
+        """Return busy slots to move and the free slots for them, so that no free slot is below a busy one.
 
-        None as long as the free ones are few: what they hold may serve the next rows.
+        Both are empty while few slots are free: what these hold may serve the next rows.
         """
         num_busy, span = int(self.busy.sum()), self.span
         if (span - num_busy) * _MAX_IDLE_SHARE <= span:
@@ -78,7 +78,7 @@ class SlotTable:
         return num_busy + np.flatnonzero(self.busy[num_busy:]), np.flatnonzero(~self.busy[:num_busy])
 
     def move(self, sources: Ints, targets: Ints) -> None:
-        """Carry the rows of ``sources`` over to ``targets``."""
+        """Move the rows of ``sources`` to ``targets``."""
         for state in vars(self).values():
             state[targets] = state[sources]
         self.busy[sources] = False
@@ -104,10 +104,10 @@ class SlotTable:
             self.lengths[slot] = 0
 
     def feed(self, span: int) -> tuple[Ints, Ints]:
-        """The token to feed and its column for each of the first ``span`` slots: ``[span]`` each.
+        """Return the token to feed and its column for each of the first ``span`` slots: ``[span]`` each.
 
-        A slot that nobody uses rides along; it may not reach past the widest that is in use, so what it
-        holds beyond that is given up.
+        An idle slot is computed too. It may not reach past the longest busy one, so what it holds beyond that
+        is dropped.
         """
         lengths = self.lengths[:span]
         idle = ~self.busy[:span]
@@ -122,10 +122,10 @@ class SlotTable:
         self.counts[slots] += 1
 
     def generated(self, slot: int) -> tuple[list[int], list[float]]:
-        """The tokens that the row in ``slot`` has generated, and their log-probabilities."""
+        """Return the tokens that the row in ``slot`` has generated, and their log-probabilities."""
         end, count = int(self.lengths[slot]) + 1, int(self.counts[slot])
         return self.tokens[slot, end - count : end].tolist(), self.logprobs[slot, :count].tolist()
 
     def cached(self, slot: int) -> TokenIds:
-        """The tokens whose keys and values ``slot`` holds."""
+        """Return the tokens whose keys and values ``slot`` holds."""
         return tuple(self.tokens[slot, : self.lengths[slot]].tolist())

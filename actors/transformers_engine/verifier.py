@@ -1,4 +1,4 @@
-"""A reward model of the transformers library, read in this process."""
+"""A reward model of the transformers library, computed in this process."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from orchestrator.types import Reward, Usage
 
 
 class TransformersVerifier(VerifierBase):
-    """Scores new steps only: what was read of a trajectory before is kept, and its rewards are locked.
+    """Scores only new steps: keys and values of earlier steps are kept, and their rewards are locked.
 
-    ``readout`` ``per_step`` gives a reward at the end of each new step; ``whole`` one for all the steps as
-    a single one, read at its end.
+    ``readout`` ``per_step`` gives a reward at the end of each new step; ``whole`` gives one reward at the end
+    of the trajectory, whose steps count as one.
     """
 
     def __init__(self, config: TransformersVerifierConfig, *, num_threads: int | None = None) -> None:
@@ -53,17 +53,17 @@ class TransformersVerifier(VerifierBase):
 
     @property
     def info(self) -> ModelInfo:
-        """Batch invariance was probed at load."""
+        """What the model promises; batch invariance is probed at load."""
         return ModelInfo(self._loaded.batch_invariant, readout=self._readout)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts differ from what the tokenizer and its template alone would give."""
         return self._layout.notes
 
     @property
     def healthy(self) -> bool:
-        """False once forwards fail time after time: the verifier should be replaced."""
+        """False when forwards fail repeatedly: the verifier should be replaced."""
         return self._loaded.runner.healthy
 
     @property
@@ -72,7 +72,7 @@ class TransformersVerifier(VerifierBase):
         return self._reader.num_tokens
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        """The rewards of each request's new steps, in order."""
+        """Return the rewards of each request's new steps, in order."""
         passages = [self._passage(r) for r in requests]
         refused = [self._refuse(p) for p in passages]
         allowed = [p for p, failure in zip(passages, refused, strict=True) if failure is None]
@@ -83,7 +83,7 @@ class TransformersVerifier(VerifierBase):
         ]
 
     async def close(self) -> None:
-        """End the background work; requests under way raise RuntimeError."""
+        """End the background work; requests in progress raise RuntimeError."""
         await self._reading.close()
         self._executor.shutdown()
 
@@ -108,7 +108,7 @@ class TransformersVerifier(VerifierBase):
         if isinstance(reading, Failure):
             return reading
         if len(reading.values) != len(passage.reads):
-            message = f"{len(passage.reads)} rewards were to be read, {len(reading.values)} were"
+            message = f"{len(passage.reads)} rewards were expected, {len(reading.values)} were read"
             return Failure("VerifierError", message)
         num_computed = len(passage.token_ids) - reading.num_cached
         usage = Usage(
@@ -122,11 +122,11 @@ class TransformersVerifier(VerifierBase):
 def _loader(format: Format) -> Any:
     if format.head == "classifier":
         return load_classifier
-    # The layout is made twice, here for its tokens: those are all of the vocabulary that is worked out.
+    # The layout is made twice, here for its tokens: only their logits are computed.
     return partial(load_lm, lambda tokenizer: format.verdict(format.layout(tokenizer), 0))
 
 
 def _verdict(format: Format, loaded: Loaded) -> Verdict:
-    """Which of the outputs that the loaded model has are read."""
+    """Which outputs of the loaded model are read."""
     verdict = format.verdict(format.layout(loaded.tokenizer), num_outputs(loaded.runner.model))
     return verdict.narrowed() if format.head == "lm" else verdict

@@ -1,4 +1,4 @@
-"""What verifiers share that ask a language model through an engine of any kind."""
+"""What verifiers that ask a language model through an engine have in common."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.protocols import EngineBase, ModelInfo, Readout, VerifierBase
 
 
 class AskingVerifier(VerifierBase, ABC):
-    """A verifier that is as invariant, as healthy and as far as the engine that it asks, and ends with it."""
+    """A verifier whose invariance, health and progress are those of its engine, which it closes."""
 
     def __init__(self, engine: EngineBase, readout: Readout) -> None:
         self._engine = engine
@@ -17,12 +17,12 @@ class AskingVerifier(VerifierBase, ABC):
 
     @property
     def info(self) -> ModelInfo:
-        """As invariant as its engine."""
+        """What the model promises: the batch invariance of its engine."""
         return ModelInfo(self._engine.info.batch_invariant, readout=self._readout)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts differ from what the tokenizer and its template alone would give."""
         return self._engine.template_notes
 
     @property

@@ -1,4 +1,4 @@
-"""Schemas of the verifiers that are no reward model: an engine that is asked, or the policy's own figures."""
+"""The schemas of the verifiers that ask an engine: ``verifier=likelihood`` and ``verifier=generative``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
-from actors.checkpoints.files import brief
 from actors.checkpoints.models import check_tokenizer_path, make_absolute, resolve_model
+from actors.messages import brief
 from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Readout
@@ -17,17 +17,17 @@ from orchestrator.schema import Rule, Words, checked
 
 
 def _holds(*needed: str) -> Rule:
-    """At least one of these must be in the text."""
+    """A rule: the text must hold at least one of these."""
     return Rule(lambda text: any(n in text for n in needed), f"must hold {' or '.join(needed)}", quoted=True)
 
 
 @dataclass(frozen=True)
 @checked("verifier")
 class LikelihoodVerifierConfig(ReplicaVerifier):
-    """A language model's own probability of each step (``conf/verifier/likelihood.yaml``).
+    """A language model's probability of each step (``conf/verifier/likelihood.yaml``).
 
-    ``engine`` is any engine's configuration; ``tokenizer`` names its tokenizer where that is not the one of
-    ``engine.model``.
+    ``engine`` is the configuration of any engine; ``tokenizer`` names its tokenizer where that is not the one
+    of ``engine.model``.
     """
 
     engine: EngineConfig
@@ -62,9 +62,9 @@ class LikelihoodVerifierConfig(ReplicaVerifier):
 class GenerativeVerifierConfig(ReplicaVerifier):
     """A language model that is asked whether a step is right (``conf/verifier/generative.yaml``).
 
-    ``template`` renders ``{question}``, ``{steps}`` (all up to the one in question, each by
-    ``step_template``, which knows ``{step}`` and ``{number}``), ``{step}`` and ``{number}``. What comes early
-    in it is read once for all steps of a problem. The engine's own template stands around the whole.
+    ``template`` renders ``{question}``, ``{steps}`` (all up to the step in question, each rendered by
+    ``step_template``, which has ``{step}`` and ``{number}``), ``{step}`` and ``{number}``. A common beginning
+    is computed once for all steps of a problem. The engine's template is put around the result.
     """
 
     engine: EngineConfig
@@ -107,12 +107,12 @@ def _check_engine(engine: object) -> None:
     if isinstance(engine, str | Mapping) or engine is None:
         raise ConfigError("verifier.engine", engine, "must be an engine's configuration, with its _target_")
     if (prompts := getattr(engine, "prompts", "tokens")) != "tokens":
-        allowed = "must be tokens here: a server that takes texts alone tells no likelihoods of them"
+        allowed = "must be tokens here: a server that takes only texts gives no likelihoods of them"
         raise ConfigError("verifier.engine.prompts", prompts, allowed)
 
 
 def _built(engine: EngineConfig) -> Any:
-    """The engine. Raises ConfigError with the key where it stands in a verifier."""
+    """The engine. Raises ConfigError with the key below ``verifier``."""
     try:
         return engine.build()
     except ConfigError as error:
@@ -120,16 +120,14 @@ def _built(engine: EngineConfig) -> Any:
 
 
 def _load_tokenizer(engine: EngineConfig, name: str | None) -> Any:
-    """The tokenizer ``name``, or that of the engine's model. Raises ConfigError where there is none."""
+    """The tokenizer ``name``, or that of the engine's model. Raises ConfigError where it cannot be loaded."""
     import transformers
 
     model = name or getattr(engine, "tokenizer", None) or getattr(engine, "model", None)
     if not isinstance(model, str):
-        raise ConfigError(
-            "verifier.tokenizer", name, "must name a tokenizer: the engine has no model of its own"
-        )
+        raise ConfigError("verifier.tokenizer", name, "must name a tokenizer: the engine has no model")
     revision = None if name else getattr(engine, "revision", None)
     try:
         return transformers.AutoTokenizer.from_pretrained(resolve_model(model), revision=revision)
-    except Exception as error:  # whatever a stranger's files make the libraries raise
+    except Exception as error:  # with bad files the libraries may raise anything
         raise ConfigError("verifier.tokenizer", model, f"cannot be loaded: {brief(error)}") from error

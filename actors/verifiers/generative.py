@@ -1,10 +1,10 @@
-r"""A language model that is asked whether a step is right, and whose Yes is weighed against its No.
+r"""A language model that is asked whether a step is right: the reward compares its Yes with its No.
 
-Without a critique the model is to answer at once (GenRM, arXiv 2408.15240: the reward is the probability of
-the token Yes). With one (``critique_tokens``) it reasons first, up to the text ``verdict`` after which its
-verdict stands (GenPRM, arXiv 2504.00891: ``\boxed{``), and the verdict is read there; several critiques are
-averaged. The log-odds are log p(Yes) - log p(No), from the engine's ``loglik``: neither can be absent, as
-from a list of the most likely tokens. A critique that comes to no verdict is an error, never 0.5.
+Without a critique the model answers at once (GenRM, arXiv 2408.15240: the reward is the probability of the
+token Yes). With one (``critique_tokens``) it reasons first, up to the text ``verdict`` that precedes its
+verdict (GenPRM, arXiv 2504.00891: ``\boxed{``), and the verdict is read there. Several critiques are
+averaged. The log-odds are log p(Yes) - log p(No) from the engine's ``loglik``: unlike in a list of the most
+likely tokens, neither can be absent. A critique without a verdict is an error, never 0.5.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from orchestrator.seeds import derive_seed
 from orchestrator.types import Finish, Reward, Sampling, Step, Usage, total
 
 FIELDS = re.compile(r"\{(question|steps|step|number)\}")
-"""What a template may hold; any other brace stands for itself."""
+"""The fields of a template; any other brace is literal."""
 
 
 def prompt_of(config: GenerativeVerifierConfig, question: str, steps: Sequence[str]) -> str:
-    """The text that asks about the last of ``steps``."""
+    """Return the text that asks about the last of ``steps``."""
     shown = [
         config.step_template.replace("{number}", str(i)).replace("{step}", step)
         for i, step in enumerate(steps, start=1)
@@ -49,7 +49,7 @@ def prompt_of(config: GenerativeVerifierConfig, question: str, steps: Sequence[s
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The verdict on one step, or why there is none; ``usage`` counts what was spent either way."""
+    """The verdict on one step, or why there is none; ``usage`` counts what was spent in both cases."""
 
     verdict: Reward | Failure
     usage: Usage
@@ -59,9 +59,9 @@ class GenerativeVerifier(AskingVerifier):
     """Asks about each new step (``whole``: about all steps at once) through any engine."""
 
     def __init__(self, config: GenerativeVerifierConfig, engine: EngineBase, tokenizer: Any) -> None:
-        """``engine`` is what ``config.engine`` built, ``tokenizer`` that of its model.
+        """Take the ``engine`` that ``config.engine`` built, and the ``tokenizer`` of its model.
 
-        Raises ConfigError where the verdicts do not begin with tokens of their own.
+        Raises ConfigError where the two verdicts do not begin with different tokens.
         """
         super().__init__(engine, config.readout)
         self._config = config
@@ -73,9 +73,9 @@ class GenerativeVerifier(AskingVerifier):
             raise ConfigError("verifier.bad", repr(config.bad), allowed)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        """The rewards of each request, in order; a step without a verdict fails its request alone.
+        """Return the rewards of each request, in order; a step without a verdict fails only its request.
 
-        Every question goes to the engine at once, which batches them.
+        All questions are sent to the engine at once, which batches them.
         """
         return list(await asyncio.gather(*map(self._score, requests)))
 
@@ -103,7 +103,7 @@ class GenerativeVerifier(AskingVerifier):
         return _Judged(rewards[0] if len(rewards) == 1 else _mean(rewards), usage)
 
     async def _criticise(self, home: str, prompt: str, index: int) -> _Judged:
-        """One critique, where there is to be one, and the verdict after it."""
+        """The verdict after one critique, if the configuration requests critiques."""
         if not self._config.critique_tokens:
             return await self._read(home, prompt, (), Usage())
         request = GenerateRequest(
@@ -126,8 +126,8 @@ class GenerativeVerifier(AskingVerifier):
 
     async def _read(self, home: str, prompt: str, critique: TokenIds, usage: Usage) -> _Judged:
         """log p(good) - log p(bad) after the critique."""
-        asked = [LoglikRequest(home, prompt, "", critique, (ids,)) for ids in (self._good, self._bad)]
-        replies = await self._engine.loglik(asked)
+        requests = [LoglikRequest(home, prompt, "", critique, (ids,)) for ids in (self._good, self._bad)]
+        replies = await self._engine.loglik(requests)
         logprobs = []
         for reply in replies:
             if isinstance(reply, Failure):
@@ -152,7 +152,7 @@ def _check_known(tokenizer: Any, **verdicts: tuple[str, TokenIds]) -> None:
     unknown = getattr(tokenizer, "unk_token_id", None)
     for option, (text, ids) in verdicts.items():
         if not ids or (unknown is not None and unknown in ids):
-            allowed = f"must be a text that the tokenizer knows, which makes the tokens {list(ids)} of it"
+            allowed = f"must be a text that the tokenizer knows: its tokens are {list(ids)}"
             raise ConfigError(f"verifier.{option}", repr(text), allowed)
 
 

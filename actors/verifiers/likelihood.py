@@ -1,8 +1,8 @@
-"""A language model's own probability of each step as its reward: no training, any causal language model.
+"""A language model's probability of each step as its reward: no training, any causal language model.
 
-The reward of a step is exp(mean log-probability of its tokens), the geometric mean of what the model (as a
-rule a stronger one than the policy) would have given each of them. Not normalised (``normalise=none``) it is
-the probability of the whole step, which falls with its length. Both are our own reading: papers use the
+The reward of a step is exp(mean log-probability of its tokens): the geometric mean of their probabilities
+under the model, usually a stronger one than the policy. Without normalisation (``normalise=none``) it is the
+probability of the whole step, which decreases with its length. Both are Murmuration's choice: papers use the
 idea under several names and state no scale.
 """
 
@@ -31,9 +31,9 @@ from orchestrator.types import Reward, Usage
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the engine is asked, all steps of the trajectory, and how many of them need no asking.
+    """The request to the engine, all steps of the trajectory, and how many of them are known.
 
-    ``known_sum`` is the log-likelihood of those, where it is kept.
+    ``known_sum`` is the log-likelihood of the known steps, where it is kept.
     """
 
     request: LoglikRequest
@@ -43,14 +43,14 @@ class _Asked:
 
 
 class LikelihoodVerifier(AskingVerifier):
-    """Teacher-forces new steps through an engine's ``loglik``; the engine keeps what it has read before.
+    """Teacher-forces new steps through an engine's ``loglik``; the engine caches earlier steps.
 
-    The question is rendered by the engine's own template. A step of no tokens is an end of text: its
-    reward is that of the end-of-text token.
+    The question is rendered by the engine's template. A step without tokens is an end of text: its reward is
+    that of the end-of-text token.
     """
 
     def __init__(self, config: LikelihoodVerifierConfig, engine: EngineBase, tokenizer: Any) -> None:
-        """``engine`` is what ``config.engine`` built, ``tokenizer`` that of its model. Raises ConfigError."""
+        """Take the ``engine`` that ``config.engine`` built, and its model's tokenizer. Raises ConfigError."""
         super().__init__(engine, config.readout)
         self._config = config
         self._sums = _Sums()
@@ -60,7 +60,7 @@ class LikelihoodVerifier(AskingVerifier):
         self._end = (int(tokenizer.eos_token_id),)
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        """The rewards of each request's new steps (``whole``: of all its steps as one), in order."""
+        """Return the rewards of each request's new steps (``whole``: of all its steps as one), in order."""
         asked = [self._asked(r) for r in requests]
         replies = await self._engine.loglik([a.request for a in asked])
         return [self._reply(a, reply) for a, reply in zip(asked, replies, strict=True)]
@@ -68,7 +68,7 @@ class LikelihoodVerifier(AskingVerifier):
     def _asked(self, request: ScoreRequest) -> _Asked:
         steps = tuple(self._step_ids(text) or self._end for text in request.steps)
         whole = self._config.readout == "whole"
-        # As one, the steps have one likelihood: what is known of the first ones is kept, and not read again.
+        # As one, the steps have one likelihood: that of the first ones is kept and not computed again.
         known, known_sum = self._sums.longest(request.question, steps) if whole else (request.num_locked, 0.0)
         asked = LoglikRequest(
             request.home, request.question, self._config.instruction, _joined(steps[:known]), steps[known:]
@@ -91,10 +91,10 @@ class LikelihoodVerifier(AskingVerifier):
         return ScoreReply(tuple(rewards), reward_usage(reply.usage))
 
     def _whole(self, asked: _Asked, logprobs: Sequence[float]) -> Reward:
-        """Of all the steps as one; their sum is kept for the next time."""
+        """The reward of all steps as one; their sum is kept for the next call."""
         total = asked.known_sum
         for number, logprob in enumerate(logprobs, start=asked.num_known + 1):
-            total += logprob  # always from the first step on: the same bits, whatever was known
+            total += logprob  # always from the first step on: the same bits, with any known steps
             self._sums.keep(asked.request.question, asked.steps[:number], total)
         return self._reward(total, sum(map(len, asked.steps)))
 
@@ -113,7 +113,7 @@ class _Sums:
         self._sums: OrderedDict[tuple[str, tuple[TokenIds, ...]], float] = OrderedDict()
 
     def longest(self, question: str, steps: tuple[TokenIds, ...]) -> tuple[int, float]:
-        """How many of the first steps have a sum, and the sum; never all, so that there is one to read."""
+        """Return how many of the first steps have a sum, and the sum; at most all but the last step."""
         for number in range(len(steps) - 1, 0, -1):
             if (question, steps[:number]) in self._sums:
                 return number, self._sums[question, steps[:number]]
@@ -126,7 +126,7 @@ class _Sums:
 
 
 def reward_usage(usage: Usage) -> Usage:
-    """What an engine has spent for a verifier, in a verifier's own figures."""
+    """Return an engine's usage as that of a verifier."""
     return Usage(
         reward_tokens=usage.prompt_tokens - usage.cached_tokens + usage.generated_tokens,
         cached_reward_tokens=usage.cached_tokens,

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen
 
 from actors.checkpoints.digest import digest_of
-from actors.checkpoints.models import Dtype, MaxContext, Readout, check_model_path, make_absolute, task_of
+from actors.checkpoints.models import check_model_path, make_absolute, task_of
+from actors.settings import Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from actors.verifiers.formats import build_format
 from actors.vllm_engine.arguments import absolute_paths, check_arguments
 from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
+from orchestrator.protocols import Readout
 from orchestrator.schema import Words, checked
 from orchestrator.types import Params, Sampling
 

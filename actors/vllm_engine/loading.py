@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from actors.checkpoints.files import brief
 from actors.checkpoints.models import check_model_path, check_repository
 from actors.environment import environment
+from actors.messages import brief
 from actors.vllm_engine.guard import Guard
 from actors.vllm_engine.settings import Purpose, VllmConfig, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError

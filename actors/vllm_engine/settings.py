@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.checkpoints.files import brief
 from actors.checkpoints.models import resolve_model
+from actors.messages import brief
 from actors.pool.placement import GPUS_VARIABLE
 from actors.vllm_engine.config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.errors import ConfigError

@@ -43,7 +43,7 @@ def test_a_policy_and_a_verifier_of_vllm_share_a_card(tmp_path: Path, sampler: s
 def test_answers_do_not_depend_on_replicas_and_concurrency(tmp_path: Path) -> None:
     """In vLLM's batch-invariant mode."""
     common = (
-        "engine=vllm", "engine.info.batch_invariant=true", "verifier=none", "strategy=self_consistency",
+        "engine=vllm", "engine.batch_invariant=true", "verifier=none", "strategy=self_consistency",
         "budget=8", "task.limit=20", "cluster.engine_gpus=0.4", *options("engine"),
     )  # fmt: skip
     one = run(tmp_path / "one", *common, "concurrency=4")

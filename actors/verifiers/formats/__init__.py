@@ -1,18 +1,18 @@
-"""How reward models are fed and read: a registry by format, never by a model's name.
+"""How reward models are fed and read: a registry of formats, independent of models' names.
 
-A *format* is configuration: it says what a model must have on top (a classifier or its own vocabulary), how
-a trajectory is laid out as tokens, and which outputs speak for a step. It holds no model and imports no
-heavy library, so that it serves every backend alike::
+A *format* is configuration: it says which head a model must have (a classifier or its vocabulary), how a
+trajectory is laid out as tokens, and which outputs support a step. It holds no model and imports no heavy
+library, so that every backend can use it::
 
     format = build_format("token_classification", {"step_tag": "<extra_0>", ...})
     layout = format.layout(tokenizer)
     rendered = layout.render(question, steps, num_locked, readout="per_step")
-    verdict = format.verdict(layout, num_labels)        # a language model head: num_labels is not looked at
+    verdict = format.verdict(layout, num_labels)        # with a language model head num_labels is not used
 
 A backend then runs ``rendered.token_ids`` and takes, at each of ``rendered.reads``, the model's raw outputs
-(logits, not probabilities): labels where ``format.head`` is "classifier", the vocabulary where it is "lm".
-Log-probabilities do as well as logits. Where it can read the end of a prompt alone, ``rendered.prompts`` are
-those. ``verdict.good`` and ``verdict.bad`` index the outputs, and ``verdict.log_odds`` makes the reward.
+(logits or log-probabilities, not probabilities): labels where ``format.head`` is "classifier", the vocabulary
+where it is "lm". ``rendered.prompts`` are for a backend that can read only the end of a prompt.
+``verdict.good`` and ``verdict.bad`` index the outputs, and ``verdict.log_odds`` computes the reward.
 """
 
 from actors.verifiers.formats.layout import Layout, Rendered

@@ -23,9 +23,9 @@ _USER, _ASSISTANT, _AGAIN = "QUESTIONQUESTION", "ANSWERANSWER", "FURTHERFURTHER"
 
 @dataclass(frozen=True, slots=True)
 class ChatTexts:
-    """``opening`` user ``asking`` assistant ``closing``; ``turning`` stands before a further user's turn.
+    """``opening`` user ``asking`` assistant ``closing``; ``turning`` precedes another turn of the user.
 
-    ``notes`` says what is done otherwise than the template would have it.
+    ``notes`` says where the texts differ from what the template alone would give.
     """
 
     opening: str
@@ -36,7 +36,7 @@ class ChatTexts:
 
 
 def chat_texts(tokenizer: Any, system: str | None) -> ChatTexts:
-    """What stands around the turns of a conversation. Raises ConfigError where there is no such template."""
+    """Return the texts around the turns of a conversation. Raises ConfigError without such a template."""
     shape = _shape(tokenizer, bool(system))
     asked = shape.messages(system or "", _USER)
     answered = shape.answered(system or "", _USER, _ASSISTANT)
@@ -78,7 +78,7 @@ def _render(tokenizer: Any, messages: list[Message], *, ask: bool) -> str:
 
 
 def _render_or_empty(tokenizer: Any, messages: list[Message]) -> str:
-    """A conversation of several turns, which not every template allows and few formats need."""
+    """The text of a conversation of several turns, which not every template allows and few formats need."""
     try:
         return render(tokenizer, messages, {}, ask=True)
     except TemplateError:

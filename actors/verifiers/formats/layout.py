@@ -1,4 +1,4 @@
-"""How a trajectory is laid out as tokens for a reward model: piece by piece, so that a longer one appends."""
+"""The tokens of a trajectory for a reward model: piece by piece, so that a longer trajectory only appends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Skeleton:
 
     A trajectory is ``before_question question after_question``, then for each step ``before_first`` or
     ``between``, the step as ``step`` renders it (``{step}`` and, from 1, ``{number}``), and ``tag``, at whose
-    last token its reward is read. ``special`` leaves the tokenizer to add what it opens every text with.
+    last token its reward is read. With ``special`` the tokenizer adds what begins every text.
     """
 
     before_question: str = ""
@@ -33,9 +33,9 @@ class Skeleton:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a model is to read: ``reads`` are the positions of the wanted rewards, ascending.
+    """The tokens that a model reads: ``reads`` are the positions of the requested rewards, ascending.
 
-    The first ``num_shared`` tokens, the question's, open every trajectory of the problem.
+    Every trajectory of the problem begins with the first ``num_shared`` tokens, those of the question.
     """
 
     token_ids: TokenIds
@@ -44,15 +44,15 @@ class Rendered:
 
     @property
     def prompts(self) -> tuple[TokenIds, ...]:
-        """For each reward the tokens up to the position at which it is read."""
+        """For each reward, the tokens up to the position at which it is read."""
         return tuple(self.token_ids[: position + 1] for position in self.reads)
 
 
 class Layout:
-    """Turns texts into token ids; every piece is tokenised once, as it stands behind another piece."""
+    """Turns texts into token ids; every piece is tokenised once, as it would be after another piece."""
 
     def __init__(self, tokenizer: Any, skeleton: Skeleton, notes: Mapping[str, str] | None = None) -> None:
-        """``notes`` says what is done otherwise than the tokenizer's template would have it."""
+        """Take ``notes``: where the texts differ from what the tokenizer's template alone would give."""
         self.tokenizer = tokenizer
         self.notes = dict(notes or {})
         self._skeleton = skeleton
@@ -67,9 +67,9 @@ class Layout:
         self.prompt = lru_cache(maxsize=4096)(self._prompt)
 
     def render(self, question: str, steps: Sequence[str], num_locked: int, readout: str) -> Rendered:
-        """The tokens of a trajectory, read after each step from ``num_locked`` on, or (``whole``) once.
+        """Return the tokens of a trajectory, read after each step from ``num_locked`` on.
 
-        With ``whole`` all the steps are one, read at its end. Without steps there is nothing to read.
+        With ``whole`` all steps are one, read at its end. Without steps there is nothing to read.
         """
         prompt = self.prompt(question)
         if not steps:
@@ -94,12 +94,12 @@ class Layout:
 
     def _step(self, index: int, text: str) -> TokenIds:
         opening = self._skeleton.between if index else self._skeleton.before_first
-        # The tag takes the place of the delimiter, which a step that ended with end of text lacks.
+        # The tag replaces the delimiter, which a step that ended with an end of text lacks.
         head, tail = self._around_step(index + 1)
         return self._piece(opening + head + text.rstrip() + tail, tagged=True)
 
     def _as_one(self, steps: Sequence[str]) -> list[TokenIds]:
-        """The pieces of a trajectory that counts as one step: the texts as they are, and one tag."""
+        """The pieces of a trajectory that counts as one step: the unchanged texts, and one tag."""
         head, tail = self._around_step(1)
         texts = [*steps[:-1], steps[-1].rstrip() + tail]
         texts[0] = self._skeleton.before_first + head + texts[0]
@@ -121,4 +121,4 @@ class Layout:
         joined = self._inner.ids(text + self._skeleton.tag)
         if joined[-len(self._tag) :] == self._tag:
             return joined
-        return self._inner.ids(text) + self._tag  # the tag would have merged with the step
+        return self._inner.ids(text) + self._tag  # together, the tag would merge with the step

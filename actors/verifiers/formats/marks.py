@@ -1,4 +1,4 @@
-"""Whether a tokenizer knows the marks of a format: a tag or a verdict that it cuts up is read in silence."""
+"""Checks that a tokenizer knows the marks of a format: one that it splits would be misread silently."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from actors.text.tokenising import plain_ids
 from actors.text.tokens import InnerTokenizer, TokenIds
 from orchestrator.errors import ConfigError
 
-# Texts that are written to be one token each, whatever stands beside them.
+# Texts that are meant to be one token each, next to any text.
 _MARK = re.compile(r"<[|\uff5c][^<>\s]+[|\uff5c]>|<extra_\d+>|<(?:start|end)_of_\w+>")
 
 
 def check_tag(tokenizer: Any, option: str, text: str) -> None:
     """Raise ConfigError unless a text at whose end a reward is read is one token.
 
-    One that ends in white space may be several: trainers label the last token of a separator such as an
-    empty line. What only looks like a token of its own may not.
+    A text that ends in white space may be several tokens: trainers label the last token of a separator such
+    as an empty line. A text that only looks like one special token may not.
     """
     ids = InnerTokenizer(tokenizer).ids(text)
     check_marks(tokenizer, **{option: text if len(ids) > 1 else None})
@@ -28,7 +28,7 @@ def check_tag(tokenizer: Any, option: str, text: str) -> None:
 
 
 def check_marks(tokenizer: Any, **texts: str | None) -> None:
-    """Raise ConfigError for a mark such as ``<|im_start|>`` in the options' texts that is no token."""
+    """Raise ConfigError for a mark such as ``<|im_start|>`` in the options' texts that is not one token."""
     for option, text in texts.items():
         for mark in _MARK.findall(text or ""):
             ids = InnerTokenizer(tokenizer).ids(mark)
@@ -39,10 +39,10 @@ def check_marks(tokenizer: Any, **texts: str | None) -> None:
 
 
 def verdict_token(tokenizer: Any, option: str, text: str) -> int:
-    """The token of a verdict. Raises ConfigError where it is cut up or unknown; a space may stand before."""
+    """Return a verdict's token. Raises ConfigError where it is split or unknown; a space may come first."""
     ids = plain_ids(tokenizer, text)
-    spoken = [i for i in ids if str(tokenizer.decode([i])).strip()]
-    if not ids or spoken != list(ids[-1:]) or _is_unknown(tokenizer, ids):
+    visible = [i for i in ids if str(tokenizer.decode([i])).strip()]
+    if not ids or visible != list(ids[-1:]) or _is_unknown(tokenizer, ids):
         raise _refusal(tokenizer, option, text, ids, "must be one token, whose logit is read")
     return int(ids[-1])
 

@@ -1,4 +1,4 @@
-"""The formats: one frozen value each, whose fields are the options of the configuration."""
+"""The formats: one frozen class each, whose fields are the options of the configuration."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _Template = Annotated[_Text, _holds("{question}")]
 
 
 class Format(Protocol):
-    """What a reward model has on top, how it is fed, and how a reward is read from its outputs."""
+    """The head of a reward model, how it is fed, and how a reward is read from its outputs."""
 
     @property
     def head(self) -> str:
-        """``classifier``: few outputs a token; ``lm``: the vocabulary's logits."""
+        """``classifier``: a few outputs per token; ``lm``: the logits of the vocabulary."""
         ...
 
     @property
     def readouts(self) -> tuple[str, ...]:
-        """Which of ``per_step`` and ``whole`` it can give."""
+        """Which of ``per_step`` and ``whole`` it supports."""
         ...
 
     def layout(self, tokenizer: Any) -> Layout:
-        """Raises ConfigError where the tokenizer does not suit."""
+        """Return the layout. Raises ConfigError where the tokenizer does not know its marks."""
         ...
 
     def verdict(self, layout: Layout, num_labels: int) -> Verdict:
-        """Which outputs are read. Raises ConfigError where the model does not have them."""
+        """Return which outputs are read. Raises ConfigError where the model does not have them."""
         ...
 
 
@@ -58,10 +58,10 @@ class Format(Protocol):
 class TaggedSteps:
     """The layout that most reward models share: a question, then steps that each end with ``step_tag``.
 
-    ``template`` renders ``{question}`` (and the tokenizer's ``{bos}``, for models that want one which it
-    does not add by itself); with ``chat`` it makes the user's message, ``system`` is the system's, and the
+    ``template`` renders ``{question}`` (and the tokenizer's ``{bos}``, for models that require one which it
+    does not add itself). With ``chat`` it renders the user's message, ``system`` is the system's, and the
     steps are the assistant's answer. ``step_template`` renders ``{step}``, and ``{number}`` from 1;
-    ``before_first`` and ``between`` stand before the first step and before each later one.
+    ``before_first`` precedes the first step and ``between`` each later one.
     """
 
     template: _Template = "{question}\n"
@@ -104,7 +104,7 @@ class TaggedSteps:
 class TokenClassification(TaggedSteps):
     """A classifier's logits at the tag's last token: Qwen2.5-Math-PRM, PRM800K, models trained with TRL.
 
-    The log-odds are the positive label's logit against the others' (for two labels l1 - l0, unclipped).
+    The log-odds compare the positive label's logit with the others' (for two labels l1 - l0, unclipped).
     """
 
     positive_label: _Whole = 1
@@ -120,9 +120,9 @@ class TokenClassification(TaggedSteps):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @checked("verifier.options")
 class ValueHead(TaggedSteps):
-    """A value head's output at the tag, which its sigmoid turns into the reward: Skywork-o1-Open-PRM.
+    """A value head's output at the tag: Skywork-o1-Open-PRM.
 
-    The value itself is the log-odds.
+    The output is the log-odds; its sigmoid is the reward's value.
     """
 
     @property
@@ -132,7 +132,7 @@ class ValueHead(TaggedSteps):
     def verdict(self, layout: Layout, num_labels: int) -> Verdict:
         if num_labels != 1:
             raise ConfigError(
-                "verifier.format", "value_head", f"must be a model of one value a token, not {num_labels}"
+                "verifier.format", "value_head", f"must be a model of one value per token, not {num_labels}"
             )
         return Verdict((0,), ())
 
@@ -156,11 +156,11 @@ class LMHead(TaggedSteps):
 @dataclass(frozen=True, slots=True, kw_only=True)
 @checked("verifier.options")
 class LMTurns:
-    """A conversation in which the user shows a step a turn and the model answers each: RLHFlow.
+    """A conversation in which each user's turn shows one step and the model answers it: RLHFlow.
 
-    The question stands before the first step, ``before_first`` between them. ``good`` against ``bad`` is
-    read where the model would answer; whatever the reward, the answer that it goes on from is ``good``, as
-    the authors' code does.
+    The question precedes the first step, with ``before_first`` between them. ``good`` against ``bad`` is read
+    where the model would answer. With any reward the conversation continues from the answer ``good``, as in
+    the authors' code.
     """
 
     template: _Template = "{question}"
@@ -202,9 +202,9 @@ class LMTurns:
 class Outcome:
     """A reward of a whole answer: a sequence classifier's logits at the last token (outcome reward models).
 
-    With ``chat`` the last token is that of the chat template's end of the assistant's turn, else that of
-    ``end``. One label is a Bradley-Terry reward, whose sigmoid is the value (its scale is the model's own);
-    of several, ``positive_label`` is read against the others.
+    With ``chat`` the last token is the last one of the assistant's turn in the chat template, else that of
+    ``end``. A single label is a Bradley-Terry reward, whose sigmoid is the value (its scale depends on the
+    model); of several, ``positive_label`` is read against the others.
     """
 
     template: _Template = "{question}"
@@ -259,13 +259,13 @@ FORMATS: Mapping[str, type[Any]] = {
     "lm_turns": LMTurns,
     "outcome": Outcome,
 }
-"""By the name in the configuration; a further way to read a reward is one more class."""
+"""By the name in the configuration; another way to read a reward is another class."""
 
 
 def build_format(name: str, options: Mapping[str, Any], readout: str | None = None) -> Format:
-    """The format ``name`` with ``options`` as its fields, which must be able to give ``readout``.
+    """Return the format ``name`` with ``options`` as its fields; it must support ``readout``.
 
-    Raises ConfigError that names the key, the value and what is allowed.
+    Raises ConfigError with the key, the value and what is allowed.
     """
     if name not in FORMATS:
         allowed = f"must be one of {', '.join(FORMATS)}{nearest(name, FORMATS)}"
@@ -303,7 +303,7 @@ def _labels_verdict(positive_label: int, num_labels: int) -> Verdict:
 
 
 def _tokens_verdict(layout: Layout, good: str, bad: str) -> Verdict:
-    """The tokens of two texts. Raises ConfigError where the vocabulary does not tell them apart."""
+    """The verdict of two tokens. Raises ConfigError where the texts are the same token."""
     named = (("good", good), ("bad", bad))
     ids = [verdict_token(layout.tokenizer, option, text) for option, text in named]
     if ids[0] == ids[1]:

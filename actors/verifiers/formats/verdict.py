@@ -1,4 +1,4 @@
-"""Which of a model's outputs speak for a step and which against it, and the log-odds that they give."""
+"""Which outputs of a model are for a step and which against it, and the log-odds that they give."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from orchestrator.errors import VerifierError
 class Verdict:
     """``good`` and ``bad`` index a model's outputs at one position: labels, or token ids.
 
-    The log-odds are log sum exp of the good ones minus that of the bad ones: exactly logit(softmax), and
-    no probability is ever rounded to 1. An empty ``bad`` means that the only good output is the log-odds
-    itself, as a value head trained with a sigmoid gives it.
+    The log-odds are log sum exp of the good outputs minus that of the bad ones: exactly logit(softmax), and
+    no probability is rounded to 1. With an empty ``bad`` the only good output is the log-odds itself, as from
+    a value head trained with a sigmoid.
     """
 
     good: tuple[int, ...]
@@ -23,18 +23,18 @@ class Verdict:
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """All outputs that are looked at, the good ones first."""
+        """All outputs that are used, the good ones first."""
         return (*self.good, *self.bad)
 
     def narrowed(self) -> Verdict:
-        """The same over a model that has these outputs alone, in the order of ``outputs``."""
+        """Return the verdict for a model that has only these outputs, in the order of ``outputs``."""
         num_good = len(self.good)
         return Verdict(tuple(range(num_good)), tuple(range(num_good, len(self.outputs))))
 
     def log_odds(self, outputs: Mapping[int, float] | Sequence[float]) -> float:
-        """The reward as log-odds from raw outputs (logits or log-probabilities) by their index.
+        """Return the reward as log-odds, from raw outputs (logits or log-probabilities) by their index.
 
-        Raises VerifierError where one that is needed is missing or is no number.
+        Raises VerifierError where a required output is missing or not finite.
         """
         if not self.bad:
             return _taken(outputs, self.good)[0]

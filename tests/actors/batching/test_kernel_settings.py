@@ -17,20 +17,20 @@ import pytest
 
 pytestmark = pytest.mark.heavy
 
-_TESTS = Path(__file__).parent
+_TESTS = Path(__file__).parents[1]
 _QUICK = (
-    "test_tiles.py::test_every_kind_of_layer_is_tiled",
-    "test_tiles.py::test_products_that_a_model_calls_as_functions_are_tiled",
-    "test_kv.py::test_the_probe_tells_the_paths_apart",
+    "batching/test_tiles.py::test_every_kind_of_layer_is_tiled",
+    "batching/test_tiles.py::test_products_that_a_model_calls_as_functions_are_tiled",
+    "batching/test_kv.py::test_the_probe_tells_the_paths_apart",
 )
 _ALL = (
-    "test_tiles.py",
-    "test_kv.py",
-    "test_invariant_activations.py",
-    "test_invariance.py",
-    "test_transformers_engine.py",
-    "test_transformers_verifier.py",
-    "test_diffusion_engine.py",
+    "batching/test_tiles.py",
+    "batching/test_kv.py",
+    "batching/test_invariant_activations.py",
+    "batching/test_invariance.py",
+    "transformers_engine/test_transformers_engine.py",
+    "transformers_engine/test_transformers_verifier.py",
+    "diffusion_engine/test_diffusion_engine.py",
 )
 _SETTINGS = [
     *({"ATEN_CPU_CAPABILITY": name} for name in ("default", "avx2", "avx512")),

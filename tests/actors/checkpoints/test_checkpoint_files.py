@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from actors.checkpoints.models import resolve_model
+from actors.checkpoints import resolve_model
 from actors.diffusion_engine.config import DiffusionEngineConfig
 from actors.openai_engine.config import OpenAIEngineConfig
 from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
@@ -93,23 +93,23 @@ def put_a_pickled_adapter(model: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (rewrite("model.safetensors", POINTER), r"its model\.safetensors is a pointer of git-lfs.*git lfs"),
-        (rewrite("tokenizer.json", POINTER), r"its tokenizer\.json is a pointer of git-lfs"),
-        (rewrite("config.json", POINTER), r"its config\.json is a pointer of git-lfs"),
-        (rewrite("tokenizer.model", POINTER), r"its tokenizer\.model is a pointer of git-lfs"),
+        (rewrite("model.safetensors", POINTER), r"its model\.safetensors is a git-lfs pointer.*git lfs"),
+        (rewrite("tokenizer.json", POINTER), r"its tokenizer\.json is a git-lfs pointer"),
+        (rewrite("config.json", POINTER), r"its config\.json is a git-lfs pointer"),
+        (rewrite("tokenizer.model", POINTER), r"its tokenizer\.model is a git-lfs pointer"),
         (rewrite("model.safetensors", ""), r"its model\.safetensors is empty"),
-        (rewrite("model.safetensors", "<!DOCTYPE html><html>"), r"is no safetensors file \(it begins"),
-        (cut, r"its model\.safetensors is cut off: [\d,]+ bytes of at least [\d,]+"),
-        (cut_in_the_header, r"its model\.safetensors is cut off: 200 bytes of at least"),
-        (lead_nowhere, r"its model\.safetensors is a link to \.\./\.\./blobs/4d7a, which is not there"),
+        (rewrite("model.safetensors", "<!DOCTYPE html><html>"), r"is not a safetensors file \(it begins"),
+        (cut, r"its model\.safetensors is truncated: [\d,]+ bytes of at least [\d,]+"),
+        (cut_in_the_header, r"its model\.safetensors is truncated: 200 bytes of at least"),
+        (lead_nowhere, r"its model\.safetensors is a link to \.\./\.\./blobs/4d7a, which does not exist"),
         (rewrite("config.json", "{'a': 1}"), r"its config\.json cannot be read: Expecting property name"),
         (rewrite("config.json", "[" * 100_000), r"its config\.json cannot be read"),
-        (rewrite("config.json", "[]"), r"its config\.json holds no object"),
-        (rewrite("tokenizer.json", "<html>"), r"its tokenizer\.json is no JSON"),
+        (rewrite("config.json", "[]"), r"its config\.json is not a JSON object"),
+        (rewrite("tokenizer.json", "<html>"), r"its tokenizer\.json is not JSON"),
         (rewrite("tokenizer_config.json", "{"), r"its tokenizer_config\.json cannot be read"),
-        (leave_an_adapter, r"an adapter alone .* made for someone/base: merge it"),
-        (leave_a_gguf, r"holds GGUF files alone: neither transformers nor vLLM"),
-        (put_a_pickled_adapter, r"holds adapter_model\.bin, which is a pickle"),
+        (leave_an_adapter, r"only an adapter .* made for someone/base: merge it"),
+        (leave_a_gguf, r"holds only GGUF files: neither transformers nor vLLM"),
+        (put_a_pickled_adapter, r"holds adapter_model\.bin, a pickle"),
         (shutil.rmtree, r"no such model: there is no such folder on this machine"),
     ],
 )  # fmt: skip
@@ -132,7 +132,7 @@ def test_a_folder_that_holds_no_whole_model(
         ({"a": "../b.safetensors"}, r"names '\.\./b\.safetensors', which is outside its folder"),
         ({"a": "x/../../b.safetensors"}, "which is outside its folder"),
         ({"a": "/etc/b.safetensors"}, "which is outside its folder"),
-        ({"a": "c.safetensors", "b": "d.safetensors"}, "not there: c.safetensors, d.safetensors"),
+        ({"a": "c.safetensors", "b": "d.safetensors"}, "do not exist: c.safetensors, d.safetensors"),
         ({}, "holds no weight_map"),
         ([], "holds no weight_map"),
     ],
@@ -222,7 +222,7 @@ def test_a_tokenizers_folder_is_looked_at_too(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^engine\.tokenizer=.*holds no tokenizer"):
         engine(folder)
     (folder / "tokenizer.json").write_text(POINTER)
-    with pytest.raises(ConfigError, match=r"^engine\.tokenizer=.*tokenizer\.json is a pointer of git-lfs"):
+    with pytest.raises(ConfigError, match=r"^engine\.tokenizer=.*tokenizer\.json is a git-lfs pointer"):
         engine(folder)
     with pytest.raises(ConfigError, match=r"^engine\.tokenizer=.*no such folder"):
         engine(tmp_path / "none")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.checkpoints.models import resolve_model
+from actors.checkpoints import resolve_model
 from actors.diffusion_engine.config import DiffusionEngineConfig
 from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
 from actors.transformers_engine.loading import Purpose, load

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from actors.checkpoints import WEIGHTS
 from actors.checkpoints import digest as weights_digest
 from actors.checkpoints.digest import digest_of
 
-SHIPPED = Path(weights_digest.__file__).parent / "embedded" / "weights" / "chain-policy"
+SHIPPED = WEIGHTS / "chain-policy"
 
 
 @pytest.fixture

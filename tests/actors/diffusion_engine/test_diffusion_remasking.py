@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.batching import sampling
+from actors.batching.splitmix import mix
 from actors.diffusion_engine.noise import _mix, position_keys, position_uniforms, token_uniforms
 from actors.diffusion_engine.remasking import committed, guided, predict
 from orchestrator.types import REMASKINGS
@@ -32,10 +32,10 @@ def assert_uniform(numbers: torch.Tensor) -> None:
     assert distance * math.sqrt(len(ordered)) < 2.3
 
 
-def test_the_hash_is_that_of_sampling() -> None:
+def test_the_hash_is_that_of_splitmix() -> None:
     states = torch.tensor([0, 1, 123456789, 2**62, -1, -(2**63)])
     own = [n % 2**64 for n in _mix(states).tolist()]
-    assert own == sampling._mix(np.array([n % 2**64 for n in states.tolist()], np.uint64)).tolist()
+    assert own == mix(np.array([n % 2**64 for n in states.tolist()], np.uint64)).tolist()
 
 
 def test_noise_is_uniform_and_differs_from_place_to_place() -> None:

@@ -251,7 +251,7 @@ def test_a_template_is_told_the_same_date_on_every_day(today: int, monkeypatch: 
     assert by_itself.startswith(f"Today is 02 Jan {today}.\n")
     prompt, notes = told(DATED)
     assert prompt.startswith("Today is 26 Jul 2024.\n<turn>system\nBe brief.<end>\n")
-    assert notes == {"date": "told as 2024-07-26 on every day"}
+    assert notes == {"date": "fixed at 2024-07-26"}
     prompt, notes = told(DATED + "{{ eos_token }}", chat_options={"strftime_now": "2026-03-01"})
     assert prompt.startswith("Today is 01 Mar 2026.\n")
     assert "date" not in notes

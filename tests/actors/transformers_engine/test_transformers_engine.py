@@ -457,7 +457,7 @@ async def test_prompts_are_rendered(
         ({"max_batch_size": 0}, "engine.max_batch_size"),
         ({"max_context": 1000}, "engine.max_context"),
         ({"dtype": "float99"}, "engine.dtype"),
-        ({"dtype": "bfloat16", "batch_invariant": True}, "engine.info.batch_invariant"),
+        ({"dtype": "bfloat16", "batch_invariant": True}, "engine.batch_invariant"),
     ],
 )
 def test_bad_configuration_names_its_key(policy: Path, options: dict[str, object], key: str) -> None:

@@ -128,7 +128,7 @@ def test_bad_options_are_named_before_anything_loads(
     ("save", "format", "options", "line"),
     [
         ("rlhflow", "token_classification", {}, "verifier.model=.*the checkpoint holds no reward head"),
-        ("trl", "value_head", {}, "verifier.format=value_head: must be a model of one value a token, not 2"),
+        ("trl", "value_head", {}, "verifier.format=value_head: must be a model of one value per token"),
         ("outcome", "token_classification", {}, "verifier.options.positive_label=1: must be below"),
         ("rlhflow", "lm_head", {"bad": "+"}, "verifier.options.bad='\\+': is the same token"),
         ("math_shepherd", "lm_turns", {}, "verifier.options.chat=True: the model's chat template fails"),

@@ -1,6 +1,6 @@
-"""The text model of a checkpoint that holds several, as those of models that take images do.
+"""The text model of a checkpoint that holds several models, such as one for images.
 
-transformers keeps what is known of the text in ``config.text_config`` then, and has another class for it.
+transformers then keeps the configuration of the text in ``config.text_config``, and has another class for it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from actors.checkpoints.files import brief
+from actors.messages import brief
 
 Info = Mapping[str, Any]
 
 
 class Unsuitable(Exception):
-    """What a model is that it cannot be a policy, in one line."""
+    """Why a model cannot be a policy, in one line."""
 
 
 class TextOfSeveral(torch.nn.Module):
-    """A model of texts and images that is given texts alone; its configuration is that of its text."""
+    """A model of texts and images that gets only texts; its configuration is that of its text model."""
 
     def __init__(self, whole: Any) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class TextOfSeveral(torch.nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Those that a text passes through: the eyes of the model are left out."""
+        """The number of parameters that a text passes through: those for images are left out."""
         text = {id(p): p.numel() for p in text_part(self.whole).parameters()}
         head = self.whole.get_output_embeddings()
         text |= {id(p): p.numel() for p in head.parameters()} if head is not None else {}
@@ -52,10 +52,9 @@ class TextOfSeveral(torch.nn.Module):
 
 
 def causal_lm(name: str, **how: Any) -> tuple[Any, Info]:
-    """A model that continues texts, and what from_pretrained tells of its checkpoint.
+    """Load a model that continues texts. Return it and from_pretrained's information about its checkpoint.
 
-    Raises Unsuitable where transformers has none for this architecture, or none whose tokens see only what
-    stands before them.
+    Raises Unsuitable where transformers has no causal model for this architecture.
     """
     import transformers
 
@@ -67,7 +66,7 @@ def causal_lm(name: str, **how: Any) -> tuple[Any, Info]:
             raise
         model, info = _by_its_text(name, **how)
     if not is_causal(text_part(model)):
-        raise Unsuitable(f"is a {type(model).__name__}, which continues no text: its tokens see later ones")
+        raise Unsuitable(f"is a {type(model).__name__}, which is not causal: its tokens see later ones")
     return model, info
 
 
@@ -82,9 +81,9 @@ def _by_its_text(name: str, **how: Any) -> tuple[Any, Info]:
             raise
         config = transformers.AutoConfig.from_pretrained(name, **_of_a_config(how))
         what = (getattr(config, "architectures", None) or [type(config).__name__])[0]
-        raise Unsuitable(f"is a {what}, which transformers loads as no model that continues texts") from error
+        raise Unsuitable(f"is a {what}, which transformers cannot load as a model of text") from error
     if getattr(model.config, "is_encoder_decoder", False):
-        raise Unsuitable(f"is a {type(model).__name__}, an encoder and a decoder, which continues no text")
+        raise Unsuitable(f"is a {type(model).__name__}, an encoder and a decoder: it does not continue texts")
     return model, info
 
 
@@ -93,7 +92,7 @@ def _of_a_config(how: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_part(model: Any) -> Any:
-    """The layers that a text passes through."""
+    """Return the layers that a text passes through."""
     if not holds_several(model):
         return model
     return model.get_decoder()
@@ -104,15 +103,15 @@ def holds_several(model: Any) -> bool:
 
 
 def is_causal(model: Any) -> bool:
-    """Whether no token sees a later one, by what its layers say of themselves."""
+    """Return whether no token sees a later one, according to the ``is_causal`` of its layers."""
     return all(bool(flag) for m in model.modules() if (flag := getattr(m, "is_causal", None)) is not None)
 
 
 def as_text(model: Any) -> Any:
-    """The same model with the configuration of its text, where it has one of its own."""
+    """Return the model with the configuration of its text model, where it has several."""
     return TextOfSeveral(model) if holds_several(model) else model
 
 
 def why(error: Exception) -> str:
-    """What is wrong with a model, for the line that names it."""
+    """Return what is wrong with a model, for the message that names it."""
     return str(error) if isinstance(error, Unsuitable) else f"cannot be loaded: {brief(error)}"

@@ -173,8 +173,8 @@ def bert() -> Any:
 @pytest.mark.parametrize(
     ("make", "line"),
     [
-        (t5, "is a T5ForConditionalGeneration, which transformers loads as no model that continues texts"),
-        (bert, "is a BertLMHeadModel, which continues no text: its tokens see later ones"),
+        (t5, "is a T5ForConditionalGeneration, which transformers cannot load as a model of text"),
+        (bert, "is a BertLMHeadModel, which is not causal: its tokens see later ones"),
         (llama4, "layers of kind chunked_attention: use engine=vllm"),
     ],
 )
