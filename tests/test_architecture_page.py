@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.test_house import FLOORS, PACKAGES, ROOT, module_name, source_files, tree_of
+from tests.named import defined, everywhere, is_public, keys
+from tests.test_house import FLOORS, PACKAGES, ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]*)+|[\w-]+\.(?:py|md|yaml)")
@@ -40,71 +38,11 @@ def spans() -> Iterator[str]:
                 yield word.rstrip(":,")
 
 
-def members(tree: ast.AST) -> Iterator[str]:
-    """What is defined directly in a module or a class, and what its methods assign to ``self``."""
-    for node in ast.iter_child_nodes(tree):
-        match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.AnnAssign(target=ast.Name(id=name)):
-                yield name
-            case ast.Assign(targets=targets):
-                yield from (target.id for target in targets if isinstance(target, ast.Name))
-
-
-@cache
-def defined() -> Mapping[Path, frozenset[str]]:
-    """By file, the names of its top level, and ``Class.member`` for each member of its classes."""
-    found = {}
-    for path in source_files():
-        tree = tree_of(path)
-        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-        inside = (f"{each.name}.{name}" for each in classes for name in members(each))
-        found[path] = frozenset((*members(tree), *inside))
-    return found
-
-
-@cache
-def everywhere() -> frozenset[str]:
-    """Every name and ``Class.member`` of the source, and each member by itself."""
-    names = frozenset().union(*defined().values())
-    return names | {name.split(".")[-1] for name in names}
-
-
-def keys_below(node: object, prefix: str = "") -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from keys_below(value, f"{prefix}{key}.")
-
-
-@cache
-def keys() -> frozenset[str]:
-    """Every key of the configuration, with its group in front, the groups and their files."""
-    conf = ROOT / "conf"
-    found = {path.stem for path in conf.rglob("*.yaml")} | {path.name for path in conf.iterdir()}
-    for path in conf.rglob("*.yaml"):
-        folder = path.relative_to(conf).parts[:-1]
-        found |= set(keys_below(yaml.safe_load(path.read_text()), "".join(f"{part}." for part in folder)))
-    return frozenset(found)
-
-
 @cache
 def known() -> frozenset[str]:
     """What a span without a path and a package may be: a name of the source, a key, a part."""
     parts = {part for package in FLOORS.values() for floor in package for part in floor}
     return everywhere() | keys() | parts | {f"{key}=" for key in keys()}
-
-
-def public(name: str) -> bool:
-    """Whether a dotted name is of a package: a module, or what a module or a package lists."""
-    package, _, last = name.rpartition(".")
-    modules = {module_name(path): path for path in source_files()}
-    if name in modules:
-        return True
-    if package not in modules:
-        return False
-    return last in defined()[modules[package]] or f'"{last}"' in modules[package].read_text()
 
 
 def exists(span: str) -> bool:
@@ -114,7 +52,7 @@ def exists(span: str) -> bool:
     if _PATH.fullmatch(span):
         return (ROOT / span).exists()
     if _DOTTED.fullmatch(span) and span.split(".", maxsplit=1)[0] in PACKAGES:
-        return public(span)
+        return is_public(span)
     return span in known()
 
 
