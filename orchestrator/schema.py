@@ -216,11 +216,16 @@ def _error(key: str, value: Any, hint: Any, failure: ValidationError) -> ConfigE
             return ConfigError(key, repr(value) if told["quoted"] else value, told["allowed"])
     words = next((each for each in _metadata(hint) if isinstance(each, Words)), None)
     shown = repr(value) if words is not None and words.quoted else value
-    return ConfigError(key, shown, allowed(hint) or pydantic_words(failure) + _nearest_choice(value, hint))
+    return ConfigError(key, shown, allowed(hint) or _choice_in_words(value, hint) or pydantic_words(failure))
 
 
-def _nearest_choice(value: Any, hint: Any) -> str:
-    return nearest(value, _choices(hint)) if isinstance(value, str) else ""
+def _choice_in_words(value: Any, hint: Any) -> str:
+    """The names that are allowed, and the nearest one; empty where anything but a name is."""
+    named = [k for k in options(hint) if k is not NoneType and not getattr(k, "_is_protocol", False)]
+    if any(get_origin(kind) is not Literal for kind in named) or not (choices := _choices(hint)):
+        return ""
+    null = ", or null" if NoneType in options(hint) else ""
+    return f"must be one of {', '.join(choices)}{null}" + nearest(str(value), choices)
 
 
 def _choices(hint: Any) -> list[str]:

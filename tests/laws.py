@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.types import NodeRecord, Solution, StepRecord, Usage
+from orchestrator.testing import assert_prefers_finished, assert_sound
 from strategies.parts.resampling import Indices, Resampler
 from strategies.parts.weights import Weights
+
+__all__ = ["assert_prefers_finished", "assert_sound"]  # what is shipped
 
 
 def assert_mean(samples: Sequence[float], expected: float, z: float = 4.5) -> None:
@@ -46,38 +48,3 @@ def assert_resamples(resampler: Resampler, rng: np.random.Generator, weights: We
     rng.bit_generator.state = state
     assert (resampler(rng, weights, n) == indices).all()
     return indices
-
-
-def assert_sound(solution: Solution) -> None:
-    """A solution is consistent in itself."""
-    num = len(solution.trajectories)
-    assert len(solution.log_weights) == num
-    assert not any(math.isnan(x) for x in solution.log_weights)
-    assert (solution.answer_index is None) == (num == 0)
-    assert solution.answer_index is None or 0 <= solution.answer_index < num
-    assert all(t.steps for t in solution.trajectories)
-    records = [r for r in solution.history if isinstance(r, StepRecord)]
-    assert [r.step for r in records] == list(range(1, len(records) + 1))
-    for record in records:
-        assert record.ess >= 1 - 1e-9
-        assert 0 <= record.entropy <= 1
-        assert record.tempering > 0
-        assert abs(sum(record.weights) - 1) < 1e-9
-        assert all(0 <= slot < len(record.weights) for slot in record.ancestors)
-    nodes = [r for r in solution.history if isinstance(r, NodeRecord)]
-    assert [n.node for n in nodes] == list(range(len(nodes)))
-    assert all(n.parent is None if n.node == 0 else n.parent in range(n.node) for n in nodes)
-    closed = sorted(n.closed for n in nodes if n.closed is not None)
-    assert closed == list(range(len(closed)))
-
-
-def assert_prefers_finished(solution: Solution) -> None:
-    """An unfinished trajectory is the answer's only where none finished."""
-    if any(t.finished for t in solution.trajectories):
-        assert solution.answer_index is not None
-        assert solution.trajectories[solution.answer_index].finished
-
-
-def assert_ledger(usage: Usage, *counted: Usage) -> None:
-    """The ledger is what the fakes handed out, to the token."""
-    assert usage == sum(counted, Usage())

@@ -30,10 +30,10 @@ FLOORS = {
         ("types", "terminal"),
         ("protocols", "tasks"),
         ("outcome",),
-        ("storage", "testing"),
+        ("storage",),
         ("observe",),
         ("backend", "search"),
-        ("config", "verifiers"),
+        ("config", "verifiers", "testing"),
         ("runs", "replay", "report"),
     ),
     "actors": (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,31 +13,18 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from orchestrator.search.account import Limits
-from orchestrator.search.asking import Ledger
-from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
-from orchestrator.testing import EOS, FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
-from orchestrator.types import Finish, Problem, Reward, Sampling, Solution, Step, StepRecord, Trajectory
+from orchestrator.testing import EOS, PROBLEM, Language, RewardFunction, Table, World
+from orchestrator.types import Finish, Reward, Sampling, Solution, Step, StepRecord, Trajectory
+
+__all__ = ["PROBLEM", "Table", "World"]  # what is shipped
 
 CONF = Path(__file__).parents[1] / "conf" / "strategy"
 STRATEGIES = sorted(path.stem for path in CONF.glob("*.yaml"))
 TASK = {"max_steps": 7, "max_step_tokens": 16, "max_tokens": 64}
-PROBLEM = Problem(id="toy", question="abca", answer="abca")
 
 Steps = tuple[str, ...]
 """A trajectory as the texts of its steps."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A language by the text so far; a text that is not listed goes on as ``otherwise``."""
-
-    rows: Mapping[str, Mapping[str, float]]
-    otherwise: Mapping[str, float]
-
-    def __call__(self, question: str, prefix: str) -> Mapping[str, float]:
-        return self.rows.get(prefix, self.otherwise)
 
 
 BRANCHING = Table(
@@ -103,38 +89,6 @@ def steps_of(solution: Solution) -> list[Steps]:
 def records_of(solution: Solution) -> list[StepRecord]:
     """The history of a population."""
     return [r for r in solution.history if isinstance(r, StepRecord)]
-
-
-@dataclass
-class World:
-    """Fakes with fresh records, and the sessions that ask them."""
-
-    language: Language | None = None
-    reward: RewardFunction | None = None
-    task: FakeTask = field(default_factory=FakeTask)
-    engine: FakeEngine = field(default_factory=FakeEngine)
-    verifier: FakeVerifier | None = field(default_factory=FakeVerifier)
-
-    def __post_init__(self) -> None:
-        if self.language is not None:
-            self.engine.language = self.language
-        if self.reward is not None and self.verifier is not None:
-            self.verifier.reward = self.reward
-
-    def session(self, seed: int = 0, **limits: Any) -> Session:
-        return Session(
-            Ledger(
-                PROBLEM,
-                engine=self.engine,
-                verifier=self.verifier,
-                task=self.task,
-                seed=seed,
-                limits=Limits(**limits),
-            )
-        )
-
-    async def solve(self, strategy: Strategy, seed: int = 0, **limits: Any) -> Solution:
-        return await strategy.solve(self.session(seed, **limits))
 
 
 def sampling(**knobs: Any) -> Sampling:

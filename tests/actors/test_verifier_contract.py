@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,17 @@ from actors.verifiers.config import (
     LikelihoodVerifierConfig,
 )
 from orchestrator.backend import DirectBackend
-from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, Verifier
-from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
+from orchestrator.protocols import Failure, ScoreReply, Verifier
+from orchestrator.testing import (
+    VERIFIER_LAWS,
+    FakeEngine,
+    FakeTask,
+    FakeVerifier,
+    Law,
+    VerifierCase,
+    hold,
+    name_of,
+)
 from orchestrator.verifiers.oracle import OracleConfig
 from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
 from tests.actors.small_reward_models import QUESTION, REWARD_MODELS, STEPS, save_rlhflow
@@ -43,18 +51,6 @@ class Case:
     reads: bool = True
     most_computed: float = 1.3
     takes_empty_steps: bool = True
-
-    def request(self, num_steps: int, num_locked: int = 0, **changes: Any) -> ScoreRequest:
-        steps = self.steps[:num_steps]
-        request = ScoreRequest(
-            home="p",
-            question=self.question,
-            steps=steps,
-            num_locked=num_locked,
-            logprobs=tuple(-1.5 * (i + 1) for i in range(len(steps))),
-            num_tokens=tuple(5 + i for i in range(len(steps))),
-        )
-        return replace(request, **changes)
 
 
 def by_format(name: str, readout: str | None = None) -> Case:
@@ -116,14 +112,21 @@ class Held:
     case: Case
     verifier: Verifier
 
-    async def score(self, *requests: ScoreRequest) -> list[ScoreReply]:
-        replies = await self.verifier.score(requests)
-        assert len(replies) == len(requests)
-        assert all(isinstance(r, ScoreReply) for r in replies), replies
-        return replies  # type: ignore[return-value]
+    @property
+    def has_model(self) -> bool:
+        return self.case.reads and self.verifier.progress is not None
 
-    def num_rewards(self, request: ScoreRequest) -> int:
-        return 1 if self.verifier.info.readout == "whole" else len(request.steps) - request.num_locked
+    @property
+    def laws(self) -> VerifierCase:
+        """What the shipped check takes."""
+        return VerifierCase(
+            self.verifier,
+            self.case.question,
+            self.case.steps,
+            reads=self.case.reads,
+            empty_steps=self.case.takes_empty_steps,
+            impossible=("word " * 2000,) if self.has_model else None,
+        )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)
@@ -139,74 +142,24 @@ async def held(
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def rewards(replies: Sequence[ScoreReply]) -> list[tuple[float, ...]]:
-    return [tuple(r.log_odds for r in reply.rewards) for reply in replies]
+@pytest.mark.parametrize("law", VERIFIER_LAWS, ids=name_of)
+async def test_it_keeps_the_laws(held: Held, law: Law[VerifierCase]) -> None:
+    await hold(law, held.laws)
 
 
-def all_requests(case: Case) -> list[ScoreRequest]:
-    return [case.request(n, locked) for n in range(1, len(case.steps) + 1) for locked in range(n)]
-
-
-async def test_a_reward_for_each_new_step(held: Held) -> None:
-    for request in all_requests(held.case):
-        (reply,) = await held.score(request)
-        assert len(reply.rewards) == held.num_rewards(request)
-        assert all(0.0 <= r.value <= 1.0 for r in reply.rewards)
-        assert (reply.usage.reward_tokens > 0) == held.case.reads
-        assert reply.usage.generated_tokens == reply.usage.prompt_tokens == 0, "a policy's figures"
-
-
-async def test_steps_are_told_apart(held: Held) -> None:
-    """No reward is a constant: a trajectory's rewards differ, and so do those of two trajectories."""
-    seen = {r for reply in rewards(await held.score(*all_requests(held.case))) for r in reply}
-    assert len(seen) > 1
-
-
-async def test_step_by_step_gives_the_rewards_of_one_go(held: Held) -> None:
-    last = len(held.case.steps)
-    (in_one,) = rewards(await held.score(held.case.request(last)))
-    by_step = [rewards(await held.score(held.case.request(n, n - 1)))[0][-1] for n in range(1, last + 1)]
+async def test_equal_requests_get_equal_rewards_to_the_bit(held: Held) -> None:
+    """So the laws compare bit by bit."""
     assert held.verifier.info.batch_invariant
-    assert (by_step[-1:] if held.verifier.info.readout == "whole" else by_step) == list(in_one)
-
-
-async def test_a_reward_depends_on_its_request_alone(held: Held) -> None:
-    requests = all_requests(held.case)
-    together = rewards(await held.score(*requests))
-    assert rewards(await held.score(*reversed(requests))) == together[::-1]
-    apart = await asyncio.gather(*(held.score(r) for r in requests))
-    assert [rewards(replies)[0] for replies in apart] == together
-
-
-async def test_a_reward_does_not_depend_on_later_steps(held: Held) -> None:
-    if held.verifier.info.readout == "whole":
-        pytest.skip("one reward for all the steps depends on all of them")
-    whole, part = rewards(await held.score(held.case.request(3), held.case.request(2)))
-    assert whole[:2] == part
-
-
-async def test_an_empty_step_has_a_reward_too(held: Held) -> None:
-    if not held.case.takes_empty_steps:
-        pytest.skip("a step without tokens has no certainty: tested with its verifier")
-    steps = (*held.case.steps[:1], "")
-    (reply,) = await held.score(held.case.request(2, 1, steps=steps))
-    assert len(reply.rewards) == 1
-
-
-async def test_no_requests_and_no_new_steps(held: Held) -> None:
-    assert await held.verifier.score([]) == []
-    if held.verifier.info.readout == "per_step":
-        assert rewards(await held.score(held.case.request(2, 2))) == [()]
 
 
 async def test_a_step_is_encoded_once(tmp_path: Path, held: Held) -> None:
     """Step by step a model computes little more than one pass over the trajectory."""
-    if not held.case.reads or held.verifier.progress is None:
+    if not held.has_model:
         pytest.skip("there is no model")
     fresh = held.case.build(tmp_path)
     computed, length = 0, 0
     for n in range(1, len(held.case.steps) + 1):
-        (reply,) = await fresh.score([held.case.request(n, n - 1)])
+        (reply,) = await fresh.score([held.laws.request(n, n - 1)])
         assert isinstance(reply, ScoreReply)
         computed += reply.usage.reward_tokens
         length = reply.usage.reward_tokens + reply.usage.cached_reward_tokens
@@ -215,12 +168,9 @@ async def test_a_step_is_encoded_once(tmp_path: Path, held: Held) -> None:
     await fresh.close()
 
 
-async def test_what_cannot_be_read_fails_alone(held: Held) -> None:
-    if not held.case.reads or held.verifier.progress is None:
+async def test_what_cannot_be_read_says_that_it_is_too_long(held: Held) -> None:
+    if not held.has_model:
         pytest.skip("there is no model, and so no context to overflow")
-    good = held.case.request(2)
-    alone = rewards(await held.score(good))
-    replies = await held.verifier.score([good, held.case.request(1, steps=("word " * 2000,)), good])
-    assert isinstance(replies[1], Failure)
-    assert replies[1].type == "ContextOverflow"
-    assert rewards([r for r in replies if isinstance(r, ScoreReply)]) == alone * 2
+    (reply,) = await held.verifier.score([held.laws.of(("word " * 2000,))])
+    assert isinstance(reply, Failure)
+    assert reply.type == "ContextOverflow"

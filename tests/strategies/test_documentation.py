@@ -26,7 +26,8 @@ def sections() -> Mapping[str, str]:
 @cache
 def shared_defaults() -> Mapping[str, str]:
     """The first two columns of the table of shared knobs."""
-    rows = re.findall(r"^\| (`.+?) \| (.+?) \|", sections()["Knobs that many share"], flags=re.MULTILINE)
+    section, _, _ = sections()["Knobs that many share"].partition("\n### ")
+    rows = re.findall(r"^\| (`.+?) \| (.+?) \|", section, flags=re.MULTILINE)
     pairs = (
         zip(re.findall(r"`(.+?)`", knobs), re.split(r", ", values), strict=True) for knobs, values in rows
     )

@@ -187,7 +187,7 @@ async def test_ones_own_transition_cost_orders_the_frontier() -> None:
         (lambda: plain(resampling=hot), r"ssp, or a function of \(rng, weights, n\)"),
         (lambda: plain(tempering=rise), None),
         (lambda: plain(tempering=lambda: 1.0), r"strategy.tempering=.*a function of \(step, weights\)"),
-        (lambda: plain(tempering=0), "strategy.tempering=0: must be a finite number above 0"),
+        (lambda: plain(tempering=0), "strategy.tempering=0: must be above 0 and finite"),
         (lambda: plain(selection=rise), r"a function of \(rng, keys, scores, log_weights\)"),
         (lambda: plain(aggregation=rise), r"strategy.aggregation=.*a function of \(log_odds\)"),
         (lambda: plain(weighting=rise), "strategy.weighting=.*must be one of absolute, incremental"),
@@ -217,9 +217,9 @@ def test_such_a_strategy_pickles_prints_and_is_a_key() -> None:
 @pytest.mark.parametrize(
     ("knob", "value", "line"),
     [
-        ("resampling", "tests.mine.first", "must be 'multinomial', 'systematic', .* or 'ssp'$"),
+        ("resampling", "tests.mine.first", "must be one of multinomial, systematic, .*, ssp$"),
         ("resampling", {"_target_": "os.getcwd"}, "is no knob: nothing is built of this key"),
-        ("tempering", "os.getcwd", "must be a valid number"),
+        ("tempering", "os.getcwd", "must be above 0 and finite"),
         ("weighting", {"_target_": "strategies.parts.weighting.Incremental"}, "nothing is built of this key"),
     ],
 )  # fmt: skip
