@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from actors.pool.counting import num_tokens
 from actors.pool.jobs import Died, End, Job, Life
 from actors.pool.member import Member
 from actors.pool.placement import ClusterConfig, ReplicaSpec
@@ -169,8 +170,19 @@ class Fleet:
             _tell_retry(job, outcome)
             self._counts["retried_rows"] += len(job.requests)
             if len(job.requests) > 1:
-                served = await asyncio.gather(*map(self._serve, job.split()))
-                return [reply for replies in served for reply in replies]
+                return await self._serve_each(job)
+
+    async def _serve_each(self, job: Job) -> list[Any]:
+        """Serve every row by itself; a cancellation discards, and counts, the replies that are there."""
+        rows = [asyncio.ensure_future(self._serve(row)) for row in job.split()]
+        try:
+            return [reply for replies in await asyncio.gather(*rows) for reply in replies]
+        except asyncio.CancelledError:
+            if job.method == "generate":
+                there = [row for row in rows if row.done() and not row.cancelled() and not row.exception()]
+                spent = sum(num_tokens(reply) for row in there for reply in row.result())
+                self._waste(job.home, Overhead(speculated_tokens=spent))
+            raise
 
     def _fail(self, job: Job) -> list[Any]:
         if job.failure is None or job.failure.type != NO_REPLICA:  # that is no failure of the request
