@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from actors.pool.counting import num_tokens
 from actors.pool.jobs import Died, End, Job, Life
 from actors.pool.member import Member
 from actors.pool.placement import ClusterConfig, ReplicaSpec
@@ -20,7 +21,7 @@ from actors.pool.routing import ranking, route
 from actors.pool.scaling import Scaler
 from orchestrator.backend import Routing
 from orchestrator.emit import emit
-from orchestrator.protocols import NO_REPLICA, Completion, Failure, Method, ModelInfo
+from orchestrator.protocols import NO_REPLICA, Failure, Method, ModelInfo
 from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
@@ -172,16 +173,16 @@ class Fleet:
                 return await self._serve_each(job)
 
     async def _serve_each(self, job: Job) -> list[Any]:
-        """The replies to its requests, one request a call. When cancelled, those received are discarded."""
-        tasks = [asyncio.create_task(self._serve(each)) for each in job.split()]
+        """Serve every row by itself; a cancellation discards, and counts, the replies that are there."""
+        rows = [asyncio.ensure_future(self._serve(row)) for row in job.split()]
         try:
-            served = await asyncio.gather(*tasks)
+            return [reply for replies in await asyncio.gather(*rows) for reply in replies]
         except asyncio.CancelledError:
-            received = [reply for task in tasks if not task.cancelled() for reply in task.result()]
-            tokens = sum(r.usage.generated_tokens for r in received if isinstance(r, Completion))
-            self._waste(job.home, Overhead(speculated_tokens=tokens))
+            if job.method == "generate":
+                there = [row for row in rows if row.done() and not row.cancelled() and not row.exception()]
+                spent = sum(num_tokens(reply) for row in there for reply in row.result())
+                self._waste(job.home, Overhead(speculated_tokens=spent))
             raise
-        return [reply for replies in served for reply in replies]
 
     def _fail(self, job: Job) -> list[Any]:
         if job.failure is None or job.failure.type != NO_REPLICA:  # that is no failure of the request

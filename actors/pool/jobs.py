@@ -74,7 +74,7 @@ class Life:
     def lost_tokens(self) -> int:
         return max(0, self.tokens_seen - self.tokens_delivered)
 
-    def go_on(self, end: asyncio.Future[End], now: float) -> None:
+    def resume(self, end: asyncio.Future[End], now: float) -> None:
         """It was thought dead, and lives: what is in flight still is; what was thought lost is settled."""
         self.end, self.last_progress = end, now
         self.tokens_delivered = max(self.tokens_delivered, self.tokens_seen)

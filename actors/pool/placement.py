@@ -199,9 +199,8 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
         return
     cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
     asked = described(specs)
-    message = (
-        f"asked are {asked}; the cluster has {gpus:g} GPUs and {cpus:g} CPUs on {len(nodes)} nodes: lower "
-    )
+    there = f"{gpus:g} GPUs and {cpus:g} CPUs on {len(nodes)} nodes"
+    message = f"requested are {asked}; the cluster has {there}: lower "
     only_cpus_lack = _first_misfit([replace(spec, num_cpus=0.0) for spec in specs], nodes) is None
     value = misfit.num_cpus if only_cpus_lack else misfit.num_gpus
     key = "cluster.cpus_per_replica" if only_cpus_lack else _key_to_lower(misfit)

@@ -150,6 +150,27 @@ async def ask(fleet: Fleet, kind: str, home: str, num: int) -> Overhead:
     return Overhead(speculated_tokens=num)
 
 
+async def test_a_cancelled_call_counts_the_replies_that_its_retried_rows_had_already() -> None:
+    async def answer(member: FakeMember, life: Life, rows: Sequence[Any]) -> list[Any] | Raised:
+        if len(rows) > 1:
+            return Raised("ValueError", "bad", member.name)
+        if rows[0].question == "long":
+            await asyncio.get_running_loop().create_future()
+        return [Completion((), Usage(generated_tokens=5))]
+
+    fleet = fake_fleet(answer)
+    await fleet.start()
+    rows = [request("p", question) for question in ("short", "long", "short")]
+    asked = asyncio.create_task(fleet.ask("generate", "p", rows))
+    while fleet.stats().calls < 4 or fleet.num_rows > 1:
+        await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert await fleet.release("p") == fleet.overhead == Overhead(speculated_tokens=10)
+    await fleet.close()
+
+
 async def test_two_points_on_one_warm_fleet_have_each_its_own_overhead() -> None:
     """A sweep's points have the same problems: what one cost in vain is not told again by the next."""
 

@@ -110,6 +110,6 @@ async def test_a_life_that_goes_on_has_another_end() -> None:
     one.tokens_seen, one.tokens_delivered, one.num_rows = 30, 10, 2
     met = Died("engine-0", one, True, "connection reset")
     one.conclude(End.LINK_LOST)
-    one.go_on(asyncio.get_running_loop().create_future(), 7.0)
+    one.resume(asyncio.get_running_loop().create_future(), 7.0)
     assert await met.end is End.LINK_LOST and not one.end.done()
     assert (one.lost_tokens, one.num_rows, one.last_progress) == (0, 2, 7.0)
