@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from orchestrator.dotted import entries
 from tests.named import PAGES, is_public, keys
 from tests.test_house import PACKAGES, ROOT
 
@@ -69,6 +71,23 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_files_names_and_keys_exist(page: Path) -> None:
     assert set(missing(page, page.read_text(encoding="utf-8"))) - INVENTED == set()
+
+
+def defaults() -> dict[str, object]:
+    """What `python run.py` takes for each key of the configuration, in the groups that it chooses."""
+    config = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text(encoding="utf-8"))
+    for group, name in ((g, n) for each in config["defaults"][:6] for g, n in each.items()):
+        config[group] = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    return dict(entries(config))
+
+
+def test_keys_are_stated_with_their_defaults() -> None:
+    section = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("\n## Keys\n")[1]
+    rows = re.findall(r"^\| (`.+?`) \| `?([\w.]+)`? \|", section.split("\n## ")[0], flags=re.MULTILINE)
+    stated = {key: default for cell, default in rows for key in re.findall(r"`([\w.]+)=", cell)}
+    known = defaults()
+    assert len(stated) > 20
+    assert {key: yaml.safe_load(default) for key, default in stated.items()} == {k: known[k] for k in stated}
 
 
 def test_what_is_gone_is_seen() -> None:
