@@ -7,21 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from orchestrator.dotted import entries
 from tests.named import PAGES, is_public, keys
 from tests.test_house import PACKAGES, ROOT
 
 # Keys whose parts below are another's, or a reader's: vLLM's arguments, variables of a chat template, ...
 OPEN = ("engine.args", "engine.chat_options", "engine.extra_body", "verifier.engine", "verifier.options")
-# What a page makes up, or says that there is not.
-INVENTED = {
-    "strategies.ShortestVote",
-    "conf/group",
-    "cluster.controllers",
-    "conf/strategy/shortest_vote.yaml",
-    "strategies/shortest_vote.py",
-    "tests/strategies/test_shortest_vote.py",
-}
+# What a page makes up, or says that there is not. (CONTRIBUTING makes up files; its own test runs them.)
+INVENTED = {"conf/group", "cluster.controllers"}
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker", "limits")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _KEY = re.compile(rf"(?<![\w./-])(?:{'|'.join(GROUPS)})(?:\.[a-z]\w*)+(?=[=`, |])")
@@ -66,9 +61,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert list(broken(page, page.read_text(encoding="utf-8"))) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if p.stem != "CONTRIBUTING"], ids=lambda page: page.stem)
 def test_files_names_and_keys_exist(page: Path) -> None:
     assert set(missing(page, page.read_text(encoding="utf-8"))) - INVENTED == set()
+
+
+def defaults() -> dict[str, object]:
+    """What `python run.py` takes for each key of the configuration, in the groups that it chooses."""
+    config = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text(encoding="utf-8"))
+    for group, name in ((g, n) for each in config["defaults"][:6] for g, n in each.items()):
+        config[group] = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    return dict(entries(config))
+
+
+def test_keys_are_stated_with_their_defaults() -> None:
+    section = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("\n## Keys\n")[1]
+    rows = re.findall(r"^\| (`.+?`) \| `?([\w.]+)`? \|", section.split("\n## ")[0], flags=re.MULTILINE)
+    stated = {key: default for cell, default in rows for key in re.findall(r"`([\w.]+)=", cell)}
+    known = defaults()
+    assert len(stated) > 20
+    assert {key: yaml.safe_load(default) for key, default in stated.items()} == {k: known[k] for k in stated}
 
 
 def test_what_is_gone_is_seen() -> None:
