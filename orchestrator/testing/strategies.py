@@ -57,7 +57,7 @@ async def it_is_a_frozen_value_that_pickles(case: StrategyCase) -> None:
     require(is_dataclass(strategy), f"{type(strategy).__name__} is no dataclass")
     require(_is_frozen(strategy), f"{type(strategy).__name__} is not frozen: @dataclass(frozen=True)")
     try:
-        copy = pickle.loads(pickle.dumps(strategy))
+        copy = _pickled_copy(strategy)
         require(hash(copy) == hash(strategy), "a copy has another hash")
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise AssertionError(f"it cannot be pickled or hashed: {error}") from error
@@ -83,7 +83,7 @@ async def a_solution_is_sound_and_pickles(case: StrategyCase) -> None:
     for seed in (1, 2, 3):
         solution = await World().solve(case.strategy, seed)
         _require_sound(solution)
-        require(pickle.loads(pickle.dumps(solution)) == solution, "a pickled copy of the solution differs")
+        require(_pickled_copy(solution) == solution, "a pickled copy of the solution differs")
 
 
 async def the_order_of_arrival_changes_nothing(case: StrategyCase) -> None:
@@ -297,6 +297,10 @@ async def check_strategy(
 def _shown(solution: Solution) -> str:
     texts = [t.text for t in solution.trajectories]
     return f"{texts} (answer {solution.answer_index}, log-weights {solution.log_weights})"
+
+
+def _pickled_copy(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
 
 
 def _is_frozen(strategy: Any) -> bool:
