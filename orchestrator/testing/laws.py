@@ -1,4 +1,4 @@
-"""How laws are stated and checked: a law is a coroutine of a case, and its name is the function's."""
+"""Laws and how they are checked: a law is a coroutine of a case, and its name is that of the function."""
 
 from __future__ import annotations
 

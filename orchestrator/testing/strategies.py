@@ -19,7 +19,7 @@ import numpy as np
 from orchestrator.errors import EngineError, VerifierError
 from orchestrator.protocols import READOUTS
 from orchestrator.search.strategy import Strategy
-from orchestrator.testing.fakes import FakeEngine, FakeVerifier, RandomLatency
+from orchestrator.testing.fakes import FakeEngine, FakeVerifier, RandomLatency, RewardFunction
 from orchestrator.testing.laws import Law, hold_all, require
 from orchestrator.testing.solutions import assert_prefers_finished, assert_sound
 from orchestrator.testing.worlds import PROBLEM, Table, World
@@ -175,7 +175,7 @@ async def a_time_limit_is_kept(case: StrategyCase) -> None:
 async def equal_rewards_have_an_answer(case: StrategyCase) -> None:
     """Rewards of 0, 0.5 and 1 throughout."""
     for reward in (0.0, 0.5, 1.0):
-        solution = await World(reward=lambda question, steps, reward=reward: reward).solve(case.strategy)  # type: ignore[misc]
+        solution = await World(reward=_always(reward)).solve(case.strategy)
         _require_sound(solution)
         require(solution.answer_index is not None, f"with all rewards {reward} there is no answer")
 
@@ -299,6 +299,10 @@ def _shown(solution: Solution) -> str:
     return f"{texts} (answer {solution.answer_index}, log-weights {solution.log_weights})"
 
 
+def _always(reward: float) -> RewardFunction:
+    return lambda question, steps: reward
+
+
 def _pickled_copy(value: Any) -> Any:
     return pickle.loads(pickle.dumps(value))
 
@@ -320,7 +324,7 @@ def _require_sound(solution: Solution) -> None:
 
 
 def _require_ledger(world: World, solution: Solution) -> None:
-    """The usage is what the fakes handed out, to the token."""
+    """Require the usage that the fakes counted, to the token."""
     verifier = _verifier(world)
     counted = world.engine.usage + verifier.usage
     require(solution.usage == counted, f"solution.usage is {solution.usage}, and the models count {counted}")
@@ -334,5 +338,5 @@ def _verifier(world: World) -> FakeVerifier:
 
 
 def _global_state() -> tuple[Any, ...]:
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - to see that nobody uses it
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - to see that it is not used
     return (random.getstate(), name, tuple(np.asarray(keys).tolist()), *rest)
