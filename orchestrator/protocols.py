@@ -197,6 +197,38 @@ class EngineBase(ModelBase, ABC):
 
     A request that cannot be done is a Failure in its place. What a call raises fails the call, and
     ``EngineDeadError`` the engine.
+
+    Example::
+
+        import asyncio
+        import random
+
+        from orchestrator.protocols import Completion, EngineBase, Failure
+        from orchestrator.testing import check_engine
+        from orchestrator.types import Finish, Step, Usage
+
+        class Dice(EngineBase):  # answers with the roll of a die, in one step; a token is a character
+            def __init__(self, num_sides=6):
+                self.num_sides = num_sides
+
+            async def generate(self, requests):
+                return [self.answer(request) for request in requests]
+
+            def answer(self, request):
+                if not request.question:
+                    return Failure("EmptyQuestion", "there is no question")
+                greedy = request.params.temperature == 0
+                number = 1 if greedy else random.Random(request.seed).randint(1, self.num_sides)
+                text = f"#{number}{request.delimiter}"[: request.params.max_tokens]
+                finish = Finish.STEP if text.endswith(request.delimiter) else Finish.LENGTH
+                step = Step(text, tuple(map(ord, text)), finish=finish)
+                num_read = len(request.question) + len(request.token_ids)
+                return Completion((step,), Usage(generated_tokens=len(text), prompt_tokens=num_read))
+
+        check = check_engine(
+            Dice(), question="Roll!", answer_marker="#", likelihoods=False, impossible={"question": ""}
+        )
+        asyncio.run(check)
     """
 
     __slots__ = ()
@@ -216,7 +248,31 @@ class EngineBase(ModelBase, ABC):
 
 
 class VerifierBase(ModelBase, ABC):
-    """Anything that rewards: replies come in the order of the requests; each depends on its request alone."""
+    r"""Anything that rewards: replies come in the order of the requests; each depends on its request alone.
+
+    Example::
+
+        import asyncio
+
+        from orchestrator.protocols import ScoreReply, VerifierBase
+        from orchestrator.testing import check_verifier
+        from orchestrator.types import Reward, Usage
+
+        class DigitVerifier(VerifierBase):  # the share of a step's characters that are digits
+            async def score(self, requests):
+                return [self.reply(request) for request in requests]
+
+            def reply(self, request):
+                new = request.steps[request.num_locked :]
+                usage = Usage(reward_calls=1, reward_tokens=sum(map(len, new)))
+                return ScoreReply(tuple(Reward.from_value(self.share(step)) for step in new), usage)
+
+            def share(self, step):
+                return (1 + sum(map(str.isdigit, step))) / (2 + len(step))  # never 0 nor 1
+
+        steps, wrong = ("1+2=3\n", "3+4=7\n", "#7\n"), ("1+2=3\n", "3+4=7\n", "#?\n")
+        asyncio.run(check_verifier(DigitVerifier(), question="1+2+4", steps=steps, wrong=wrong))
+    """
 
     __slots__ = ()
 
@@ -267,7 +323,39 @@ class VerifierConfig(Protocol):
 
 
 class Task(Protocol):
-    """Where problems come from, how an answer is read, and when two answers are the same."""
+    r"""Where problems come from, how an answer is read, and when two answers are the same.
+
+    Example::
+
+        import asyncio
+        from dataclasses import dataclass
+
+        from orchestrator.testing import check_task
+        from orchestrator.types import Problem
+
+        @dataclass(frozen=True)
+        class DoublingTask:  # numbers to double; an answer is the number after the last #
+            delimiter: str = "\n"
+            answer_marker: str | None = "#"
+            instruction: str = "End with # and the number."
+            num_problems: int = 100
+
+            def problems(self, offset, limit):
+                end = self.num_problems if limit is None else min(self.num_problems, offset + limit)
+                return (Problem(f"double-{i}", f"What is 2 x {i}?", str(2 * i)) for i in range(offset, end))
+
+            def extract(self, text):
+                answer = text.rpartition("#")[2].strip() if "#" in text else ""
+                return answer if answer.isdecimal() else None
+
+            async def keys(self, answers):
+                return [None if answer is None else str(int(answer)) for answer in answers]
+
+            async def grade(self, answer, reference):
+                return answer is not None and int(answer) == int(reference)
+
+        asyncio.run(check_task(DoublingTask(), solution=lambda p: f"Two of them.\n#{p.answer}\n"))
+    """
 
     @property
     def delimiter(self) -> str:

@@ -1,4 +1,4 @@
-"""Search methods by name, one a file; ``strategies.parts`` holds the pure mathematics that they share."""
+"""Search methods by name, one in each file; ``strategies.parts`` is the mathematics that they share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Expand the open partial answer that promises most (A*-decoding).
+"""Expand the most promising open partial answer (A*-decoding).
 
-https://arxiv.org/abs/2505.13672. A state is a partial trajectory and a goal one that has ended. The open
-node of least
+https://arxiv.org/abs/2505.13672. A state is a partial trajectory, and a goal is one that has ended. The open
+node with the least
 
     f = g + h,    h = 1 - r,    g = sum of c(s, s') over the steps,
 
@@ -11,11 +11,11 @@ The source leaves the transition cost c open; both readings are offered:
     increase:  c(s, s') = max(0, h(s') - h(s)),    a step pays for what it makes worse
     decrease:  c(s, s') = max(0, h(s) - h(s')),    the least cost that makes h consistent
 
-The first step costs nothing. Ours: continuations that came out equal are one state, rewarded and expanded
-once (as in any graph search: a policy that is sure draws the same step again and again). With ``wave`` they
+The first step costs nothing. Ours: equal continuations are one state, rewarded and expanded
+once (as in any graph search: a confident policy draws the same step repeatedly). With ``wave`` they
 are drawn n at a time, and meanwhile the state stays open (after partial expansion, Yoshizumi et al. 2000):
-more are drawn only where no child is better than their parent, and none once a wave brought nothing new.
-Ties (least h, deepest, oldest) and the fallbacks are ours too.
+more are drawn only where no child is better than the parent, and none after a wave without a new child.
+Ties (least h, deepest, oldest) and the fallbacks are also ours.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TransitionCostName = Literal["increase", "decrease"]
 
 @runtime_checkable
 class StepCost(Protocol):
-    """What a step costs, 0 or more, by the heuristics before and after it: h = 1 - r in [0, 1]."""
+    """Return the cost of a step, 0 or more, from the heuristics before and after it: h = 1 - r in [0, 1]."""
 
     def __call__(self, before: float, after: float, /) -> float: ...
 
@@ -56,12 +56,12 @@ _COSTS: Mapping[TransitionCostName, StepCost] = {
 class AStar:
     """Best-first search over partial trajectories.
 
-    Budget N: N x max_steps child steps, of which max_steps are kept back to finish the best open
-    trajectory, if none has ended by then; ``num_samples`` = N. It stops at the first goal that is the
-    best open node, or goes on to ``num_goals`` of them and lets them vote (ties: least f; with
-    ``merge_equal`` off, equal ones have a vote each). Without one,
-    the ended trajectory of least f is the answer, else the best open one is finished.
-    ``Solution.log_weights``: -f. Its history is the tree, one NodeRecord a node.
+    Budget N: N x max_steps child steps, of which max_steps are reserved to finish the best open
+    trajectory, if none has ended by then; ``num_samples`` = N. The search stops at the first goal that
+    is the best open node, or continues to ``num_goals`` of them, which vote (ties: least f; with
+    ``merge_equal`` off, each of several equal ones has a vote). Without a goal, the answer is the ended
+    trajectory with the least f; without one, the best open trajectory is finished.
+    ``Solution.log_weights``: -f. The history is the tree, one NodeRecord per node.
     """
 
     budget_knob: ClassVar[str] = "num_samples"
@@ -84,7 +84,7 @@ class AStar:
 
     @property
     def wave_size(self) -> int:
-        """Children drawn at a time."""
+        """Return how many children are drawn at a time."""
         return self.branching if self.wave is None else self.wave
 
     async def solve(self, session: Session) -> Solution:
@@ -96,11 +96,11 @@ class AStar:
         return await self._conclude(session, tree, goals, [*ended, *last])
 
     async def _search(self, session: Session, tree: SearchTree) -> list[Node]:
-        """Expand until there are goals enough, no open node, no step left or a limit is reached."""
+        """Expand until there are enough goals, no open node, no step left, or a limit is reached."""
         goals: list[Node] = []
         num_left, drawn = (self.num_samples - 1) * self.max_steps, Counter[int]()
         while num_left and not session.exhausted:
-            if tree.best is None:  # dead ends everywhere: a wave that brought nothing new is not the last
+            if tree.best is None:  # dead ends everywhere: a wave without a new child is not the last
                 self._reopen(tree, [node for node in tree.nodes if drawn[node.index]], drawn)
             parents = self._next(tree, goals, drawn, num_left)
             if not parents:
@@ -116,9 +116,9 @@ class AStar:
     def _next(
         self, tree: SearchTree, goals: list[Node], drawn: Mapping[int, int], num_left: int
     ) -> list[Node]:
-        """The nodes to expand, each as often as it gets children; goals that come first are put aside.
+        """Return the nodes to expand, each once per child; goals that come first are set aside.
 
-        A goal behind a node of this round stays open: that node's children may still overtake it.
+        A goal behind a node of this round stays open: that node's children may still be better.
         """
         parents: list[Node] = []
         while len(goals) < self.num_goals and len(parents) < min(num_left, self.width * self.wave_size):
@@ -133,13 +133,13 @@ class AStar:
         return parents
 
     def _reopen(self, tree: SearchTree, nodes: Sequence[Node], drawn: Mapping[int, int]) -> None:
-        """Those of closed nodes that may have more children."""
+        """Reopen the closed nodes that may have more children."""
         for node in nodes:
             if drawn[node.index] < self.branching:
                 tree.reopen(node)
 
     async def _expand(self, session: Session, tree: SearchTree, parents: Sequence[Node]) -> list[Node]:
-        """One child for each of ``parents``, fewer where some came out equal or a limit withholds them."""
+        """Add one child for each of ``parents``; fewer where some are equal or a limit withholds them."""
         drawn = await session.generate([n.trajectory for n in parents], self.sampling)
         rows = [
             (parent, child)
@@ -169,7 +169,7 @@ class AStar:
         return _COSTS[cost] if isinstance(cost, str) else cost
 
     async def _finish_best(self, session: Session, tree: SearchTree) -> list[Node]:
-        """Go on with the best open trajectory alone, to its end; the last of its nodes, if it has any."""
+        """Continue the best open trajectory alone to its end; return the last of its nodes, if any."""
         reached, node = tree.leaves()[:1], tree.best
         while node and tree.is_open(node) and node.trajectory.active and not session.exhausted:
             tree.close(node)
@@ -181,7 +181,7 @@ class AStar:
     async def _conclude(
         self, session: Session, tree: SearchTree, goals: Sequence[Node], others: Sequence[Node]
     ) -> Solution:
-        """Goals vote; without one, the first of the others is the answer's."""
+        """Let the goals vote; without a goal, the answer is the first of the others."""
         offered = [*goals, *others]
         voters = goals or offered[:1]
         scores = [-n.total for n in voters]

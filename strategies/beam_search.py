@@ -23,7 +23,7 @@ from strategies.parts.beam_base import BeamBase
 class BeamSearch(BeamBase):
     """N slots, of which the best N / ``branching`` distinct ones survive each step.
 
-    Budget N: ``num_beams`` = N. ``num_subtrees`` above 1 searches apart in each group of slots (see
+    Budget N: ``num_beams`` = N. ``num_subtrees`` above 1 searches separately in each group of slots (see
     strategies/dvts.py).
     """
 

@@ -22,7 +22,7 @@ from strategies.parts.weights import Aggregation, log_odds_of, readouts_for
 @dataclass(frozen=True)
 @checked("strategy")
 class BestOfN:
-    """N independent samples in one call, one reward call for each.
+    """N independent samples in one call, with one reward call per sample.
 
     Budget N: ``num_samples`` = N. ``Solution.log_weights``: the aggregated reward's log-odds over the
     selection temperature; -inf where a limit left a sample unscored.

@@ -4,9 +4,9 @@ Beeching, Tunstall, Rush, "Scaling test-time compute with open models" (2024),
 https://huggingface.co/spaces/HuggingFaceH4/blogpost-scaling-test-time-compute. N slots are N / M subtrees of
 M continuations, and in each subtree
 
-    the continuation of greatest R survives, with R the aggregated reward.
+    the continuation with the greatest R survives, with R the aggregated reward.
 
-Subtrees never compete, so that one over-rated start cannot take all the slots.
+Subtrees never compete, so one over-rated start cannot take all slots.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DiverseTreeSearch(BeamBase):
     """
 
     def check_own(self) -> None:
-        """Every knob is one that beam searches share."""
+        """Check nothing: every knob is shared by beam searches."""
 
     async def solve(self, session: Session) -> Solution:
         num_subtrees = max(1, self.num_beams // self.branching)

@@ -1,4 +1,4 @@
-"""Filter particles and distrust confident weights while it is early (entropic particle filtering).
+"""Filter particles, and flatten confident weights early in the search (entropic particle filtering).
 
 https://arxiv.org/abs/2510.05825. Two additions to the plain filter, which it equals when both are off:
 
@@ -7,8 +7,8 @@ https://arxiv.org/abs/2510.05825. Two additions to the plain filter, which it eq
 - *Look-ahead modulation*, a reconstruction (the paper gives the idea): resample by
   beta (l_t + l_{t+1}), product, or beta l_{t+1}, successor, where l_{t+1} is the log-odds of one
   successor's reward. ``fresh`` draws a successor for it, then discards it: 2N policy and 2N reward
-  calls a step. ``reuse`` goes on with the successor that was looked at, which makes it the plain loop
-  weighed by the last two rewards, at no extra call.
+  calls a step. ``reuse`` continues with that successor, which makes it the plain loop
+  weighed by the last two rewards, without extra calls.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from strategies.parts.weights import LogWeights
 class EntropicParticleFilter(FilterBase):
     """N particles; the plain filter's ``Solution.log_weights``, which are never tempered.
 
-    Budget N: ``num_particles`` = N; ``look_ahead=fresh`` spends up to twice that, in the ledger.
+    Budget N: ``num_particles`` = N; ``look_ahead=fresh`` spends up to twice that, as the ledger shows.
     With incremental weighting annealing and ``fresh`` change the proposal only: the evidence stays
     unbiased.
     """
@@ -60,7 +60,7 @@ class EntropicParticleFilter(FilterBase):
         return await self.search(session, tempering, self._look_ahead(session))
 
     def _look_ahead(self, session: Session) -> LookAhead:
-        """The log-weights to resample by."""
+        """Return the log-weights to resample by."""
 
         async def reuse(step: int, population: Population) -> LogWeights:
             before = [_up_to(t, step - 1) for t in population.particles]
@@ -80,11 +80,11 @@ class EntropicParticleFilter(FilterBase):
         now = [0.0] * len(ahead)
         if self.look_ahead_weight == "product":
             present = weighed_by.weigh(parents, parents.particles)
-            # Before the first step there is no reward, and nothing to multiply by.
+            # Before the first step there is no reward to multiply by.
             now = [x if t.steps else 0.0 for x, t in zip(present, parents.particles, strict=True)]
         return tuple(self.beta * (a + b) for a, b in zip(now, ahead, strict=True))
 
 
 def _up_to(trajectory: Trajectory, num_steps: int) -> Trajectory:
-    """Its first steps; one that ended before is as it was, and counts its last reward again."""
+    """Return the first steps; one that ended before is unchanged and counts its last reward again."""
     return Trajectory(trajectory.steps[:num_steps])

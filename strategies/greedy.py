@@ -1,4 +1,4 @@
-"""Decode the policy's most likely token each time, once (greedy decoding). The floor of every comparison.
+"""Decode the policy's most likely token each time, once (greedy decoding): the baseline of every comparison.
 
 The policy at temperature 0:
 
@@ -22,7 +22,7 @@ from strategies.parts.selection import conclude
 class Greedy:
     """One sample at temperature 0; no reward calls.
 
-    Budget N: not read; it costs one sample whatever the budget. ``Solution.log_weights``: 0, one vote.
+    Budget N: not read; the cost is one sample for any budget. ``Solution.log_weights``: 0, one vote.
     """
 
     budget_knob: ClassVar[str | None] = None

@@ -2,7 +2,7 @@
 
 "Test-Time Scaling in Diffusion LLMs via Hidden Semi-Autoregressive Experts",
 https://arxiv.org/abs/2510.05040. A masked-diffusion model that fills its canvas in blocks of B positions is
-another expert for each B: which B finds the answer differs from problem to problem, and no single one is
+a different expert for each B: which B finds the answer differs from problem to problem, and no single one is
 best. So the same question is denoised with several block lengths and several seeds each, and the most
 frequent answer wins:
 
@@ -14,13 +14,14 @@ A path votes with ``weight``, of which the paper has the first:
     likelihood:  exp(-NLL / length), NLL = - sum of log p of each token at the pass that committed it
     reward:      the verifier's reward in [0, 1], aggregated over the steps
 
-The weighted sums are those of weighted self-consistency (arXiv 2203.11171, 2206.02336); weighing diffusion
+The weighted sums are those of weighted self-consistency (arXiv 2203.11171, 2206.02336); weighting diffusion
 paths by them is ours. A masked-diffusion model has no exact likelihood: this NLL is that of the order in
 which the path was decided, so it compares schedules only roughly.
 
 Answers that cannot be read have no vote. A tie goes to the answer that the smallest block gave. The paper's
-own: five block lengths from 1/32 to 1/2 of the canvas, five seeds each at temperature 0.9, two tokens a pass,
-low-confidence remasking. Ours: fewer paths than schedules take the smallest blocks; the adaptive stop.
+settings: five block lengths from 1/32 to 1/2 of the canvas, five seeds each at temperature 0.9, two tokens
+a pass, low-confidence remasking. Ours: fewer paths than schedules take the smallest blocks, and the
+adaptive stop.
 """
 
 from __future__ import annotations
@@ -43,19 +44,19 @@ _PARTS = (32, 16, 8, 4, 2)
 
 
 def schedules(denoising: Denoising, block_lengths: Sequence[int] | None) -> tuple[Denoising, ...]:
-    """One schedule for each block length, smallest first; None: the paper's five parts of the canvas."""
+    """Return one schedule per block length, smallest first; None: the paper's fractions of the canvas."""
     lengths = block_lengths or [max(1, denoising.gen_length // part) for part in _PARTS]
     return tuple(replace(denoising, block_length=length) for length in sorted(set(lengths)))
 
 
 def spread(num_paths: int, denoising: Denoising, block_lengths: Sequence[int] | None) -> list[Denoising]:
-    """``num_paths`` paths, schedule after schedule and again: their numbers differ by one at most."""
+    """Return ``num_paths`` paths, round-robin over the schedules: their counts differ by at most one."""
     turns = schedules(denoising, block_lengths)
     return [turns[i % len(turns)] for i in range(num_paths)]
 
 
 def smallest_first(paths: Sequence[Denoising]) -> list[float]:
-    """A preference for each path: the smaller its block, the greater."""
+    """Return a preference for each path: the smaller its block, the greater."""
     return [-float(path.block_length or path.gen_length) for path in paths]
 
 
@@ -66,7 +67,7 @@ class Hex:
 
     Ties: the answer that the smallest block gave (``smallest_block``) or the path of lowest NLL
     (``likelihood``), then the earliest path. Budget N: ``num_paths`` = N canvases; with ``weight="reward"``
-    one reward call a path, else none. With a ``wave_size`` above 0 (the number of schedules is a good one)
+    one reward call per path, else none. With a ``wave_size`` above 0 (the number of schedules is a good one)
     paths are denoised in waves of that many, until the vote is decided. ``Solution.log_weights``: the log of
     each path's vote, 0 where votes are counted.
     """

@@ -4,12 +4,12 @@ Puri et al., https://arxiv.org/abs/2502.01618 (structure); Geyer (1991) for the 
 
     pi_k(x) = policy(x) r(x)^(1/T_k),    T_0 = 1 < T_1 < ...
 
-invariant by sweeps of particle Gibbs; the hot chains move freely and hand what they find to the cold one.
+invariant by sweeps of particle Gibbs; the hot chains move freely and pass what they find to the cold one.
 After each sweep neighbouring references are swapped with probability min(1, A), where
 
     log A = (1/T_k - 1/T_{k+1}) (log r(x_{k+1}) - log r(x_k)).
 
-Weighting is incremental: a swap needs the density that a chain aims at.
+Weighting is incremental: a swap needs the target density of a chain.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from strategies.parts.weights import Aggregation, readouts_for
 
 
 def ladder(num_chains: int, max_tempering: float) -> list[float]:
-    """Temperings from 1 to ``max_tempering`` in equal ratios."""
+    """Return temperings from 1 to ``max_tempering`` in equal ratios."""
     return [max_tempering ** (k / max(1, num_chains - 1)) for k in range(num_chains)]
 
 
 def swap_log_odds(tempering: float, hotter: float, log_reward: float, log_reward_hotter: float) -> float:
-    """log A of the exchange between neighbouring chains; 0 where both rewards are 0."""
+    """Return log A of the exchange between neighbouring chains; 0 where both rewards are 0."""
     if log_reward == log_reward_hotter:
         return 0.0
     return (1 / tempering - 1 / hotter) * (log_reward_hotter - log_reward)
@@ -48,11 +48,11 @@ def swap_log_odds(tempering: float, hotter: float, log_reward: float, log_reward
 def swapped(
     rng: np.random.Generator, log_rewards: Sequence[float], temperings: Sequence[float], first: int
 ) -> list[int]:
-    """Which reference each chain goes on with, after trying the pairs (first, first + 1), two further ..."""
+    """Return the reference of each chain after trying the pairs (first, first + 1), then two further ..."""
     order = list(range(len(temperings)))
     for k in range(first, len(order) - 1, 2):
         log_odds = swap_log_odds(temperings[k], temperings[k + 1], log_rewards[k], log_rewards[k + 1])
-        # The draw is made whatever the odds, so that it does not shift those that follow.
+        # Drawn whatever the odds, so that later draws do not shift.
         if math.log1p(-rng.random()) <= log_odds:
             order[k], order[k + 1] = order[k + 1], order[k]
     return order
@@ -61,12 +61,12 @@ def swapped(
 @dataclass(frozen=True)
 @checked("strategy")
 class ParallelTempering:
-    """Chains of particle Gibbs side by side, with exchanges after each round of sweeps.
+    """Parallel chains of particle Gibbs, with exchanges after each round of sweeps.
 
     Budget N: ``num_samples`` = N particles over all chains and sweeps; where N is small there are fewer
-    of both, so that each sweep has two particles at least. ``Solution`` offers the particles of every
+    of both, so that each sweep has at least two particles. ``Solution`` has the particles of every
     sweep of every chain; its ``log_weights`` are those for the cold target policy(x) r(x), normalised
-    within the sweep. Steps in the history count on from sweep to sweep.
+    within the sweep. Step numbers in the history continue from sweep to sweep.
     """
 
     budget_knob: ClassVar[str] = "num_samples"
@@ -102,7 +102,7 @@ class ParallelTempering:
         return await conclude(session, population, history, self.selection, self.aggregation)
 
     def _sizes(self) -> list[list[int]]:
-        """Slots by round of sweeps, then by chain."""
+        """Return slots by round of sweeps, then by chain."""
         by_chain = sweep_sizes(self.num_samples, self.num_chains)
         num_rounds = min(len(sweep_sizes(n, self.num_iterations)) for n in by_chain)
         rounds = [sweep_sizes(n, num_rounds) for n in by_chain]
@@ -128,7 +128,7 @@ class ParallelTempering:
         temperings: Sequence[float],
         first: int,
     ) -> list[list[Trajectory]]:
-        """A reference for each chain: drawn from its sweep, then perhaps its neighbour's."""
+        """Return a reference for each chain: drawn from its sweep, then perhaps swapped."""
         drawn = [
             population.particles[draw(branch.rng, population.log_weights)]
             for branch, (population, _) in zip(branches, sweeps, strict=True)
@@ -138,7 +138,7 @@ class ParallelTempering:
         return [[drawn[k]] for k in order]
 
     def _at_cold(self, done: Sweep, tempering: float) -> Sweep:
-        """A sweep of a hot chain with the weights that its particles have for the cold target."""
+        """Return a sweep of a hot chain with its particles' weights for the cold target."""
         if tempering == 1:
             return done
         population, history = done

@@ -1,15 +1,15 @@
-"""Filter particles of which none waits for another (the particle cascade).
+"""Filter particles that do not wait for each other (the particle cascade).
 
 Paige, Wood, Doucet, Teh, "Asynchronous Anytime Sequential Monte Carlo", NeurIPS 2014,
 https://arxiv.org/abs/1407.2864. A particle that arrives at step t, as the k-th there, with weight W, is
 compared with the mean W_mean of the k that have arrived so far, and branches at once. With R = W / W_mean:
 
-    R < 1     it goes on with probability R, and the weight W_mean
-    R >= 1    it goes on as M copies of weight W / M each; M is R rounded up or down at random
+    R < 1     it continues with probability R, and the weight W_mean
+    R >= 1    it continues as M copies of weight W / M each; M is R rounded up or down at random
 
-Either way the expected weight that goes on is W, so the evidence is unbiased in any order of arrival. The
-first to arrive always goes on. The number of particles varies about that of the first step, so the search
-starts with less than its budget, and M is also at most what the steps left can bring to an end (ours).
+Either way the expected weight that continues is W, so the evidence is unbiased in any order of arrival. The
+first to arrive always continues. The number of particles varies around that of the first step, so the search
+starts with less than its budget, and M is also at most what the remaining steps can finish (ours).
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from strategies.parts.weights import (
 @dataclass(frozen=True)
 @checked("strategy")
 class ParticleCascade:
-    """Particles that never wait: the answer depends on the order of arrival, by nature.
+    """Particles that never wait: by nature the answer depends on the order of arrival.
 
     ``weighting``: *incremental* grows a log-weight by log r_t - log r_{t-1}; *absolute* by the clipped
     log-odds of r_t at each of a particle's own steps. Budget N: ``num_samples`` = N, at most N x max_steps
     steps; ``initial_share`` of N particles start. ``Solution.log_weights``: accumulated, over the number
     that started, so that with incremental weighting their log-sum-exp is the log-evidence. A history's
-    step holds who arrived there, in order of descent, and which of them each of the next came from.
+    step holds the particles that arrived there, in order of descent, and the ancestor of each of the next.
     """
 
     budget_knob: ClassVar[str] = "num_samples"
@@ -64,7 +64,7 @@ class ParticleCascade:
 
     @property
     def num_initial(self) -> int:
-        """How many particles start."""
+        """Return how many particles start."""
         return max(1, round(self.num_samples * self.initial_share))
 
     @property
@@ -74,13 +74,13 @@ class ParticleCascade:
     async def solve(self, session: Session) -> Solution:
         cascade = _Cascade(self, session)
         await cascade.run()
-        # In order of descent, so that ties do not depend on who came first.
+        # In order of descent, so that ties do not depend on the order of arrival.
         ended = [particle for _, particle in sorted(cascade.ended, key=lambda item: item[0])]
         population = Population(tuple(t for t, _ in ended), tuple(w for _, w in ended))
         return await conclude(session, population, cascade.history(), self.selection, self.aggregation)
 
     def grow(self, log_weight: float, parent: Trajectory, child: Trajectory) -> float:
-        """The log-weight after a step."""
+        """Return the log-weight after a step."""
         if self.weighting != "absolute":
             start = Population((parent,), (log_weight,))
             return weighting(self.weighting, self.aggregation, self.epsilon).weigh(start, [child])[0]
@@ -94,7 +94,7 @@ Lineage = tuple[int, ...]
 
 @dataclass
 class Barrier:
-    """Who has arrived at a step so far, and how many copies have gone on from there."""
+    """The particles that have arrived at a step so far, and how many copies have continued from there."""
 
     log_weights: list[float] = field(default_factory=list)
     ancestors: list[int] = field(default_factory=list)
@@ -105,7 +105,7 @@ class Barrier:
         self.lineages.append(lineage)
 
     def branch(self, rng: np.random.Generator, most: int) -> tuple[int, float]:
-        """How many copies of the last to arrive go on, at most ``most`` >= 1; the log-weight of each."""
+        """Return how many copies of the last one continue, at most ``most`` >= 1, and their log-weight."""
         log_weight, arrival = self.log_weights[-1], len(self.log_weights) - 1
         log_mean = log_mean_exp(self.log_weights)
         uncertain = math.isinf(log_weight) and log_weight == log_mean
@@ -155,7 +155,7 @@ class _Cascade:
     def _arrive(
         self, branch: Session, lineage: Lineage, child: Trajectory, log_weight: float
     ) -> tuple[int, float]:
-        """How many copies go on from here, and their log-weight; one that has ended is put aside."""
+        """Return how many copies continue from here, and their log-weight; ended ones are set aside."""
         barrier, num_ahead = self._barriers[len(lineage) - 1], self._knobs.max_steps - len(lineage)
         barrier.arrive(log_weight, lineage)
         ends = not child.active or num_ahead == 0 or self._session.exhausted
@@ -172,7 +172,7 @@ class _Cascade:
 
 
 def _record(step: int, barrier: Barrier) -> StepRecord:
-    """Slots in order of descent, so that the next step's stand in the order of ``ancestors``."""
+    """Return slots in order of descent, so that those of the next step are in the order of ``ancestors``."""
     weights = normalise(barrier.log_weights)
     order = sorted(range(len(weights)), key=lambda i: barrier.lineages[i])
     slots = {arrival: slot for slot, arrival in enumerate(order)}

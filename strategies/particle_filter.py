@@ -7,7 +7,7 @@ step weighs
     w_t = logit(r_t),    P(ancestor = i) = softmax(w_t / tempering)_i,
 
 as published (*absolute* weighting, resampling at every step), or grows the log-weight by
-log r_t - log r_{t-1} (*incremental*: unbiased for the target policy(x) r(x), with an ESS gate if wanted).
+log r_t - log r_{t-1} (*incremental*: unbiased for the target policy(x) r(x), with an optional ESS gate).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from strategies.parts.tempering import Tempering, tempering_of
 class ParticleFilter(FilterBase):
     """N particles, weighed and resampled step by step.
 
-    Budget N: ``num_particles`` = N, so at most N full-length samples of generation and one reward call a
+    Budget N: ``num_particles`` = N, so at most N full-length samples of generation and one reward call per
     particle and step; ended particles cost nothing. ``Solution.log_weights``: absolute weighting gives
     the last reward's clipped log-odds; incremental weighting gives weights whose log-mean-exp is the
     log-evidence, log of the policy's mean of r(x).
@@ -35,7 +35,7 @@ class ParticleFilter(FilterBase):
     final_resample: bool = False
 
     def check_own(self) -> None:
-        """No knob depends on another."""
+        """Check nothing: no knob depends on another."""
 
     async def solve(self, session: Session) -> Solution:
         return await self.search(session, tempering_of(self.tempering), final_resample=self.final_resample)

@@ -1,10 +1,10 @@
-"""Run particle filters in a row, each led by an answer of the one before (particle Gibbs).
+"""Run particle filters in sequence, each guided by an answer of the previous one (particle Gibbs).
 
 Andrieu, Doucet, Holenstein, "Particle Markov chain Monte Carlo methods" (2010),
 https://doi.org/10.1111/j.1467-9868.2009.00736.x; for language models Puri et al.,
 https://arxiv.org/abs/2502.01618. A sweep is a particle filter with a *reference*, a whole trajectory that
 holds slot 0: its first t steps are that slot's particle at step t, with the rewards they had. The other
-slots may fork it there and go on by themselves; slot 0 is never redrawn. The next reference is drawn after
+slots may fork it there and continue independently; slot 0 is never redrawn. The next reference is drawn after
 the last step:
 
     P(reference = i) = softmax(log-weights)_i
@@ -41,12 +41,12 @@ from strategies.parts.weights import Aggregation, readouts_for
 @dataclass(frozen=True)
 @checked("strategy")
 class ParticleGibbs:
-    """Sweeps of particles, the last led by a reference from the one before.
+    """Sweeps of particles, each guided by a reference from the previous one.
 
     Budget N: ``num_samples`` = N particles over all sweeps; where N is small there are fewer sweeps, so
-    that each has two particles at least. ``Solution`` offers the particles of every sweep; its
-    ``log_weights`` are the logs of the weights within the sweep, which sum to 1 there. Steps in the
-    history count on from sweep to sweep.
+    that each has at least two particles. ``Solution`` has the particles of every sweep; its
+    ``log_weights`` are the logs of the weights within the sweep, which sum to 1 there. Step numbers
+    in the history continue from sweep to sweep.
     """
 
     budget_knob: ClassVar[str] = "num_samples"
@@ -82,7 +82,7 @@ class ParticleGibbs:
         sweeps: list[Sweep] = []
         references: list[Trajectory] = []
         for num_slots in sweep_sizes(self.num_samples, self.num_iterations):
-            # One slot at least is free, or nothing new could be found.
+            # At least one slot is free, or nothing new could be found.
             sweeps.append(await self._sweep(session, num_slots, references[: num_slots - 1]))
             if session.exhausted:
                 break
@@ -103,7 +103,7 @@ class ParticleGibbs:
 
 
 def draw_several(rng: np.random.Generator, population: Population, num: int) -> list[Trajectory]:
-    """Particles drawn by weight, one slot after the other, none twice; all of them where ``num`` is more."""
+    """Draw particles by weight, one slot after the other, none twice; all of them where ``num`` is larger."""
     left = list(range(len(population.particles)))
     drawn: list[int] = []
     while left and len(drawn) < num:

@@ -5,7 +5,7 @@ rewards R in [0, 1], node i gets
 
     B softmax(R / balance_temperature)_i    children;
 
-those that get none are dropped, and an answer that has ended holds one slot for good. Shares are rounded by
+those that get none are dropped, and an answer that has ended keeps one slot. Shares are rounded by
 largest remainder, so that they add up to B (the paper rounds each by itself).
 """
 
@@ -27,7 +27,7 @@ from strategies.parts.weights import Aggregation, normalise, readouts_for
 
 
 def allocate(values: Sequence[float], temperature: float, num_slots: int) -> list[int]:
-    """Whole shares of ``num_slots`` proportional to exp(value / temperature); a tie goes to the first."""
+    """Return shares of ``num_slots``, proportional to exp(value / temperature); ties go to the first."""
     expected = num_slots * normalise(np.asarray(values) / temperature)
     shares = np.floor(expected + 1e-9).astype(int)
     by_remainder = np.argsort(shares - expected, kind="stable")
@@ -38,9 +38,9 @@ def allocate(values: Sequence[float], temperature: float, num_slots: int) -> lis
 @dataclass(frozen=True)
 @checked("strategy")
 class Rebase:
-    """N slots, shared anew at each level. Budget N: ``num_samples`` = N.
+    """N slots, shared again at each level. Budget N: ``num_samples`` = N.
 
-    ``Solution`` holds one trajectory a slot, in which equal answers were drawn apart and all vote; its
+    ``Solution`` holds one trajectory per slot, where equal answers were drawn separately and all vote; its
     ``log_weights`` are the log-odds of the aggregated reward.
     """
 

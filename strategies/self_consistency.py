@@ -24,7 +24,7 @@ from strategies.parts.weights import Aggregation, readouts_for
 @dataclass(frozen=True)
 @checked("strategy")
 class SelfConsistency:
-    """N samples and their vote. Budget N: ``num_samples`` = N; a plain vote makes no reward call."""
+    """N samples and their vote. Budget N: ``num_samples`` = N; a plain vote makes no reward calls."""
 
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True

@@ -24,10 +24,10 @@ from strategies.parts.weights import Aggregation, readouts_for
 @dataclass(frozen=True)
 @checked("strategy")
 class TreeOfThoughts:
-    """At most N / ``branching`` states a level, ``branching`` thoughts for each: pruned states save tokens.
+    """At most N / ``branching`` states per level, ``branching`` thoughts for each: pruned states save tokens.
 
-    A level where every thought is below the threshold keeps its best one, so that a search never ends
-    empty-handed. Budget N: ``num_thoughts`` = N a level. ``Solution`` holds distinct trajectories; its
+    A level where every thought is below the threshold keeps its best one, so that a search always has a
+    result. Budget N: ``num_thoughts`` = N a level. ``Solution`` holds distinct trajectories; its
     ``log_weights`` are the log-odds of the aggregated reward.
     """
 

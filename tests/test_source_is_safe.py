@@ -21,8 +21,13 @@ PICKLE_READERS = {
 # These do so unless they are told not to.
 TOLD_NOT_TO = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 TOLD_NOT_TO["numpy.load"] = TOLD_NOT_TO["np.load"]
-# Ours to ours, between a controller and its replicas, over Ray: no file, and behind Ray's token.
-IN_MEMORY = {"pickle.loads": {"actors.pool.ray_host", "actors.pool.replica_process"}}
+# Ours to ours, between a controller and its replicas, over Ray: no file, and behind Ray's token. The check of
+# a strategy reads what it has pickled itself.
+IN_MEMORY = {
+    "pickle.loads": {
+        "actors.pool.ray_host", "actors.pool.replica_process", "orchestrator.testing.strategies",
+    },
+}  # fmt: skip
 
 
 def name_of(node: ast.expr) -> str:

@@ -10,7 +10,35 @@ from orchestrator.types import Solution
 
 @runtime_checkable
 class Strategy(Protocol):
-    """A search method: a frozen dataclass of knobs with one coroutine."""
+    """A search method: a frozen dataclass of knobs with one coroutine.
+
+    Example::
+
+        import asyncio
+        from dataclasses import dataclass
+
+        from orchestrator.testing import check_strategy
+        from orchestrator.types import Sampling, Solution, Trajectory
+
+        @dataclass(frozen=True)
+        class FirstFinished:  # several samples, of which the first that finished is the answer
+            num_samples: int = 4
+            sampling: Sampling = Sampling(max_tokens=14)
+
+            @property
+            def readouts(self):
+                return ()  # no verifier
+
+            async def solve(self, session):
+                begun = [Trajectory()] * self.num_samples
+                sampled = await session.generate(begun, self.sampling, to_end=True)
+                found = tuple(t for t in sampled if t.steps)  # a limit may withhold some
+                best = [i for i, t in enumerate(found) if t.finished] or range(len(found))
+                weights = (0.0,) * len(found)
+                return Solution(best[0] if found else None, found, weights, usage=session.usage)
+
+        asyncio.run(check_strategy(FirstFinished(), budget=4, sample_tokens=14))
+    """
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class EngineCase:
 
     @property
     def compares(self) -> bool:
-        """Whether equal requests must get equal tokens."""
+        """Return whether equal requests must get equal tokens."""
         return self.exact or self.engine.info.batch_invariant
 
     def params(self, temperature: float = 1.0, max_tokens: int | None = None) -> Params:
@@ -62,11 +62,11 @@ class EngineCase:
         return replace(request, **changes)
 
     def requests(self) -> list[GenerateRequest]:
-        """Requests for one step, with different seeds and problems."""
+        """Return requests for one step, with different seeds and problems."""
         return [self.request(seed, home=f"p{seed % 3}") for seed in _SEEDS]
 
     def solutions(self) -> list[GenerateRequest]:
-        """Requests for whole solutions, with different seeds."""
+        """Return requests for whole solutions, with different seeds."""
         params = self.params(max_tokens=self.solution_tokens)
         return [self.request(seed, params=params, to_end=True) for seed in _SEEDS]
 
@@ -94,7 +94,7 @@ class EngineCase:
         return [reply for reply in replies if isinstance(reply, Completion)]
 
     def require_same(self, found: Sequence[Completion], expected: Sequence[Completion], how: str) -> None:
-        """Equal tokens, and log-probabilities that are equal bit by bit or up to rounding."""
+        """Require equal tokens, and log-probabilities that are equal bit by bit or up to rounding."""
         for i, (one, other) in enumerate(zip(found, expected, strict=True)):
             where = f"request {i} got {_shown(one)} {how} and {_shown(other)} together with the others"
             require(not self.compares or _said(one) == _said(other), where)

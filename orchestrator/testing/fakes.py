@@ -1,7 +1,7 @@
-"""Shipped fakes: an engine, a verifier and a task whose every trajectory can be written down by hand.
+"""Shipped fakes: an engine, a verifier and a task whose trajectories can all be enumerated.
 
-They answer through the same seam as real models, so a strategy is tested as it runs, and exactly: the
-language says how likely each step is, so results can be compared with an enumeration.
+They answer through the same interface as real models, so a strategy is tested as it runs, and exactly: the
+language states the probability of each step, so results can be compared with an enumeration.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LETTERS = "abc"
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """The default language: copy the question's letters, one a step, then answer ``=<letters>``.
+    """The default language: copy the question's letters, one per step, then answer ``=<letters>``.
 
     The right letter has probability ``right``, the next in the alphabet two thirds of what remains, and
     with ``stop`` the text ends early, without an answer. (Not symmetric, so that a sign error shows.)
@@ -76,14 +76,14 @@ def letters_right(question: str, steps: tuple[str, ...]) -> float:
 
 @dataclass
 class FakeEngine(EngineBase):
-    """Samples a language with the seed of each request and nothing else.
+    """Sample a language with the seed of each request and nothing else.
 
-    ``requests`` and ``usage`` record what was asked and what was handed out, for comparison with a
+    ``requests`` and ``usage`` record the requests and what the replies cost, for comparison with a
     ledger. ``raise_once`` makes the first call raise; a question equal to ``raise_on`` makes every call
-    that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure and harms no other.
+    that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure, and no other request does.
     ``latency`` gives the seconds that a reply takes. With the ``sampler`` stream a step depends on the seed
-    and where it begins; ``drawn`` records both, and ``released`` the problems that are over. ``in_vain`` is
-    what ``release`` says of a problem.
+    and where it begins; ``drawn`` records both, and ``released`` the problems that have ended. ``in_vain`` is
+    what ``release`` returns for a problem.
     """
 
     language: Language = field(default_factory=Copying)
@@ -164,7 +164,7 @@ class FakeEngine(EngineBase):
         return Step(_text(token_ids), token_ids, logprob, None, finish)
 
     def _logprob(self, question: str, prefix: str, token_ids: tuple[int, ...]) -> float:
-        """Of a step, or of the start of one that was cut: the sum over all steps that start so."""
+        """Return that of a step, or of the start of a cut one: the sum over all steps with that start."""
         options = self.language(question, prefix)
         same = (p for text, p in options.items() if _tokens(text)[: len(token_ids)] == token_ids)
         probability = math.fsum(same)
@@ -173,7 +173,7 @@ class FakeEngine(EngineBase):
 
 @dataclass
 class FakeVerifier(VerifierBase):
-    """Rewards by a function of the steps; ``readout`` is per_step or whole. Records as FakeEngine does."""
+    """Reward by a function of the steps; ``readout`` is per_step or whole. Records as FakeEngine does."""
 
     reward: RewardFunction = letters_right
     readout: Readout = "per_step"
@@ -205,7 +205,10 @@ class FakeVerifier(VerifierBase):
 
 @dataclass(frozen=True, slots=True)
 class FakeTask:
-    """Copy the word: ``num_problems`` words of ``length`` letters. Answers compare without case or spaces."""
+    """A task to copy a word: ``num_problems`` words of ``length`` letters.
+
+    Answers compare without case or spaces.
+    """
 
     length: int = 4
     num_problems: int = 100
@@ -232,7 +235,7 @@ class FakeTask:
 
 @dataclass(frozen=True, slots=True)
 class RandomLatency:
-    """Up to ``most`` seconds a request; another ``seed`` is another order of arrival."""
+    """Up to ``most`` seconds per request; another ``seed`` is another order of arrival."""
 
     seed: int
     most: float
@@ -243,7 +246,7 @@ class RandomLatency:
 
 @dataclass(frozen=True, slots=True)
 class TokenLatency:
-    """A fixed time a generated token, as a real engine takes."""
+    """A fixed time per generated token, as a real engine takes."""
 
     seconds: float
 
@@ -273,7 +276,7 @@ def _usage(request: GenerateRequest, steps: Sequence[Step]) -> Usage:
 
 
 def _reshape(probabilities: Sequence[float], params: Params) -> list[float]:
-    """The distribution at the temperature and within the nucleus that the parameters ask for."""
+    """Return the distribution at the temperature and within the nucleus of the parameters."""
     if not isinstance(params, Sampling | Denoising):
         raise TypeError(f"a fake engine decodes with Sampling or Denoising, not {type(params).__name__}")
     p = np.asarray(probabilities)

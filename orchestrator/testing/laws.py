@@ -1,4 +1,4 @@
-"""How laws are stated and checked: a law is a coroutine of a case, and its name is the function's."""
+"""Laws and how they are checked: a law is a coroutine of a case, and its name is that of the function."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ def name_of(law: Callable[..., Any]) -> str:
 
 
 async def hold(law: Law[C], case: C) -> None:
-    """Check one law. Raises AssertionError that names the law and shows the values."""
+    """Check one law. Raises AssertionError that names the law and shows the values, or the exception."""
     try:
         await law(case)
     except AssertionError as broken:
-        raise AssertionError(f"{name_of(law)}: {broken}") from None
+        raise AssertionError(f"{name_of(law)}: {broken}") from broken.__cause__
+    except Exception as error:
+        raise AssertionError(f"{name_of(law)}: it raised {type(error).__name__}: {error}") from error
 
 
 async def hold_all(laws: Iterable[Law[C]], case: C) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from orchestrator.errors import EngineError, VerifierError
 from orchestrator.protocols import READOUTS
 from orchestrator.search.strategy import Strategy
-from orchestrator.testing.fakes import FakeEngine, FakeVerifier, RandomLatency
+from orchestrator.testing.fakes import FakeEngine, FakeVerifier, RandomLatency, RewardFunction
 from orchestrator.testing.laws import Law, hold_all, require
 from orchestrator.testing.solutions import assert_prefers_finished, assert_sound
 from orchestrator.testing.worlds import PROBLEM, Table, World
@@ -57,7 +57,7 @@ async def it_is_a_frozen_value_that_pickles(case: StrategyCase) -> None:
     require(is_dataclass(strategy), f"{type(strategy).__name__} is no dataclass")
     require(_is_frozen(strategy), f"{type(strategy).__name__} is not frozen: @dataclass(frozen=True)")
     try:
-        copy = pickle.loads(pickle.dumps(strategy))
+        copy = _pickled_copy(strategy)
         require(hash(copy) == hash(strategy), "a copy has another hash")
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise AssertionError(f"it cannot be pickled or hashed: {error}") from error
@@ -83,7 +83,7 @@ async def a_solution_is_sound_and_pickles(case: StrategyCase) -> None:
     for seed in (1, 2, 3):
         solution = await World().solve(case.strategy, seed)
         _require_sound(solution)
-        require(pickle.loads(pickle.dumps(solution)) == solution, "a pickled copy of the solution differs")
+        require(_pickled_copy(solution) == solution, "a pickled copy of the solution differs")
 
 
 async def the_order_of_arrival_changes_nothing(case: StrategyCase) -> None:
@@ -175,7 +175,7 @@ async def a_time_limit_is_kept(case: StrategyCase) -> None:
 async def equal_rewards_have_an_answer(case: StrategyCase) -> None:
     """Rewards of 0, 0.5 and 1 throughout."""
     for reward in (0.0, 0.5, 1.0):
-        solution = await World(reward=lambda question, steps, reward=reward: reward).solve(case.strategy)  # type: ignore[misc]
+        solution = await World(reward=_always(reward)).solve(case.strategy)
         _require_sound(solution)
         require(solution.answer_index is not None, f"with all rewards {reward} there is no answer")
 
@@ -214,10 +214,12 @@ async def a_whole_readout_is_searched_too(case: StrategyCase) -> None:
 
 async def nothing_is_asked_about_a_trajectory_that_has_ended(case: StrategyCase) -> None:
     world = World()
-    await world.solve(case.strategy)
-    for request in world.engine.requests:
-        text = "".join(map(chr, request.token_ids))
-        require("=" not in text and "\0" not in text, f"a continuation of {text!r} was requested")
+    try:
+        await world.solve(case.strategy)
+    finally:  # the language has no continuation either
+        for request in world.engine.requests:
+            text = "".join(map(chr, request.token_ids))
+            require("=" not in text and "\0" not in text, f"a continuation of {text!r} was requested")
 
 
 async def seeds_are_never_shared(case: StrategyCase) -> None:
@@ -277,8 +279,8 @@ async def check_strategy(
     """Check that a strategy keeps what ``Strategy`` promises, on the shipped fakes, in about a second.
 
     A right solution of the toy world has five steps, of at most six tokens each. ``budget`` is the N that
-    the strategy was made for, and ``sample_tokens`` the tokens of one full-length sample where no text ends by
-    itself and a step has two tokens: 2 x ``max_steps``, or ``max_tokens``; None skips that law.
+    the strategy was made for, and ``sample_tokens`` the tokens of one full-length sample where no text ends
+    by itself and a step has two tokens: 2 x ``max_steps``, or ``max_tokens``; None skips that law.
     ``draws=False`` is for a method that has no randomness, ``keeps_order=False`` for one whose solution
     depends on the order in which replies arrive.
 
@@ -295,6 +297,14 @@ async def check_strategy(
 def _shown(solution: Solution) -> str:
     texts = [t.text for t in solution.trajectories]
     return f"{texts} (answer {solution.answer_index}, log-weights {solution.log_weights})"
+
+
+def _always(reward: float) -> RewardFunction:
+    return lambda question, steps: reward
+
+
+def _pickled_copy(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
 
 
 def _is_frozen(strategy: Any) -> bool:
@@ -314,7 +324,7 @@ def _require_sound(solution: Solution) -> None:
 
 
 def _require_ledger(world: World, solution: Solution) -> None:
-    """The usage is what the fakes handed out, to the token."""
+    """Require the usage that the fakes counted, to the token."""
     verifier = _verifier(world)
     counted = world.engine.usage + verifier.usage
     require(solution.usage == counted, f"solution.usage is {solution.usage}, and the models count {counted}")
@@ -328,5 +338,5 @@ def _verifier(world: World) -> FakeVerifier:
 
 
 def _global_state() -> tuple[Any, ...]:
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - to see that nobody uses it
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - to see that it is not used
     return (random.getstate(), name, tuple(np.asarray(keys).tolist()), *rest)

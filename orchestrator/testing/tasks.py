@@ -20,11 +20,11 @@ class TaskCase:
     num_samples: int = 8
 
     def sample(self) -> list[Problem]:
-        """The first problems."""
+        """Return the first problems."""
         return list(self.task.problems(0, self.num_samples))
 
     def answers(self) -> list[str | None]:
-        """What the task reads from a right solution of each sampled problem."""
+        """Return what the task reads from a right solution of each sampled problem."""
         return [self.task.extract(self.solution(problem)) for problem in self.sample()]
 
 
@@ -54,9 +54,10 @@ async def offset_and_limit_cut_the_list_of_problems(case: TaskCase) -> None:
         found, expected = list(task.problems(offset, limit)), first[offset:][:limit]
         ids = [p.id for p in found], [p.id for p in expected]
         require(found == expected, f"problems({offset}, {limit}) gave {ids[0]}, and must give {ids[1]}")
-    for offset, limit in ((num - 1, None), (num - 1, 5), (num, None), (num, 1)):
-        found = list(task.problems(offset, limit))
-        message = f"problems({offset}, {limit}) gave {len(found)} of {num} problems"
+    ends: list[tuple[int, int | None]] = [(num - 1, None), (num - 1, 5), (num, None), (num, 1)]
+    for offset, most in ends:
+        found = list(task.problems(offset, most))
+        message = f"problems({offset}, {most}) gave {len(found)} of {num} problems"
         require(len(found) == num - offset, message)
 
 

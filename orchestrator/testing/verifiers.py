@@ -32,7 +32,7 @@ class VerifierCase:
         return self.verifier.info.readout == "whole"
 
     def request(self, num_steps: int, num_locked: int = 0, **changes: Any) -> ScoreRequest:
-        """A request for the first steps; the policy's figures are made up, and differ from step to step."""
+        """Return a request for the first steps; the policy's figures are invented, and differ by step."""
         steps = self.steps[:num_steps]
         request = ScoreRequest(
             home=self.home,
@@ -45,11 +45,11 @@ class VerifierCase:
         return replace(request, **changes)
 
     def requests(self) -> list[ScoreRequest]:
-        """Every number of steps, with every number of them locked."""
+        """Return requests for every number of steps, with every number of them locked."""
         return [self.request(n, locked) for n in range(1, len(self.steps) + 1) for locked in range(n)]
 
     def of(self, steps: Sequence[str]) -> ScoreRequest:
-        """A request for steps that are not those of the case."""
+        """Return a request for steps that are not those of the case."""
         numbers = range(len(steps))
         logprobs, num_tokens = tuple(-1.5 * (i + 1) for i in numbers), tuple(5 + i for i in numbers)
         return self.request(0, steps=tuple(steps), logprobs=logprobs, num_tokens=num_tokens)
@@ -77,7 +77,7 @@ class VerifierCase:
         return [reply for reply in replies if isinstance(reply, ScoreReply)]
 
     def require_same(self, found: Sequence[Any], expected: Sequence[Any], how: str) -> None:
-        """Log-odds that are equal bit by bit where the verifier promises that, else up to rounding."""
+        """Require equal log-odds: bit by bit where the verifier promises that, else up to rounding."""
         for i, (one, other) in enumerate(zip(found, expected, strict=True)):
             same = len(one) == len(other) and all(map(self._agree, one, other))
             require(same, f"request {i} got the log-odds {one} {how}, and {other} together with the others")
@@ -129,7 +129,7 @@ async def locked_steps_change_no_reward(case: VerifierCase) -> None:
 
 
 async def a_reward_depends_on_its_request_alone(case: VerifierCase) -> None:
-    """Alone, in a batch, beside other calls, and with another ``home``: the same rewards."""
+    """Alone, in a batch and beside other calls: the same rewards."""
     requests = case.requests()
     together = await case.score(*requests)
     alone = [(await case.score(request))[0] for request in requests]

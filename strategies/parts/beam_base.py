@@ -1,4 +1,4 @@
-"""What beam searches share: their knobs, and the search that those describe."""
+"""What beam searches share: their knobs, and the search that these describe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BeamBase(ABC):
     """N slots in one group or several, of which the best distinct ones of each group survive each step.
 
     Beams are distinct token sequences, those that have ended compete with the others and keep one slot, and
-    the results are distinct too. Each step of ``look_ahead`` costs up to as much again.
+    the results are distinct too. Each step of ``look_ahead`` costs up to the same again.
     ``Solution.log_weights``: the log-odds of the aggregated reward.
     """
 
@@ -58,7 +58,7 @@ class BeamBase(ABC):
     async def solve(self, session: Session) -> Solution: ...
 
     async def search(self, session: Session, *, branching: int, num_subtrees: int) -> Solution:
-        """Search with 1 / ``branching`` of each group's slots surviving a step, one slot at least."""
+        """Search with 1 / ``branching`` of each group's slots surviving a step, at least one slot."""
         population, history = await search_by_reward(
             session,
             self.num_beams,
@@ -72,7 +72,7 @@ class BeamBase(ABC):
 
     def _choose(self, session: Session, branching: int, groups: list[range]) -> Choose:
         async def choose(step: int, population: Population) -> Choice:
-            # Nothing lies ahead of the last step.
+            # No step follows the last one.
             num_ahead = min(self.look_ahead, self.max_steps - step)
             scores = await rewards_ahead(session, population, self.sampling, num_ahead, self.aggregation)
             ancestors: list[int] = []

@@ -1,4 +1,4 @@
-"""Search by reward without chance: the best slots survive, and share the slots of the next step."""
+"""Search by reward without randomness: the best slots survive and share the slots of the next step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from strategies.parts.weights import Aggregation, LogWeights, log_odds_of
 
 
 def distinct(trajectories: Sequence[Trajectory]) -> list[int]:
-    """The first index of each token sequence."""
+    """Return the first index of each token sequence."""
     first: dict[tuple[int, ...], int] = {}
     for i, trajectory in enumerate(trajectories):
         first.setdefault(trajectory.token_ids, i)
@@ -23,9 +23,9 @@ def distinct(trajectories: Sequence[Trajectory]) -> list[int]:
 def survivors(
     particles: Sequence[Trajectory], scores: Sequence[float], slots: Sequence[int], keep: int
 ) -> list[int]:
-    """The ``keep`` best distinct ones among ``slots``, best first; a tie goes to the first slot.
+    """Return the ``keep`` best distinct ones among ``slots``, best first; a tie goes to the first slot.
 
-    Truncated trajectories, which can become no answer, survive only where there are no others.
+    Truncated trajectories cannot become an answer: they survive only where there are no others.
     """
     different = [slots[i] for i in distinct([particles[i] for i in slots])]
     useful = [i for i in different if not particles[i].truncated] or different
@@ -33,9 +33,9 @@ def survivors(
 
 
 def shared(particles: Sequence[Trajectory], kept: Sequence[int], num_slots: int) -> list[int]:
-    """``num_slots`` ancestors: one slot for each that has ended, the rest evenly for those still active.
+    """Return ``num_slots`` ancestors: one slot for each ended one, the rest evenly for those still active.
 
-    The best come first, and take what does not divide. Where none is active the ended ones fill up.
+    The best come first and take the remainder. Where none is active the ended ones fill all slots.
     """
     ended = [i for i in kept if not particles[i].active]
     active = [i for i in kept if particles[i].active]
@@ -47,14 +47,14 @@ def shared(particles: Sequence[Trajectory], kept: Sequence[int], num_slots: int)
 
 
 def split_slots(num_slots: int, num_groups: int) -> list[range]:
-    """Consecutive groups of slots, as even as can be."""
+    """Return consecutive groups of slots, as even as possible."""
     each, rest = divmod(num_slots, num_groups)
     starts = [g * each + min(g, rest) for g in range(num_groups + 1)]
     return [range(a, b) for a, b in pairwise(starts)]
 
 
 def without_copies(population: Population) -> Population:
-    """One slot for each token sequence."""
+    """Return one slot for each token sequence."""
     indices = distinct(population.particles)
     particles = tuple(population.particles[i] for i in indices)
     return Population(particles, tuple(population.log_weights[i] for i in indices))
@@ -63,7 +63,7 @@ def without_copies(population: Population) -> Population:
 async def rewards_ahead(
     session: Session, population: Population, sampling: Sampling, num_steps: int, aggregation: Aggregation
 ) -> LogWeights:
-    """Log-odds after ``num_steps`` greedy steps more, of which only the reward is kept; 0 steps: of now."""
+    """Return log-odds after ``num_steps`` more greedy steps, which are then discarded; 0: current ones."""
     if num_steps == 0:
         return population.log_weights
     greedy = Sampling(temperature=0.0, max_tokens=sampling.max_tokens)

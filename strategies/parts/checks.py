@@ -1,6 +1,6 @@
 """Rules between knobs: a bad one is a ConfigError that names its key and what is allowed.
 
-What one knob may be is said by its annotation (``orchestrator.schema``).
+The annotation of a knob states what it may be (``orchestrator.schema``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def require(holds: bool, knob: str, value: object, allowed: str) -> None:
 
 
 def threshold_fits(params: Denoising) -> None:
-    """A threshold needs a confidence in [0, 1], which not every measure is."""
+    """Raise ConfigError for a threshold on a confidence that is not in [0, 1]."""
     bounded = params.remasking in ("low_confidence", "topk_margin")
     allowed = "needs a confidence in [0, 1]: remasking=low_confidence or topk_margin"
     require(params.threshold is None or bounded, "denoising.threshold", params.threshold, allowed)

@@ -17,7 +17,7 @@ LookAhead = Callable[[int, Population], Awaitable[LogWeights]]
 
 
 async def now_only(step: int, population: Population) -> LogWeights:
-    """No look-ahead: the draw goes by the weights as they are."""
+    """Return the weights unchanged: no look-ahead."""
     del step
     return population.log_weights
 
@@ -31,9 +31,9 @@ def resample_by(
     ess_threshold: float = 1.0,
     look_ahead: LookAhead = now_only,
 ) -> Choose:
-    """Draw every slot anew from softmax(looked-ahead log-weights / tempering), once ESS / N <= threshold.
+    """Redraw every slot from softmax(looked-ahead log-weights / tempering), once ESS / N <= threshold.
 
-    The gate and the tempering look at the weights of now.
+    The gate and the tempering use the current weights.
     """
 
     async def choose(step: int, population: Population) -> Choice:
@@ -55,7 +55,7 @@ def redraw(
     ancestors: Indices,
     tempering: float = 1.0,
 ) -> Choice:
-    """The slots drawn as ``ancestors`` from ``probabilities``, with the log-weights that leaves them."""
+    """Return the slots drawn as ``ancestors`` from ``probabilities``, with the log-weights they then have."""
     particles = tuple(population.particles[i] for i in ancestors)
     log_weights = weighting.carry(population.log_weights, probabilities, ancestors)
     return Choice(Population(particles, log_weights), tuple(ancestors.tolist()), tempering)

@@ -1,4 +1,4 @@
-"""What particle filters share: their knobs, and the search that those describe."""
+"""What particle filters share: their knobs, and the search that these describe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from strategies.parts.weights import Aggregation, readouts_for
 @dataclass(frozen=True)
 @checked("strategy")
 class FilterBase(ABC):
-    """N particles, weighed and resampled step by step; a filter says by what tempering and look-ahead."""
+    """N particles, weighed and resampled step by step; a filter adds its tempering and look-ahead."""
 
     budget_knob: ClassVar[str] = "num_particles"
     independent_samples: ClassVar[bool] = False

@@ -1,8 +1,8 @@
-"""One vote over sampled answers, whatever samples them: self-consistency, and HEX of masked diffusion.
+"""One vote over sampled answers, for any kind of sampling: self-consistency, and HEX of masked diffusion.
 
 Votes are counted over equivalent answers, never over raw strings; weighted by reward, an answer's votes
 are the sum of its samples' rewards (Li et al., arXiv 2206.02336); weighted by likelihood, the sum of their
-likelihoods under the policy, each to the power of 1 over its length (the "normalised" sum of Wang et al.,
+likelihoods under the policy, each to the power of 1 / length (the "normalised" sum of Wang et al.,
 arXiv 2203.11171).
 """
 
@@ -27,7 +27,7 @@ TieBreakName = Literal["earliest", "likelihood"]
 
 @runtime_checkable
 class Measure(Protocol):
-    """A number for a sampled trajectory: its vote in [0, 1], or how much it is preferred in a tie.
+    """Return a number for a sampled trajectory: its vote in [0, 1], or its preference in a tie.
 
     The trajectory has texts, tokens and log-probabilities; it has rewards where votes are weighted by them.
     """
@@ -50,7 +50,7 @@ class MajorityVote(Generic[P]):
     ``Solution.log_weights``: the log of each sample's vote, 0 for a plain vote, else the log of its reward in
     [0, 1] or of its likelihood a token.
 
-    With a ``wave_size`` above 0 the paths are sampled in waves of that many, until no vote still to come
+    With a ``wave_size`` above 0 the paths are sampled in waves of that many, until no remaining vote
     could change the answer (a vote is 1 at most); 0 samples all in one call.
     """
 
@@ -85,7 +85,7 @@ class MajorityVote(Generic[P]):
         )
 
     async def _sample(self, session: Session, wave: Sequence[int]) -> dict[int, Trajectory]:
-        """The trajectories of some paths, by their index; those that a limit withheld are left out."""
+        """Return the trajectories of some paths by index, without those that a limit withheld."""
         paths = [self.paths[i] for i in wave]
         sampled = await session.generate([Trajectory()] * len(paths), paths, to_end=True)
         if self.weight == "reward":
@@ -132,5 +132,5 @@ def _log_of_vote(vote: float) -> float:
 
 
 def log_likelihood(trajectory: Trajectory) -> float:
-    """The sum of log p of a trajectory's tokens as its engine told it; -inf where it did not."""
+    """Return the sum of log p of a trajectory's tokens; -inf where the engine does not report it."""
     return math.fsum(-math.inf if s.logprob is None else s.logprob for s in trajectory.steps)

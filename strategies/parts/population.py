@@ -1,4 +1,4 @@
-"""Trajectories side by side, and the one loop of all stepwise methods: extend, score, weigh, choose.
+"""Populations of trajectories, and the one loop of all stepwise methods: extend, score, weigh, choose.
 
 A method is what it passes to ``propagate``: how slots are extended, weighed, and chosen for the next step.
 """
@@ -40,17 +40,17 @@ Choose = Callable[[int, Population], Awaitable[Choice]]
 
 
 def fresh(num_particles: int) -> Population:
-    """Empty trajectories of equal weight 1."""
+    """Return empty trajectories of equal weight 1."""
     return Population((Trajectory(),) * num_particles, (0.0,) * num_particles)
 
 
 def keep(population: Population) -> Choice:
-    """Every slot as it is."""
+    """Return every slot unchanged."""
     return Choice(population, tuple(range(len(population.particles))))
 
 
 def pick(population: Population, ancestors: Sequence[int]) -> Choice:
-    """Slots by index, each with its own log-weight."""
+    """Return slots by index, each with its log-weight."""
     particles = tuple(population.particles[i] for i in ancestors)
     log_weights = tuple(population.log_weights[i] for i in ancestors)
     return Choice(Population(particles, log_weights), tuple(ancestors))
@@ -59,9 +59,9 @@ def pick(population: Population, ancestors: Sequence[int]) -> Choice:
 async def extend_and_score(
     session: Session, trajectories: Sequence[Trajectory], params: Params | Sequence[Params]
 ) -> tuple[Trajectory, ...]:
-    """Each trajectory with its next step and that step's reward.
+    """Extend each trajectory by its next step, with that step's reward.
 
-    One that has ended comes back as it is, and neither policy nor verifier hears of it. Under a limit a
+    One that has ended is returned unchanged, without a request to policy or verifier. Under a limit a
     step may be missing or unscored.
     """
     extended = await session.generate(trajectories, params)
@@ -69,7 +69,7 @@ async def extend_and_score(
 
 
 def by_one_step(session: Session, params: Params) -> Extend:
-    """The usual way to extend: every active slot by one scored step."""
+    """Extend every active slot by one scored step: the usual way."""
 
     async def extend(_: int, parents: Population) -> Sequence[Trajectory]:
         return await extend_and_score(session, parents.particles, params)
@@ -87,7 +87,7 @@ async def propagate(
     choose: Choose,
     final_choice: bool = False,
 ) -> tuple[Population, tuple[StepRecord, ...]]:
-    """At most ``max_steps`` steps, until no particle is active or a limit is reached.
+    """Take at most ``max_steps`` steps, until no particle is active or a limit is reached.
 
     Nothing is chosen after the last step, unless ``final_choice``: the best finished particle cannot be
     lost between its last reward and the answer.

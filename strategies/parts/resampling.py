@@ -1,7 +1,7 @@
 """Resampling: five schemes behind one signature, each unbiased (E[copies of i] = n * weights[i]).
 
 Every scheme takes ``(rng, weights, n)``, with ``weights`` ``[N]`` that sum to 1, and returns ``n`` indices
-into them. None ever returns an index of weight zero. Sources: Douc, Cappe, Moulines, "Comparison of
+into them. None returns an index of weight zero. Sources: Douc, Cappe, Moulines, "Comparison of
 resampling schemes for particle filtering" (2005); Gerber, Chopin, Whiteley, "Negative association,
 ordering and convergence of resampling methods" (2019) for ssp.
 """
@@ -43,22 +43,22 @@ Scheme = SchemeName | Resampler
 
 
 def multinomial(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
-    """Independent draws: the scheme with the most variance, and the one that proofs are about."""
+    """Draw independently: the scheme with the most variance, and the one that proofs are about."""
     return _invert(weights, rng.random(n))
 
 
 def systematic(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
-    """Positions (i + u) / n with one u: each index gets floor or ceil of n * weights[i] copies."""
+    """Use positions (i + u) / n with one u: each index gets floor or ceil of n * weights[i] copies."""
     return _invert(weights, (np.arange(n) + rng.random()) / n)
 
 
 def stratified(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
-    """Positions (i + u_i) / n, a draw of its own in each of n equal strata."""
+    """Use positions (i + u_i) / n, with a separate draw in each of n equal strata."""
     return _invert(weights, (np.arange(n) + rng.random(n)) / n)
 
 
 def residual(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
-    """floor(n * weights[i]) copies for sure; the rest multinomially on the remainders."""
+    """Take floor(n * weights[i]) copies for certain, and the rest multinomially on the remainders."""
     copies, remainders = _split(weights, n)
     rest = n - int(copies.sum())
     sure = np.repeat(np.arange(len(weights)), copies)
@@ -68,10 +68,10 @@ def residual(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
 
 
 def ssp(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
-    """Srinivasan's sampling process: floor or ceil of n * weights[i] copies, negatively associated.
+    """Use Srinivasan's sampling process: floor or ceil of n * weights[i] copies, negatively associated.
 
     Remainders meet in pairs: one of the two takes from the other until it is 0 or 1, with the odds that
-    keep both expectations; the one still between goes on to meet the next.
+    keep both expectations; the other one meets the next.
     """
     copies, remainders = _split(weights, n)
     num_left = n - int(copies.sum())
@@ -86,7 +86,7 @@ def ssp(rng: np.random.Generator, weights: Weights, n: int) -> Indices:
 
 
 def _meet(rng: np.random.Generator, remainders: Weights, i: int, j: int) -> tuple[int, int]:
-    """Settle one of two remainders at 0 or 1, in place; (the settled index, the one that is open)."""
+    """Settle one of two remainders at 0 or 1, in place; return (the settled index, the open one)."""
     up = min(remainders[j], 1.0 - remainders[i])
     down = min(remainders[i], 1.0 - remainders[j])
     change = up if up + down > 0 and rng.random() < down / (up + down) else -down
@@ -98,7 +98,7 @@ def _meet(rng: np.random.Generator, remainders: Weights, i: int, j: int) -> tupl
 
 
 def _split(weights: Weights, n: int) -> tuple[Indices, Weights]:
-    """Whole copies and what remains of n * weights, each ``[N]``."""
+    """Return whole copies and the remainder of n * weights, each ``[N]``."""
     expected = n * weights
     # A product that misses an integer by rounding alone counts as that integer.
     nearest = np.round(expected)
@@ -108,9 +108,9 @@ def _split(weights: Weights, n: int) -> tuple[Indices, Weights]:
 
 
 def _invert(weights: Weights, positions: Weights) -> Indices:
-    """For each position in [0, 1) the index whose share of the cumulative weight holds it."""
+    """Return, for each position in [0, 1), the index whose share of the cumulative weight holds it."""
     cumulative = np.cumsum(weights)
-    # Rounding may leave the last sum below a position: the last positive weight takes all that is above.
+    # Rounding may leave the last sum below a position: the last positive weight takes the rest.
     cumulative[np.flatnonzero(weights > 0)[-1] :] = np.inf
     return np.searchsorted(cumulative, positions, side="right").astype(np.int64)
 
@@ -125,7 +125,7 @@ RESAMPLERS: Mapping[SchemeName, Resampler] = {
 
 
 def resample(scheme: Scheme, rng: np.random.Generator, weights: Weights, n: int) -> Indices:
-    """Draw ``n`` indices. Raises ValueError where a function of the user's returns anything else."""
+    """Draw ``n`` indices. Raises ValueError where a user's function returns anything else."""
     resampler = RESAMPLERS[scheme] if isinstance(scheme, str) else scheme
     indices = np.asarray(resampler(rng, weights, n))
     fits = indices.shape == (n,) and np.issubdtype(indices.dtype, np.integer)

@@ -1,7 +1,7 @@
-"""Choose another answer among the candidates that a search has left: no model is asked.
+"""Choose another answer among the candidates of a finished search, without any model.
 
-This is the choice at the end of most strategies, alone, so that ``python -m orchestrator.replay`` can make it
-again with other knobs.
+This is the final choice of most strategies, so that ``python -m orchestrator.replay`` can repeat it with
+other knobs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Reselection:
     async def choose(
         self, session: Session, trajectories: Sequence[Trajectory], log_weights: LogWeights
     ) -> int | None:
-        """The answer's index; None when there are no trajectories."""
+        """Return the answer's index; None when there are no trajectories."""
         if self.weights == "rewards":
             log_odds = (log_odds_of(t, self.aggregation) for t in trajectories)
             log_weights = tuple(x / self.selection_temperature for x in log_odds)

@@ -26,13 +26,13 @@ class Node:
 
     @property
     def key(self) -> tuple[float, float, int, int]:
-        """Least f first; ties go to the least h, then to the deepest, then to the oldest."""
+        """Return the rank: least f first; ties go to the least h, then to the deepest, then to the oldest."""
         return (self.total, self.heuristic, -len(self.trajectory.steps), self.index)
 
 
 @dataclass
 class SearchTree:
-    """Every node ever made, by index; ``pop`` closes the best open one."""
+    """All nodes, by index; ``pop`` closes the best open one."""
 
     nodes: list[Node] = field(default_factory=list)
     _heap: list[tuple[tuple[float, float, int, int], int]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class SearchTree:
     def add(
         self, parent: Node | None, trajectory: Trajectory, cost: float, heuristic: float, *, is_open: bool
     ) -> Node:
-        """A new node; one that is not open is a dead end, which no search returns to."""
+        """Add a node; one that is not open is a dead end, to which no search returns."""
         above = None if parent is None else parent.index
         node = Node(len(self.nodes), above, trajectory, cost, heuristic)
         self.nodes.append(node)
@@ -55,16 +55,16 @@ class SearchTree:
 
     @property
     def best(self) -> Node | None:
-        """The open node that ``pop`` would close; None when the frontier is empty."""
+        """Return the open node that ``pop`` would close; None when the frontier is empty."""
         return self.nodes[self._heap[0][1]] if self._heap else None
 
     @property
     def frontier(self) -> list[Node]:
-        """The open nodes, best first."""
+        """Return the open nodes, best first."""
         return [self.nodes[index] for _, index in sorted(self._heap)]
 
     def leaves(self) -> list[Node]:
-        """The nodes with a step but no child, best first, dead ends included."""
+        """Return the nodes with a step but no child, best first, dead ends included."""
         inner = {node.parent for node in self.nodes}
         leaves = [n for n in self.nodes if n.index not in inner and n.trajectory.steps]
         return sorted(leaves, key=lambda n: n.key)
@@ -84,7 +84,7 @@ class SearchTree:
         heapq.heappush(self._heap, (node.key, node.index))
 
     def children(self, node: Node) -> list[Trajectory]:
-        """The trajectories of a node's children, oldest first."""
+        """Return the trajectories of a node's children, oldest first."""
         return [self.nodes[index].trajectory for index in self._children.get(node.index, ())]
 
     def pop(self) -> Node:
@@ -94,7 +94,7 @@ class SearchTree:
         return node
 
     def records(self) -> tuple[NodeRecord, ...]:
-        """The whole tree, for a drawing."""
+        """Return the whole tree, for a drawing."""
         # A node that was reopened left a gap in the order.
         order = sorted(self._closed, key=lambda index: self._closed[index])
         closed = {index: rank for rank, index in enumerate(order)}

@@ -1,7 +1,7 @@
 """From candidates to one answer: best reward, votes over equivalent answers, or a draw.
 
-Only finished trajectories are candidates; where none finished, the best unfinished one is offered, so
-that a person sees how far the search came (it has no answer).
+Only finished trajectories are candidates; where none finished, the best unfinished one is returned to show
+how far the search came (it has no answer).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SELECTIONS: tuple[SelectionName, ...] = ("argmax", "majority", "weighted_majorit
 
 @runtime_checkable
 class AnswerRule(Protocol):
-    """The index of the answer among M candidates, one at least.
+    """Return the index of the answer among M candidates, at least one.
 
     It takes the problem's random numbers, and of each candidate: its answer as a key (equivalent answers have
     equal keys; None where none can be read), its aggregated reward as log-odds, and its log-weight.
@@ -43,7 +43,7 @@ Selection = SelectionName | AnswerRule
 
 
 def draw(rng: np.random.Generator, log_weights: Sequence[float]) -> int:
-    """One index, with probability proportional to exp(log_weights)."""
+    """Draw one index, with probability proportional to exp(log_weights)."""
     return int(rng.choice(len(log_weights), p=normalise(log_weights)))
 
 
@@ -54,7 +54,7 @@ async def select(
     selection: Selection,
     aggregation: Aggregation,
 ) -> int | None:
-    """The answer's index; None when there are no trajectories.
+    """Return the answer's index; None when there are no trajectories.
 
     ``argmax`` takes the greatest aggregated reward, ``sample`` draws by weight, ``majority`` counts
     equivalent answers and ``weighted_majority`` sums their normalised weights; votes without any parsed
@@ -85,7 +85,7 @@ async def conclude(
     selection: Selection,
     aggregation: Aggregation,
 ) -> Solution:
-    """The solution of a population; slots that never took a step are left out."""
+    """Return the solution of a population, without slots that never took a step."""
     started = [i for i, t in enumerate(population.particles) if t.steps]
     trajectories = tuple(population.particles[i] for i in started)
     log_weights = tuple(population.log_weights[i] for i in started)

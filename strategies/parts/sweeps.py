@@ -1,7 +1,7 @@
-"""What samplers that sweep share: a conditional particle filter, and how many particles each sweep has.
+"""What sweeping samplers share: a conditional particle filter, and the number of particles of each sweep.
 
 Andrieu, Doucet, Holenstein (2010), https://doi.org/10.1111/j.1467-9868.2009.00736.x: the conditional filter;
-``particle_gibbs`` says how a sweep leads to the next.
+``particle_gibbs`` describes how a sweep leads to the next.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Sweep = tuple[Population, tuple[StepRecord, ...]]
 
 @dataclass
 class _Reference:
-    """The trajectory that a slot follows; ancestor sampling replaces it on the way."""
+    """The trajectory that a slot follows; ancestor sampling replaces it meanwhile."""
 
     trajectory: Trajectory
 
     def up_to(self, num_steps: int) -> Trajectory:
-        """At step t it has min(t, its length) steps, and the reward it had there."""
+        """Return its first min(t, length) steps, with the reward it had there."""
         return Trajectory(self.trajectory.steps[:num_steps])
 
 
@@ -44,7 +44,7 @@ async def sweep(
     weighting: Weighting,
     ancestor_sampling: bool = False,
 ) -> Sweep:
-    """A conditional particle filter: the first slots follow ``references``; without any, a plain filter.
+    """Run a conditional particle filter: the first slots follow ``references``; without any, a plain filter.
 
     Resampling is multinomial at every step: the scheme for which pinning a slot is exact. Ancestor
     sampling moves the first reference.
@@ -71,7 +71,7 @@ async def sweep(
 
 
 async def _redraw_past(session: Session, held: _Reference, step: int, population: Population) -> int:
-    """Draw the slot that the rest of the reference goes on from, and make that the reference."""
+    """Draw the slot that the rest of the reference continues from, and make that the reference."""
     rest = tuple(replace(s, reward=None) for s in held.trajectory.steps[step:])
     if not rest:
         return 0
@@ -91,14 +91,14 @@ async def _redraw_past(session: Session, held: _Reference, step: int, population
 
 
 def sweep_sizes(num_samples: int, num_iterations: int) -> list[int]:
-    """How many slots each sweep has: as even as can be, two at least, one where there is but one."""
+    """Return the slots of each sweep: as even as possible, at least two, or one where there is only one."""
     num_sweeps = min(num_iterations, max(1, num_samples // 2))
     each, rest = divmod(num_samples, num_sweeps)
     return [each + (i < rest) for i in range(num_sweeps)]
 
 
 def pool(sweeps: Sequence[Sweep]) -> Sweep:
-    """The particles of every sweep, weighed within it, and one history whose steps count on."""
+    """Return the particles of every sweep, weighed within it, and one history with continued step numbers."""
     particles = tuple(t for population, _ in sweeps for t in population.particles)
     log_weights = tuple(
         x - total if np.isfinite(total := log_sum_exp(p.log_weights)) else x

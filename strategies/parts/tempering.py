@@ -21,7 +21,7 @@ AnnealingName = Literal["off", "ess", "entropy", "base"]
 
 @runtime_checkable
 class Tempering(Protocol):
-    """The tempering after a step, above 0: 1 is none, more makes the resampling weights more even.
+    """Return the tempering after a step, above 0: 1 is none, more makes the resampling weights more even.
 
     It takes the number of the step just done (1 for the first) and its weights ``[N]``, which sum to 1.
     """
@@ -31,7 +31,7 @@ class Tempering(Protocol):
 
 @runtime_checkable
 class Schedule(Protocol):
-    """An annealing schedule: the tempering of 1 or more while a population is over-confident.
+    """Return the tempering, 1 or more, of an over-confident population: an annealing schedule.
 
     It takes the weights ``[N]``, which sum to 1, and ``progress``, the share of the steps that are done.
     """
@@ -40,23 +40,23 @@ class Schedule(Protocol):
 
 
 def tempering_of(tempering: float | Tempering) -> Tempering:
-    """A function as it is; a number at every step."""
+    """Return a function unchanged, or a number at every step."""
     return tempering if callable(tempering) else lambda step, weights: tempering
 
 
 def ess_tempering(weights: Weights, progress: float) -> float:
-    """``progress`` is t/T, the share of steps done."""
+    """Return max(1, (N / ESS) (1 - t/T)), where ``progress`` is t/T, the share of steps done."""
     return max(1.0, len(weights) / effective_sample_size(weights) * (1 - progress))
 
 
 def entropy_tempering(weights: Weights, progress: float) -> float:
-    """Bounded by T/t, however even or uneven the weights."""
+    """Return a tempering that is at most T/t for any weights."""
     entropy = normalised_entropy(weights)
     return max(1.0, 1 / (entropy + (1 - entropy) * progress))
 
 
 def base_tempering(weights: Weights, progress: float) -> float:
-    """From 2 down to 1, whatever the weights."""
+    """Return a tempering that falls from 2 to 1 for any weights."""
     del weights
     return max(1.0, 2 - progress)
 

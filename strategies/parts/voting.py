@@ -9,16 +9,16 @@ from orchestrator.types import Trajectory
 
 
 def argmax(scores: Sequence[float]) -> int:
-    """The index of the greatest; a tie goes to the first. Raises ValueError when there are none."""
+    """Return the index of the greatest; a tie goes to the first. Raises ValueError when there are none."""
     return max(range(len(scores)), key=lambda i: (scores[i], -i))
 
 
 def vote(
     keys: Sequence[str | None], scores: Sequence[float], weights: Sequence[float] | None = None
 ) -> int | None:
-    """The index of the winning candidate; None when no key is known.
+    """Return the index of the winning candidate; None when no key is known.
 
-    The key with the most votes wins: one a candidate, or its weight (finite, 0 or more; a weight of 0
+    The key with the most votes wins: one per candidate, or its weight (finite, 0 or more; a weight of 0
     votes too, with 0). A tie goes to the key with more candidates, then to the one with the greatest
     score, then to the earliest. Of its candidates the one with the greatest score wins, then the earliest.
     """
@@ -34,7 +34,7 @@ def vote(
 
 
 def lead(keys: Sequence[str | None], weights: Sequence[float] | None = None) -> float:
-    """By how many votes the first key leads the second; 0.0 when no key is known."""
+    """Return by how many votes the first key leads the second; 0.0 when no key is known."""
     votes = sorted(_votes(_by_key(keys), weights).values(), reverse=True)
     return votes[0] - (votes[1] if len(votes) > 1 else 0.0) if votes else 0.0
 
@@ -52,6 +52,6 @@ def _votes(members: Mapping[str, Sequence[int]], weights: Sequence[float] | None
 
 
 def candidates(trajectories: Sequence[Trajectory]) -> list[int]:
-    """The indices of the finished ones; where there is none, of all."""
+    """Return the indices of the finished ones; where there is none, of all."""
     finished = [i for i, t in enumerate(trajectories) if t.finished]
     return finished or list(range(len(trajectories)))

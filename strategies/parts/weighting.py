@@ -26,23 +26,23 @@ WeightingName = Literal["absolute", "incremental"]
 
 @runtime_checkable
 class Weighting(Protocol):
-    """How a step changes log-weights ``[N]``, and what resampling leaves of them.
+    """How a step changes log-weights ``[N]``, and how resampling does.
 
-    As a knob it brings its own aggregation: the strategy's, and its ``epsilon``, are for the named ones.
+    As a knob it has its own aggregation: that of the strategy, and ``epsilon``, are for the named ones.
     """
 
     def weigh(self, parents: Population, children: Sequence[Trajectory]) -> LogWeights:
-        """Log-weights of the children; child i extends parent i (or is it, where that one had ended)."""
+        """Return log-weights of the children; child i extends parent i (or equals it if that had ended)."""
         ...
 
     def carry(self, log_weights: LogWeights, probabilities: Weights, ancestors: Indices) -> LogWeights:
-        """Log-weights after slots were redrawn as ``ancestors`` from ``probabilities``."""
+        """Return log-weights after slots were redrawn as ``ancestors`` from ``probabilities``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Absolute:
-    """The reward's log-odds now is the log-weight now: nothing accumulates (arXiv 2502.01618).
+    """The log-weight is the log-odds of the current reward: nothing accumulates (arXiv 2502.01618).
 
     With resampling at every step the target is policy(x) times the product over steps t of
     r_t / (1 - r_t), where an ended trajectory counts its last reward again at every later step. Rewards
@@ -59,7 +59,7 @@ class Absolute:
         return tuple(log_weights[i] for i in ancestors)
 
     def log_weight(self, trajectory: Trajectory) -> float:
-        """The clipped log-odds; -inf where no step is scored."""
+        """Return the clipped log-odds; -inf where no step is scored."""
         rewards = trajectory.rewards
         if not rewards:
             return -math.inf
@@ -73,7 +73,7 @@ class Incremental:
 
     After resampling from probabilities q a particle keeps the weight W / (N q), whatever q is: the mean
     weight stays an unbiased estimate of the evidence, the policy's mean of r(x) (Del Moral, 2004), at
-    any gate, scheme and tempering. A reward of 0 ends a particle's chances for good. With a ``power``
+    any gate, scheme and tempering. A reward of 0 rules a particle out forever. With a ``power``
     above 0 the target is policy(x) r(x)^power.
     """
 
@@ -89,7 +89,7 @@ class Incremental:
         return tuple(float(x) for x in after)
 
     def potential(self, trajectory: Trajectory) -> float:
-        """power * log r of the steps scored so far; 0 before the first."""
+        """Return power * log r of the steps scored so far; 0 before the first."""
         if not trajectory.rewards:
             return 0.0
         return self.power * log_sigmoid(log_odds_of(trajectory, self.aggregation))
@@ -101,7 +101,7 @@ class Incremental:
 
 
 def weighting(name: WeightingName | Weighting, aggregation: Aggregation, epsilon: float) -> Weighting:
-    """The named weighting, or one as it is; ``epsilon`` clips the rewards of the absolute one alone."""
+    """Return the named weighting, or an object unchanged; ``epsilon`` clips rewards of ``absolute`` alone."""
     if not isinstance(name, str):
         return name
     return Absolute(aggregation, epsilon) if name == "absolute" else Incremental(aggregation)

@@ -18,7 +18,7 @@ AggregationName = Literal["last", "min", "prod", "mean", "model"]
 
 @runtime_checkable
 class Aggregator(Protocol):
-    """One reward for a trajectory from those of its steps, one or more, in their order; all as log-odds."""
+    """Return one reward for a trajectory from those of its steps (one or more, in order), as log-odds."""
 
     def __call__(self, log_odds: Sequence[float], /) -> float: ...
 
@@ -27,22 +27,22 @@ Aggregation = AggregationName | Aggregator
 
 
 def log_sum_exp(log_weights: npt.ArrayLike) -> float:
-    """log of the sum of exp(log_weights); -inf when all are -inf. Raises ValueError on NaN or nothing."""
+    """Return log(sum(exp(log_weights))); -inf when all are -inf. Raises ValueError on NaN or nothing."""
     lw = _checked(log_weights)
     top = float(lw.max())
     return top if math.isinf(top) else top + math.log(float(np.exp(lw - top).sum()))
 
 
 def log_mean_exp(log_weights: npt.ArrayLike) -> float:
-    """log of the mean of exp(log_weights); of incremental weights this is the log-evidence."""
+    """Return log of the mean of exp(log_weights): the log-evidence, where weights are incremental."""
     return log_sum_exp(log_weights) - math.log(np.size(log_weights))
 
 
 def normalise(log_weights: npt.ArrayLike) -> Weights:
-    """Weights ``[N]`` that sum to 1, proportional to exp(log_weights).
+    """Return weights ``[N]`` that sum to 1, proportional to exp(log_weights).
 
-    The two limits that exp cannot reach: entries of +inf share all the weight among themselves, and when
-    all are -inf nothing tells them apart, so each has 1/N. Raises ValueError on NaN or nothing.
+    The two limits that exp cannot reach: entries of +inf share all the weight, and when all are -inf each
+    has 1/N. Raises ValueError on NaN or nothing.
     """
     lw = _checked(log_weights)
     top = float(lw.max())
@@ -51,12 +51,12 @@ def normalise(log_weights: npt.ArrayLike) -> Weights:
 
 
 def effective_sample_size(weights: Weights) -> float:
-    """ESS = 1 / sum of squares, in [1, N]; ``weights`` ``[N]`` sum to 1 (Kong, 1992)."""
+    """Return ESS = 1 / sum of squares, in [1, N]; ``weights`` ``[N]`` sum to 1 (Kong, 1992)."""
     return float(min(len(weights), 1.0 / np.square(weights).sum()))
 
 
 def normalised_entropy(weights: Weights) -> float:
-    """Entropy / log N, in [0, 1]; 1.0 for one weight, which is as even as can be."""
+    """Return entropy / log N, in [0, 1]; 1.0 for one weight, which is as even as possible."""
     if len(weights) == 1:
         return 1.0
     positive = weights[weights > 0]
@@ -65,14 +65,14 @@ def normalised_entropy(weights: Weights) -> float:
 
 
 def log_sigmoid(log_odds: float) -> float:
-    """log of the value that has these log-odds; exact at both infinities."""
+    """Return log of the value that has these log-odds; exact at both infinities."""
     if log_odds == -math.inf:
         return -math.inf
     return min(log_odds, 0.0) - math.log1p(math.exp(-abs(log_odds)))
 
 
 def _log_odds(log_value: float, log_complement: float) -> float:
-    """Log-odds from log v and log(1 - v), where at most one of them is -inf."""
+    """Return log-odds from log v and log(1 - v), where at most one of them is -inf."""
     return math.inf if log_complement == -math.inf else log_value - log_complement
 
 
@@ -83,7 +83,7 @@ def _prod(log_odds: Sequence[float]) -> float:
 
 
 def _mean(log_odds: Sequence[float]) -> float:
-    # 1 - v is sigmoid(-x): averaging both sides apart keeps the digits of a mean near 1.
+    # 1 - v is sigmoid(-x): averaging both sides separately keeps the digits of a mean near 1.
     return _log_odds(
         log_mean_exp([log_sigmoid(x) for x in log_odds]), log_mean_exp([log_sigmoid(-x) for x in log_odds])
     )
@@ -101,12 +101,12 @@ AGGREGATIONS: tuple[AggregationName, ...] = tuple(_AGGREGATIONS)
 
 
 def readouts_for(how: Aggregation) -> tuple[str, ...]:
-    """The verifier read-outs that an aggregation is for: ``model`` takes the verifier's own, ``whole``."""
+    """Return the verifier read-outs of an aggregation: ``model`` takes that of the verifier, ``whole``."""
     return ("whole",) if how == "model" else ("per_step", "whole")
 
 
 def aggregate(rewards: Sequence[Reward], how: Aggregation) -> Reward:
-    """One reward for a trajectory from those of its steps; the mean and product are of values in [0, 1].
+    """Return one reward for a trajectory; the mean and product are of step values in [0, 1].
 
     ``model`` is for verifiers with the read-out ``whole``. Raises ValueError when there are none.
     """
@@ -117,7 +117,7 @@ def aggregate(rewards: Sequence[Reward], how: Aggregation) -> Reward:
 
 
 def log_odds_of(trajectory: Trajectory, how: Aggregation) -> float:
-    """The aggregated reward as log-odds; -inf where no step is scored, so that it ranks last."""
+    """Return the aggregated reward as log-odds; -inf where no step is scored, so that it ranks last."""
     rewards = trajectory.rewards
     return aggregate(rewards, how).log_odds if rewards else -math.inf
 

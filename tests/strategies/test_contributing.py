@@ -1,10 +1,9 @@
-"""The worked example of CONTRIBUTING.md: its files are written, composed and tested as they stand there."""
+"""The worked example of CONTRIBUTING.md: its files are written, composed and tested as they are written."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -17,26 +16,23 @@ import strategies
 from orchestrator.config.compose import only_composed
 from orchestrator.config.plan import plan_of
 from orchestrator.search.strategy import Budgeted
+from tests.guide import blocks, run_tests
 from tests.laws import assert_sound
 from tests.toy import CONF, World
 
-GUIDE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, flags=re.MULTILINE | re.DOTALL)
+TITLE = "How to add a strategy"
 
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The example's class under its public name, and the folder of its configuration."""
-    method, _ = blocks("python")
+    method, _ = blocks("python", TITLE)
     (tmp_path / "shortest_vote.py").write_text(method)
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
     module = importlib.import_module("strategies.shortest_vote")
     monkeypatch.setattr(strategies, "ShortestVote", module.ShortestVote, raising=False)
     (tmp_path / "strategy").mkdir()
-    (tmp_path / "strategy" / "shortest_vote.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "strategy" / "shortest_vote.yaml").write_text(blocks("yaml", TITLE)[0])
     yield tmp_path
     del sys.modules["strategies.shortest_vote"]
 
@@ -50,12 +46,9 @@ def test_its_configuration_makes_a_plan_that_solves(example: Path) -> None:
     assert_sound(asyncio.run(World().solve(strategy)))
 
 
-def test_its_own_test_passes(example: Path) -> None:
-    _, test = blocks("python")
-    found: dict[str, Any] = {}
-    exec(compile(test, "test_shortest_vote.py", "exec"), found)
-    (run,) = [f for name, f in found.items() if name.startswith("test_") and inspect.iscoroutinefunction(f)]
-    asyncio.run(run())
+def test_its_own_tests_pass(example: Path) -> None:
+    _, tests = blocks("python", TITLE)
+    run_tests(tests)
 
 
 def test_every_strategy_has_a_public_name() -> None:

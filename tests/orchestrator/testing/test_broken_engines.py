@@ -199,7 +199,7 @@ BROKEN: list[tuple[Law[EngineCase], Callable[[], FakeEngine], str]] = [
     ),
     (
         engines.with_a_stream_a_solution_continues_under_its_seed,
-        lambda: Streamless(),
+        Streamless,
         "follows, and in one request",
     ),
     (
@@ -232,7 +232,7 @@ BROKEN: list[tuple[Law[EngineCase], Callable[[], FakeEngine], str]] = [
     (engines.a_failure_is_a_value_in_its_place, Raising, "generate raised RuntimeError: too long"),
     (engines.a_failure_is_a_value_in_its_place, AllOrNothing, "Failure, Failure, Failure"),
     (engines.a_problem_is_released_once_and_can_come_again, Forgetful, "a second release returned"),
-]
+]  # fmt: skip
 
 
 IDS = [f"{i} {name_of(law)}" for i, (law, _, _) in enumerate(BROKEN)]
