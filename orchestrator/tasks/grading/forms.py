@@ -16,7 +16,7 @@ Kind = Literal["list", "set", "()", "[]", "(]", "[)", "open", "vector", "matrix"
 MAX_MATCHED = 60
 
 # Kinds that are the same where their items are, in their order. A pair in parentheses is a point or an
-# interval, which only the question tells; a list without brackets has lost those of a point or a vector.
+# interval, which only the question shows; a list without brackets has lost those of a point or a vector.
 _ORDERED = {
     frozenset(pair) for pair in (("()", "open"), ("()", "vector"), ("()", "list"), ("vector", "list"))
 }
