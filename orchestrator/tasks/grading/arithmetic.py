@@ -1,6 +1,6 @@
 """Arithmetic with fractions where they are exact, and else with a hundred digits.
 
-Nothing is carried out that is longer than ``MAX_BITS``, so no formula is a bomb.
+Nothing is computed that is longer than ``MAX_BITS``, so no formula takes unbounded time or memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def is_real(value: Value) -> bool:
 
 
 def key_of(value: Value) -> str:
-    """A text that equal values share, and different ones do not."""
+    """Return a text that equal values share, and different ones do not."""
     if isinstance(value, Fraction):
         return key_of_fraction(value)
     parts = [CONTEXT.nstr(part, KEY_DIGITS) if part else "0" for part in (value.real, value.imag)]
@@ -40,14 +40,14 @@ def key_of(value: Value) -> str:
 
 
 def key_at_place(value: Value) -> str:
-    """As ``key_of``, for a value at a place of variables: it may come as a long fraction, or as digits."""
+    """Return a key like ``key_of`` for a value at a place of variables: a long fraction, or digits."""
     if isinstance(value, Fraction) and value.denominator > MAX_DENOMINATOR:
         return str(CONTEXT.nstr(wide(value).real, KEY_DIGITS))
     return key_of(value)
 
 
 def rational_near(value: Value) -> Fraction | None:
-    """A real value as a fraction, for comparing with decimals; None for others."""
+    """Return a real value as a fraction, for comparing with decimals; None for others."""
     if isinstance(value, Fraction):
         return value
     if value.imag != 0:
@@ -56,7 +56,7 @@ def rational_near(value: Value) -> Fraction | None:
 
 
 def _binary(value: Any) -> Fraction | None:
-    """A number of mpmath as the fraction that it is; None for one that is too long."""
+    """Return a number of mpmath as the fraction that it is; None for one that is too long."""
     sign, mantissa, exponent, _ = value._mpf_
     if abs(exponent) > MAX_BITS:
         return None
@@ -71,14 +71,14 @@ def bounded(value: Fraction) -> Fraction:
 
 
 def wide(value: Value) -> Any:
-    """As a number of mpmath."""
+    """Return the value as a number of mpmath."""
     if isinstance(value, Fraction):
         return CONTEXT.mpc(CONTEXT.mpf(value.numerator) / value.denominator)
     return value
 
 
 def settled(value: Any) -> Value:
-    """Without parts that only rounding has made; a fraction where it is one."""
+    """Remove parts that only rounding has made; return a fraction where it is one."""
     value = CONTEXT.mpc(value)
     if not (CONTEXT.isfinite(value.real) and CONTEXT.isfinite(value.imag)):
         raise Unreadable
@@ -91,7 +91,7 @@ def settled(value: Any) -> Value:
 
 
 def _fraction(value: Any) -> Fraction | None:
-    """The short fraction that a real number is to seventy digits."""
+    """Return the short fraction that a real number is to seventy digits."""
     if value == 0:
         return Fraction(0)
     if not 1e-25 < abs(value) < 1e25:
@@ -158,7 +158,7 @@ def _whole_power(base: Value, exponent: int) -> Value:
 
 
 def root(a: Value, index: Value) -> Value:
-    """A real root where there is one: the cube root of -8 is -2."""
+    """Return a real root where there is one: the cube root of -8 is -2."""
     if not isinstance(index, Fraction) or index.denominator != 1 or index == 0:
         return power(a, div(Fraction(1), index))
     degree = int(index)

@@ -1,4 +1,4 @@
-"""What a formula is made of: numbers, variables, groups, commands, functions."""
+"""The atoms of a formula: numbers, variables, groups, commands, functions."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Atoms(NumberRules):
         return Formula(op, (node,))
 
     def _letters(self, run: str) -> Formula:
-        """Letters: a function, a constant, or variables that are multiplied."""
+        """Read letters: a function, a constant, or variables that are multiplied."""
         run = SYNONYMS.get(run, run)
         if run in FUNCTIONS and (run not in _ONLY_CALLED or self._opens()):
             return self._function(run)
@@ -97,7 +97,7 @@ class Atoms(NumberRules):
         return self._product(run)
 
     def _product(self, run: str) -> Formula:
-        """Variables that are multiplied, and perhaps a function of what follows: ``xsin(x)``."""
+        """Read variables that are multiplied, and perhaps a function of what follows: ``xsin(x)``."""
         if (inner := INNER_FUNCTION.search(run)) is not None:
             self._insert(Token("letters", run[inner.start() :]))
             run = run[: inner.start()]
@@ -159,7 +159,7 @@ class Atoms(NumberRules):
         return Formula("root", (self._nested(self._argument), index))
 
     def _argument(self, *, digit: bool = False) -> Formula:
-        r"""What a command takes: a group, or one sign; all digits of a number but after ``\frac``."""
+        r"""Read what a command takes: a group, or one sign; all digits of a number but after ``\frac``."""
         token = self._next
         if token is not None and token.kind == "number" and (digit and token.text.isdecimal()):
             return number(int(self._digit()))
@@ -189,7 +189,7 @@ class Atoms(NumberRules):
         return node if exponent is None else Formula("pow", (node, exponent))
 
     def _is_base(self, name: str) -> bool:
-        """Whether a number is a base, as in ``log10(3)``."""
+        """Return whether a number is a base, as in ``log10(3)``."""
         base, after = self._next, self._peek(1)
         return (
             name == "log" and base is not None and base.kind == "number" and not base.spaced
@@ -202,7 +202,7 @@ class Atoms(NumberRules):
         return (self._nested(self.bare_argument),)
 
     def _listed(self) -> tuple[Formula, ...] | None:
-        """Arguments in parentheses."""
+        """Read arguments in parentheses."""
         closing = {"(": ")", "{": "}"}[self._take().text]
         bars, self._bars = self._bars, 0
         args = [self._nested(self.sum)]
@@ -218,7 +218,7 @@ def _letter(name: str) -> Formula:
 
 
 def _applied(name: str, args: tuple[Formula, ...], base: Formula | None) -> Formula:
-    """A function of its arguments in the few operations that are computed."""
+    """Return a function of its arguments in the few operations that are computed."""
     if name == "log":
         given = args[1:] or (() if base is None else (base,))
         return Formula("log", (args[0], *(given or (number(10),))))

@@ -23,7 +23,7 @@ _KINDS: dict[tuple[str, str], Kind] = {
 
 
 def bracketed(tokens: Tokens, read: Read) -> Form | None:
-    """The form of what is in brackets as a whole; None for another text. Raises Unreadable."""
+    """Return the form of what is in brackets as a whole; None for another text. Raises Unreadable."""
     if len(tokens) < 2:
         return _known_set(tokens[0])
     kind = _KINDS.get((tokens[0].text, tokens[-1].text))
@@ -39,12 +39,12 @@ def bracketed(tokens: Tokens, read: Read) -> Form | None:
 
 
 def _is_choice(item: Form) -> TypeGuard[Several]:
-    r"""Whether a coordinate has several values: ``(\pm 3, 0)`` is two points."""
+    r"""Return whether a coordinate has several values: ``(\pm 3, 0)`` is two points."""
     return isinstance(item, Several) and item.kind == "list"
 
 
 def _known_set(token: Token) -> Form | None:
-    """The empty set and sets of numbers."""
+    """Return the empty set and sets of numbers."""
     if token.is_command("emptyset"):
         return Several("set", ())
     if token.is_command("mathbb R"):
@@ -66,7 +66,7 @@ def _of_kind(kind: Kind, items: Sequence[Form]) -> Form | None:
 
 
 def _is_whole(inner: Tokens) -> bool:
-    """Whether what opens first is closed last: not so in ``(x+1)(x+2)``."""
+    """Return whether what opens first is closed last: not so in ``(x+1)(x+2)``."""
     depth = 0
     for token in inner:
         depth += depth_change(token)
@@ -85,7 +85,7 @@ def _set(items: Sequence[Form]) -> Form:
 
 
 def condition_of(inner: Tokens, *bars: str) -> Tokens:
-    r"""The condition of ``\{x \mid x > 3\}``; nothing for another set."""
+    r"""Return the condition of ``\{x \mid x > 3\}``; nothing for another set."""
     parts = split_at(inner, lambda t: t.is_sign(*bars))
     if len(parts) != 2:
         return ()
@@ -100,7 +100,7 @@ def _is_row(tokens: Tokens) -> bool:
 
 
 def _rows(rows: Sequence[Sequence[Form]]) -> Form:
-    """A matrix; one with a single column is a vector."""
+    """Return a matrix; one with a single column is a vector."""
     width = len(rows[0])
     if any(len(row) != width for row in rows) or not width:
         raise Unreadable
@@ -111,7 +111,7 @@ def _rows(rows: Sequence[Sequence[Form]]) -> Form:
 
 
 def matrix(tokens: Tokens, read: Read) -> Form | None:
-    """A matrix with what it is multiplied with and its transposition; None for another text."""
+    """Return a matrix with what it is multiplied with and its transposition; None for another text."""
     start = next(
         (i for i, t in enumerate(tokens) if t.text.startswith("begin ") and t.kind == "command"), None
     )
@@ -134,7 +134,7 @@ def matrix(tokens: Tokens, read: Read) -> Form | None:
 
 
 def _brackets_around(before: Sequence[Token], after: Tokens) -> bool:
-    """Whether an array stands in brackets of its own."""
+    """Return whether an array is in brackets."""
     return len(before) == 1 and before[0].is_sign("(", "[") and any(t.is_sign(")", "]") for t in after)
 
 
@@ -149,7 +149,7 @@ def _entry(cell: Tokens, factor: Formula | None, read: Read) -> Form:
 
 
 def _is_transposed(after: Tokens, name: str) -> bool:
-    """Whether a power follows the name of the environment. Raises Unreadable for other things."""
+    """Return whether a power follows the name of the environment. Raises Unreadable for other things."""
     texts = "".join(t.text for t in after)
     texts = texts.removeprefix(f"{{{name}}}").removeprefix(f"{{{name}*}}").strip(")]")
     if texts in ("^T", "^{T}", "^top", "^{top}", "^intercal"):

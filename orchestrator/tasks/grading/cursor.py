@@ -11,7 +11,7 @@ MAX_NESTING = 40
 
 
 class Cursor:
-    """Tokens, and how far they are read."""
+    """Tokens, and the place up to which they are read."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens

@@ -1,4 +1,4 @@
-"""What an answer is: a value, words, values in brackets, an equation; and which answers are the same."""
+"""The forms of an answer: a value, words, values in brackets, an equation; and which answers are the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["list", "set", "()", "[]", "(]", "[)", "open", "vector", "matrix"
 MAX_MATCHED = 60
 
 # Kinds that are the same where their items are, in their order. A pair in parentheses is a point or an
-# interval, which only the question tells; a list without brackets has lost those of a point or a vector.
+# interval, which only the question shows; a list without brackets has lost those of a point or a vector.
 _ORDERED = {
     frozenset(pair) for pair in (("()", "open"), ("()", "vector"), ("()", "list"), ("vector", "list"))
 }
@@ -33,13 +33,13 @@ class Form:
 
     @property
     def vote_key(self) -> str:
-        """The name, but for the order of what has none. Forms with one key are the same."""
+        """Return the name without the order of unordered items. Forms with one key are the same."""
         return self.name
 
 
 @dataclass(frozen=True)
 class Plain(Form):
-    """A text that is nothing else: it equals itself."""
+    """A text of no other form: it equals only itself."""
 
     text: str
 
@@ -61,7 +61,7 @@ class Words(Form):
 
 @dataclass(frozen=True)
 class Scalar(Form):
-    """A value. ``key`` is of its value where variables are positive, ``elsewhere`` where they are not.
+    """A value. ``key`` is its key where variables are positive, ``elsewhere`` where they are not.
 
     ``near`` is a real value itself; ``places`` of a decimal as in ``Exact``; ``letter`` of a variable alone.
     """
@@ -84,7 +84,7 @@ class Scalar(Form):
 
     @cached_property
     def _size(self) -> float:
-        """Roughly the value, to see at a glance that others are far; NaN where that cannot be seen."""
+        """Return the rough value, to reject distant values quickly; NaN where it is unknown."""
         try:
             size = math.nan if self.near is None else float(self.near)
         except OverflowError:
@@ -190,7 +190,7 @@ Read = Callable[[Tokens], Form]
 
 
 def same(a: Form, b: Form) -> bool:
-    """Whether two answers are the same, whichever of them is the reference."""
+    """Return whether two answers are the same, whichever of them is the reference."""
     if a.name == b.name:
         return True
     return _same(a, b) or (type(a) is not type(b) and _same(b, a))
@@ -235,7 +235,7 @@ def _same_items(a: Several, b: Several) -> bool:
 
 
 def _match(a: Sequence[Form], b: Sequence[Form]) -> bool:
-    """Whether each item has one of its own on the other side."""
+    """Return whether each item has a different partner on the other side."""
     if len(a) != len(b) or len(a) > MAX_MATCHED:
         return False
     left = list(b)
@@ -248,7 +248,7 @@ def _match(a: Sequence[Form], b: Sequence[Form]) -> bool:
 
 
 def several(kind: Kind, items: Sequence[Form], width: int = 0) -> Form:
-    """A set without what it says twice; one value alone is that value."""
+    """Return a set without what it says twice; one value alone is that value."""
     if kind == "set":
         items = list({item.name: item for item in items}.values())
     if len(items) == 1 and kind in ("list", "set", "()", "[]", "union"):

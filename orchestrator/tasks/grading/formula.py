@@ -8,7 +8,7 @@ from functools import cached_property
 
 
 class Unreadable(Exception):
-    """A text that is no formula, or one that has no value that can be computed."""
+    """The text is not a formula, or has no value that can be computed."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Formula:
 
     @cached_property
     def letters(self) -> frozenset[str]:
-        """The variables that it depends on."""
+        """Return the variables that it depends on."""
         own = {self.name} if self.op == "letter" else set()
         return frozenset(own.union(*(arg.letters for arg in self.args)))
 
     @cached_property
     def num_signs(self) -> int:
-        """How many ± and ∓ it has."""
+        """Return how many ± and ∓ it has."""
         return (self.op in ("pm", "mp")) + sum(arg.num_signs for arg in self.args)
 
 

@@ -37,7 +37,7 @@ def _logarithm(a: Value, base: Value | None = None) -> Value:
 
 
 def _zeroed(value: Any) -> Value:
-    """As it is, but for a zero that rounding has missed."""
+    """Return the value, or zero where only rounding has missed it."""
     value = CONTEXT.mpc(value)
     return Fraction(0) if abs(value) < TINY else settled(value)
 

@@ -19,14 +19,14 @@ AnswerKind = Literal["math", "integer", "choice"]
 
 
 class Grader(Protocol):
-    """How one kind of answer is read and compared."""
+    """Reads and compares one kind of answer."""
 
     def read(self, stated: str) -> str | None:
-        """The answer in what a solution or a reference states; None where that is no answer of this kind."""
+        """Return the answer that a solution or a reference states; None where it is not of this kind."""
         ...
 
     async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
-        """As ``Task.keys``, for answers that ``read`` returned."""
+        """Return keys as ``Task.keys`` does, for answers that ``read`` returned."""
         ...
 
     async def grade(self, answer: str | None, reference: str) -> bool: ...
@@ -54,8 +54,8 @@ def _one_letter_each() -> int:
 class ChoiceGrader:
     """Labels of a multiple-choice question's options.
 
-    ``num_options`` is the most that a question of the task has, asked for when an answer names a label of two
-    letters: without so many options it is no label.
+    ``num_options`` is the most that a question of the task has, called when an answer names a label of two
+    letters: with fewer options it is not a label.
     """
 
     num_options: Callable[[], int] = _one_letter_each
@@ -77,8 +77,8 @@ class ChoiceGrader:
 class MathGrader:
     """Mathematical answers, compared by what they are: ``forms.same``, in grades and in votes.
 
-    Only integrals, sums and limits are carried out in the pool. One that takes it too long equals its own
-    text alone. What the pool said is remembered.
+    Only integrals, sums and limits are computed in the pool. One that takes too long equals only its text.
+    Replies of the pool are remembered.
     """
 
     pool: GradingPool
@@ -91,7 +91,7 @@ class MathGrader:
         return answer is not None and same(await self._form(reference), await self._form(answer))
 
     async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
-        """Each answer joins the first class whose representative it equals, in an order of their own.
+        """Return the class of each answer: the first whose representative it equals, in order of ``rank``.
 
         ``same`` is not quite transitive (0.333333 stands for 1/3 and for 0.3333329), so the classes of a set
         of answers depend on the set; never on its order, nor on how often an answer occurs.
@@ -99,7 +99,7 @@ class MathGrader:
         forms: dict[str, Form] = {}
         for answer in [a for a in dict.fromkeys(answers) if a is not None]:
             forms[answer] = await self._form(answer)
-            await asyncio.sleep(0)  # reading many takes its time, and others shall get on
+            await asyncio.sleep(0)  # reading many takes time, and other tasks must continue
         founder_of: dict[str, str] = {}
         founders: list[Form] = []
         for form in sorted({f.name: f for f in forms.values()}.values(), key=rank):
@@ -124,7 +124,7 @@ class MathGrader:
 def make_grader(
     kind: AnswerKind, pool: GradingPool, num_options: Callable[[], int] = _one_letter_each
 ) -> Grader:
-    """The grader of one kind of answer; only expressions need the pool, only choices ``num_options``."""
+    """Return the grader of one kind of answer; expressions need the pool, choices ``num_options``."""
     match kind:
         case "integer":
             return IntegerGrader()

@@ -21,10 +21,10 @@ _BEFORE_NUMBER = (":", "-", "#", "(", "+", ".", "'")
 
 
 def read_integer(answer: str) -> str | None:
-    r"""The one number of an answer, without leading zeros; None where it has none or several.
+    r"""Return the one number of an answer, without leading zeros; None where it has none or several.
 
-    ``025``, ``\$25.00``, ``20 + 5 = 25`` and ``25 \text{ m}^2`` are 25. A number that is no whole one is a
-    wrong answer, but an answer: 5.5 is ``11/2``. An expression alone (``5^2``) is not carried out.
+    ``025``, ``\$25.00``, ``20 + 5 = 25`` and ``25 \text{ m}^2`` are 25. A number that is not whole is a
+    wrong answer, but an answer: 5.5 is ``11/2``. An expression alone (``5^2``) is not computed.
     """
     text = tidy(answer)
     if (exact := exact_number(text)) is not None:
@@ -60,7 +60,7 @@ def _one_number(tokens: Tokens) -> str | None:
 
 
 def _remainder(number: str | None, modulus: int | None) -> str | None:
-    """The number of ``7 (mod 13)``; None where it is still to be divided."""
+    """Return the number of ``7 (mod 13)``; None where it is still to be divided."""
     if number is None or modulus is None or not number.isdecimal() or len(number) > len(str(modulus)):
         return None
     return number if int(number) < modulus else None
@@ -75,7 +75,7 @@ def _has_number(tokens: Tokens) -> bool:
 
 
 def _number(tokens: Tokens) -> Fraction | None:
-    """The number that a side of an equation states, with words around it."""
+    """Return the number that a side of an equation states, with words around it."""
     tokens = with_magnitudes(without_introduction(tokens))
     try:
         return _literal(formula_of(without_units(tokens)))
@@ -84,7 +84,7 @@ def _number(tokens: Tokens) -> Fraction | None:
 
 
 def _literal(node: Formula) -> Fraction:
-    """The number that is written out. Raises Unreadable where something would have to be carried out."""
+    """Return the number that is written out. Raises Unreadable where something is to be computed."""
     match node.op, node.args:
         case "number", ():
             return node.value
@@ -102,7 +102,7 @@ def _literal(node: Formula) -> Fraction:
 
 
 def _among_words(tokens: Tokens) -> Fraction | None:
-    """A number with words before it, and a unit or words after it."""
+    """Return a number with words before it, and a unit or words after it."""
     at = [i for i, t in enumerate(tokens) if t.kind == "number"]
     if not at or not all(_is_word(t) or t.is_sign(*_BEFORE_NUMBER) for t in tokens[: at[0]]):
         return None

@@ -32,7 +32,7 @@ _VERDICTS = ("true", "false", "yes", "no")
 
 
 def joined(parts: Sequence[Tokens], joint: str, read: Read) -> Form:
-    """Several answers: roots, words, coordinates that name their variables, pieces of the number line."""
+    """Return the form of several answers: roots, words, named coordinates, pieces of the number line."""
     parts = [part for part in parts if not _is_domain(part)] or parts
     if not parts:
         raise Unreadable
@@ -62,7 +62,7 @@ def _is_domain(tokens: Tokens) -> bool:
 
 
 def _flat(forms: Sequence[Form]) -> list[Form]:
-    r"""With the items of lists in place of the lists: ``1 \pm \sqrt{5}, -2``."""
+    r"""Replace lists by their items: ``1 \pm \sqrt{5}, -2``."""
     flat: list[Form] = []
     for form in forms:
         flat.extend(form.items if isinstance(form, Several) and form.kind == "list" else [form])
@@ -70,7 +70,7 @@ def _flat(forms: Sequence[Form]) -> list[Form]:
 
 
 def _pieces(forms: Sequence[Form], joint: str) -> Form | None:
-    """Inequalities that are joined, as one set of numbers; None where the forms are others."""
+    """Return joined inequalities as one set of numbers; None where the forms are others."""
     inner = [f.value if isinstance(f, Named) else f for f in forms]
     if not all(isinstance(f, Several) and f.kind in ("open", "[)", "(]", "[]", "()", "union") for f in inner):
         return None

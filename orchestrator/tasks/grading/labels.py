@@ -21,13 +21,13 @@ _FORMS = tuple(
 
 
 def label(index: int) -> str:
-    """The label of the option that has ``index`` options before it: ``A``, ``Z``, ``AA``, ``AB``."""
+    """Return the label of the option that has ``index`` options before it: ``A``, ``Z``, ``AA``, ``AB``."""
     above, letter = divmod(index, len(LETTERS))
     return LETTERS[letter] if above == 0 else LETTERS[above - 1] + LETTERS[letter]
 
 
 def index_of(label: str) -> int:
-    """The place of a label, from 0."""
+    """Return the place of a label, from 0."""
     place = 0
     for letter in label:
         place = place * len(LETTERS) + LETTERS.index(letter) + 1
@@ -35,7 +35,7 @@ def index_of(label: str) -> int:
 
 
 def read_long_label(stated: str) -> str | None:
-    """The label of two letters that an answer names, in the forms of a single letter; else None.
+    """Return the label of two letters that an answer names, in the forms of a single letter; else None.
 
     Two letters are capitals: ``AB``, ``(AB)``, ``AB. because ...``, ``option AB``; ``as`` is a word.
     """

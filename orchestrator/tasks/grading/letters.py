@@ -103,7 +103,7 @@ class _Patterns:
 
 
 def read_letter(answer: str, num_letters: int = 1) -> str | None:
-    """The capital letter of an option: ``B``, ``(b)``, ``B. because ...``, ``the best option is B``.
+    """Return the capital letter of an option: ``B``, ``(b)``, ``B. because ...``, ``the best option is B``.
 
     None where an answer names no option, or several. ``A whale`` begins with an article, and names none.
     ``num_letters`` is the length of a label, where options have more than one letter.
@@ -146,12 +146,12 @@ def _read(text: str, patterns: _Patterns) -> str | None:
 
 
 def _first(line: str, patterns: _Patterns) -> str | None:
-    """The label that a line begins with, as the lines of a list of options do."""
+    """Return the label that a line begins with, as the lines of a list of options do."""
     return next((m[1].upper() for p in patterns.firsts[:3] if (m := p.match(line))), None)
 
 
 def _taken(match: re.Match[str], another: re.Pattern[str]) -> Iterator[str]:
-    """The labels that a place in a text chooses: one, two where another follows, none where it is denied."""
+    """Yield the labels that a place in a text chooses: one, two where another follows, none if denied."""
     text, begin, label, end = match.string, match.start(), match.start(1), match.end(1)
     before = text[max(0, begin - _BEFORE) : begin], text[max(0, label - _BEFORE) : label]
     after = text[end : end + _AFTER]

@@ -1,4 +1,4 @@
-"""What a value is called on one side of an equation: variables, ``f(x)``, words."""
+"""Names of a value on one side of an equation: variables, ``f(x)``, words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CALL = re.compile(r"'{0,3}(?:_\{?[A-Za-z\d]{1,4}\}?)?(?:\^\{?-1\}?)?\([^()+*/=-
 
 
 def names_of(tokens: Tokens) -> list[str] | None:
-    """The variables of ``(x, y)``, or of a vector; None for another text."""
+    """Return the variables of ``(x, y)``, or of a vector; None for another text."""
     if len(tokens) < 5:
         return None
     if tokens[0].text.startswith("begin "):
@@ -28,7 +28,7 @@ def names_of(tokens: Tokens) -> list[str] | None:
 
 
 def name_of(tokens: Tokens) -> str | None:
-    """The variable that one side is; empty for another name (``f(x)``, words); None for a formula."""
+    """Return the variable that one side is; empty for another name (``f(x)``, words); None for a formula."""
     if not tokens:
         return None
     first, *rest = tokens

@@ -1,4 +1,4 @@
-"""How numbers stand in a formula: alone, mixed with a fraction, digit by digit after a command."""
+"""Numbers in a formula: alone, mixed with a fraction, digit by digit after a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.tasks.grading.tokens import Token
 
 
 class NumberRules(Cursor):
-    """Numbers."""
+    """The rules that read numbers."""
 
     def _number(self, token: Token) -> Formula:
         whole = number_node(token.text)
@@ -25,7 +25,7 @@ class NumberRules(Cursor):
         return whole
 
     def _fraction_part(self, first: Token) -> Fraction | None:
-        """The fraction of a mixed number, that follows its whole part."""
+        """Return the fraction of a mixed number, that follows its whole part."""
         start, braces = self.position, self._took("{")
         above, below = self._fraction_terms(self._next or first)
         is_fraction = above is not None and below is not None and (above + below).isdecimal()
@@ -35,7 +35,7 @@ class NumberRules(Cursor):
         return Fraction(integer_of(above or ""), integer_of(below or ""))
 
     def _fraction_terms(self, first: Token) -> tuple[str | None, str | None]:
-        r"""The digits of ``\frac{1}{4}`` or of ``1/4``, as far as there are any."""
+        r"""Return the digits of ``\frac{1}{4}`` or of ``1/4``, as far as there are any."""
         if first.is_command("frac"):
             self.position += 1
             return self._fraction_digits(), self._fraction_digits()
@@ -46,7 +46,7 @@ class NumberRules(Cursor):
         return first.text, below.text if below.kind == "number" else None
 
     def _fraction_digits(self) -> str | None:
-        r"""The digits that are a term of a ``\frac``, or None where it is something else."""
+        r"""Return the digits that are a term of a ``\frac``, or None where it is something else."""
         token = self._next
         if token is not None and token.is_sign("{"):
             inner, close = self._peek(1), self._peek(2)
@@ -57,7 +57,7 @@ class NumberRules(Cursor):
         return self._digit() if token is not None and token.kind == "number" else None
 
     def _digit(self) -> str:
-        r"""One digit, as LaTeX takes it: ``\frac12``."""
+        r"""Read one digit, as LaTeX takes it: ``\frac12``."""
         token = self._take()
         if len(token.text) > 1:
             self._insert(Token("number", token.text[1:]))

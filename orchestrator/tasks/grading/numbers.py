@@ -27,20 +27,20 @@ _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """A number that was written out; ``places`` of a decimal, which may stand for a longer number."""
+    """A number that was written out; ``places`` of a decimal, which may be rounded."""
 
     value: Fraction
     places: int | None = None
 
     def equals(self, other: Exact) -> bool:
-        """Exactly, or as the rounding of the other to six digits or more: 0.333333 is 1/3, 0.333 is not."""
+        """Compare exactly, or as a rounding to six digits or more: 0.333333 is 1/3, 0.333 is not."""
         if self.value == other.value:
             return True
         decimals = [n for n in (self, other) if n.places is not None]
         return bool(decimals) and min(decimals, key=_precision).rounds(self.value - other.value)
 
     def rounds(self, difference: Fraction) -> bool:
-        """Whether a number that differs by ``difference`` is this one with more digits."""
+        """Return whether a number that differs by ``difference`` is this one with more digits."""
         if self.places is None:
             return False
         unit = Fraction(10) ** -self.places
@@ -53,7 +53,7 @@ def _precision(number: Exact) -> tuple[int, Fraction]:
 
 @lru_cache(maxsize=4096)
 def exact_number(tidied: str) -> Exact | None:
-    """The number that a tidied text writes out: an integer, a decimal, a fraction, a mixed number.
+    """Return the number that a tidied text writes out: an integer, a decimal, a fraction, a mixed number.
 
     Repeating decimals are written as ``0.1(6)``.
     """
@@ -71,7 +71,7 @@ def exact_number(tidied: str) -> Exact | None:
 
 
 def joined_groups(run: str) -> str | None:
-    """``1,234,567.8`` or ``1 234 567.8`` without its groups; None where it has none."""
+    """Return ``1,234,567.8`` or ``1 234 567.8`` without its groups; None where it has none."""
     whole, point, decimals = run.partition(".")
     if point and whole and _is_grouped(run.split("."), 2):
         return run.replace(".", "")
@@ -85,7 +85,7 @@ def joined_groups(run: str) -> str | None:
 
 
 def _is_grouped(groups: list[str], least: int) -> bool:
-    """Whether the groups of digits are thousands, or ``1,00,000`` as in India."""
+    """Return whether the groups of digits are thousands, or ``1,00,000`` as in India."""
     first, *rest = groups
     if len(rest) < least or not all(g.isdecimal() for g in rest) or len(rest[-1]) != 3:
         return False
@@ -112,13 +112,13 @@ def _decimal(match: re.Match[str]) -> Exact | None:
 
 
 def key_of_fraction(value: Fraction) -> str:
-    """A text of a fraction of any length."""
+    """Return a text of a fraction of any length."""
     above = text_of(value.numerator)
     return above if value.denominator == 1 else f"{above}/{text_of(value.denominator)}"
 
 
 def text_of(number: int) -> str:
-    """The digits of an integer of any length."""
+    """Return the digits of an integer of any length."""
     if number.bit_length() < 3 * _CHUNK:
         return str(number)
     if number < 0:
@@ -129,7 +129,7 @@ def text_of(number: int) -> str:
 
 
 def integer_of(digits: str) -> int:
-    """The integer of digits of any length, with a sign."""
+    """Return the integer of digits of any length, with a sign."""
     if len(digits) <= _CHUNK:
         return int(digits or "0")
     if digits[0] in "+-":
@@ -139,7 +139,7 @@ def integer_of(digits: str) -> int:
 
 
 def based_number(tidied: str) -> tuple[str, str] | None:
-    """Digits and base of ``52_8``; None for another text."""
+    """Return digits and base of ``52_8``; None for another text."""
     match = _BASED.fullmatch(tidied.replace(" ", "")[:500])
     if match is None:
         return None
@@ -147,7 +147,7 @@ def based_number(tidied: str) -> tuple[str, str] | None:
 
 
 def long_number(text: str) -> str | None:
-    """The digits of a number that is too long to be read, without leading zeros and groups; else None."""
+    """Return the digits of a number too long to be read, without leading zeros and groups; else None."""
     bare = text.strip().lstrip("$+ ")
     sign, bare = ("-", bare[1:]) if bare.startswith("-") else ("", bare)
     whole, _, decimals = (joined_groups(bare) or bare).partition(".")
@@ -159,7 +159,7 @@ def long_number(text: str) -> str | None:
 
 
 def repeated(digits: str) -> str | None:
-    """``1666``, of ``0.1666...``, as ``1(6)``: the shortest period that ends the digits at least twice."""
+    """Return ``1666``, of ``0.1666...``, as ``1(6)``: the shortest period at their end."""
     for period in range(1, min(len(digits) // 2, 40) + 1):
         start = len(digits) - period
         while start > 0 and digits[start - 1] == digits[start - 1 + period]:

@@ -12,7 +12,7 @@ _PRODUCTS = ("times", "cdot", "bmod")
 
 
 def formula_of(tokens: Tokens) -> Formula:
-    """The formula that all ``tokens`` make up. Raises Unreadable where they make none."""
+    """Return the formula that all ``tokens`` make up. Raises Unreadable where they make none."""
     parser = _Parser(tokens)
     node = parser.sum()
     if not parser.is_at_end:
@@ -21,7 +21,7 @@ def formula_of(tokens: Tokens) -> Formula:
 
 
 class _Parser(Atoms):
-    """Recursive descent, the loosest rules first."""
+    """A recursive-descent parser, the loosest rules first."""
 
     def sum(self) -> Formula:
         node = self._signed()
@@ -32,7 +32,7 @@ class _Parser(Atoms):
         return Formula("binom", (node, self._nested(self.sum))) if self._took("choose") else node
 
     def _signed(self) -> Formula:
-        """A term with the signs before it."""
+        """Return a term with the signs before it."""
         if self._took("+"):
             return self._nested(self._signed)
         if self._took("-"):
@@ -63,11 +63,11 @@ class _Parser(Atoms):
         return node
 
     def _factor(self) -> Formula:
-        r"""A factor that may have a sign: ``2 \cdot -3``."""
+        r"""Return a factor that may have a sign: ``2 \cdot -3``."""
         return Formula("neg", (self._nested(self._factor),)) if self._took("-") else self._power()
 
     def _divisor(self, dividend: Formula) -> Formula:
-        """What stands after a slash: ``x/2y`` is x/(2y), but 1/2 is the factor of ``1/2x``."""
+        """Read what follows a slash: ``x/2y`` is x/(2y), but 1/2 is the factor of ``1/2x``."""
         node = self._factor()
         while dividend.letters and node.op in ("number", "mul") and (token := self._next) is not None:
             if token.spaced or token.kind != "letters" or token.text in FUNCTIONS:
@@ -76,7 +76,7 @@ class _Parser(Atoms):
         return node
 
     def _is_cross(self) -> bool:
-        """An x between numbers: ``3 x 10^5``."""
+        """Return an x between numbers: ``3 x 10^5``."""
         token, after = self._next, self._peek(1)
         before = self._tokens[self.position - 1] if self.position else None
         return (
@@ -130,7 +130,7 @@ class _Parser(Atoms):
                 return node
 
     def bare_argument(self) -> Formula:
-        r"""What a function without parentheses applies to: ``\sin 2x``, up to the next function."""
+        r"""Return what a function without parentheses applies to: ``\sin 2x``, up to the next function."""
         if self._took("-"):
             return Formula("neg", (self._nested(self.bare_argument),))
         node = self._power()

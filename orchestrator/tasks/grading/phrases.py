@@ -38,7 +38,7 @@ _SYSTEMS = ("cases", "aligned", "align", "gathered", "split", "rcases")
 
 
 def phrase(tokens: Tokens, read: Read) -> Form | None:
-    """The answer that one of these phrases gives; None for another text."""
+    """Return the answer that one of these phrases gives; None for another text."""
     for reading in (_named_by_points, _condition, _ratio, _all_but, _remainder, _system, _transposed):
         if (found := reading(tokens, read)) is not None:
             return found
@@ -46,7 +46,7 @@ def phrase(tokens: Tokens, read: Read) -> Form | None:
 
 
 def without_label(tokens: Tokens) -> Tokens:
-    r"""``\textbf{(A)}\ 5`` and ``(A) 5`` without the label of an option."""
+    r"""Return ``\textbf{(A)}\ 5`` and ``(A) 5`` without the label of an option."""
     if len(tokens) > 1 and tokens[0].kind == "words" and _LABEL.fullmatch(tokens[0].text):
         return tokens if tokens[1].is_sign(",") or tokens[1].is_command("and", "or") else tokens[1:]
     is_label = len(tokens) > 3 and _LABEL.fullmatch("".join(t.text for t in tokens[:3])) is not None
@@ -56,7 +56,7 @@ def without_label(tokens: Tokens) -> Tokens:
 
 
 def clock_of(tokens: Tokens) -> Form | None:
-    """``3:30``, ``3:30 p.m.``, ``3 pm``, ``3 o'clock``; None for another text."""
+    """Read ``3:30``, ``3:30 p.m.``, ``3 pm``, ``3 o'clock``; None for another text."""
     if (match := _O_CLOCK.fullmatch("".join(t.text for t in tokens[:5]))) and int(match[1]) <= 12:
         return Clock(int(match[1]), 0, None, _as_ratio(tokens[:1]))
     *before, last = tokens
@@ -80,7 +80,7 @@ def _as_ratio(tokens: Sequence[Token]) -> Form | None:
 
 
 def modulus_at(tokens: Tokens) -> int | None:
-    r"""Where ``\pmod 7`` or ``(mod 7)`` begins, which ends the tokens; None where nothing does."""
+    r"""Return where ``\pmod 7`` or ``(mod 7)`` begins, which ends the tokens; None where nothing does."""
     for index, token in enumerate(tokens):
         if index and (token.is_command("pmod", "mod", "bmod") or token.text.strip(" (").lower() == "mod"):
             is_open = tokens[index - 1].is_sign("(") and tokens[-1].is_sign(")")
@@ -91,12 +91,12 @@ def modulus_at(tokens: Tokens) -> int | None:
 
 
 def modulus_of(tokens: Tokens) -> int | None:
-    """The modulus in the tokens from ``modulus_at`` on."""
+    """Return the modulus in the tokens from ``modulus_at`` on."""
     return _integer([t for t in tokens if t.kind == "number" or t.is_sign("-")])
 
 
 def _named_by_points(tokens: Tokens, _: Read) -> Form | None:
-    r"""``\overline{AB}`` is what AB is, ``\triangle ABC`` what ABC is."""
+    r"""Read ``\overline{AB}`` as AB, ``\triangle ABC`` as ABC."""
     names = "".join(t.text for t in tokens[1:]).strip("{}") if tokens[0].kind == "command" else ""
     is_named = tokens[0].is_command("overline") and re.fullmatch("[A-Z]{2}", names)
     if is_named or (tokens[0].is_command("triangle") and re.fullmatch("[A-Z]{3}", names)):
@@ -105,7 +105,7 @@ def _named_by_points(tokens: Tokens, _: Read) -> Form | None:
 
 
 def _condition(tokens: Tokens, read: Read) -> Form | None:
-    r"""``x \mid x > 3``, whose braces were lost."""
+    r"""Read ``x \mid x > 3``, whose braces were lost."""
     condition = condition_of(tokens, "|")
     is_of_it = any(t.text == tokens[0].text for t in condition)
     return read(condition) if is_of_it and any(map(_compares, condition)) else None
@@ -116,7 +116,7 @@ def _compares(token: Token) -> bool:
 
 
 def _ratio(tokens: Tokens, _: Read) -> Form | None:
-    """``3 to 4``. A range is said with ``to`` as well: what has a common factor is no ratio."""
+    """Read ``3 to 4``. A range has ``to`` as well: numbers with a common factor are not a ratio."""
     if len(tokens) != 3 or tokens[1].text != "to" or not all(t.text.isdecimal() for t in tokens[::2]):
         return None
     if max(len(t.text) for t in tokens) > 9 or math.gcd(*(int(t.text) for t in tokens[::2])) != 1:
@@ -125,7 +125,7 @@ def _ratio(tokens: Tokens, _: Read) -> Form | None:
 
 
 def _all_but(tokens: Tokens, read: Read) -> Form | None:
-    """``all real numbers except 2``."""
+    """Read ``all real numbers except 2``."""
     num_words = next((i for i, t in enumerate(tokens) if t.kind not in ("letters", "words")), len(tokens))
     for end in (num_words, num_words - 1):
         if 0 < end < len(tokens) and _ALL_BUT.fullmatch(" ".join(t.text for t in tokens[:end]).lower()):
@@ -137,7 +137,7 @@ def _all_but(tokens: Tokens, read: Read) -> Form | None:
 
 
 def _remainder(tokens: Tokens, _: Read) -> Form | None:
-    r"""``5 \pmod 7`` and ``x \equiv 5 \pmod 7``."""
+    r"""Read ``5 \pmod 7`` and ``x \equiv 5 \pmod 7``."""
     if (start := modulus_at(tokens)) is None:
         return None
     modulus = modulus_of(tokens[start:])
@@ -149,7 +149,7 @@ def _remainder(tokens: Tokens, _: Read) -> Form | None:
     name = name_of(sides[0]) if len(sides) == 2 else ""
     if name is None:
         return None
-    # All numbers of a class are not the least of them.
+    # "All numbers" of a class is not "the least" of them.
     return Named(name, Relation(found.name)) if name else found
 
 
@@ -159,7 +159,7 @@ def _integer(tokens: Tokens) -> int | None:
 
 
 def _system(tokens: Tokens, read: Read) -> Form | None:
-    r"""``\begin{cases} x = 1 \\ y = 2 \end{cases}``. Raises Unreadable where its cells are others."""
+    r"""Read ``\begin{cases} x = 1 \\ y = 2 \end{cases}``. Raises Unreadable where its cells are others."""
     is_braced = len(tokens) > 1 and tokens[0].is_sign("\\{") and tokens[1].is_command("begin array")
     tokens = tokens[is_braced:]
     if not tokens[0].text.startswith("begin "):
@@ -174,7 +174,7 @@ def _system(tokens: Tokens, read: Read) -> Form | None:
 
 
 def _aligned(row: Tokens) -> Sequence[Token]:
-    """A row without the marks that align its signs of comparison."""
+    """Return a row without the marks that align its signs of comparison."""
     return [
         t
         for i, t in enumerate(row)
@@ -183,7 +183,7 @@ def _aligned(row: Tokens) -> Sequence[Token]:
 
 
 def _transposed(tokens: Tokens, read: Read) -> Form | None:
-    """``(1, 2)^T``, a column, and ``Matrix([[1, 2], [3, 4]])``."""
+    """Read ``(1, 2)^T``, a column, and ``Matrix([[1, 2], [3, 4]])``."""
     if len(tokens) > 3 and tokens[0].text == "Matrix" and tokens[1].is_sign("("):
         return read(tokens[2:-1])
     end = next((i for i, t in enumerate(tokens) if t.is_sign("^")), len(tokens))

@@ -1,8 +1,8 @@
 """Processes for questions that may take forever: started when needed, killed when they take too long.
 
 ``pebble.ProcessPool`` kills a task that takes too long, too. These workers are kept for what it does not
-have: limits of CPU time (on a busy machine a slow answer is not failed) and of memory, and lines of JSON in
-place of pickles, so that a text that takes a worker over can send back an answer and nothing else.
+have: limits of CPU time (a busy machine does not make an answer fail) and of memory, and lines of JSON in
+place of pickles, so that a text that takes over a worker can return an answer and nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WorkerProcess:
     """One process and its pipes; used by one thread at a time."""
 
     def __init__(self, seconds: float) -> None:
-        """Start it and wait until it is ready. Raises GradingError where it does not come up."""
+        """Start it and wait until it is ready. Raises GradingError where it does not start."""
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", WORKER, str(seconds)],
@@ -48,10 +48,10 @@ class WorkerProcess:
         )
         if self._read_line(START_SECONDS) != READY:
             self.close()
-            raise GradingError(f"python -m {WORKER} did not start; what it wrote stands above")
+            raise GradingError(f"python -m {WORKER} did not start; its output is shown above")
 
     def ask(self, question: Mapping[str, Any], wall_seconds: float) -> dict[str, Any] | None:
-        """The reply; None where the process ended or said nothing in time, and is of no more use."""
+        """Return the reply; None where the process ended or did not reply in time; it is then useless."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
@@ -66,12 +66,12 @@ class WorkerProcess:
         self._process.kill()
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdout.close()
-        with suppress(BrokenPipeError):  # what was written last was never read
+        with suppress(BrokenPipeError):  # the last line was never read
             self._process.stdin.close()
         self._process.wait()
 
     def _read_line(self, seconds: float) -> str:
-        """One line without its end; empty at the end of the output, and when ``seconds`` are over."""
+        """Return a line without its end; empty at the end of the output, and after ``seconds``."""
         assert self._process.stdout is not None
         poll = select.poll()
         poll.register(self._process.stdout, select.POLLIN)
@@ -83,8 +83,8 @@ class WorkerProcess:
 class GradingPool:
     """At most ``num_workers`` processes; a question gets ``seconds`` of CPU time of one of them.
 
-    Usable from any event loop, and from several one after another: a thread of its own waits for each
-    process. A process that dies of a question is replaced for the next one.
+    It can be used from any event loop, and from several one after another: a thread waits for each process. A
+    process that dies during a question is replaced for the next one.
     """
 
     def __init__(self, num_workers: int, seconds: float) -> None:
@@ -103,7 +103,7 @@ class GradingPool:
         return len(self._workers)
 
     async def ask(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The reply; None where the question took too long. Raises GradingError when no worker starts."""
+        """Return the reply; None where the question took too long. Raises GradingError without a worker."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._num_workers, thread_name_prefix="grading")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question)
@@ -126,14 +126,14 @@ class GradingPool:
             self._idle.put(worker)
             return reply
         with self._lock:
-            ours = worker in self._workers  # else close() has ended it
+            is_known = worker in self._workers  # else ``close`` has ended it
             self._workers.discard(worker)
-        if ours:
+        if is_known:
             worker.close()
         return None
 
     def _take(self) -> WorkerProcess:
-        """An idle worker, or a new one: there are never more than threads, which is num_workers."""
+        """Return an idle worker, or a new one: there are never more than threads, which is num_workers."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
@@ -149,5 +149,5 @@ class GradingPool:
 
 @lru_cache(maxsize=8)
 def shared_pool(num_workers: int, seconds: float) -> GradingPool:
-    """The pool that every task with these settings uses; its processes end with this one."""
+    """Return the pool that every task with these settings uses; its processes end with this one."""
     return GradingPool(num_workers, seconds)

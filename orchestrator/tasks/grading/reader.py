@@ -1,4 +1,4 @@
-"""Reading an answer: what form of answer a text is."""
+"""Reading an answer: finding the form of a text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CARRIED_OUT = re.compile(r"\\(?:int|sum|prod|lim|iint|oint)(?![A-Za-z])|\\frac\
 
 
 def read_form(answer: str) -> Form:
-    """The form of an answer; a text of its own where it is nothing that is known. Never raises."""
+    """Return the form of an answer; a plain text where it has no known form. Never raises."""
     if len(answer) <= MAX_LENGTH:
         return _read(answer)
     text = tidy(answer)
@@ -54,12 +54,12 @@ def _read(answer: str) -> Form:
         return form_of_tokens(tokens)
     except Unreadable:
         return plain(text, tokens)
-    except Exception:  # noqa: BLE001 - one answer that we fail to read must not end a run
+    except Exception:  # noqa: BLE001 - one answer that cannot be read must not end a run
         return plain(text, tokens)
 
 
 def form_of_tokens(tokens: Tokens) -> Form:
-    """The form that all the tokens make up. Raises Unreadable."""
+    """Return the form of all the tokens. Raises Unreadable."""
     if len(tokens) > MAX_TOKENS:
         raise Unreadable
     if len(tokens) <= MAX_BASED and (based := based_number("".join(t.text for t in tokens))) is not None:
@@ -68,16 +68,16 @@ def form_of_tokens(tokens: Tokens) -> Form:
 
 
 def is_carried_out(answer: str) -> bool:
-    """Whether an answer is an integral, a sum or a limit that is worth the time of a process."""
+    """Return whether an answer is an integral, a sum or a limit that a process should compute."""
     if len(answer) > MAX_CARRIED_OUT or _BOMB.search(answer):
         return False
     return _CARRIED_OUT.search(answer) is not None
 
 
 def rank(form: Form) -> tuple[bool, bool, Fraction, int, str]:
-    """The order in which forms found classes: exact numbers, decimals, then the rest, short ones first.
+    """Return the order in which forms found classes: exact numbers, decimals, the rest, short ones first.
 
-    Of the rest those first that equal others in any order, or under any name.
+    Among the rest, forms that equal others in any order, or under any name, come first.
     """
     if isinstance(form, Scalar) and form.near is not None:
         return (False, form.places is not None, form.near, 0, form.name)
@@ -88,7 +88,7 @@ def rank(form: Form) -> tuple[bool, bool, Fraction, int, str]:
 
 
 def plain(text: str, tokens: Tokens = ()) -> Plain:
-    """A text that only equals itself, but for spaces and styles."""
+    """Return a text that only equals itself, apart from spaces and styles."""
     if not tokens or len(tokens) > MAX_TOKENS:
         return Plain("".join(text.split()))
     texts = [t.text.casefold() if t.kind == "words" or is_word(t.text) else t.text for t in tokens]
@@ -96,7 +96,7 @@ def plain(text: str, tokens: Tokens = ()) -> Plain:
 
 
 def _answer(tokens: Tokens, nesting: int) -> Form:
-    """Any answer. Raises Unreadable."""
+    """Read any answer. Raises Unreadable."""
     if nesting > MAX_NESTING:
         raise Unreadable
     tokens = _trimmed(tokens)
@@ -113,7 +113,7 @@ def _answer(tokens: Tokens, nesting: int) -> Form:
 
 
 def _statement(tokens: Tokens, nesting: int, read: Callable[[Tokens], Form]) -> Form:
-    """Several answers, a relation or a value."""
+    """Read several answers, a relation or a value."""
     if tokens[0].is_sign("<") and tokens[-1].is_sign(">"):
         return _value(tokens, nesting)
     for joint in ("or", "and", ","):
@@ -143,7 +143,7 @@ def _is_one_group(tokens: Tokens) -> bool:
 
 
 def _value(tokens: Tokens, nesting: int) -> Form:
-    """A value, or values in brackets."""
+    """Read a value, or values in brackets."""
     for joint in ("cup", "setminus", "cap"):
         parts = split(tokens, joint)
         if len(parts) > 1:
@@ -173,13 +173,13 @@ def _scalar(tokens: Tokens) -> Form:
 
 
 def _ratio_of(parts: Sequence[Tokens]) -> Form:
-    """``1:2:3``, which 2:4:6 is too."""
+    """Read ``1:2:3``, which equals 2:4:6."""
     first, *others = map(formula_of, parts)
     return Several("ratio", tuple(form_of(Formula("div", (other, first))) for other in others))
 
 
 def _removed(tokens: Tokens, nesting: int) -> Form | None:
-    r"""``\mathbb{R} - \{3\}``; None for another text."""
+    r"""Read ``\mathbb{R} - \{3\}``; None for another text."""
     if len(tokens) > 3 and tokens[0].is_command("mathbb R") and tokens[1].is_sign("-"):
         return combined([_answer(tokens[:1], nesting + 1), _answer(tokens[2:], nesting + 1)], "setminus")
     return None

@@ -38,7 +38,7 @@ _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 def relation(tokens: Tokens, read: Read) -> Form | None:
-    """The relation that the tokens state; None where they state none. Raises Unreadable."""
+    """Return the relation that the tokens state; None where they state none. Raises Unreadable."""
     stated = split_at(tokens, _is_relation)
     if len(stated) == 1:
         return None
@@ -59,7 +59,7 @@ def relation(tokens: Tokens, read: Read) -> Form | None:
 
 
 def _without_rounding(parts: Sequence[Part]) -> Sequence[Part]:
-    r"""Without what a value comes to, as in ``\sqrt{2} \approx 1.414``; ``x \approx 5`` is 5."""
+    r"""Remove the rounded value of ``\sqrt{2} \approx 1.414``; ``x \approx 5`` is 5."""
     for index, (side, joint) in enumerate(parts):
         if joint is not None and joint.is_command("approx") and (index or name_of(side) is None):
             return [*parts[:index], (side, None)]
@@ -79,7 +79,7 @@ def _formula(tokens: Tokens) -> Formula:
 
 
 def _equation(sides: Sequence[Tokens], read: Read) -> Form:
-    """A value with its name, the result of a calculation, or an equation of variables."""
+    """Read a value with its name, the result of a calculation, or an equation of variables."""
     first, last = sides[0], sides[-1]
     if (names := names_of(first)) is not None:
         return _point(names, read(last))
@@ -97,7 +97,7 @@ def _equation(sides: Sequence[Tokens], read: Read) -> Form:
 
 
 def _is_asked_for(node: Formula) -> bool:
-    r"""Whether an equation gives the value of this rather than of its variables: ``\tan A``, ``a : b``."""
+    r"""Return whether an equation gives this value, not those of its variables: ``\tan A``, ``a : b``."""
     return node.op in _TRIGONOMETRIC or (node.op == "div" and all(arg.op == "letter" for arg in node.args))
 
 
@@ -109,7 +109,7 @@ def _formula_or_none(tokens: Tokens) -> Formula | None:
 
 
 def _whole(left: Tokens, right: Tokens) -> str | None:
-    """What an equation says as a whole; None where it is none of formulas."""
+    """Return what an equation says as a whole; None where its sides are not formulas."""
     try:
         return equation_of(formula_of(left), _formula(right))
     except Unreadable:
@@ -117,7 +117,7 @@ def _whole(left: Tokens, right: Tokens) -> str | None:
 
 
 def _point(names: Sequence[str], value: Form) -> Form:
-    """``(x, y) = (1, 2)``, with its variables in one order."""
+    """Read ``(x, y) = (1, 2)``, with its variables in one order."""
     if (
         not isinstance(value, Several)
         or value.kind not in ("()", "list", "vector")
@@ -129,7 +129,7 @@ def _point(names: Sequence[str], value: Form) -> Form:
 
 
 def _comparison(left: Formula, right: Formula, sign: str) -> Form:
-    """``left < right``: an interval where it is one, else an inequality of variables."""
+    """Read ``left < right``: an interval where it is one, else an inequality of variables."""
     if sign in (">", ">="):
         left, right, sign = right, left, _TURNED[sign]
     if sign not in ("<", "<=", "!="):
@@ -157,7 +157,7 @@ def _half_line(end: Scalar, *, is_below: bool, sign: str) -> Span:
 
 
 def _other_than(left: Formula, right: Formula) -> Form:
-    r"""``x \ne 2``, ``x \ne \pm 2``."""
+    r"""Read ``x \ne 2``, ``x \ne \pm 2``."""
     if left.op != "letter":
         left, right = right, left
     spans = spans_of(several("set", _items(form_of(right))))
@@ -171,7 +171,7 @@ def _items(form: Form) -> tuple[Form, ...]:
 
 
 def _around(left: Formula, right: Formula, sign: str) -> Form | None:
-    """``|x - 2| < 3`` and ``|x - 2| > 3``; None for other inequalities."""
+    """Read ``|x - 2| < 3`` and ``|x - 2| > 3``; None for other inequalities."""
     inner, bound = (left, right) if left.op == "abs" else (right, left)
     if inner.op != "abs" or bound.letters or linear(inner.args[0]) is None:
         return None
@@ -190,7 +190,7 @@ def _around(left: Formula, right: Formula, sign: str) -> Form | None:
 
 
 def _chain(sides: Sequence[Tokens], signs: Sequence[str]) -> Form:
-    r"""``1 < x \le 5``."""
+    r"""Read ``1 < x \le 5``."""
     if len(sides) != 3 or not (set(signs) <= {"<", "<="} or set(signs) <= {">", ">="}):
         raise Unreadable
     low, middle, high = map(_formula, sides)

@@ -1,4 +1,4 @@
-"""Formulas as forms: values, what each ± stands for, equations and inequalities."""
+"""Formulas as forms: values, both signs of each ±, equations and inequalities."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _ONLY_POSITIVE = frozenset(("root", "ln", "log"))
 
 
 def scalar_of(value: Value) -> Scalar:
-    """The form of a value without variables."""
+    """Return the form of a value without variables."""
     return Scalar(key_of(value), rational_near(value))
 
 
 def form_of(node: Formula) -> Form:
-    """The value of a formula; a list of all its values where it has a ±. Raises Unreadable."""
+    """Return the value of a formula; a list of all its values where it has a ±. Raises Unreadable."""
     if node.op == "infty":
         return INFINITY
     if node.op == "neg" and node.args[0].op == "infty":
@@ -50,7 +50,7 @@ def _scalar(node: Formula, signs: dict[int, int]) -> Scalar:
 
 
 def _elsewhere(node: Formula, signs: dict[int, int]) -> str | None:
-    """The value at places that are not all positive; None where roots and logarithms need positive ones."""
+    """Return the value at places not all positive; None where roots or logarithms need positive ones."""
     if any(_needs_positive(part) for part in _parts(node)):
         return None
     try:
@@ -83,7 +83,7 @@ def _is_whole(node: Formula) -> bool:
 
 
 def _all_signs(node: Formula) -> list[dict[int, int]]:
-    """A sign for each ± and ∓: free ones, unless a ∓ says that they belong together."""
+    """Return a sign for each ± and ∓: free ones, unless a ∓ says that they belong together."""
     nodes = [part for part in _parts(node) if part.op in ("pm", "mp")]
     if len(nodes) > MAX_SIGNS:
         raise Unreadable
@@ -94,7 +94,7 @@ def _all_signs(node: Formula) -> list[dict[int, int]]:
 
 
 def equation_of(left: Formula, right: Formula) -> str:
-    """A name that equations share which are multiples of each other. Raises Unreadable."""
+    """Return a name that equations share which are multiples of each other. Raises Unreadable."""
     values = _differences(left, right)
     first = next((v for v in values if v != 0), None)
     if first is None:
@@ -103,7 +103,7 @@ def equation_of(left: Formula, right: Formula) -> str:
 
 
 def inequality_of(low: Formula, high: Formula, *, strict: bool) -> Relation:
-    """``low < high``, or with equality; positive multiples are the same. Raises Unreadable."""
+    """Return the form of ``low < high``, or with ``=``; positive multiples are equal. Raises Unreadable."""
     values = _differences(high, low)
     first = next((v for v in values if v != 0), None)
     if first is None or not is_real(first):
@@ -114,7 +114,7 @@ def inequality_of(low: Formula, high: Formula, *, strict: bool) -> Relation:
 
 
 def is_positive(value: Value) -> bool:
-    """Whether a real value is above 0."""
+    """Return whether a real value is above 0."""
     return bool(value > 0) if isinstance(value, Fraction) else bool(value.real > 0)
 
 
@@ -125,7 +125,7 @@ def _differences(left: Formula, right: Formula) -> list[Value]:
 
 
 def linear(node: Formula) -> tuple[str, Value, Value] | None:
-    """Variable, slope and constant of a formula that is linear in the one variable that it has; else None."""
+    """Return variable, slope and constant of a formula that is linear in its one variable; else None."""
     if len(node.letters) != 1 or node.num_signs:
         return None
     (letter,) = node.letters

@@ -45,7 +45,7 @@ _HALF_DAY = re.compile(r"([ap])\.?\s?m\.?(?![A-Za-z])", re.IGNORECASE)
 
 
 def tokens_of(tidied: str, nesting: int = 0) -> list[Token]:
-    r"""The tokens, ``MAX_TOKENS`` and one at most; those inside ``\text{...}`` stand among the others."""
+    r"""Return the tokens, at most ``MAX_TOKENS`` and one; those in ``\text{...}`` are among the others."""
     return [*islice(_scan(tidied, nesting), MAX_TOKENS + 1)]
 
 
@@ -96,7 +96,7 @@ def _sign(text: str) -> Token:
 
 
 def _numbers(run: str, text: str, end: int, *, bracketed: bool) -> tuple[list[Token], int]:
-    """The numbers of ``1,234.5`` (one) or ``3,5`` (two), the last with what makes it repeat."""
+    """Return the numbers of ``1,234.5`` (one) or ``3,5`` (two), the last with what makes it repeat."""
     joined = None
     has_zero = any(group[0] == "0" for group in re.split("[ ,]", run)[1:])
     if has_zero or not (bracketed or text[end : end + 1] == "/"):
@@ -156,7 +156,7 @@ def _command(name: str, text: str, end: int, nesting: int) -> tuple[list[Token],
 
 
 def _environment(text: str, end: int) -> tuple[list[Token], int]:
-    """``begin`` with the name of the environment after it; columns of an array are left out."""
+    """Return ``begin`` with the name of the environment; columns of an array are left out."""
     match = re.compile(r"\s?\{([a-zA-Z]{1,20})\*?\}(?:\s?(?:\[[a-z]{0,20}\]|\{[clr|@ ]{0,40}\}))?").match(
         text, end
     )
@@ -173,7 +173,7 @@ def _number_set(text: str, end: int) -> tuple[list[Token], int]:
 
 
 def _styled(name: str, text: str, end: int, nesting: int) -> tuple[list[Token], int]:
-    """What stands in a style: words, or mathematics."""
+    """Return what is in a style: words, or mathematics."""
     start = end + (text[end : end + 1] == " ")
     close = closing(text, start, MAX_STYLED) if text[start : start + 1] == "{" else None
     if close is None or nesting >= 8:
@@ -194,7 +194,7 @@ def _styled(name: str, text: str, end: int, nesting: int) -> tuple[list[Token], 
 
 
 def words_of(content: str) -> list[Token]:
-    """Words, apart from what joins them."""
+    """Return words, without what joins them."""
     found: list[Token] = []
     for part in re.split(r"(,|;|(?<![a-zA-Z])(?:and|or)(?![a-zA-Z]))", content):
         bare = " ".join(part.split())

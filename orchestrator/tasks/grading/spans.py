@@ -1,4 +1,4 @@
-r"""Intervals, and what unions of them come to: ``x < 2 or x > 5``, ``(-\infty, 2) \cup (5, \infty)``."""
+r"""Intervals and their unions: ``x < 2 or x > 5``, ``(-\infty, 2) \cup (5, \infty)``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EVERYTHING = Span(MINUS_INFINITY, INFINITY, has_low=False, has_high=False)
 
 
 def place_of(end: Scalar) -> tuple[int, Fraction]:
-    """Where an end lies, for comparing."""
+    """Return the place of an end, for comparing."""
     if end.near is not None:
         return (0, end.near)
     return (1 if end.key == "oo" else -1, Fraction(0))
@@ -52,7 +52,7 @@ def is_end(form: Form) -> bool:
 
 
 def spans_of(form: Form) -> list[Span] | None:
-    """The intervals and points that a form is made of; None where it is something else."""
+    """Return the intervals and points that a form is made of; None where it is something else."""
     match form:
         case Named():
             return spans_of(form.value)
@@ -69,7 +69,7 @@ def spans_of(form: Form) -> list[Span] | None:
 
 
 def union(spans: Sequence[Span]) -> Form:
-    """One form for all that lies in any of ``spans``."""
+    """Return one form for all that is in any of ``spans``."""
     merged: list[Span] = []
     for span in sorted((s for s in spans if not s.is_empty), key=lambda s: (place_of(s.low), not s.has_low)):
         if merged and _touch(merged[-1], span):
@@ -93,7 +93,7 @@ def _joined(first: Span, second: Span) -> Span:
 
 
 def intersection(first: Sequence[Span], second: Sequence[Span]) -> list[Span]:
-    """What lies in both."""
+    """Return what is in both."""
     both = [_common(a, b) for a in first for b in second]
     return [span for span in both if not span.is_empty]
 
@@ -105,7 +105,7 @@ def _common(a: Span, b: Span) -> Span:
 
 
 def complement(spans: Sequence[Span]) -> list[Span]:
-    """All real numbers but these."""
+    """Return all real numbers but these."""
     rest = [EVERYTHING]
     for span in spans:
         below = Span(MINUS_INFINITY, span.low, has_low=False, has_high=not span.has_low)

@@ -1,4 +1,4 @@
-"""What reads an answer as a text, in one place."""
+"""The functions that read an answer as a text, in one place."""
 
 from orchestrator.stated.answer import find_answer
 from orchestrator.tasks.grading.integers import read_integer

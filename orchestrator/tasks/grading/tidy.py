@@ -39,7 +39,7 @@ _BOXES = (r"\boxed", r"\fbox", r"\framebox", r"\mbox", r"\text", r"\textbf", r"\
 
 
 def tidy(answer: str) -> str:
-    """The answer without wrapping, spacing, currency, percent signs and sizes, in LaTeX.
+    """Return the answer without wrapping, spacing, currency, percent signs and sizes, in LaTeX.
 
     One that is longer than ``MAX_LENGTH`` only loses its spaces.
     """
@@ -52,12 +52,12 @@ def tidy(answer: str) -> str:
 
 
 def closing(text: str, start: int, limit: int = MAX_LENGTH) -> int | None:
-    """Where the brace that opens at ``start`` is closed; None where it is not within ``limit`` characters."""
+    """Return where the brace that opens at ``start`` closes; None beyond ``limit`` characters."""
     depth, index, end = 0, start, min(len(text), start + limit)
     while index < end:
         character = text[index]
         if character == "\\":
-            index += 1  # an escaped brace is a character like others
+            index += 1  # an escaped brace is an ordinary character
         elif character in "{}":
             depth += 1 if character == "{" else -1
             if depth == 0:
@@ -71,7 +71,7 @@ def _looks(match: re.Match[str]) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """What stands inside dollars, stars and boxes around the whole text; a few of them at most."""
+    """Return what is inside dollars, stars and boxes around the whole text; at most a few of them."""
     for _ in range(6):
         text = text.strip()
         inner = _inside_marks(text) or _inside_box(text)

@@ -1,4 +1,4 @@
-"""The tokens of an answer, and where they are split: at what stands in no brackets."""
+"""The tokens of an answer, and splitting them at signs outside brackets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CLOSING = (")", "]", "}", "\\}")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    r"""``text`` of a command comes without its backslash, of words as they stand in ``\text{...}``."""
+    r"""``text`` of a command comes without its backslash, of words as they are in ``\text{...}``."""
 
     kind: TokenKind
     text: str
@@ -31,7 +31,7 @@ Tokens = Sequence[Token]
 
 
 def depth_change(token: Token) -> int:
-    """1 for what opens, -1 for what closes. Brackets of an interval need not be a pair."""
+    """Return 1 for what opens, -1 for what closes. Brackets of an interval need not be a pair."""
     if token.kind == "sign":
         return (token.text in _OPENING) - (token.text in _CLOSING)
     if token.kind != "command":
@@ -40,12 +40,12 @@ def depth_change(token: Token) -> int:
 
 
 def split(tokens: Tokens, joint: str) -> list[Tokens]:
-    """The parts between ``joint``, a sign or a command."""
+    """Return the parts between ``joint``, a sign or a command."""
     return [part for part, _ in split_at(tokens, lambda t: t.is_sign(joint) or t.is_command(joint))]
 
 
 def split_at(tokens: Tokens, is_joint: Callable[[Token], bool]) -> list[tuple[Tokens, Token | None]]:
-    """The parts, each with the joint that follows it."""
+    """Return the parts, each with the joint that follows it."""
     parts: list[tuple[Tokens, Token | None]] = []
     depth = start = 0
     for index, token in enumerate(tokens):

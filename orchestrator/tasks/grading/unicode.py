@@ -19,7 +19,7 @@ _COMMANDS = {
     "¬": "neg", "∥": "parallel", "⊥": "perp", "∂": "partial",
     "ℝ": "mathbb{R}", "ℂ": "mathbb{C}", "ℤ": "mathbb{Z}", "ℕ": "mathbb{N}", "ℚ": "mathbb{Q}",
 }  # fmt: skip
-# In the order of their characters; the sigma that ends a word has no name of its own.
+# In the order of their characters; the sigma that ends a word has no separate name.
 _GREEK = re.findall(
     r"[a-z]+|[.]",
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho . sigma tau "
@@ -56,7 +56,7 @@ _TABLE: dict[int, str] = {**_commands(), **{ord(mark): plain for mark, plain in 
 
 
 def latex_of(text: str) -> str:
-    """``text`` with LaTeX for mathematical characters, and digits and letters of other scripts as ASCII."""
+    """Replace mathematical characters by LaTeX, and digits and letters of other scripts by ASCII."""
     if text.isascii():
         return text
     text = _THIN_SPACE.sub("", _NUMERIC_FRACTION.sub(_fraction, text))
@@ -84,7 +84,7 @@ def _character(mark: str) -> str:
         return ""  # joiners, marks of direction, selectors of variants
     if (digit := unicodedata.decimal(mark, None)) is not None:
         return str(digit)
-    # Not NFKC as a whole: one character may stand for a sentence.
+    # Not NFKC as a whole: one character may become a sentence.
     plain = unicodedata.normalize("NFKC", mark).translate(_TABLE)
     return plain if len(plain) <= 12 else mark
 

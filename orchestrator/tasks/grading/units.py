@@ -21,13 +21,13 @@ _VOWELS = frozenset("aeiouAEIOU")
 
 
 def without_units(tokens: Tokens) -> Tokens:
-    r"""The tokens of a value without the unit that ends it: ``10 cm^2``, ``24 km/h``, ``3 \text{ eggs}``."""
+    r"""Return the tokens of a value without its unit: ``10 cm^2``, ``24 km/h``, ``3 \text{ eggs}``."""
     start = next((i for i in range(1, len(tokens)) if _is_unit_from(tokens, i)), len(tokens))
     return tokens[:start]
 
 
 def _is_unit_from(tokens: Tokens, start: int) -> bool:
-    """Whether all that begins here is one unit."""
+    """Return whether all that begins here is one unit."""
     first = tokens[start]
     if not _ends_value(tokens[start - 1]):
         return False
@@ -68,7 +68,7 @@ def _begins_unit(tokens: Tokens, *, spaced: bool, divided: bool) -> bool:
 
 
 def is_degrees(token: Token) -> bool:
-    """Whether a word says that the number before it is an angle in degrees."""
+    """Return whether a word says that the number before it is an angle in degrees."""
     return token.kind in ("words", "letters") and token.text.lower() in ("degrees", "degree", "deg")
 
 
@@ -77,7 +77,7 @@ def _has_words(tokens: Tokens) -> bool:
 
 
 def _is_speed(tokens: Tokens, *, spaced: bool) -> bool:
-    """``m/s`` and ``m/s^2``, set off by a space."""
+    """Return whether it is ``m/s`` or ``m/s^2``, after a space."""
     texts = [t.text for t in tokens[:3]]
     return (
         spaced
@@ -89,7 +89,7 @@ def _is_speed(tokens: Tokens, *, spaced: bool) -> bool:
 
 
 def is_all_unit(tokens: Tokens) -> bool:
-    """Units, and what joins them: powers, slashes, dots."""
+    """Return whether all are units, and what joins them: powers, slashes, dots."""
     depth = 0
     for index, token in enumerate(tokens):
         depth += token.is_sign("(", "{") - token.is_sign(")", "}")
@@ -109,12 +109,12 @@ def is_all_unit(tokens: Tokens) -> bool:
 
 
 def _is_raised(before: Tokens) -> bool:
-    """Whether what follows is an exponent."""
+    """Return whether what follows is an exponent."""
     return next((t.is_sign("^") for t in reversed(before) if not t.is_sign("{", "-")), False)
 
 
 def is_unit_words(text: str) -> bool:
-    """Words of a text that follow a number; those that change the number are no unit."""
+    """Return whether words after a number are a unit; those that change the number are not."""
     words = text.lower().replace(".", "").split()
     if "".join(words) in ("am", "pm") or any(w in MAGNITUDES for w in words):
         return False
@@ -124,7 +124,7 @@ def is_unit_words(text: str) -> bool:
 
 
 def is_unit_word(run: str, *, spaced: bool) -> bool:
-    """Whether letters that follow a number are a word, and no product of variables."""
+    """Return whether letters that follow a number are a word, and not a product of variables."""
     if run in UNITS or run == "per":
         return run != "min" or spaced
     if run.lower() in NO_UNITS or run.lower() in MAGNITUDES or INNER_FUNCTION.search(run) is not None:
@@ -137,7 +137,7 @@ def is_unit_word(run: str, *, spaced: bool) -> bool:
 
 
 def without_introduction(tokens: Tokens) -> Tokens:
-    r"""The tokens without what only leads up to a value: ``about``, ``\approx``."""
+    r"""Return the tokens without what only leads up to a value: ``about``, ``\approx``."""
     tokens = _after_verb(tokens)
     while len(tokens) > 1 and _leads(tokens[0], tokens[1]):
         tokens = tokens[1 + (len(tokens) > 2 and tokens[1].is_sign(".", ":", ",")) :]
@@ -145,7 +145,7 @@ def without_introduction(tokens: Tokens) -> Tokens:
 
 
 def _after_verb(tokens: Tokens) -> Tokens:
-    """What follows ``The area is``."""
+    """Return what follows ``The area is``."""
     for index, token in enumerate(tokens[: min(MAX_SENTENCE, len(tokens) - 1)]):
         if token.kind not in ("words", "letters"):
             break
@@ -166,7 +166,7 @@ def _is_introduction(text: str) -> bool:
 
 
 def with_magnitudes(tokens: Sequence[Token]) -> list[Token]:
-    """``million`` after a number as a command that multiplies it; what follows in the same text is a unit."""
+    """Replace ``million`` after a number by a command that multiplies it; the rest of the text is a unit."""
     found: list[Token] = []
     for token in tokens:
         if token.kind not in ("words", "letters") or not found or not _is_counted(found[-1]):

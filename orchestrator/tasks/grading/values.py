@@ -19,14 +19,14 @@ Point = Callable[[str], Value]
 
 
 def positive(index: int) -> Point:
-    """In 2..16 for each variable, the same in every process; so far apart that roundings differ too."""
+    """Return 2..16 for each variable, the same in every process; far apart, so that roundings differ."""
     return lru_cache(maxsize=4096)(
         lambda name: 2 + 14 * Fraction(derive_seed("place", index, name) >> 33, 2**30)
     )
 
 
 def mixed(index: int) -> Point:
-    """Negative for every variable, or for some."""
+    """Return a place that is negative for every variable, or for some."""
     place = positive(10 + index)
     return lambda name: place(name) * (-1 if index == 0 or derive_seed("sign", index, name) % 2 else 1)
 
@@ -36,7 +36,7 @@ MIXED = (mixed(0), mixed(1), mixed(2))
 
 
 def value_of(node: Formula, place: Point = POSITIVE[0], signs: Mapping[int, int] | None = None) -> Value:
-    """The value; raises Unreadable where there is none."""
+    """Return the value; raises Unreadable where there is none."""
     try:
         return _evaluate(node, place, signs or {})
     except (ArithmeticError, ValueError, TypeError, MemoryError, RecursionError, AttributeError):

@@ -97,5 +97,5 @@ INNER_FUNCTION = re.compile(r"(?<=[a-zA-Z])(?:arcsin|arccos|arctan|sin|cos|tan|l
 
 
 def is_word(run: str) -> bool:
-    """Whether letters are surely no product of variables."""
+    """Return whether letters are certainly not a product of variables."""
     return len(run) > 2 and bool(set(run) & set("aeou")) and not set(run) <= set("abcdxyzi")

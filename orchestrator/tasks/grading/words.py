@@ -1,4 +1,4 @@
-"""Answers in words, as far as they are no formulas."""
+"""Answers in words that are not formulas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGNS_OF_WORDS = ("-", "'", ".", "!", "?", ":", '"', "/", "(", ")", "_", "{", "
 
 
 def words_form(tokens: Tokens) -> Form | None:
-    """The words that the tokens are; None where they are a formula."""
+    """Return the words that the tokens are; None where they are a formula."""
     if not all(t.kind in ("letters", "words") or t.is_sign(*_SIGNS_OF_WORDS) for t in tokens):
         return None
     runs = [t.text for t in tokens if t.kind == "letters"]
@@ -43,7 +43,7 @@ def words_form(tokens: Tokens) -> Form | None:
 
 
 def _number_in(text: str) -> Fraction | None:
-    """``seven``, ``twenty one``, ``a hundred thousand``, ``two thirds``."""
+    """Read ``seven``, ``twenty one``, ``a hundred thousand``, ``two thirds``."""
     words = text.split()
     if len(words) == 2 and words[0] in NUMBER_WORDS and (below := _PARTS.get(words[1].rstrip("s"))):
         return Fraction(NUMBER_WORDS[words[0]], below)
@@ -57,12 +57,12 @@ def _number_in(text: str) -> Fraction | None:
 
 
 def plain_words(text: str) -> str:
-    """Words in one case, without signs: ``(C)`` is ``c``."""
+    """Return words in one case, without signs: ``(C)`` is ``c``."""
     return " ".join("".join(c if c.isalnum() else "" if c in ".'" else " " for c in text).casefold().split())
 
 
 def is_product(run: str) -> bool:
-    """Whether letters alone are variables that are multiplied, rather than a word: ``xy``, but not ``no``."""
+    """Return whether letters are variables that are multiplied, not a word: ``xy``, but not ``no``."""
     if len(run) == 1 or run in _NAMES or _APPLIED.fullmatch(run):
         return True
     letters = set(run)

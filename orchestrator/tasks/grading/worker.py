@@ -1,7 +1,7 @@
-"""A process that carries out with math-verify and sympy what we do not: integrals, sums, limits.
+"""A process that computes integrals, sums and limits with math-verify and sympy.
 
-One JSON line a question: ``{"read": text}``. The reply is ``{"normal": text or null}``: what it comes to, in
-sympy's notation.
+One JSON line a question: ``{"read": text}``. The reply is ``{"normal": text or null}``: the result in sympy's
+notation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ READY = "ready"
 
 
 def read(text: str) -> str | None:
-    """The expression of a tidied answer, carried out; None where it is none."""
+    """Return the computed expression of a tidied answer; None where it is not an expression."""
     from math_verify import parse
     from sympy import Basic, MatrixBase
 
@@ -30,7 +30,7 @@ def read(text: str) -> str | None:
 
 
 def reply(question: dict[str, Any]) -> dict[str, Any]:
-    """A mistake in a text that a model wrote is no mistake of ours: such texts equal nothing."""
+    """Return the reply to a question. A text that cannot be read or computed equals nothing."""
     try:
         return {"normal": read(question["read"])}
     except Exception:  # noqa: BLE001 - sympy raises anything
@@ -40,14 +40,14 @@ def reply(question: dict[str, Any]) -> dict[str, Any]:
 def main(seconds: float) -> None:
     """Answer until the input ends. A question that takes more than ``seconds`` of CPU time ends the process.
 
-    The kernel ends it: Python would not look at a signal while it multiplies two long integers. CPU time,
-    so that an answer is judged alike on a busy machine; and a process that was left behind ends too.
+    The kernel ends it: Python does not handle a signal while it multiplies two long integers. CPU time is
+    limited, so that a busy machine does not change a grade; a process that was left behind ends too.
     """
-    logging.disable(logging.WARNING)  # math-verify reminds of timeouts, which we keep
+    logging.disable(logging.WARNING)  # math-verify warns about timeouts, which are kept here
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no reply
-    import math_verify  # noqa: F401 - its second of loading counts for no question
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is not a reply
+    import math_verify  # noqa: F401 - it takes a second to load, before the first question
 
     print(READY, file=output, flush=True)
     for line in iter(sys.stdin.readline, ""):
