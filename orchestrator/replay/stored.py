@@ -1,4 +1,4 @@
-"""Candidates of results.jsonl as trajectories again, and as an engine and a verifier that repeat them."""
+"""Candidates of results.jsonl as trajectories, and as an engine and a verifier that repeat them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _ABSENT = Failure("NotStored", "the run has drawn no sample for this request")
 
 
 def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The candidates as the search left them: in a result line the answer's comes first."""
+    """Return the candidates in the order of the search: in a result line the answer's comes first."""
     candidates, at = list(line["candidates"]), line["answer_index"]
     return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]
 
 
 def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
-    """The trajectory of a stored candidate: texts, rewards, number of tokens and likelihood are its own.
+    """Return the trajectory of a stored candidate, with its texts, rewards, number of tokens and likelihood.
 
-    Token ids are not stored: the last step holds as many as the whole has, all of them 0. The likelihood of
-    the whole stands at the last step too.
+    Token ids are not stored: the last step has those of the whole trajectory, all 0. The likelihood of the
+    whole trajectory is at the last step too.
     """
     bounds = pairwise(accumulate(candidate["step_lengths"], initial=0))
     texts = [candidate["text"][a:b] for a, b in bounds]
@@ -59,7 +59,7 @@ def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
 
 
 def log_weight_of(candidate: Mapping[str, Any]) -> float:
-    """The search's weight; JSON has no infinity, and its sign is that of the reward's log-odds."""
+    """Return the search's weight; JSON has no infinity, whose sign is that of the reward's log-odds."""
     value = candidate["log_weight"]
     if value is not None:
         return float(value)
@@ -99,7 +99,7 @@ class StoredVerifier(VerifierBase):
 
     def __init__(self, samples: Sequence[Trajectory], readout: Readout) -> None:
         self._readout = readout
-        # Equal texts may have been rewarded apart: in the order of the samples.
+        # Equal texts may have different rewards: in the order of the samples.
         self._rewards: dict[tuple[str, ...], deque[list[Reward]]] = defaultdict(deque)
         for sample in samples:
             if sample.rewards:
