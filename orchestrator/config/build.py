@@ -182,12 +182,12 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
             raise _placed(error, key) from None
     if isinstance(value, Mapping) and (parts := _dataclasses(hint)):
         return build(parts[0], value, key)
-    if (wanted := _wanted(key, value, hint)) is not None:
-        raise ConfigError(key, value, wanted)
+    if (allowed := _allowed_form(key, value, hint)) is not None:
+        raise ConfigError(key, value, allowed)
     return converted(key, value, hint)
 
 
-def _wanted(key: str, value: Any, hint: Any) -> str | None:
+def _allowed_form(key: str, value: Any, hint: Any) -> str | None:
     """Return how to write a list or a node of keys, if a single value was given; None for other mistakes."""
     kinds = {get_origin(each) or each for each in options(hint)}
     if not isinstance(value, int | float | str) or kinds & {Any, str, bool, int, float, Literal}:

@@ -128,12 +128,12 @@ def _is_text(last: str, value: str, override: Override, *, is_sweep: bool) -> bo
 
 def _ambiguous(key: str, value: str) -> str:
     """Return the message for several values without ``-m``, with what may have been meant."""
-    wanted = "several values need -m: python run.py -m ..."
+    allowed = "several values need -m: python run.py -m ..."
     if key.rpartition(".")[2] in _PATHS:
-        wanted += f"; one with a comma in it needs quotes: {_typed(key, value)}"
+        allowed += f"; one with a comma in it needs quotes: {_typed(key, value)}"
     elif "." in key and "(" not in value:
-        wanted += f"; a list needs brackets: '{key}=[{value}]'"
-    return f"{key}={value}: {wanted}"
+        allowed += f"; a list needs brackets: '{key}=[{value}]'"
+    return f"{key}={value}: {allowed}"
 
 
 def _typed(key: str, text: str) -> str:

@@ -37,16 +37,16 @@ Recomputes the answers of a run from its stored candidates; several values give 
   weight=  tie_break=   of a vote, as its strategy has them
   budget=       a smaller N, for independent samples (best_of_n, self_consistency, hex)
   out=          a folder for the recomputed runs, which python -m orchestrator.report reads
-  trust=        true: build what RUN_DIR names although somebody else has written it (docs/security.md)"""
+  trust=        true: build what RUN_DIR names although another user has written it (docs/security.md)"""
 REPLAYED = "replayed_from"
 COLUMNS = ("accuracy (95 %)", "pass@N", "tokens", "reward calls", "changed", "better / worse", "p")
 
 
 def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
-    """A run directory.
+    """Read a run directory.
 
-    Raises ConfigError where it is none, or too old, or where it wants to build more than the groups name,
-    unless it is the user's own or ``trusts``.
+    Raises ConfigError if it is not one or too old, and, unless it is the user's own or ``trusts``, if it
+    requests classes that no file of the groups names.
     """
     missing = [name for name in (CONFIG, SUMMARY, RESULTS) if not os.path.lexists(folder / name)]
     if missing:
@@ -63,7 +63,7 @@ def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
 
 
 def whatifs(options: Mapping[str, str]) -> list[WhatIf]:
-    """Every combination of the values. Raises ConfigError for a budget that is no number."""
+    """Return every combination of the values. Raises ConfigError for a budget that is not a number."""
     values = {key: options[key].split(",") if options[key] else [None] for key in (*CHOICES, "budget")}
     for value in values["budget"]:
         if value is not None and not value.isdecimal():
@@ -76,7 +76,7 @@ def whatifs(options: Mapping[str, str]) -> list[WhatIf]:
 
 
 def summarise(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The summary of a recomputed run."""
+    """Return the summary of a recomputed run."""
     totals = Totals()
     for line in lines:
         totals.add(line)
@@ -85,7 +85,7 @@ def summarise(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]]) -
 
 
 def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source: Path, out: Path) -> None:
-    """A run directory of the same format; its configuration has the knobs that were changed."""
+    """Write a run directory of the same format; its configuration has the changed knobs."""
     folder = out / (what.name.replace(" ", ",") or "as_recorded")
     if (folder / RESULTS).exists():
         raise ConfigError("out", out, f"holds results in {folder.name}; choose another folder")
@@ -102,7 +102,7 @@ def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source
 
 
 def figures(summary: Mapping[str, Any], before: Sequence[Any], after: Sequence[Any]) -> list[str]:
-    """The cells of one line: ``after`` compared with ``before``, problem by problem."""
+    """Return the cells of one line: ``after`` compared with ``before``, problem by problem."""
     low, high = summary["accuracy_ci95"]
     pairs = list(zip(before, after, strict=True))
     wins = sum(b["correct"] > a["correct"] for a, b in pairs)
@@ -119,7 +119,7 @@ def figures(summary: Mapping[str, Any], before: Sequence[Any], after: Sequence[A
 
 
 def make_table(run: Recorded, replayed: Sequence[tuple[WhatIf, Sequence[Mapping[str, Any]]]]) -> Table:
-    """The run as recorded, then every what-if in its own line."""
+    """Return a table of the run as recorded, then one line for every what-if."""
     keys = [k for k in (*CHOICES, "budget") if any(getattr(what, k) is not None for what, _ in replayed)]
     table = Table()
     for name in ("", *keys, *COLUMNS):
@@ -132,7 +132,7 @@ def make_table(run: Recorded, replayed: Sequence[tuple[WhatIf, Sequence[Mapping[
 
 
 def main(arguments: list[str]) -> int:
-    """Print a table of what was asked; 2 and one line for what cannot be known."""
+    """Print the table and return the exit status: 2, with one line, for what cannot be recomputed."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2

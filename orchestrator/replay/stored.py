@@ -1,4 +1,4 @@
-"""Candidates of results.jsonl as trajectories again, and as an engine and a verifier that repeat them."""
+"""Candidates of results.jsonl as trajectories, and as an engine and a verifier that repeat them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class StoredVerifier(VerifierBase):
 
     def __init__(self, samples: Sequence[Trajectory], readout: Readout) -> None:
         self._readout = readout
-        # Equal texts may have been rewarded apart: in the order of the samples.
+        # Equal texts may have different rewards: in the order of the samples.
         self._rewards: dict[tuple[str, ...], deque[list[Reward]]] = defaultdict(deque)
         for sample in samples:
             if sample.rewards:

@@ -1,4 +1,4 @@
-"""What a run would have answered, had it chosen otherwise: recomputed from its candidates, one by one."""
+"""What a run would have answered with another selection: recomputed from its stored candidates."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ CHOICES = ("selection", "aggregation", "weight", "tie_break")
 
 
 class Selector(Protocol):
-    """Who chooses among finished candidates."""
+    """Selects among finished candidates."""
 
     async def choose(
         self, session: Session, trajectories: Sequence[Trajectory], log_weights: tuple[float, ...]
-    ) -> int | None: ...
+    ) -> int | None:
+        """Return the index of the answer; None without one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """Other knobs of the choice; None keeps the run's own."""
+    """Other knobs of the selection; None keeps the run's value."""
 
     selection: str | None = None
     aggregation: str | None = None
@@ -41,23 +43,23 @@ class WhatIf:
 
     @property
     def changes(self) -> dict[str, str]:
-        """The knobs that are given, the budget left out."""
+        """The knobs that are given, without the budget."""
         given = {key: getattr(self, key) for key in CHOICES}
         return {key: value for key, value in given.items() if value is not None}
 
     @property
     def name(self) -> str:
-        """As on a command line."""
+        """The what-if as on a command line."""
         budget = {} if self.budget is None else {"budget": self.budget}
         return " ".join(f"{key}={value}" for key, value in {**self.changes, **budget}.items())
 
 
 @dataclass(frozen=True)
 class Replayer:
-    """Chooses anew for one problem after another.
+    """Selects again, for one problem after another.
 
-    A strategy whose candidates are independent samples runs again as it is, on the stored ones; of any
-    other one the last choice is made again among its candidates.
+    A strategy whose candidates are independent samples runs again unchanged, on the stored samples; for any
+    other strategy only the last selection is repeated, among its candidates.
     """
 
     task: Task
@@ -69,9 +71,9 @@ class Replayer:
     selector: Selector | None
 
     async def replay(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """The result line with another answer; what ended in an error stays as it is.
+        """Return the result line with the new answer; one that ended in an error is unchanged.
 
-        Its ``usage`` counts the samples that are left, where some are left out: tokens and reward calls.
+        If some samples are left out, ``usage`` counts the tokens and reward calls of the others.
         """
         if line["error"] is not None:
             return dict(line)
@@ -114,7 +116,7 @@ def _answered(
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run on disk: its configuration, its summary and its result lines; the user's own, or another's."""
+    """A run on disk: its configuration, its summary and its result lines; ``is_own`` if the user wrote it."""
 
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
@@ -139,7 +141,7 @@ class Recorded:
 
 
 def check_format(run: Recorded) -> None:
-    """Raise ConfigError where the lines were written before steps were kept."""
+    """Raise ConfigError if the lines were written by a version that did not store steps."""
     for line in run.lines:
         if "answer_index" not in line or any(key not in c for c in line["candidates"] for key in NEEDED):
             allowed = "was written by an older version, without what each step was rewarded: run it again"
@@ -147,7 +149,7 @@ def check_format(run: Recorded) -> None:
 
 
 def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
-    """Who recomputes ``what`` for this run. Raises ConfigError where that cannot be known without a model."""
+    """Return what recomputes ``what`` for this run. Raises ConfigError if that would require a model."""
     readout = run.config["verifier"].get("readout")
     if readout not in (*READOUTS, None):
         raise ConfigError("verifier.readout", readout, "must be the name of a read-out, or null")
@@ -179,9 +181,9 @@ def _checked_budget(run: Recorded, what: WhatIf, knob: str | None) -> int:
     if not 1 <= what.budget <= run.budget:
         raise ConfigError("budget", what.budget, f"must be 1..{run.budget}: the run has no more candidates")
     if knob is None:
-        allowed = f"the candidates of strategy={run.name} come of a search with N={run.budget}: "
+        allowed = f"the candidates of strategy={run.name} come from a search with N={run.budget}: "
         raise ConfigError(
-            "budget", what.budget, allowed + "a smaller N would have searched otherwise; run it"
+            "budget", what.budget, allowed + "a smaller N would have searched differently; run it"
         )
     num_stopped = sum(line["stopped_by"] is not None for line in run.lines)
     if num_stopped:
@@ -195,10 +197,10 @@ def _is_stopped(run: Recorded) -> bool:
 
 
 def _strategy(run: Recorded, what: WhatIf, knob: str, budget: int) -> Strategy | None:
-    """The run's own strategy with other knobs; None where the knobs are not its own."""
+    """Return the run's strategy with other knobs; None if it does not have these knobs."""
     node = run.config["strategy"]
     if _is_stopped(run):
-        return None  # a limit has withheld samples, which it would ask for
+        return None  # a limit has withheld samples, which it would request
     if not all(key in node for key in what.changes):
         return None
     try:
@@ -224,9 +226,7 @@ def _selector(run: Recorded, what: WhatIf, node: Mapping[str, Any], is_independe
         allowed = f"a limit stopped {num_stopped} problems, whose vote cannot be repeated; give one"
         raise ConfigError("selection", None, allowed)
     if selection is None:
-        raise ConfigError(
-            "selection", None, f"strategy={run.name} has no choice of its own to repeat; give one"
-        )
+        raise ConfigError("selection", None, f"strategy={run.name} has no selection to repeat; give one")
     if not run.has_rewards and (selection == "argmax" or what.aggregation):
         key = "aggregation" if what.aggregation else "selection"
         raise ConfigError(key, what.aggregation or selection, f"strategy={run.name} was run without rewards")
@@ -242,7 +242,7 @@ def _selector(run: Recorded, what: WhatIf, node: Mapping[str, Any], is_independe
 
 
 async def replay_all(run: Recorded, what: WhatIf) -> list[dict[str, Any]]:
-    """Every result line anew. Raises ConfigError for what cannot be known without a model."""
+    """Return every result line, recomputed. Raises ConfigError for what would require a model."""
     replayer = make_replayer(run, what)
     return [await _replay(replayer, line, what) for line in run.lines]
 
@@ -257,6 +257,6 @@ async def _replay(replayer: Replayer, line: Mapping[str, Any], what: WhatIf) -> 
         LookupError,
         TypeError,
         ValueError,
-    ) as failure:  # of a line that somebody made up
+    ) as failure:  # of a line that was made by hand
         allowed = f"cannot be replayed: {type(failure).__name__}: {failure}"
         raise ConfigError("problem_id", line["problem_id"], allowed) from failure

@@ -15,9 +15,9 @@ USAGE = """usage: python -m orchestrator.report RUN_OR_SWEEP_DIR [KEY=VALUE ...]
 
 Writes report.html, one file that needs no network, and figures/ (SVG and PNG) into RUN_OR_SWEEP_DIR.
   out=          another folder for them
-  reference=    the directory of a run whose candidates, independent samples, tell how hard a problem is;
-                otherwise the largest run of such samples that is reported does
-  searches_mb=  bounds what the searches of single problems take of the page (32)"""
+  reference=    the directory of a run of independent samples, from which the difficulty of a problem is
+                estimated; by default the largest such run in the report
+  searches_mb=  the most that the searches of single problems take of the page (32)"""
 OPTIONS = {"out": "", "reference": "", "searches_mb": "32"}
 
 

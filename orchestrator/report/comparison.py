@@ -16,8 +16,8 @@ PREFERRED = ("best_of_n", "self_consistency", "greedy")
 class Compared:
     """A method minus the reference at one budget.
 
-    Wins and losses count problems on which one was right more often over the seeds; ``p`` is the exact sign
-    test's, ``p_holm`` corrected for all the comparisons of its table.
+    Wins and losses count problems on which one was right more often over the seeds; ``p`` is exact (sign
+    test), ``p_holm`` is corrected for all comparisons of its table.
     """
 
     series: str
@@ -31,7 +31,7 @@ class Compared:
 
 
 def reference_of(setting: Setting) -> Series | None:
-    """What the others are compared with: a baseline where there is one; None for a single series."""
+    """Return what the others are compared with: a baseline if there is one; None for a single series."""
     if len(setting.series) < 2:
         return None
     named = {s.name: s for s in setting.series}
@@ -39,7 +39,7 @@ def reference_of(setting: Setting) -> Series | None:
 
 
 def compare_all(setting: Setting, reference: Series) -> list[Compared]:
-    """Every other series minus the reference, wherever both have a point of one budget and limits."""
+    """Compare every other series with the reference, wherever both have a point of one budget and limits."""
     at = {(p.budget, p.limits): p for p in reference.points}
     rows = [
         compared
@@ -54,7 +54,7 @@ def compare_all(setting: Setting, reference: Series) -> list[Compared]:
 
 
 def _compare(series: Series, point: ReportPoint, other: ReportPoint) -> Compared | None:
-    """None where the two have no seed or no problem in common."""
+    """Compare two points; None if they have no seed or no problem in common."""
     seeds = {r.seed for r in point.runs} & {r.seed for r in other.runs}
     if not seeds:
         return None

@@ -1,4 +1,4 @@
-"""Methods at equal cost: of each the largest point that a budget of tokens or FLOPs pays for."""
+"""Methods at equal cost: for each, the largest point within a budget of tokens or FLOPs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEPS = (1, 2, 5)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A method's point at a budget; ``is_partial`` where it spends less than half of it."""
+    """A method's point at a budget; ``is_partial`` if it spends less than half of it."""
 
     point: Measured
     is_best: bool
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class EqualCost:
-    """By series a cell for each of ``budgets``, None where nothing of it is so cheap."""
+    """By series a cell for each of ``budgets``, None if none of its points is that cheap."""
 
     cost: str
     budgets: tuple[float, ...]
@@ -32,9 +32,9 @@ class EqualCost:
 
 
 def equal_cost(curves: Mapping[str, Sequence[Measured]], cost: str) -> EqualCost | None:
-    """None where there is nothing to compare: one series, or a cost that hardly varies.
+    """Return the table; None if there is nothing to compare: one series, or a cost that hardly varies.
 
-    A series' point is the one that costs most within the budget, not the most accurate one: the best of
+    A series' point is its most expensive one within the budget, not its most accurate one: the best of
     several would be partly luck.
     """
     spent = [p.costs[cost] for p in chain.from_iterable(curves.values()) if p.costs[cost] > 0]
@@ -47,9 +47,9 @@ def equal_cost(curves: Mapping[str, Sequence[Measured]], cost: str) -> EqualCost
 
 
 def round_budgets(least: float, most: float) -> tuple[float, ...]:
-    """1, 2 and 5 times powers of ten from the first above ``least`` to the first that covers ``most``.
+    """Return 1, 2 and 5 times powers of ten from ``least`` to the first that covers ``most``.
 
-    At most MAX_BUDGETS, the largest; a number that is itself round counts.
+    At most MAX_BUDGETS, the largest; ``least`` itself counts if it is round.
     """
     tens = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
     steps = [step * 10.0**power for power in tens for step in _STEPS]

@@ -1,7 +1,7 @@
-"""Curves, drawn by matplotlib: the same SVG in the page and, with a PNG, in files of its own.
+"""Curves, drawn by matplotlib: the same SVG in the page and, with a PNG, in files.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; marker and dash tell series apart without
-colour.
+Colours are Okabe and Ito's, which colour-blind readers can distinguish; markers and dashes distinguish
+series without colour.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DASHES = ("-", "--", ":", "-.")
 BORDERS = ("solid", "dashed", "dotted", "dashed")
 SIZE = (5.6, 4.0)  # inches, before the legend
 STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a dollar sign in a name is one
+    "text.parse_math": False,  # a dollar sign is a dollar sign
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
     "font.size": 9,
     "axes.spines.top": False,
@@ -37,7 +37,7 @@ STYLE: dict[Any, Any] = {
 }
 
 MAX_LABEL = 90  # characters
-MAX_BANDS = 5  # more series have thin bars: filled bands would hide one another
+MAX_BANDS = 5  # more series have thin bars: filled bands would hide each other
 
 Curves = Mapping[str, Sequence[Measured]]
 Spread = Callable[..., None]
@@ -54,10 +54,10 @@ class Drawing:
 
 
 def draw_all(curves: Curves, prefix: str) -> list[Drawing]:
-    """Accuracy against N and against each cost, and pass@N; none where there is no curve to draw.
+    """Draw accuracy against N and against each cost, and pass@N; nothing without a curve.
 
     A series' lines have the identifier ``prefix-figure-series{i}-...``, by which the page hides and shows
-    them. Against N nothing is drawn where limits differ: there, N is not what was spent.
+    them. Nothing is drawn against N if limits differ: then N is not what was spent.
     """
     points = list(chain.from_iterable(curves.values()))
     if len(points) < 2:
@@ -75,7 +75,7 @@ def draw_all(curves: Curves, prefix: str) -> list[Drawing]:
 
 
 def style_of(index: int) -> dict[str, Any]:
-    """Colour, marker and dash of a series."""
+    """Return colour, marker and dash of a series."""
     dash = DASHES[index // len(COLOURS) % len(DASHES)]
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -85,14 +85,14 @@ def style_of(index: int) -> dict[str, Any]:
 
 
 def label_of(series: str) -> str:
-    """A series' name in a legend: of bounded length, and none that matplotlib takes for a hidden one."""
+    """Return a series' name for a legend: of bounded length, and not hidden by matplotlib."""
     text = " ".join(printable(series[: 2 * MAX_LABEL]).split())
     shown = text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…"
     return f" {shown}" if shown.startswith("_") else shown or "?"
 
 
 def key_of(index: int) -> dict[str, str]:
-    """The same as the page's style sheet knows it: colour, a glyph, and the style of a border."""
+    """Return the same for the page's style sheet: colour, a glyph, and the style of a border."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "glyph": GLYPHS[index % len(GLYPHS)],
@@ -119,17 +119,17 @@ def _draw(name: str, caption: str, curves: Curves, prefix: str, paint: Paint) ->
 
 
 def _against(x_of: Callable[[Measured], float], label: str, cost: str | None = None) -> Paint:
-    """Accuracy with its band against a number on a logarithmic axis; with a cost, its Pareto frontier too."""
+    """Return a painter of accuracy over a logarithmic axis; with a cost, of its Pareto frontier too."""
 
     def paint(axes: Axes, curves: Curves, identifier: str) -> None:
         if cost is not None and len(curves) > 1:
             _paint_frontier(axes, curves, cost)
         for i, points in enumerate(curves.values()):
-            # What costs nothing has no place on a logarithmic axis.
+            # A cost of 0 has no place on a logarithmic axis.
             shown = sorted((p for p in points if x_of(p) > 0), key=x_of)
             if shown:
                 has_bands = len(curves) <= MAX_BANDS
-                # Bars at one N would stand upon one another.
+                # Bars at one N would overlap.
                 aside = 1.0 if has_bands or cost is not None else 1.012 ** (i - (len(curves) - 1) / 2)
                 x = [aside * x_of(p) for p in shown]
                 spread = _band if has_bands else _bars
@@ -153,9 +153,9 @@ def _against(x_of: Callable[[Measured], float], label: str, cost: str | None = N
 
 
 def _window(points: Sequence[Measured]) -> tuple[float, float]:
-    """The accuracies, and of their intervals as much as leaves the curves at least a third of the height.
+    """Return the range of the axis: all accuracies, with as much of their intervals as leaves the curves 1/3.
 
-    Two seeds alone have intervals that reach from 0 to 1.
+    With two seeds, intervals reach from 0 to 1.
     """
     values = [p.accuracy.value for p in points]
     low, high = min(values), max(values)
@@ -198,7 +198,7 @@ def _paint_frontier(axes: Axes, curves: Curves, cost: str) -> None:
 
 
 def _paint_pass(axes: Axes, curves: Curves, identifier: str) -> None:
-    """On the diagonal every problem that has a right candidate gets it selected."""
+    """Paint accuracy over pass@N: on the diagonal, every problem with a right candidate has it selected."""
     for i, (name, points) in enumerate(curves.items()):
         x, y = [p.pass_at_budget for p in points], [p.accuracy.value for p in points]
         axes.plot(

@@ -1,4 +1,4 @@
-"""How the page writes what it shows: the filters of its template."""
+"""The filters of the page's template: how it formats values."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from orchestrator.report.levels import Level
 
 
 def inline_svg(drawing: Drawing) -> Markup:
-    """A figure as part of the page: without the prologue of a file, and with a text for screen readers."""
+    """Return a figure for the page: without a file's prologue, and with a text for screen readers."""
     body = drawing.svg[drawing.svg.index("<svg") :]
     return Markup(body.replace("<svg", f'<svg role="img" aria-label="{drawing.caption}"', 1))
 
 
 def percent(value: float) -> str:
-    """A share as a percentage with one decimal."""
+    """Return a share as a percentage with one decimal."""
     return f"{100 * value:.1f}"
 
 
 def rates(level: Level) -> str:
-    """The range of a level's pass rates."""
+    """Return the range of a level's pass rates."""
     low, high = round(100 * level.low), round(100 * level.high)
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def engineering(value: float) -> str:
-    """A round number as the axes of the figures write it: 500, 2k, 1G."""
+    """Return a round number as on the axes of the figures: 500, 2k, 1G."""
     return EngFormatter(sep="")(value)
 
 
 def short(value: float) -> str:
-    """A number for a table: three significant digits, thousands grouped, large ones in powers of ten."""
+    """Return a number for a table: three significant digits, thousands grouped, or a power of ten."""
     if abs(value) >= 1e7:
         return f"{value:.2e}"
     if abs(value) >= 100:

@@ -1,4 +1,4 @@
-"""Accuracy by how hard a problem is for the policy: fifths of the problems by the pass rate of plain samples.
+"""Accuracy by the difficulty of a problem for the policy: fifths of the problems by the samples' pass rate.
 
 Snell et al. 2024 (arXiv 2408.03314): which method is best at a cost depends on the difficulty of a problem.
 """
@@ -27,7 +27,7 @@ Levels = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Whose independent samples tell the difficulty, and by problem the share of them that are right."""
+    """The source of the samples that estimate difficulty, and by problem the share of them that are right."""
 
     source: str
     rates: Mapping[str, float]
@@ -35,7 +35,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A level, 1 for the easiest, with its problems' number and the range of their pass rates."""
+    """A level, 1 for the easiest, with the number of its problems and the range of their pass rates."""
 
     number: int
     num_problems: int
@@ -45,7 +45,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class LevelRow:
-    """One point: its accuracy on each level (None where it has no problem of it), and where it is best.
+    """One point: its accuracy on each level (None if it has no problem there), and where it is best.
 
     Points are compared with those of the same N and limits.
     """
@@ -66,12 +66,12 @@ class ByDifficulty:
 
 
 def read_samples(reference: Path) -> Samples:
-    """The samples of a run directory. Raises ConfigError where it has no results."""
+    """Return the samples of a run directory. Raises ConfigError if it has no results."""
     return Samples(f"run {reference.resolve().name}", pass_rates(reference))
 
 
 def pass_rates(reference: Path) -> dict[str, float]:
-    """By problem, the share of right candidates in a run. Raises ConfigError where it has no results."""
+    """Return by problem the share of right candidates in a run. Raises ConfigError if it has no results."""
     rates = {
         str(line["problem_id"]): sum(bool(c["correct"]) for c in line["candidates"]) / len(line["candidates"])
         for line in stream_results(reference)
@@ -83,12 +83,12 @@ def pass_rates(reference: Path) -> dict[str, float]:
 
 
 def levels_of(rates: Mapping[str, float]) -> Levels:
-    """Fifths of the problems by their pass rates."""
+    """Return fifths of the problems by their pass rates."""
     return dict(zip(rates, difficulty_levels(list(rates.values()), NUM_LEVELS), strict=True))
 
 
 def samples_of(setting: Setting) -> Samples | None:
-    """The most independent samples that a point of this setting has drawn; None where there are none."""
+    """Return the largest set of independent samples that a point of this setting has drawn, or None."""
     found = [
         (_num_samples(point), series, point)
         for series in setting.series
@@ -99,19 +99,19 @@ def samples_of(setting: Setting) -> Samples | None:
         return None
     num, series, point = max(found, key=lambda entry: entry[0])
     if num < 2:
-        return None  # one sample a problem tells right from wrong, and no difficulty
+        return None  # one sample per problem gives right or wrong, and no difficulty
     seeds = f", {len(point.runs)} seeds" if len(point.runs) > 1 else ""
     return Samples(f"{series.name} N={point.budget}{seeds}", _rates(point.runs))
 
 
 @cache
 def _is_sampled(target: str) -> bool:
-    """Whether a strategy draws independent samples. A report imports no class that the groups do not name."""
+    """Return whether a strategy draws independent samples. Only classes of shipped groups are imported."""
     return target in shipped_strategies() and independent_knob(target) is not None
 
 
 def _num_samples(point: ReportPoint) -> float:
-    """Samples a problem, over all seeds; 0 where a run has none."""
+    """Return the samples per problem, over all seeds; 0 for a run without any."""
     return sum(fmean(run.columns.num_candidates) if len(run.columns) else 0.0 for run in point.runs)
 
 
@@ -127,7 +127,7 @@ def _rates(runs: Sequence[SavedRun]) -> dict[str, float]:
 
 
 def by_difficulty(setting: Setting, samples: Samples) -> ByDifficulty | None:
-    """None where the samples are of other problems than the setting's, or do not tell them apart."""
+    """Return the table; None if the samples are of other problems, or all problems are in one level."""
     problems = {i for run in setting.runs for i in run.columns.problem_id}
     rates = {problem: rate for problem, rate in samples.rates.items() if problem in problems}
     levels = levels_of(rates) if rates else {}
@@ -153,7 +153,7 @@ def _accuracy(point: ReportPoint, number: int, levels: Levels) -> float | None:
 
 
 def _marked(row: LevelRow, rows: Sequence[LevelRow]) -> LevelRow:
-    """Best where there is something to beat, and nothing of the same label beats it."""
+    """Mark where a row is best: it has rivals of the same label, and none is better."""
     rivals = [other for other in rows if other.label == row.label]
     best = tuple(
         value is not None and len(rivals) > 1 and all((r.accuracies[i] or 0.0) <= value for r in rivals)

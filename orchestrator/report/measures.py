@@ -24,9 +24,9 @@ class Estimate:
 class Measured:
     """One point of one series; costs are means over problems and seeds, counts are sums.
 
-    ``accuracy`` has its interval over seeds (Student's t on the runs' accuracies: how much the search's own
-    chance moves it), or over problems (Wilson) where there is one seed. ``over_problems`` tells how well
-    these problems stand for others.
+    The interval of ``accuracy`` is over seeds (Student's t on the runs' accuracies: the effect of randomness
+    in the search), or over problems (Wilson) with one seed. That of ``over_problems`` shows how well these
+    problems represent others.
     """
 
     series: str
@@ -53,7 +53,7 @@ COSTS = {
 
 
 def measure(series: Series, point: ReportPoint) -> Measured:
-    """The figures of one point."""
+    """Return the figures of one point."""
     runs = point.runs
     return Measured(
         series=series.name,
@@ -76,13 +76,13 @@ def measure(series: Series, point: ReportPoint) -> Measured:
 
 
 def _seconds(runs: Sequence[SavedRun]) -> float:
-    """Wall time a problem; 0 where that of a run is not known."""
+    """Return the wall time per problem; 0 if that of a run is not known."""
     known = all(run.wall_seconds for run in runs)
     return fmean(run.wall_seconds / max(1, len(run.columns)) for run in runs) if known else 0.0
 
 
 def measure_all(setting: Setting) -> dict[str, list[Measured]]:
-    """By series, each by rising budget."""
+    """Return the points of each series by rising budget."""
     return {s.name: [measure(s, point) for point in s.points] for s in setting.series}
 
 
@@ -99,7 +99,7 @@ def _over_seeds(runs: Sequence[SavedRun]) -> Estimate:
 
 
 def _over_problems(runs: Sequence[SavedRun]) -> Estimate:
-    """The problem is the unit: answers of several seeds to one problem are not independent."""
+    """Return the mean over problems: answers of several seeds to one problem are not independent."""
     if len(runs) == 1:
         return _over_seeds(runs)
     means = mean_by_problem(runs)
@@ -110,14 +110,14 @@ def _over_problems(runs: Sequence[SavedRun]) -> Estimate:
 
 
 def mean_by_problem(runs: Sequence[SavedRun]) -> dict[str, float]:
-    """The share of seeds that were right, by problem, for the problems that every run has."""
+    """Return by problem the share of seeds that were right, for the problems that every run has."""
     rows = [run.by_problem() for run in runs]
     shared = rows[0].keys() & set.intersection(*(set(row) for row in rows))
     return {i: fmean(row[i] for row in rows) for i in rows[0] if i in shared}
 
 
 def pareto(points: Sequence[Measured], cost: str) -> list[Measured]:
-    """The points that no other beats in accuracy at the same or a lower cost, by rising cost."""
+    """Return the points that no other beats in accuracy at the same or a lower cost, by rising cost."""
     frontier: list[Measured] = []
     for point in sorted(points, key=lambda p: (p.costs[cost], -p.accuracy.value)):
         if not frontier or point.accuracy.value > frontier[-1].accuracy.value:

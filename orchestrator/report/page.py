@@ -1,7 +1,7 @@
 """The page: tables and figures in one HTML file, and the searches packed in it.
 
-Model text is not trusted: templates escape it, scripts write it as text alone, and the page's policy lets
-no script run but the two that are hashed into it, and nothing be fetched.
+Model text is not trusted: templates escape it, scripts only write it as text, and the page's policy allows
+no scripts except the two that are hashed into it, and no requests.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ class Section:
 
     @property
     def frontiers(self) -> dict[str, list[Measured]]:
-        """By the name of a cost; the costs that nothing here has are left out."""
+        """The Pareto frontiers by the name of a cost; costs that are 0 everywhere are left out."""
         costs = [c for c in COSTS if any(p.costs[c] > 0 for p in self.points)]
         return {COSTS[cost]: pareto(self.points, cost) for cost in costs}
 
 
 def write_report(folder: Path, out: Path, max_bytes: float, reference: Path | None = None) -> Path:
-    """Write ``report.html`` and ``figures/`` into ``out``; the path of the page.
+    """Write ``report.html`` and ``figures/`` into ``out``; return the path of the page.
 
-    ``max_bytes`` bounds the searches in the page; the candidates of the run ``reference`` tell how hard a
-    problem is, and where there is none those of a run in ``folder`` do. Raises ConfigError when there is no
-    run in ``folder``, or none with problems of ``reference``.
+    ``max_bytes`` bounds the searches in the page. A problem's difficulty is estimated from the candidates of
+    the run ``reference``, or else of a run in ``folder``. Raises ConfigError when there is no run in
+    ``folder``, or none with problems of ``reference``.
     """
     check_file(out / PAGE)
     check_folder(out / FIGURES)
@@ -75,7 +75,7 @@ def write_report(folder: Path, out: Path, max_bytes: float, reference: Path | No
     settings = arrange(read_runs(folder, max_bytes))
     sections = [make_section(setting, f"s{i}", samples) for i, setting in enumerate(settings)]
     if reference and not any(section.by_difficulty for section in sections):
-        allowed = "has no problems of these runs, or samples that do not tell them apart"
+        allowed = "has no problems of these runs, or the same pass rate for all of them"
         raise ConfigError("reference", reference, allowed)
     out.mkdir(parents=True, exist_ok=True)
     for section in sections:
@@ -86,7 +86,7 @@ def write_report(folder: Path, out: Path, max_bytes: float, reference: Path | No
 
 
 def make_section(setting: Setting, prefix: str, samples: Samples | None = None) -> Section:
-    """The figures of a setting; ``prefix`` keeps identifiers of several apart."""
+    """Return the tables and figures of a setting; ``prefix`` makes its identifiers unique."""
     curves = measure_all(setting)
     reference = reference_of(setting)
     used = samples or samples_of(setting)
@@ -110,7 +110,7 @@ def _save_figures(section: Section, folder: Path) -> None:
 
 
 def _stem(name: str) -> str:
-    """What begins the names of a setting's files: of a length that every file system takes."""
+    """Return the prefix of a setting's file names, short enough for every file system."""
     stem = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
     if len(stem) <= MAX_STEM:
         return stem
@@ -119,7 +119,7 @@ def _stem(name: str) -> str:
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """The whole page as text."""
+    """Return the whole page as text."""
     runs = [run for section in sections for run in section.setting.runs]
     environment = Environment(
         loader=PackageLoader("orchestrator.report", ASSETS),
@@ -152,7 +152,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
 
 def run_label(setting: Setting, run: SavedRun, sections: Sequence[Section]) -> str:
-    """A run among the others, for a person who chooses one."""
+    """Return a run's name in the page's list of runs."""
     series = next(s for s in setting.series if any(run in p.runs for p in s.points))
     point = next(p for p in series.points if run in p.runs)
     prefix = f"{setting.name}: " if len(sections) > 1 else ""
@@ -160,7 +160,7 @@ def run_label(setting: Setting, run: SavedRun, sections: Sequence[Section]) -> s
 
 
 def _entry(run: SavedRun) -> dict[str, Any]:
-    """What the script must know of a run to draw its searches."""
+    """Return what the script must know of a run to draw its searches."""
     steps = run.config["strategy"].get("max_steps")
     return {
         "strategy": run.strategy,
@@ -176,7 +176,7 @@ def _num_kept(run: SavedRun) -> int:
 
 
 def _rows(run: SavedRun) -> dict[str, list[Any]]:
-    """The problem table, by columns."""
+    """Return the problem table, by columns."""
     c = run.columns
     return {
         "id": c.problem_id,
@@ -195,16 +195,16 @@ def _rows(run: SavedRun) -> dict[str, list[Any]]:
 
 
 def asset(name: str) -> str:
-    """A file that is shipped beside this one."""
+    """Return the text of a file in the folder of assets."""
     return files("orchestrator.report").joinpath(ASSETS, name).read_text(encoding="utf-8")
 
 
 @cache
 def plotly_source() -> str:
-    """plotly.js, as its Python package ships it."""
+    """Return plotly.js as its Python package ships it."""
     return files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
 
 
 def digest(script: str) -> str:
-    """A script's name in a content security policy."""
+    """Return a script's name in a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -21,8 +21,8 @@ from orchestrator.storage.silence import silence_rows
 log = logging.getLogger(__name__)
 
 DIRECTORY = "RUN_OR_SWEEP_DIR"
-CHUNK_PROBLEMS = 25  # problems whose searches are unpacked together
-MAX_QUESTION = 200  # characters of a question in the table; the whole one is with the search
+CHUNK_PROBLEMS = 25  # problems whose searches are packed together
+MAX_QUESTION = 200  # characters of a question in the table; the search has all of it
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Columns:
     seconds: list[float] = field(default_factory=list)
 
     def add(self, line: Mapping[str, Any], rule: Rule) -> None:
+        """Append a result line."""
         question = str(line["question"])
         self.problem_id.append(line["problem_id"])
         self.question.append(question[:MAX_QUESTION] + ("…" if len(question) > MAX_QUESTION else ""))
@@ -66,15 +67,15 @@ class Columns:
 
     @property
     def passed(self) -> list[bool]:
-        """Whether some candidate is right."""
+        """Whether some candidate of a problem is right."""
         return [num > 0 for num in self.num_right]
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """One run directory: what it is, its columns, and its searches in chunks of base64 text.
+    """One run directory: its summary, its columns, and its searches in chunks of base64 text.
 
-    ``searches`` holds ``CHUNK_PROBLEMS`` problems a chunk, fewer where the size limit cut them off.
+    ``searches`` holds ``CHUNK_PROBLEMS`` problems per chunk, fewer if the size limit cut them off.
     """
 
     folder: Path
@@ -98,21 +99,21 @@ class SavedRun:
 
     @property
     def wall_seconds(self) -> float:
-        """0 where it is not known."""
+        """Wall time in seconds; 0 if it is not known."""
         return float(self.summary["wall_seconds"] or 0)
 
     @property
     def silence(self) -> list[tuple[str, str]]:
-        """What was not answered, with counts and what to change; nothing where all is well."""
+        """What was not answered, with counts and what to change; empty if everything was answered."""
         return silence_rows(self.summary)
 
     def by_problem(self) -> dict[str, float]:
-        """1.0 for a right answer, by problem."""
+        """Return 1.0 for a right answer and 0.0 for another, by problem."""
         return {i: float(c) for i, c in zip(self.columns.problem_id, self.columns.correct, strict=True)}
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """Every run directory in ``folder``, itself included, in order of name.
+    """Return every run directory in ``folder``, itself included, in order of name.
 
     Raises ConfigError when there is none.
     """
@@ -130,7 +131,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path, name: str, max_bytes: float) -> SavedRun:
-    """One run; its searches take at most about ``max_bytes`` of text, from the first problem on."""
+    """Read one run; its searches take at most about ``max_bytes`` of text, from the first problem on."""
     config, summary = read_config(folder, DIRECTORY), read_summary(folder, DIRECTORY)
     rule, columns = rule_of(config["strategy"]), Columns()
     searches: list[str] = []
@@ -151,9 +152,9 @@ def read_run(folder: Path, name: str, max_bytes: float) -> SavedRun:
 
 
 def read_runs(folder: Path, max_bytes: float) -> Iterator[SavedRun]:
-    """Every run below ``folder``; what one leaves of its share of ``max_bytes`` goes to those after it.
+    """Read every run below ``folder``; what one leaves of its share of ``max_bytes`` goes to the next ones.
 
-    One that cannot be read is named in a warning and left out. Raises ConfigError where no other is there.
+    A run that cannot be read is named in a warning and left out. Raises ConfigError if none can be read.
     """
     folders = find_runs(folder)
     left, mistakes = max_bytes, []
@@ -173,7 +174,7 @@ def read_runs(folder: Path, max_bytes: float) -> Iterator[SavedRun]:
 
 
 def compact(value: Any) -> Any:
-    """The same JSON value with floats to six digits."""
+    """Return the same JSON value with floats to six digits."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):
@@ -184,10 +185,10 @@ def compact(value: Any) -> Any:
 
 
 def pack(value: Any) -> str:
-    """JSON, gzipped, as base64: what the page's script unpacks."""
+    """Return JSON, gzipped, as base64: what the page's script unpacks."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     # wbits 31 is the gzip format; without a time in its header, equal runs make equal reports.
     compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
-    # Half of a character, which has no bytes, is an escape in JSON too.
+    # A lone surrogate, which has no bytes, is an escape in JSON too.
     data = text.encode(errors="backslashreplace")
     return base64.b64encode(compressor.compress(data) + compressor.flush()).decode()

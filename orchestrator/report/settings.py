@@ -11,14 +11,14 @@ from typing import Any
 from orchestrator.dotted import dotted
 from orchestrator.report.runs import SavedRun
 
-# What an engine or a verifier does faster or slower, and nothing else.
+# Keys that only change the speed of an engine or a verifier.
 SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size"}
 Flat = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ReportPoint:
-    """One budget under one set of limits, solved once a seed."""
+    """One budget under one set of limits, with one run per seed."""
 
     budget: int
     limits: tuple[tuple[str, float], ...]
@@ -26,7 +26,7 @@ class ReportPoint:
 
     @property
     def label(self) -> str:
-        """``N=8, generated_tokens≤500``."""
+        """The point in text: ``N=8, generated_tokens≤500``."""
         return "".join([f"N={self.budget}", *(f", {name}≤{value:g}" for name, value in self.limits)])
 
 
@@ -40,7 +40,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Setting:
-    """The same problems answered by the same policy: here accuracies can be compared."""
+    """Runs of the same problems by the same policy: their accuracies can be compared."""
 
     name: str
     series: tuple[Series, ...]
@@ -51,7 +51,7 @@ class Setting:
 
 
 def flat(node: Mapping[str, Any]) -> Flat:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``, without what changes speed alone; a list as JSON text."""
+    """Return ``{"a": {"b": 1}}`` as ``{"a.b": 1}``, without keys of speed; a list as JSON text."""
     return {
         key: json.dumps(value) if isinstance(value, list) else value
         for key, value in dotted(node).items()
@@ -60,7 +60,7 @@ def flat(node: Mapping[str, Any]) -> Flat:
 
 
 def arrange(runs: Iterable[SavedRun]) -> list[Setting]:
-    """Runs in settings, series and points, in order of name and budget."""
+    """Group runs in settings, series and points, in order of name and budget."""
     groups: dict[str, list[SavedRun]] = defaultdict(list)
     for run in runs:
         groups[json.dumps(_place(run), sort_keys=True)].append(run)
@@ -71,7 +71,7 @@ def arrange(runs: Iterable[SavedRun]) -> list[Setting]:
 
 
 def _place(run: SavedRun) -> Flat:
-    """What fixes problems and policy."""
+    """Return what fixes problems and policy."""
     names = {group: run.summary[group] for group in ("task", "engine")}
     return {**flat({"task": run.config["task"], "engine": run.config["engine"]}), **names}
 
@@ -81,7 +81,7 @@ def _setting_name(run: SavedRun) -> str:
 
 
 def _names(names: Sequence[str], details: Sequence[Flat]) -> list[str]:
-    """The names, and after each of those that occur twice the keys in which their owners differ."""
+    """Return the names; those that occur twice get the keys in which their owners differ."""
     unique = []
     for name, detail in zip(names, details, strict=True):
         others = [d for n, d in zip(names, details, strict=True) if n == name]
@@ -120,7 +120,7 @@ def _knobs(run: SavedRun) -> Flat:
 
 
 def _varied(runs: Sequence[SavedRun], knobs: Sequence[Flat]) -> list[str]:
-    """The knobs that differ between runs of one budget: the others follow from the budget."""
+    """Return the knobs that differ between runs of one budget: the others follow from the budget."""
     by_budget: dict[int, list[Flat]] = defaultdict(list)
     for run, values in zip(runs, knobs, strict=True):
         by_budget[run.budget].append(values)
@@ -129,7 +129,7 @@ def _varied(runs: Sequence[SavedRun], knobs: Sequence[Flat]) -> list[str]:
 
 
 def _points(runs: Sequence[SavedRun]) -> list[ReportPoint]:
-    """The points by rising budget and limits; of two runs with the same seed the one with more problems."""
+    """Return the points by rising budget and limits; of two runs with one seed the longer counts."""
     found: dict[tuple[int, tuple[tuple[str, float], ...]], dict[int, SavedRun]] = defaultdict(dict)
     for run in runs:
         limits = tuple(sorted((k, v) for k, v in run.config["limits"].items() if v is not None))

@@ -1,4 +1,4 @@
-"""Whether a problem's answer was chosen among equals: how often it happens is part of a result."""
+"""Ties: whether a problem's answer was one of several with the highest vote; a report counts them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Rule = Literal["majority", "weighted_majority", "best_reward", "best_weight"]
 
 
 def rule_of(strategy: Mapping[str, Any]) -> Rule:
-    """What a strategy's answer is chosen by, read from its knobs.
+    """Return what a strategy's answer is selected by, read from its knobs.
 
-    A tree search, which has no knob for it, chooses by its log-weight: -f.
+    A tree search, which has no knob for it, selects by its log-weight: -f.
     """
     if "num_paths" in strategy and "weight" not in strategy:
         return "majority"  # HEX: a plain vote of its paths
@@ -27,7 +27,7 @@ def rule_of(strategy: Mapping[str, Any]) -> Rule:
 
 
 def is_tie(candidates: Sequence[Mapping[str, Any]], rule: Rule) -> bool:
-    """Whether two answers that differ, as texts, share the first place."""
+    """Return whether two answers that differ as texts share the first place."""
     places: dict[str, float] = defaultdict(float)
     for candidate in candidates:
         answer = candidate["answer"]

@@ -1,4 +1,4 @@
-"""One run from validated parts: solve the problems, write every file, survive an interruption."""
+"""One run from validated parts: solves the problems, writes every file, survives an interruption."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ class Status(IntEnum):
 
 
 def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """What SIGTERM and SIGHUP do while nothing is being solved: leave, with the status that says so."""
+    """Exit with TERMINATED: what SIGTERM and SIGHUP do while nothing is being solved."""
     raise SystemExit(Status.TERMINATED)
 
 
 BY_SIGNAL = {
     signal.SIGINT: Status.INTERRUPTED,
     signal.SIGTERM: Status.TERMINATED,
-    signal.SIGHUP: Status.TERMINATED,  # the terminal, or the connection to it, is closed
+    signal.SIGHUP: Status.TERMINATED,  # the terminal or its connection is closed
 }
 _UNSOLVING = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: terminate,
-    # nohup: whoever started the process wants it to stay when the terminal goes
+    # nohup: the process must outlive its terminal
     **({} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else {signal.SIGHUP: terminate}),
 }
 
@@ -76,7 +76,7 @@ TERMINATING = tuple(number for number in _UNSOLVING if BY_SIGNAL[number] is Stat
 
 
 def heed_signals() -> None:
-    """While nothing is being solved a signal ends the process; Ray puts handlers of its own there."""
+    """Let a signal end the process while nothing is being solved; Ray replaces these handlers by its own."""
     for number, handler in _UNSOLVING.items():
         signal.signal(number, handler)
     if not isinstance(sys.unraisablehook, _SendAgain):
@@ -85,7 +85,7 @@ def heed_signals() -> None:
 
 @dataclass(frozen=True)
 class _SendAgain:
-    """Sends a signal again whose exception was lost: what runs at a fork, or in a finalizer, ignores it."""
+    """Sends a signal again if its exception was lost, as it is at a fork or in a finalizer."""
 
     before: Callable[[Any], object]
 
@@ -98,22 +98,22 @@ class _SendAgain:
         else:
             self.before(unraisable)
             return
-        # A moment later: what is raised in here is lost as well.
+        # A moment later: an exception in this hook is lost as well.
         again = threading.Timer(0.05, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()
 
 
 def ignore_signals() -> None:
-    """What is left to do is short, and the status is known."""
+    """Ignore signals: what is left to do is short, and the status is known."""
     for number in _UNSOLVING:
         signal.signal(number, signal.SIG_IGN)
 
 
 async def _watched(results: ResultLog, work: asyncio.Future[None]) -> None:
-    """Cancels ``work`` and raises DisplacedError as soon as the results have no place any more.
+    """Cancel ``work`` and raise DisplacedError as soon as the results file is gone or replaced.
 
-    Each line that is written looks for itself; a problem may take hours.
+    Each write of a line checks that too, but a problem may take hours.
     """
     while True:
         await asyncio.sleep(_LOOK_S)
@@ -126,7 +126,7 @@ async def _watched(results: ResultLog, work: asyncio.Future[None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run has not gone to its end, though nothing is wrong with it; it can go on."""
+    """Why a run has stopped before its end, without an error; it can be resumed."""
 
     status: Status
     reason: str
@@ -158,7 +158,7 @@ class Run:
     _used_before: Used = field(default_factory=Used, init=False)
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
-        """Solve what is left, write summary.json whatever happens, and print the table."""
+        """Solve the remaining problems, always write summary.json, and print the table."""
         self._used_before = self.backend.used()
         totals, earlier_seconds, is_resumed = self.earlier.totals, self._open_summary(), self._is_resumed
         if self.controller.journals is not None:
@@ -173,7 +173,7 @@ class Run:
             results.sync()
             complete = stop is None
         except OSError:
-            results.check()  # a directory that is gone is more to the point than what failed for it
+            results.check()  # that the directory is gone is the better message
             raise
         finally:
             seconds = None if earlier_seconds is None else earlier_seconds + time.monotonic() - begun
@@ -182,7 +182,7 @@ class Run:
         return self._report(summary, stop)
 
     def _conclude(self, results: ResultLog, summary: Mapping[str, Any]) -> None:
-        """Writes summary.json, unless another directory is there now, and closes everything."""
+        """Write summary.json, unless another directory is in its place, and close everything."""
         error, is_there = sys.exception(), results.is_in_its_folder
         results.close()
         if self.controller.journals is not None:
@@ -191,26 +191,26 @@ class Run:
             if is_there:
                 write_json(self.run_dir / SUMMARY, summary)
         except OSError:
-            if error is None:  # a full disk stopped the run already, and that is what to tell
+            if error is None:  # a full disk has stopped the run already, and is what to report
                 raise
         finally:
             self.tracker.finish(summary)
             milestones.run_ends(summary, error)
 
     def _report(self, summary: Mapping[str, Any], stop: Stop | None) -> Status:
-        """Prints the table and how to go on, where there is something left; the status."""
+        """Print the table, and how to resume if problems are left; return the status."""
         self.console.print(summary_table(summary))
         if not self.caught:
             heed_signals()
         if stop is not None:
             again = shell_word(f"resume={self.run_dir}")
-            self.console.print(f"{stop.reason}; go on with: python run.py {again}", soft_wrap=True)
+            self.console.print(f"{stop.reason}; resume with: python run.py {again}", soft_wrap=True)
             return stop.status
         self.console.print(f"results: {self.run_dir}", soft_wrap=True)
         return Status.SOME_ERRORS if summary["num_errors"] else Status.FINISHED
 
     async def _solve(self, results: ResultLog, totals: Totals) -> Stop | None:
-        """What cut the run off, or None when it went to its end."""
+        """Return why the run stopped early, or None if it reached its end."""
         live = BackendFigures(self.backend.num_alive, lambda: self._used.generated_tokens)
         with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
 
@@ -226,7 +226,7 @@ class Run:
             return await self._until_stopped(self.controller.run(self._problems(), on_result), results)
 
     async def _until_stopped(self, solving: Coroutine[Any, Any, None], results: ResultLog) -> Stop | None:
-        """What cut ``solving`` off: a signal, or the loss of every replica. Raises DisplacedError."""
+        """Return why ``solving`` stopped: a signal, or the loss of every replica. Raises DisplacedError."""
         gate, work = self.controller.gate, asyncio.ensure_future(solving)
         watches = [
             asyncio.ensure_future(_watched(results, work)),
@@ -250,13 +250,13 @@ class Run:
         return Stop(BY_SIGNAL[self.caught[0]], "interrupted")
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        """A signal after the last problem: this run is what it is; nothing else is to follow it."""
+        """Note a signal after the last problem: this run is finished, but no other may start."""
         self.caught = [*self.caught, signal.Signals(number)]
 
     def _settle(self, result: ProblemResult) -> None:
-        """What becomes of a problem's journal now that its result is on disk.
+        """Close a problem's journal now that its result is on disk.
 
-        After an error it stays: what was answered is not asked again when the problem is tried again.
+        After an error it is kept: recorded calls are not sent again when the problem is retried.
         """
         journals, problem_id = self.controller.journals, result.problem.id
         if journals is None:
@@ -269,21 +269,21 @@ class Run:
             journals.pause(problem_id)
 
     def _problems(self) -> Iterator[Problem]:
-        """The problems of the range that no line of an earlier part has."""
+        """Return the problems of the range that no earlier part has finished."""
         done = self.earlier.problem_ids
         problems = self.controller.task.problems(self.range.offset, self.range.limit)
         return itertools.filterfalse(lambda p: p.id in done, problems)
 
     @property
     def _is_resumed(self) -> bool:
-        """Whether an earlier part has left something."""
+        """Whether an earlier part has left results or journals."""
         return self.earlier.totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
 
     def _open_summary(self) -> float | None:
-        """The wall time of the earlier parts; None where it is not known, as one was killed with -9.
+        """Return the wall time of the earlier parts in seconds; None if unknown, as one was killed with -9.
 
-        A summary that is there says from now on that the run is not complete, and that its time is not known:
-        so it is if this part is killed.
+        An existing summary is rewritten as not complete, with unknown wall time: that is true if this part
+        is killed.
         """
         path = self.run_dir / SUMMARY
         earlier = sound_summary(path)

@@ -1,4 +1,4 @@
-"""How often Python looks for cycles while a run goes on: less often than it would by itself."""
+"""How often Python's garbage collector runs during a run: less often than by default."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# New objects before the youngest are looked through, and collections of one generation before one of the
-# next. By default 700, 10 and 10: a controller makes that many in two calls, nearly all of them values that
-# go when their last user does, and spent a quarter of its time on looking for cycles among them.
+# New objects before the youngest generation is collected, and collections of one generation before one of
+# the next. The defaults are 700, 10 and 10. A controller makes that many objects in two calls, nearly all
+# freed by their reference counts, and spent a quarter of its time on looking for cycles among them.
 _THRESHOLDS = (20_000, 20, 20)
 
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Collects rarely inside, and passes over what was there before: modules, models, configurations.
+    """Collect rarely inside the block, and skip what existed before: modules, models, configurations.
 
-    Cycles are found all the same, only later: memory stays bounded.
+    Cycles are still found, only later: memory stays bounded.
     """
     before = gc.get_threshold()
     gc.freeze()

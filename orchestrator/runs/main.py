@@ -1,4 +1,4 @@
-"""The command line of a run and of a sweep: composed, run, and every mistake explained in one line."""
+"""The command line of a run and of a sweep: composes and runs them, and explains every error in one line."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from orchestrator.terminal import complain
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compose, run, and return the exit status: the worst one of a sweep.
 
-    Without ``arguments`` those of this process, which is over then: signals are ignored to its end. With them
-    it is a function that another program's main thread may call, as often as it likes: signal handlers and
-    whatever else it sets for the process are afterwards as they were.
+    Without ``arguments`` it uses those of this process, which must then end: signals are ignored from then
+    on. With ``arguments`` another program may call it from its main thread, any number of times: signal
+    handlers, and what else it sets for the process, are restored.
     """
     if arguments is None:
         return _run(sys.argv[1:])
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> Status:
-    run_console()  # standard streams that are closed are opened before anything else is
-    logging.lastResort = StderrHandler()  # for what is logged before a run's own handlers are there
+    run_console()  # closed standard streams are opened before anything else
+    logging.lastResort = StderrHandler()  # until a run adds its own handlers
     models = Models()
     try:
         heed_signals()
@@ -81,7 +81,7 @@ def _run(given: Sequence[str]) -> Status:
 
 
 def _command(given: Sequence[str]) -> Callable[[Models], Status]:
-    """What the arguments ask for. Raises MurmurationError and Hydra's errors for what is wrong with them."""
+    """Return what the arguments request. Raises MurmurationError and Hydra's errors for bad arguments."""
     arguments = without_comment(given)
     check_no_secrets(arguments)
     check_flags(arguments)
@@ -96,7 +96,7 @@ def _command(given: Sequence[str]) -> Callable[[Models], Status]:
 
 
 def run_command(arguments: Sequence[str], models: Models) -> Status:
-    """The run that a command line stands for, from composition to its files, with every mistake explained."""
+    """Compose and run the run of a command line, and explain every error."""
 
     def run(config: DictConfig) -> Status:
         plan = plan_of(config)
@@ -112,7 +112,7 @@ def run_command(arguments: Sequence[str], models: Models) -> Status:
         return max(with_config(arguments, run), default=Status.FINISHED)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # before the first problem
         complain(explain(mistake, known_keys(arguments), arguments))
-    except BrokenPipeError:  # what Hydra prints by itself (--help, --cfg) has lost its reader
+    except BrokenPipeError:  # what Hydra prints (--help, --cfg) has lost its reader
         return Status.FINISHED
     except OSError as failure:
         complain(f"run_dir: {failure}")
@@ -120,7 +120,7 @@ def run_command(arguments: Sequence[str], models: Models) -> Status:
 
 
 def sweep_command(arguments: Sequence[str], models: Models) -> Status:
-    """The sweep that a command line stands for."""
+    """Plan and run the sweep of a command line, and explain every error."""
     try:
         sweep = plan_sweep(arguments, lambda config: plan_of(config).model_key)
         return run_sweep(sweep, lambda point: run_command(point, models), run_console(), models.interrupted)
@@ -133,7 +133,7 @@ def sweep_command(arguments: Sequence[str], models: Models) -> Status:
 
 @contextmanager
 def process_as_it_was() -> Iterator[None]:
-    """Puts back what a run sets for its process."""
+    """Restore, after the block, what a run sets for its process."""
     handlers = {number: signal.getsignal(number) for number in BY_SIGNAL}
     last_resort, hook = logging.lastResort, sys.unraisablehook
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""The models of the runs of one process, kept warm from one point of a sweep to the next."""
+"""The models of the runs of one process, kept loaded from one point of a sweep to the next."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class _Kept(NamedTuple):
 class Models:
     """The backend of the last point, which the next one uses if it needs the same.
 
-    The old one is closed before the next is made: two sets of replicas may not fit beside each other. One
-    that cannot be made leaves nothing behind.
+    The old backend is closed before the next one starts: there may be no room for both. A failed start leaves
+    nothing behind.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Models:
         self._kept: _Kept | None = None
 
     def of(self, plan: Plan) -> Backend:
-        """Replicas that are ready. Raises ConfigError where the cluster cannot hold them."""
+        """Return replicas that are ready. Raises ConfigError if the cluster has no room for them."""
         if self._kept is not None and self._kept.key == plan.model_key:
             return self._kept.backend
         before = self._close_backend()
@@ -49,16 +49,16 @@ class Models:
                 backend = self.runner.run(unless_stopped(starting, TERMINATING))
             except BaseException as failure:
                 plan.cluster.stop()
-                if isinstance(failure, SystemExit):  # of Ray's own handler, with a status of Ray's own
+                if isinstance(failure, SystemExit):  # raised by Ray's handler, with Ray's status
                     raise SystemExit(Status.TERMINATED) from None
                 raise
-            heed_signals()  # Ray has put a handler of its own there
+            heed_signals()  # Ray has set its own handlers
             if backend is None:
                 raise SystemExit(Status.TERMINATED)
             return backend
 
     def _close_backend(self) -> Cluster | None:
-        """Ends the replicas; the cluster that they were on, if there were any."""
+        """End the replicas, and return the cluster that they were on, if there were any."""
         kept, self._kept = self._kept, None
         if kept is None:
             return None
@@ -66,16 +66,16 @@ class Models:
         return kept.cluster
 
     def drop(self) -> None:
-        """Let go of replicas that are gone, and of a cluster that may be: the next point starts anew."""
+        """Drop replicas that are gone, and their cluster, which may be: the next point starts new ones."""
         cluster = self._close_backend()
         if cluster is not None:
             cluster.stop()
 
     def interrupted(self) -> Status | None:
-        """The status of the signal that came in the last point, however that ended."""
+        """Return the status of a signal that arrived during the last point, even if that has finished."""
         return BY_SIGNAL[self.caught[0]] if self.caught else None
 
     def close(self) -> None:
-        """End the replicas, and whatever was started for them."""
+        """End the replicas, and what was started for them."""
         self.drop()
         self.runner.close()

@@ -1,4 +1,4 @@
-"""One point: a plan, the replicas that it needs, and the run that these make."""
+"""One point: a plan, its replicas, and the run of both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orchestrator.storage.totals import finished_summary
 
 
 def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
-    """One run of one plan, with files and all; ``record`` is Hydra's own (``hydra_record``)."""
+    """Run one plan and write its files; ``record`` is Hydra's record (``hydra_record``)."""
     if plan.settings.dry_run:
         describe(plan)
         return Status.FINISHED
@@ -58,7 +58,7 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
 
 
 def describe(plan: Plan) -> None:
-    """What ``dry_run=true`` prints: configuration, placement, and the most that can be spent."""
+    """Print what ``dry_run=true`` shows: configuration, placement, and the highest possible cost."""
     console = run_console()
     console.print(
         OmegaConf.to_yaml(OmegaConf.create(dict(plan.plain))), end="", markup=False, highlight=False
@@ -71,23 +71,23 @@ def describe(plan: Plan) -> None:
 
 
 def check_earlier(plan: Plan, earlier: Earlier) -> None:
-    """Raise ConfigError where what an earlier part has left is of other problems or models."""
+    """Raise ConfigError if an earlier part had other problems or models."""
     check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
     check_ids(plan, earlier)
 
 
 def check_ids(plan: Plan, earlier: Earlier) -> None:
-    """Raise ConfigError where the results are of other problems than the run's: nothing would tell later."""
+    """Raise ConfigError if there are results of problems that the run does not have: no later check would."""
     if not earlier.problem_ids:
         return
     own = {problem.id for problem in plan.task.problems(plan.range.offset, plan.range.limit)}
     for problem_id in sorted(earlier.problem_ids - own)[:1]:
-        allowed = f"its results.jsonl holds problem {problem_id}, which this run has not: move it away"
+        allowed = f"its results.jsonl holds problem {problem_id}, which this run does not have: move it away"
         raise ConfigError("run_dir", plan.run_dir, allowed)
 
 
 def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
-    """The run of a plan on replicas that are ready."""
+    """Return the run of a plan on replicas that are ready."""
     controller = Controller(
         strategy=plan.strategy,
         engine=backend.engine,
@@ -114,7 +114,7 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
 
 
 def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:
-    """The entries of summary.json that are known before the first problem."""
+    """Return the entries of summary.json that are known before the first problem."""
     return {
         **{group: plan.names[group] for group in NAMED_GROUPS},
         "budget": plan.settings.budget,
@@ -132,7 +132,7 @@ def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:
 
 
 def _tracker(plan: Plan, backend: Backend) -> Tracker:
-    """The plan's tracker, and what the backend has beside it."""
+    """Return the plan's tracker, together with those of the backend."""
     names = run_names(plan.run_dir).values()
     tags = {"run": "/".join(name for name in names if name), "strategy": plan.names["strategy"]}
     others = backend.trackers(plan.num_problems, tags)

@@ -15,9 +15,9 @@ from orchestrator.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One combination: its overrides as on a command line, and those of them that the sweep varies.
+    """One combination: its overrides as on a command line, and which of them the sweep varies.
 
-    ``number`` is its place among the combinations, from 0, the last key varying fastest.
+    ``number`` is its index among the combinations, from 0; the last key varies fastest.
     """
 
     number: int
@@ -30,10 +30,10 @@ class Point:
 
 
 def expand(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Point]:
-    """Every combination of the values, in all of Hydra's syntax for values that can be listed.
+    """Return every combination of the values, in all of Hydra's syntax for values that can be listed.
 
-    A key that is given twice counts once, as it was given last. ``loader`` knows what a glob finds. Raises
-    ConfigError for a range that cannot be listed, and Hydra's own error for what it cannot read.
+    Of a key that is given twice the last value counts. ``loader`` resolves globs. Raises ConfigError for a
+    range that cannot be listed, and Hydra's error for what it cannot parse.
     """
     choices: dict[str, list[str]] = {}
     varied: dict[str, bool] = {}
@@ -54,9 +54,9 @@ def _values(key: str, override: Override) -> list[str]:
 
 
 def shared(overrides: Sequence[str]) -> list[str]:
-    """The overrides that hold for a sweep as a whole.
+    """Return the overrides that are the same for all points of a sweep.
 
-    A nested key is not among them, since it may belong to a choice that varies.
+    Nested keys are left out, since they may belong to a choice that varies.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return [

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what is in flight may come back for a while, then the work ends."""
+"""Ctrl-C, SIGTERM and SIGHUP: calls in flight get some time to finish, then the work ends."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 def stopped_by_signals(
     work: asyncio.Future[None], gate: Gate, grace_s: float, afterwards: Mapping[signal.Signals, Handler]
 ) -> Iterator[list[signal.Signals]]:
-    """The signals of ``afterwards`` cancel ``work``; those caught so far are in the list.
+    """Let the signals of ``afterwards`` cancel ``work``; yield the list of those caught so far.
 
-    After the first one nothing new is asked, and what is in flight has ``grace_s`` seconds to come back; a
-    second one cuts that short. Further ones are ignored to the end of the process: what is left to do is
-    short, and it is what makes the run readable. Without any, they do next what ``afterwards`` says.
+    After the first signal no new call is made, and calls in flight have ``grace_s`` seconds to finish; a
+    second signal cuts that short. Further signals are ignored until the process ends: what is left to do is
+    short, and makes the run readable. Without a signal, ``afterwards`` has their next handlers.
     """
     loop, caught = asyncio.get_running_loop(), list[signal.Signals]()
-    draining: list[asyncio.Task[None]] = []  # a loop keeps no hold of its tasks
+    draining: list[asyncio.Task[None]] = []  # a loop keeps only weak references to its tasks
 
     def hear(number: int, _frame: object) -> None:
         caught.append(signal.Signals(number))
@@ -40,7 +40,7 @@ def stopped_by_signals(
         draining.append(loop.create_task(_drain(work, gate, grace_s)))
         milestones.preempted(number.name, grace_s, gate.num_open)
 
-    # Not by the loop's own handlers: taking one away leaves the default, which kills, for a moment.
+    # Not with the loop's own handlers: removing one leaves the default, which kills, for a moment.
     for number in afterwards:
         signal.signal(number, hear)
     try:
@@ -53,21 +53,21 @@ def stopped_by_signals(
 
 
 async def cut_when_broken(work: asyncio.Future[None], gate: Gate, grace_s: float) -> None:
-    """Cancels ``work`` once the gate is broken; what is in flight elsewhere may come back before."""
+    """Cancel ``work`` once the gate is broken; other calls in flight get ``grace_s`` seconds to finish."""
     await gate.breaks()
     milestones.out_of_replicas(str(gate.broken), gate.num_open)
     await _drain(work, gate, grace_s)
 
 
 async def _drain(work: asyncio.Future[None], gate: Gate, grace_s: float) -> None:
-    """Cancels ``work`` as soon as nothing more can come of it, or the time is up."""
+    """Cancel ``work`` as soon as no call is in flight, or after ``grace_s`` seconds."""
     with suppress(TimeoutError):
         await asyncio.wait_for(gate.drained(), grace_s)
     work.cancel()
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], numbers: Collection[signal.Signals]) -> T | None:
-    """What ``work`` returns; None where a signal came first: it is cancelled then, and may clean up."""
+    """Return what ``work`` returns; None if a signal came first, which cancels ``work``."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     before = {
         number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(task.cancel)) for number in numbers

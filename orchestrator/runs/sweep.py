@@ -1,4 +1,4 @@
-"""A sweep: its points, all composed and validated first, then run in turn on replicas that stay warm."""
+"""A sweep: its points, all composed and validated first, then run in turn on replicas that stay loaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ModelsOf = Callable[[DictConfig], str]
 
 @dataclass(frozen=True, slots=True)
 class PlannedPoint:
-    """A point with the folder it goes to, relative to the sweep's, and the models it needs."""
+    """A point with its folder, relative to the sweep's, and the models that it needs."""
 
     point: Point
     folder: str
@@ -59,7 +59,7 @@ Outcome = PlannedPoint | RefusedPoint
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep's command line stands for; ``outcomes`` is in the order of the combinations."""
+    """A planned sweep; ``outcomes`` is in the order of the combinations."""
 
     folder: Path
     flags: tuple[str, ...]
@@ -72,13 +72,13 @@ class Sweep:
 
     @property
     def in_order(self) -> list[PlannedPoint]:
-        """The planned points as they are run: those that share models follow one another."""
+        """The planned points in the order in which they run: points that share models are consecutive."""
         models = list(dict.fromkeys(p.models for p in self.planned))
         return sorted(self.planned, key=lambda p: models.index(p.models))
 
     @property
     def mistakes(self) -> dict[str, list[Point]]:
-        """Each thing that is wrong, with the points that it is wrong with."""
+        """Each mistake, with the points that have it."""
         found: dict[str, list[Point]] = {}
         for outcome in self.outcomes:
             if isinstance(outcome, RefusedPoint):
@@ -89,7 +89,7 @@ class Sweep:
         return self.folder / planned.folder / SUMMARY
 
     def arguments(self, planned: PlannedPoint) -> list[str]:
-        """The command line of one point, as a run of its own."""
+        """Return the command line of one point as a run."""
         kept = [o for o in planned.point.overrides if not o.startswith("run_dir=")]
         place = quoted(f"run_dir={self.folder / planned.folder}")
         return [*self.flags, *kept, *_numbered(planned.point), place]
@@ -102,8 +102,8 @@ def _numbered(point: Point) -> list[str]:
 def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
     """Compose and validate every point before the first one runs.
 
-    ``models_of`` names the models that a configuration needs, and raises what a run of it would raise.
-    Raises ConfigError and Hydra's errors for what is wrong with the command line as a whole.
+    ``models_of`` names the models that a configuration needs, and raises what its run would raise. Raises
+    ConfigError and Hydra's errors for mistakes in the command line as a whole.
     """
     flags, overrides = split_flags(arguments)
     check_choices(shared(overrides))
@@ -134,7 +134,7 @@ def _plan_point(point: Point, config_name: str, models_of: ModelsOf, flags: Sequ
 
 
 def _named(outcomes: Sequence[Outcome], earlier: Collection[str]) -> list[Outcome]:
-    """With folders that a file system takes; those of an earlier part of the sweep stay as they are."""
+    """Name folders as the file system requires; those of an earlier part of the sweep stay."""
     planned = [o for o in outcomes if isinstance(o, PlannedPoint)]
     others = {p.folder for p in planned if not p.is_ours}
     before = [p.folder for p in planned]
@@ -143,7 +143,7 @@ def _named(outcomes: Sequence[Outcome], earlier: Collection[str]) -> list[Outcom
 
 
 def _without_twins(outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
-    """The outcomes, with a second point in the same folder refused."""
+    """Yield the outcomes, with a second point in the same folder refused."""
     taken: set[str] = set()
     for outcome in outcomes:
         folder = outcome.folder if isinstance(outcome, PlannedPoint) else None
@@ -162,12 +162,11 @@ def run_sweep(
     console: Console,
     interrupted: Callable[[], Status | None] = lambda: None,
 ) -> Status:
-    """Run every good point, whatever happens to the others; the worst status, also that of a bad point.
+    """Run every valid point, even if others fail; return the worst status, refused points included.
 
-    ``run`` takes a point's command line; what it raises ends that point alone. An interruption ends the
-    sweep: a point tells of it by its status, or, where it was nearly over and ended as if nothing had been,
-    ``interrupted`` does. The folder's ``points.json`` tells how far it is. A sweep that another process is at
-    is refused with a ConfigError.
+    ``run`` takes a point's command line; what it raises ends that point only. An interruption ends the sweep:
+    a point reports it by its status, or ``interrupted`` does if the point still finished. ``points.json`` in
+    the folder records the progress. Raises ConfigError if another process runs this sweep.
     """
     _report_mistakes(sweep)
     statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
@@ -180,7 +179,7 @@ def run_sweep(
                 if (signalled := interrupted()) is not None:
                     statuses.append(signalled)
                     break
-                place.check()  # or the point would make the folder anew
+                place.check()  # or the point would make a new folder
                 console.print(
                     f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False
                 )
@@ -200,7 +199,7 @@ def run_sweep(
 
 
 def _report_mistakes(sweep: Sweep) -> None:
-    """One line for each thing that is wrong, however many points it is wrong with."""
+    """Print one line for each mistake, however many points have it."""
     for mistake, points in sweep.mistakes.items():
         if len(points) == len(sweep.outcomes):
             complain(mistake)
@@ -210,7 +209,7 @@ def _report_mistakes(sweep: Sweep) -> None:
 
 
 def _open_index(sweep: Sweep) -> SweepIndex:
-    """With an entry for every point: bad ones have ended, the others stand as an earlier sweep left them."""
+    """Open the index with an entry for every point: refused ones have ended, others keep their status."""
     index = SweepIndex(sweep.folder, [*kept_flags(sweep.flags), *sweep.overrides])
     for outcome in sweep.outcomes:
         overrides = outcome.point.overrides
@@ -235,14 +234,14 @@ def _run_one(sweep: Sweep, planned: PlannedPoint, run: Callable[[list[str]], Sta
         if stop.code != Status.TERMINATED:
             raise
         return Status.TERMINATED
-    except Exception as failure:  # noqa: BLE001 - hours of other points are not to be lost to a bug in one
+    except Exception as failure:  # noqa: BLE001 - a bug in one point must not cost hours of others
         write_error(printable(traceback.format_exc().rstrip()))
         complain(f"[{point.name}] {type(failure).__name__}: {failure}")
         return Status.SOME_ERRORS
 
 
 def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
-    """A line and a status for each point whose results went away while others ran."""
+    """Print a line for each point whose results went away while others ran; return a status for each."""
     gone = [p for p in ended if not sweep.summary_of(p).exists()]
     for p in gone:
         folder = sweep.folder / p.folder
@@ -251,7 +250,7 @@ def _missing(sweep: Sweep, ended: Iterable[PlannedPoint]) -> list[Status]:
 
 
 def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
-    """The table of what there is by now, in the order of the combinations."""
+    """Print the table of all points so far, in the order of the combinations, and how to resume."""
     summaries = {p.point: sound_summary(sweep.summary_of(p)) for p in sweep.planned}
     rows = [(point.varied, summary) for point, summary in summaries.items() if summary is not None]
     if rows:
@@ -259,4 +258,4 @@ def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)
     if interrupted:
         again = shell_word(f"resume={sweep.folder}")
-        console.print(f"interrupted; go on with: python run.py {again}", soft_wrap=True, markup=False)
+        console.print(f"interrupted; resume with: python run.py {again}", soft_wrap=True, markup=False)

@@ -74,14 +74,14 @@ class Session:
         are one for all rows, or one per row. Raises EngineError when a request fails.
         """
         ledger, account, call = self._ledger, self._ledger.account, self._count("generate")
-        wanted = per_row(params, len(trajectories))
+        requested = per_row(params, len(trajectories))
         pending = [i for i, t in enumerate(trajectories) if t.active]
         seeds = self._seeds(call, {i: trajectories[i] for i in pending})
         result, num_parts = list(trajectories), 0
         while pending:
             num_parts += 1
             name = await self._enter_call(f"generate {call}" + (f".{num_parts}" if num_parts > 1 else ""))
-            admitted = await account.reserve_tokens([wanted[i] for i in pending])
+            admitted = await account.reserve_tokens([requested[i] for i in pending])
             if not admitted:
                 ledger.withhold("generated_tokens")
                 break
@@ -99,7 +99,7 @@ class Session:
             account.spend([reply.usage for reply in replies])
             for i, p, request, reply in zip(rows, admitted, requests, replies, strict=True):
                 result[i] = trajectories[i].extend(*mark_answer(request, reply))
-                if p.max_tokens < wanted[i].max_tokens and result[i].truncated:
+                if p.max_tokens < requested[i].max_tokens and result[i].truncated:
                     account.stop("generated_tokens")
         self._leave_texts([(result[i], seed) for i, seed in seeds.items()])
         return result

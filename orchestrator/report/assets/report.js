@@ -238,7 +238,7 @@
     });
   };
 
-  // A history may hold several sweeps, one after another: each ends when nobody is left to go on, or at the
+  // A history may hold several sweeps, one after another: each ends when no particle is left, or at the
   // last step that a particle may take.
   const sweepsOf = (records, maxSteps) => {
     const sweeps = [[]];
@@ -328,7 +328,7 @@
         if (isResampled(record)) {
           events.x.push(x);
           events.y.push(1.08);
-          events.text.push(hover(`step ${record.step}: slots drawn anew from ${children.size} of ${num}`));
+          events.text.push(hover(`step ${record.step}: slots redrawn from ${children.size} of ${num}`));
         }
         ticks[0].push(x);
         ticks[1].push(String(record.step));
@@ -418,7 +418,7 @@
     const deepest = Math.max(...depth);
     return {
       words: `${nodes.length} nodes, ${numClosed} expanded, depth ${deepest}; coloured by f, dark is low: `
-        + "the search goes on where f is least.",
+        + "the search continues where f is least.",
       traces: [edges, answer, expanded, waiting].filter((trace) => trace.x.length),
       layout: {
         height: 190 + 46 * deepest,

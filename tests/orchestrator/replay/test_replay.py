@@ -139,7 +139,7 @@ def test_infinite_rewards_survive_the_file() -> None:
 @pytest.mark.parametrize(
     ("strategy", "knobs", "message"),
     [
-        ("particle_filter", ["budget=2"], "a smaller N would have searched otherwise"),
+        ("particle_filter", ["budget=2"], "a smaller N would have searched differently"),
         ("best_of_n", ["budget=5"], r"must be 1\.\.4"),
         ("best_of_n", ["budget=0"], r"must be 1\.\.4"),
         ("best_of_n", ["budget=two"], "must be a whole number"),
@@ -148,7 +148,7 @@ def test_infinite_rewards_survive_the_file() -> None:
         ("best_of_n", ["aggregation=model"], "read-out whole"),
         ("best_of_n", ["tie_break=likelihood"], "does not vote"),
         ("best_of_n", ["selecton=argmax"], "did you mean 'selection'"),
-        ("astar", [], "no choice of its own"),
+        ("astar", [], "no selection to repeat"),
     ],
 )
 def test_what_cannot_be_known_is_refused_in_one_line(

@@ -94,7 +94,7 @@ def test_a_signal_stops_a_run_that_goes_on_where_it_was(
     finally:
         stopped.set()
         thread.join()
-    assert "go on with: python run.py resume=" in capsys.readouterr().out
+    assert "resume with: python run.py resume=" in capsys.readouterr().out
     assert process_state() == before
     done = read_results(tmp_path / "run")
     assert (

@@ -69,7 +69,7 @@ def test_the_run_stops_and_no_problem_is_to_blame(kind: str, tmp_path: Path) -> 
     assert time.monotonic() - begun < 15  # the grace, of 20 s, is not needed: nothing is in flight
     summary, lines = json.loads((tmp_path / "run" / SUMMARY).read_text()), lines_of(tmp_path / "run")
     assert summary["complete"] is False and summary["num_errors"] == 0 and 1 <= len(lines) < 8
-    text = f"stopped, as no replica is left: {kind}-0 is gone; go on with: python run.py resume="
+    text = f"stopped, as no replica is left: {kind}-0 is gone; resume with: python run.py resume="
     assert text in output.getvalue()
     assert '"event":"replicas_gone"' in (tmp_path / "run" / EVENTS).read_text()
     journals = {path: path.read_bytes().count(b"\n") for path in (tmp_path / "run" / "journal").iterdir()}
@@ -100,7 +100,7 @@ def test_a_ray_that_is_killed_stops_a_run(name: str, tmp_path: Path) -> None:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
     assert process.returncode == 1, error
-    assert f"go on with: python run.py resume={run_dir}" in output and "Traceback" not in error
+    assert f"resume with: python run.py resume={run_dir}" in output and "Traceback" not in error
     lines, summary = read_results(run_dir), json.loads((run_dir / SUMMARY).read_text())
     assert 3 <= len(lines) < 400 and not any(line["error"] for line in lines)
     assert summary["complete"] is False

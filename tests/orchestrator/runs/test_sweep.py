@@ -109,7 +109,7 @@ def test_an_interruption_ends_the_sweep_and_the_index_tells_what_is_left(tmp_pat
     statuses, shown = iter([Status.FINISHED, Status.INTERRUPTED]), console()
     assert run_sweep(planned(tmp_path, "seed=0,1,2"), lambda _: next(statuses), shown) == Status.INTERRUPTED
     assert [entry["status"] for entry in read_index(tmp_path)] == [0, 130, None]
-    assert f"go on with: python run.py resume={tmp_path}\n" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert f"resume with: python run.py resume={tmp_path}\n" in shown.file.getvalue()  # type: ignore[attr-defined]
     assert sweep_folder(tmp_path / "seed=1" / "deeper") == tmp_path
     assert sweep_folder(tmp_path.parent / "elsewhere") is None
 
@@ -128,7 +128,7 @@ def test_a_signal_that_a_finished_point_has_met_ends_the_sweep(tmp_path: Path) -
     shown = console()
     assert run_sweep(planned(tmp_path, "seed=0,1,2"), run, shown, interrupted) == Status.TERMINATED
     assert [entry["status"] for entry in read_index(tmp_path)] == [0, 0, None]
-    assert "go on with" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "resume with" in shown.file.getvalue()  # type: ignore[attr-defined]
     ran.clear()
     assert run_sweep(planned(tmp_path, "seed=0,1"), run, console(), interrupted) == Status.FINISHED
 
