@@ -1,4 +1,4 @@
-"""Variables of the environment, for the processes that are started while they are set."""
+"""Environment variables for the processes that are started while they are set."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""The private names of libraries that are used here: what a new version of one may take away without a word.
+"""The private names of libraries that are used here: a new version may remove them without notice.
 
 The versions are pinned (pyproject.toml); before a pin is raised, ``tests/actors/test_private_names.py`` says
-which of these are gone. A name is that of its definition, which a subclass or a package may pass on.
+which of these are gone. A name is that of the definition, which a subclass or a package may re-export.
 """
 
 PRIVATE_NAMES = (
     # The setting that keeps Ray's processes on loopback, which this process has read already.
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
     "ray._private.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR",
-    # Whether a Ray answers: asked within seconds, where ray.init would try for minutes.
+    # Whether Ray answers: known within seconds, where ray.init would try for minutes.
     "ray._common.utils.get_ray_address_file",
     "ray._private.services.find_gcs_addresses",
     "ray._private.grpc_utils.init_grpc_channel",
     "ray.core.generated.gcs_service_pb2_grpc.NodeInfoGcsServiceStub",
     # Where Ray's sockets would be, whose paths may be too long.
     "ray._common.utils.get_default_system_temp_dir",
-    # Starting vLLM and ending it, with the context that it leaves open.
+    # Starting and ending vLLM, with the context that it leaves open.
     "vllm.v1.engine.async_llm.AsyncLLM.from_vllm_config",
     "vllm.v1.engine.async_llm.AsyncLLM.errored",
     "vllm.v1.engine.async_llm.AsyncLLM.shutdown",
