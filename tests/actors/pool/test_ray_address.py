@@ -115,7 +115,7 @@ def test_what_listens_is_no_ray(silent_port: int, web_port: int) -> None:
 @pytest.mark.parametrize(
     ("version", "line"),
     [
-        (None, "what listens there is no head of a Ray"),
+        (None, "what listens there is not the head of a Ray cluster"),
         ("2.9.0", f"that Ray has version 2.9.0, and this one {ray.__version__}: they must be the same"),
         ("locked", "that Ray refuses the token here: set RAY_AUTH_MODE=token"),
     ],
