@@ -15,17 +15,17 @@ from orchestrator.errors import EngineError
 _UNPACKED = ("gzip", "x-gzip", "deflate")
 _NOT_UNPACKED = ("br", "zstd", "compress", "x-compress", "dcb", "dcz")
 _MOST_LAYERS = 3
-# zlib finds out by itself whether a stream is gzip's or its own.
+# zlib detects whether a stream is gzip or zlib.
 _EITHER_HEADER = 47
 
 
 class UnfitReply(EngineError):
-    """A reply that is too long, or packed as it may not be."""
+    """A reply that is too long, or packed in a way that is not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A whole reply; ``headers`` have small letters."""
+    """A whole reply; the names in ``headers`` are lower case."""
 
     url: str
     status: int
@@ -36,10 +36,10 @@ class Fetched:
 async def fetch(
     transport: httpx2.AsyncBaseTransport, request: httpx2.Request, *, seconds: float, most: int
 ) -> Fetched:
-    """The reply to one request, of at most ``most`` bytes.
+    """Return the reply to one request, of at most ``most`` bytes.
 
-    Raises TimeoutError once ``seconds`` are over, however slowly bytes still come; UnfitReply; and what
-    the transport raises. Redirects are not followed: they would take the key elsewhere.
+    Raises TimeoutError after ``seconds``, even while bytes still arrive; UnfitReply; and what the transport
+    raises. Redirects are not followed: they would send the key elsewhere.
     """
     async with asyncio.timeout(seconds):
         response = await transport.handle_async_request(request)
@@ -63,11 +63,11 @@ async def _body(response: httpx2.Response, most: int) -> bytes:
 
 
 def _layers(encoding: str, most: int) -> list[_Unpacker]:
-    """What unpacks a body, the outermost first; a name that means nothing is passed over, as elsewhere."""
+    """Return what unpacks a body, the outermost first; unknown names are ignored, as other clients do."""
     names = [name.strip().lower() for name in encoding.split(",")]
     for name in names:
         if name in _NOT_UNPACKED:
-            raise UnfitReply(f"the reply is packed as {name}, which was not asked for")
+            raise UnfitReply(f"the reply is packed as {name}, which was not requested")
     packed = [name for name in names if name in _UNPACKED]
     if len(packed) > _MOST_LAYERS:
         raise UnfitReply(f"the reply is packed {len(packed)} times over")
@@ -86,7 +86,7 @@ class _Unpacker:
         return self._stream.eof
 
     def unpack(self, data: bytes) -> bytes:
-        if self._stream.eof:  # whatever follows the end
+        if self._stream.eof:  # anything after the end is ignored
             return b""
         try:
             # One byte more than is left, since 0 would be no bound.
@@ -100,4 +100,4 @@ class _Unpacker:
 
 
 def _too_long(most: int) -> UnfitReply:
-    return UnfitReply(f"the reply is longer than the {most:,} bytes that one may have")
+    return UnfitReply(f"the reply is longer than the {most:,} bytes that are allowed")

@@ -1,4 +1,4 @@
-"""What a server's completion says, checked before anything depends on it: counts, ids, texts."""
+"""Checks of a server's completion before anything depends on it: counts, ids, texts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from orchestrator.errors import EngineError
 
 # Where servers say which stop text or token ended a completion: vLLM, SGLang, llama.cpp, some gateways.
 STOP_KEYS = ("stop_reason", "matched_stop", "stopping_word", "stop_sequence")
-# What some write there instead: that it was a stop, and not which.
+# What some write there instead: that it was a stop, but not which.
 _NO_NAMES = frozenset({"stop", "stop_sequence", "stop_str", "stop_string", "stop_word", "word"})
-# A log-softmax may round to a little above 0, and no further.
+# A log-softmax may round to a little above 0.
 _HIGHEST_LOGPROB = 1e-3
 _LARGEST = 1e300  # a whole number in JSON may be larger than any float
-# What a server may put around a prompt by itself.
+# What a server may add around a prompt.
 _EXTRA_PROMPT_TOKENS = 1024
 _STOPPED = {"stop": "stop", "eos": "eos", "eos_token": "eos", "end_turn": "eos", "stop_sequence": "stop"}
 _REASONS = {**_STOPPED, "length": "length", "max_tokens": "length"}
@@ -40,7 +40,7 @@ class Reply:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any], max_tokens: int, prompt_size: int) -> Reply:
-        """``prompt_size`` is the prompt's in bytes or tokens. Raises EngineError."""
+        """Check a reply; ``prompt_size`` is in bytes or tokens. Raises EngineError."""
         usage = reply.get("usage")
         if not isinstance(usage, Mapping) or "completion_tokens" not in usage:
             raise EngineError("the server's reply holds no usage")
@@ -58,20 +58,20 @@ class Reply:
         )
 
     def token_ids(self, max_tokens: int, vocab_size: int) -> list[int]:
-        """The generated tokens. Raises EngineError."""
+        """Return the generated tokens. Raises EngineError."""
         ids = self.choice.get("token_ids")
         if ids is None:
             raise EngineError("the server returned no token_ids: set engine.prompts=text")
         if not isinstance(ids, list) or len(ids) > max_tokens:
             raise EngineError(
-                f"the server's token_ids are {_brief(ids)}: at most {max_tokens} were asked for"
+                f"the server's token_ids are {_brief(ids)}: at most {max_tokens} were requested"
             )
         return [count(i, "token id", vocab_size - 1) for i in ids]
 
     def logprobs(self, num_tokens: int | None) -> list[float]:
-        """Of each generated token; ``num_tokens`` None: however many there are. Raises EngineError."""
-        told = self.choice.get("logprobs")
-        values = told.get("token_logprobs") if isinstance(told, Mapping) else None
+        """Return that of each generated token; ``num_tokens`` None: any number. Raises EngineError."""
+        given = self.choice.get("logprobs")
+        values = given.get("token_logprobs") if isinstance(given, Mapping) else None
         if not isinstance(values, list) or (num_tokens is not None and len(values) != num_tokens):
             number = f"{len(values)}" if isinstance(values, list) else "no"
             message = (
@@ -81,24 +81,24 @@ class Reply:
         return [logprob(v) for v in values]
 
     def stop_among(self, asked: Sequence[int | str]) -> bool | None:
-        """Whether what ended the completion is one of ``asked``; None: the server does not say."""
+        """Return whether one of ``asked`` ended the completion; None: the server does not say."""
         if self.reason == "eos":
             return False
         if self.stops is None:
             return None
-        told = {(type(s), s) for s in asked} | {(str, str(s)) for s in asked}
-        return any((type(s), s) in told for s in self.stops)
+        known = {(type(s), s) for s in asked} | {(str, str(s)) for s in asked}
+        return any((type(s), s) in known for s in self.stops)
 
 
 def count(value: Any, name: str, most: int) -> int:
-    """A whole number from 0 to ``most``. Raises EngineError."""
+    """Return a whole number from 0 to ``most``. Raises EngineError."""
     if type(value) is int and 0 <= value <= most:
         return value
     raise EngineError(f"the server's {name} is {_brief(value)}: must be a whole number from 0 to {most}")
 
 
 def logprob(value: Any) -> float:
-    """A log-probability. Raises EngineError."""
+    """Return a log-probability. Raises EngineError."""
     if type(value) not in (int, float) or not -_LARGEST < value < _LARGEST:
         raise EngineError(f"the server's log-probabilities are not finite numbers: {_brief(value)}")
     if value > _HIGHEST_LOGPROB:
@@ -107,19 +107,19 @@ def logprob(value: Any) -> float:
 
 
 def prompt_logprobs(choice: Mapping[str, Any], token_ids: Sequence[int], first: int) -> list[float]:
-    """Of the prompt's tokens from ``first`` on. Raises EngineError."""
-    told = choice.get("prompt_logprobs")
-    if not isinstance(told, list) or len(told) != len(token_ids):
-        number = f"{len(told)}" if isinstance(told, list) else "none"
-        message = f"{len(token_ids)} tokens of a prompt got {number} of the log-probabilities asked for"
+    """Return those of the prompt's tokens from ``first`` on. Raises EngineError."""
+    given = choice.get("prompt_logprobs")
+    if not isinstance(given, list) or len(given) != len(token_ids):
+        number = f"{len(given)}" if isinstance(given, list) else "none"
+        message = f"{len(token_ids)} tokens of a prompt got {number} of the requested log-probabilities"
         raise EngineError(f"{message} (prompt_logprobs): the server must offer them, as vLLM's does")
-    return [_of_token(entry, token) for entry, token in zip(told[first:], token_ids[first:], strict=True)]
+    return [_of_token(entry, token) for entry, token in zip(given[first:], token_ids[first:], strict=True)]
 
 
 def _of_token(entry: Any, token: int) -> float:
     found = entry.get(str(token)) if isinstance(entry, Mapping) else None
     if not isinstance(found, Mapping):
-        raise EngineError(f"the server's prompt_logprobs say nothing of token {token}")
+        raise EngineError(f"the server's prompt_logprobs lack token {token}")
     return logprob(found.get("logprob"))
 
 
@@ -127,15 +127,15 @@ def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = reply.get("choices")
     if not isinstance(choices, list) or len(choices) != 1:
         number = len(choices) if isinstance(choices, list) else 0
-        raise EngineError(f"1 completion was asked for, the server returned {number}")
+        raise EngineError(f"1 completion was requested, the server returned {number}")
     choice = choices[0]
     if not isinstance(choice, Mapping) or choice.get("index") not in (None, 0):
-        raise EngineError(f"the server's completion is not the one that was asked for: {_brief(choice)}")
+        raise EngineError(f"the server's completion is not the one that was requested: {_brief(choice)}")
     return choice
 
 
 def _text(value: Any) -> str:
-    """Raises EngineError for what is no text, or could not be written to a file."""
+    """Raise EngineError for what is not text, or could not be written to a file."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -147,30 +147,30 @@ def _text(value: Any) -> str:
 
 def _reason(value: Any) -> str:
     if not isinstance(value, str) or value.lower() not in _REASONS:
-        told = one_line(value) if isinstance(value, str) else _brief(value)
-        raise EngineError(f"the server ended the request: {told}")
+        reason = one_line(value) if isinstance(value, str) else _brief(value)
+        raise EngineError(f"the server ended the request: {reason}")
     return _REASONS[value.lower()]
 
 
 def _stops(choice: Mapping[str, Any]) -> tuple[int | str | None, ...] | None:
-    """What a server names; an empty name is none."""
-    told = [choice[key] for key in STOP_KEYS if key in choice]
-    for value in told:
+    """Return what a server names; an empty name is None."""
+    given = [choice[key] for key in STOP_KEYS if key in choice]
+    for value in given:
         if value is not None and type(value) not in (int, str):
             raise EngineError(f"the server's stop_reason is {_brief(value)}: must be a text or a token id")
-    named = (v for v in told if not (isinstance(v, str) and v.lower() in _NO_NAMES))
+    named = (v for v in given if not (isinstance(v, str) and v.lower() in _NO_NAMES))
     return tuple(None if v == "" else v for v in named) or None
 
 
 def _cached(details: Any, most: int) -> int:
-    """Of the prompt, where the server tells (vLLM: --enable-prompt-tokens-details)."""
+    """Return that of the prompt, where the server reports it (vLLM: --enable-prompt-tokens-details)."""
     if not isinstance(details, Mapping) or details.get("cached_tokens") is None:
         return 0
     return count(details["cached_tokens"], "usage.prompt_tokens_details.cached_tokens", most)
 
 
 def _brief(value: Any) -> str:
-    """A value in an error message."""
+    """Shorten a value for an error message."""
     if isinstance(value, list):
         return f"{len(value)} values"
     if isinstance(value, Mapping):

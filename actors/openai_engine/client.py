@@ -1,7 +1,7 @@
-"""The official ``openai`` client, held to what a stranger's server may do, with errors in one line.
+"""The official ``openai`` client, with bounds on what a server may do, and errors in one line.
 
-Retries, backoff, ``Retry-After`` and time limits are the client's; what a reply means, and what bounds it, is
-decided below it, in ``openai_transport``.
+Retries, backoff, ``Retry-After`` and time limits are the client's; what a reply means, and how long it may
+be, is decided below it, in ``transport``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MODEL_KEYS = ("id", "root", "max_model_len")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the server is, and how it may be asked; the key stays in the variable ``api_key_env``."""
+    """Where the server is, and how it may be called; the key stays in the variable ``api_key_env``."""
 
     base_url: str
     api_key_env: str | None
@@ -47,7 +47,7 @@ class Access:
 
     @property
     def key(self) -> str | None:
-        """Raises ConfigError where the variable is not set, or holds what no header can."""
+        """The key. Raises ConfigError where the variable is not set, or holds what no header can."""
         if self.api_key_env is None:
             return None
         key = os.environ.get(self.api_key_env, "").strip()
@@ -61,18 +61,18 @@ class Access:
 
     @property
     def timeout(self) -> httpx2.Timeout:
-        """Of a request; waiting for one of our own connections is not the server's fault."""
+        """The time limits of a request; waiting for a free connection is not the server's fault."""
         return httpx2.Timeout(self.request_timeout_s, connect=_CONNECT_TIMEOUT_S, pool=None)
 
     def connect(self) -> tuple[httpx2.AsyncHTTPTransport, str]:
-        """A way to the server, and what to add to errors: through which proxy. Raises ConfigError."""
+        """Return a transport to the server, and the proxy to name in errors. Raises ConfigError."""
         proxy = proxy_of(self.base_url)
         transport = httpx2.AsyncHTTPTransport(
             limits=httpx2.Limits(
                 max_connections=self.max_concurrent, max_keepalive_connections=self.max_concurrent
             ),
             verify=_certificates(),
-            # What it says of proxies is read here, and of certificates there.
+            # The environment's proxies are read in ``proxies``, its certificates in ``_certificates``.
             proxy=None if proxy is None else proxy.url,
             trust_env=False,
         )
@@ -84,7 +84,7 @@ class _OfficialClient(openai.AsyncOpenAI):
 
     def __init__(self, access: Access, transport: httpx2.AsyncBaseTransport) -> None:
         super().__init__(
-            # Some key, so that it looks for none in its own variables; the transport sends ours, or none.
+            # Any key, so that it does not read its variables; the transport sends the real one, or none.
             api_key="none",
             base_url=access.base_url,
             max_retries=access.max_attempts - 1,
@@ -100,14 +100,14 @@ class _OfficialClient(openai.AsyncOpenAI):
         self._max_wait_s = access.max_wait_s
 
     def _calculate_retry_timeout(self, *args: Any, **kwargs: Any) -> float:
-        """As long as the server asks for, or twice as long each time, with jitter; at most ``max_wait_s``."""
+        """Wait as long as the server asks, else twice as long each time with jitter, up to ``max_wait_s``."""
         return min(super()._calculate_retry_timeout(*args, **kwargs), self._max_wait_s)
 
 
 class Client:
-    """Asks one server, ``max_concurrent`` requests at a time and ``requests_per_second`` at most.
+    """Sends requests to one server, at most ``max_concurrent`` at a time and ``requests_per_second``.
 
-    ``result`` is the key under which its replies hold what was asked for.
+    ``result`` is the key under which its replies hold the result.
     """
 
     def __init__(self, access: Access, *, result: str = "choices") -> None:
@@ -119,9 +119,9 @@ class Client:
         self._client = _OfficialClient(access, transport)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The reply to one request. Raises Refused, or EngineError after ``max_attempts``.
+        """Return the reply to one request. Raises Refused, or EngineError after ``max_attempts``.
 
-        A cancelled caller closes the connection, which tells the server to stop.
+        A cancelled call closes the connection, so that the server stops.
         """
         options = _bounded(_most_bytes(body))
         sending = self._client.post(path, cast_to=httpx2.Response, body=body, options=options)
@@ -131,13 +131,13 @@ class Client:
             raise EngineError(f"{error} ({self._access.max_attempts} attempts)") from None
 
     async def get(self, path: str, most_bytes: int) -> dict[str, Any]:
-        """What the server says under ``path``, in at most ``most_bytes``. Raises Later and Refused."""
+        """Return the server's reply to a GET of at most ``most_bytes``. Raises Later and Refused."""
         sending = self._client.get(path, cast_to=httpx2.Response, options=_bounded(most_bytes))
         return await self._reply(sending)
 
     @property
     def through(self) -> str:
-        """Through which proxy the server is asked, in words to add to an error."""
+        """The proxy in front of the server, in words to add to an error."""
         return self._through
 
     @property
@@ -145,18 +145,18 @@ class Client:
         return self._access.api_key_env is not None
 
     def repeats_key(self, text: str) -> bool:
-        """Whether a text holds the key that the server was sent."""
+        """Return whether a text holds the key that the server was sent."""
         return self._secret.is_in(text)
 
     def clean(self, message: str) -> str:
-        """A message that may hold the server's words, without the key."""
+        """Return a message that may hold the server's words, without the key."""
         return self._secret.clean(message, _LONGEST_MESSAGE) if self.has_key else message
 
     async def close(self) -> None:
         await self._client.close()
 
     async def _reply(self, sending: Awaitable[httpx2.Response]) -> dict[str, Any]:
-        """The reply, after all attempts. Raises Later and Refused, neither of which holds the key."""
+        """Return the reply, after all attempts. Raises Later and Refused, neither of which holds the key."""
         try:
             response = await sending
         except openai.APIStatusError as error:
@@ -175,22 +175,22 @@ class Client:
 
 
 def _bounded(most_bytes: int) -> openai.RequestOptions:
-    """Bounds the reply to a request."""
+    """Bound the reply to a request."""
     return {"headers": {MOST_BYTES: str(most_bytes)}}
 
 
 def _most_bytes(body: Mapping[str, Any]) -> int:
-    """How long the reply to a request may be."""
+    """Return how many bytes the reply to a request may have."""
     num_tokens, num_prompt = body.get("max_tokens", 0), len(body.get("prompt", ()))
     of_prompt = _BYTES_OF_A_PROMPT_TOKEN if body.get("prompt_logprobs") is None else _BYTES_OF_A_TOKEN
     return int(_LEAST_BYTES + _BYTES_OF_A_TOKEN * num_tokens + of_prompt * num_prompt)
 
 
 def served_model(access: Access, model: str) -> Mapping[str, Any]:
-    """What the server says of ``model``. Raises ConfigError where it is out of reach, or serves others."""
+    """Return the server's entry of ``model``. Raises ConfigError without a server, or without the model."""
     secret, where = Secret(access.key), access.base_url
     try:
-        with ThreadPoolExecutor(1) as thread:  # whoever builds an engine may have an event loop already
+        with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop already
             reply, through = thread.submit(lambda: asyncio.run(_models(access))).result()
     except Later as error:
         found = "the server does not answer as it should" if ": HTTP " in str(error) else "no server answers"
@@ -209,7 +209,7 @@ def served_model(access: Access, model: str) -> Mapping[str, Any]:
 
 
 async def _models(access: Access) -> tuple[dict[str, Any], str]:
-    """The server's list of its models, and through which proxy it came. Raises Later and Refused."""
+    """Return the server's list of models, and the proxy it came through. Raises Later and Refused."""
     client = Client(replace(access, max_attempts=1, request_timeout_s=_CONNECT_TIMEOUT_S), result="data")
     try:
         return await client.get("models", _MOST_BYTES_OF_MODELS), client.through
@@ -229,7 +229,7 @@ def _names_a_model(entry: Any) -> bool:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Those that are trusted, by SSL_CERT_FILE and SSL_CERT_DIR; reading them takes a while."""
+    """Return the trusted certificates, by SSL_CERT_FILE and SSL_CERT_DIR; reading them takes a while."""
     try:
         return httpx2.create_ssl_context()
     except OSError as error:
@@ -239,6 +239,6 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _hush() -> None:
-    """Keeps the libraries from logging headers, which hold the key and whatever a server repeats."""
+    """Keep the libraries from logging headers, which hold the key and anything that a server repeats."""
     for name in ("openai", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)

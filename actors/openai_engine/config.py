@@ -1,4 +1,4 @@
-"""The schema of ``engine=openai``: a server that somebody else has started."""
+"""The schema of ``engine=openai``: a server that is already running."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ _HIGHEST_PORT = 65535
 
 
 def _check_url(url: str) -> None:
-    """Raises ConfigError, which does not show what may be a key."""
+    """Raise ConfigError, which does not show what may be a key."""
     found = _URL.fullmatch(url)
-    if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT or not _can_be_asked(url):
+    if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT or not _is_reachable_url(url):
         shown = "(not shown)" if set("@?#") & set(url) else url
         allowed = "must be a URL such as http://127.0.0.1:8000/v1, with no user and no parameters"
         raise ConfigError("engine.base_url", shown, allowed)
 
 
-def _can_be_asked(url: str) -> bool:
-    """Whether the client can make a request of it: names of hosts have rules of their own."""
+def _is_reachable_url(url: str) -> bool:
+    """Return whether the client can make a request of it: host names have further rules."""
     import httpx2
 
     try:
@@ -103,4 +103,4 @@ RESERVED = frozenset(
         "echo",
     }
 )
-"""What a request's body holds by itself."""
+"""The keys of a request's body that the engine sets."""

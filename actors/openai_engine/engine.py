@@ -1,9 +1,9 @@
-"""A policy behind an OpenAI-compatible completions interface: a server that is running already.
+"""A policy behind an OpenAI-compatible completions interface: a server that is already running.
 
-With ``prompts=tokens`` (vLLM, and what understands its ``return_token_ids``) prefixes travel as token ids and
-come back as such, so that nothing is ever tokenised twice and the server's prefix cache hits. With
-``prompts=text`` (other servers) the local tokenizer stands between; the server must then say whether a step
-ended at its delimiter or at the end of the text, which the standard leaves open.
+With ``prompts=tokens`` (vLLM, and servers that support its ``return_token_ids``) prefixes are sent and
+returned as token ids, so that nothing is tokenised twice and the server's prefix cache hits. With
+``prompts=text`` (other servers) the local tokenizer translates; the server must then say whether a step ended
+at its delimiter or at the end of the text, which the standard leaves open.
 """
 
 from __future__ import annotations
@@ -77,30 +77,30 @@ class OpenAIEngine(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        """A server promises nothing of a batch."""
+        """Not batch-invariant: a server promises nothing about its batches."""
         return ModelInfo(batch_invariant=False)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts deviate from the tokenizer and its template."""
         return self._prompter.notes
 
     @property
     def progress(self) -> int:
-        """Tokens that the server has generated or read for us."""
+        """Tokens that the server has generated or read for this engine."""
         return self._num_tokens
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        """One step, or with ``to_end`` all remaining ones, for each request.
+        """Return one step, or with ``to_end`` all remaining ones, for each request.
 
-        Cancelling it closes the connections, which tells the server to stop.
+        Cancelling it closes the connections, so that the server stops.
         """
         complete = self._complete_text if self._as_text else self._complete
         replies = await asyncio.gather(*(_guarded(complete(r)) for r in requests))
         return [self._without_key(r, reply) for r, reply in zip(requests, replies, strict=True)]
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        """The likelihood of each request's steps, where the server tells log-probabilities of prompts."""
+        """Return the likelihood of each request's steps, where the server returns those of prompts."""
         replies = await asyncio.gather(*(_guarded(self._read(r)) for r in requests))
         return [
             replace(r, message=self._client.clean(r.message)) if isinstance(r, Failure) else r
@@ -129,18 +129,18 @@ class OpenAIEngine(EngineBase):
         return generation.completion(0.0, has_logprobs=self._logprobs)
 
     def _stops(self, stops: Mapping[str, Any]) -> dict[str, Any]:
-        told = {k: v for k, v in stops.items() if k != "detokenize"}
-        return told | {"include_stop_str_in_output": True, "return_token_ids": True}
+        given = {k: v for k, v in stops.items() if k != "detokenize"}
+        return given | {"include_stop_str_in_output": True, "return_token_ids": True}
 
     def _tokens(self, reply: Reply, most: int) -> tuple[list[int], list[float]]:
-        """Those of a stretch, with their log-probabilities. Raises EngineError."""
+        """Return the tokens of a stretch with their log-probabilities. Raises EngineError."""
         token_ids = reply.token_ids(most, self._vocab_size)
         logprobs = reply.logprobs(len(token_ids)) if self._logprobs else [0.0] * len(token_ids)
         if token_ids:
             return token_ids, logprobs
         if reply.reason == "length" or self._tokenizer.eos_token_id is None:
             raise EngineError("the server returned no tokens")
-        # The end of the text alone, which this server leaves out.
+        # Only the end of the text, which this server leaves out.
         return [int(self._tokenizer.eos_token_id)], [0.0]
 
     async def _complete_text(self, request: GenerateRequest) -> Completion | Failure:
@@ -160,7 +160,7 @@ class OpenAIEngine(EngineBase):
             if doubted is not None:
                 self._names.check(*doubted, reply.text)
             self._names.see(reply, stops)
-            # Where it is not known whether a stop or the text ended it, it is asked again without stops.
+            # Where it is not known whether a stop or the text ended it, it is retried without stops.
             is_known = generation.take(reply, logprobs, stops, trusts_none=self._names.trusts_none)
             doubted = None if is_known else (reply.text, stops)
         return generation.completion()
@@ -183,20 +183,20 @@ class OpenAIEngine(EngineBase):
     async def _ask(self, prompt: Sequence[int] | str, body: Mapping[str, Any]) -> Reply:
         size = len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
         prompt = prompt if isinstance(prompt, str) else list(prompt)
-        told = await self._client.post("completions", {**self._body, "prompt": prompt, **body})
-        reply = Reply.of(told, body["max_tokens"], size)
+        value = await self._client.post("completions", {**self._body, "prompt": prompt, **body})
+        reply = Reply.of(value, body["max_tokens"], size)
         self._num_tokens += reply.num_generated
         return reply
 
     def _without_key(self, request: GenerateRequest, reply: Completion | Failure) -> Completion | Failure:
-        """The reply, without the key that the server was sent: what it says is stored."""
+        """Return the reply without the key that the server was sent: replies are stored."""
         if not self._client.has_key:
             return reply
         if isinstance(reply, Failure):
             return replace(reply, message=self._client.clean(reply.message))
         before = self._tokenizer.decode(request.token_ids[-_TOKENS_BEFORE:], skip_special_tokens=True)
         if self._client.repeats_key(before + "".join(step.text for step in reply.steps)):
-            return Failure("EngineError", "the text repeats the key that the server was sent: it is not kept")
+            return Failure("EngineError", "the text repeats the key that the server was sent: not stored")
         return reply
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
@@ -217,25 +217,25 @@ class OpenAIEngine(EngineBase):
 
 
 async def _guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failure:
-    """A request that the server refuses, or fails at time after time, fails alone."""
+    """Return a Failure where the server refuses a request or keeps failing: it fails alone."""
     try:
         return await work
     except EngineError as error:
         return Failure("EngineError", str(error))
     except _OUTSIDERS_FAULTS as error:
-        kind = type(error).__name__  # its words may be the server's
-        return Failure("EngineError", f"the server's reply is not as it should be ({kind})")
+        kind = type(error).__name__  # its message may hold the server's words
+        return Failure("EngineError", f"the server's reply is malformed ({kind})")
 
 
 def _root(served: Mapping[str, Any]) -> str | None:
-    """The model's folder or name on the hub, where the server says it."""
+    """Return the model's folder or name on the hub, where the server reports it."""
     root = served.get("root")
     return root if isinstance(root, str) and root.isprintable() else None
 
 
 def _max_context(served: Mapping[str, Any]) -> int:
-    told = served.get("max_model_len")
-    return told if type(told) is int and 1 < told < _NO_LIMIT else _NO_LIMIT
+    longest = served.get("max_model_len")
+    return longest if type(longest) is int and 1 < longest < _NO_LIMIT else _NO_LIMIT
 
 
 def _load_tokenizer(name: str) -> Any:
@@ -245,6 +245,6 @@ def _load_tokenizer(name: str) -> Any:
 
     try:
         return transformers.AutoTokenizer.from_pretrained(resolve_model(name))
-    except Exception as error:  # whatever a stranger's files make the libraries raise
+    except Exception as error:  # anything that files from elsewhere make the libraries raise
         allowed = f"must name the tokenizer of the model that is served: {brief(error)}"
         raise ConfigError("engine.tokenizer", name, allowed) from error

@@ -1,6 +1,6 @@
-"""Which proxy stands before a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+"""The proxy in front of a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
-httpx2 reads them too, but asks a proxy for a server on this machine, and knows fewer forms of NO_PROXY.
+httpx2 reads them too, but uses a proxy for a server on this machine, and knows fewer forms of NO_PROXY.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """``shown`` is its URL without the password."""
+    """A proxy and the variable that names it; ``shown`` is its URL without the password."""
 
     url: str
     variable: str
@@ -32,9 +32,9 @@ class Proxy:
 
 
 def proxy_of(base_url: str) -> Proxy | None:
-    """The proxy that the environment names for a server; None: the server is asked directly.
+    """Return the proxy that the environment names for a server; None: the server is called directly.
 
-    A server on this machine always is. Raises ConfigError where the variable holds no proxy's URL.
+    A server on this machine always is. Raises ConfigError where the variable is not a proxy's URL.
     """
     url, proxies = httpx2.URL(base_url), getproxies()
     scheme = next((s for s in (url.scheme, "all") if proxies.get(s)), None)
@@ -68,7 +68,7 @@ def _without_password(url: str) -> str:
 
 
 def _is_local(host: str) -> bool:
-    """Whether the name means this machine, by itself or by what it resolves to."""
+    """Return whether the name means this machine, literally or by what it resolves to."""
     host = host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -85,7 +85,7 @@ def _is_loopback(address: Address) -> bool:
 
 
 def _is_exempt(url: httpx2.URL, no_proxy: str) -> bool:
-    """By an entry of NO_PROXY: ``*``, a name or its end, an address, a network; with a port or without."""
+    """Return whether NO_PROXY has it: ``*``, a name or its end, an address, a network; with a port or not."""
     host = url.host.lower().rstrip(".")
     port = url.port or {"https": 443}.get(url.scheme, 80)
     return any(_matches(entry.lower(), host, port) for entry in re.split(r"[\s,]+", no_proxy) if entry)

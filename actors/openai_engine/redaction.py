@@ -1,6 +1,6 @@
-"""What a server says, made fit to show: one line, bounded, and without the key that the server was sent.
+"""A server's words made safe to show: one line, bounded, and without the key that the server was sent.
 
-A server knows the key of its requests and may repeat it, by mistake or not: as it is, in part, or encoded.
+A server knows the key of its requests and may repeat it, by mistake or not: whole, in part, or encoded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 LONGEST_MESSAGE = 300
-# Of a text that is longer than this nothing more is looked at; a message shows far less.
+# The rest of a longer text is ignored; a message shows far less.
 _LONGEST_READ = 8192
 # Shorter ones are placeholders, such as EMPTY, and may be words of an answer.
 _SHORTEST_KEY = 8
@@ -26,13 +26,13 @@ _LOWER = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}  # str.lower 
 
 
 def one_line(text: object, limit: int = LONGEST_MESSAGE) -> str:
-    """The text without control characters, invisible ones and lone surrogates, cut at ``limit``."""
+    """Return the text without control characters, invisible ones and lone surrogates, cut at ``limit``."""
     shown = "".join(c if c.isprintable() else " " for c in str(text)[:_LONGEST_READ])
     return " ".join(shown.split())[:limit]
 
 
 class Secret:
-    """The key that a server was sent; None is no key."""
+    """The key that a server was sent; None where there is none."""
 
     def __init__(self, key: str | None) -> None:
         key = "" if key is None or key.lower() in _PLACEHOLDERS else key
@@ -42,7 +42,7 @@ class Secret:
         self._grams |= dict(_grams(self._encoded, _ENCODED_GRAM))
 
     def clean(self, text: object, limit: int = LONGEST_MESSAGE) -> str:
-        """``one_line``, with every part of the key taken out."""
+        """Return ``one_line`` of a text, with every part of the key removed."""
         shown = one_line(text, _LONGEST_READ)
         if not self._key:
             return shown[:limit]
@@ -51,14 +51,14 @@ class Secret:
         return (_HIDDEN if repeats else shown)[:limit]
 
     def is_in(self, text: str) -> bool:
-        """Whether a model's text holds the key, as it is or encoded; placeholders do not count."""
+        """Return whether a model's text holds the key, plain or encoded; placeholders do not count."""
         if len(self._key) < _SHORTEST_KEY:
             return False
         forms = [self._key, self._key[::-1], *self._encoded]
         return any(f in view.translate(_LOWER) for view in (text, *_views(text)) for f in forms)
 
     def _without(self, text: str) -> str:
-        """The text with ``(key)`` for each stretch that is made of parts of the key."""
+        """Return the text with ``(key)`` for each stretch that consists of parts of the key."""
         low, kept, i = text.translate(_LOWER), [], 0
         while i < len(text):
             end = max(
@@ -77,7 +77,7 @@ class Secret:
 
 
 def _grams(forms: list[str], size: int) -> Iterator[tuple[str, int]]:
-    """Every part of ``size`` characters, and its size; a shorter form is one part."""
+    """Yield every part of ``size`` characters, and its size; a shorter form is one part."""
     for form in forms:
         length = min(len(form), size)
         for i in range(len(form) - length + 1):
@@ -86,18 +86,18 @@ def _grams(forms: list[str], size: int) -> Iterator[tuple[str, int]]:
 
 
 def _encodings(key: str) -> list[str]:
-    """The key in base64, wherever it stands in what is encoded, and in hexadecimal digits."""
+    """Return the key in base64, at any offset in what is encoded, and in hexadecimal digits."""
     data, forms = key.encode(errors="replace"), []
     for shift in range(3):
         coded = base64.b64encode(bytes(shift) + data).decode().rstrip("=")
-        # The first and last characters hold bits of what stands beside the key.
+        # The first and last characters hold bits of the neighbours of the key.
         core = coded[(0, 2, 3)[shift] : -1 if (shift + len(data)) % 3 else None]
         forms += [core, core.replace("+", "-").replace("/", "_")]
     return [f for f in (*forms, data.hex()) if len(f) >= _SHORTEST_KEY]
 
 
 def _views(text: str) -> Iterator[str]:
-    """The text as it is once its escapes are read, and without what may stand between letters."""
+    """Yield the text with its escapes decoded, and without what may be between letters."""
     views = [text, unquote(unquote(text)), html.unescape(text)]
     views.append(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
     for view in views:

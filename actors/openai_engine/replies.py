@@ -1,7 +1,7 @@
 """What a server's reply means: a result, an error that may pass, or one that will not.
 
-Gateways answer in ways of their own: with statuses that HTTP does not know, and with errors inside a 200.
-What may pass is raised as Later, everything else as Refused, both with the server's own words.
+Gateways have their own conventions: statuses that HTTP does not know, and errors inside a 200. What may pass
+is raised as Later, everything else as Refused, both with the server's words.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from actors.openai_engine.bounded_http import Fetched
 from actors.openai_engine.redaction import Secret
 from orchestrator.errors import EngineError
 
-# Busy, restarting, out of reach, or given up by whoever asked: the same request may do later.
+# Busy, restarting, unreachable, or cancelled: the same request may succeed later.
 _LATER = frozenset({408, 409, 420, 424, 425, 429, 460, 499})
-# Of the statuses from 500 on those that no waiting mends: not offered, not spoken, not let into the network.
+# Statuses from 500 on that waiting does not cure: not implemented, not supported, no network access.
 _NEVER = frozenset({501, 505, 506, 510, 511})
 # With status 429 too: the account has to be changed.
 _QUOTA = re.compile(
@@ -71,11 +71,11 @@ _LONGEST_READ = 65536
 
 
 class Refused(EngineError):
-    """The server will not do this request, now or later."""
+    """The server will not serve this request, now or later."""
 
 
 class Later(EngineError):
-    """The request may do later; ``wait_s`` is what the server asks for."""
+    """The request may succeed later; ``wait_s`` is the wait that the server asks for."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -83,7 +83,7 @@ class Later(EngineError):
 
 
 def read_reply(fetched: Fetched, secret: Secret, result: str = "choices") -> dict[str, Any]:
-    """The JSON object of a reply whose result stands under ``result``. Raises Later and Refused."""
+    """Return the JSON object of a reply whose result is under ``result``. Raises Later and Refused."""
     if not 200 <= fetched.status < 300:
         raise _of_status(fetched, secret)
     value = _parsed(fetched, secret)
@@ -91,7 +91,7 @@ def read_reply(fetched: Fetched, secret: Secret, result: str = "choices") -> dic
     if error is not None:
         raise _of_error(fetched, secret, error)
     if not isinstance(value, dict):
-        raise Refused(f"{_shown(fetched, secret)}: the reply is no JSON object")
+        raise Refused(f"{_shown(fetched, secret)}: the reply is not a JSON object")
     return value
 
 
@@ -108,7 +108,7 @@ def _of_status(fetched: Fetched, secret: Secret) -> EngineError:
 
 
 def _may_pass(fetched: Fetched, words: str) -> bool:
-    """By what the server asks for, or else by the status."""
+    """Return whether an error may pass, by the server's header, or else by the status."""
     asked = _asked(fetched)
     if asked is not None:
         return asked
@@ -122,7 +122,7 @@ def _is_later(status: int) -> bool:
 
 
 def _of_error(fetched: Fetched, secret: Secret, error: Any) -> EngineError:
-    """Of an error with the status of a success."""
+    """Return what an error with the status of a success means."""
     words, codes = _words(error), list(_codes(error))
     named = f" ({', '.join(secret.clean(c, 60) for c in codes)})" if codes else ""
     message = f"{_shown(fetched, secret)}: HTTP {fetched.status} with an error: {secret.clean(words)}{named}"
@@ -132,30 +132,30 @@ def _of_error(fetched: Fetched, secret: Secret, error: Any) -> EngineError:
 
 
 def _asked(fetched: Fetched) -> bool | None:
-    """Whether the server asks for another try; None: it says nothing of that."""
+    """Return whether the server asks for a retry; None: it does not say."""
     return {"true": True, "false": False}.get(fetched.headers.get("x-should-retry", "").strip().lower())
 
 
 def _broke_off(error: Any) -> bool:
-    """Whether a completion only says that it was not brought to its end, and nothing of why."""
+    """Return whether a completion only says that it was not finished, and not why."""
     return isinstance(error, dict) and error.get("finish_reason") == "error" and not _says(error, "error")
 
 
 def _says(value: dict[str, Any], key: str) -> bool:
-    """Whether something stands under a key: some gateways always have one, with nothing in it."""
+    """Return whether a key has a value: some gateways always have the key, with nothing in it."""
     held = value.get(key)
     return any(_says(held, inner) for inner in held) if isinstance(held, dict) else bool(held)
 
 
 def _passes(codes: list[str], words: str) -> bool:
-    """Whether an error may pass, by its codes and types, or else by its words; what says nothing does not."""
-    told = " ".join(codes)
-    if _QUOTA.search(told) or _QUOTA.search(words):
+    """Return whether an error may pass, by its codes and types, else its words; without either it may not."""
+    code = " ".join(codes)
+    if _QUOTA.search(code) or _QUOTA.search(words):
         return False
     statuses = [int(c) for c in codes if re.fullmatch(r"[45]\d\d", c)]
     if statuses:
         return all(map(_is_later, statuses))
-    for never, later, text in ((_NEVER_CODE, _LATER_CODE, told), (_NEVER_WORDS, _LATER_WORDS, words)):
+    for never, later, text in ((_NEVER_CODE, _LATER_CODE, code), (_NEVER_WORDS, _LATER_WORDS, words)):
         if later.search(text) and not never.search(text):
             return True
         if never.search(text):
@@ -164,12 +164,12 @@ def _passes(codes: list[str], words: str) -> bool:
 
 
 def _parsed(fetched: Fetched, secret: Secret) -> Any:
-    """The JSON value of a success. Raises Later where the reply was cut off, Refused where it is none."""
+    """Return the JSON value of a success. Raises Later where it was cut off, Refused where it is not JSON."""
     where = _shown(fetched, secret)
     try:
         text = fetched.body.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise Refused(f"{where}: the reply is no text in UTF-8") from None
+        raise Refused(f"{where}: the reply is not text in UTF-8") from None
     if not text:
         raise Later(f"{where}: HTTP {fetched.status} with an empty reply", _retry_after(fetched.headers))
     if re.match(r"(data|event|id|retry)?:", text):
@@ -184,7 +184,7 @@ def _parsed(fetched: Fetched, secret: Secret) -> Any:
 
 def _no_json(fetched: Fetched, secret: Secret, text: str) -> EngineError:
     words = _words(_loosely_parsed(text.encode()))
-    message = f"{_shown(fetched, secret)}: the reply is no JSON: {secret.clean(words)!r}"
+    message = f"{_shown(fetched, secret)}: the reply is not JSON: {secret.clean(words)!r}"
     cut_off = text.startswith("{") and not text.endswith("}")
     if cut_off or (_LATER_WORDS.search(words) and not text.startswith("{")):
         return Later(message, _retry_after(fetched.headers))
@@ -192,7 +192,7 @@ def _no_json(fetched: Fetched, secret: Secret, text: str) -> EngineError:
 
 
 def _streamed(fetched: Fetched, secret: Secret, text: str) -> Any:
-    """The error inside a stream of events, which was not asked for. Raises Refused where there is none."""
+    """Return the error inside a stream of events, which was not requested. Raises Refused without one."""
     for line in text.splitlines():
         try:
             value = json.loads(line.removeprefix("data:")) if line.startswith("data:") else None
@@ -200,11 +200,11 @@ def _streamed(fetched: Fetched, secret: Secret, text: str) -> Any:
             continue
         if _error_inside(value, "choices") is not None:
             return value
-    raise Refused(f"{_shown(fetched, secret)}: the reply is a stream of events, which was not asked for")
+    raise Refused(f"{_shown(fetched, secret)}: the reply is a stream of events, which was not requested")
 
 
 def _error_inside(value: Any, result: str) -> Any:
-    """What stands for an error in a success, or None: gateways put it there in several ways."""
+    """Return the error in a success, or None: gateways put it there in several ways."""
     if isinstance(value, list):
         first = value[0] if value else None
         return _error_inside(first, result) if isinstance(first, dict) else None
@@ -220,12 +220,12 @@ def _error_inside(value: Any, result: str) -> Any:
             if isinstance(c, dict) and (_says(c, "error") or c.get("finish_reason") == "error")
         ]
         return failed[0] if failed else None
-    told = [key for key in _ERROR_KEYS if value.get(key)]
-    return value if told or (result == "choices" and result not in value) else None
+    found = [key for key in _ERROR_KEYS if value.get(key)]
+    return value if found or (result == "choices" and result not in value) else None
 
 
 def _codes(error: Any) -> Iterator[str]:
-    """The codes and types of an error, from the outside in."""
+    """Yield the codes and types of an error, from the outside in."""
     for _ in range(_DEEPEST):
         if isinstance(error, list) and error:
             error = error[0]
@@ -239,7 +239,7 @@ def _codes(error: Any) -> Iterator[str]:
 
 
 def _words(value: Any, depth: int = 0) -> str:
-    """The server's own words in a value of any shape."""
+    """Return the server's words in a value of any shape."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -259,7 +259,7 @@ def _dumped(value: Any) -> str:
 
 
 def _loosely_parsed(body: bytes) -> Any:
-    """The JSON value of an error, or its text, without the tags of HTML."""
+    """Return the JSON value of an error, or its text, without the tags of HTML."""
     text = body[:_LONGEST_READ].decode("utf-8-sig", errors="replace")
     try:
         return json.loads(text)
@@ -275,7 +275,7 @@ def _without_tags(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """What the server asks to wait, in seconds; a date is counted from the server's own clock."""
+    """Return the wait that the server asks for, in seconds; a date counts from the server's clock."""
     milliseconds, asked = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     for text, unit in ((milliseconds, 0.001), (asked, 1.0)):
         if re.fullmatch(r"\s*\d{1,12}(\.\d{0,9})?\s*", text):

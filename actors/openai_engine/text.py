@@ -1,4 +1,4 @@
-"""One request to a server that takes and gives text: what ended it, and its steps as local token ids."""
+"""One request to a server that takes and returns text: what ended it, and its steps as local token ids."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from orchestrator.types import Finish, Step, Usage
 
 
 def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """The text that a server tokenises to these ids.
+    """Return the text that a server tokenises to these ids.
 
-    It puts the beginning of text there by itself, where its tokenizer, which is ours, does.
+    The server adds the beginning of text where its tokenizer, which is the local one, does.
     """
     text: str = tokenizer.decode(
         list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
@@ -27,13 +27,13 @@ def prompt_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
 
 
 def end_names(tokenizer: Any, eos_ids: frozenset[int]) -> tuple[str, ...]:
-    """The ends of text that are special tokens, as a server that leaves them in writes them."""
+    """Return the ends of text that are special tokens, as a server that leaves them in writes them."""
     special = {i: t.content for i, t in tokenizer.added_tokens_decoder.items() if t.special}
     return tuple(special[i] for i in sorted(eos_ids & special.keys()))
 
 
 def cut_at_end(reply: Reply, names: Sequence[str]) -> tuple[Reply, bool]:
-    """A reply up to the end of text that is left in it; whether something stood behind that."""
+    """Return a reply up to the end of text that is left in it, and whether text followed that."""
     found = min(((at, name) for name in names if (at := reply.text.find(name)) >= 0), default=None)
     if found is None:
         return reply, False
@@ -43,24 +43,24 @@ def cut_at_end(reply: Reply, names: Sequence[str]) -> tuple[Reply, bool]:
 
 @dataclass(slots=True)
 class StopNames:
-    """What is known of how a server names the stop that ended a completion.
+    """What is known about how a server names the stop that ended a completion.
 
-    ``cuts``: it names none, so it is asked for all that follows. ``trusts_none``: where it says None, the
-    text has ended; some gateways say so whatever it was.
+    ``cuts``: it names none, so requests have no stops and replies are cut here. ``trusts_none``: where it
+    says None, the text has ended; some gateways always say None.
     """
 
     cuts: bool = False
     trusts_none: bool = False
 
     def see(self, reply: Reply, stops: Sequence[str]) -> None:
-        """Learns from any completion that was asked for with ``stops``."""
+        """Learn from any completion that was requested with ``stops``."""
         if stops and reply.reason == "stop" and reply.stops is None and not _left_in(reply, stops):
             self.cuts = True
         elif stops and reply.stop_among(stops):
             self.trusts_none = True
 
     def check(self, doubted: str, stops: Sequence[str], whole: str) -> None:
-        """Learns from what came of a ``doubted`` text, ended by the server, without ``stops``."""
+        """Learn from the retry without ``stops`` of a ``doubted`` text, which the server ended."""
         rest = whole.removeprefix(doubted)
         if whole == doubted:
             self.trusts_none = True
@@ -72,7 +72,7 @@ class StopNames:
 class TextGeneration:
     """The text of one request so far. Up to a marker and on to the end of its step takes two stretches.
 
-    Two more follow where that step does not answer. ``limit`` is how many tokens it may have in all.
+    Two more follow where that step does not answer. ``limit`` is the number of tokens it may have.
     """
 
     request: GenerateRequest
@@ -106,10 +106,10 @@ class TextGeneration:
     def take(
         self, reply: Reply, logprobs: Sequence[float] | None, stops: Sequence[str], *, trusts_none: bool
     ) -> bool:
-        """Adds a stretch that was asked for with ``stops``, and the stop text that the server leaves out.
+        """Add a stretch that was requested with ``stops``, and the stop text that the server leaves out.
 
-        False, with nothing added but what it cost, where the stretch may have ended at a stop or with the
-        text and the server does not say: it has to be asked for again, without stops.
+        Return False, with only its cost added, where the stretch may have ended at a stop or with the text
+        and the server does not say which: it has to be retried without stops.
         """
         if not self._was_asked:
             self._prompt_tokens, self._cached_tokens = (
@@ -145,14 +145,14 @@ class TextGeneration:
     def _stop(self, stopped_at: str, num_new: int) -> None:
         if not self.text.endswith(stopped_at):
             self.text += stopped_at
-        # A marker may end with the delimiter: its step is then over.
+        # A marker may end with the delimiter: its step has then ended.
         if self._ends():
             self._finish, self.is_done = Finish.STEP, True
         else:
             self.is_done = num_new == 0 or self.num_tokens >= self.limit
 
     def _ends(self) -> bool:
-        """Whether the text so far ends with the step that was asked for."""
+        """Return whether the text so far ends with the requested step."""
         delimiter = self.request.delimiter
         if not self.text.endswith(delimiter):
             return False
@@ -160,18 +160,18 @@ class TextGeneration:
         return not self.request.to_end or self.request.answered_by(step)
 
     def _cut(self) -> bool:
-        """Cuts off what follows the end of what was asked for, where the text holds that; whether it does."""
+        """Cut off what follows the requested step or answer; return whether the text has its end."""
         end = self._end_of_asked()
         if end is None:
             return False
         rest, self.text = self.text[end:], self.text[:end]
         self._finish, self.is_done = Finish.STEP, True
         if rest:
-            self._logprobs = None  # they are of tokens that are not kept, too
+            self._logprobs = None  # some are of tokens that are not kept
         return True
 
     def _end_of_asked(self) -> int | None:
-        """Where in the text the step that was asked for ends: the first, or with ``to_end`` the answer's."""
+        """Return where the requested step ends in the text: the first, or with ``to_end`` the answer's."""
         delimiter, end = self.request.delimiter, 0
         while (found := self.text.find(delimiter, end)) >= 0:
             begin, end = end, found + len(delimiter)
@@ -180,7 +180,7 @@ class TextGeneration:
         return None
 
     def completion(self) -> Completion:
-        """Raises EngineError where the local tokenizer cannot be the server's."""
+        """Return the completion. Raises EngineError where the local tokenizer cannot be the server's."""
         ids, texts = InnerTokenizer(self.tokenizer).ids, self._texts()
         steps = [Step(text, ids(text)) for text in texts]
         if self._finish is Finish.EOS and self.tokenizer.eos_token_id is not None:
@@ -192,13 +192,13 @@ class TextGeneration:
         if num_local > most:
             counts = f"the server's {self.num_tokens} tokens are {num_local} here, and {most} are allowed"
             raise EngineError(f"{counts}: is engine.tokenizer the server's?")
-        # Some gateways count nothing: what they have made is not free.
+        # Some gateways count nothing: their tokens are not free.
         num_tokens = self.num_tokens + self._num_again or (num_local if self.text else 0)
         usage = Usage(num_tokens, self._prompt_tokens, self._cached_tokens)
         return Completion(tuple(steps), usage)
 
     def _texts(self) -> list[str]:
-        """The texts of the steps: each keeps its delimiter, and the answer's is the last."""
+        """Return the texts of the steps: each keeps its delimiter, and the answer's is the last."""
         delimiter = self.request.delimiter
         parts = self.text.split(delimiter)
         texts = [part + delimiter for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
@@ -214,9 +214,9 @@ class TextGeneration:
 def _stopped_at(
     reply: Reply, stops: Sequence[str], delimiter: str, *, trusts_none: bool
 ) -> tuple[str | None, bool]:
-    """Which of ``stops`` ended a completion (None: the end of the text), and whether that is known.
+    """Return which of ``stops`` ended a completion (None: the end of the text), and whether that is known.
 
-    A server with stops of its own may name the delimiter, which ends no text either.
+    A server with further stops may name the delimiter, which does not end the text either.
     """
     if not stops or reply.reason != "stop":
         return None, True
@@ -228,5 +228,5 @@ def _stopped_at(
 
 
 def _left_in(reply: Reply, stops: Sequence[str]) -> list[str]:
-    """Some servers leave the stop text in."""
+    """Return the stops at the end of a text: some servers leave them in."""
     return [stop for stop in stops if reply.text.endswith(stop)]

@@ -1,11 +1,11 @@
-"""What stands between the official client and a server: replies read within bounds, and what they mean.
+"""The layer between the official client and a server: replies are read within bounds and classified.
 
 The client decides by the status and the headers of a reply whether a request is retried, and when. Servers
-answer in ways of their own (``openai_replies``), so the client is given a reply that says it in the client's
-terms: a status, ``x-should-retry``, ``retry-after-ms``. What was read, or why it was refused, travels beside
-it, in the extensions of the response.
+have their own conventions (``replies``), so the client gets a reply in the client's terms: a status,
+``x-should-retry``, ``retry-after-ms``. What was read, or why it was refused, is in the extensions of the
+response.
 
-The key is added here, on the last step to the server: the client, its logs and its errors never hold it.
+The key is added here, in the last step before the server: the client, its logs and its errors never hold it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from actors.openai_engine.redaction import Secret
 from actors.openai_engine.replies import Later, Refused, read_reply
 
 MOST_BYTES = "x-most-bytes"
-"""The header by which a request says how long its reply may be. It is not sent."""
+"""The header with the bytes that a reply may have. It is not sent."""
 REPLY, ERROR = "murmuration.reply", "murmuration.error"
-"""Where in a response's extensions the reply is, as a dictionary, or the Later or Refused that it means."""
+"""The keys of a response's extensions: the reply as a dictionary, or the Later or Refused that it means."""
 
-# The client adds more: what the machine is, and what variables such as OPENAI_ORG_ID and
-# OPENAI_CUSTOM_HEADERS hold, which are meant for another server.
+# The client adds more: a description of the machine, and variables such as OPENAI_ORG_ID and
+# OPENAI_CUSTOM_HEADERS, which are meant for another server.
 _SENT = frozenset(
     {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"}
 )
-# The client does not retry at all where it is asked to wait for longer.
+# The client does not retry at all where it should wait for longer.
 _LONGEST_WAIT_S = 120.0
 
 
@@ -47,7 +47,7 @@ class Limits(Protocol):
 
 
 class Pace:
-    """Lets requests begin one after another, at least ``1 / per_second`` seconds apart; None: at once."""
+    """Starts requests one after another, at least ``1 / per_second`` seconds apart; None: at once."""
 
     def __init__(self, per_second: float | None) -> None:
         self._interval_s = 0.0 if per_second is None else 1 / per_second
@@ -63,7 +63,7 @@ class Pace:
 
 
 class StrictTransport(httpx2.AsyncBaseTransport):
-    """Sends requests over ``inner``; ``result`` is the key under which a reply holds what was asked for."""
+    """Sends requests over ``inner``; ``result`` is the key under which a reply holds its result."""
 
     def __init__(
         self, inner: httpx2.AsyncBaseTransport, key: str | None, limits: Limits, *, result: str
@@ -76,7 +76,7 @@ class StrictTransport(httpx2.AsyncBaseTransport):
         self._pace = Pace(limits.requests_per_second)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One attempt. Raises httpx2.TransportError, whose words may hold the key."""
+        """Make one attempt. Raises httpx2.TransportError, whose message may hold the key."""
         most, seconds = int(request.headers[MOST_BYTES]), self._limits.request_timeout_s
         async with self._slots:
             await self._pace.turn()
@@ -93,7 +93,7 @@ class StrictTransport(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
     def _outgoing(self, request: httpx2.Request) -> httpx2.Request:
-        """The request as it is sent: with the key, and without what the client adds of itself."""
+        """Return the request as it is sent: with the key, and without what the client adds."""
         headers = {name: value for name, value in request.headers.items() if name in _SENT}
         if self._key is not None:
             headers["authorization"] = f"Bearer {self._key}"
@@ -102,7 +102,7 @@ class StrictTransport(httpx2.AsyncBaseTransport):
         )
 
     def _meaning(self, fetched: Fetched) -> httpx2.Response:
-        """A reply in the client's terms."""
+        """Return a reply in the client's terms."""
         try:
             reply = read_reply(fetched, self._secret, self._result)
         except (Later, Refused) as error:
@@ -114,5 +114,5 @@ class StrictTransport(httpx2.AsyncBaseTransport):
         headers = {"x-should-retry": "true" if isinstance(error, Later) else "false"}
         if isinstance(error, Later) and error.wait_s is not None:
             wait_s = min(error.wait_s, self._limits.max_wait_s, _LONGEST_WAIT_S)
-            headers["retry-after-ms"] = f"{max(1000 * wait_s, 1):.0f}"  # the client takes 0 for no word of it
+            headers["retry-after-ms"] = f"{max(1000 * wait_s, 1):.0f}"  # the client reads 0 as absent
         return httpx2.Response(status, headers=headers, extensions={ERROR: error})

@@ -1,6 +1,6 @@
 """Replicas as actors of Ray: what ``cluster._target_`` of ``conf/cluster/local.yaml`` builds.
 
-Ray is imported where it is used, so that --help and a mistake in a key answer at once.
+Ray is imported where it is used, so that --help and a mistake in a key are reported at once.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from orchestrator.protocols import EngineConfig, VerifierConfig
 
 @dataclass(frozen=True, slots=True)
 class RayCluster(ClusterConfig):
-    """A Ray that is running (``cluster.address`` or RAY_ADDRESS), or one of this process' own."""
+    """A Ray that is running (``cluster.address`` or RAY_ADDRESS), or one that this process starts."""
 
     def start(
         self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None
     ) -> Coroutine[Any, Any, Backend]:
-        """Joins or starts Ray at once; the replicas are ready when what it returns has been awaited."""
+        """Join or start Ray at once; the replicas are ready when what is returned has been awaited."""
         from actors.pool.cluster import start_ray
         from actors.pool.ray_host import RayHost
 
@@ -43,11 +43,11 @@ class RayCluster(ClusterConfig):
         return (RayMetrics(fleets, num_problems, tags, self.metrics_interval_s),)
 
     def survey(self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None) -> str:
-        """What would run where, for a person.
+        """Say what would run where, for a person.
 
-        A cluster that is running is asked for its nodes. Without one the replicas would go to a Ray of their
-        own on this machine, which is not started for this. Raises ConfigError where the cluster does not
-        answer or cannot hold the replicas.
+        A running cluster is asked for its nodes. Without one the replicas would run on a new Ray on this
+        machine, which is not started for this. Raises ConfigError where the cluster does not answer or
+        cannot hold the replicas.
         """
         factories = policies[ENGINE].build, None if verifier is None else verifier.build
         address = self.address or os.environ.get("RAY_ADDRESS")
@@ -66,7 +66,7 @@ class RayCluster(ClusterConfig):
         return f"{described(specs)} on {address}: {len(nodes)} nodes with {gpus:g} GPUs and {cpus:g} CPUs"
 
     def stop(self) -> None:
-        """Leaves the cluster, or stops the Ray that ``start`` has started."""
+        """Leave the cluster, or stop the Ray that ``start`` has started."""
         from actors.pool.cluster import stop_ray
 
         stop_ray()

@@ -23,15 +23,15 @@ from actors.pool.ray_folder import RayFolder
 from actors.pool.ray_token import keep_token_private
 from orchestrator.errors import ConfigError
 
-# Requests and replies are small and travel inline; the smallest store that Ray takes needs no big /dev/shm.
+# Requests and replies are small and are sent inline; the smallest store that Ray accepts needs little memory.
 _OBJECT_STORE_BYTES = 100 * 2**20
 # The second is Ray's new default; without it every start warns about the old one. The third: by default
-# replicas, which do the work, give way to the controller and to Ray's own processes (15 steps of niceness).
+# replicas, which do the work, yield to the controller and to Ray's processes (15 steps of niceness).
 _LOCAL_ENVIRON = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",
-    "VLLM_HOST_IP": "127.0.0.1",  # the node's address: vLLM would listen at, and look for, the outer one
+    "VLLM_HOST_IP": "127.0.0.1",  # the node's address: vLLM would listen at, and connect to, the outer one
 }
 # No record of each call for a dashboard that is not there: 2.5 KB a call, up to 300 MB.
 _LOCAL_CONFIG = {"task_events_report_interval_ms": 0}
@@ -45,12 +45,12 @@ _folder = ExitStack()
 
 
 def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: int | None = None) -> None:
-    """Joins the Ray of ``cluster.address`` or RAY_ADDRESS, or starts one here; once is enough.
+    """Join the Ray of ``cluster.address`` or RAY_ADDRESS, or start one here; a second call does nothing.
 
-    A Ray started here reports nothing to anybody, has no dashboard, listens on loopback alone, and keeps
-    token authentication on (the token is made at the first start, for its owner alone). ``num_cpus`` and
-    ``num_gpus`` are for it alone; None is what the machine has. Raises ConfigError where an address does not
-    answer.
+    A Ray started here reports no usage, has no dashboard, listens on loopback only, and keeps token
+    authentication on (the token is made at the first start, readable by its owner only). ``num_cpus`` and
+    ``num_gpus`` apply to it only; None is what the machine has. Raises ConfigError where an address does
+    not answer.
     """
     if ray.is_initialized():
         return
@@ -59,7 +59,7 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     if asked and asked != "local":
         try:
             _join(asked, quiet)
-        except ConfigError as error:  # whoever set the variable alone knows nothing of the key
+        except ConfigError as error:  # a user who set only the variable does not know the key
             raise error if config.address else ConfigError("RAY_ADDRESS", asked, error.allowed) from error
         return
     keep_token_private()
@@ -91,7 +91,7 @@ def _join(asked: str, quiet: Mapping[str, Any]) -> None:
 
 
 def _only_on_loopback(address: str) -> bool:
-    """Whether a Ray at a loopback address is at no other: Ray itself looks for it at the outer one."""
+    """Return whether a Ray at a loopback address listens there only: Ray itself tries the outer one."""
     host, _, port = address.rpartition(":")
     if host not in ("127.0.0.1", "localhost", "[::1]") or not port.isdigit():
         return False
@@ -104,7 +104,7 @@ def _only_on_loopback(address: str) -> bool:
 
 
 def stop_ray() -> None:
-    """Leaves the cluster, or stops it where ``start_ray`` started it."""
+    """Leave the cluster, or stop it where ``start_ray`` started it."""
     ray.shutdown()
     while _reapers:
         reaper = _reapers.pop()
@@ -119,7 +119,7 @@ _reapers: list[subprocess.Popen[bytes]] = []
 
 
 def _start_reaper() -> str:
-    """The mark by which a process of its own knows the Ray that is about to start, to end what it leaves."""
+    """Start the reaper; return the mark by which it finds the processes of the Ray that is about to start."""
     mark = uuid.uuid4().hex
     if os.path.isdir("/proc/self"):
         command = [sys.executable, "-I", "-S", reaping.__file__, mark]
@@ -133,14 +133,14 @@ def _start_reaper() -> str:
 
 
 def _import_path() -> str:
-    """The folders that this process imports from, outside its Python installation: workers need them too."""
+    """Return the folders outside the Python installation that are imported from: workers need them too."""
     outside = (p for p in sys.path if p and not p.startswith((sys.prefix, sys.base_prefix)))
     return os.pathsep.join(os.path.abspath(p) for p in outside)
 
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """For a Ray that is started inside: its processes read the variable, this one has read it already."""
+    """Keep a Ray that is started inside on loopback; its processes read the variable, this one has it."""
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -151,12 +151,12 @@ def _on_loopback() -> Iterator[None]:
 
 
 def control_address() -> str:
-    """Where Ray's control service listens."""
+    """Return the address at which Ray's control service listens."""
     return str(ray.get_runtime_context().gcs_address)
 
 
 def answers(address: str) -> bool:
-    """Whether something listens there."""
+    """Return whether something listens there."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
@@ -166,17 +166,17 @@ def answers(address: str) -> bool:
 
 
 def is_own() -> bool:
-    """Whether the Ray was started by this process, so that nobody mends it."""
+    """Return whether this process started the Ray, so that nothing will repair it."""
     return bool(_reapers)
 
 
 def living_nodes() -> dict[str, Resources]:
-    """What each node has that is alive, by its id."""
+    """Return the resources of each living node, by its id."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
 
 
 def free_resources() -> str:
-    """What no actor has reserved at the moment, for a person."""
+    """Say what no actor has reserved at the moment, for a person."""
     free = ray.available_resources()  # type: ignore[no-untyped-call]
     return f"{free.get('GPU', 0.0):g} GPUs and {free.get('CPU', 0.0):g} CPUs"

@@ -10,7 +10,7 @@ from orchestrator.protocols import Completion, GenerateRequest, Loglik, ScoreRep
 
 @dataclass(slots=True)
 class Tokens:
-    """Of all replies of one replica, over all its lives.
+    """The tokens of all replies of one replica, over all its lives.
 
     ``generated`` ones were sampled. Of those that were read (prompts, and steps to reward) ``cached`` were
     found in a prefix cache, and ``computed`` were not.
@@ -21,7 +21,7 @@ class Tokens:
     computed: int = 0
 
     def add(self, replies: Iterable[object]) -> None:
-        """Counts what the replies say that they took; a Failure says nothing."""
+        """Add the usage of the replies; a Failure has none."""
         for reply in replies:
             if isinstance(reply, Completion | Loglik):
                 usage = reply.usage
@@ -34,17 +34,17 @@ class Tokens:
 
 
 def num_tokens(reply: object) -> int:
-    """What a reply adds to its engine's own counter: tokens generated, or read for a likelihood."""
+    """Return what a reply adds to its engine's counter: tokens generated, or read for a likelihood."""
     if isinstance(reply, Completion):
         return reply.usage.generated_tokens
     return reply.usage.prompt_tokens if isinstance(reply, Loglik) else 0
 
 
 def work_of(reply: object) -> int:
-    """What a reply took, in tokens; a row where it took none."""
+    """Return the work in a reply: its generated tokens, and at least 1."""
     return max(1, reply.usage.generated_tokens) if isinstance(reply, Completion) else 1
 
 
 def most_work(request: object) -> int:
-    """What a request may take at the most."""
+    """Return the most work that a request may take."""
     return int(request.params.max_tokens) if isinstance(request, GenerateRequest) else 1

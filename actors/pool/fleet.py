@@ -31,7 +31,7 @@ Ticket = tuple[Member, Life]
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
-    """All of it at once; the first error cancels the rest and is raised by itself."""
+    """Run all of it at once; the first error cancels the rest and is raised alone."""
     try:
         async with asyncio.TaskGroup() as group:
             for each in work:
@@ -43,10 +43,10 @@ async def together(*work: Coroutine[Any, Any, None]) -> None:
 class Fleet:
     """``num_replicas`` replicas of one spec behind one ``ask``. All of it runs on one event loop.
 
-    A call that raises, or whose replica dies, is asked again with the same seeds, one request a call. A
+    A call that raises, or whose replica dies, is retried with the same seeds, one request a call. A
     death counts against a request only if it alone was in flight on the replica, and not if the node was
     lost; an exception counts if the request alone was in the call. After ``max_attempts`` that count, the
-    request becomes a Failure and no other does. A Failure that the engine returns is its last word.
+    request becomes a Failure and no other does. A Failure that the engine returns is final.
     """
 
     def __init__(self, spec: ReplicaSpec, config: ClusterConfig, make_member: Callable[..., Member]) -> None:
@@ -59,25 +59,25 @@ class Fleet:
         self._counts: Counter[str] = Counter()
         self.overhead = Overhead()  # of all problems since the start
         self._overheads: dict[str, Overhead] = {}  # of those that are not released
-        self._served: defaultdict[str, set[str]] = defaultdict(set)  # who may run ahead for a problem
+        self._served: defaultdict[str, set[str]] = defaultdict(set)  # who may run ahead for it
         self.num_queued = 0  # rows that wait for a place on a replica
         self._infos: list[ReplicaInfo] = []
         self._scaling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Makes every engine that was asked for. Raises ConfigError or EngineError with what went wrong."""
+        """Make every engine that was requested. Raises ConfigError or EngineError with what went wrong."""
         members = list(self._members.values())[: self.spec.num_replicas]
         await together(*(member.start() for member in members))
         self._infos = [m.life.info for m in members if m.life is not None]
         if self.template_notes:
-            told = "; ".join(f"{what} {done}" for what, done in self.template_notes.items())
-            text, fields = f"the {self.spec.kind}'s prompts: {told}", self.template_notes
+            notes = "; ".join(f"{what} {done}" for what, done in self.template_notes.items())
+            text, fields = f"the {self.spec.kind}'s prompts: {notes}", self.template_notes
             emit("template_adapted", "%s", text, level=logging.WARNING, kind=self.spec.kind, **fields)
 
     def grow(self) -> None:
-        """Asks for the extra replicas, which are not waited for: Ray places them when there is room.
+        """Request the extra replicas without waiting for them: Ray places them when there is room.
 
-        For when all that the run needs has its place: Ray may serve what is asked last first.
+        Called when all that the run needs has its place: Ray may serve the last request first.
         """
         if not self.spec.num_extra:
             return
@@ -85,33 +85,33 @@ class Fleet:
             extra.join_later()
         scaler = Scaler(self._members, self.spec.num_replicas, self._config, lambda: self.num_queued)
         self._scaling = asyncio.create_task(scaler.run())
-        self._scaling.add_done_callback(_tell_bug)
+        self._scaling.add_done_callback(_log_bug)
 
     def give_up(self, reason: str) -> None:
-        """Expects none of the replicas any more, alive or not."""
+        """Give all replicas up, alive or not."""
         for member in self._members.values():
             member.give_up(f"{member.name}: {reason}")
 
     async def close(self) -> None:
         if self._scaling is not None:
             self._scaling.cancel()
-            await asyncio.wait([self._scaling])  # it may be saying goodbye to a replica
+            await asyncio.wait([self._scaling])  # it may be closing a replica
         await asyncio.gather(*(member.close() for member in self._members.values()))
 
     @property
     def info(self) -> ModelInfo:
-        """What the replicas are like, which are of one kind; invariant where all of them are."""
+        """What the model of the replicas is; batch-invariant where all of them are."""
         models = [info.model for info in self._infos]
         return replace(models[0], batch_invariant=all(model.batch_invariant for model in models))
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What the replicas do otherwise than their tokenizer and its chat template would have it."""
+        """Where the replicas deviate from their tokenizer and its chat template."""
         return self._infos[0].template_notes if self._infos else {}
 
     @property
     def members(self) -> Mapping[str, Member]:
-        """The replicas by name, alive or not; to look at."""
+        """The replicas by name, alive or not; read-only."""
         return self._members
 
     @property
@@ -120,11 +120,11 @@ class Fleet:
         return sum(m.life.num_rows for m in self._members.values() if m.life is not None)
 
     def pids(self) -> dict[str, int]:
-        """The process of each replica that is alive."""
+        """Return the process of each living replica."""
         return {name: m.life.info.pid for name, m in self._members.items() if m.life is not None}
 
     def node_ids(self) -> dict[str, str]:
-        """The node of each replica that is alive."""
+        """Return the node of each living replica."""
         return {name: m.life.info.node_id for name, m in self._members.items() if m.life is not None}
 
     def stats(self) -> Routing:
@@ -133,13 +133,13 @@ class Fleet:
         return Routing(replicas=replicas, deaths=deaths, **self._counts)
 
     async def ask(self, method: Method, home: str, requests: Sequence[Any]) -> list[Any]:
-        """One reply a request, in order: they are of the problem ``home``, and travel together."""
+        """Return one reply a request, in order. All are of the problem ``home`` and are sent together."""
         return await self._serve(Job(method, home, tuple(requests)))
 
     async def release(self, home: str) -> Overhead:
-        """Forgets a problem that is over, of which no call is in flight; what it has cost in vain.
+        """Forget a problem that has ended, with no call in flight; return the tokens that were discarded.
 
-        Each token is returned once: a problem of the same id after that begins at nothing.
+        Each token is returned once: a later problem of the same id begins at 0.
         """
         asked = [self._members[name].release(home) for name in self._served.pop(home, ())]
         try:
@@ -154,7 +154,7 @@ class Fleet:
         self._overheads[home] = self._overheads.get(home, Overhead()) + wasted
 
     async def _serve(self, job: Job) -> list[Any]:
-        """Tries until there is a reply or a Failure for every request."""
+        """Retry until there is a reply or a Failure for every request."""
         while True:
             outcome = await self._attempt(job)
             if isinstance(outcome, list):
@@ -167,7 +167,7 @@ class Fleet:
                 job = await self._pardon(job)
                 if job.num_failures >= self._config.max_attempts:
                     return self._fail(job)
-            _tell_retry(job, outcome)
+            _log_retry(job, outcome)
             self._counts["retried_rows"] += len(job.requests)
             if len(job.requests) > 1:
                 return await self._serve_each(job)
@@ -185,8 +185,8 @@ class Fleet:
             raise
 
     def _fail(self, job: Job) -> list[Any]:
-        if job.failure is None or job.failure.type != NO_REPLICA:  # that is no failure of the request
-            _tell_failure(job)
+        if job.failure is None or job.failure.type != NO_REPLICA:  # not a failure of the request
+            _log_failure(job)
             self._counts["failed_rows"] += len(job.requests)
         return [job.failure] * len(job.requests)
 
@@ -200,7 +200,7 @@ class Fleet:
 
     @contextmanager
     def _queued(self, job: Job) -> Iterator[None]:
-        """Counts the rows of a job as waiting."""
+        """Count the rows of a job as waiting."""
         self.num_queued += len(job.requests)
         try:
             yield
@@ -208,7 +208,7 @@ class Fleet:
             self.num_queued -= len(job.requests)
 
     async def _attempt_alone(self, job: Job) -> list[Any] | Raised | Died | Failure:
-        """Closes one replica to others, waits until it has drained, and asks there."""
+        """Close one replica to other calls, wait until it has drained, and call it."""
         self._counts["quarantined_rows"] += 1
         async with self._quarantine:
             try:
@@ -236,16 +236,16 @@ class Fleet:
             life.num_rows -= len(job.requests)
             self._wake()
             if log.isEnabledFor(logging.DEBUG):
-                _tell_call(job, member.name, time.monotonic() - begun)
+                _log_call(job, member.name, time.monotonic() - begun)
 
     def _absence(self) -> Failure:
-        """Why nobody takes a call: replicas that were closed are no loss."""
+        """Say why no replica takes a call; replicas that were closed are not lost."""
         is_closed = all(m.is_out for m in self._members.values())
         reason = "; ".join(m.lost or "" for m in self._members.values())
         return Failure("ReplicaDeath" if is_closed else NO_REPLICA, reason)
 
     async def _until(self, find: Callable[[], Ticket | None]) -> Ticket | None:
-        """What ``find`` finds, as soon as it does; None when no replica can be expected any more."""
+        """Return what ``find`` finds, as soon as it does; None when no replica is expected any more."""
         event = asyncio.Event()
         self._waiting[event] = None
         try:
@@ -263,10 +263,10 @@ class Fleet:
             event.set()
 
     def _choose(self, job: Job) -> Ticket | None:
-        """A replica with room for the job, which is taken: its home, or where siblings spill."""
+        """Take room for the job on a replica: its home, or the one to which siblings spill."""
         loads = self._loads(job.avoid)
         name = self._route(job, loads)
-        if name is None and job.avoid is not None:  # rather than wait, and have all others wait behind it
+        if name is None and job.avoid is not None:  # rather than wait and block all others
             loads = self._loads()
             name = self._route(job, loads)
         if name is None:
@@ -281,9 +281,9 @@ class Fleet:
         return route(job.home, loads, len(job.requests), spill_margin=margin, max_in_flight=most)
 
     def _isolate(self, job: Job) -> Ticket | None:
-        """The closed replica, taken, once it has drained; closes one where none is."""
+        """Take the closed replica once it has drained; close one first if none is."""
         closed = next((n for n, m in self._members.items() if m.closed), None)
-        if closed is not None and self._members[closed].life is None:  # it died meanwhile: take another
+        if closed is not None and self._members[closed].life is None:  # it has died since: take another
             self._members[closed].closed, closed = False, None
         if closed is None:
             loads = self._loads(job.avoid)
@@ -295,7 +295,7 @@ class Fleet:
         return self._take(closed, job) if life is not None and life.num_rows == 0 else None
 
     def _loads(self, avoid: str | None = None) -> dict[str, int]:
-        """Rows in flight of the replicas that take calls, without the one to avoid if there are others."""
+        """Return the rows in flight of the replicas that take calls; ``avoid`` only if there is no other."""
         loads = {n: m.life.num_rows for n, m in self._members.items() if m.life is not None and not m.closed}
         if avoid in loads and len(loads) > 1:
             del loads[avoid]
@@ -314,12 +314,12 @@ class Fleet:
 
     @staticmethod
     async def _pardon(job: Job) -> Job:
-        """The job without the deaths that were the loss of a node, which takes a while to tell."""
+        """Return the job without the deaths that were the loss of a node, which takes a while to find out."""
         guilty = [end for end in job.died_alone if await asyncio.shield(end) is not End.NODE_LOST]
         return replace(job, died_alone=tuple(guilty))
 
     def _account(self, job: Job, outcome: Raised | Died) -> None:
-        """Adds this job's share of the tokens that a dead replica had made and not delivered."""
+        """Add this job's share of the tokens that a dead replica had generated and not delivered."""
         if isinstance(outcome, Raised) or outcome.before or job.method != "generate":
             return
         bound = sum(request.params.max_tokens for request in job.requests)
@@ -327,25 +327,25 @@ class Fleet:
         self._waste(job.home, Overhead(retried_tokens=min(share, bound)))
 
 
-def _tell_call(job: Job, replica: str, seconds: float) -> None:
-    """A call that has ended, however it has."""
+def _log_call(job: Job, replica: str, seconds: float) -> None:
+    """Log a call that has ended, with a reply or without."""
     fields = {"problem": job.home, "replica": replica, "method": job.method, "rows": len(job.requests)}
     text = "a %s call of problem %s with %d rows took %.3f s on %s"
-    told = (job.method, job.home, len(job.requests), seconds, replica)
-    emit("call_ended", text, *told, level=logging.DEBUG, seconds=round(seconds, 6), **fields)
+    values = (job.method, job.home, len(job.requests), seconds, replica)
+    emit("call_ended", text, *values, level=logging.DEBUG, seconds=round(seconds, 6), **fields)
 
 
-def _tell_retry(job: Job, outcome: Raised | Died) -> None:
-    """A call that is asked again: one line, however many rows it has."""
+def _log_retry(job: Job, outcome: Raised | Died) -> None:
+    """Log a call that is retried: one line, however many rows it has."""
     reason = f"{outcome.type}: {outcome.message}" if isinstance(outcome, Raised) else outcome.message
-    text = "a %s call of problem %s with %d rows is asked again: %s"
+    text = "a %s call of problem %s with %d rows is retried: %s"
     fields = {"replica": outcome.member, "rows": len(job.requests), "method": job.method, "reason": reason}
-    told = (job.method, job.home, len(job.requests), reason)
-    emit("request_retried", text, *told, level=logging.INFO, problem=job.home, **fields)
+    values = (job.method, job.home, len(job.requests), reason)
+    emit("request_retried", text, *values, level=logging.INFO, problem=job.home, **fields)
 
 
-def _tell_failure(job: Job) -> None:
-    """A request that is given up: one that kills its replicas, or one that cannot be answered."""
+def _log_failure(job: Job) -> None:
+    """Log a request that is given up: one that kills its replicas, or one that cannot be answered."""
     assert job.failure is not None
     event = "request_poisoned" if job.failure.type == "ReplicaDeath" else "request_failed"
     reason = f"{job.failure.type}: {job.failure.message}"
@@ -354,6 +354,6 @@ def _tell_failure(job: Job) -> None:
     emit(event, text, job.method, job.home, reason, level=logging.WARNING, **fields)
 
 
-def _tell_bug(task: asyncio.Task[None]) -> None:
+def _log_bug(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("a bug in scaling: replicas do not come and go any more", exc_info=error)
+        log.critical("unexpected exception: replicas are no longer added or removed", exc_info=error)

@@ -1,4 +1,4 @@
-"""What a fleet needs of whatever runs its replicas: actors of Ray, threads, or a simulation."""
+"""What a fleet needs from what runs its replicas: Ray actors, threads, or a simulation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.types import Overhead
 
 
 class ReplicaError(Exception):
-    """A call to a replica that brought no reply: ``type`` and ``message`` say why, in one line."""
+    """A call to a replica that got no reply: ``type`` and ``message`` say why, in one line."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(kind, message)
@@ -23,7 +23,7 @@ class ReplicaError(Exception):
 class ReplicaDied(ReplicaError):
     """The replica died under the call, or with ``before`` before the call reached it.
 
-    ``is_final``: the handle reaches no successor of it, and another must be asked for.
+    ``is_final``: the handle will not reach a successor; another must be requested.
     """
 
     def __init__(self, message: str, *, before: bool = False, is_final: bool = False) -> None:
@@ -39,7 +39,7 @@ class Handle(Protocol):
     """
 
     async def ready(self) -> ReplicaInfo:
-        """Makes the engine at the first call, and describes it; also that it could not be made."""
+        """Make the engine at the first call and describe it, or say that it could not be made."""
         ...
 
     async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted: ...
@@ -47,15 +47,15 @@ class Handle(Protocol):
     async def release(self, home: str) -> Overhead: ...
 
     async def pulse(self) -> int | Restarted | None:
-        """The engine's token counter, None where it has none; also while ``ask`` computes."""
+        """Return the engine's token counter, None where it has none; also while ``ask`` computes."""
         ...
 
     async def close(self) -> None:
-        """Lets the engine close."""
+        """Let the engine close."""
         ...
 
     def kill(self, *, restart: bool) -> None:
-        """Ends the replica at once, whatever it does; with ``restart`` there will be another."""
+        """End the replica at once, whatever it does; with ``restart`` it gets a successor."""
         ...
 
 
@@ -63,17 +63,17 @@ class Host(Protocol):
     """The place where replicas run."""
 
     def place(self, spec: ReplicaSpec, name: str, config: ClusterConfig) -> Handle:
-        """Asks for one replica, which may be there later."""
+        """Request one replica, which may be there later."""
         ...
 
     def living_nodes(self) -> Mapping[str, Resources]:
-        """What each node has that is alive, by its id. May block."""
+        """Return the resources of each living node, by its id. May block."""
         ...
 
     def free(self) -> str:
-        """What no replica has reserved at the moment, for a person. May block."""
+        """Say what no replica has reserved at the moment, for a person. May block."""
         ...
 
     async def lost(self) -> str:
-        """Returns why, once no replica can be expected any more; otherwise never."""
+        """Return why, once no replica can be expected any more; otherwise never."""
         ...

@@ -1,4 +1,4 @@
-"""Replicas as threads of this process, each with an event loop of its own: what ``cluster=inprocess`` builds.
+"""Replicas as threads of this process, each with its event loop: what ``cluster=inprocess`` builds.
 
 For notebooks, engines behind HTTP, and tests: there is no Ray, nothing to wait for and nothing that listens.
 """
@@ -56,7 +56,7 @@ class InProcessCluster:
         return ClusterConfig(**asdict(self))
 
     async def start(self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None) -> Backend:
-        """Makes all replicas, and waits until they are ready."""
+        """Make all replicas, and wait until they are ready."""
         factories = _factories(policies, verifier)
         host = ThreadHost()
         (spec, *_) = plan(self._as_pool(), *factories, host.living_nodes())
@@ -70,11 +70,11 @@ class InProcessCluster:
                 os.environ.pop(name, None)
 
     def survey(self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None) -> str:
-        """What would run where, for a person."""
+        """Say what would run where, for a person."""
         return f"{described(plan(self._as_pool(), *_factories(policies, verifier), {}))} in this process"
 
     def stop(self) -> None:
-        """There is nothing beside the replicas."""
+        """Do nothing: there is nothing beside the replicas."""
 
 
 def _factories(
@@ -100,14 +100,14 @@ class ThreadHost:
 
 
 def _num_cores() -> int:
-    """The cores that this process may use; on some systems it is not told, and has all."""
+    """Return the number of cores that this process may use; all where the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ThreadHandle:
     """A replica in a thread. An engine that dies or hangs gets a successor at the next ``ready``.
 
-    A thread cannot be killed: one that hangs is left behind, and its replies go nowhere.
+    A thread cannot be killed: one that hangs is abandoned, and its replies are discarded.
     """
 
     def __init__(self, factory: Factory, name: str) -> None:
@@ -130,7 +130,7 @@ class ThreadHandle:
         return wasted
 
     async def pulse(self) -> int | Restarted | None:
-        """Asks the engine from here: its own thread may be at work."""
+        """Read the engine's counter from here: its thread may be busy."""
         return await self._alive().replica.pulse()
 
     async def close(self) -> None:
@@ -170,25 +170,25 @@ class _Life:
         try:
             self._loop.run_forever()
             self._finish()
-        finally:  # whatever an engine raised that ends a thread
+        finally:  # also where an engine raised what ends a thread
             self.end("its thread has ended")
             self._loop.close()
 
     def _finish(self) -> None:
-        """Cancels what is left on the loop."""
+        """Cancel what is left on the loop."""
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
     def end(self, reason: str) -> None:
-        """Ends the thread as soon as it is at nothing, and the calls to it at once; from any thread."""
+        """End the thread as soon as it is idle, and the calls to it at once; callable from any thread."""
         with self._lock:
             if self.has_ended:
                 return
             self.has_ended = True
             self._loop.call_soon_threadsafe(self._loop.stop)
-        _tell(self._caller, self._fail_all, reason)
+        _call_on(self._caller, self._fail_all, reason)
 
     def _fail_all(self, reason: str) -> None:
         for waiter in self._waiting:
@@ -196,21 +196,21 @@ class _Life:
                 waiter.set_exception(ReplicaDied(reason))
 
     async def _contained(self, work: _Work) -> Any:
-        """An engine that leaves its process, as it thinks, leaves its thread."""
+        """End only the thread where an engine exits its process."""
         try:
             return await work(self.replica)
         except (SystemExit, KeyboardInterrupt) as stop:
             self.end(f"it raised {type(stop).__name__}")
 
     async def call(self, work: _Work) -> Any:
-        """What ``work`` returns, done in the thread; cancelling it cancels that. Raises ReplicaError."""
+        """Return what ``work`` returns in the thread; a cancellation reaches it. Raises ReplicaError."""
         waiter = self._caller.create_future()
         with self._lock:
             if self.has_ended:
                 raise ReplicaDied("it has ended", before=True)
             done = asyncio.run_coroutine_threadsafe(self._contained(work), self._loop)
         self._waiting.add(waiter)
-        done.add_done_callback(lambda done: _tell(self._caller, _settle, waiter, done))
+        done.add_done_callback(lambda done: _call_on(self._caller, _settle, waiter, done))
         try:
             return await waiter
         finally:
@@ -219,7 +219,7 @@ class _Life:
 
 
 def _settle(waiter: asyncio.Future[Any], done: Future[Any]) -> None:
-    """Hands the outcome of a call over, on the loop of its caller."""
+    """Pass the outcome of a call on, on the loop of its caller."""
     if waiter.done():
         return
     if done.cancelled():
@@ -230,8 +230,8 @@ def _settle(waiter: asyncio.Future[Any], done: Future[Any]) -> None:
         waiter.set_result(done.result())
 
 
-def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> None:
-    """``call`` on a loop, unless that is closed: nobody waits there any more."""
+def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> None:
+    """Call on a loop, unless that is closed: then there are no waiters."""
     try:
         loop.call_soon_threadsafe(call, *arguments)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""What befell a request on its replicas, and what of that counts against it: values, no Ray."""
+"""The failures of a request on its replicas, and which of them count against it: values, no Ray."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from actors.pool.replica import Raised, ReplicaInfo
 from orchestrator.protocols import Failure, Method
 
-# A request that saw two deaths runs alone from then on: chance rarely strikes twice.
+# A request that met two deaths runs alone from then on: two are rarely chance.
 _DEATHS_BEFORE_QUARANTINE = 2
-# One share is what a fair replica needs; a queue ahead may need a second; the rest is doubt.
+# One share is what a fair replica needs; a queue ahead may need a second; the rest is a safety margin.
 _FAIR_SHARES = 4
 
 
@@ -29,7 +29,7 @@ class End(Enum):
 class Flight:
     """A call in flight: the task that waits for it, and what the replica had done when it began.
 
-    ``home`` is the problem that it is of.
+    ``home`` is its problem.
     """
 
     task: asyncio.Task[Any]
@@ -40,10 +40,10 @@ class Flight:
     home: str = ""
 
     def is_hung(self, life: Life, now: float, timeout_s: float) -> bool:
-        """Late, though the replica has done several times what all rows beside it can have asked for.
+        """Return whether it is late, though the replica has done several times the work of all other rows.
 
-        A long batch is no hang, nor is a queue: a replica that is fair to its rows has brought each to its
-        end once it has done the most that a row may take for each of the rows in flight.
+        A long batch is not a hang, nor is a queue: a replica that is fair to its rows has finished each of
+        them once it has done, for each row in flight, the most work that a row may take.
         """
         enough = _FAIR_SHARES * self.most_rows * life.most_work
         return now - self.begun > timeout_s and life.work_done - self.work_before > enough
@@ -55,7 +55,7 @@ class Life:
 
     ``tokens_seen`` is the engine's counter at the last pulse, ``tokens_delivered`` those of its replies:
     what lies between is lost with a death. ``work_done`` are the tokens, or rows where there are none, of
-    all replies; ``most_work`` is what a row may take at the most, ``flights`` the calls in flight.
+    all replies; ``most_work`` is the most that a row may take, ``flights`` the calls in flight.
     """
 
     info: ReplicaInfo
@@ -75,12 +75,12 @@ class Life:
         return max(0, self.tokens_seen - self.tokens_delivered)
 
     def resume(self, end: asyncio.Future[End], now: float) -> None:
-        """It was thought dead, and lives: what is in flight still is; what was thought lost is settled."""
+        """Resume a life that was thought dead: its calls are still in flight, its lost tokens are counted."""
         self.end, self.last_progress = end, now
         self.tokens_delivered = max(self.tokens_delivered, self.tokens_seen)
 
     def conclude(self, end: End) -> None:
-        """Settles how it ended; the first word holds."""
+        """Record how it ended; the first record stays."""
         if not self.end.done():
             self.end.set_result(end)
 
@@ -89,8 +89,8 @@ class Life:
 class Died:
     """The replica ``member`` died under the call; ``alone`` when nothing but its one row was in flight.
 
-    ``before``: it had died before the call came to it, which is nobody's fault. ``end`` is how this death
-    ended: the life may go on, and have another.
+    ``before``: it had died before the call reached it, so no request is to blame. ``end`` says how this
+    life ended: it may be resumed, and end again.
     """
 
     member: str
@@ -106,10 +106,10 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Rows of one problem that travel in one call, and what befell them so far.
+    """Rows of one problem that are sent in one call, and their failures so far.
 
     ``deaths`` are the ends of the lives that ended under it, of which ``died_alone`` had nothing else in
-    flight; ``num_raised`` calls of its own raised. ``avoid`` names the replica that failed last. ``failure``
+    flight; ``num_raised`` of its calls raised. ``avoid`` names the replica that failed last. ``failure``
     is what the request becomes when it is given up.
     """
 
@@ -124,25 +124,28 @@ class Job:
 
     @property
     def num_deaths(self) -> int:
-        """Without those of which it is known by now that their nodes were lost."""
+        """The deaths without those that are known to be lost nodes."""
         return sum(not (end.done() and end.result() is End.NODE_LOST) for end in self.deaths)
 
     @property
     def num_failures(self) -> int:
-        """What counts against the request, at the most."""
+        """The failures that count against the request, at most."""
         return self.num_raised + len(self.died_alone)
 
     def split(self) -> list[Job]:
         return [replace(self, requests=(request,)) for request in self.requests]
 
     def needs_quarantine(self, max_attempts: int) -> bool:
-        """Alone on a replica: after two deaths, and at the last attempt, so that nobody fails for another."""
+        """Return whether it must run alone on a replica, so that no request fails for another.
+
+        After two deaths, and at the last attempt.
+        """
         if self.failure is None or len(self.requests) > 1:
             return False
         return self.num_deaths >= _DEATHS_BEFORE_QUARANTINE or self.num_failures >= max_attempts - 1
 
     def after(self, outcome: Raised | Died) -> Job:
-        """The job after a failed attempt."""
+        """Return the job after a failed attempt."""
         if isinstance(outcome, Raised):
             failure = Failure(outcome.type, outcome.message)
             num_raised = self.num_raised + (len(self.requests) == 1)

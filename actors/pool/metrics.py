@@ -1,8 +1,8 @@
 """Figures of a run for Prometheus and Grafana, through Ray's own metrics (docs/observability.md).
 
 Ray exports them at each node's metrics port with ``ray_`` before the name, and ``_total`` after a counter's.
-Nothing is told of a request when it is made: a thread looks at the pool's counters every so often, and tells
-Ray what has changed.
+Requests do not report anything: a thread reads the pool's counters periodically and reports the changes to
+Ray.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ METRICS = {
     "murmuration_replica_deaths": Metric("counter", "deaths of a replica", _REPLICA),
     "murmuration_calls": Metric("counter", "calls that were sent to a replica", _FLEET),
     "murmuration_home_hits": Metric("counter", "calls that went to their problem's home replica", _FLEET),
-    "murmuration_retried_rows": Metric("counter", "rows that were asked again", _FLEET),
+    "murmuration_retried_rows": Metric("counter", "rows that were retried", _FLEET),
     "murmuration_failed_rows": Metric("counter", "rows that were given up", _FLEET),
     "murmuration_relative_ess": Metric(
         "histogram", "effective sample size over N, mean of a problem's steps", boundaries=_ESS_BOUNDARIES
@@ -69,7 +69,7 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class RayMetrics:
-    """A tracker that tells Ray's metrics of one run, every ``interval_s`` seconds and once at its end.
+    """A tracker that reports one run to Ray's metrics, every ``interval_s`` seconds and once at its end.
 
     Counters begin at 0 with the run, also where it shares its replicas with runs before it.
     """
@@ -86,12 +86,12 @@ class RayMetrics:
         self._ended: deque[Mapping[str, Any]] = deque()
         self._num_left = num_problems
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._tell_regularly, daemon=True)
+        self._thread = threading.Thread(target=self._report_regularly, daemon=True)
 
     def start(self, run_dir: Path, config: Mapping[str, Any], totals: Totals) -> None:
         self._num_left = self._num_problems - totals.num_problems
         self._seen.update(dict(self._counters()))
-        self._tell()
+        self._report()
         self._thread.start()
 
     def problem(self, line: Mapping[str, Any]) -> None:
@@ -100,24 +100,24 @@ class RayMetrics:
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._over.set()
         self._thread.join()
-        self._tell()
+        self._report()
         for name, tags in self._gauges():
             self._metrics[name].set(0, {**self._tags, **dict(tags)})
 
-    def _tell_regularly(self) -> None:
+    def _report_regularly(self) -> None:
         while not self._over.wait(self._interval_s):
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         while self._ended:
-            self._tell_problem(self._ended.popleft())
+            self._report_problem(self._ended.popleft())
         for series, value in self._counters():
             self._grow(*series, value - self._seen[series])
             self._seen[series] = value
         for (name, tags), level in self._gauges().items():
             self._metrics[name].set(level, {**self._tags, **dict(tags)})
 
-    def _tell_problem(self, line: Mapping[str, Any]) -> None:
+    def _report_problem(self, line: Mapping[str, Any]) -> None:
         self._num_left -= 1
         name = "murmuration_problems_finished" if line["error"] is None else "murmuration_problems_failed"
         self._grow(name, (), 1)
@@ -131,7 +131,7 @@ class RayMetrics:
             self._metrics[name].inc(by, {**self._tags, **dict(tags)})
 
     def _counters(self) -> Iterator[tuple[Series, int]]:
-        """Every counter of the pool as it stands; it has begun before this run where they share it."""
+        """Yield every counter of the pool, which runs before this one may have used."""
         for kind, fleet in self._fleets.items():
             stats = fleet.stats()
             for name in ("calls", "home_hits", "retried_rows", "failed_rows"):
@@ -156,7 +156,7 @@ class RayMetrics:
 
 
 def relative_ess(history: list[Mapping[str, Any]]) -> float | None:
-    """ESS / N, in (0, 1], mean over a population's steps; None where the search has no population."""
+    """Return ESS / N, in (0, 1], the mean over the steps; None where the search has no population."""
     steps = [s for s in history if s.get("ess") is not None and s.get("ancestors")]
     return sum(s["ess"] / len(s["ancestors"]) for s in steps) / len(steps) if steps else None
 
@@ -170,5 +170,5 @@ def _make(name: str, metric: Metric) -> Any:
 
 
 def exported_name(name: str) -> str:
-    """What Prometheus knows a metric as; of a histogram, what ``_bucket``, ``_sum`` and ``_count`` follow."""
+    """Return the name of a metric in Prometheus; ``_bucket``, ``_sum`` or ``_count`` may follow."""
     return f"ray_{name}_total" if METRICS[name].kind == "counter" else f"ray_{name}"

@@ -1,4 +1,4 @@
-"""What the pool is to place, and whether the cluster can hold it: decided before anything loads."""
+"""What the pool is to place, and whether the cluster can hold it: decided before any model loads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from orchestrator.errors import ConfigError
 from orchestrator.schema import Rule, Words, checked
 
 Resources = Mapping[str, float]
-"""What Ray says that one node has: ``{"CPU": 8.0, "GPU": 2.0, ...}``."""
+"""What one node has, by Ray's names: ``{"CPU": 8.0, "GPU": 2.0, ...}``."""
 
 Factory = Callable[[], Any]
 """Makes an engine or a verifier inside its replica; picklable, such as ``functools.partial(Engine, ...)``."""
 
 GPUS_VARIABLE = "MURMURATION_GPUS"
-"""The environment variable that tells an engine what its replica has reserved, such as 0.5."""
+"""The environment variable with the GPUs that an engine's replica has reserved, such as 0.5."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """The environment variables from which libraries take their number of threads when they are imported."""
@@ -84,9 +84,8 @@ class ReplicaSpec:
 
     ``kind`` is ``engine`` or ``verifier``. ``num_cpus`` 0 reserves nothing: replicas then share the cores,
     each with ``num_threads`` threads. ``num_gpus`` is a share of one GPU, or a whole number on one node.
-    ``gpus_key`` is the key that settled ``num_gpus``. Up to ``num_extra`` more join while the run goes on, as
-    soon as the cluster has room. ``node_ids`` names the node that each had best run on;
-    empty where Ray is to decide.
+    ``gpus_key`` is the key that settled ``num_gpus``. Up to ``num_extra`` more join during the run, as
+    soon as the cluster has room. ``node_ids`` names the preferred node of each; empty where Ray decides.
     """
 
     kind: str
@@ -105,7 +104,7 @@ class ReplicaSpec:
 
     @property
     def bundles(self) -> list[dict[str, float]]:
-        """Of one replica's placement group: one GPU (or a share of one) each; none without GPUs."""
+        """The bundles of a replica's placement group: one GPU (or a share of one) each; none without GPUs."""
         if self.num_gpus == 0:
             return []
         bundle = {"GPU": min(1.0, self.num_gpus), "CPU": self.num_cpus}
@@ -118,14 +117,14 @@ class ReplicaSpec:
 
 
 def described(specs: Sequence[ReplicaSpec]) -> str:
-    """The replicas of a run, for a person."""
+    """Say which replicas a run has, for a person."""
     return " and ".join(map(str, specs))
 
 
 def plan(
     config: ClusterConfig, engine: Factory, verifier: Factory | None, nodes: Mapping[str, Resources]
 ) -> list[ReplicaSpec]:
-    """The specs of a run on ``nodes`` (by id), whose resources settle what the configuration leaves open."""
+    """Return the specs of a run on ``nodes`` (by id); their resources settle what no key settles."""
     factories = [("engine", engine, config.engine_replicas)]
     if verifier is not None:
         factories.append(("verifier", verifier, config.verifier_replicas))
@@ -148,9 +147,9 @@ def plan(
 def _gpus_of_each(
     config: ClusterConfig, num_replicas: Mapping[str, int], nodes: Iterable[Resources]
 ) -> dict[str, tuple[float, str]]:
-    """GPUs for each replica of a kind, and the key that says so: as told, else what ``share_gpu`` says."""
-    told = {kind: getattr(config, f"{kind}_gpus") for kind in num_replicas}
-    gpus = {kind: (num, f"cluster.{kind}_gpus") for kind, num in told.items() if num is not None}
+    """Return the GPUs for each replica of a kind and the key that decided: its own, else ``share_gpu``."""
+    given = {kind: getattr(config, f"{kind}_gpus") for kind in num_replicas}
+    gpus = {kind: (num, f"cluster.{kind}_gpus") for kind, num in given.items() if num is not None}
     open_kinds = [kind for kind in num_replicas if kind not in gpus]
     if config.gpus_per_replica is not None:
         share, key = config.gpus_per_replica, "cluster.gpus_per_replica"
@@ -165,7 +164,7 @@ def _gpus_of_each(
 
 
 def _share(share_gpu: bool | None, num_replicas: int, num_gpus: int, besides: Sequence[float]) -> float:
-    """The part of a card for each of ``num_replicas`` that no key settles; ``num_gpus`` are left for them.
+    """Return the part of a card for each of ``num_replicas`` without a key; ``num_gpus`` are left for them.
 
     True: what a replica of the other kind leaves of its card, or half of one; False: a whole one; None: an
     equal part where replicas outnumber the cards.
@@ -179,7 +178,7 @@ def _share(share_gpu: bool | None, num_replicas: int, num_gpus: int, besides: Se
 
 
 def _spread(num_replicas: int, nodes: Mapping[str, Resources]) -> tuple[list[str], int]:
-    """A node for each replica, by their cores; and the threads of each that keep the cores just busy."""
+    """Return a node for each replica, by their cores, and the threads of each that just fill the cores."""
     cores = {node_id: node["CPU"] for node_id, node in nodes.items() if node.get("CPU")}
     if not cores:
         return [], 1
@@ -190,7 +189,7 @@ def _spread(num_replicas: int, nodes: Mapping[str, Resources]) -> tuple[list[str
 
 
 def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) -> None:
-    """Raises ConfigError where the nodes cannot hold the replicas: what is asked, what there is, which key.
+    """Raise ConfigError where the nodes cannot hold the replicas: what is needed, what there is, which key.
 
     Compares with what the nodes have, not with what is free: others may be about to leave.
     """
@@ -204,7 +203,7 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
     only_cpus_lack = _first_misfit([replace(spec, num_cpus=0.0) for spec in specs], nodes) is None
     value = misfit.num_cpus if only_cpus_lack else misfit.num_gpus
     key = "cluster.cpus_per_replica" if only_cpus_lack else _key_to_lower(misfit)
-    if _first_misfit([replace(misfit, num_replicas=1)], nodes):  # not even one, with nothing beside it
+    if _first_misfit([replace(misfit, num_replicas=1)], nodes):  # not even one, alone
         raise ConfigError(key, f"{value:g}", f"{message}{key}")
     keys = ", ".join(f"cluster.{spec.kind}_replicas" for spec in specs)
     last = f"{keys}, or set cluster.share_gpu=true" if misfit.gpus_key == "cluster.share_gpu" else ""
@@ -213,12 +212,12 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
 
 
 def _key_to_lower(spec: ReplicaSpec) -> str:
-    """What to lower where one replica asks for too many cards."""
+    """Return the key to lower where one replica needs too many cards."""
     return f"cluster.{spec.kind}_gpus" if spec.gpus_key == "cluster.share_gpu" else spec.gpus_key
 
 
 def _first_misfit(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) -> ReplicaSpec | None:
-    """The first spec with a replica for which no node has room, the largest laid out first; None: all fit."""
+    """Return the first spec that no node has room for, the largest laid out first; None where all fit."""
     left = [_Node(node) for node in nodes]
     for spec in sorted(specs, key=lambda s: -s.num_gpus):
         for _ in range(spec.num_replicas):
@@ -228,14 +227,14 @@ def _first_misfit(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) ->
 
 
 class _Node:
-    """What is left of a node while replicas are laid out on it."""
+    """The free part of a node while replicas are laid out on it."""
 
     def __init__(self, resources: Resources) -> None:
         self.cpus = resources.get("CPU", 0.0)
         self.gpus = [1.0] * int(resources.get("GPU", 0.0))
 
     def take(self, spec: ReplicaSpec) -> bool:
-        """Lays out one replica, if it fits; a share of a GPU goes to the fullest card that holds it."""
+        """Lay out one replica if it fits; a share of a GPU goes to the fullest card with room."""
         share, num_bundles = min(1.0, spec.num_gpus), max(1, math.ceil(spec.num_gpus))
         holding = sorted((left, i) for i, left in enumerate(self.gpus) if left >= share - _EPSILON)
         num_cpus = spec.num_cpus * num_bundles

@@ -1,4 +1,4 @@
-"""Engines and verifiers in replicas, behind the same protocols as those that are asked directly."""
+"""Engines and verifiers in replicas, behind the same protocols as those that are called directly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from orchestrator.protocols import (
 from orchestrator.types import Overhead
 
 MakeTrackers = Callable[[Mapping[str, Fleet], int, Mapping[str, str]], Sequence[Tracker]]
-"""From the replicas by kind, the number of problems and the tags of a run to what else follows it."""
+"""From the replicas by kind, the number of problems and the tags of a run to its further trackers."""
 
 
 def no_trackers(fleets: Mapping[str, Fleet], num_problems: int, tags: Mapping[str, str]) -> Sequence[Tracker]:
@@ -77,7 +77,7 @@ class PooledVerifier(VerifierBase):
 
 
 class Pool:
-    """The replicas of a run: ``async with await Pool.start(...) as pool``, then ask ``pool.engine``.
+    """The replicas of a run: ``async with await Pool.start(...) as pool``, then call ``pool.engine``.
 
     A pool lives on the event loop that started it: several runs share it under one ``asyncio.Runner``.
     """
@@ -98,7 +98,7 @@ class Pool:
         host: Host | None = None,
         make_trackers: MakeTrackers = no_trackers,
     ) -> Pool:
-        """Places and makes all replicas, engines and verifiers at once, and waits until they are ready.
+        """Place and make all replicas, engines and verifiers at once, and wait until they are ready.
 
         They run at ``host``; None is Ray, which must have been started (``actors.pool.cluster.start_ray``).
         Raises ConfigError where the cluster cannot hold them or a factory refuses its configuration, and
@@ -121,71 +121,71 @@ class Pool:
         return pool
 
     async def _give_up_with(self, host: Host) -> None:
-        """Gives all replicas up once the host itself is gone."""
+        """Give all replicas up once the host itself is gone."""
         reason = await host.lost()
         for fleet in self._fleets.values():
             fleet.give_up(reason)
 
     @property
     def replicas(self) -> dict[str, int]:
-        """How many replicas there are, as in ``summary.json``: ``{"engine": 2, "verifier": 1}``."""
+        """The number of replicas by kind, as in ``summary.json``: ``{"engine": 2, "verifier": 1}``."""
         return {kind: fleet.spec.num_replicas for kind, fleet in self._fleets.items()} | (
             {} if "verifier" in self._fleets else {"verifier": 0}
         )
 
     def template_notes(self) -> dict[str, dict[str, str]]:
-        """By kind, what is done otherwise than a chat template would have it; as in ``summary.json``."""
+        """Return, by kind, where prompts deviate from the chat template; as in ``summary.json``."""
         return {kind: dict(f.template_notes) for kind, f in self._fleets.items() if f.template_notes}
 
     def pids(self) -> dict[str, int]:
-        """The process of each replica that is alive: ``{"engine-0": 4711, ...}``."""
+        """Return the process of each living replica: ``{"engine-0": 4711, ...}``."""
         return {name: pid for fleet in self._fleets.values() for name, pid in fleet.pids().items()}
 
     def node_ids(self) -> dict[str, str]:
-        """The node of each replica that is alive, by the replica's name."""
+        """Return the node of each living replica, by the replica's name."""
         return {name: node for fleet in self._fleets.values() for name, node in fleet.node_ids().items()}
 
     def stats(self) -> dict[str, Routing]:
-        """How calls were routed and retried, by kind."""
+        """Return how calls were routed and retried, by kind."""
         return {kind: fleet.stats() for kind, fleet in self._fleets.items()}
 
     def used(self) -> Used:
-        """What the replicas have done since they started."""
+        """Return what the replicas have done since they started."""
         return Used(self.generated_tokens, self.stats())
 
     def num_alive(self) -> int:
-        """How many replicas take calls now."""
+        """Return the number of replicas that take calls now."""
         return len(self.pids())
 
     def trackers(self, num_problems: int, tags: Mapping[str, str]) -> Sequence[Tracker]:
-        """What else follows a run on these replicas."""
+        """Return the further trackers of a run on these replicas."""
         return self._make_trackers(self._fleets, num_problems, tags)
 
     @property
     def fleets(self) -> Mapping[str, Fleet]:
-        """The replicas by kind, to look at."""
+        """The replicas by kind; read-only."""
         return self._fleets
 
     @property
     def generated_tokens(self) -> int:
-        """Of all replies since the start, also for problems that have not ended."""
+        """The tokens of all replies since the start, also for problems that have not ended."""
         return sum(member.tokens.generated for member in self._fleets["engine"].members.values())
 
     @property
     def overhead(self) -> Overhead:
-        """Tokens of replies that were lost with a replica, cancelled by a time limit, or never asked for.
+        """Tokens that were lost with a replica, cancelled by a time limit, or generated ahead and never used.
 
-        Those of all problems since the start; ``engine.release`` returns those of one.
+        Of all problems since the start; ``engine.release`` returns those of one.
 
         Retried ones are a lower bound: what the engine's token counter showed at the last pulse before the
         death, for the rows then in flight. Those of cancelled calls, in ``speculated_tokens``, are their
-        share of what the counter shows then; the others there were made ahead of a search that took another
-        way. An engine that reports no progress counts 0, and so does a verifier.
+        share of what the counter shows then; the others there were generated ahead for a search that took
+        another path. An engine that reports no progress counts 0, and so does a verifier.
         """
         return self._fleets["engine"].overhead
 
     async def close(self) -> None:
-        """Ends every replica."""
+        """End every replica."""
         if self._watch is not None:
             self._watch.cancel()
         await asyncio.gather(*(fleet.close() for fleet in self._fleets.values()))

@@ -1,4 +1,4 @@
-"""Where a running Ray is, and whether it answers: asked before Ray itself, which would try for minutes."""
+"""Where a running Ray is, and whether it answers: checked before Ray itself, which would try for minutes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _START = "start one (ray start --head), or leave cluster.address out"
 
 
 def find_ray(address: str) -> str:
-    """``host:port`` or ``ray://host:port`` of a Ray that answers. Raises ConfigError within seconds.
+    """Return ``host:port`` or ``ray://host:port`` of a running Ray. Raises ConfigError within seconds.
 
-    ``auto`` is the Ray that this machine runs, as ``ray start`` has noted it.
+    ``auto`` is the Ray on this machine, as ``ray start`` has recorded it.
     """
     if address == "auto":
         return os.environ.get("RAY_ADDRESS") or _on_this_machine()
@@ -35,7 +35,7 @@ def find_ray(address: str) -> str:
 
 
 def check_answers(address: str, shown: str) -> None:
-    """Raise ConfigError where no Ray of this version answers; ``shown`` is what was asked for."""
+    """Raise ConfigError where no Ray of this version answers; ``shown`` is what was requested."""
     host, port = _split(address.removeprefix(_CLIENT))
     if not host or not 0 < port < 65536:
         allowed = "must be HOST:PORT (of ray start, 6379 by default), ray://HOST:10001 or auto"
@@ -47,7 +47,7 @@ def check_answers(address: str, shown: str) -> None:
 
 
 def _on_this_machine() -> str:
-    """The address that ``ray start`` has noted, or that of the one Ray that runs here."""
+    """Return the address that ``ray start`` has recorded, or that of the one Ray that runs here."""
     note = Path(get_ray_address_file(None))
     noted = note.read_text(errors="replace").strip() if note.is_file() else ""
     if noted and not _unreachable(*_split(noted)):
@@ -77,7 +77,7 @@ def _unreachable(host: str, port: int) -> str | None:
 
 
 def _not_ray(address: str) -> str | None:
-    """What is wrong with what listens at an address, or None."""
+    """Say what is wrong with what listens at an address, or return None."""
     channel = init_grpc_channel(address.removeprefix(_CLIENT))
     try:
         if address.startswith(_CLIENT):
@@ -87,25 +87,25 @@ def _not_ray(address: str) -> str | None:
         request = gcs_service_pb2.CheckAliveRequest()  # type: ignore[attr-defined]
         reply = stub.CheckAlive(request, timeout=_WAIT_S)
     except grpc.FutureTimeoutError:
-        return "what listens there is no Ray: its clients' port is 10001 by default"
+        return "what listens there is not Ray: its clients' port is 10001 by default"
     except grpc.RpcError as failure:
         return _meaning(failure)
     finally:
         channel.close()
     theirs = str(reply.ray_version)
     if theirs and theirs != ray.__version__:
-        return f"that Ray is {theirs}, and this one {ray.__version__}: they must be the same"
+        return f"that Ray has version {theirs}, and this one {ray.__version__}: they must be the same"
     return None
 
 
 def _meaning(failure: grpc.RpcError) -> str | None:
     match failure.code():
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return "that Ray refuses the token here: set RAY_AUTH_MODE=token, and have its ~/.ray/auth_token"
+            return "that Ray refuses the token here: set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token"
         case grpc.StatusCode.UNIMPLEMENTED:
-            return f"what listens there is no head of a Ray: {_HEAD}"
+            return f"what listens there is not the head of a Ray cluster: {_HEAD}"
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"what listens there has not answered as a Ray within {_WAIT_S:g} seconds"
+            return f"what listens there has not answered as Ray within {_WAIT_S:g} seconds"
         case grpc.StatusCode.UNAVAILABLE:
-            return f"what listens there is no Ray: {_HEAD}"
+            return f"what listens there is not Ray: {_HEAD}"
     return None  # a Ray, which may have more to say

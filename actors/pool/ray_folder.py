@@ -1,4 +1,4 @@
-"""Where a Ray that is started here keeps its sockets: their paths are at most 107 bytes long."""
+"""The folder for the sockets of a Ray that is started here: their paths are at most 107 bytes long."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ray._common.utils import get_default_system_temp_dir
 
 from orchestrator.errors import ConfigError
 
-# Of "/ray/session_2026-01-01_12-00-00_123456_4194304/sockets/plasma_store.1", and what macOS takes less.
+# Of "/ray/session_2026-01-01_12-00-00_123456_4194304/sockets/plasma_store.1", and the lower limit of macOS.
 _MOST_BYTES = 103 - 68
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 class RayFolder:
-    """A context: ``path`` is a new short folder for ``ray.init``, None where the usual one will do.
+    """A context: ``path`` is a new short folder for ``ray.init``, None where the usual one is short enough.
 
     Raises ConfigError for a folder that cannot be written, or too long where no short one can be made.
     """
@@ -27,7 +27,7 @@ class RayFolder:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For the processes of that Ray: vLLM has sockets of its own."""
+        """The variables for the processes of that Ray: vLLM has sockets too."""
         return {"VLLM_RPC_BASE_PATH": self.path} if self.path else {}
 
     def __enter__(self) -> RayFolder:

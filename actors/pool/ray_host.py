@@ -1,4 +1,4 @@
-"""Replicas as Ray actors: where they are placed, what is asked of them, and what Ray's errors mean."""
+"""Replicas as Ray actors: where they are placed, how they are called, and what Ray's errors mean."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _DEATHS = (
     rex.WorkerCrashedError,
     rex.ObjectLostError,  # a reply that was on a node when that was lost
 )
-# Of Ray, about a call to an actor that it knows to be dead. One that was under way has lost its connection.
+# Ray's message for a call to an actor known to be dead. A call in flight has lost its connection instead.
 _NOT_SENT = "The actor is restarting"
-# Ray does not heed where an actor had best run when it asks for nothing at all (seen on 2.60).
+# Ray ignores the preferred node of an actor that reserves nothing at all (seen on 2.60).
 _TOKEN_CPU = 0.001
 _LOOK_S = 5.0
-# Of Ray's control service: without it Ray ends its processes, this one too, after 60 s.
+# For Ray's control service: without it Ray ends its processes, this one too, after 60 s.
 _PATIENCE_S = 40.0
 _OWN_PATIENCE_S = 5.0
 
 
 class RayHost:
-    """The nodes of the Ray that this process is a part of."""
+    """The nodes of the Ray that this process belongs to."""
 
     def place(self, spec: ReplicaSpec, name: str, config: ClusterConfig) -> RayHandle:
-        # A row is a call at the most: calls wait in the controller and never in Ray.
+        # A row is at most one call: calls wait in the controller and never in Ray.
         return RayHandle(spec, name, max(1000, 2 * config.max_in_flight))
 
     def living_nodes(self) -> Mapping[str, Resources]:
@@ -54,9 +54,9 @@ class RayHost:
         return free_resources()
 
     async def lost(self) -> str:
-        """Returns once Ray itself is gone: it would end this process a minute after that.
+        """Return once Ray itself is gone: it would end this process a minute after that.
 
-        A control service of a cluster may come back; one of our own does not, nor does its only node.
+        The control service of a cluster may come back; that of a Ray started here does not.
         """
         address = control_address()
         patience, silent_since = _OWN_PATIENCE_S if is_own() else _PATIENCE_S, None
@@ -65,7 +65,7 @@ class RayHost:
             now = asyncio.get_running_loop().time()
             silent_since = None if await asyncio.to_thread(answers, address) else silent_since or now
             if silent_since is not None and now - silent_since >= patience:
-                return f"Ray does not answer at {address} any more"
+                return f"Ray no longer answers at {address}"
             if silent_since is None and is_own() and not await asyncio.to_thread(living_nodes):
                 return "the Ray of this run has died"
 
@@ -77,7 +77,7 @@ class RayHandle:
         node_id = dict(zip(spec.names, spec.node_ids, strict=False)).get(name)
         environ = dict.fromkeys(THREAD_VARIABLES, str(spec.num_threads))
         environ[GPUS_VARIABLE] = f"{spec.num_gpus:g}"
-        if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that asked for none
+        if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that reserves none
             environ["CUDA_VISIBLE_DEVICES"] = ""
         factory = ray.cloudpickle.dumps(spec.factory)  # type: ignore[no-untyped-call]
         self._group = _reserve(spec)  # when nothing else can fail
@@ -89,7 +89,7 @@ class RayHandle:
                 num_gpus=0 if spec.num_gpus > 1 else spec.num_gpus,
                 max_concurrency=max_concurrency,
                 max_restarts=-1,
-                max_task_retries=0,  # retries are the fleet's: it knows who is to blame
+                max_task_retries=0,  # the fleet retries: it knows which request is to blame
                 scheduling_strategy=_strategy(self._group, node_id),
             )
             .remote(factory, environ)
@@ -125,14 +125,14 @@ class RayHandle:
         await _reply(self.handle.close.remote())
 
     def kill(self, *, restart: bool) -> None:
-        """Ends the process at once, whatever it does; with ``restart`` Ray starts another."""
+        """End the process at once, whatever it does; with ``restart`` Ray starts another."""
         ray.kill(self.handle, no_restart=not restart)
         if not restart and self._group is not None:
             remove_placement_group(self._group)
 
 
 async def _reply(ref: Any) -> Any:
-    """What a call returns. Raises ReplicaDied where Ray says that the actor died, else ReplicaError."""
+    """Return what a call returns. Raises ReplicaDied where Ray reports a death, else ReplicaError."""
     try:
         return await ref
     except _DEATHS as error:
@@ -144,18 +144,18 @@ async def _reply(ref: Any) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    """Ray's messages run over many lines; the log has them whole."""
+    """Shorten Ray's messages, which have many lines; the log has all of them."""
     return " ".join(str(error).split())[:400]
 
 
 @cache
 def _remote_class() -> Any:
-    """The pulse has an event loop and a thread of its own: it beats while ``ask`` computes."""
+    """Give the pulse its event loop and thread: it is read while ``ask`` computes."""
     return ray.remote(concurrency_groups={"pulse": 4})(ReplicaProcess)  # type: ignore[call-overload]
 
 
 def _reserve(spec: ReplicaSpec) -> PlacementGroup | None:
-    """One bundle a GPU, all on one node. A group of its own for each replica: each can come and go."""
+    """Reserve one bundle a GPU, all on one node. One group a replica: each can join and leave."""
     return placement_group(spec.bundles, strategy="STRICT_PACK") if spec.bundles else None
 
 

@@ -1,6 +1,6 @@
-"""Ray's token, for its owner alone: whoever reads it may run code on the Ray that it guards.
+"""Ray's token, readable by its owner only: any user who reads it may run code on the Ray that it guards.
 
-Ray 2.60 makes it with the permissions of any file, 0644 as a rule; a file that is there already it takes.
+Ray 2.60 creates it with default permissions, usually 0644, and uses a file that exists as it is.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TOKEN_BYTES = 32  # as Ray's own generator
 
 
 def keep_token_private() -> None:
-    """Makes the token that a new Ray will look for, or takes from others what they may do with it.
+    """Make the token that a new Ray will look for, or remove the permissions of others on it.
 
-    What RAY_AUTH_TOKEN holds is in no file. A file that cannot be made or changed is Ray's affair; a token
-    that others can read all the same is told in a warning.
+    A token in RAY_AUTH_TOKEN is in no file. A file that cannot be made or changed is left to Ray; a token
+    that others can still read is reported in a warning.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
@@ -37,7 +37,7 @@ def keep_token_private() -> None:
 
 
 def _make(path: Path) -> None:
-    """Whole or not at all, and never over one that another process has made meanwhile."""
+    """Write it atomically, and never over one that another process has made since."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -51,6 +51,6 @@ def _make(path: Path) -> None:
 
 
 def _tighten(path: Path) -> None:
-    """Whoever has read it knows it: the warning says how to have another."""
+    """Remove the permissions of others; the warning says how to get a new token."""
     path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
-    log.warning("Ray's token %s could be read by others, and now cannot: remove it to have a new one", path)
+    log.warning("Ray's token %s could be read by others, and now cannot: remove it to get a new one", path)

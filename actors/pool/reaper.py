@@ -1,9 +1,9 @@
-"""Ends what a Ray of our own leaves behind when its run ends, however it ends: ``python reaper.py MARK``.
+"""Ends what a Ray started here leaves behind when its run ends, however it ends: ``python reaper.py MARK``.
 
-Ray's own processes end with the one that started them. Its agents look for that every few seconds, and one
-that was being started when a ``kill -9`` came looks for a minute or more first; so does one that reports
-the end to a control service that is gone as well. This is a process of its own, which outlives the run for a
-moment. It knows Ray's processes by a mark in their environment, and those that have overwritten it (as Ray's
+Ray's own processes end with the one that started them. Its agents check that every few seconds, but one
+that was being started at a ``kill -9`` first runs for a minute or more; so does one that reports the end to a
+control service that is gone as well. This is a separate process, which outlives the run for a moment. It
+finds Ray's processes by a mark in their environment, and those that have overwritten it (as Ray's
 agents do when they set their title) by the process that started them.
 """
 
@@ -25,7 +25,7 @@ _PATIENCE_S = 20.0
 
 
 def main(mark: str) -> None:
-    """Waits for the end of the parent, whose pipe is standard input, and ends what it has left."""
+    """Wait for the end of the parent, whose pipe is standard input, and end what it has left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
@@ -49,7 +49,7 @@ def kill(pids: Iterable[int]) -> None:
 
 
 def family(mark: str) -> set[tuple[int, str]]:
-    """The processes with the mark and all that descend from them, each with the time when it started."""
+    """Return the processes with the mark and their descendants, each with the time when it started."""
     children: dict[int, list[int]] = {}
     for pid in processes():
         children.setdefault(parent_of(pid), []).append(pid)
@@ -67,21 +67,21 @@ def processes() -> list[int]:
 
 
 def parent_of(pid: int) -> int:
-    """The process that a process belongs to; 0 where there is none."""
+    """Return the parent of a process; 0 where there is none."""
     return int((fields_of(pid) or ["", "0"])[1])
 
 
 def started(pid: int) -> str:
-    """When a process that is alive was started, in ticks since the machine was; "" where it is not alive.
+    """Return when a living process was started, in ticks since boot; "" where it is not alive.
 
-    With its number this names a process for good: numbers are used again.
+    With its number this identifies a process: numbers are reused.
     """
     fields = fields_of(pid)
     return fields[19] if fields and fields[0] not in ("Z", "X") else ""
 
 
 def fields_of(pid: int) -> list[str]:
-    """The fields of ``/proc/PID/stat`` from the third, the state, on; none where there is no such process.
+    """Return the fields of ``/proc/PID/stat`` from the third, the state, on; none without such a process.
 
     See proc_pid_stat(5). The second, the name, may hold anything but ends with the last parenthesis.
     """
@@ -93,7 +93,7 @@ def fields_of(pid: int) -> list[str]:
 
 
 def is_marked(pid: int, mark: str) -> bool:
-    """Whether a process that is alive was started with the mark in its environment, and still shows it."""
+    """Return whether a living process has the mark in its environment."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"{MARK}={mark}".encode() in file.read().split(b"\0")

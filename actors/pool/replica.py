@@ -1,4 +1,4 @@
-"""One engine or verifier, asked by name and watched by a pulse, wherever it runs."""
+"""One engine or verifier, called by method name and watched by a pulse, wherever it runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReplicaInfo:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The whole call raised: what it was, as text, so that no exception need survive pickling.
+    """The whole call raised: the exception as text, so that none must survive pickling.
 
     ``member`` names the replica, which is avoided at the next attempt.
     """
@@ -47,7 +47,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """What a process says that Ray put in a dead one's place: no engine until it is asked ``ready``."""
+    """The reply of a process that replaced a dead one: it has no engine until ``ready`` is called."""
 
 
 class Replica:
@@ -66,7 +66,7 @@ class Replica:
         self._error: MurmurationError | None = None
 
     async def ready(self) -> ReplicaInfo:
-        """Makes the engine at the first call, and says what it is."""
+        """Make the engine at the first call, and describe it."""
         if self._model is None and self._error is None:
             self._make()
         who = (os.getpid(), self._incarnation, self._node_id)
@@ -84,7 +84,7 @@ class Replica:
             self._error = EngineError(f"{type(error).__name__}: {error}")
 
     async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
-        """The replies of ``engine.<method>(requests)``, as many as there are requests."""
+        """Return the replies of ``engine.<method>(requests)``, as many as there are requests."""
         return await self.guarded(method, lambda: self.answer(method, requests))
 
     async def answer(self, method: Method, requests: Sequence[Any]) -> list[Any]:
@@ -94,7 +94,7 @@ class Replica:
         return replies
 
     async def guarded(self, method: Method, work: Callable[[], Awaitable[T]]) -> T | Raised | Restarted:
-        """What ``work`` returns, or what it raised, as a value."""
+        """Return what ``work`` returns, or what it raised, as a value."""
         if self._model is None:
             return Restarted()
         try:
@@ -109,21 +109,21 @@ class Replica:
             return Raised(type(error).__name__, str(error))
 
     async def release(self, home: str) -> Overhead:
-        """Forgets a problem that is over, and returns what the engine did for it in vain."""
+        """Forget a problem that has ended, and return what the engine discarded for it."""
         return await self._model.release(home) if isinstance(self._model, EngineBase) else Overhead()
 
     async def pulse(self) -> int | Restarted | None:
-        """The engine's token counter, None where it has none."""
+        """Return the engine's token counter, None where it has none."""
         if self._model is None:
             return Restarted()
         self._die_if_sick(None)
         return self._model.progress
 
     def _die_if_sick(self, error: Exception | None) -> None:
-        """A dead engine in a replica that lives would fail every call: only dead ones are replaced.
+        """Exit where the engine is dead: it would fail every call, and only dead replicas are replaced.
 
-        One that is out of memory is as good as dead: what it holds by then would fail others' calls as well.
-        (A card that is out of memory raises another error, and the engine goes on.)
+        One that is out of memory counts as dead: what it holds by then would fail other calls as well. (A
+        card that is out of memory raises another error, and the engine continues.)
         """
         sick = self._model is not None and not self._model.healthy
         if sick or isinstance(error, EngineDeadError | MemoryError):

@@ -17,7 +17,7 @@ from orchestrator.types import Overhead
 
 
 class ReplicaProcess:
-    """One engine or verifier in a process of its own.
+    """One engine or verifier in a process.
 
     The factory arrives pickled and is read after ``environ`` is set: libraries that read their number of
     threads when they are imported find it.
@@ -32,9 +32,9 @@ class ReplicaProcess:
         return await self._replica.ready()
 
     async def ask(self, method: Method, requests: bytes) -> bytes | Raised | Restarted:
-        """The pickled replies of ``engine.<method>(requests)``, as many as there are requests.
+        """Return the pickled replies of ``engine.<method>(requests)``, as many as there are requests.
 
-        Pickled here and not by Ray, which takes several times as long over small frozen values.
+        Pickled here and not by Ray, which takes several times as long for small frozen values.
         """
 
         async def packed() -> bytes:
@@ -46,7 +46,7 @@ class ReplicaProcess:
         return await self._replica.release(home)
 
     async def pulse(self) -> int | Restarted | None:
-        """Runs in a thread of its own, beside ``ask``."""
+        """Return the token counter; runs in its own thread, beside ``ask``."""
         return await self._replica.pulse()
 
     async def close(self) -> None:
@@ -58,7 +58,7 @@ def _unpickled(factory: bytes) -> Any:
 
 
 def _exit() -> None:
-    """Ray replaces only processes that are dead."""
+    """Exit: Ray replaces only processes that are dead."""
     try:
         logging.shutdown()
     finally:

@@ -1,4 +1,4 @@
-"""When replicas beyond the ones that were asked for come and go."""
+"""When replicas beyond the requested ones join and leave."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PERIOD_S = 1.0
 def to_give_back(
     idle_s: Mapping[str, float], extra: Collection[str], *, num_base: int, limit_s: float | None
 ) -> list[str]:
-    """The extra replicas whose place others may have: those idle for ``limit_s`` seconds, the idlest first.
+    """Return the extra replicas to give back: those idle for ``limit_s`` seconds, the idlest first.
 
-    ``idle_s`` has the replicas that are alive, ``num_base`` of which stay, whatever they do. A limit of None
-    gives nothing back.
+    ``idle_s`` has the living replicas; ``num_base`` of them stay, idle or not. A limit of None gives nothing
+    back.
     """
     if limit_s is None:
         return []
@@ -27,16 +27,16 @@ def to_give_back(
 
 
 def is_crowded(loads: Collection[int], num_queued: int, spill_margin: int) -> bool:
-    """Whether one more replica would have something to do at once.
+    """Return whether one more replica would have something to do at once.
 
-    It would where calls wait for a place, and where even the least loaded replica has more rows than are a
-    reason to spill from a home.
+    It would where calls wait for a place, and where even the least loaded replica has more rows than
+    ``spill_margin``.
     """
     return num_queued > 0 or min(loads, default=0) > spill_margin
 
 
 class Scaler:
-    """Gives idle extra replicas back, and asks for them again when there is something for them to do."""
+    """Gives idle extra replicas back, and requests them again when there is work for them."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class Scaler:
         self._num_queued = num_queued
 
     async def run(self) -> None:
-        """For ever, until it is cancelled."""
+        """Decide every second until it is cancelled."""
         while True:
             await asyncio.sleep(_PERIOD_S)
             await self.step(time.monotonic())
 
     async def step(self, now: float) -> None:
-        """One decision at ``time.monotonic() == now``: some leave, or one more is asked for."""
+        """Decide once, at ``time.monotonic() == now``: some leave, or one more is requested."""
         alive = {name: m for name, m in self._members.items() if m.life is not None}
         idle_s = {name: member.idle_s(now) for name, member in alive.items()}
         leaving = to_give_back(idle_s, self._extra, num_base=self._num_base, limit_s=self._config.idle_s)

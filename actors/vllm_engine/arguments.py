@@ -1,4 +1,4 @@
-"""Arguments that go to vLLM as they are, checked by name without importing it."""
+"""Arguments that are passed on to vLLM, checked by name without importing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.suggest import nearest
 
 _CLASSES = ("EngineArgs", "AsyncEngineArgs")
-# Arguments that a key of ours sets, or that the way an engine is asked leaves no choice about.
+# Arguments that another key sets, or that the way vLLM is used decides.
 _OURS = {
     "model": "model",
     "dtype": "dtype",
@@ -36,15 +36,15 @@ _SAFE_FORMATS = (
 )  # fmt: skip
 
 
-# Arguments that may be a folder or a file, or a name that is none.
+# Arguments that may be a folder, a file or another name.
 _PATHS = frozenset({"tokenizer", "hf_config_path", "generation_config", "download_dir", "model", "lora_path"})
 
 
 @cache
 def argument_names() -> frozenset[str] | None:
-    """The fields of vLLM's AsyncEngineArgs, read from its source; None where vLLM is not installed.
+    """Return the fields of vLLM's AsyncEngineArgs, read from its source; None where it is not installed.
 
-    Importing it takes seconds, and what a command line says is to be checked before anything loads.
+    Importing it takes seconds, and a command line is checked before anything loads.
     """
     package = importlib.util.find_spec("vllm")
     if package is None or package.origin is None:
@@ -58,7 +58,7 @@ def argument_names() -> frozenset[str] | None:
 
 
 def absolute_paths(args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with files and folders here by their whole paths; in mappings inside them too."""
+    """Return the arguments with absolute paths for local files and folders, also in nested mappings."""
     return {name: _absolute(name, value) for name, value in args.items()}
 
 
@@ -72,9 +72,9 @@ def _absolute(name: str, value: Any) -> Any:
 
 
 def check_arguments(group: str, args: Mapping[str, Any]) -> None:
-    """Raise ConfigError for an argument that vLLM does not have, or that has a key of ours.
+    """Raise ConfigError for an argument that vLLM does not have, or that another key sets.
 
-    Where vLLM is not installed names are left for the replica to check: it may be elsewhere.
+    Where vLLM is not installed, the replica checks the names: it may be on another machine.
     """
     names = argument_names()
     for name, value in args.items():
@@ -83,7 +83,7 @@ def check_arguments(group: str, args: Mapping[str, Any]) -> None:
             ours = _OURS[name]
             raise ConfigError(key, value, f"set {group}.{ours}" if ours else "is set by the way vLLM is used")
         if name == "load_format" and value not in (None, *_SAFE_FORMATS):
-            why = " (vLLM loads no GGUF by itself any more)" if value == "gguf" else ""
+            why = " (vLLM no longer loads GGUF)" if value == "gguf" else ""
             raise ConfigError(key, value, f"must be one of {', '.join(_SAFE_FORMATS)}{why}")
         if names is not None and name not in names:
             hint = nearest(name, names.difference(_OURS)) or "; its EngineArgs lists them"

@@ -1,4 +1,4 @@
-"""Blocks of 16 tokens in vLLM's cache on a CPU: what a step leaves of its last block is computed again.
+"""Blocks of 16 tokens in vLLM's cache on a CPU: the incomplete last block of a step is computed again.
 
 vLLM 0.32 takes multiples of 32 there (``CPUAttentionBackend``), though its kernel has a variant for multiples
 of 16 (``vec16``, which ``_get_attn_isa`` names for them) and its platform only warns that it may be slower.
@@ -19,7 +19,7 @@ from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_b
 
 @register_backend(AttentionBackendEnum.CPU_ATTN)
 class SmallBlockAttention(CPUAttentionBackend):  # type: ignore[misc]  # vLLM is Any to mypy
-    """vLLM's own attention on a CPU, with every block size that its kernel takes."""
+    """vLLM's attention on a CPU, with every block size that its kernel supports."""
 
     @staticmethod
     def get_supported_kernel_block_sizes(kv_cache_spec: Any = None) -> list[int | MultipleOf]:
@@ -27,4 +27,4 @@ class SmallBlockAttention(CPUAttentionBackend):  # type: ignore[misc]  # vLLM is
 
 
 class SmallBlocks:
-    """What vLLM's worker is extended with: nothing, the import was all."""
+    """An empty extension of vLLM's worker: importing this module is enough."""

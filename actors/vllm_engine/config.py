@@ -31,7 +31,7 @@ class VllmEngineConfig:
     A trajectory that thinks for more than ``thinking_budget`` tokens after ``thinking_start`` is continued
     with ``thinking_end``. Without ``logprobs`` steps have none. With the ``sampler`` stream a text is a
     function of its seed and what came before, however often it is continued, and runs up to ``lookahead``
-    tokens ahead of the search. ``args`` are vLLM's own engine arguments, by its own names.
+    tokens ahead of the search. ``args`` are vLLM's engine arguments, by vLLM's names.
     """
 
     model: str
@@ -86,7 +86,7 @@ class VllmVerifierConfig(ReplicaVerifier):
     """A reward model served by vLLM (``conf/verifier/vllm.yaml``).
 
     ``format`` is a name of ``actors.verifiers.formats.FORMATS``, and ``options`` are the fields of its class;
-    ``args`` are vLLM's own engine arguments, by its own names.
+    ``args`` are vLLM's engine arguments, by vLLM's names.
     """
 
     model: str

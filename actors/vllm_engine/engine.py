@@ -1,4 +1,4 @@
-"""A policy served by vLLM, in this process and the ones that vLLM starts for itself."""
+"""A policy served by vLLM, in this process and the ones that vLLM starts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _thinking(config: VllmEngineConfig, tokenizer: Any) -> Thinking | None:
 
 
 class VllmEngine(EngineBase):
-    """Continuous batching by vLLM: every request is one of its own, with its own seed.
+    """Continuous batching by vLLM: every row is a separate request with its own seed.
 
     Siblings share their prefix through vLLM's cache of blocks. A reply depends on its request and seed up
     to rounding, unless ``batch_invariant`` turns on the mode in which vLLM promises more.
@@ -75,12 +75,12 @@ class VllmEngine(EngineBase):
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts deviate from the tokenizer and its template."""
         return self._prompter.notes
 
     @property
     def healthy(self) -> bool:
-        """False once vLLM's own process has died: the engine must be replaced."""
+        """False once vLLM's process has died: the engine must be replaced."""
         return self._started.healthy
 
     @property
@@ -89,29 +89,29 @@ class VllmEngine(EngineBase):
         return self._started.meter.generated_tokens + self._num_read
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        """One step, or with ``to_end`` all remaining ones, for each request.
+        """Return one step, or with ``to_end`` all remaining ones, for each request.
 
-        Cancelling it takes the requests out of vLLM. Raises EngineDeadError.
+        Cancelling it removes the requests from vLLM. Raises EngineDeadError.
         """
         tasks = [self._prepare(r) for r in requests]
         waiting = [t for t in tasks if isinstance(t, Generation)]
         if self._streams is not None and not any(g.request.to_end for g in waiting):
-            errors = await self._streams.complete(waiting, self._goes_on)
+            errors = await self._streams.complete(waiting, self._runs_on)
         else:
             errors = await asyncio.gather(*map(self._complete, waiting))
         replies = iter([self._reply(g, error) for g, error in zip(waiting, errors, strict=True)])
         return [next(replies) if isinstance(t, Generation) else t for t in tasks]
 
     async def release(self, home: str) -> Overhead:
-        """Stops what runs ahead for a problem that is over; the tokens made for it that no reply has."""
+        """Stop what runs ahead for a problem that has ended; return the tokens that no reply has."""
         return Overhead(speculated_tokens=self._streams.release(home) if self._streams is not None else 0)
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        """The likelihood of each request's steps; vLLM reads the whole text anew for it."""
+        """Return the likelihood of each request's steps; vLLM reads the whole text again for it."""
         return list(await asyncio.gather(*(self._read(r) for r in requests)))
 
     async def close(self) -> None:
-        """End vLLM's processes; requests under way raise."""
+        """End vLLM's processes; requests in flight raise."""
         if self._streams is not None:
             self._streams.close()
         await self._started.shut_down()
@@ -121,7 +121,7 @@ class VllmEngine(EngineBase):
         return self._refusal(request, prefix) or self._generation(request, prefix)
 
     async def _complete(self, generation: Generation) -> EngineError | None:
-        """Brings it to its end; what failed, where something did. Raises EngineDeadError."""
+        """Generate until it is done; return what failed, or None. Raises EngineDeadError."""
         try:
             while not generation.is_done:
                 thought = self._thought(generation)
@@ -136,7 +136,7 @@ class VllmEngine(EngineBase):
         return None
 
     async def _stretch(self, generation: Generation, thought: Thought) -> None:
-        """Asks vLLM to go on, as far as the request and its thought may."""
+        """Generate on, as far as the request and its thought allow."""
         stops, left = generation.stops, generation.limit - len(generation.generated)
         if self._thinking is not None and not thought.has_begun:
             stops = self._thinking.stops(stops)
@@ -151,21 +151,21 @@ class VllmEngine(EngineBase):
         generation.take(choice.token_ids, logprobs_of(choice), output.num_cached_tokens or 0, end)
 
     def _thought(self, generation: Generation) -> Thought:
-        """How far the text may go before its thought has to end."""
+        """Return how far the text may go before its thought has to end."""
         if self._thinking is None:
             return Thought(has_begun=False)
-        # What stands after the question, in every prompt: a question may speak of thoughts too.
+        # The part of every prompt after the question: a question may contain the markers too.
         request = generation.request
         prompt = generation.prefix[: len(generation.prefix) - len(request.token_ids)]
         shared = common_end(prompt, self._prompt_ids("?", "?" if request.instruction else ""))
         return self._thinking.thought([*shared, *request.token_ids, *generation.generated])
 
     def _fits(self, generation: Generation, token_ids: Sequence[int]) -> bool:
-        """Whether there is room for them, and for the token that vLLM makes when it reads them."""
+        """Return whether there is room for them and for the token that vLLM generates when it reads them."""
         return len(generation.token_ids) + len(token_ids) < self._started.max_context
 
     async def _force(self, generation: Generation, token_ids: Sequence[int]) -> None:
-        """Writes tokens by itself, with the log-probabilities that the model would have given them."""
+        """Append given tokens, with the log-probabilities that the model gives them."""
         logprobs = [0.0] * len(token_ids)
         if self._logprobs is not None:
             before = generation.token_ids
@@ -174,7 +174,7 @@ class VllmEngine(EngineBase):
         generation.add(token_ids, logprobs)
 
     def _stream(self, generation: Generation) -> AsyncGenerator[Any, None]:
-        """The text that follows, until it ends or fills the context."""
+        """Generate the text that follows, until it ends or fills the context."""
         from vllm.sampling_params import RequestOutputKind
 
         params = self._params(
@@ -185,8 +185,8 @@ class VllmEngine(EngineBase):
         )
         return self._started.answers(self._ask(generation.token_ids, params))
 
-    def _goes_on(self, generation: Generation) -> bool:
-        """Whether a search may ask for what follows a step."""
+    def _runs_on(self, generation: Generation) -> bool:
+        """Return whether a search may request what follows a step."""
         step = generation.splitter.steps[-1]
         return step.finish is Finish.STEP and not generation.request.answered_by(step.text)
 
@@ -198,12 +198,12 @@ class VllmEngine(EngineBase):
         return generation.completion(self._flops_per_token, has_logprobs=self._logprobs is not None)
 
     def _refusal(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
-        """Why a request cannot be done at all, or None."""
+        """Return why a request cannot be served at all, or None."""
         params, known = request.params, self._started
         refusal = refuse_request(request, prefix, known.max_context, known.vocab_size)
         if refusal is None and isinstance(params, Sampling) and params.temperature > _HIGHEST_TEMPERATURE:
             message = (
-                f"vLLM takes a temperature of {_HIGHEST_TEMPERATURE:g} at most, not {params.temperature:g}"
+                f"vLLM takes a temperature of at most {_HIGHEST_TEMPERATURE:g}, not {params.temperature:g}"
             )
             return Failure("EngineError", message)
         return refusal
@@ -248,7 +248,7 @@ class VllmEngine(EngineBase):
         return {"temperature": 0.0, "extra_args": draw.extra_args()}
 
     def _ask(self, token_ids: Sequence[int], params: Any) -> AsyncGenerator[Any, None]:
-        """vLLM's answers. A cancelled caller takes the request out of vLLM."""
+        """Send a request; yield vLLM's outputs. A cancellation removes the request from vLLM."""
         from vllm.inputs.engine import tokens_input
 
         name = f"r{next(self._names)}"
@@ -273,7 +273,7 @@ class VllmEngine(EngineBase):
         return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), flops=flops))
 
     async def _read_logprobs(self, token_ids: Sequence[int], first: int) -> list[float]:
-        """The log-probabilities of the tokens from ``first`` on, read anew. Raises as ``answer`` does."""
+        """Read the tokens and return the log-probabilities from ``first`` on. Raises as ``answer`` does."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 

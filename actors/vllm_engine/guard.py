@@ -1,8 +1,8 @@
-"""Sees to it that vLLM's processes do not outlive the one that started them, however that one ends.
+"""Ends vLLM's processes when the process that started them ends, however it ends.
 
-vLLM's engine goes on for ever when its parent is killed (seen on 0.32), and keeps its memory on the card: the
-replica that takes the dead one's place would find no room. This file is also the program of the guard: it
-reads its standard input, which ends with the parent, and then kills whatever carries the parent's mark.
+vLLM's engine runs forever when its parent is killed (seen on 0.32), and keeps its memory on the card: the
+replica that replaces the dead one would find no room. This file is also the program of the guard: it
+reads its standard input, which ends with the parent, and then kills every process with the parent's mark.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # what interrupts this process is not to interrupt the guard
+            start_new_session=True,  # a signal to this process must not reach the guard
         )
 
     @property
     def environ(self) -> dict[str, str]:
-        """What marks a process as guarded, in the environment that it starts with."""
+        """The environment variable that marks a process as guarded."""
         return {MARK: self._mark}
 
     @property
@@ -40,21 +40,21 @@ class Guard:
         return self._process.returncode is not None
 
     def release(self) -> None:
-        """Kills what is left of the guarded processes, and ends the guard."""
+        """Kill what is left of the guarded processes, and end the guard."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
 
 def kill_marked(mark: str) -> None:
-    """Kills every process of this user whose environment holds the mark (Linux)."""
-    wanted = f"{MARK}={mark}".encode()
+    """Kill every process of this user whose environment holds the mark (Linux)."""
+    variable = f"{MARK}={mark}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+            if variable in (folder / "environ").read_bytes().split(b"\0"):
                 os.kill(int(folder.name), signal.SIGKILL)
         except OSError:
-            continue  # it has ended, or is somebody else's
+            continue  # it has ended, or belongs to another user
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starting vLLM, asking it and ending it, for policies and for verifiers."""
+"""Starting vLLM, reading its outputs and ending it, for policies and for verifiers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Reports nothing to anybody, says what matters, and leaves the cores to the number of threads it is told:
-# by default each replica would bind its threads to the same first cores.
+# No usage reports, only warnings in the log, and no binding of threads: by default each replica would bind
+# its threads to the same first cores.
 _ENVIRON = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
@@ -40,9 +40,9 @@ _ENVIRON = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
 }
-# Without compilation of the model its small helpers need none either: the first would take 15 s.
+# Without compilation of the model its helpers need none either: the first would take 15 s.
 _EAGER = {"TORCHDYNAMO_DISABLE": "1"}
-# vLLM takes "uni" on a CPU only where this says so; the engine itself has a process of its own all the same.
+# vLLM accepts "uni" on a CPU only with this; the engine still runs in a separate process.
 _ONE_WORKER = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
@@ -54,7 +54,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None: ...
 
 @dataclass(slots=True)
 class Meter:
-    """Counts what vLLM computes, token by token; vLLM takes it for one of its loggers of statistics."""
+    """Counts the tokens that vLLM computes; vLLM uses it as one of its statistics loggers."""
 
     generated_tokens: int = 0
     prompt_tokens: int = 0
@@ -75,7 +75,7 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A running vLLM engine, and what is known of its model."""
+    """A running vLLM engine, and what is known about its model."""
 
     llm: AsyncLLM
     tokenizer: Any
@@ -93,11 +93,11 @@ class Started:
         return not self.llm.errored
 
     async def answer(self, answers: AsyncGenerator[Any, None]) -> Any:
-        """The one answer to a request. Raises EngineDeadError, and EngineError: vLLM refused or failed it."""
+        """Return the only output of a request. Raises EngineDeadError, or EngineError where vLLM fails it."""
         return [answer async for answer in self.answers(answers)][-1]
 
     async def answers(self, answers: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        """All of them. Raises as ``answer`` does."""
+        """Yield all outputs of a request. Raises as ``answer`` does."""
         from vllm.exceptions import VLLMError
 
         try:
@@ -110,7 +110,7 @@ class Started:
             raise EngineError(f"vLLM: {error.__cause__ or error}") from error
 
     async def shut_down(self) -> None:
-        """Ends vLLM's processes, within a second or two; a second call does nothing."""
+        """End vLLM's processes, within a second or two; a second call does nothing."""
         if self.guard.released:
             return
         await asyncio.to_thread(self.llm.shutdown, timeout=1.0)
@@ -121,14 +121,14 @@ class Started:
 
 
 def start(config: VllmConfig, purpose: Purpose) -> Started:
-    """Starts vLLM; takes some tens of seconds. Raises ConfigError, or EngineError: it did not start."""
+    """Start vLLM, in some tens of seconds. Raises ConfigError, or EngineError where it did not start."""
     check_model_path(f"{group_of(config)}.model", config.model)  # a replica may see other folders
     environ = {name: os.environ.get(name, value) for name, value in _ENVIRON.items()}
     environ["VLLM_BATCH_INVARIANT"] = "1" if config.batch_invariant else "0"
     guard = Guard()
     try:
         with warnings.catch_warnings(), environment(environ | guard.environ):
-            warnings.simplefilter("ignore")  # what vLLM and its libraries deprecate is theirs to mend
+            warnings.simplefilter("ignore")  # deprecations inside vLLM and its libraries
             _import(config)
             return _started(config, purpose, engine_args(config, purpose.fixed), guard)
     except BaseException:
@@ -138,7 +138,7 @@ def start(config: VllmConfig, purpose: Purpose) -> Started:
 
 def _import(config: VllmConfig) -> None:
     try:
-        import vllm  # noqa: F401 - a missing library is told apart from whatever else may fail
+        import vllm  # noqa: F401 - separates a missing library from other failures
     except ImportError as error:
         raise ConfigError(
             group_of(config), "vllm", f"vLLM cannot be imported here ({error}); make vllm brings it"
@@ -146,7 +146,7 @@ def _import(config: VllmConfig) -> None:
 
 
 def _checked_tokenizer(config: VllmConfig, purpose: Purpose, arguments: Any) -> Any:
-    """The tokenizer, looked at before vLLM takes its time to start. Raises ConfigError."""
+    """Return the tokenizer, checked before vLLM starts, which takes long. Raises ConfigError."""
     import transformers
 
     name = arguments.tokenizer or arguments.model
@@ -157,7 +157,7 @@ def _checked_tokenizer(config: VllmConfig, purpose: Purpose, arguments: Any) -> 
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **how)
     except ConfigError:
         raise
-    except Exception as error:  # whatever a stranger's files make the libraries raise
+    except Exception as error:  # anything that files from elsewhere make the libraries raise
         allowed = f"its tokenizer cannot be loaded: {brief(error)}"
         raise ConfigError(f"{group_of(config)}.model", config.model, allowed) from error
     for check in purpose.checks:
@@ -185,7 +185,7 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
             )
     except ConfigError:
         raise
-    except (ValueError, OSError, NotImplementedError) as error:  # what it is told does not suit
+    except (ValueError, OSError, NotImplementedError) as error:  # the arguments do not fit
         raise ConfigError(f"{group_of(config)}.model", config.model, f"vLLM: {brief(error)}") from error
     except RuntimeError as error:
         raise EngineError(f"vLLM did not start: {brief(error)}") from error
@@ -205,11 +205,11 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
 
 
 def _config(purpose: Purpose, arguments: Any) -> Any:
-    """Everything that vLLM derives from its arguments.
+    """Return the configuration that vLLM derives from its arguments.
 
-    Of its two model runners the newer one, which it takes on a card, draws a token's noise from the request's
-    seed and the token's place in the whole text (0.32, ``v1/worker/gpu/sample/gumbel.py``), and takes no
-    processor of the older one's kind. The older one winds up a generator with each request.
+    Of its two model runners the newer one, which it uses on a card, draws a token's noise from the request's
+    seed and the token's place in the whole text (0.32, ``v1/worker/gpu/sample/gumbel.py``), and accepts
+    no processor of the older one's kind. The older one seeds a generator for each request.
     """
     from vllm.usage.usage_lib import UsageContext
 
@@ -221,23 +221,23 @@ def _config(purpose: Purpose, arguments: Any) -> Any:
 
 @contextmanager
 def _alone_on_its_card(arguments: Any) -> Iterator[None]:
-    """Replicas that share a card start one after another: vLLM measures what is free while it loads.
+    """Start replicas that share a card one after another: vLLM measures free memory while it loads.
 
-    A cache whose size is given in bytes needs no measuring: such replicas start side by side.
+    A cache whose size is given in bytes needs no measuring: such replicas start at the same time.
     """
     gpus = num_gpus()
     if not 0 < gpus < 1 or arguments.kv_cache_memory_bytes is not None:
         yield
         return
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
-    # Without a lock of the kernel, which ends with the process, nothing starts: a soft one may be left over.
+    # A kernel lock ends with its process and is required: a soft lock may be left over.
     lock = Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock"
     with FileLock(lock, fallback_to_soft=False):
         yield
 
 
 def _eos_ids(config: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a text."""
+    """Return every token that ends a text."""
     from actors.text.endings import ends_of_text
 
     configured = [config.try_get_generation_config().get("eos_token_id")]
@@ -245,7 +245,7 @@ def _eos_ids(config: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def count_parameters(model: str, revision: str | None) -> int:
-    """Numbers in a checkpoint's .safetensors files, read from their headers; 0 where there are none here."""
+    """Return the number of parameters in a checkpoint's .safetensors headers; 0 where there are none."""
     folder = Path(model)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download

@@ -1,9 +1,9 @@
-"""Sampling by position inside vLLM, whose own seeds start anew with each request.
+"""Sampling by position inside vLLM, whose seeds restart with each request.
 
-vLLM's worker imports this module by the name of ``PositionSampler``. Such a request asks vLLM for greedy
-decoding, and which logit is the largest is settled here, by one number a token that (seed, position) gives: a
-text is the same whether it is generated in one go, in steps, or again from anywhere in its middle. What vLLM
-tells as log-probabilities it takes before.
+vLLM's worker imports this module by the name of ``PositionSampler``. Such a request uses greedy decoding in
+vLLM, and the largest logit is chosen here, by one number a token that (seed, position) determines: a text is
+the same whether it is generated at once, in steps, or again from anywhere in its middle. vLLM takes its
+log-probabilities before that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ARGUMENT = "murmuration_draw"
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How a request samples: ``position`` is that of its first token, in the problem's own count."""
+    """How a request samples: ``position`` is that of its first token, counted within the problem."""
 
     seed: int
     position: int
@@ -31,12 +31,12 @@ class Draw:
     top_p: float
 
     def extra_args(self) -> dict[str, Any]:
-        """What vLLM carries to its worker with the request's sampling parameters."""
+        """Return what vLLM passes to its worker with the request's sampling parameters."""
         return {_ARGUMENT: asdict(self)}
 
 
 class PositionSampler(LogitsProcessor):  # type: ignore[misc]  # vLLM is Any to mypy
-    """Leaves no token but the one drawn, for requests that carry a ``Draw``."""
+    """Allows only the token drawn, for requests with a ``Draw``."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self._draws: dict[int, tuple[Draw, list[int]]] = {}  # row of the batch: how, and its tokens so far
@@ -48,7 +48,7 @@ class PositionSampler(LogitsProcessor):  # type: ignore[misc]  # vLLM is Any to 
         process_dict_updates(self._draws, batch_update, _state)
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """``logits`` ``[batch, vocab_size]``, changed in place."""
+        """Change ``logits`` ``[batch, vocab_size]`` in place."""
         if not self._draws:
             return logits
         draws = list(self._draws.values())
@@ -64,6 +64,6 @@ class PositionSampler(LogitsProcessor):  # type: ignore[misc]  # vLLM is Any to 
 
 
 def _state(params: Any, prompt_ids: list[int] | None, output_ids: list[int]) -> Any:
-    """What is kept of a new request; ``output_ids`` is vLLM's own list, which grows."""
+    """Return the state of a new request; ``output_ids`` is vLLM's list, which grows."""
     draw = (params.extra_args or {}).get(_ARGUMENT)
     return None if draw is None else (Draw(**draw), output_ids)

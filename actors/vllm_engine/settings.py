@@ -1,4 +1,4 @@
-"""What vLLM's engine is told: its own arguments, and the ones that suit this machine."""
+"""The arguments of vLLM's engine: the user's, and the ones that suit this machine."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from orchestrator.errors import ConfigError
 from orchestrator.schema import group_of
 
 # The smallest block of the cache that vLLM takes on any CPU: a step's prefix is computed again from its last
-# whole block on. With an explicit cache vLLM neither takes most of the memory nor runs the
-# model to measure it.
-# A worker in a process of its own would take longer to start, and to reach at every token.
+# whole block on. With an explicit cache size vLLM neither takes most of the memory nor runs the model to
+# measure it. A worker in a separate process would take longer to start, and to reach at every token.
 _ON_CPU: Mapping[str, Any] = {
     "distributed_executor_backend": "uni",
     "block_size": 32,
     "enforce_eager": True,
     "kv_cache_memory_bytes": 2 * 2**30,
 }
-# Smaller ones still, where the kernel has them. A worker of the user's own is left as it is.
+# Smaller blocks where the kernel has them. A worker extension that the user sets is kept.
 _SMALL_BLOCKS: Mapping[str, Any] = {
     "block_size": 16,
     "worker_extension_cls": "actors.vllm_engine.blocks.SmallBlocks",
 }
-# A seeded request whose prompt is read in parts kills the engine there (0.32: it winds the seed's generator
-# back, and "CPU Generator does not use offset"): prompts are read whole.
+# A seeded request whose prompt is read in parts kills the engine there (0.32: it rewinds the seed's generator
+# and "CPU Generator does not use offset"): prompts are read whole.
 _SEEDS_ON_CPU: Mapping[str, Any] = {"enable_chunked_prefill": False}
 _PARALLEL = ("tensor", "pipeline")
-# The workers of a replica take the bundles of its placement group, of one card each.
+# The workers of a replica use the bundles of its placement group, of one card each.
 _WORKERS_OF_RAY = {"distributed_executor_backend": "ray"}
-# What vLLM would take of a card that it has for itself; a share of a card is that share of it.
+# The part of a whole card that vLLM would use; a share of a card gets that share of it.
 _MEMORY_OF_A_CARD = 0.9
 
 
@@ -46,11 +45,11 @@ VllmConfig = VllmEngineConfig | VllmVerifierConfig
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What vLLM is started for, beside its configuration.
+    """What vLLM is used for, beside its configuration.
 
     ``fixed`` are engine arguments that the caller depends on. ``checks`` are called with the tokenizer before
     vLLM starts, and raise ConfigError. With ``by_position`` a token depends on its request's seed and its
-    place alone (``vllm_positions``).
+    place only (``positions``).
     """
 
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -59,7 +58,7 @@ class Purpose:
 
 
 def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
-    """vLLM's own arguments. Raises ConfigError. ``dtype`` auto is float32 on a CPU."""
+    """Return vLLM's arguments; ``dtype`` auto is float32 on a CPU. Raises ConfigError."""
     from vllm import AsyncEngineArgs
     from vllm.platforms import current_platform
 
@@ -90,7 +89,7 @@ def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
 
 
 def _of_cores(dtype: str, args: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """What suits a CPU; with several workers each has a process of its own."""
+    """Return what suits a CPU; with several workers each has its process."""
     alone = all((args.get(f"{kind}_parallel_size") or 1) == 1 for kind in _PARALLEL)
     fitting = {k: v for k, v in _ON_CPU.items() if alone or k != "distributed_executor_backend"}
     if alone and _has_small_blocks(dtype, args):
@@ -99,7 +98,7 @@ def _of_cores(dtype: str, args: Mapping[str, Any], fixed: Mapping[str, Any]) -> 
 
 
 def _has_small_blocks(dtype: str, args: Mapping[str, Any]) -> bool:
-    """Whether vLLM's attention takes blocks of 16 here at no cost: in bfloat16 they keep it from AMX."""
+    """Return whether blocks of 16 cost nothing here: in bfloat16 they prevent the use of AMX."""
     import torch
 
     if platform.machine() not in ("x86_64", "AMD64") or args.get("worker_extension_cls"):
@@ -108,9 +107,9 @@ def _has_small_blocks(dtype: str, args: Mapping[str, Any]) -> bool:
 
 
 def _of_cards(group: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """How much of which cards: a share of one, or several that hold a part of each layer.
+    """Return the use of cards: a share of one, or several that hold a part of each layer.
 
-    Raises ConfigError where the arguments ask for more cards than the replica has.
+    Raises ConfigError where the arguments need more cards than the replica has.
     """
     gpus = num_gpus()
     asked = [args.get(f"{kind}_parallel_size") for kind in _PARALLEL]
@@ -127,5 +126,5 @@ def _of_cards(group: str, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def num_gpus() -> float:
-    """What the replica has reserved; outside of a replica, one card."""
+    """Return the GPUs that the replica has reserved; outside of a replica, one."""
     return float(os.environ.get(GPUS_VARIABLE, "1"))

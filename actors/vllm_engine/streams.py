@@ -1,9 +1,8 @@
-"""Texts that vLLM goes on with while their last step is still being scored.
+"""Texts that vLLM continues while their last step is still being scored.
 
-A stream is a text that is sampled by position (``vllm_positions``): what it says depends on its seed and what
-came before, not on when it is asked for. So a stream may run ahead of its search. A trajectory that survives
-takes what is there already and costs no new prompt; one that is killed is stopped, and what nobody took is
-counted.
+A stream is a text that is sampled by position (``positions``): it depends on its seed and what came before,
+not on when it is requested. So a stream may run ahead of its search. A trajectory that survives takes what is
+there already and costs no new prompt; one that is killed is stopped, and its unused tokens are counted.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from actors.text.tokens import TokenIds
 from orchestrator.errors import EngineDeadError, EngineError
 
 Ask = Callable[[Generation], AsyncGenerator[Any, None]]
-"""vLLM's answers to a request for the text that follows a generation, a few tokens each."""
+"""From a generation to vLLM's outputs for the text that follows it, a few tokens each."""
 
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """A text on its way. ``tokens`` follow ``prefix``; the first ``num_taken`` were handed to a search.
+    """A text being generated. ``tokens`` follow ``prefix``; the first ``num_taken`` were given to a search.
 
-    While nobody reads, it runs ``lookahead`` tokens ahead and then ends; whoever wants more begins another.
+    Without a reader it runs ``lookahead`` tokens ahead and then ends; a later reader begins another.
     """
 
     home: str
@@ -47,11 +46,11 @@ class Stream:
     _task: asyncio.Task[None] | None = None
 
     def begin(self, answers: AsyncGenerator[Any, None]) -> None:
-        """Follows what vLLM answers, from the next turn of the event loop on."""
+        """Read vLLM's outputs, from the next turn of the event loop on."""
         self._task = asyncio.create_task(self._run(answers))
 
     async def read(self, generation: Generation) -> None:
-        """Hands over tokens until the generation is done, or the stream has ended. Raises EngineError."""
+        """Pass tokens on until the generation is done or the stream has ended. Raises EngineError."""
         self._reader, self._done = generation, asyncio.get_running_loop().create_future()
         try:
             self._hand_over()
@@ -61,13 +60,13 @@ class Stream:
             self._reader = self._done = None
 
     def continues(self, generation: Generation) -> bool:
-        """Whether ``generation`` asks for what follows the tokens that were taken."""
+        """Return whether ``generation`` requests what follows the tokens that were taken."""
         params: Any = generation.request.params
         same = (params.temperature, params.top_p) == (self.temperature, self.top_p)
         return same and generation.prefix == (*self.prefix, *self.tokens[: self.num_taken])
 
     def stop(self) -> int:
-        """Takes the request out of vLLM; the tokens that nobody took."""
+        """Remove the request from vLLM; return the number of unused tokens."""
         if self._task is not None:
             self._task.cancel()
         return len(self.tokens) - self.num_taken
@@ -111,7 +110,7 @@ class Stream:
             self._settle()
 
     def _settle(self, failure: EngineError | None = None) -> None:
-        """Tells the one who reads that there is no more to wait for."""
+        """Wake the reader: there is nothing more to wait for."""
         if self._done is None or self._done.done():
             return
         if failure is None:
@@ -124,19 +123,19 @@ class Streams:
     """The streams of one engine: those that are read, and those that run ahead."""
 
     def __init__(self, ask: Ask, lookahead: int) -> None:
-        """``lookahead`` tokens at the most are made of a text that nobody has asked for yet."""
+        """Generate at most ``lookahead`` tokens of a text before they are requested."""
         self._ask = ask
         self._lookahead = lookahead
         self._kept: defaultdict[str, dict[int, Stream]] = defaultdict(dict)
         self._wasted: Counter[str] = Counter()
 
     async def complete(
-        self, generations: Sequence[Generation], goes_on: Callable[[Generation], bool]
+        self, generations: Sequence[Generation], runs_on: Callable[[Generation], bool]
     ) -> list[EngineError | None]:
-        """Brings each to its end; what failed comes back in its place. Cancelling it stops the texts.
+        """Complete each; return what failed in its place, else None. Cancelling it stops the texts.
 
-        One that ``goes_on`` runs ahead from there. It is stopped when the search comes for a sibling, of
-        the same call and problem, and not for it.
+        One that ``runs_on`` continues ahead of the search. It is stopped when the search continues a sibling,
+        of the same call and problem, and not it.
         """
         claimed = [self._claim(g) for g in generations]
         for stream in claimed:
@@ -145,14 +144,14 @@ class Streams:
         families: defaultdict[str, list[Stream]] = defaultdict(list)
         outcomes = await asyncio.gather(
             *(
-                self._complete(generation, stream, families[generation.request.home], goes_on)
+                self._complete(generation, stream, families[generation.request.home], runs_on)
                 for generation, stream in zip(generations, claimed, strict=True)
             )
         )
         return list(outcomes)
 
     def release(self, home: str) -> int:
-        """Stops what runs ahead for a problem that is over; the tokens made for it that nobody took."""
+        """Stop what runs ahead for a problem that has ended; return the number of its unused tokens."""
         for stream in self._kept.pop(home, {}).values():
             self._wasted[home] += stream.stop()
         return self._wasted.pop(home, 0)
@@ -162,7 +161,7 @@ class Streams:
             self.release(home)
 
     def _claim(self, generation: Generation) -> Stream | None:
-        """The stream that has, or is about to have, what a generation asks for."""
+        """Return the stream that has, or is about to have, what a generation requests."""
         home = generation.request.home
         stream = self._kept[home].pop(generation.request.seed, None)
         if stream is not None and not stream.continues(generation):
@@ -182,7 +181,7 @@ class Streams:
         generation: Generation,
         stream: Stream | None,
         siblings: list[Stream],
-        goes_on: Callable[[Generation], bool],
+        runs_on: Callable[[Generation], bool],
     ) -> EngineError | None:
         try:
             stream = await self._read(generation, stream, siblings)
@@ -191,7 +190,7 @@ class Streams:
         except EngineError as error:
             return error
         home, seed = stream.home, stream.seed
-        if goes_on(generation):
+        if runs_on(generation):
             stream.siblings = siblings
             siblings.append(stream)
             self._release_older(home, seed)
@@ -201,7 +200,7 @@ class Streams:
         return None
 
     async def _read(self, generation: Generation, stream: Stream | None, siblings: list[Stream]) -> Stream:
-        """Reads until the generation is done: from the stream it claimed, and from new ones after that."""
+        """Read until the generation is done: from the stream it claimed, and from new ones after that."""
         while True:
             is_new = stream is None
             if stream is None:
@@ -238,7 +237,7 @@ class Streams:
         return stream
 
     def _release_older(self, home: str, seed: int) -> None:
-        """Of two equal requests one runs ahead."""
+        """Stop an older stream of the same seed: of two equal requests one runs ahead."""
         older = self._kept[home].pop(seed, None)
         if older is not None:
             self._wasted[home] += older.stop()

@@ -17,8 +17,8 @@ from orchestrator.errors import EngineDeadError, EngineError, VerifierError
 from orchestrator.protocols import Failure, ModelInfo, ScoreReply, ScoreRequest, VerifierBase
 from orchestrator.types import Reward, Usage
 
-# Every position's outputs, also behind a prefix that came from the cache: vLLM would read no cache at all by
-# default, and its STEP pooling kills the engine where it does.
+# Every position's outputs, also behind a cached prefix: by default vLLM would read no cache at all, and its
+# STEP pooling kills the engine where it does.
 _CLASSIFIER: Mapping[str, Any] = {"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}}
 
 
@@ -54,12 +54,12 @@ class VllmVerifier(VerifierBase):
 
     @property
     def template_notes(self) -> Mapping[str, str]:
-        """What is done otherwise than the tokenizer and its template would have it."""
+        """Where prompts deviate from the tokenizer and its template."""
         return self._layout.notes
 
     @property
     def healthy(self) -> bool:
-        """False once vLLM's own process has died: the verifier must be replaced."""
+        """False once vLLM's process has died: the verifier must be replaced."""
         return self._started.healthy
 
     @property
@@ -68,11 +68,11 @@ class VllmVerifier(VerifierBase):
         return self._num_read
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        """The rewards of each request's new steps, in order. Raises EngineDeadError."""
+        """Return the rewards of each request's new steps, in order. Raises EngineDeadError."""
         return list(await asyncio.gather(*(self._score(r) for r in requests)))
 
     async def close(self) -> None:
-        """End vLLM's processes; requests under way raise."""
+        """End vLLM's processes; requests in flight raise."""
         await self._started.shut_down()
 
     def _verdict(self, format: Format) -> Verdict:
@@ -104,7 +104,7 @@ class VllmVerifier(VerifierBase):
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """The log-odds at each of the wanted positions, and how many tokens were computed for them."""
+    """The log-odds at each of the requested positions, and the number of tokens computed for them."""
 
     log_odds: tuple[float, ...]
     num_computed: int
@@ -112,18 +112,18 @@ class _Read:
 
 
 class _Head(Protocol):
-    """How vLLM is asked for the outputs at the end of a prompt."""
+    """How vLLM computes the outputs at the end of a prompt."""
 
     @property
     def num_generated(self) -> int:
-        """Tokens that vLLM wants room for beside the prompt."""
+        """Tokens that vLLM needs room for beside the prompt."""
         ...
 
     async def read(self, rendered: Rendered) -> _Read: ...
 
 
 class _Classifier:
-    """One pass gives a row of labels for every token that was not in the cache, the last ones at the end."""
+    """One pass gives a row of labels for every token not in the cache, the last ones at the end."""
 
     num_generated = 0
 
@@ -133,7 +133,7 @@ class _Classifier:
         self._names = itertools.count()
 
     async def read(self, rendered: Rendered) -> _Read:
-        """Positions that the pass over the whole text found in the cache are asked for by themselves."""
+        """Read a text in one pass, and positions that were in the cache in a pass each."""
         rows, num_cached = await self._ask(rendered.token_ids)
         num_asked, length = len(rendered.token_ids), len(rendered.token_ids)
         log_odds = []
@@ -148,7 +148,7 @@ class _Classifier:
         return _Read(tuple(log_odds), num_asked - num_cached, num_cached)
 
     async def _ask(self, token_ids: TokenIds) -> tuple[Any, int]:
-        """The logits ``[rows, labels]`` of the last rows, and how many tokens came from the cache."""
+        """Return the logits ``[rows, labels]`` of the last rows, and the number of cached tokens."""
         from vllm import PoolingParams
         from vllm.inputs.engine import tokens_input
 
@@ -172,7 +172,7 @@ class _LanguageModel:
         self._names = itertools.count()
 
     async def read(self, rendered: Rendered) -> _Read:
-        """One prompt after another: each finds the one before it in the cache."""
+        """Read one prompt after another: each finds the previous one in the cache."""
         log_odds, num_asked, num_cached = [], 0, 0
         for prompt in rendered.prompts:
             outputs, cached = await self._ask(prompt)
@@ -181,7 +181,7 @@ class _LanguageModel:
         return _Read(tuple(log_odds), num_asked - num_cached, num_cached)
 
     async def _ask(self, token_ids: TokenIds) -> tuple[dict[int, float], int]:
-        """The log-probability of each token that the verdict looks at."""
+        """Return the log-probability of each token that the verdict uses."""
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind

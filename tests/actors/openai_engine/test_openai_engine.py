@@ -216,8 +216,8 @@ async def test_requests_in_flight_and_a_second_are_bounded(server: Scripted, eng
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        ((200, {}, b"no json"), "no JSON"),
-        ((200, {}, []), "no JSON object"),
+        ((200, {}, b"no json"), "not JSON"),
+        ((200, {}, []), "not a JSON object"),
         ((200, {}, {"choices": []}), "no usage"),
         ((200, {}, {"choices": [], "usage": {"completion_tokens": 0}}), "returned 0"),
         (said("a", reason="abort"), "ended the request: abort"),

@@ -107,16 +107,16 @@ def test_an_address_of_the_environment_is_named_so(closed_port: int, monkeypatch
 
 
 def test_what_listens_is_no_ray(silent_port: int, web_port: int) -> None:
-    assert "has not answered as a Ray within" in refusal(f"127.0.0.1:{silent_port}")
-    assert "is no Ray: ray start --head has port 6379" in refusal(f"127.0.0.1:{web_port}")
-    assert "is no Ray: its clients' port is 10001" in refusal(f"ray://127.0.0.1:{silent_port}")
+    assert "has not answered as Ray within" in refusal(f"127.0.0.1:{silent_port}")
+    assert "is not Ray: ray start --head has port 6379" in refusal(f"127.0.0.1:{web_port}")
+    assert "is not Ray: its clients' port is 10001" in refusal(f"ray://127.0.0.1:{silent_port}")
 
 
 @pytest.mark.parametrize(
     ("version", "line"),
     [
-        (None, "what listens there is no head of a Ray"),
-        ("2.9.0", f"that Ray is 2.9.0, and this one {ray.__version__}: they must be the same"),
+        (None, "what listens there is not the head of a Ray cluster"),
+        ("2.9.0", f"that Ray has version 2.9.0, and this one {ray.__version__}: they must be the same"),
         ("locked", "that Ray refuses the token here: set RAY_AUTH_MODE=token"),
     ],
 )
