@@ -1,7 +1,7 @@
-"""An engine that exists in a job's upload alone: a test copies this file there as ``actors/travelling.py``.
+"""An engine that exists only in a job's upload: a test copies this file there as ``actors/travelling.py``.
 
-A replica that has made one has found its code in the upload. It notes that in the file ``$TRAVELLING_LOG``,
-and answers each call ``$TRAVELLING_DELAY_S`` later, as a larger model would.
+A replica that has built one has found its code in the upload. It writes that to the file ``$TRAVELLING_LOG``,
+and answers each call ``$TRAVELLING_DELAY_S`` seconds later, as a larger model would.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Small trained models that ship with the project, and the scripts that make them."""
+"""Small trained models that ship with the project, and the scripts that train them."""

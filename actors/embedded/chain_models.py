@@ -1,4 +1,4 @@
-"""The two shipped models of the chain task: what they learn from, their losses and their recipes."""
+"""The two shipped models of the chain task: training examples, losses and recipes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ VERIFIER = Recipe(
 
 
 class Verifier(nn.Module):
-    """A backbone with a right-or-wrong head at every token, and three heads that are for training only.
+    """A backbone with a right-or-wrong head at every token, and three heads that are used only in training.
 
-    ``local`` says whether the line is right so far by itself; ``expected`` names the character that should
-    stand here. Without them the comparison of a character with its prediction takes tens of millions of
-    tokens to be found: the label alone says too little about where an error is.
+    ``local`` says whether the line alone is right so far; ``expected`` names the character that should be
+    here. Without them the model needs tens of millions of tokens to learn to compare a character with its
+    prediction: the label alone says too little about where an error is.
     """
 
     def __init__(self, recipe: Recipe, alphabet: str = ALPHABET) -> None:
@@ -45,15 +45,15 @@ class Verifier(nn.Module):
         self.expected = nn.Linear(recipe.width, config.vocab_size)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """The last hidden states, ``[rows, length, width]``."""
+        """Return the last hidden states, ``[rows, length, width]``."""
         hidden: Tensor = self.model(input_ids=token_ids, use_cache=False).last_hidden_state
         return hidden
 
 
 def start_from_policy(verifier: Verifier, policy: LlamaForCausalLM) -> None:
-    """The policy's longest-trained layers below, fresh ones on top that change nothing at first.
+    """Copy the policy's longest-trained layers; new layers on top change nothing at first.
 
-    A character can only be compared with its prediction above the layer that makes the prediction.
+    A character can only be compared with its prediction above the layer that predicts it.
     """
     num_known = len(policy.model.layers)
     verifier.model.load_state_dict(policy.model.state_dict(), strict=False)
@@ -71,7 +71,7 @@ def policy_loss(model: LlamaForCausalLM, batch: Batch) -> tuple[Tensor, dict[str
 
 
 def verifier_loss(model: Verifier, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """The sum of the losses of all heads; at step ends the label counts twice."""
+    """Return the sum of the losses of all heads; at the ends of steps the label counts twice."""
     token_ids, labels, expected = map(torch.from_numpy, (batch.token_ids, batch.labels, batch.expected))
     hidden = model(token_ids)
 
@@ -85,7 +85,7 @@ def verifier_loss(model: Verifier, batch: Batch) -> tuple[Tensor, dict[str, floa
         "dense": mean_loss(model.score, labels, everywhere),
         "step": mean_loss(model.score, labels, torch.from_numpy(batch.is_step_end)),
         "local": mean_loss(model.local, torch.from_numpy(batch.local_labels), everywhere),
-        # Most characters are the expected ones, which says nothing: those that are not count as much.
+        # Most characters are the expected ones, which says little: the others get the same total weight.
         "copy": 0.5 * mean_loss(model.expected, expected, token_ids == expected),
         "expected": 0.5 * mean_loss(model.expected, expected, token_ids != expected),
     }
@@ -93,7 +93,7 @@ def verifier_loss(model: Verifier, batch: Batch) -> tuple[Tensor, dict[str, floa
 
 
 def policy_examples(recipe: Recipe, index: int, progress: float) -> list[Example]:
-    """Right chains of 2 to 8 steps: the longest allowed grows over the first 15 % of the run."""
+    """Return right chains of 2 to 8 steps: the longest allowed grows over the first 15 % of the run."""
     num_steps = 2 + round(min(1.0, progress / 0.15) * (NUM_STEPS - 2))
     chains = draw_chains("train", index * recipe.batch_size, recipe.batch_size, num_steps)
     return [annotate(chain, chain.lines) for chain in chains]
@@ -102,7 +102,7 @@ def policy_examples(recipe: Recipe, index: int, progress: float) -> list[Example
 def verifier_examples(
     recipe: Recipe, index: int, progress: float, rollouts: list[dict[str, str]]
 ) -> list[Example]:
-    """Right chains and near misses; after a fifth of the run, rollouts of the policy among them."""
+    """Return right chains and near misses; after a fifth of the run, rollouts of the policy too."""
     rng = np.random.default_rng([recipe.seed, 1, index])
     num_rollouts = round(recipe.batch_size * 0.4) if rollouts and progress > 0.2 else 0
     examples = []

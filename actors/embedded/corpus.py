@@ -1,4 +1,4 @@
-"""What the shipped models are trained on: right chains, near-miss chains and the policy's rollouts."""
+"""The training examples of the chain models: right chains, near-miss chains and the policy's rollouts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Example:
     """A prompt, its response, and for each character of the response its three marks.
 
     ``is_right[j]``: the state is right up to character j (1 or 0). ``is_local[j]``: its line is, so far,
-    what a flawless solver would write after the values that stand before it, right or wrong.
-    ``expected[j]``: the character such a solver would have written there; empty where that is undefined.
+    what a flawless solver would write after the preceding values, right or wrong.
+    ``expected[j]``: the character that such a solver would have written; empty where it is undefined.
     """
 
     prompt: str
@@ -32,7 +32,7 @@ class Example:
 
 
 def num_common(a: str, b: str) -> int:
-    """The length of the longest common prefix."""
+    """Return the length of the longest common prefix."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return i
@@ -66,13 +66,13 @@ def annotate(chain: Chain, lines: Sequence[str]) -> Example:
 
 
 def are_right(chain: Chain, lines: Sequence[str]) -> list[bool]:
-    """For each line, whether the value that it states is the true one."""
+    """Return for each line whether the value that it states is the true one."""
     true_values = (*chain.values, chain.values[-1])
     return [read_value(line) == value for line, value in zip(lines, true_values, strict=False)]
 
 
 def stated_answer(lines: Sequence[str]) -> int | None:
-    """The number of an answer line, or None."""
+    """Return the number of an answer line, or None."""
     return read_value(lines[-1]) if lines and lines[-1].startswith(ANSWER_MARKER) else None
 
 
@@ -81,7 +81,7 @@ def is_right(chain: Chain, lines: Sequence[str]) -> bool:
 
 
 def _local_line(chain: Chain, index: int, stated: int | None) -> str:
-    """The right line after a stated value; as much of it as is defined where it has no whole result."""
+    """The right line after a stated value; where it has no whole result, the part that is defined."""
     if stated is None:
         return ""
     if index == len(chain.operations):
@@ -94,7 +94,7 @@ def _local_line(chain: Chain, index: int, stated: int | None) -> str:
 
 
 def near_miss(value: int, rng: np.random.Generator) -> int:
-    """A wrong value of the kind that a weak policy writes: off by 1, 2, 10 or 20, or with a digit changed."""
+    """Return a wrong value as a weak policy writes: off by 1, 2, 10 or 20, or with a digit changed."""
     for _ in range(20):
         if rng.random() < 0.7:
             wrong = value + int(rng.choice([-20, -10, -10, -2, -1, -1, 1, 1, 2, 10, 10, 20]))
@@ -108,7 +108,7 @@ def near_miss(value: int, rng: np.random.Generator) -> int:
 
 
 def corrupt(chain: Chain, rng: np.random.Generator, rate: float) -> list[str]:
-    """The lines of a solver that slips at each step with probability ``rate`` and goes on from there."""
+    """Return the lines of a solver that slips at each step with probability ``rate`` and continues."""
     lines, value = [], chain.start
     for i, operation in enumerate(chain.operations):
         result = operation.apply(value)
@@ -124,7 +124,7 @@ def corrupt(chain: Chain, rng: np.random.Generator, rate: float) -> list[str]:
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of a response up to its answer; each ends with a newline but perhaps the last."""
+    """Return the lines of a response up to its answer; each ends with a newline, except perhaps the last."""
     lines = text.splitlines(keepends=True)
     for i, line in enumerate(lines):
         if line.startswith(ANSWER_MARKER):
@@ -136,7 +136,7 @@ def split_lines(text: str) -> list[str]:
 class Batch:
     """Integer arrays ``[rows, length]``: tokens, next-token targets, the three marks, and where steps end.
 
-    ``num_tokens`` counts the tokens that are no padding.
+    ``num_tokens`` counts the tokens that are not padding.
     """
 
     token_ids: np.ndarray
@@ -149,7 +149,7 @@ class Batch:
 
 
 def collate(examples: Iterable[Example], vocab: dict[str, int], specials: tuple[int, int, int]) -> Batch:
-    """Right-padded arrays of ``<bos> prompt response <eos>``; targets are shifted left by one already."""
+    """Return right-padded arrays of ``<bos> prompt response <eos>``; targets are shifted left by one."""
     pad, bos, eos = specials
     rows = list(examples)
     length = max(len(e.prompt) + len(e.response) for e in rows) + 2
@@ -178,7 +178,7 @@ def collate(examples: Iterable[Example], vocab: dict[str, int], specials: tuple[
 def collating(
     tokenizer: PreTrainedTokenizerFast, examples: Callable[[int, float], list[Example]]
 ) -> Callable[[int, float], Batch]:
-    """``examples``, collated with a tokenizer's ids."""
+    """Return a function that collates ``examples`` with a tokenizer's ids."""
     vocab = tokenizer.get_vocab()
     specials = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
     return lambda index, progress: collate(examples(index, progress), vocab, specials)

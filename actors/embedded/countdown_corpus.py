@@ -1,4 +1,4 @@
-"""What the shipped models of the Countdown task are trained on: right, lost and mistaken solutions."""
+"""The training examples of the Countdown models: solutions that are right, get lost or slip."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from orchestrator.tasks.drawn import answer_line
 
 
 def annotate(puzzle: Puzzle, lines: Sequence[str]) -> Example:
-    """Mark each character of a response; a state is right when no line has lied and the target is in reach.
+    """Mark each character of a response; a state is right if all lines are true and the target is in reach.
 
-    A move is judged from its ``=`` on, where its operands stand. A lost state is never right again.
+    A move is judged from its ``=`` on, where its operands are known. A lost state is never right again.
     """
     is_right: list[int] = []
     is_local: list[bool] = []
@@ -52,7 +52,7 @@ def annotate(puzzle: Puzzle, lines: Sequence[str]) -> Example:
 
 
 def are_right(puzzle: Puzzle, lines: Sequence[str]) -> list[bool]:
-    """For each line, whether the state after it is right."""
+    """Return for each line whether the state after it is right."""
     stated: Numbers | None = puzzle.numbers
     was_right, marks = True, []
     for line in lines:
@@ -63,7 +63,7 @@ def are_right(puzzle: Puzzle, lines: Sequence[str]) -> list[bool]:
 
 
 def stated_answer(lines: Sequence[str]) -> str | None:
-    """The key of a whole solution, or None."""
+    """Return the key of a whole solution, or None."""
     read = read_solution("".join(lines))
     return solution_key(normal_text(*read)) if read else None
 
@@ -79,7 +79,7 @@ def _stated_after(line: str) -> Numbers | None:
 
 
 def _is_right_after(puzzle: Puzzle, numbers: Numbers | None, line: str) -> bool:
-    """Whether a line does with right ``numbers`` what it states, and leaves the target in reach."""
+    """Whether a line is a true statement about right ``numbers``, and leaves the target in reach."""
     if numbers is None:
         return False
     if len(numbers) == 1:
@@ -89,9 +89,9 @@ def _is_right_after(puzzle: Puzzle, numbers: Numbers | None, line: str) -> bool:
 
 
 def _local_line(numbers: Numbers | None, line: str) -> tuple[str, int, int]:
-    """The right line with the move of ``line``, how much of it ``line`` shares, and where its ``=`` stands.
+    """The right line with the move of ``line``, how much of it ``line`` shares, and where its ``=`` is.
 
-    Without a possible move there is no such line, and what ``line`` shares with any right one counts.
+    Without a possible move there is no such line; what ``line`` shares with any right line counts.
     """
     if numbers is None:
         return "", 0, 0
@@ -114,10 +114,10 @@ def _possible_steps(numbers: Numbers) -> list[CountdownStep]:
 
 
 def wander(puzzle: Puzzle, rng: np.random.Generator, lost: float, slip: float) -> list[str]:
-    """The lines of a solver that takes any move with probability ``lost`` and lies with ``slip``.
+    """Return the lines of a solver that takes any move with probability ``lost``, and slips with ``slip``.
 
-    Its other moves keep the target in reach where that is possible. A lie is a wrong result, or a wrong
-    number among those left; the lines after it go on from what it states.
+    Its other moves keep the target in reach where possible. A slip is a wrong result, or a wrong number among
+    those left; later lines continue from what it states.
     """
     numbers, lines = puzzle.numbers, []
     while len(numbers) > 1:
@@ -130,14 +130,14 @@ def wander(puzzle: Puzzle, rng: np.random.Generator, lost: float, slip: float) -
             step = next((s for s in steps if s and is_reachable(s.left, puzzle.target)), step)
         assert step is not None
         if rng.random() < slip:
-            step = _lie(step, puzzle.target, rng)
+            step = _slip(step, puzzle.target, rng)
         lines.append(step.line)
         numbers = step.left
     shown = puzzle.target if rng.random() < 0.5 else numbers[-1]
     return [*lines, answer_line(near_miss(shown, rng) if rng.random() < slip / 4 else shown)]
 
 
-def _lie(step: CountdownStep, target: int, rng: np.random.Generator) -> CountdownStep:
+def _slip(step: CountdownStep, target: int, rng: np.random.Generator) -> CountdownStep:
     """A wrong result (the target itself, where one step should end at it), or a wrong number kept."""
     if rng.random() < 0.7 or len(step.left) < 2:
         wrong = target if len(step.left) == 1 and rng.random() < 0.6 else near_miss(step.result, rng)

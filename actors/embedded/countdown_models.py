@@ -1,4 +1,4 @@
-"""The two shipped models of the Countdown task: their recipes and what they learn from."""
+"""The two shipped models of the Countdown task: recipes and training examples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERIFIER = Recipe(
 
 
 def policy_examples(recipe: Recipe, index: int, progress: float) -> list[Example]:
-    """Solved puzzles of 2 to 4 numbers: the most numbers allowed grow over the first 5 % of the run."""
+    """Return solved puzzles of 2 to 4 numbers: the largest number grows over the first 5 % of the run."""
     num_numbers = 2 + round(min(1.0, progress / 0.05) * (NUM_NUMBERS - 2))
     puzzles = draw_puzzles("train", index * recipe.batch_size, recipe.batch_size, num_numbers)
     return [annotate(puzzle, puzzle.lines) for puzzle in puzzles]
@@ -33,7 +33,7 @@ def policy_examples(recipe: Recipe, index: int, progress: float) -> list[Example
 def verifier_examples(
     recipe: Recipe, index: int, progress: float, rollouts: list[dict[str, str]]
 ) -> list[Example]:
-    """Solutions that get lost or lie; after a fifth of the run, rollouts of the policy among them."""
+    """Return solutions that get lost or slip; after a fifth of the run, rollouts of the policy too."""
     rng = np.random.default_rng([recipe.seed, 1, index])
     num_rollouts = round(recipe.batch_size * 0.5) if rollouts and progress > 0.2 else 0
     examples = []

@@ -1,4 +1,4 @@
-"""Training a masked-diffusion model: canvases with some of their tokens masked, and LLaDA's loss on those."""
+"""Training a masked-diffusion model: canvases with some tokens masked, and LLaDA's loss on these."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from orchestrator.protocols import Task
 from orchestrator.tasks.draws import Split
 from orchestrator.types import Denoising
 
-# The weight 1/t makes small t noise above all: of t uniform on (0.001, 1], a batch tells a third of what it
-# does of t from 0.1 on. What is learnt for a given set of masks is the same.
+# With the weight 1/t, small t give mostly noise: a batch with t uniform on (0.001, 1] carries a third of the
+# information of one with t from 0.1 on. What is learnt for a given set of masks is the same.
 MIN_RATIO = 0.1
 
 
@@ -31,10 +31,10 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class Canvases:
-    """Prompts with their canvases, ``[rows, length]``, the last ``gen_length`` tokens of a row being canvas.
+    """Prompts with their canvases, ``[rows, length]``: a canvas is the last ``gen_length`` tokens of a row.
 
-    ``token_ids`` are partly masked; ``is_masked`` says where, ``targets`` what stood there. ``ratios``
-    ``[rows]`` are the chances with which a canvas token was masked.
+    ``token_ids`` are partly masked; ``is_masked`` says where, ``targets`` are the tokens before masking.
+    ``ratios`` ``[rows]`` are the probabilities with which a canvas token was masked.
     """
 
     token_ids: Tensor
@@ -52,10 +52,10 @@ class Canvases:
 class DiffusionFamily:
     """A task's masked-diffusion model, ``NAME-diffusion`` among the shipped weights.
 
-    It is trained by one recipe after another, each from where the one before ended, with fresh optimizers.
-    ``solved(recipe, index, progress)`` gives the solutions of a batch, whose prompts are of one length, and
-    the length of their canvases. ``task(split)`` poses problems; ``kind`` is the key of their metadata by
-    which figures are told apart. It is judged with ``schedules`` and votes over them.
+    It is trained by one recipe after another, each from the end of the previous one, with new optimizers.
+    ``solved(recipe, index, progress)`` gives the solutions of a batch, whose prompts have one length, and the
+    length of their canvases. ``task(split)`` gives problems; ``kind`` is the key of their metadata by
+    which figures are grouped. The model is evaluated with ``schedules`` and votes over them.
     """
 
     name: str
@@ -68,7 +68,7 @@ class DiffusionFamily:
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, solved: Solved, gen_length: int) -> list[int]:
-    """``<bos> prompt response``; end-of-text fills the canvas and is learnt as well, as in LLaDA."""
+    """Return ``<bos> prompt response``; end-of-text fills the canvas and is learnt too, as in LLaDA."""
     vocab = tokenizer.get_vocab()
     tail = [tokenizer.eos_token_id] * (gen_length - len(solved.response))
     return [tokenizer.bos_token_id, *(vocab[c] for c in solved.prompt + solved.response), *tail]
@@ -77,9 +77,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, solved: Solved, gen_length: int) 
 def mask_canvases(
     rows: Sequence[Sequence[int]], gen_length: int, mask_id: int, rng: np.random.Generator
 ) -> Canvases:
-    """Mask each canvas token with its row's chance t, uniform on [MIN_RATIO, 1]. Rows are of one length.
+    """Mask each canvas token with its row's probability t, uniform on [MIN_RATIO, 1]. Rows have one length.
 
-    t is stratified over the rows: the same expectation as of independent draws, with less noise.
+    t is stratified over the rows: the expectation is that of independent draws, with less noise.
     """
     token_ids = np.array(rows)
     strata = (rng.random() + np.arange(len(rows)) / len(rows)) % 1.0
@@ -98,7 +98,7 @@ def mask_canvases(
 def masking(
     family: DiffusionFamily, recipe: Recipe, tokenizer: PreTrainedTokenizerFast
 ) -> Callable[[int, float], Canvases]:
-    """The batches of a run: a family's solutions, masked."""
+    """Return the function that gives a run's batches: a family's solutions, masked."""
 
     def batch(index: int, progress: float) -> Canvases:
         solved, gen_length = family.solved(recipe, index, progress)
@@ -110,7 +110,7 @@ def masking(
 
 
 def predict(model: LlamaForCausalLM, token_ids: Tensor) -> Tensor:
-    """Logits ``[rows, length, vocabulary]``; an explicit mask of zeros lets every token see every other."""
+    """Return logits ``[rows, length, vocabulary]``; with a mask of zeros every token sees every other."""
     length = token_ids.size(1)
     everywhere = torch.zeros(1, 1, length, length, dtype=model.dtype)
     logits: Tensor = model(input_ids=token_ids, attention_mask=everywhere, use_cache=False).logits
@@ -118,7 +118,7 @@ def predict(model: LlamaForCausalLM, token_ids: Tensor) -> Tensor:
 
 
 def diffusion_loss(model: LlamaForCausalLM, batch: Canvases) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of the masked tokens, each over its row's t, per canvas token (arXiv 2502.09992)."""
+    """Return the cross-entropy of masked tokens over their row's t, per canvas token (arXiv 2502.09992)."""
     logits, targets = predict(model, batch.token_ids)[batch.is_masked], batch.targets[batch.is_masked]
     weights = (1 / batch.ratios)[:, None].expand_as(batch.targets)[batch.is_masked]
     each = cross_entropy(logits, targets, reduction="none") * weights

@@ -1,4 +1,4 @@
-"""The gates of the shipped models, on development problems: ``python -m actors.embedded.evaluate``."""
+"""Evaluate the shipped models on development problems: ``python -m actors.embedded.evaluate``."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ MIN_AUC = 0.80
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The samples of one problem, with what is true of them.
+    """The samples of one problem, with their labels.
 
-    ``are_right[i][k]``: the state after step k of sample i is right; ``is_right[i]``: its answer is;
+    ``are_right[i][k]``: the state after step k of sample i is right; ``is_right[i]``: its answer is right;
     ``answers[i]``: the answer in a form that can be counted, or None.
     """
 
@@ -45,14 +45,14 @@ class Group:
         return sum(self.is_right)
 
     def at_step(self, step: int, *, of_answer: bool = False) -> tuple[list[float], list[bool]]:
-        """Log-odds and labels of the samples that have that step: of the state, or of the answer."""
+        """Return log-odds and labels (of the state, or of the answer) of the samples that have that step."""
         rows = [i for i, marks in enumerate(self.are_right) if len(marks) > step]
         labels = [self.is_right[i] if of_answer else self.are_right[i][step] for i in rows]
         return [reward_of(self.samples[i], step) for i in rows], labels
 
 
 def judge(family: Family, problems: Sequence[Any], samples: Sequence[Sequence[Sample]]) -> list[Group]:
-    """The samples of each problem as a Group."""
+    """Return the samples of each problem as a Group."""
     groups = []
     for problem, rows in zip(problems, samples, strict=True):
         texts = [[step.text for step in steps] for steps in rows]
@@ -68,7 +68,7 @@ def judge(family: Family, problems: Sequence[Any], samples: Sequence[Sequence[Sa
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    """Chance that a positive outranks a negative; a tie counts half."""
+    """Return the probability that a positive outranks a negative; a tie counts half."""
     positive = np.array([s for s, y in zip(scores, labels, strict=True) if y])
     negative = np.array([s for s, y in zip(scores, labels, strict=True) if not y])
     difference = positive[:, None] - negative[None, :]
@@ -78,10 +78,10 @@ def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
 def within_problem_auc(
     groups: Sequence[Group], steps: Sequence[int], *, of_answer: bool = False
 ) -> float | None:
-    """Mean AUC of "the state is right" (or the answer) among samples of one problem at one step.
+    """Return the mean AUC of "the state is right" (or the answer) among samples of one problem at one step.
 
-    Neither how hard a problem is nor how late a step is helps here. Weighted by the number of pairs;
-    None without any.
+    A problem's difficulty and a step's position do not help here. Weighted by the number of pairs; None
+    without any.
     """
     values, weights = [], []
     for group in groups:
@@ -95,10 +95,10 @@ def within_problem_auc(
 
 
 def by_step(groups: Sequence[Group], num_steps: int) -> list[dict[str, float | None]]:
-    """For each step: how sure the verifier is, how often it is right to be, and what it tells apart.
+    """Return for each step the verifier's mean reward, how often states and answers are right, and its AUCs.
 
-    ``mean_reward`` above ``ends_right`` is over-confidence; ``auc_of_answer`` that rises late is evidence
-    that comes late.
+    ``mean_reward`` above ``ends_right`` is over-confidence; an ``auc_of_answer`` that rises late means that
+    the evidence comes late.
     """
     rows: list[dict[str, float | None]] = []
     for step in range(num_steps):
@@ -120,7 +120,7 @@ def by_step(groups: Sequence[Group], num_steps: int) -> list[dict[str, float | N
 
 
 def best_of(groups: Sequence[Group], score: Callable[[Sample], float], n: int) -> float:
-    """Accuracy of the best of n, averaged over disjoint groups of n samples."""
+    """Return the accuracy of the best of n, averaged over disjoint groups of n samples."""
     hits = [
         group.is_right[max(range(i, i + n), key=lambda row: score(group.samples[row]))]
         for group in groups
@@ -130,7 +130,7 @@ def best_of(groups: Sequence[Group], score: Callable[[Sample], float], n: int) -
 
 
 def majority(groups: Sequence[Group], n: int) -> float:
-    """Accuracy of the most frequent answer of n; the earliest wins a tie."""
+    """Return the accuracy of the most frequent answer of n; the earliest wins a tie."""
     hits = []
     for group in groups:
         for i in range(0, len(group.samples) - n + 1, n):
@@ -142,21 +142,21 @@ def majority(groups: Sequence[Group], n: int) -> float:
 
 
 def reward_of(sample: Sample, step: int = -1) -> float:
-    """The log-odds of a step's reward."""
+    """Return the log-odds of a step's reward."""
     reward = sample[step].reward
     assert reward is not None
     return reward.log_odds
 
 
 def likelihood_of(sample: Sample) -> float:
-    """The policy as its own judge: the log-likelihood of the solution."""
+    """Return the log-likelihood of the solution: the policy as its own verifier."""
     return sum(step.logprob or 0.0 for step in sample)
 
 
 async def evaluate(
     family: Family, policy: str, verifier: str, num_problems: int, num_samples: int
 ) -> dict[str, Any]:
-    """Every figure of the two model cards that can be had from the shipped files."""
+    """Return every figure of the two model cards that the shipped files can reproduce."""
     problems = list(family.draw("dev", 0, num_problems))
     engine = TransformersEngineConfig(policy, template="{question}\n").build()
     scorer = TransformersVerifierConfig(verifier).build()
@@ -181,7 +181,7 @@ async def evaluate(
 
 
 def failed_gates(figures: dict[str, Any]) -> list[str]:
-    """What keeps a verifier from being shipped."""
+    """Return the release criteria that a verifier does not meet."""
     curve = list(figures["best_of"].values())
     failed = []
     area = figures["within_problem_auc"]

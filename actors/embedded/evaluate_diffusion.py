@@ -1,7 +1,7 @@
-"""A shipped masked-diffusion model, each block schedule alone against the vote over all of them.
+"""Evaluate a shipped masked-diffusion model: each block schedule alone against the vote over all of them.
 
-``python -m actors.embedded.evaluate_diffusion``: which block length is the best is decided on development
-problems; every figure is of test problems.
+``python -m actors.embedded.evaluate_diffusion``: the best block length is chosen on development problems;
+every figure is measured on test problems.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHUNK = 20  # problems denoised between two lines of progress
 
 @dataclass(frozen=True, slots=True)
 class Denoised:
-    """What a path came to: its answer, whether that is right, and whether end-of-text was its first token."""
+    """A path's result: its answer, whether that is right, and whether end-of-text was its first token."""
 
     answer: str | None
     is_right: bool
@@ -54,28 +54,28 @@ class Judged:
         return len(next(iter(self.paths.values()))[0])
 
     def single(self, block: int) -> list[float]:
-        """The share of right paths of each problem."""
+        """Return the share of right paths of each problem."""
         return [fmean(path.is_right for path in paths) for paths in self.paths[block]]
 
     def vote(self, block: int) -> list[float]:
-        """1 for each problem that a vote of all paths of one schedule gets right, else 0."""
+        """Return 1 for each problem that a vote of all paths of one schedule gets right, else 0."""
         return [float(is_won(paths)) for paths in self.paths[block]]
 
     def vote_over_all(self) -> list[float]:
-        """The same for as many paths, spread evenly over the schedules; a tie goes to the smallest block."""
+        """Return the same for as many paths over all schedules; a tie goes to the smallest block."""
         each = self.num_paths // len(self.paths)
         groups = zip(*(self.paths[block] for block in sorted(self.paths)), strict=True)
         return [float(is_won([path for paths in group for path in paths[:each]])) for group in groups]
 
     def by_kind(self, values: Sequence[float], key: str) -> dict[str, float]:
-        """The mean over all problems, and over those of each kind."""
+        """Return the mean over all problems, and over those of each kind."""
         kinds = [problem.metadata[key] for problem in self.problems]
         split = {k: fmean(v for v, own in zip(values, kinds, strict=True) if own == k) for k in set(kinds)}
         return {"all": fmean(values), **dict(sorted(split.items()))}
 
 
 def is_won(paths: Sequence[Denoised]) -> bool:
-    """Whether the most frequent answer is right; of equals the first, and what cannot be read has no vote."""
+    """Return whether the most frequent answer is right: the first of equal ones. None has no vote."""
     votes = Counter(path.answer for path in paths if path.answer is not None)
     if not votes:
         return False
@@ -86,7 +86,7 @@ def is_won(paths: Sequence[Denoised]) -> bool:
 async def denoise(
     engine: DiffusionEngine, task: Task, problems: Sequence[Problem], params: Denoising, num_paths: int
 ) -> list[list[Denoised]]:
-    """``[problems][num_paths]`` paths of one schedule."""
+    """Return ``[problems][num_paths]`` paths of one schedule."""
     requests = [
         GenerateRequest(
             home=problem.id,
@@ -123,7 +123,7 @@ async def _judge(engine: DiffusionEngine, task: Task, problem: Problem, reply: F
 async def judge(
     engine: DiffusionEngine, family: DiffusionFamily, split: Split, num_problems: int, num_paths: int
 ) -> Judged:
-    """All paths of the first problems of a split, under each of the family's schedules."""
+    """Return all paths of the first problems of a split, under each of the family's schedules."""
     task = family.task(split)
     problems, paths = list(task.problems(0, num_problems)), {}
     for params in family.schedules:
@@ -136,12 +136,12 @@ async def judge(
 
 
 def best_block(figures: Mapping[int, float]) -> int:
-    """The block length of the highest figure; of equals the smallest."""
+    """Return the block length of the highest figure; the smallest of equal ones."""
     return min(figures, key=lambda block: (-figures[block], block))
 
 
 def table(judged: Judged, key: str) -> dict[str, Any]:
-    """For each block length: right paths, the vote of that schedule alone, and how its paths go wrong."""
+    """Return for each block length: right paths, the vote of that schedule alone, and how its paths fail."""
     rows = {}
     for block, problems in judged.paths.items():
         paths = [path for row in problems for path in row]
@@ -155,7 +155,7 @@ def table(judged: Judged, key: str) -> dict[str, Any]:
 
 
 def compare(chosen: Judged, judged: Judged) -> dict[str, Any]:
-    """The vote over all schedules less its rivals, which ``chosen`` names; paired 95 % intervals."""
+    """Return the vote over all schedules minus its rivals, chosen by ``chosen``; paired 95 % intervals."""
     single = {block: fmean(chosen.single(block)) for block in chosen.paths}
     vote = {block: fmean(chosen.vote(block)) for block in chosen.paths}
     median = sorted(single, key=lambda block: single[block])[len(single) // 2]
@@ -171,7 +171,7 @@ def compare(chosen: Judged, judged: Judged) -> dict[str, Any]:
 async def evaluate(
     family: DiffusionFamily, model: str, num_dev: int, num_problems: int, num_paths: int
 ) -> dict[str, Any]:
-    """Every figure of the model's card."""
+    """Return every figure of the model's card."""
     engine = DiffusionEngineConfig(model, template="{question}\n", max_batch_size=256).build()
     dev = await judge(engine, family, "dev", num_dev, num_paths)
     test = await judge(engine, family, "test", num_problems, num_paths)

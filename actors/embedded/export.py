@@ -9,7 +9,7 @@ from transformers import LlamaForTokenClassification, PreTrainedModel, PreTraine
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """A folder that ``from_pretrained`` loads; weights are rounded to float16 to halve the download."""
+    """Write a folder that ``from_pretrained`` loads; weights are rounded to float16 to halve the download."""
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
@@ -17,7 +17,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folde
 
 
 def as_token_classifier(backbone: PreTrainedModel, score: nn.Linear) -> LlamaForTokenClassification:
-    """The backbone and its two-label head as transformers' own class; label 1 is a right state."""
+    """Return the backbone and its two-label head as a class of transformers; label 1 is a right state."""
     config = backbone.config
     config.id2label, config.label2id = {0: "wrong", 1: "right"}, {"wrong": 0, "right": 1}
     classifier = LlamaForTokenClassification(config)

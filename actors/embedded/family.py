@@ -1,4 +1,4 @@
-"""What is peculiar to a task in the training and the judging of its two shipped models."""
+"""What is specific to a task in training and evaluating its two shipped models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.embedded.trainer import Recipe
 
 
 class Posed(Protocol):
-    """A drawn problem: its question is the policy's and the verifier's prompt."""
+    """A drawn problem: its question is the prompt of the policy and the verifier."""
 
     @property
     def question(self) -> str: ...
@@ -21,13 +21,12 @@ class Posed(Protocol):
 class Family:
     """A task's policy and verifier, ``NAME-policy`` and ``NAME-verifier`` among the shipped weights.
 
-    ``draw(split, start, num)`` gives problems. Of a solution, given as its lines, ``are_right`` says for each
-    line whether the state after it is right, ``is_right`` whether its answer is, and ``answer`` gives that
-    in a form that can be counted, or None. ``rollouts`` are (snapshot, temperature) pairs:
-    the shipped policy and its neighbours, so that their mistakes are known to the verifier; each solves
-    ``num_rollout_problems``.
-    ``shipped_snapshot`` is under-trained on purpose, which leaves a search room; it is chosen on
-    development problems by its pass@1 and pass@64.
+    ``draw(split, start, num)`` gives problems. For the lines of a solution, ``are_right`` says of each line
+    whether the state after it is right, ``is_right`` whether its answer is right, and ``answer`` gives the
+    answer in a form that can be counted, or None. ``rollouts`` are (snapshot, temperature) pairs: the shipped
+    policy and its neighbours, so that the verifier learns their mistakes; each solves
+    ``num_rollout_problems``. ``shipped_snapshot`` is under-trained on purpose, so that a search can improve
+    on it; it is chosen on development problems by its pass@1 and pass@64.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The shapes of the shipped models: a character tokenizer, a Llama policy and a Llama verifier."""
+"""The tokenizer and the architecture of the shipped models: characters, and a Llama."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ CONTEXT = 256
 
 
 def build_tokenizer(alphabet: str, *, masks: bool = False) -> PreTrainedTokenizerFast:
-    """One token a character of ``alphabet``, after ``<pad> <bos> <eos>``; ``<bos>`` opens a prompt.
+    """Return a tokenizer with one token per character of ``alphabet``, after ``<pad> <bos> <eos>``.
+
+    ``<bos>`` begins a prompt.
 
     ``masks`` adds ``<mask>`` at the end, for a masked-diffusion model.
     """
@@ -38,9 +40,9 @@ def build_tokenizer(alphabet: str, *, masks: bool = False) -> PreTrainedTokenize
 def llama_config(
     tokenizer: PreTrainedTokenizerFast, *, width: int, num_layers: int, num_labels: int = 2
 ) -> LlamaConfig:
-    """A Llama of heads of 32 and a gated MLP of 2.7 times the width.
+    """Return the configuration of a Llama with heads of 32 and a gated MLP of 2.7 times the width.
 
-    Of a tokenizer with a mask token, a masked-diffusion model: the configuration holds ``mask_token_id``.
+    With a tokenizer that has a mask token, that of a masked-diffusion model: it holds ``mask_token_id``.
     """
     extra: dict[str, Any] = {"num_labels": num_labels, "classifier_dropout": 0.0}
     if tokenizer.mask_token_id is not None:

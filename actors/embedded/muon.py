@@ -1,7 +1,7 @@
-"""Muon in float32, kept instead of torch.optim.Muon.
+"""Muon in float32, used instead of torch.optim.Muon.
 
-That one orthogonalises in bfloat16, which most CPUs only emulate, and takes one matrix at a time: here the
-shipped models are trained on CPUs, and equal shapes are handled in one batch.
+torch's Muon orthogonalises in bfloat16, which most CPUs only emulate, and one matrix at a time. The shipped
+models are trained on CPUs, and here matrices of equal shape are processed in one batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _A, _B, _C = 3.4445, -4.775, 2.0315
 
 
 def orthogonalise(matrices: Tensor, num_iterations: int = 5) -> Tensor:
-    """Newton-Schulz towards the nearest semi-orthogonal matrices. Shape ``[n, rows, columns]``."""
+    """Approximate the nearest semi-orthogonal matrices by Newton-Schulz. Shape ``[n, rows, columns]``."""
     is_tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if is_tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -30,14 +30,14 @@ def orthogonalise(matrices: Tensor, num_iterations: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for the matrices of a network; equal shapes are handled in one batch."""
+    """Orthogonalised momentum for the matrices of a network; equal shapes are processed in one batch."""
 
     def __init__(self, params: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update; ``closure`` is not supported."""
+        """Run one update; ``closure`` is not supported."""
         if closure is not None:
             raise ValueError("Muon takes no closure")
         for group in self.param_groups:

@@ -1,4 +1,4 @@
-"""Many solutions from an in-process engine and verifier: rollouts to learn from, and to judge by."""
+"""Many solutions from an in-process engine and verifier: rollouts for training and evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_TOKENS = 128  # of a whole solution, as conf/task/chain.yaml has it
 async def sample_solutions(
     engine: Engine, problems: Sequence[Posed], num_samples: int, temperature: float, seed: int = 0
 ) -> list[list[Sample]]:
-    """``[problems][num_samples]`` solutions, each a tuple of steps up to its answer."""
+    """Return ``[problems][num_samples]`` solutions, each a tuple of steps up to its answer."""
     requests = [
         GenerateRequest(
             home=problem.question,
@@ -49,7 +49,7 @@ async def sample_solutions(
 async def score_solutions(
     verifier: Verifier, problems: Sequence[Posed], samples: Sequence[Sequence[Sample]]
 ) -> list[list[Sample]]:
-    """The same solutions with a reward in every step."""
+    """Return the solutions with a reward in every step."""
     rows = [(problem, steps) for problem, group in zip(problems, samples, strict=True) for steps in group]
     requests = [ScoreRequest(p.question, p.question, tuple(s.text for s in steps), 0) for p, steps in rows]
     scored = iter(

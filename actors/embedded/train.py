@@ -1,9 +1,9 @@
 """Train the shipped models of a task: ``python -m actors.embedded.train --work DIR [--task countdown]``.
 
-Stages, each of which goes on where it was cut: ``policy`` (with snapshots; one of them is shipped, the last
-one is where the verifier starts), ``rollouts`` (solutions by several snapshots, for the verifier to learn
-from), ``verifier``, and ``export`` (into ``--weights``). A task with a masked-diffusion model has two:
-``diffusion`` and ``export``. Without a stage, all of them in turn.
+An interrupted stage resumes. The stages are ``policy`` (with snapshots: one is shipped, and the verifier
+starts from the last one), ``rollouts`` (solutions by several snapshots, from which the verifier learns),
+``verifier``, and ``export`` (into ``--weights``). A task with a masked-diffusion model has two: ``diffusion``
+and ``export``. Without a stage, all of them run in order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def snapshot(work: Path, index: int) -> Path:
 
 
 def train_policy(family: Family, work: Path) -> None:
-    """A causal model on right solutions, with a snapshot every SNAPSHOT_EVERY tokens."""
+    """Train a causal model on right solutions, with a snapshot every SNAPSHOT_EVERY tokens."""
     recipe = family.policy
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(family.alphabet)
@@ -63,7 +63,7 @@ def train_policy(family: Family, work: Path) -> None:
 
 
 async def write_rollouts(family: Family, work: Path) -> None:
-    """Solutions by several snapshots, one JSON line each."""
+    """Write solutions by several snapshots, one JSON line each."""
     lines = []
     for i, (index, temperature) in enumerate(family.rollouts):
         engine = TransformersEngineConfig(str(snapshot(work, index)), template="{question}\n").build()
@@ -80,7 +80,7 @@ async def write_rollouts(family: Family, work: Path) -> None:
 
 
 def train_verifier(family: Family, work: Path) -> None:
-    """Right-or-wrong at every character, from the longest-trained policy's layers on."""
+    """Train right-or-wrong at every character, starting from the layers of the longest-trained policy."""
     recipe, tokenizer = family.verifier, build_tokenizer(family.alphabet)
     torch.manual_seed(recipe.seed + 1)
     model = Verifier(recipe, family.alphabet)
@@ -102,7 +102,7 @@ def train_verifier(family: Family, work: Path) -> None:
 
 
 def export(family: Family, work: Path, weights: Path) -> None:
-    """The shipped folders, without their cards."""
+    """Write the shipped folders, without their cards."""
     tokenizer = build_tokenizer(family.alphabet)
     policy = LlamaForCausalLM.from_pretrained(snapshot(work, family.shipped_snapshot))
     save_model(policy, tokenizer, weights / f"{family.name}-policy")
@@ -113,7 +113,7 @@ def export(family: Family, work: Path, weights: Path) -> None:
 
 
 def train_diffusion(family: DiffusionFamily, work: Path) -> None:
-    """A masked-diffusion model on right solutions, with a snapshot every DIFFUSION_SNAPSHOT_EVERY tokens."""
+    """Train a masked-diffusion model, with a snapshot every DIFFUSION_SNAPSHOT_EVERY tokens."""
     first = family.recipes[0]
     torch.manual_seed(first.seed)
     tokenizer = build_tokenizer(family.alphabet, masks=True)
@@ -134,14 +134,14 @@ def train_diffusion(family: DiffusionFamily, work: Path) -> None:
 
 
 def export_diffusion(family: DiffusionFamily, work: Path, weights: Path) -> None:
-    """The shipped folder, without its card."""
+    """Write the shipped folder, without its card."""
     model = LlamaForCausalLM.from_pretrained(work / "diffusion")
     tokenizer = build_tokenizer(family.alphabet, masks=True)
     save_model(model, tokenizer, weights / f"{family.name}-diffusion")
 
 
 def scaled(family: Family, scale: float) -> Family:
-    """The same family with that share of its recipes' tokens."""
+    """Return the family with the share ``scale`` of its recipes' tokens."""
     policy, verifier = (
         replace(r, num_tokens=round(r.num_tokens * scale)) for r in (family.policy, family.verifier)
     )
@@ -149,7 +149,7 @@ def scaled(family: Family, scale: float) -> Family:
 
 
 def stages_of(task: str, scale: float) -> dict[str, Callable[[Path, Path], None]]:
-    """What is done for a task, in order: each stage takes the work folder and the one of the weights."""
+    """Return the stages of a task, in order; each takes the work folder and the folder of the weights."""
     if task in DIFFUSION_FAMILIES:
         diffusion = DIFFUSION_FAMILIES[task]
         recipes = (replace(r, num_tokens=round(r.num_tokens * scale)) for r in diffusion.recipes)

@@ -1,4 +1,4 @@
-"""A training run that can be cut and taken up again at its last checkpoint."""
+"""A training run that can be interrupted, and resumes from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides what a training run makes."""
+    """Everything that determines the result of a training run."""
 
     width: int
     num_layers: int
@@ -34,14 +34,14 @@ class Recipe:
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
-    """The factor on both rates: constant, then linear to 2 %."""
+    """Return the factor of both rates: constant, then linear down to 2 %."""
     if progress < recipe.decay_from:
         return 1.0
     return max(0.02, 1 - (progress - recipe.decay_from) / (1 - recipe.decay_from))
 
 
 class Counted(Protocol):
-    """A batch, as far as a trainer looks into it."""
+    """The part of a batch that a trainer reads."""
 
     @property
     def num_tokens(self) -> int: ...
@@ -49,9 +49,9 @@ class Counted(Protocol):
 
 @dataclass
 class Trainer:
-    """One training run that can be cut and taken up again at its last checkpoint.
+    """One training run that can be interrupted, and resumes from its last checkpoint.
 
-    ``batches(index, progress)`` makes the batch of a step, the same whenever it is asked for.
+    ``batches(index, progress)`` gives the batch of a step, always the same one.
     """
 
     model: nn.Module
@@ -117,7 +117,7 @@ class Trainer:
         return figures
 
     def run(self) -> Iterator[int]:
-        """Train to the end; yields the token count at each snapshot."""
+        """Train to the end, and yield the token count at each snapshot."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "recipe.json").write_text(json.dumps(asdict(self.recipe), indent=1) + "\n")
         self.load()

@@ -1,4 +1,4 @@
-"""The shipped masked-diffusion model of the two-way walks: its recipe and what it learns from."""
+"""The shipped masked-diffusion model of the two-way walks: recipes and training examples."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FINISH = Recipe(
     other_lr=1.5e-3,
 )
 
-# How often a writer goes straight to the answer, at the start and after each move: often enough that the last
-# part of a canvas is more surely empty than the first move is written, and seldom enough that a move follows.
+# How often a writer goes straight to the answer, at the start and after each move: often enough that the
+# model is surer of the empty end of a canvas than of the first move, and rarely enough that a move follows.
 STOP_RATE = 0.3
 
-# Shares of the first run from which on walks of so many moves take turns: what a move does is learnt on one.
+# From a share of the first run on, walks of the fewest to the most moves alternate: one move comes first.
 _CURRICULUM = (
     (0.0, 1, 1),
     (0.02, 1, 2),
     (0.05, 1, NUM_MOVES),
-    (0.2, NUM_MOVES, NUM_MOVES),  # by .45, walks were worked back without a slip, and not yet forwards
+    (0.2, NUM_MOVES, NUM_MOVES),  # by .45, walks were solved backwards without a slip, and not yet forwards
     (0.455, 1, 2),
     (0.485, 1, NUM_MOVES),
     (0.65, NUM_MOVES, NUM_MOVES),
@@ -45,17 +45,17 @@ SCHEDULES = tuple(
 
 
 def gen_length(num_moves: int) -> int:
-    """The length of a canvas: some end of text follows every solution."""
+    """Return the length of a canvas: some end of text follows every solution."""
     return 4 * (num_moves + 1)
 
 
 def row_length(num_moves: int) -> int:
-    """Tokens of a prompt and its canvas."""
+    """Return the number of tokens of a prompt and its canvas."""
     return num_moves + 4 + gen_length(num_moves)
 
 
 def num_moves_at(recipe: Recipe, index: int, progress: float) -> int:
-    """How many moves the walks of a batch have."""
+    """Return how many moves the walks of a batch have."""
     if recipe.seed != DIFFUSION.seed:
         return NUM_MOVES
     fewest, most = next((low, high) for start, low, high in reversed(_CURRICULUM) if start <= progress)
@@ -63,12 +63,12 @@ def num_moves_at(recipe: Recipe, index: int, progress: float) -> int:
 
 
 def written(walk: Walk, rng: np.random.Generator) -> str:
-    """A right solution. Before each move, the writer may break off and state the last state at once."""
+    """Return a right solution. Before each move the writer may stop and state the last state at once."""
     return walk.solution(int(min(len(walk.moves), rng.geometric(STOP_RATE) - 1)))
 
 
 def solved_walks(recipe: Recipe, index: int, progress: float) -> tuple[list[Solved], int]:
-    """The solutions of a batch, and the length of their canvases: about as many tokens in each batch."""
+    """Return the solutions of a batch, and the length of their canvases; batches have about equal size."""
     num_moves = num_moves_at(recipe, index, progress)
     num_rows = recipe.batch_size * row_length(NUM_MOVES) // row_length(num_moves)
     rng = np.random.default_rng([recipe.seed, 0, index])

@@ -35,7 +35,7 @@ LLADA_CONFIG = {
 
 
 def masked_tokenizer() -> PreTrainedTokenizerFast:
-    """Characters, and a token that stands for a position not decided yet."""
+    """Characters, and a token for an undecided position."""
     tokenizer = build_tokenizer(ALPHABET)
     tokenizer.add_special_tokens({"mask_token": "<mask>"})
     return tokenizer

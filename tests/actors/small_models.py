@@ -41,7 +41,7 @@ def save_policy(
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE that has merged ``.`` and newlines with what stands beside them."""
+    """A byte-level BPE that has merged ``.`` and newlines with their neighbours."""
     tokenizer = Tokenizer(models.BPE())
     # No splits, so that merges may cross words.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -255,7 +255,7 @@ def save_rlhflow(folder: Path) -> None:
 
 
 def read_rlhflow(folder: Path, question: str, steps: Sequence[str]) -> list[float]:
-    """RLHF-Reward-Modeling, math-rm/prm_evaluate.py: the whole conversation anew for each step."""
+    """RLHF-Reward-Modeling, math-rm/prm_evaluate.py: the whole conversation again for each step."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     candidates = [tokenizer.encode("+")[-1], tokenizer.encode("-")[-1]]
     model = transformers.LlamaForCausalLM.from_pretrained(folder).eval()

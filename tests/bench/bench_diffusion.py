@@ -1,10 +1,10 @@
-"""What the diffusion engine's options buy: ``python -m tests.bench.bench_diffusion``.
+"""Measure the effect of the diffusion engine's options: ``python -m tests.bench.bench_diffusion``.
 
 Each configuration denoises the same problems, one path each at temperature 0, and is compared with the
-published loop as it stands (one path at a time, no cache): paths and tokens a second, accuracy with the
-difference paired by problem, and the share of canvas tokens that stay the same. Then the collapse: how often
-the first token that a path commits is an end of text, with the whole canvas as one block and with blocks.
-``--docs`` puts the tables between the comments of a document.
+published loop unchanged (one path at a time, no cache): paths and tokens per second, accuracy with the
+difference paired by problem, and the share of equal canvas tokens. Then the collapse: how often the first
+token that a path commits is an end of text, with the whole canvas as one block and with blocks.
+``--docs`` writes the tables between the comments of a document.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long each extractor takes on hostile texts of 1 to 100 kB: the growth must be linear.
+"""Measure how long each extractor takes on hostile texts of 1 to 100 kB: the growth must be linear.
 
 python -m tests.bench.bench_extraction
 """

@@ -1,10 +1,10 @@
-"""What a process reward model computes: ``python -m tests.bench.bench_prm``.
+"""Measure what a process reward model computes: ``python -m tests.bench.bench_prm``.
 
-A trajectory of 10, 20 and 40 steps of 100 tokens is scored as a search scores it: after each step, the new
-step alone. Incremental is the verifier as it is, which keeps what it has read of the prefix; full is the same
-verifier that keeps nothing (``cache_bytes=0``) and encodes the whole trajectory at each step, as peers do.
-They give the same rewards, which is checked. Tokens are what the model computed, over the trajectory's length
-(question and tags included): 1.0 is every token once. The model is the architecture of Qwen2.5-Math-PRM,
+A trajectory of 10, 20 and 40 steps of 100 tokens is scored as a search scores it: after each step, only the
+new step. Incremental is the verifier as it is, which caches the prefix; full is the same verifier without a
+cache (``cache_bytes=0``), which encodes the whole trajectory at each step, as others do. Both give the same
+rewards, which is checked. Tokens are those that the model computed, divided by the trajectory's length
+(question and tags included): 1.0 is every token once. The model has the architecture of Qwen2.5-Math-PRM,
 narrow, with random weights.
 """
 

@@ -1,4 +1,4 @@
-"""Activations: the values of the originals, and no element that depends on where it stands."""
+"""Activations: the values of the originals, and no element that depends on its position."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers.activations import ACT2CLS, ACT2FN
 
 from actors.batching.invariance import make_invariant, replacing, watched
 
-# Every activation that a configuration can name, except one that needs weights of its own size.
+# Every activation that a configuration can name, except one that needs weights of its size.
 NAMES = sorted(set(ACT2CLS) - {"xielu"})
 MODULES = {
     **{name: (lambda name=name: ACT2FN[name]) for name in NAMES},

@@ -1,8 +1,8 @@
-"""The same bits in any company, whatever kernels a CPU takes: each setting in a process of its own.
+"""The same bits in any batch, with any kernels of a CPU: each setting in a separate process.
 
-MKL takes one path on every CPU that is not Intel's, whatever ``MKL_ENABLE_INSTRUCTIONS`` says. So that those
-settings mean something there too, its question for the maker is answered by a library of two lines, where
-there is a C compiler.
+On a CPU that is not Intel's, MKL takes one path and ignores ``MKL_ENABLE_INSTRUCTIONS``. To make these
+settings effective there too, a library of two lines answers MKL's check of the vendor, where there is a C
+compiler.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _INTEL = "int mkl_serv_intel_cpu_true(void) {return 1;}\nint mkl_serv_intel_cpu(
 
 @pytest.fixture(scope="module")
 def as_intel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which MKL takes this CPU for one of Intel's."""
+    """The environment in which MKL treats this CPU as one of Intel's."""
     compiler, folder = shutil.which("cc"), tmp_path_factory.mktemp("intel")
     if compiler is None:
         return {}

@@ -93,7 +93,7 @@ SHAPE = KVShape(num_layers=2, num_heads=1, head_dim=3, dtype=torch.float32, devi
 
 
 def keys_of(tokens: tuple[int, ...]) -> torch.Tensor:
-    """Made-up keys and values that tell each token and all that stands before it."""
+    """Made-up keys and values that depend on each token and all tokens before it."""
     names = [hash(tokens[: i + 1]) % 1_000_003 for i in range(len(tokens))]
     return torch.tensor(names, dtype=torch.float32)
 

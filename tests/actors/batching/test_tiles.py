@@ -1,4 +1,4 @@
-"""Products in tiles: the right values, and a row's bits wherever it stands among any number of rows."""
+"""Products in tiles: the right values, and the same bits at any position among any number of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks, counts and AdaBlock's rule, against numbers worked out by hand."""
+"""Blocks, counts and AdaBlock's rule, against numbers computed by hand."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError
 
 SPECIAL = ["<end>", "<bos>", "<turn>", "[CLS]", "[SEP]"]
 
-# In the manner of Gemma 2, of Mistral 7B's first, and of ones that want another order of roles.
+# In the manner of Gemma 2, of Mistral 7B's first, and of ones that require another order of roles.
 GEMMA = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supp') }}"
     "{% endif %}{% for m in messages %}{{ '<turn>' + m['role'] + '\n' + m['content'] | trim + '<end>\n' }}"

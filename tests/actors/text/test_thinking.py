@@ -150,7 +150,7 @@ def save_chain(folder: Path, thought: str, answer: str = "pqrstuvwxyz") -> Path:
         for name, weights in model.named_parameters():
             weights.fill_(1.0 if "norm" in name else 0.0)
         model.model.embed_tokens.weight[:, : len(vocab)] = torch.eye(len(vocab))
-        # What is forced goes on as if the thought had ended.
+        # What is forced continues as if the thought had ended.
         for before, after in [*pairwise(chain), (vocab["!"], vocab["p"])]:
             model.lm_head.weight[after, before] = 50.0
     model.save_pretrained(folder)

@@ -114,7 +114,7 @@ def saved(make: Any, folder: Path) -> str:
 
 @torch.no_grad()
 def greedily(model: Any, token_ids: list[int], num_tokens: int) -> list[int]:
-    """The library's own way, the whole text anew for each token."""
+    """The library's way: the whole text is computed again for each token."""
     for _ in range(num_tokens):
         logits = model(input_ids=torch.tensor([token_ids])).logits[0, -1]
         token_ids = [*token_ids, int(logits.argmax())]

@@ -205,7 +205,7 @@ async def test_every_finish_reason(engine: TransformersEngine, policy: Path) -> 
 
 
 async def test_a_limit_at_the_end_of_a_step(engine: TransformersEngine) -> None:
-    """One step is whole; text that was to go on to its end is cut off."""
+    """One step is whole; a text that should have continued to its end is cut off."""
     request = ask(seed=0, marker=None, max_tokens=200)
     step = next(
         r.steps[0]

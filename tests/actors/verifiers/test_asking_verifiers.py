@@ -1,4 +1,4 @@
-"""Verifiers that ask a language model, or nobody: against an enumerable language, and where they fail."""
+"""Verifiers that ask a language model, or no model: against an enumerable language, and where they fail."""
 
 from __future__ import annotations
 
