@@ -15,12 +15,12 @@ from actors.pool.jobs import Died, Job
 from actors.pool.replica import Raised
 from orchestrator.storage import results
 from orchestrator.storage import run_directory as rundir
-from orchestrator.storage.group_commit import GroupCommit, Told
+from orchestrator.storage.group_commit import GroupCommit, OnDisk
 from orchestrator.storage.journal import Journal
 
 
-def _drop_the_fsync(self: GroupCommit, told: Told) -> None:
-    told()
+def _drop_the_fsync(self: GroupCommit, on_disk: OnDisk) -> None:
+    on_disk()
 
 
 async def _swap_two_replies(self: Fleet, method: str, home: str, requests: Sequence[Any]) -> list[Any]:
