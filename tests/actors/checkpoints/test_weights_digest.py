@@ -11,7 +11,7 @@ import pytest
 from actors.checkpoints import digest as weights_digest
 from actors.checkpoints.digest import digest_of
 
-SHIPPED = Path(weights_digest.__file__).parent / "embedded" / "weights" / "chain-policy"
+SHIPPED = Path(weights_digest.__file__).parents[1] / "embedded" / "weights" / "chain-policy"
 
 
 @pytest.fixture
