@@ -27,6 +27,9 @@ VLLM_NEEDS := import importlib.metadata as m, re; print("\n".join(r for r in m.r
 # Nobody imports these, or only who trains or serves: as source they are a third of what there is to compile.
 UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(rllib|data|train|tune|serve|llm)/
 
+# What is compiled is kept: else every process compiles the tests again, for five seconds. `make clean` removes it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run vllm install chromium test-quick test test-slow test-gpu coverage simulate check format demo bench \
     bench-strategies constraints clean always
 

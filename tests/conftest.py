@@ -38,6 +38,7 @@ from tests.levels import QuickLevel, in_groups, sendable  # noqa: E402
 
 # A verdict must be about the tree, not about the draw or how busy the machine is.
 settings.register_profile("house", derandomize=True, deadline=None)
+settings.register_profile("quick", settings.get_profile("house"), max_examples=25)
 settings.load_profile("house")
 
 
@@ -47,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
+        settings.load_profile("quick")
         config.pluginmanager.register(QuickLevel())
 
 

@@ -7,6 +7,7 @@ process, imports one of ``HEAVY`` or takes more than ``MAX_CPU_SECONDS``.
 
 from __future__ import annotations
 
+import platform
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -57,6 +58,7 @@ class QuickLevel:
         self._broken: list[str] = []
         self._in_a_test = False
         sys.meta_path.insert(0, _Refused(self))
+        platform.processor()  # starts a process the first time; the HTTP clients ask for it
         sys.addaudithook(self._heed)
 
     def refuse(self, deed: str) -> None:

@@ -100,7 +100,14 @@ def parts_of(case: Case, engine: Engine, verifier: Verifier) -> Parts:
     )
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)
+QUICK = ("fake", "threads")  # the others start a Ray or load torch
+
+
+def with_marks(name: str) -> object:
+    return name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=map(with_marks, CASES))
 async def parts(request: pytest.FixtureRequest) -> AsyncIterator[Parts]:
     case = CASES[request.param]
     if case.pooled:

@@ -128,6 +128,7 @@ def test_a_write_fails_when_it_is_its_turn(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"x"
 
 
+@pytest.mark.heavy
 def test_the_command_says_what_it_did() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "tests.simulation", "--schedules", "3", "--seed", "1"],

@@ -68,6 +68,7 @@ def test_evidence_is_unbiased_where_texts_go_on(resampling: Any) -> None:
     assert {r.seed for r in asked if r.token_ids} & {r.seed for r in asked if not r.token_ids}, "none went on"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("aggregation", ["min", "prod", "mean"])
 @pytest.mark.parametrize("tempering", [1.0, 2.5])
 def test_evidence_is_unbiased_for_every_aggregation_and_tempering(aggregation: Any, tempering: float) -> None:

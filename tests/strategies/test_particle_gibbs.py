@@ -70,6 +70,7 @@ def after_one_sweep(
     return Counter(asyncio.run(run()))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("ancestor_sampling", [False, True])
 def test_a_sweep_leaves_the_posterior_as_it_is(ancestor_sampling: bool) -> None:
     target = normalised({x: p * steep("", x) for x, p in enumerate_paths(BRANCHING, 4).items()})
@@ -79,6 +80,7 @@ def test_a_sweep_leaves_the_posterior_as_it_is(ancestor_sampling: bool) -> None:
     assert chi_square_excess(counts, target) < 4
 
 
+@pytest.mark.heavy
 def test_a_sweep_leaves_the_absolute_target_as_it_is() -> None:
     target = normalised({x: p * odds_of_all_steps(x) for x, p in enumerate_paths(EVEN, 3).items()})
     counts = after_one_sweep(EVEN, uneven, target, 600, weighting=Absolute())

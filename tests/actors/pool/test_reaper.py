@@ -24,6 +24,7 @@ time.sleep(100)
 pytestmark = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="it looks for processes in /proc")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("parent_dies_first", [False, True])
 def test_it_ends_what_is_marked_and_what_that_has_started(parent_dies_first: bool) -> None:
     mark = f"test-{os.getpid()}-{parent_dies_first}"

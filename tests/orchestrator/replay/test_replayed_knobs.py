@@ -74,6 +74,7 @@ def test_there_are_strategies_that_select() -> None:
     assert len(SELECTING) >= 9
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("strategy", [name for name in SELECTING if name != "best_of_n"])
 def test_another_selection_is_the_run_with_it(strategy: str) -> None:
     selections = ("argmax", "majority", "weighted_majority")

@@ -109,6 +109,7 @@ def test_problems_of_one_rate_are_not_told_apart(tmp_path: Path) -> None:
     assert samples is not None and by_difficulty(found, samples) is None
 
 
+@pytest.mark.heavy
 def test_other_samples_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Those that are named count, also where the report has samples of its own."""
     elsewhere = sampled(tmp_path / "samples", [0, 1, 2, 3, 4])

@@ -45,6 +45,7 @@ def process_state() -> dict[str, Any]:
     }
 
 
+@pytest.mark.heavy
 def test_runs_and_mistakes_leave_the_process_as_it_was(
     quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_runs_and_mistakes_leave_the_process_as_it_was(
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.heavy
 def test_a_sweep_runs_in_process(
     quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

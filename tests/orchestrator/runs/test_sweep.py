@@ -42,6 +42,7 @@ def test_points_that_share_models_are_adjacent_and_keep_their_names(tmp_path: Pa
     ]
 
 
+@pytest.mark.heavy
 def test_points_have_folders_that_a_file_system_takes(tmp_path: Path) -> None:
     prompts = [f"engine.template={name * 60} {{question}}" for name in ("Think. ", "Answer. ")]
     both = f"{prompts[0]!r},{prompts[1]!r}".replace("engine.template=", "")
@@ -65,6 +66,7 @@ def test_a_point_of_before_keeps_its_folder(tmp_path: Path) -> None:
     assert second.folder.startswith("engine.model=A-b,verifier=none-")
 
 
+@pytest.mark.heavy
 def test_a_bad_point_is_told_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = planned(tmp_path, "strategy=gredy,greedy,astar", "budget=0,2")
     ran: list[str] = []
@@ -114,6 +116,7 @@ def test_an_interruption_ends_the_sweep_and_the_index_tells_what_is_left(tmp_pat
     assert sweep_folder(tmp_path.parent / "elsewhere") is None
 
 
+@pytest.mark.heavy
 def test_a_signal_that_a_finished_point_has_met_ends_the_sweep(tmp_path: Path) -> None:
     """Its last problems ended in the grace, so its own status tells nothing."""
     ran: list[int] = []
@@ -133,6 +136,7 @@ def test_a_signal_that_a_finished_point_has_met_ends_the_sweep(tmp_path: Path) -
     assert run_sweep(planned(tmp_path, "seed=0,1"), run, console(), interrupted) == Status.FINISHED
 
 
+@pytest.mark.heavy
 def test_ctrl_c_while_models_are_loaded_ends_the_sweep(tmp_path: Path) -> None:
     def run(arguments: list[str]) -> Status:
         raise KeyboardInterrupt
@@ -141,6 +145,7 @@ def test_ctrl_c_while_models_are_loaded_ends_the_sweep(tmp_path: Path) -> None:
     assert [entry["status"] for entry in read_index(tmp_path)] == [130, None]
 
 
+@pytest.mark.heavy
 def test_what_an_earlier_sweep_has_finished_stands_until_it_is_run_again(tmp_path: Path) -> None:
     run_sweep(planned(tmp_path, "seed=0,1", "budget=0,2"), lambda _: Status.SOME_ERRORS, console())
     again = planned(tmp_path, "seed=0,1", "budget=2,4")
@@ -170,6 +175,7 @@ def test_a_full_disk_ends_a_sweep_and_is_no_mistake_of_its_user(
     assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device: 'points.json'")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "null", '{"points": 3}', '{"points": [{"folder": 1}]}', '{"points": [[]]}']
 )
@@ -186,6 +192,7 @@ def test_a_damaged_index_and_damaged_summaries_hinder_no_sweep(
     assert caplog.text.count("is damaged, or was not written by Murmuration") == 3
 
 
+@pytest.mark.heavy
 def test_two_points_in_one_folder_are_refused(tmp_path: Path) -> None:
     sweep = planned(tmp_path, "seed=0,1", "hydra.sweep.subdir=same")
     first, second = sweep.outcomes
@@ -195,6 +202,7 @@ def test_two_points_in_one_folder_are_refused(tmp_path: Path) -> None:
     assert [p.folder for p in numbered.planned] == ["0", "1"]
 
 
+@pytest.mark.heavy
 def test_a_sweep_of_a_file_and_globs(tmp_path: Path) -> None:
     table = tmp_path / "conf" / "table" / "mine.yaml"
     table.parent.mkdir(parents=True)

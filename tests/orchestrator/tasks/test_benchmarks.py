@@ -179,6 +179,7 @@ async def test_math_answers_are_right_in_any_writing() -> None:
     assert await misgraded(task("math500"), own, right=True) == []
 
 
+@pytest.mark.heavy
 async def test_math_answers_are_wrong_for_all_others() -> None:
     """In every pair of two rows, and whichever of the two is the reference."""
     answers = math_answers()

@@ -43,6 +43,7 @@ def test_every_value_is_in_range_and_every_division_exact(split: str, index: int
     assert parse_question(chain.question) == chain
 
 
+@pytest.mark.heavy
 def test_splits_are_disjoint() -> None:
     questions = {s: {c.question for c in draw_chains(s, 0, 1_500)} for s in ("train", "dev", "test")}  # type: ignore[arg-type]
     for a, b in itertools.combinations(questions.values(), 2):

@@ -70,6 +70,7 @@ def test_a_drawn_puzzle_has_the_solution_it_names(split: str, index: int) -> Non
     assert numbers == (puzzle.target,) and read_answer(puzzle.lines[-1]) == puzzle.target
 
 
+@pytest.mark.heavy
 def test_splits_are_disjoint_and_hold_out_their_problems_from_training() -> None:
     questions = {s: {p.question for p in draw_puzzles(s, 0, 1_000)} for s in ("train", "dev", "test")}  # type: ignore[arg-type]
     for a, b in itertools.combinations(questions.values(), 2):
