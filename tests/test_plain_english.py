@@ -33,36 +33,6 @@ WORDS = {
 }
 _BARRED = {re.compile(rf"\b({words})\b", re.IGNORECASE): instead for words, instead in WORDS.items()}
 
-# Messages that still hold one, as ``file: how its line begins``. Nothing is added here; it is to be empty.
-REMAINING: frozenset[str] = frozenset(
-    {
-        "actors/diffusion_engine/engine.py: a masked-diffusion engine tells no likelihoods",
-        "actors/pool/fleet.py: a %s call of problem %s with %d rows is asked agai",
-        "actors/pool/member.py: it was restarted, and nobody saw it die",
-        "actors/pool/metrics.py: rows that were asked again",
-        "actors/text/chat_templates.py: told as",
-        "actors/verifiers/config.py: must be tokens here: a server that takes texts alo",
-        "orchestrator/config/command_line.py: is none of ours:",
-        "orchestrator/config/trust.py: was not written by you on this machine, or has cha",
-        "orchestrator/observe/milestones.py: the run goes on: %d of %d problems are done",
-        "orchestrator/observe/tracking.py: %s: %s: %s; the run goes on without it",
-        "orchestrator/protocols.py: tells no likelihoods",
-        "orchestrator/replay/__main__.py: trust=        true: build what RUN_DIR names altho",
-        "orchestrator/report/__main__.py: reference=    the directory of a run whose candida",
-        "orchestrator/report/page.py: has no problems of these runs, or samples that do",
-        "orchestrator/runs/execution.py: ; go on with: python run.py",
-        "orchestrator/runs/sweep.py: interrupted; go on with: python run.py",
-        "orchestrator/search/gate.py: nobody ends that wait but by cancelling it",
-        "orchestrator/storage/journal.py: %s: %d lines are none of this release, or damaged:",
-        "orchestrator/storage/json_reading.py: is none of ours",
-        "orchestrator/storage/run_files.py: %s is damaged, or none of ours (%s): it is not use",
-        "orchestrator/storage/signing.py: ; to go on with it may need trust=true (docs/secur",
-        "orchestrator/tasks/dataset.py: must not go on after task.delimiter=",
-        "orchestrator/tasks/grading/pool.py: did not start; what it wrote stands above",
-        "orchestrator/verifiers/self_certainty.py: the engine told no log-probability of its step; se",
-    }
-)
-
 
 def messages(tree: ast.AST) -> Iterator[str]:
     """The lines of every string literal with a space in it; docstrings, which are no arguments, are none."""
@@ -84,7 +54,7 @@ def test_messages_are_in_plain_english() -> None:
         for line in messages(tree_of(path))
         if (words := barred(line))
     }
-    assert {place: words for place, words in found.items() if place not in REMAINING} == {}
+    assert found == {}
 
 
 @pytest.mark.parametrize(
