@@ -49,8 +49,8 @@ vllm: $(VLLM) ## what a run needs, and vLLM: for a card, or for a CPU
 
 install: $(STAMP) ## what runs and tests need; done once, and again when pyproject.toml or constraints.txt change
 
-# The processes of pytest-xdist, one for a core. What starts a Ray stays with one of them (tests/levels.py).
-MANY := -n logical --dist loadgroup
+# The processes of pytest-xdist, one for a core. A file stays in one of them, with its fixtures.
+MANY := -n logical --dist loadfile
 
 test-quick: $(STAMP) ## the tests that need no Ray, no torch and no process: before a commit
 	$(BIN)/python -m pytest --quick -n logical $(ARGS)
@@ -60,7 +60,7 @@ test: check chromium ## check, then the default tests
 
 # pytest's status 5, nothing collected, is no failure: a tree may have no slow tests.
 test-slow: $(STAMP) chromium ## the slow tests
-	$(BIN)/python -m pytest -m "slow and not gpu" $(MANY) $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
 
 coverage: $(STAMP) ## how much of orchestrator and strategies the quick tests run; less than before fails
 	$(BIN)/python -m coverage erase

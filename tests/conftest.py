@@ -34,7 +34,7 @@ for _name, _value in _ENVIRONMENT.items():
 import pytest  # noqa: E402 - the environment comes first
 from hypothesis import settings  # noqa: E402
 
-from tests.levels import QuickLevel, in_groups, sendable  # noqa: E402
+from tests.levels import QuickLevel, sendable  # noqa: E402
 
 # A verdict must be about the tree, not about the draw or how busy the machine is.
 settings.register_profile("house", derandomize=True, deadline=None)
@@ -50,12 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
         settings.load_profile("quick")
         config.pluginmanager.register(QuickLevel())
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--quick"):
-        in_groups(items)
 
 
 @pytest.hookimpl(wrapper=True)

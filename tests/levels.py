@@ -105,18 +105,6 @@ class QuickLevel:
             self._in_a_test = False
 
 
-def in_groups(items: Sequence[pytest.Item]) -> None:
-    """Tell ``--dist loadgroup`` what one worker keeps: all that starts a Ray, and each file's fixtures.
-
-    The tests of strategies share no fixture: any worker takes any of them.
-    """
-    for item in items:
-        if "local_ray" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        elif not item.get_closest_marker("xdist_group") and "strategies" not in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 def sendable(report: pytest.TestReport) -> pytest.TestReport:
     """Escape lone surrogates, which tests print on purpose and a worker cannot send."""
     report.sections = [

@@ -29,7 +29,7 @@ from orchestrator.verifiers.none import NoVerifier
 from strategies.hex import Hex
 from tests.actors.diffusion_models import random_llama
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).parents[1]
 

@@ -36,7 +36,7 @@ from orchestrator.testing import FakeEngine, FakeVerifier
 from tests import drills
 from tests.drills import CLUSTER, Tripwire, Trouble, controller_of, lines_of, moments, results_of
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.heavy
 
 REPOSITORY = Path(__file__).parents[1]
 MANY = 3

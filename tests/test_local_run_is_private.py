@@ -34,7 +34,7 @@ CANARIES = {
 Listener = tuple[str, str]
 """An address, and the command of the process that listens there."""
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(400)]
 
 
 @dataclass

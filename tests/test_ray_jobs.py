@@ -21,7 +21,7 @@ from tests.test_run import answers_of, summary_of
 LONG = ("task.limit=12", "budget=4", "concurrency=3")
 
 # Ray starts some twenty processes, on whatever machine this is.
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

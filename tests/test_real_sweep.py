@@ -19,7 +19,7 @@ from orchestrator.storage.results import read_results
 from orchestrator.storage.sweep_index import read_index
 from tests.orchestrator.wandb_records import records
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.heavy
 
 COMMAND = ("-m", "strategy=astar,particle_filter,gredy", "budget=2,3", "task.limit=4", "tracker=wandb")
 IN_THE_WAY = "budget=3,strategy=astar,task.limit=4"

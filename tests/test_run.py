@@ -18,7 +18,7 @@ from orchestrator.storage.results import read_results
 REPOSITORY = Path(__file__).parents[1]
 QUICK = ("task.limit=8", "budget=4")
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.heavy
 
 
 def command(*arguments: str) -> list[str]:

@@ -23,7 +23,7 @@ from orchestrator.storage.results import read_results
 from orchestrator.testing import FakeEngine
 from tests.orchestrator.runs.test_execution import CONFIG, make
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.heavy
 
 REPOSITORY = Path(__file__).parents[1]
 SMALL = ("task.limit=4", "budget=2", "strategy=greedy", "verifier=none")

@@ -86,7 +86,7 @@ async def test_a_run_counts_from_its_own_beginning(recordings: dict[str, Recordi
     fleet.members["engine-0"].num_deaths += 1
     for line in (LINE, LINE, {**LINE, "correct": False, "error": {"type": "x", "message": ""}}):
         running.problem(line)
-    running._tell()
+    running._report()
     assert told("problems_left") == {"": 2}
     running.finish({})
     assert told("generated_tokens") == {"engine-0": 6}

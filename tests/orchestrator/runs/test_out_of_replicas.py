@@ -26,7 +26,7 @@ from orchestrator.storage.run_files import SUMMARY
 from orchestrator.testing import FakeEngine, FakeVerifier, RandomLatency
 from tests.orchestrator.runs.test_execution import CONFIG, lines_of, make, run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.heavy
 
 REPOSITORY = Path(__file__).parents[3]
 

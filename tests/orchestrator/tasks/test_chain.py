@@ -105,5 +105,5 @@ async def test_grading() -> None:
 
 @pytest.mark.parametrize("split", ["tset", "", 1])
 def test_a_bad_split_names_the_key(split: object) -> None:
-    with pytest.raises(ConfigError, match=rf"^task\.split={split}: must be 'train', 'dev' or 'test'"):
+    with pytest.raises(ConfigError, match=rf"^task\.split={split}: must be one of train, dev, test"):
         ChainTask(split)  # type: ignore[arg-type]

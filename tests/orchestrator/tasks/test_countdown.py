@@ -215,5 +215,5 @@ def test_range() -> None:
 
 @pytest.mark.parametrize("split", ["tset", "", 1])
 def test_a_bad_split_names_the_key(split: object) -> None:
-    with pytest.raises(ConfigError, match=rf"^task\.split={split}: must be 'train', 'dev' or 'test'"):
+    with pytest.raises(ConfigError, match=rf"^task\.split={split}: must be one of train, dev, test"):
         CountdownTask(split)  # type: ignore[arg-type]
