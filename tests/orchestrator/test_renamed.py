@@ -124,6 +124,7 @@ def test_a_row_leads_to_a_class_that_the_groups_name(old: str) -> None:
     get_class(now)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", OLD_STRATEGIES)
 def test_an_old_run_resumes(name: str, tmp_path: Path) -> None:
     """The second half is solved with today's configuration, and the whole is the undisturbed run."""

@@ -35,7 +35,12 @@ def quiet() -> Iterator[None]:
 
 def first_seeds() -> list[object]:
     slow = range(NUM_QUICK, NUM_QUICK + NUM_SLOW, NUM_AT_ONCE)
-    return [*range(0, NUM_QUICK, NUM_AT_ONCE), *(pytest.param(s, marks=pytest.mark.slow) for s in slow)]
+    quick, heavy = 0, range(NUM_AT_ONCE, NUM_QUICK, NUM_AT_ONCE)
+    return [
+        quick,
+        *(pytest.param(s, marks=pytest.mark.heavy) for s in heavy),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in slow),
+    ]
 
 
 @pytest.mark.parametrize("first", first_seeds())
@@ -53,6 +58,7 @@ def test_every_schedule_ends_as_the_undisturbed_run(first: int) -> None:
     assert len(report.faults) >= 8
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_fault_of_our_own_is_found(mutation: str) -> None:
     """Within ``NUM_TO_FIND`` schedules; today each is within 30."""

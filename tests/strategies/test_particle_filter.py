@@ -45,7 +45,10 @@ def solve_all(strategy: ParticleFilter, world: World, num_runs: int) -> list[Sol
 
 
 @pytest.mark.parametrize("resampling", RESAMPLERS)
-@pytest.mark.parametrize("ess_threshold", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize(
+    "ess_threshold",
+    [pytest.param(0.0, marks=pytest.mark.heavy), 0.6, pytest.param(1.0, marks=pytest.mark.heavy)],
+)
 def test_evidence_is_unbiased(resampling: Any, ess_threshold: float) -> None:
     """The log-mean-exp of incremental log-weights: its exponential has the enumerated mean."""
     paths = enumerate_paths(BRANCHING, 4)
