@@ -64,10 +64,11 @@ async def report() -> dict[str, Any]:
         (engine,) = await pool.engine.generate([asked])
         assert pool.verifier is not None
         # As many problems as it takes for each replica to be the home of one.
-        verifiers = await pool.verifier.score([ScoreRequest(str(i), "", ("a",), 0) for i in range(64)])
+        asked_of_all = [[ScoreRequest(str(i), "", ("a",), 0)] for i in range(64)]
+        replies = await asyncio.gather(*map(pool.verifier.score, asked_of_all))
         found = {
             "engine": json.loads(getattr(engine, "message")),  # noqa: B009 - a reply may be none
-            "verifiers": {m["pid"]: m for m in (json.loads(getattr(v, "message")) for v in verifiers)},  # noqa: B009
+            "verifiers": {m["pid"]: m for m in (json.loads(getattr(v, "message")) for (v,) in replies)},  # noqa: B009
             "niceness": os.nice(0),
             "groups": groups(),
             "free": free_resources(),
