@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from actors.checkpoints.digest import digest_of
-from actors.checkpoints.models import check_model_path, make_absolute, task_of
+from actors.checkpoints.models import check_model_path, make_absolute
+from actors.checkpoints.stored_model import StoredModel
 from actors.diffusion_engine.layouts import check_layout
 from actors.settings import Count, Device, Dtype, MaxContext
 from actors.text.prompting import PromptStyle
@@ -18,7 +18,7 @@ from orchestrator.types import Denoising, Params
 
 @dataclass(frozen=True)
 @checked("engine")
-class DiffusionEngineConfig:
+class DiffusionEngineConfig(StoredModel):
     """A masked-diffusion language model (``conf/engine/diffusion.yaml``).
 
     ``cache`` keeps keys and values during a block: ``prefix`` those before it, ``dual`` all outside it; both
@@ -53,13 +53,6 @@ class DiffusionEngineConfig:
     @property
     def takes(self) -> type[Params]:
         return Denoising
-
-    @property
-    def knows_task(self) -> str | None:
-        return task_of(self.model)
-
-    def digest(self) -> str | None:
-        return digest_of(self.model, self.revision)
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.checkpoints.digest import digest_of
-from actors.checkpoints.models import check_model_path, make_absolute, task_of
+from actors.checkpoints.models import check_model_path, make_absolute
+from actors.checkpoints.stored_model import StoredModel
 from actors.settings import CacheBytes, Count, Device, Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from actors.verifiers.formats import build_format
@@ -19,7 +19,7 @@ from orchestrator.types import Params, Sampling
 
 @dataclass(frozen=True)
 @checked("engine")
-class TransformersEngineConfig:
+class TransformersEngineConfig(StoredModel):
     """A causal language model of the transformers library (``conf/engine/transformers.yaml``)."""
 
     model: str
@@ -45,13 +45,6 @@ class TransformersEngineConfig:
     def takes(self) -> type[Params]:
         return Sampling
 
-    @property
-    def knows_task(self) -> str | None:
-        return task_of(self.model)
-
-    def digest(self) -> str | None:
-        return digest_of(self.model, self.revision)
-
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
         from actors.transformers_engine.engine import TransformersEngine
@@ -61,7 +54,7 @@ class TransformersEngineConfig:
 
 @dataclass(frozen=True)
 @checked("verifier")
-class TransformersVerifierConfig(ReplicaVerifier):
+class TransformersVerifierConfig(StoredModel, ReplicaVerifier):
     """A process reward model of the transformers library (``conf/verifier/transformers.yaml``).
 
     ``format`` is a name of ``actors.verifiers.formats.FORMATS``, and ``options`` are the fields of its class.
@@ -83,13 +76,6 @@ class TransformersVerifierConfig(ReplicaVerifier):
         check_model_path("verifier.model", self.model)
         make_absolute(self, "model")
         build_format(self.format, self.options, self.readout)
-
-    @property
-    def knows_task(self) -> str | None:
-        return task_of(self.model)
-
-    def digest(self) -> str | None:
-        return digest_of(self.model, self.revision)
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""

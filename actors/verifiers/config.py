@@ -21,9 +21,31 @@ def _holds(*needed: str) -> Rule:
     return Rule(lambda text: any(n in text for n in needed), f"must hold {' or '.join(needed)}", quoted=True)
 
 
+class AskingVerifierConfig(ReplicaVerifier):
+    """Base of a configuration of a verifier that asks ``engine``, with the ``tokenizer`` of its model."""
+
+    engine: EngineConfig
+    tokenizer: str | None
+
+    @property
+    def knows_task(self) -> str | None:
+        """The one task of the engine's model; None: any task."""
+        return self.engine.knows_task if isinstance(self.engine, MadeForTask) else None
+
+    def digest(self) -> str | None:
+        """Return the digest of the engine's model; None where it has no files."""
+        return self.engine.digest() if isinstance(self.engine, HasWeights) else None
+
+    def _check(self) -> None:
+        _check_engine(self.engine)
+        if self.tokenizer is not None:
+            check_tokenizer_path("verifier.tokenizer", self.tokenizer)
+            make_absolute(self, "tokenizer")
+
+
 @dataclass(frozen=True)
 @checked("verifier")
-class LikelihoodVerifierConfig(ReplicaVerifier):
+class LikelihoodVerifierConfig(AskingVerifierConfig):
     """A language model's probability of each step (``conf/verifier/likelihood.yaml``).
 
     ``engine`` is the configuration of any engine; ``tokenizer`` names its tokenizer where that is not the one
@@ -37,17 +59,7 @@ class LikelihoodVerifierConfig(ReplicaVerifier):
     tokenizer: str | None = None
 
     def __post_init__(self) -> None:
-        _check_engine(self.engine)
-        if self.tokenizer is not None:
-            check_tokenizer_path("verifier.tokenizer", self.tokenizer)
-            make_absolute(self, "tokenizer")
-
-    @property
-    def knows_task(self) -> str | None:
-        return self.engine.knows_task if isinstance(self.engine, MadeForTask) else None
-
-    def digest(self) -> str | None:
-        return self.engine.digest() if isinstance(self.engine, HasWeights) else None
+        self._check()
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
@@ -59,7 +71,7 @@ class LikelihoodVerifierConfig(ReplicaVerifier):
 
 @dataclass(frozen=True)
 @checked("verifier")
-class GenerativeVerifierConfig(ReplicaVerifier):
+class GenerativeVerifierConfig(AskingVerifierConfig):
     """A language model that is asked whether a step is right (``conf/verifier/generative.yaml``).
 
     ``template`` renders ``{question}``, ``{steps}`` (all up to the step in question, each rendered by
@@ -80,20 +92,10 @@ class GenerativeVerifierConfig(ReplicaVerifier):
     tokenizer: str | None = None
 
     def __post_init__(self) -> None:
-        _check_engine(self.engine)
-        if self.tokenizer is not None:
-            check_tokenizer_path("verifier.tokenizer", self.tokenizer)
-            make_absolute(self, "tokenizer")
+        self._check()
         if self.num_critiques > 1 and not (self.critique_tokens and self.temperature > 0):
             allowed = "needs critique_tokens and a temperature above 0: they would all be the same"
             raise ConfigError("verifier.num_critiques", self.num_critiques, allowed)
-
-    @property
-    def knows_task(self) -> str | None:
-        return self.engine.knows_task if isinstance(self.engine, MadeForTask) else None
-
-    def digest(self) -> str | None:
-        return self.engine.digest() if isinstance(self.engine, HasWeights) else None
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
-from actors.checkpoints.digest import digest_of
-from actors.checkpoints.models import check_model_path, make_absolute, task_of
+from actors.checkpoints.models import check_model_path, make_absolute
+from actors.checkpoints.stored_model import StoredModel
 from actors.settings import Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from actors.verifiers.formats import build_format
@@ -25,7 +25,7 @@ Marker = Annotated[str, MinLen(1), Words("must be a text", quoted=True)]
 
 @dataclass(frozen=True)
 @checked("engine")
-class VllmEngineConfig:
+class VllmEngineConfig(StoredModel):
     """A causal language model served by vLLM (``conf/engine/vllm.yaml``).
 
     A trajectory that thinks for more than ``thinking_budget`` tokens after ``thinking_start`` is continued
@@ -66,13 +66,6 @@ class VllmEngineConfig:
     def takes(self) -> type[Params]:
         return Sampling
 
-    @property
-    def knows_task(self) -> str | None:
-        return task_of(self.model)
-
-    def digest(self) -> str | None:
-        return digest_of(self.model, self.revision)
-
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""
         from actors.vllm_engine.engine import VllmEngine
@@ -82,7 +75,7 @@ class VllmEngineConfig:
 
 @dataclass(frozen=True)
 @checked("verifier")
-class VllmVerifierConfig(ReplicaVerifier):
+class VllmVerifierConfig(StoredModel, ReplicaVerifier):
     """A reward model served by vLLM (``conf/verifier/vllm.yaml``).
 
     ``format`` is a name of ``actors.verifiers.formats.FORMATS``, and ``options`` are the fields of its class;
@@ -109,13 +102,6 @@ class VllmVerifierConfig(ReplicaVerifier):
             raise ConfigError("verifier.format", self.format, allowed)
         check_arguments("verifier", self.args)
         object.__setattr__(self, "args", absolute_paths(self.args))
-
-    @property
-    def knows_task(self) -> str | None:
-        return task_of(self.model)
-
-    def digest(self) -> str | None:
-        return digest_of(self.model, self.revision)
 
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""

@@ -40,10 +40,10 @@ class Inputs:
         path = config["task"].get("path")
         source = ("task.path", path) if path else ("task", config["task"].get("_target_"))
         names = {group: config[group].get("model") for group in models}
-        return cls({p.id: digest_of(p.question, p.answer) for p in problems}, models, source, names)
+        return cls({p.id: problem_digest(p.question, p.answer) for p in problems}, models, source, names)
 
 
-def digest_of(question: str, reference: str) -> str:
+def problem_digest(question: str, reference: str) -> str:
     """Return the digest of a problem: 8 hexadecimal digits of its question, and 8 of its reference."""
     return _digest(question) + _digest(reference)
 
@@ -64,7 +64,7 @@ def check_inputs(run_dir: Path, inputs: Inputs, *, has_begun: bool) -> None:
         _check_models(inputs, before["models"], run_dir)
     elif has_begun:
         lines = (line for line in stream_results(run_dir) if {"question", "reference"} <= line.keys())
-        known = {line["problem_id"]: digest_of(line["question"], line["reference"]) for line in lines}
+        known = {line["problem_id"]: problem_digest(line["question"], line["reference"]) for line in lines}
         _check_problems(inputs, {**inputs.problems, **known}, run_dir)
     if before is None:
         write_json(run_dir / INPUTS, {"problems": inputs.problems, "models": inputs.models})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from orchestrator.tasks.grading.formula import Formula, Unreadable, number
 from orchestrator.tasks.grading.number_rules import NumberRules, number_node
 from orchestrator.tasks.grading.tokens import Token
@@ -23,20 +25,20 @@ _ONLY_CALLED = frozenset(("min", "max", "re", "im", "arg", "det", "root"))
 MAX_PRODUCT = 12
 
 
-class Atoms(NumberRules):
+class Atoms(NumberRules, ABC):
     """The rules that bind most."""
 
-    def sum(self) -> Formula:
-        raise NotImplementedError
+    @abstractmethod
+    def sum(self) -> Formula: ...
 
-    def bare_argument(self) -> Formula:
-        raise NotImplementedError
+    @abstractmethod
+    def bare_argument(self) -> Formula: ...
 
-    def exponent(self) -> Formula:
-        raise NotImplementedError
+    @abstractmethod
+    def exponent(self) -> Formula: ...
 
-    def postfixed(self, node: Formula) -> Formula:
-        raise NotImplementedError
+    @abstractmethod
+    def postfixed(self, node: Formula) -> Formula: ...
 
     def _atom(self) -> Formula:
         token = self._take()

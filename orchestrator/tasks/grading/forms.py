@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,12 +25,13 @@ _UNORDERED = {frozenset(pair) for pair in (("list",), ("set",), ("list", "set"),
 
 
 @dataclass(frozen=True)
-class Form:
+class Form(ABC):
     """An answer that was read. Equal names are equal answers."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
-        raise NotImplementedError
+        """Return the name, which decides what the answer equals."""
 
     @property
     def vote_key(self) -> str:
