@@ -49,11 +49,12 @@ vllm: $(VLLM) ## what a run needs, and vLLM: for a card, or for a CPU
 
 install: $(STAMP) ## what runs and tests need; done once, and again when pyproject.toml or constraints.txt change
 
-# The processes of pytest-xdist, one for a core. A file stays in one of them, with its fixtures.
-MANY := -n logical --dist loadfile
+# The processes of pytest-xdist, one for a core. A file stays in one of them, with its fixtures. One that
+# dies ends the tests: xdist would run the file that killed it again, and again.
+MANY := -n logical --dist loadfile --max-worker-restart 0
 
 test-quick: $(STAMP) ## the tests that need no Ray, no torch and no process: before a commit
-	$(BIN)/python -m pytest --quick -n logical $(ARGS)
+	$(BIN)/python -m pytest --quick -n logical --max-worker-restart 0 $(ARGS)
 
 test: check chromium ## check, then the default tests
 	$(BIN)/python -m pytest $(MANY) $(ARGS)
@@ -64,7 +65,7 @@ test-slow: $(STAMP) chromium ## the slow tests
 
 coverage: $(STAMP) ## how much of orchestrator and strategies the quick tests run; less than before fails
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest --quick -n logical $(ARGS)
+	$(BIN)/python -m coverage run -m pytest --quick -n logical --max-worker-restart 0 $(ARGS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 

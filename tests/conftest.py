@@ -16,6 +16,8 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray's new behaviour; without it every start warns about the old one.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A call of a process whose Ray was stopped fails; otherwise it joins or starts another one.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Float sums must not depend on the machine's cores, nor one test starve another.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

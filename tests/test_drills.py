@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 
-from actors.pool.cluster import living_nodes, start_ray
+from actors.pool.cluster import living_nodes, start_ray, stop_ray
 from actors.pool.placement import ClusterConfig
 from actors.pool.pool import Pool
 from orchestrator.observe.events import EVENTS, recorded
@@ -90,11 +89,11 @@ SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    ray.shutdown()  # other tests' Ray, if there is one
+    stop_ray()  # other tests' Ray, if there is one
     stage = Stage()
     start_ray(ClusterConfig(address=stage.address))
     yield stage
-    ray.shutdown()
+    stop_ray()
     stage.cluster.shutdown()
 
 

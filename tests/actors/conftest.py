@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.actors.openai_server import openai_policy, openai_server
-from tests.actors.ray_fixture import local_ray
+from tests.actors.ray_fixture import local_ray, ray_ended_at_last
 from tests.actors.shared_vllm import vllm_policy, vllm_verifier
 
 if TYPE_CHECKING:  # heavy: the quick level reads this file too
     from actors.transformers_engine.engine import TransformersEngine
     from actors.transformers_engine.verifier import TransformersVerifier
 
-__all__ = ["local_ray", "openai_policy", "openai_server", "vllm_policy", "vllm_verifier"]
+__all__ = ["local_ray", "openai_policy", "openai_server", "ray_ended_at_last", "vllm_policy", "vllm_verifier"]
 
 
 @pytest.fixture(scope="session")

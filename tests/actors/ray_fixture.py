@@ -8,11 +8,17 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """A Ray of two cores on this machine, which goes with the tests."""
-    from actors.pool.cluster import start_ray, stop_ray
+def ray_ended_at_last() -> Iterator[None]:
+    yield
+    from actors.pool.cluster import stop_ray
+
+    stop_ray()
+
+
+@pytest.fixture(scope="module")
+def local_ray(ray_ended_at_last: None) -> None:
+    """A Ray of two cores on this machine, for all files; started again where one of them stopped it."""
+    from actors.pool.cluster import start_ray
     from actors.pool.placement import ClusterConfig
 
     start_ray(ClusterConfig(), num_cpus=2, num_gpus=0)
-    yield
-    stop_ray()

@@ -23,6 +23,7 @@ from orchestrator.protocols import (
     VerifierBase,
 )
 
+_END_TIMEOUT_S = 60.0
 SMALL = {"max_num_seqs": 64, "kv_cache_memory_bytes": 2**27}
 
 
@@ -56,7 +57,7 @@ class Elsewhere(EngineBase, VerifierBase):
         """Nothing: others may still need it."""
 
     def end(self) -> None:
-        self._submit(self.inner.close()).result()
+        self._submit(self.inner.close()).result(_END_TIMEOUT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
