@@ -160,9 +160,11 @@ def test_the_command_line_wins_over_an_experiment() -> None:
 @pytest.mark.parametrize(
     ("arguments", "number"),
     [
-        (["experiment=embedded_demo", "budget=2"], 4),
         (["experiment=adablock_gsm8k", "strategy.block_lengths=[8]"], 2),
-        (["experiment=pf_math500", "budget=8", "engine.model=a/b,c/d"], 2),
+        pytest.param(["experiment=embedded_demo", "budget=2"], 4, marks=pytest.mark.heavy),
+        pytest.param(
+            ["experiment=pf_math500", "budget=8", "engine.model=a/b,c/d"], 2, marks=pytest.mark.heavy
+        ),
     ],
 )
 def test_an_experiment_brings_its_sweep(arguments: list[str], number: int, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.simulation.mutations import MUTATIONS, mutated
 from tests.simulation.schedule import drawn
 from tests.simulation.simulate import Report, simulate
 
-NUM_QUICK, NUM_SLOW, NUM_AT_ONCE, NUM_TO_FIND = 200, 2000, 50, 60
+NUM_QUICK, NUM_HEAVY, NUM_SLOW, NUM_AT_ONCE, NUM_TO_FIND = 10, 200, 2000, 50, 60
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -34,13 +34,17 @@ def quiet() -> Iterator[None]:
 
 
 def first_seeds() -> list[object]:
-    slow = range(NUM_QUICK, NUM_QUICK + NUM_SLOW, NUM_AT_ONCE)
-    quick, heavy = 0, range(NUM_AT_ONCE, NUM_QUICK, NUM_AT_ONCE)
+    heavy = range(0, NUM_HEAVY, NUM_AT_ONCE)
+    slow = range(NUM_HEAVY, NUM_HEAVY + NUM_SLOW, NUM_AT_ONCE)
     return [
-        quick,
         *(pytest.param(s, marks=pytest.mark.heavy) for s in heavy),
         *(pytest.param(s, marks=pytest.mark.slow) for s in slow),
     ]
+
+
+@pytest.mark.parametrize("seed", range(NUM_QUICK))
+def test_a_schedule_ends_as_the_undisturbed_run(seed: int) -> None:
+    simulate(seed)
 
 
 @pytest.mark.parametrize("first", first_seeds())

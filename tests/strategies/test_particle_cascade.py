@@ -52,6 +52,7 @@ def branched(
     return barrier, outcomes
 
 
+@pytest.mark.heavy
 def test_the_expected_weight_goes_on() -> None:
     weights = [0.5, 0.1, 0.9, 0.05, 2.0, 0.7]
     passed = np.array(

@@ -36,6 +36,7 @@ def test_one_knob_of_it_is_set_as_any_other() -> None:
     )
 
 
+@pytest.mark.heavy
 def test_a_sweep_over_it_and_over_strategies(tmp_path: Path) -> None:
     arguments = [
         "-m",

@@ -51,6 +51,7 @@ async def test_best_of_n_aggregates(aggregation: Any) -> None:
     assert solution.answer_index == max(range(6), key=lambda i: values[i])
 
 
+@pytest.mark.heavy
 async def test_best_of_n_by_softmax() -> None:
     """Odds of 9 to 1 at temperature 1, of 3 to 1 at temperature 2."""
     language = Table({}, {"=1\n": 0.5, "=2\n": 0.5})

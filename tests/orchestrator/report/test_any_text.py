@@ -52,6 +52,7 @@ def test_a_label_is_of_bounded_length_and_shown() -> None:
     assert label_of("a\x1b\n\ud800") == "a\\x1b \\ud800"
 
 
+@pytest.mark.heavy
 def test_a_run_that_cannot_be_read_is_named_and_left_out(
     evil: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

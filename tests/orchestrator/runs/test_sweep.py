@@ -31,6 +31,7 @@ def console() -> Console:
     return Console(file=io.StringIO(), width=80)
 
 
+@pytest.mark.heavy
 def test_points_that_share_models_are_adjacent_and_keep_their_names(tmp_path: Path) -> None:
     sweep = planned(tmp_path, "seed=0,1", "verifier=embedded,none", "strategy=greedy", "tracker=none")
     assert [p.point.name for p in sweep.planned] == [
@@ -154,6 +155,7 @@ def test_what_an_earlier_sweep_has_finished_stands_until_it_is_run_again(tmp_pat
     assert list(kept.values()) == [130, 1, None, None]
 
 
+@pytest.mark.heavy
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
     sweep = planned(tmp_path, "seed=0,1")
     with claimed(tmp_path), pytest.raises(ConfigError, match="another process is at work in it"):

@@ -51,6 +51,7 @@ def test_splits_are_disjoint() -> None:
     assert all(len(q) > 1_490 for q in questions.values())
 
 
+@pytest.mark.heavy
 def test_a_question_belongs_to_one_split_alone() -> None:
     """Disjoint by construction: the hash of a question decides, not the chance that two draws differ."""
     assert sorted(b for buckets in BUCKETS.values() for b in buckets) == list(range(20))
@@ -59,6 +60,7 @@ def test_a_question_belongs_to_one_split_alone() -> None:
             assert [s for s in BUCKETS if bucket(chain.question) in BUCKETS[s]] == [split]
 
 
+@pytest.mark.heavy
 def test_training_draws_are_never_held_out_problems() -> None:
     held_out = {c.question for s in ("dev", "test") for c in draw_chains(s, 0, 300)}  # type: ignore[arg-type]
     for num_steps in range(2, NUM_STEPS + 1):

@@ -47,6 +47,7 @@ def test_answers_that_others_do_not_follow(a: str, b: str, is_same: bool) -> Non
     assert same(read_form(a), read_form(b)) is same(read_form(b), read_form(a)) is is_same
 
 
+@pytest.mark.heavy
 async def test_a_grade_is_what_a_vote_of_two_says() -> None:
     """Over all pairs of the corpus: no grade needs a pool, and none disagrees with a vote."""
     pool = GradingPool(num_workers=1, seconds=2.0)
