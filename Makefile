@@ -30,7 +30,7 @@ UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(r
 # What is compiled is kept: else every process compiles the tests again, for five seconds. `make clean` removes it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run vllm install chromium test-quick test test-slow test-gpu coverage simulate check format demo bench \
+.PHONY: help run vllm install chromium test-quick test test-slow test-gpu coverage simulate check docs format demo bench \
     bench-strategies constraints clean always
 
 help: ## list the targets
@@ -80,6 +80,9 @@ check: $(STAMP) ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP) ## the documentation as a site, in build/site; a warning or a broken link fails
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --strict
+
 format: $(STAMP) ## rewrite the source the way `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -119,7 +122,7 @@ $(VLLM): $(RUN)
 	@$(call install_packages,$(vllm_build))
 
 $(STAMP): $(VLLM)
-	@$(call install_packages,$(PIP) $(HERE) ".[dev]")
+	@$(call install_packages,$(PIP) $(HERE) ".[dev,docs]")
 
 define make_venv
 set -e; \
