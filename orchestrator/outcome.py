@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.drawing import page_of
 from orchestrator.errors import ProblemError
 from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, Usage
 
@@ -18,10 +19,18 @@ class Candidate:
     correct: bool
     params: Params | None = None
 
+    @property
+    def text(self) -> str:
+        return self.trajectory.text
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ProblemResult:
-    """How one problem ended: candidates (the answer's first), or an error as a value."""
+    """How one problem ended: candidates (the answer's first), or an error as a value.
+
+    ``usage`` is what accepted replies took, ``overhead`` what was retried or discarded. ``error.__cause__``
+    is what a model raised.
+    """
 
     problem: Problem
     candidates: tuple[Candidate, ...]
@@ -38,5 +47,37 @@ class ProblemResult:
         return self.candidates[0].answer if self.has_answer else None
 
     @property
+    def text(self) -> str:
+        """The text of the chosen candidate; empty without one."""
+        return self.candidates[0].text if self.has_answer else ""
+
+    @property
     def correct(self) -> bool:
         return self.has_answer and self.candidates[0].correct
+
+    def __repr__(self) -> str:
+        return f"<ProblemResult {self._outcome}; {self._cost}>"
+
+    def _repr_html_(self) -> str:
+        """Return the answer, its cost and a drawing of the search, for a notebook."""
+        title = f"{self.problem.id}: {self._outcome}"
+        chosen = self.candidates[0].trajectory if self.has_answer else None
+        rows = [(c.answer, c.trajectory) for c in self.candidates]
+        history = self.solution.history if self.solution else ()
+        return page_of(title, self._cost, self.problem.question, rows, chosen, history)
+
+    @property
+    def _outcome(self) -> str:
+        if self.error is not None:
+            message = " ".join(f"{type(self.error).__name__}: {self.error}".split())
+            return f"error={message!r}"
+        stopped = f", stopped by limits.{self.stopped_by}" if self.stopped_by else ""
+        return f"answer={self.answer!r}{stopped}"
+
+    @property
+    def _cost(self) -> str:
+        usage = self.usage
+        return (
+            f"{len(self.candidates)} candidates, {usage.generated_tokens:,} tokens, "
+            f"{usage.reward_calls:,} reward calls, {self.seconds:.1f} s"
+        )

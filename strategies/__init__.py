@@ -1,21 +1,45 @@
-"""Search methods by name, one in each file; ``strategies.parts`` is the mathematics that they share."""
+"""Search methods by name, one in each file; ``strategies.parts`` is the mathematics that they share.
+
+Each name below is imported when it is first used.
+"""
 
 from __future__ import annotations
 
-from strategies.astar import AStar
-from strategies.beam_search import BeamSearch
-from strategies.best_of_n import BestOfN
-from strategies.dvts import DiverseTreeSearch
-from strategies.entropic_particle_filter import EntropicParticleFilter
-from strategies.greedy import Greedy
-from strategies.hex import Hex
-from strategies.parallel_tempering import ParallelTempering
-from strategies.particle_cascade import ParticleCascade
-from strategies.particle_filter import ParticleFilter
-from strategies.particle_gibbs import ParticleGibbs
-from strategies.rebase import Rebase
-from strategies.self_consistency import SelfConsistency
-from strategies.tree_of_thoughts import TreeOfThoughts
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from strategies.astar import AStar
+    from strategies.beam_search import BeamSearch
+    from strategies.best_of_n import BestOfN
+    from strategies.dvts import DiverseTreeSearch
+    from strategies.entropic_particle_filter import EntropicParticleFilter
+    from strategies.greedy import Greedy
+    from strategies.hex import Hex
+    from strategies.parallel_tempering import ParallelTempering
+    from strategies.particle_cascade import ParticleCascade
+    from strategies.particle_filter import ParticleFilter
+    from strategies.particle_gibbs import ParticleGibbs
+    from strategies.rebase import Rebase
+    from strategies.self_consistency import SelfConsistency
+    from strategies.tree_of_thoughts import TreeOfThoughts
+
+_PLACES = {
+    "AStar": "strategies.astar",
+    "BeamSearch": "strategies.beam_search",
+    "BestOfN": "strategies.best_of_n",
+    "DiverseTreeSearch": "strategies.dvts",
+    "EntropicParticleFilter": "strategies.entropic_particle_filter",
+    "Greedy": "strategies.greedy",
+    "Hex": "strategies.hex",
+    "ParallelTempering": "strategies.parallel_tempering",
+    "ParticleCascade": "strategies.particle_cascade",
+    "ParticleFilter": "strategies.particle_filter",
+    "ParticleGibbs": "strategies.particle_gibbs",
+    "Rebase": "strategies.rebase",
+    "SelfConsistency": "strategies.self_consistency",
+    "TreeOfThoughts": "strategies.tree_of_thoughts",
+}
 
 __all__ = [
     "AStar",
@@ -33,3 +57,13 @@ __all__ = [
     "SelfConsistency",
     "TreeOfThoughts",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -67,9 +67,9 @@ class AStar:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: Count
-    max_steps: Count
-    sampling: Sampling
+    num_samples: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     branching: Count = 8
     wave: Annotated[int | None, Ge(1)] = 2
     width: Count = 1

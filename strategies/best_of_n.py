@@ -31,8 +31,8 @@ class BestOfN:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True
 
-    num_samples: Count
-    sampling: Sampling
+    num_samples: Count = 8
+    sampling: Sampling = Sampling()
     aggregation: Aggregation = "last"
     selection: Literal["argmax", "sample"] | AnswerRule = "argmax"
     selection_temperature: Positive = 1.0

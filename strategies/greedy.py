@@ -28,7 +28,7 @@ class Greedy:
     budget_knob: ClassVar[str | None] = None
     independent_samples: ClassVar[bool] = False
 
-    max_tokens: Count
+    max_tokens: Count = 2048
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -75,8 +75,8 @@ class Hex:
     budget_knob: ClassVar[str] = "num_paths"
     independent_samples: ClassVar[bool] = True
 
-    num_paths: Count
-    denoising: Denoising
+    num_paths: Count = 8
+    denoising: Denoising = Denoising()
     block_lengths: Sequence[int] | None = None
     weight: VoteWeight = "count"
     aggregation: Aggregation = "last"

@@ -72,9 +72,9 @@ class ParallelTempering:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: Count
-    max_steps: Count
-    sampling: Sampling
+    num_samples: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     num_chains: Count = 2
     num_iterations: Count = 2
     max_tempering: Annotated[float, Ge(1)] = 4.0

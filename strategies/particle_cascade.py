@@ -53,9 +53,9 @@ class ParticleCascade:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: Count
-    max_steps: Count
-    sampling: Sampling
+    num_samples: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     initial_share: Annotated[float, Gt(0), Le(1), Words("must be above 0 and at most 1")] = 0.75
     weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"

@@ -52,9 +52,9 @@ class ParticleGibbs:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: Count
-    max_steps: Count
-    sampling: Sampling
+    num_samples: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     num_iterations: Count = 4
     num_references: Count = 1
     weighting: WeightingName | Weighting = "absolute"

@@ -47,9 +47,9 @@ class Rebase:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = False
 
-    num_samples: Count
-    max_steps: Count
-    sampling: Sampling
+    num_samples: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     balance_temperature: Positive = 0.2
     aggregation: Aggregation = "last"
     selection: Selection = "weighted_majority"

@@ -29,8 +29,8 @@ class SelfConsistency:
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True
 
-    num_samples: Count
-    sampling: Sampling
+    num_samples: Count = 8
+    sampling: Sampling = Sampling()
     weight: VoteWeight = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"

@@ -34,9 +34,9 @@ class TreeOfThoughts:
     budget_knob: ClassVar[str] = "num_thoughts"
     independent_samples: ClassVar[bool] = False
 
-    num_thoughts: Count
-    max_steps: Count
-    sampling: Sampling
+    num_thoughts: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     branching: Count = 4
     threshold: Probability = 0.1
     aggregation: Aggregation = "last"

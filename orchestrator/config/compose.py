@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -22,7 +22,9 @@ from orchestrator.config.files import CONF
 from orchestrator.config.flags import flags_first
 from orchestrator.config.spelling import quote
 from orchestrator.dotted import entries
+from orchestrator.errors import ConfigError
 from orchestrator.storage.folders import FreeFolders
+from orchestrator.suggest import nearest
 
 VERSION_BASE = "1.3"
 # With these Hydra only composes: it makes no folder and writes no file.
@@ -101,6 +103,20 @@ def known_keys(arguments: Sequence[str] = ()) -> list[str]:
             chosen = {re.split("[/@=]", group.lstrip("+"))[0] for group in groups}
             keys = _keys(hydra.compose("config"))
             return [key for key in keys if key.partition(".")[0] not in chosen or key in chosen]
+
+
+def chosen_node(group: str, name: str) -> dict[str, Any]:
+    """Return the node of one of the shipped files of a group, as a run with the default groups has it.
+
+    Raises ConfigError where there is no such file.
+    """
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if name not in names:
+        raise ConfigError(group, name, f"must be one of {', '.join(names)}{nearest(name, names)}")
+    with _shipped():
+        node = OmegaConf.to_container(hydra.compose("config", [f"{group}={name}"])[group], resolve=True)
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()}
 
 
 @contextmanager

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -21,25 +18,18 @@ from rich.console import Console
 
 from orchestrator.backend import Backend, Used
 from orchestrator.config.build import Range
-from orchestrator.errors import JournalError
-from orchestrator.observe import milestones
 from orchestrator.observe.progress import BackendFigures, ProgressDisplay, summary_table
 from orchestrator.observe.tracking import Tracker
 from orchestrator.outcome import ProblemResult
+from orchestrator.recording import Recording
 from orchestrator.runs.garbage import rare_collections
 from orchestrator.runs.stopping import cut_when_broken, stopped_by_signals
 from orchestrator.search.controller import Controller
-from orchestrator.storage.atomic import write_json
-from orchestrator.storage.journal import JOURNAL
-from orchestrator.storage.result_lines import oracle_mark, result_line
 from orchestrator.storage.results import ResultLog
 from orchestrator.storage.run_directory import Earlier
-from orchestrator.storage.run_files import SUMMARY, sound_summary
-from orchestrator.storage.silence import Lengths, advice
+from orchestrator.storage.silence import Lengths
 from orchestrator.storage.standing import DisplacedError
-from orchestrator.storage.totals import Totals
 from orchestrator.terminal import shell_word
-from orchestrator.types import Problem
 
 _LOOK_S = 2.0
 
@@ -160,42 +150,19 @@ class Run:
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
         """Solve the remaining problems, always write summary.json, and print the table."""
         self._used_before = self.backend.used()
-        totals, earlier_seconds, is_resumed = self.earlier.totals, self._open_summary(), self._is_resumed
-        if self.controller.journals is not None:
-            self.controller.journals.forget(self.earlier.problem_ids)
-        self.tracker.start(self.run_dir, config, totals)
-        milestones.run_begins(self.labels, self.num_problems, totals.num_problems, is_resumed=is_resumed)
-        results, begun = ResultLog(self.run_dir), time.monotonic()
-        complete, stop = False, None
-        try:
-            with rare_collections():
-                stop = runner.run(self._solve(results, totals))
-            results.sync()
-            complete = stop is None
-        except OSError:
-            results.check()  # that the directory is gone is the better message
-            raise
-        finally:
-            seconds = None if earlier_seconds is None else earlier_seconds + time.monotonic() - begun
-            summary = self._summary(totals, complete, seconds)
-            self._conclude(results, summary)
-        return self._report(summary, stop)
-
-    def _conclude(self, results: ResultLog, summary: Mapping[str, Any]) -> None:
-        """Write summary.json, unless another directory is in its place, and close everything."""
-        error, is_there = sys.exception(), results.is_in_its_folder
-        results.close()
-        if self.controller.journals is not None:
-            self.controller.journals.close()
-        try:
-            if is_there:
-                write_json(self.run_dir / SUMMARY, summary)
-        except OSError:
-            if error is None:  # a full disk has stopped the run already, and is what to report
-                raise
-        finally:
-            self.tracker.finish(summary)
-            milestones.run_ends(summary, error)
+        recording = Recording(
+            self.run_dir,
+            self.labels,
+            self.earlier,
+            self.controller.journals,
+            self.tracker,
+            self.lengths,
+            more=self._more,
+        )
+        with recording.at_work(config, self.num_problems), rare_collections():
+            stop = runner.run(self._solve(recording))
+            recording.reached_end = stop is None
+        return self._report(recording.summary, stop)
 
     def _report(self, summary: Mapping[str, Any], stop: Stop | None) -> Status:
         """Print the table, and how to resume if problems are left; return the status."""
@@ -209,21 +176,18 @@ class Run:
         self.console.print(f"results: {self.run_dir}", soft_wrap=True)
         return Status.SOME_ERRORS if summary["num_errors"] else Status.FINISHED
 
-    async def _solve(self, results: ResultLog, totals: Totals) -> Stop | None:
+    async def _solve(self, recording: Recording) -> Stop | None:
         """Return why the run stopped early, or None if it reached its end."""
         live = BackendFigures(self.backend.num_alive, lambda: self._used.generated_tokens)
-        with ProgressDisplay(self.console, self.num_problems, totals, live) as display:
+        with ProgressDisplay(self.console, self.num_problems, recording.totals, live) as display:
 
             def on_result(result: ProblemResult) -> None:
-                line = result_line(result, self.lengths)
-                line |= oracle_mark(self.labels)
-                results.append(line, then=partial(self._settle, result))
-                milestones.problem_ends(line)
-                totals.add(line)
-                self.tracker.problem(line)
+                recording.add(result)
                 display.update()
 
-            return await self._until_stopped(self.controller.run(self._problems(), on_result), results)
+            problems = self.controller.task.problems(self.range.offset, self.range.limit)
+            solving = self.controller.run(recording.left(problems), on_result)
+            return await self._until_stopped(solving, recording.results)
 
     async def _until_stopped(self, solving: Coroutine[Any, Any, None], results: ResultLog) -> Stop | None:
         """Return why ``solving`` stopped: a signal, or the loss of every replica. Raises DisplacedError."""
@@ -253,60 +217,11 @@ class Run:
         """Note a signal after the last problem: this run is finished, but no other may start."""
         self.caught = [*self.caught, signal.Signals(number)]
 
-    def _settle(self, result: ProblemResult) -> None:
-        """Close a problem's journal now that its result is on disk.
-
-        After an error it is kept: recorded calls are not sent again when the problem is retried.
-        """
-        journals, problem_id = self.controller.journals, result.problem.id
-        if journals is None:
-            return
-        if result.error is None:
-            journals.done(problem_id)
-        elif isinstance(result.error, JournalError):
-            journals.discard(problem_id)
-        else:
-            journals.pause(problem_id)
-
-    def _problems(self) -> Iterator[Problem]:
-        """Return the problems of the range that no earlier part has finished."""
-        done = self.earlier.problem_ids
-        problems = self.controller.task.problems(self.range.offset, self.range.limit)
-        return itertools.filterfalse(lambda p: p.id in done, problems)
-
-    @property
-    def _is_resumed(self) -> bool:
-        """Whether an earlier part has left results or journals."""
-        return self.earlier.totals.num_problems > 0 or (self.run_dir / JOURNAL).exists()
-
-    def _open_summary(self) -> float | None:
-        """Return the wall time of the earlier parts in seconds; None if unknown, as one was killed with -9.
-
-        An existing summary is rewritten as not complete, with unknown wall time: that is true if this part
-        is killed.
-        """
-        path = self.run_dir / SUMMARY
-        earlier = sound_summary(path)
-        if earlier is None:
-            return None if self._is_resumed else 0.0
-        seconds = earlier.get("wall_seconds")
-        write_json(path, self._summary(self.earlier.totals, complete=False, wall_seconds=None))
-        return None if seconds is None else float(seconds)
-
-    def _summary(self, totals: Totals, complete: bool, wall_seconds: float | None) -> dict[str, Any]:
-        return {
-            **self.labels,
-            "complete": complete,
-            **(figures := totals.summary()),
-            **({"advice": advised} if (advised := advice(figures, self.lengths)) else {}),
-            "wall_seconds": None if wall_seconds is None else round(wall_seconds, 3),
-            **({"routing": routing} if (routing := self._routing) else {}),
-        }
-
     @property
     def _used(self) -> Used:
         return self.backend.used() - self._used_before
 
-    @property
-    def _routing(self) -> dict[str, Any]:
-        return {kind: counts.summary() for kind, counts in self._used.routing.items()}
+    def _more(self) -> dict[str, Any]:
+        """Return the entries of summary.json that only its end knows."""
+        routing = {kind: counts.summary() for kind, counts in self._used.routing.items()}
+        return {"routing": routing} if routing else {}

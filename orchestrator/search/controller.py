@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from orchestrator.errors import GradingError, ProblemError, StrategyError
+from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError
 from orchestrator.observe import milestones
 from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.protocols import Engine, Task, Verifier
@@ -49,6 +49,34 @@ class Controller:
                     group.create_task(self._work(source, on_result))
         except* Exception as bugs:  # noqa: BLE001 - unwrapped, never swallowed
             raise bugs.exceptions[0] from None
+
+    async def results(
+        self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None] = lambda result: None
+    ) -> AsyncGenerator[ProblemResult, None]:
+        """Yield each result as its problem ends, after ``on_result``; closing the generator cancels the rest.
+
+        Raises EngineError once no replica is left, and unexpected exceptions.
+        """
+        found: asyncio.Queue[ProblemResult | None] = asyncio.Queue()
+
+        def note(result: ProblemResult) -> None:
+            on_result(result)
+            found.put_nowait(result)
+
+        work = asyncio.ensure_future(self.run(problems, note))
+        lost = asyncio.ensure_future(self.gate.breaks())
+        for task in (work, lost):
+            task.add_done_callback(lambda _: found.put_nowait(None))
+        try:
+            while (result := await found.get()) is not None:
+                yield result
+            if self.gate.broken is not None:
+                raise EngineError(f"no replica is left: {self.gate.broken}")
+            await work
+        finally:
+            for task in (work, lost):
+                task.cancel()
+            await asyncio.gather(work, lost, return_exceptions=True)
 
     async def _work(self, source: Iterator[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         for problem in source:

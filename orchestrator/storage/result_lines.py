@@ -19,7 +19,9 @@ from orchestrator.types import (
     Finish,
     NodeRecord,
     Overhead,
+    Problem,
     Reward,
+    Solution,
     Step,
     StepRecord,
     Trajectory,
@@ -154,6 +156,48 @@ def log_weight_of(candidate: Mapping[str, Any]) -> float:
     if value is not None:
         return float(value)
     return math.inf if candidate["reward"] == 1.0 else -math.inf
+
+
+def stored_result(line: Mapping[str, Any]) -> ProblemResult:
+    """Return the result of a line without an error; token ids are not stored (see ``trajectory_of``)."""
+    recorded = in_recorded_order(line)
+    solution = Solution(
+        answer_index=line["answer_index"],
+        trajectories=tuple(trajectory_of(c) for c in recorded),
+        log_weights=tuple(log_weight_of(c) for c in recorded),
+        history=tuple(record_of(record) for record in line["history"]),
+        usage=spent(line),
+    )
+    return ProblemResult(
+        problem=Problem(line["problem_id"], line["question"], line["reference"]),
+        candidates=tuple(
+            Candidate(trajectory_of(c), log_weight_of(c), c["answer"], c["correct"])
+            for c in line["candidates"]
+        ),
+        has_answer=line["answer_index"] is not None,
+        error=None,
+        stopped_by=line["stopped_by"],
+        solution=solution,
+        usage=solution.usage,
+        overhead=overhead_of(line),
+        seconds=line["seconds"],
+    )
+
+
+def record_of(record: Mapping[str, Any]) -> StepRecord | NodeRecord:
+    """Return an entry of ``history`` as a value; a number that JSON could not hold is NaN."""
+    kind = NodeRecord if "node" in record else StepRecord
+    values = {name: _value(name, record[name]) for name in _RECORD_NAMES[kind]}
+    return kind(**values)
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return math.nan if value is None and name in _MAY_BE_INFINITE else value
+
+
+_MAY_BE_INFINITE = {"ess", "entropy", "tempering", "cost", "heuristic"}
 
 
 def oracle_mark(labels: Mapping[str, Any]) -> dict[str, bool]:

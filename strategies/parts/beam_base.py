@@ -35,9 +35,9 @@ class BeamBase(ABC):
     budget_knob: ClassVar[str] = "num_beams"
     independent_samples: ClassVar[bool] = False
 
-    num_beams: Count
-    max_steps: Count
-    sampling: Sampling
+    num_beams: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     branching: Count = 4
     look_ahead: CountOrZero = 0
     aggregation: Aggregation = "last"

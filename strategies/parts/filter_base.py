@@ -29,9 +29,9 @@ class FilterBase(ABC):
     budget_knob: ClassVar[str] = "num_particles"
     independent_samples: ClassVar[bool] = False
 
-    num_particles: Count
-    max_steps: Count
-    sampling: Sampling
+    num_particles: Count = 8
+    max_steps: Count = 40
+    sampling: Sampling = Sampling()
     weighting: WeightingName | Weighting = "absolute"
     aggregation: Aggregation = "last"
     resampling: Scheme = "multinomial"

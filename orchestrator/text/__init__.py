@@ -1,0 +1,1 @@
+"""Engines, verifiers and tasks from plain functions of text."""

@@ -1,0 +1,65 @@
+"""Calls of a user's function, plain or async: a plain one that blocks stops no other call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import Any
+
+
+class Function:
+    """A function that is called from an event loop: plain ones run in up to ``max_threads`` threads.
+
+    An async function, and what a plain one returns to be awaited, runs on the loop itself.
+    """
+
+    def __init__(self, function: Callable[..., Any], max_threads: int) -> None:
+        self._function = function
+        self._max_threads = max_threads
+        self._is_async = _is_async(function)
+
+    async def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if self._is_async:
+            return await self._function(*arguments, **options)
+        context = contextvars.copy_context()
+        call = partial(context.run, self._function, *arguments, **options)
+        value = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await value if inspect.isawaitable(value) else value
+
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        return getattr(self._function, "__name__", type(self._function).__name__)
+
+    @property
+    def reference(self) -> str:
+        """The function's module and name, for the files of a run."""
+        named = self._function if hasattr(self._function, "__qualname__") else type(self._function)
+        return f"{named.__module__}.{named.__qualname__}"
+
+    def close(self) -> None:
+        """End the threads that are idle; a later call starts new ones."""
+        threads: ThreadPoolExecutor | None = self.__dict__.pop("_threads", None)
+        if threads is not None:
+            threads.shutdown(wait=False)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._max_threads, thread_name_prefix=self.name)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
+
+
+def raised(name: str, failure: Exception) -> str:
+    """Return what a function raised, with the place in its own code, in one line."""
+    last = traceback.extract_tb(failure.__traceback__)[-1]
+    return f"{name} raised {type(failure).__name__}: {failure} ({last.filename}:{last.lineno})"

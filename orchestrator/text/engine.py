@@ -1,0 +1,175 @@
+"""A policy from a function of text, such as a call of a model's own library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from orchestrator.errors import EngineError
+from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest
+from orchestrator.seeds import derive_seed
+from orchestrator.text.calling import Function, raised
+from orchestrator.text.tokens import cut, decoded, encoded
+from orchestrator.types import Finish, Sampling, Step, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TextParams:
+    """How a ``propose`` function should write.
+
+    ``temperature`` 0 means the most likely text. ``max_tokens`` bounds the returned text: a token is four
+    bytes of UTF-8, and what is longer is cut off. With ``to_end`` the function returns all that remains;
+    without it, text up to ``delimiter``. ``answer_marker`` is the text that a final answer holds, and
+    ``instruction`` the task's, which precedes the question; either may be missing.
+    """
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    delimiter: str
+    to_end: bool = False
+    answer_marker: str | None = None
+    instruction: str = ""
+
+
+class LastStep(str):
+    """The last step of a text: what a ``propose`` function returns where its model has ended.
+
+    Where a function never returns it, a text ends at an empty step, or at a step with the answer marker.
+    """
+
+    __slots__ = ()
+
+
+class Propose(Protocol):
+    """A function that continues a text, plain or async."""
+
+    def __call__(
+        self, question: str, written: str, *, seed: int, params: TextParams
+    ) -> str | Awaitable[str]: ...
+
+
+class TextEngine(EngineBase):
+    r"""A policy that calls ``propose(question, written, *, seed, params)`` for each next step.
+
+    ``written`` holds the steps so far; the function returns the text that follows: one step, or with
+    ``params.to_end`` everything to the end. A step without its delimiter gets it, as most libraries remove
+    the text that they stop at. An empty text, or a ``LastStep``, ends the solution. With ``by_steps`` the
+    function is only ever asked for the next step, and the engine repeats it where a method samples whole
+    answers. A plain function is called in up to ``max_threads`` threads, so it may block; give 1 for a model
+    that is not safe for threads.
+
+    What the function raises ends that problem alone: ``result.error.__cause__`` is the exception itself.
+
+    Example::
+
+        import random
+
+        from orchestrator import TextEngine, TextTask, solve_sync
+        from strategies import SelfConsistency
+
+        def propose(question, written, *, seed, params):
+            return f"#{random.Random(seed).randint(1, 3)}"
+
+        result = solve_sync("Roll!", strategy=SelfConsistency(9), engine=TextEngine(propose),
+                            task=TextTask(answer_marker="#"))
+        assert result.answer in {"1", "2", "3"} and len(result.candidates) == 9
+    """
+
+    def __init__(
+        self,
+        propose: Propose | Callable[..., str | Awaitable[str]],
+        *,
+        by_steps: bool = False,
+        max_threads: int = 32,
+    ) -> None:
+        self._propose = Function(propose, max_threads)
+        self._by_steps = by_steps
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What the files of a run hold of it."""
+        return {"propose": self._propose.reference, "by_steps": self._by_steps}
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        return list(await asyncio.gather(*map(self._complete, requests)))
+
+    async def close(self) -> None:
+        self._propose.close()
+
+    async def _complete(self, request: GenerateRequest) -> Completion | Failure:
+        if not isinstance(request.params, Sampling):
+            kind = type(request.params).__name__
+            return Failure("EngineError", f"a TextEngine takes Sampling, not {kind}")
+        params = _text_params(request, request.params)
+        if params.to_end and self._by_steps:
+            steps = await self._step_by_step(request, replace(params, to_end=False))
+        else:
+            written = decoded(request.token_ids)
+            steps = list(_steps(await self._text(request.question, written, request.seed, params), params))
+        num_read = len(encoded(request.question)) + len(request.token_ids)
+        used = Usage(generated_tokens=sum(len(s.token_ids) for s in steps), prompt_tokens=num_read)
+        return Completion(tuple(steps), used)
+
+    async def _step_by_step(self, request: GenerateRequest, params: TextParams) -> list[Step]:
+        """Return the rest of a text, each step from a call with a seed derived from the request's."""
+        steps: list[Step] = []
+        written, left = decoded(request.token_ids), params.max_tokens
+        while not steps or (steps[-1].finish is Finish.STEP and not request.answered_by(steps[-1].text)):
+            seed = derive_seed(request.seed, len(steps))
+            params = replace(params, max_tokens=left)
+            text = await self._text(request.question, written, seed, params) if left else params.delimiter
+            (step,) = _steps(text, params)
+            steps.append(step)
+            written, left = written + step.text, left - len(step.token_ids)
+        return steps
+
+    async def _text(self, question: str, written: str, seed: int, params: TextParams) -> str:
+        try:
+            text = await self._propose(question, written, seed=seed, params=params)
+        except Exception as failure:
+            raise EngineError(raised(self._propose.name, failure)) from failure
+        if not isinstance(text, str):
+            raise EngineError(f"{self._propose.name} returned {text!r}; it must return a str")
+        return text
+
+
+def _text_params(request: GenerateRequest, params: Sampling) -> TextParams:
+    return TextParams(
+        temperature=params.temperature,
+        top_p=params.top_p,
+        max_tokens=params.max_tokens,
+        delimiter=request.delimiter,
+        to_end=request.to_end,
+        answer_marker=request.answer_marker,
+        instruction=request.instruction,
+    )
+
+
+def _steps(text: str, params: TextParams) -> Iterator[Step]:
+    """Yield the steps of a reply, no more than ``max_tokens`` of them all together."""
+    left = params.max_tokens
+    for piece, finish in _pieces(text, params):
+        token_ids = encoded(piece)
+        if len(token_ids) > left:
+            kept = cut(piece, left)
+            yield Step(kept, encoded(kept), finish=Finish.LENGTH)
+            return
+        yield Step(piece, token_ids, finish=finish)
+        left -= len(token_ids)
+
+
+def _pieces(text: str, params: TextParams) -> Iterator[tuple[str, Finish]]:
+    """Yield each step's text and how it ends: one step, or with ``to_end`` all."""
+    delimiter = params.delimiter
+    first, found, rest = text.partition(delimiter)
+    if not params.to_end:
+        ends = not text or (isinstance(text, LastStep) and not rest)
+        yield (text, Finish.EOS) if ends else (first + delimiter, Finish.STEP)
+        return
+    while found and rest:
+        yield first + delimiter, Finish.STEP
+        first, found, rest = rest.partition(delimiter)
+    yield first + found, Finish.EOS
