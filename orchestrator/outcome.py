@@ -11,13 +11,18 @@ from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trajectory offered as an answer, read and graded; ``params`` where the strategy reports them."""
+    """A trajectory offered as an answer, read and graded; ``params`` where the strategy reports them.
+
+    ``group``, of independent samples alone, is the first of them, in the search's order, with an equivalent
+    answer; itself where it has none.
+    """
 
     trajectory: Trajectory
     log_weight: float
     answer: str | None
     correct: bool
     params: Params | None = None
+    group: int | None = None
 
     @property
     def text(self) -> str:

@@ -12,17 +12,30 @@ from omegaconf import DictConfig, OmegaConf
 from orchestrator.config.files import TARGET
 
 _MOST_SHOWN = 3
+# How other tools name the samples of a problem, and the number of problems: vLLM, search-and-learn,
+# lm-evaluation-harness, NeMo-Skills, inspect_ai.
+_IN_OTHER_TOOLS = {
+    "n": "budget",
+    "repeats": "budget",
+    "num_samples": "budget",
+    "num_random_seeds": "budget",
+    "epochs": "budget",
+    "limit": "task.limit",
+    "max_samples": "task.limit",
+}
 
 
 def hint(key: str, keys: Sequence[str], conf: Path) -> str:
     """Return ``; did you mean 'x'?``, or where to look.
 
-    ``keys`` are those of the configuration; ``conf`` is the folder of the groups. The same name elsewhere
-    comes first, then a misspelling, a prefix, other choices of the group, a similar key.
+    ``keys`` are those of the configuration; ``conf`` is the folder of the groups. The name in other tools
+    comes first, then the same name elsewhere, a misspelling, a prefix, other choices of the group, a
+    similar key.
     """
     parent, _, last = key.rpartition(".")
     beside = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent and k != key}
     for found in (
+        [_IN_OTHER_TOOLS[key]] if _IN_OTHER_TOOLS.get(key) in keys else [],
         _elsewhere(key, keys),
         _alike(last, beside, 0.8),
         [k for name, k in beside.items() if name.startswith(last)],

@@ -198,6 +198,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("accuracy", f"{_share(summary['accuracy'])}  (95 % interval {low:.3f} to {high:.3f})"),
         *_schedule_rows(summary.get("schedules", {})),
         ("some candidate right", _share(summary["pass_at_budget"])),
+        *_quoted_rows(summary.get("quoted", {})),
         ("errors", str(summary["num_errors"])),
         *silence_rows(summary),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
@@ -209,7 +210,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
     ]
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(Text(name), value)  # brackets are no markup
     return table
 
 
@@ -225,6 +226,18 @@ def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str
         (f"one path, blocks of {block}", f"{_share(figures['accuracy'])}  ({figures['num_paths']:,} paths)")
         for block, figures in schedules.items()
     ]
+
+
+def _quoted_rows(quoted: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return the figures that papers quote: those of pass@k in one row, each other in one of its own."""
+    passes = {name.removeprefix("pass@"): value for name, value in quoted.items() if _is_pass(name)}
+    row = (f"pass@{', '.join(passes)}", ", ".join(map(_share, passes.values())))
+    others = [(name, _share(value)) for name, value in quoted.items() if not _is_pass(name)]
+    return [row, *others] if passes else others
+
+
+def _is_pass(name: str) -> bool:
+    return name.startswith("pass@") and "[" not in name
 
 
 def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Table:

@@ -10,6 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from orchestrator.report.figures import Drawing
 from orchestrator.report.levels import Level
+from orchestrator.report.measures import generic
 
 
 def inline_svg(drawing: Drawing) -> Markup:
@@ -21,6 +22,12 @@ def inline_svg(drawing: Drawing) -> Markup:
 def percent(value: float) -> str:
     """Return a share as a percentage with one decimal."""
     return f"{100 * value:.1f}"
+
+
+def quoted(quoted: Mapping[str, float], column: str) -> str:
+    """Return the figure of a column as a percentage; nothing where a point does not have it."""
+    found = next((value for name, value in quoted.items() if generic(name) == column), None)
+    return "" if found is None else percent(found)
 
 
 def rates(level: Level) -> str:
@@ -44,5 +51,5 @@ def short(value: float) -> str:
 
 
 FILTERS: Mapping[str, Callable[[Any], str]] = {
-    each.__name__: each for each in (engineering, inline_svg, percent, rates, short)
+    each.__name__: each for each in (engineering, inline_svg, percent, quoted, rates, short)
 }

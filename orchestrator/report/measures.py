@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from orchestrator.intervals import mean_interval, wilson_interval
@@ -42,6 +43,7 @@ class Measured:
     num_errors: int
     num_stopped: int
     complete: bool
+    quoted: Mapping[str, float] = field(default_factory=dict)
 
 
 COSTS = {
@@ -73,7 +75,36 @@ def measure(series: Series, point: ReportPoint) -> Measured:
         num_errors=sum(e is not None for run in runs for e in run.columns.error),
         num_stopped=sum(s is not None for run in runs for s in run.columns.stopped_by),
         complete=all(run.summary["complete"] for run in runs),
+        quoted=_quoted(runs),
     )
+
+
+def _quoted(runs: Sequence[SavedRun]) -> dict[str, float]:
+    """Return the figures that papers quote, means over the runs; those that every run has."""
+    found = [run.summary.get("quoted", {}) for run in runs]
+    return {name: fmean(each[name] for each in found) for name in found[0] if all(name in q for q in found)}
+
+
+def quoted_columns(points: Sequence[Measured]) -> list[str]:
+    """Return the names of a table of quoted figures: pass@k by k, then the others, whatever their N."""
+    names = {generic(name) for point in points for name in point.quoted}
+    return sorted(names, key=_place)
+
+
+def generic(name: str) -> str:
+    """Return ``majority@N`` for ``majority@8`` and ``pass@1[avg-of-N]``; ``pass@8`` stays."""
+    return name if _is_pass(name) else re.sub(r"(@|avg-of-)\d+(\]?)$", r"\1N\2", name)
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (int(name.removeprefix("pass@")), "") if _is_pass(name) else (2**60 + _LAST.index(name), name)
+
+
+def _is_pass(name: str) -> bool:
+    return name.removeprefix("pass@").isdecimal()
+
+
+_LAST = ("pass@1[avg-of-N]", "majority@N", "weighted@N", "naive@N")
 
 
 def _seconds(runs: Sequence[SavedRun]) -> float:

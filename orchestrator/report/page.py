@@ -26,7 +26,7 @@ from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
 from orchestrator.report.filters import FILTERS
 from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
-from orchestrator.report.measures import COSTS, Measured, measure_all, pareto
+from orchestrator.report.measures import COSTS, Measured, measure_all, pareto, quoted_columns
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.settings import Setting, arrange
 from orchestrator.storage.atomic import write_atomically
@@ -54,6 +54,11 @@ class Section:
     @property
     def points(self) -> list[Measured]:
         return [point for points in self.curves.values() for point in points]
+
+    @property
+    def quoted_columns(self) -> list[str]:
+        """The names of the figures that papers quote of independent samples; empty where there are none."""
+        return quoted_columns(self.points)
 
     @property
     def frontiers(self) -> dict[str, list[Measured]]:

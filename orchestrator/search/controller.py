@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError
@@ -16,7 +16,7 @@ from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
 from orchestrator.search.gate import Gate
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Strategy
+from orchestrator.search.strategy import Budgeted, Strategy
 from orchestrator.storage.journal import Journal, Journals
 from orchestrator.types import Problem, Solution
 
@@ -137,6 +137,7 @@ class Controller:
         try:
             answers = [self.task.extract(t.text) if t.finished else None for t in trajectories]
             grades = {a: await self.task.grade(a, problem.answer) for a in dict.fromkeys(answers)}
+            groups = await self._groups(answers)
         except Exception as failure:  # a task is a plug-in: its failure ends this problem only
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
         return tuple(
@@ -146,9 +147,18 @@ class Controller:
                 answers[i],
                 grades[answers[i]],
                 solution.params[i] if solution.params else None,
+                groups[i] if groups else None,
             )
             for i in order
         )
+
+    async def _groups(self, answers: Sequence[str | None]) -> list[int]:
+        """Return by index the first answer that is equivalent; nothing unless samples are independent."""
+        if not (isinstance(self.strategy, Budgeted) and self.strategy.independent_samples):
+            return []
+        first: dict[str, int] = {}
+        keys = await self.task.keys(answers)
+        return [i if key is None else first.setdefault(key, i) for i, key in enumerate(keys)]
 
 
 def longest_first(problems: Iterable[Problem], num_held: int) -> Iterator[Problem]:

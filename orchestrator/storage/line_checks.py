@@ -40,6 +40,7 @@ class _Candidate(TypedDict):
     cut_off: NotRequired[str | None]
     block_length: NotRequired[_Count]
     nll: NotRequired[_Number | None]
+    group: NotRequired[_Count]
 
 
 class _Line(TypedDict):

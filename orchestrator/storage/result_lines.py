@@ -56,6 +56,7 @@ def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str
         "step_lengths": [len(s.text) for s in trajectory.steps],
         "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
         **schedule_entries(candidate),
+        **({} if candidate.group is None else {"group": candidate.group}),
     }
 
 

@@ -84,6 +84,7 @@ class Figures(TypedDict):
     unanswered: NotRequired[_Silent | None]
     cut_off: NotRequired[_Silent | None]
     advice: NotRequired[dict[str, str]]
+    quoted: NotRequired[dict[str, _Share]]
 
 
 class _Summary(Figures):

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.intervals import wilson_interval
 from orchestrator.storage.atomic import json_bytes
+from orchestrator.storage.quoted import Quoted
 from orchestrator.storage.result_lines import overhead_of, spent
 from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.silence import SILENCE, Silence
@@ -25,6 +26,7 @@ class Totals:
         self.usage = Usage()
         self.overhead = Overhead()
         self.silence = Silence()
+        self._quoted = Quoted()
         self._paths, self._right_paths = Counter[int](), Counter[int]()
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -35,6 +37,7 @@ class Totals:
         self.usage += spent(line)
         self.overhead += overhead_of(line)
         self.silence.add(line)
+        self._quoted.add(line)
         for candidate in line["candidates"]:
             if "block_length" in candidate:
                 self._paths[candidate["block_length"]] += 1
@@ -70,6 +73,7 @@ class Totals:
             "accuracy": self.accuracy,
             "accuracy_ci95": list(self.accuracy_ci95),
             "pass_at_budget": self.pass_at_budget,
+            **self._quoted.summary(),
             **self.silence.summary(),
             "usage": asdict(self.usage),
             "overhead": asdict(self.overhead),

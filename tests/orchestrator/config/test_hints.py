@@ -16,6 +16,10 @@ from orchestrator.errors import ConfigError
     [
         ([], "stratgy", "; did you mean 'strategy'?"),
         ([], "limit", "; did you mean 'task.limit'?"),
+        ([], "n", "; did you mean 'budget'?"),
+        ([], "repeats", "; did you mean 'budget'?"),
+        ([], "num_samples", "; did you mean 'budget'?"),
+        (["strategy=best_of_n"], "num_samples", "; did you mean 'budget'?"),
         ([], "temperature", "; did you mean 'strategy.sampling.temperature'?"),
         ([], "engine.temperature", "; did you mean 'strategy.sampling.temperature'?"),
         ([], "strategy.sampling.temp", "; did you mean 'strategy.sampling.temperature'?"),

@@ -50,6 +50,13 @@ def test_the_table_has_the_figures() -> None:
     assert "not complete" not in text
 
 
+def test_the_figures_that_papers_quote_are_rows() -> None:
+    text = show(quoted={"pass@1": 0.25, "pass@2": 0.4, "pass@1[avg-of-2]": 0.25, "majority@2": 0.375})
+    assert "pass@1, 2" in text and "0.250, 0.400" in text
+    assert "pass@1[avg-of-2]" in text and "majority@2" in text and "0.375" in text
+    assert "pass@" not in show()
+
+
 def test_an_empty_run_has_a_table_too() -> None:
     text = show(accuracy=None, pass_at_budget=None, complete=False, wall_seconds=0.0, num_problems=0)
     assert "not complete" in text

@@ -140,6 +140,7 @@ def test_the_tables_tell_accuracy_and_differences(report: Path, sweep: Path, ope
         f"H1 {sweep.name}",
         "H2 chain, engine embedded",
         "H3 Accuracy and cost",
+        "H3 Independent samples",
         "H3 Paired differences: each method minus best_of_n",
         "H3 Accuracy by difficulty",
         "H3 At equal cost",
