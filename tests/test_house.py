@@ -34,7 +34,7 @@ FLOORS = {
         ("observe", "allocation"),
         ("backend", "search"),
         ("config", "verifiers", "testing", "samples"),
-        ("runs", "replay", "report", "saturation"),
+        ("runs", "replay", "report", "saturation", "calibrate"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings"),

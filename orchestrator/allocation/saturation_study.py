@@ -64,12 +64,18 @@ class Samples:
 
     def first(self, n: int) -> Samples:
         """Return the first n samples of each problem."""
-        return Samples(*([x[:n] for x in each] for each in (self.right, self.log_odds, self.keys)))
+        return Samples(
+            [x[:n] for x in self.right], [x[:n] for x in self.log_odds], [x[:n] for x in self.keys]
+        )
 
     def with_at_least(self, n: int) -> Samples:
         """Return the problems that have n samples or more."""
         rows = [i for i, r in enumerate(self.right) if len(r) >= n]
-        return Samples(*([each[i] for i in rows] for each in (self.right, self.log_odds, self.keys)))
+        return Samples(
+            [self.right[i] for i in rows],
+            [self.log_odds[i] for i in rows],
+            [self.keys[i] for i in rows],
+        )
 
     def curves(self, measure: Measure, num_samples: int) -> Floats:
         """Return ``[problems, N]``: the measure at 1..N, averaged over subsets of each problem's samples."""
