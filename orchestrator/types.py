@@ -207,7 +207,11 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was spent on accepted replies; additive."""
+    """What was spent on accepted replies; additive.
+
+    ``sequential_tokens`` are those on the longest chain of calls that waited for each other: what no number
+    of replicas makes shorter. The session counts them (``Session.generate``); a single reply holds none.
+    """
 
     generated_tokens: int = 0
     prompt_tokens: int = 0
@@ -217,6 +221,7 @@ class Usage:
     cached_reward_tokens: int = 0
     denoising_passes: int = 0
     flops: float = 0.0
+    sequential_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         # Written out: reflection would cost several times as much.
@@ -229,6 +234,7 @@ class Usage:
             self.cached_reward_tokens + other.cached_reward_tokens,
             self.denoising_passes + other.denoising_passes,
             self.flops + other.flops,
+            self.sequential_tokens + other.sequential_tokens,
         )
 
 

@@ -43,7 +43,8 @@ class BestOfN:
 
     async def solve(self, session: Session) -> Solution:
         starts = fresh(self.num_samples).particles
-        sampled = await session.generate(starts, self.sampling, to_end=True)
+        numbers = range(self.num_samples)
+        sampled = await session.generate(starts, self.sampling, to_end=True, samples=numbers)
         scored = tuple(await session.score(sampled))
         log_odds = (log_odds_of(t, self.aggregation) for t in scored)
         log_weights = tuple(x / self.selection_temperature for x in log_odds)

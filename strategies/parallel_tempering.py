@@ -129,6 +129,7 @@ class ParallelTempering:
         first: int,
     ) -> list[list[Trajectory]]:
         """Return a reference for each chain: drawn from its sweep, then perhaps swapped."""
+        session.meet(branches)
         drawn = [
             population.particles[draw(branch.rng, population.log_weights)]
             for branch, (population, _) in zip(branches, sweeps, strict=True)

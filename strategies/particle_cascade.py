@@ -136,21 +136,21 @@ class _Cascade:
             async with asyncio.TaskGroup() as self._group:
                 num_initial = self._knobs.num_initial
                 for i in range(num_initial):
-                    self._launch((i,), Trajectory(), -math.log(num_initial))
+                    self._launch(self._session, (i,), Trajectory(), -math.log(num_initial))
         except BaseExceptionGroup as errors:
             # A problem's error is one error, as in any other method.
             raise errors.exceptions[0] from None
 
-    def _launch(self, lineage: Lineage, trajectory: Trajectory, log_weight: float) -> None:
-        self._group.create_task(self._step(lineage, trajectory, log_weight))
+    def _launch(self, after: Session, lineage: Lineage, trajectory: Trajectory, log_weight: float) -> None:
+        self._group.create_task(self._step(after, lineage, trajectory, log_weight))
 
-    async def _step(self, lineage: Lineage, parent: Trajectory, log_weight: float) -> None:
-        branch = self._session.fork("particle" + ".".join(map(str, lineage)))
+    async def _step(self, after: Session, lineage: Lineage, parent: Trajectory, log_weight: float) -> None:
+        branch = self._session.fork("particle" + ".".join(map(str, lineage)), after=after)
         (child,) = await extend_and_score(branch, [parent], self._knobs.sampling)
         log_weight = self._knobs.grow(log_weight, parent, child)
         num_copies, log_weight = self._arrive(branch, lineage, child, log_weight)
         for i in range(num_copies):
-            self._launch((*lineage, i), child, log_weight)
+            self._launch(branch, (*lineage, i), child, log_weight)
 
     def _arrive(
         self, branch: Session, lineage: Lineage, child: Trajectory, log_weight: float

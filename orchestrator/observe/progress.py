@@ -201,6 +201,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("errors", str(summary["num_errors"])),
         *silence_rows(summary),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
+        *_sequential_rows(usage),
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
         ("retried tokens", f"{overhead['retried_tokens']:,}"),
@@ -210,6 +211,12 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _sequential_rows(usage: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return how many tokens waited for each other, over all problems; an older release does not know."""
+    num = usage.get("sequential_tokens")
+    return [] if num is None else [("sequential tokens", f"{num:,}")]
 
 
 def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:

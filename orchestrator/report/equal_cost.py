@@ -58,7 +58,8 @@ def round_budgets(least: float, most: float) -> tuple[float, ...]:
 
 
 def _affordable(points: Sequence[Measured], cost: str, budget: float) -> Measured | None:
-    return max((p for p in points if p.costs[cost] <= budget), key=lambda p: p.costs[cost], default=None)
+    # A cost of 0 is one that was not counted.
+    return max((p for p in points if 0 < p.costs[cost] <= budget), key=lambda p: p.costs[cost], default=None)
 
 
 def _cell(column: Mapping[str, Measured | None], series: str, cost: str, budget: float) -> Cell | None:

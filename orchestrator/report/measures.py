@@ -46,6 +46,7 @@ class Measured:
 
 COSTS = {
     "generated_tokens": "generated tokens a problem",
+    "sequential_tokens": "sequential tokens a problem",
     "reward_calls": "reward calls a problem",
     "flops": "FLOPs a problem",
     "seconds": "wall seconds a problem",
@@ -65,7 +66,7 @@ def measure(series: Series, point: ReportPoint) -> Measured:
         over_problems=_over_problems(runs),
         pass_at_budget=fmean(_mean(run.columns.passed) for run in runs),
         costs={
-            **{cost: fmean(_mean(getattr(run.columns, cost)) for run in runs) for cost in list(COSTS)[:3]},
+            **{cost: fmean(_mean(getattr(run.columns, cost)) for run in runs) for cost in list(COSTS)[:-1]},
             "seconds": _seconds(runs),
         },
         num_ties=sum(sum(run.columns.tie) for run in runs),

@@ -36,7 +36,7 @@ from orchestrator.terminal import printable
 ASSETS = "assets"
 PAGE, FIGURES = "report.html", "figures"
 MAX_STEM = 120  # characters
-PAID = ("generated_tokens", "flops")  # what methods are compared at equal amounts of
+PAID = ("generated_tokens", "sequential_tokens", "flops")  # what methods are compared at equal amounts of
 
 
 @dataclass(frozen=True)

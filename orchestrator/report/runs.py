@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.report.ties import Rule, is_tie, rule_of
+from orchestrator.storage.result_lines import spent
 from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY, read_config, read_summary
 from orchestrator.storage.silence import silence_rows
@@ -40,6 +41,7 @@ class Columns:
     error: list[str | None] = field(default_factory=list)
     stopped_by: list[str | None] = field(default_factory=list)
     generated_tokens: list[int] = field(default_factory=list)
+    sequential_tokens: list[int] = field(default_factory=list)
     reward_calls: list[int] = field(default_factory=list)
     flops: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Columns:
         self.error.append(None if line["error"] is None else line["error"]["type"])
         self.stopped_by.append(line["stopped_by"])
         self.generated_tokens.append(line["usage"]["generated_tokens"])
+        self.sequential_tokens.append(spent(line).sequential_tokens)  # 0: of an older release
         self.reward_calls.append(line["usage"]["reward_calls"])
         self.flops.append(line["usage"]["flops"])
         self.seconds.append(line["seconds"])

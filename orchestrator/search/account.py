@@ -77,6 +77,11 @@ class Account:
             spent = replace(spent, reward_calls=self.usage.reward_calls + reward_calls)
         self.usage = spent
 
+    def reach(self, clock: int) -> None:
+        """Note that a branch has reached this many sequential tokens; the longest one counts."""
+        if clock > self.usage.sequential_tokens:
+            self.usage = replace(self.usage, sequential_tokens=clock)
+
     def stop(self, limit: str) -> None:
         """Note a limit that withheld something; only the first is kept."""
         self.stopped_by = self.stopped_by or limit

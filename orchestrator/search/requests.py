@@ -80,6 +80,12 @@ def per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
     return list(params)
 
 
+def check_numbers(samples: Sequence[int], num_rows: int) -> None:
+    """Raise StrategyError unless each of ``num_rows`` rows has one sample number of its own, 0 or more."""
+    if len(samples) != num_rows or len(set(samples)) != num_rows or min(samples, default=0) < 0:
+        raise StrategyError(f"{num_rows} trajectories need a sample number each, 0 or more: {samples}")
+
+
 def check_completion(request: GenerateRequest, reply: Completion) -> None:
     """Raise EngineError if a completion is empty or too long."""
     num_tokens = sum([len(s.token_ids) for s in reply.steps])

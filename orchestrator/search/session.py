@@ -11,9 +11,11 @@ import numpy as np
 
 from orchestrator.errors import EngineError, GradingError, VerifierError
 from orchestrator.search.asking import Ledger
+from orchestrator.search.clock import Clock
 from orchestrator.search.requests import (
     check_completion,
     check_logprobs,
+    check_numbers,
     check_rewards,
     generate_requests,
     lock,
@@ -22,29 +24,40 @@ from orchestrator.search.requests import (
     per_row,
     score_request,
 )
-from orchestrator.seeds import derive_rng, derive_seeds
+from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
 from orchestrator.types import Params, Step, Trajectory, Usage
 
 
 class Session:
     """One problem as its strategy sees it, within one scope. Results come in the order of the inputs.
 
-    Every random number of a search derives from (run seed, problem id, scope, call number, row), never
-    from the order in which replies arrive. ``fork`` gives a concurrent branch its own scope on the same
-    ledger.
+    Every random number of a search derives from (run seed, problem id, scope, call number, row), or for
+    numbered samples from (run seed, problem id, scope, number), never from the order in which replies
+    arrive. ``fork`` gives a concurrent branch its own scope on the same ledger.
     """
 
-    def __init__(self, ledger: Ledger, scope: str = "") -> None:
+    def __init__(self, ledger: Ledger, scope: str = "", clock: Clock | None = None) -> None:
         self._ledger = ledger
         self._scope = scope
+        self._clock = clock or Clock(ledger.account.reach)
+        self._list: int | str | None = None
         self._branch = ledger.journal.branch(scope)
         self._num_calls: Counter[str] = Counter()
         self._texts: dict[tuple[int, ...], list[int]] = {}
         self.rng: np.random.Generator = derive_rng(ledger.seed, ledger.problem.id, scope, "rng")
 
-    def fork(self, name: str) -> Session:
-        """Return a session for a concurrent branch; its randomness is under ``name``, the ledger shared."""
-        return Session(self._ledger, f"{self._scope}/{name}")
+    def fork(self, name: str, *, after: Session | None = None) -> Session:
+        """Return a session for a concurrent branch; its randomness is under ``name``, the ledger shared.
+
+        Its calls follow those of this session, or of ``after``, a branch that led to it: sequential tokens
+        are counted from there.
+        """
+        clock = (after or self)._clock.fork(self._clock)
+        return Session(self._ledger, f"{self._scope}/{name}", clock)
+
+    def meet(self, branches: Sequence[Session]) -> None:
+        """Note that each of these branches waits here for all others; it matters to sequential tokens."""
+        Clock.meet([branch._clock for branch in branches])
 
     @property
     def usage(self) -> Usage:
@@ -67,16 +80,23 @@ class Session:
         params: Params | Sequence[Params],
         *,
         to_end: bool = False,
+        samples: Sequence[int] | None = None,
     ) -> list[Trajectory]:
         """Extend each active trajectory by one step, or with ``to_end`` to its end.
 
         A trajectory that is not active, or whose call a limit withholds, is returned unchanged. ``params``
-        are one for all rows, or one per row. Raises EngineError when a request fails.
+        are one for all rows, or one per row. ``samples`` number the rows: what a row becomes depends on its
+        number and its text so far, not on the call, so that any calls for the samples 0 to n give the first
+        ones of the same list. Raises EngineError when a request fails, and StrategyError unless each row has
+        a number of its own.
         """
         ledger, account, call = self._ledger, self._ledger.account, self._count("generate")
-        requested = per_row(params, len(trajectories))
+        requested, begun = per_row(params, len(trajectories)), self._clock.now
+        if samples is not None:
+            check_numbers(samples, len(trajectories))
         pending = [i for i, t in enumerate(trajectories) if t.active]
-        seeds = self._seeds(call, {i: trajectories[i] for i in pending})
+        active = {i: trajectories[i] for i in pending}
+        seeds = self._seeds(call, active) if samples is None else self._numbered(call, active, samples)
         result, num_parts = list(trajectories), 0
         while pending:
             num_parts += 1
@@ -97,6 +117,7 @@ class Session:
             if replies is None:
                 break
             account.spend([reply.usage for reply in replies])
+            begun = self._clock.advance(begun, max(reply.usage.generated_tokens for reply in replies))
             for i, p, request, reply in zip(rows, admitted, requests, replies, strict=True):
                 result[i] = trajectories[i].extend(*mark_answer(request, reply))
                 if p.max_tokens < requested[i].max_tokens and result[i].truncated:
@@ -172,6 +193,25 @@ class Session:
             return dict(zip(pending, seeds, strict=True))
         left = {i: self._texts.get(t.token_ids, []) for i, t in pending.items()}
         return {i: left[i].pop(0) if left[i] else seed for i, seed in zip(pending, seeds, strict=True)}
+
+    def _numbered(
+        self, call: int, pending: Mapping[int, Trajectory], samples: Sequence[int]
+    ) -> dict[int, int]:
+        """Return the seed of each row by its number in the scope's list of samples.
+
+        The list is that of the rows of the first call, where that call is numbered, and has its own name
+        otherwise: no seed is used twice. An engine that samples by position continues a text under its seed;
+        for any other the next step has one that depends on the number and the place.
+        """
+        numbers = {i: samples[i] for i in pending}
+        if self._list is None:
+            self._list = call if call == 1 else "sample"
+        names = (self._ledger.seed, self._ledger.problem.id, self._scope, self._list)
+        seeds = dict(zip(pending, derive_seeds(names, numbers.values()), strict=True))
+        if self._has_texts:
+            return seeds
+        begun = {i: len(t.steps) for i, t in pending.items() if t.steps}
+        return seeds | {i: derive_seed(*names, numbers[i], "step", n) for i, n in begun.items()}
 
     def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]]) -> None:
         """Note where the texts of a call end, with their seeds, for the next call."""

@@ -155,8 +155,11 @@ def _loaded(line: bytes) -> Any:
 
 
 def _plain(reply: Reply) -> dict[str, Any]:
-    """Return a reply as JSON has it; ``usage`` is the numbers of a Usage in the order of its fields."""
-    usage = usage_values(reply.usage)
+    """Return a reply as JSON has it; ``usage`` is the numbers of a Usage in the order of its fields.
+
+    The last field, the sequential tokens, is left out: a reply has none.
+    """
+    usage = usage_values(reply.usage)[:-1]
     if isinstance(reply, Completion):
         return {"steps": [_plain_step(s) for s in reply.steps], "usage": usage}
     if isinstance(reply, ScoreReply):

@@ -46,6 +46,7 @@ class _Usage(TypedDict):
     reward_calls: _Count
     cached_tokens: _Count
     prompt_tokens: _Count
+    sequential_tokens: NotRequired[_Count]
 
 
 class _Overhead(TypedDict):

@@ -11,7 +11,7 @@ import pickle
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -327,7 +327,11 @@ def _require_ledger(world: World, solution: Solution) -> None:
     """Require the usage that the fakes counted, to the token."""
     verifier = _verifier(world)
     counted = world.engine.usage + verifier.usage
-    require(solution.usage == counted, f"solution.usage is {solution.usage}, and the models count {counted}")
+    spent = replace(solution.usage, sequential_tokens=0)  # only a session knows which calls waited
+    require(spent == counted, f"solution.usage is {solution.usage}, and the models count {counted}")
+    clock, num = solution.usage.sequential_tokens, solution.usage.generated_tokens
+    least = max((t.num_tokens for t in solution.trajectories), default=0)
+    require(least <= clock <= num, f"sequential_tokens is {clock}, and must be {least}..{num}")
     calls, num = solution.usage.reward_calls, len(verifier.requests)
     require(calls == num, f"reward_calls is {calls}, and the verifier got {num} requests")
 

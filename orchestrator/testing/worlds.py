@@ -35,7 +35,7 @@ class World:
 
         world = World(reward=lambda question, steps: 0.5)
         solution = await world.solve(MyStrategy(), seed=3, generated_tokens=100)
-        assert solution.usage == world.engine.usage
+        assert solution.usage.generated_tokens == world.engine.usage.generated_tokens
     """
 
     language: Language | None = None

@@ -87,7 +87,7 @@ class MajorityVote(Generic[P]):
     async def _sample(self, session: Session, wave: Sequence[int]) -> dict[int, Trajectory]:
         """Return the trajectories of some paths by index, without those that a limit withheld."""
         paths = [self.paths[i] for i in wave]
-        sampled = await session.generate([Trajectory()] * len(paths), paths, to_end=True)
+        sampled = await session.generate([Trajectory()] * len(paths), paths, to_end=True, samples=wave)
         if self.weight == "reward":
             sampled = await session.score(sampled)
         return {i: t for i, t in zip(wave, sampled, strict=True) if t.steps}

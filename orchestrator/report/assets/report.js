@@ -182,7 +182,9 @@
   const facts = (line) => {
     const usage = line.usage;
     const parts = [`answer ${line.answer ?? "none"}`, `reference ${line.reference}`,
-      `${number(usage.generated_tokens, 9)} generated tokens`, `${number(usage.reward_calls, 9)} reward calls`,
+      `${number(usage.generated_tokens, 9)} generated tokens`,
+      usage.sequential_tokens ? `${number(usage.sequential_tokens, 9)} sequential tokens` : null,
+      `${number(usage.reward_calls, 9)} reward calls`,
       usage.denoising_passes ? `${number(usage.denoising_passes, 9)} denoising passes` : null,
       `${number(usage.flops)} FLOPs`, `${number(line.seconds)} s`,
       line.stopped_by ? `stopped by ${line.stopped_by}` : null];

@@ -100,7 +100,7 @@ def report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_figures_are_files_and_in_the_page(report: Path, opened: Any) -> None:
     figures = sorted(path.name for path in (report / "figures").iterdir())
-    names = ("n", "generated_tokens", "reward_calls", "flops", "seconds")
+    names = ("n", "generated_tokens", "sequential_tokens", "reward_calls", "flops", "seconds")
     for name in [*(f"accuracy_{name}" for name in names), "pass_at_n"]:
         for suffix in ("svg", "png"):
             assert f"chain_engine_embedded-{name}.{suffix}" in figures
@@ -109,11 +109,11 @@ def test_the_figures_are_files_and_in_the_page(report: Path, opened: Any) -> Non
     boxes = page.eval_on_selector_all(
         "figure svg", "all => all.map(f => [f.getAttribute('aria-label'), f.getBoundingClientRect().width])"
     )
-    assert len(boxes) == 6 and all(label and width > 300 for label, width in boxes)
+    assert len(boxes) == 7 and all(label and width > 300 for label, width in boxes)
     # Three series with a line in each figure, and a band in each but the last.
     assert len(STRATEGIES) <= MAX_BANDS
-    assert page.locator("[id$='-line']").count() == 6 * len(STRATEGIES)
-    assert page.locator("[id$='-band']").count() == 5 * len(STRATEGIES)
+    assert page.locator("[id$='-line']").count() == 7 * len(STRATEGIES)
+    assert page.locator("[id$='-band']").count() == 6 * len(STRATEGIES)
 
 
 def test_a_series_can_be_hidden(report: Path, opened: Any) -> None:
@@ -121,7 +121,7 @@ def test_a_series_can_be_hidden(report: Path, opened: Any) -> None:
     page.get_by_role("checkbox", name="best_of_n").uncheck()
     hidden = page.eval_on_selector_all("svg .off", "all => all.map(line => line.id)")
     index = STRATEGIES.index("best_of_n")
-    assert len(hidden) == 11 and all(f"-series{index}-" in name for name in hidden)
+    assert len(hidden) == 13 and all(f"-series{index}-" in name for name in hidden)
     page.get_by_role("button", name="all", exact=True).click()
     assert page.locator("svg .off").count() == 0
 
