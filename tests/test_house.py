@@ -31,11 +31,11 @@ FLOORS = {
         ("protocols", "tasks", "drawing"),
         ("outcome",),
         ("storage",),
-        ("observe",),
+        ("observe", "allocation"),
         ("backend", "search"),
-        ("config", "verifiers", "testing", "text", "recording", "described"),
+        ("config", "verifiers", "testing", "text", "recording", "described", "samples"),
         ("api", "starting"),
-        ("runs", "replay", "report"),
+        ("runs", "replay", "report", "saturation", "calibrate"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings"),
@@ -286,3 +286,15 @@ def test_make_offers_what_is_promised() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     promised = "install run vllm test-quick test test-slow coverage check demo bench clean help"
     assert set(promised.split()) <= targets
+
+
+def test_what_decides_where_compute_goes_is_pure() -> None:
+    """Of what is not ours it imports numpy alone, and of ours values: no file, no model, no clock."""
+    for path in sorted((ROOT / "orchestrator" / "allocation").glob("*.py")):
+        if path.name == "__main__.py":
+            continue
+        imports = imports_of(path)
+        others = {name.split(".")[0] for name in imports if not is_ours(name)} - sys.stdlib_module_names
+        assert others <= {"numpy"}, path
+        ours = {room(name) for name in imports if is_ours(name)}
+        assert ours <= {"allocation", "errors", "intervals", "seeds"}, path

@@ -14,6 +14,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.config.calibrated import inlined
 from orchestrator.config.files import TARGET
 from orchestrator.config.knob_types import plain_type
 from orchestrator.errors import ConfigError
@@ -75,6 +76,8 @@ class Suggested:
 def as_plain(config: DictConfig) -> dict[str, Any]:
     """Return the resolved configuration as plain containers, with classes under their present names.
 
+    The content of a fitted file takes the place of its path.
+
     Raises ConfigError for an unknown key, a group that is not a node of keys and a secret, and OmegaConf's
     errors for a value that is missing or cannot be resolved.
     """
@@ -88,7 +91,7 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
     check_config(plain)
-    return dict(renamed(plain))
+    return inlined(renamed(plain))
 
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from orchestrator.allocation.calibration import Calibration
 from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster
 from orchestrator.config.build import (
     Range,
@@ -23,7 +24,13 @@ from orchestrator.config.build import (
     read_range,
     read_settings,
 )
+from orchestrator.config.calibrated import (
+    CalibrationFile,
+    check_calibration,
+    read_calibration,
+)
 from orchestrator.config.compatibility import check_language, check_params, check_readout
+from orchestrator.errors import ConfigError
 from orchestrator.observe.tracking import GuardedTracker, Tracker
 from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.search.account import Limits
@@ -48,6 +55,7 @@ class Plan:
     strategy: Strategy
     engine: EngineConfig
     verifier: AnyVerifierConfig
+    calibration: Calibration | None
     cluster: Cluster
     tracker: Tracker
     run_dir: Path
@@ -87,7 +95,8 @@ class Plan:
     @property
     def model_key(self) -> str:
         """A text that is equal for plans that can share their replicas."""
-        return json.dumps([self.plain[group] for group in LOADED_GROUPS], sort_keys=True)
+        groups = {**self.plain, "verifier": _without_calibration(self.plain["verifier"])}
+        return json.dumps([groups[group] for group in LOADED_GROUPS], sort_keys=True)
 
 
 def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
@@ -97,12 +106,13 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     limits = read_limits(plain)
     task: Task = build_task(plain["task"])
     strategy: Strategy = build_node(plain["strategy"], "strategy")
-    verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
+    calibration = read_calibration(plain["verifier"])
+    verifier: AnyVerifierConfig = build_node(_without_calibration(plain["verifier"]), "verifier")
     check_readout(names, strategy, verifier.readout)
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
     check_language(names, task, strategy, engine, verifier)
-    return Plan(
+    plan = Plan(
         plain=plain,
         names=names,
         settings=settings,
@@ -112,11 +122,26 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         strategy=strategy,
         engine=engine,
         verifier=verifier,
+        calibration=calibration.calibration if calibration else None,
         cluster=build_node(plain["cluster"], "cluster"),
         tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
         run_dir=check_place(run_dir),
         overrides=overrides,
     )
+    if calibration is not None:
+        _check_calibration(plan, calibration)
+    return plan
+
+
+def _without_calibration(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "calibration"}
+
+
+def _check_calibration(plan: Plan, calibration: CalibrationFile) -> None:
+    if plan.verifier.readout is None:
+        raise ConfigError("verifier.calibration", calibration.verifier_name, "needs a verifier; choose one")
+    digest = plan.verifier.digest() if isinstance(plan.verifier, HasWeights) else None
+    check_calibration(calibration, plan.plain, digest, plan.num_problems)
 
 
 def plan_of(config: DictConfig) -> Plan:

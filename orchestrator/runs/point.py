@@ -23,6 +23,7 @@ from orchestrator.storage.journal import Journals
 from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.storage.silence import Lengths
 from orchestrator.storage.totals import finished_summary
+from orchestrator.verifiers.calibrated import calibrated
 
 
 def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
@@ -91,7 +92,7 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
     controller = Controller(
         strategy=plan.strategy,
         engine=backend.engine,
-        verifier=plan.verifier.open(backend, plan.task, plan.references),
+        verifier=calibrated(plan.verifier.open(backend, plan.task, plan.references), plan.calibration),
         task=plan.task,
         seed=plan.settings.seed,
         limits=plan.limits,

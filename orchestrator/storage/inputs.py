@@ -70,6 +70,12 @@ def check_inputs(run_dir: Path, inputs: Inputs, *, has_begun: bool) -> None:
         write_json(run_dir / INPUTS, {"problems": inputs.problems, "models": inputs.models})
 
 
+def model_digest(run_dir: Path, group: str) -> str | None:
+    """Return the digest of a run's engine or verifier; None where it is not known."""
+    before = _read(run_dir)
+    return None if before is None else before["models"].get(group)
+
+
 def _read(run_dir: Path) -> Mapping[str, Any] | None:
     try:
         before = read_object(run_dir / INPUTS)

@@ -1,0 +1,1 @@
+"""``python -m orchestrator.calibrate RUN_DIR to=FILE``: maps a verifier's rewards to probabilities."""

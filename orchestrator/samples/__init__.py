@@ -1,0 +1,1 @@
+"""The independent samples of stored runs, as numbers: what saturation, calibration and the report measure."""
