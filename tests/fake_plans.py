@@ -54,6 +54,7 @@ def fake_plan(run_dir: Path, task: FakeTask, strategy: Strategy, **parts: Any) -
         "verifier": FakeVerifierConfig(),
         "cluster": InProcessCluster(),
         "tracker": NoTracker(),
+        "calibration": None,
         "overrides": [],
     }
     return Plan(
