@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from orchestrator.streams import write_error
 
@@ -41,6 +42,11 @@ def complain(text: str) -> None:
 def warn(text: str) -> None:
     """Write a warning to stderr, in one line."""
     write_error(f"warning: {one_line(text)}")
+
+
+def program() -> str:
+    """Return how this program is called: by its installed name, or as the script of a checkout."""
+    return "murmuration" if Path(sys.argv[0]).stem == "murmuration" else "python run.py"
 
 
 def take_any_text() -> None:

@@ -16,7 +16,7 @@ from tests.test_house import PACKAGES, ROOT
 # Keys whose parts below are another's, or a reader's: vLLM's arguments, variables of a chat template, ...
 OPEN = ("engine.args", "engine.chat_options", "engine.extra_body", "verifier.engine", "verifier.options")
 # What a page makes up, or says that there is not. (CONTRIBUTING makes up files; its own test runs them.)
-INVENTED = {"conf/group", "cluster.controllers"}
+INVENTED = {"conf/group", "cluster.controllers", "orchestrator.conf"}  # the last is installed, as conf/
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker", "limits")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _KEY = re.compile(rf"(?<![\w./-])(?:{'|'.join(GROUPS)})(?:\.[a-z]\w*)+(?=[=`, |])")

@@ -282,6 +282,15 @@ def test_constraints_pin_every_requirement() -> None:
     assert unmet == []
 
 
+def test_the_packages_that_are_installed_are_the_folders() -> None:
+    """And conf/, which travels as ``orchestrator.conf``: nothing at the top level but the three packages."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {module_name(path.parent / "__init__.py") for path in source_files() if path.parent != ROOT}
+    assert listed["packages"] == [*sorted(folders), "orchestrator.conf"]
+    assert listed["package-dir"] == {"orchestrator.conf": "conf"}
+    assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)
+
+
 def test_make_offers_what_is_promised() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     promised = "install run vllm test-quick test test-slow coverage check demo bench clean help"

@@ -21,6 +21,7 @@ from orchestrator.storage.json_reading import NOT_OURS, BadJson, parse_object
 from orchestrator.storage.run_directory import FREE_KEYS
 from orchestrator.storage.run_files import COMMAND
 from orchestrator.storage.signing import is_own, sign, signed_bytes
+from orchestrator.terminal import program
 
 _SWITCHES = {"true", "false"}
 _MAX_COMMAND = 50_000
@@ -95,7 +96,7 @@ def check_flags(arguments: Sequence[str]) -> None:
         if name.startswith("-") and name not in FLAGS and not name.startswith("-c"):
             key = name.lstrip("-").replace("-", "_")
             hint = (
-                f"keys have no dashes: {key}={value or '...'}" if len(key) > 1 else "see python run.py --help"
+                f"keys have no dashes: {key}={value or '...'}" if len(key) > 1 else f"see {program()} --help"
             )
             raise MurmurationError(f"{argument}: unknown flag; {hint}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from orchestrator.config.files import TARGET
+from orchestrator.terminal import program
 
 _MOST_SHOWN = 3
 # How other tools name the samples of a problem, and the number of problems: vLLM, search-and-learn,
@@ -48,7 +49,7 @@ def hint(key: str, keys: Sequence[str], conf: Path) -> str:
         return _did_you_mean(found)
     if parent and beside:
         return f"; {parent} has {', '.join(name for name in beside if name != TARGET)}"
-    return "; python run.py --cfg job shows them all"
+    return f"; {program()} --cfg job shows them all"
 
 
 def other_choice(key: str, conf: Path) -> str:

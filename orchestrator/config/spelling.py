@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.storage.folders import in_home
+from orchestrator.terminal import program
 
 # The last part of keys that name a file or a folder, and of keys whose value is text.
 _PATHS = frozenset({"path", "model", "tokenizer"})
@@ -128,7 +129,7 @@ def _is_text(last: str, value: str, override: Override, *, is_sweep: bool) -> bo
 
 def _ambiguous(key: str, value: str) -> str:
     """Return the message for several values without ``-m``, with what may have been meant."""
-    allowed = "several values need -m: python run.py -m ..."
+    allowed = f"several values need -m: {program()} -m ..."
     if key.rpartition(".")[2] in _PATHS:
         allowed += f"; one with a comma in it needs quotes: {_typed(key, value)}"
     elif "." in key and "(" not in value:

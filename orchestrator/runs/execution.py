@@ -29,7 +29,7 @@ from orchestrator.storage.results import ResultLog
 from orchestrator.storage.run_directory import Earlier
 from orchestrator.storage.silence import Lengths
 from orchestrator.storage.standing import DisplacedError
-from orchestrator.terminal import shell_word
+from orchestrator.terminal import program, shell_word
 
 _LOOK_S = 2.0
 
@@ -171,7 +171,7 @@ class Run:
             heed_signals()
         if stop is not None:
             again = shell_word(f"resume={self.run_dir}")
-            self.console.print(f"{stop.reason}; resume with: python run.py {again}", soft_wrap=True)
+            self.console.print(f"{stop.reason}; resume with: {program()} {again}", soft_wrap=True)
             return stop.status
         self.console.print(f"results: {self.run_dir}", soft_wrap=True)
         return Status.SOME_ERRORS if summary["num_errors"] else Status.FINISHED

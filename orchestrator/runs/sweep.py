@@ -30,7 +30,7 @@ from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.standing import stopped
 from orchestrator.storage.sweep_index import SweepIndex, read_index
 from orchestrator.streams import write_error
-from orchestrator.terminal import complain, printable, shell_word
+from orchestrator.terminal import complain, printable, program, shell_word
 
 _ENDS = (Status.INTERRUPTED, Status.TERMINATED)
 ModelsOf = Callable[[DictConfig], str]
@@ -258,4 +258,4 @@ def _conclude(sweep: Sweep, console: Console, *, interrupted: bool) -> None:
     console.print(f"sweep: {sweep.folder}", soft_wrap=True, markup=False, highlight=False)
     if interrupted:
         again = shell_word(f"resume={sweep.folder}")
-        console.print(f"interrupted; resume with: python run.py {again}", soft_wrap=True, markup=False)
+        console.print(f"interrupted; resume with: {program()} {again}", soft_wrap=True, markup=False)

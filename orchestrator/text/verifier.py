@@ -22,8 +22,8 @@ class RewardOf(Protocol):
 class TextVerifier(VerifierBase):
     """A verifier that calls ``reward(question, steps)``, a number in [0, 1], for each new step.
 
-    ``steps`` are the texts up to and with the step that is rewarded, the whole solution with
-    ``readout="whole"``: then there is one call a solution. A plain function is called in up to
+    ``steps`` are the texts up to and with the step that is rewarded, without empty ones, or the whole
+    solution with ``readout="whole"``: then there is one call a solution. A plain function is called in up to
     ``max_threads`` threads, so it may block; give 1 for a model that is not safe for threads.
 
     What the function raises ends that problem alone: ``result.error.__cause__`` is the exception itself.
@@ -77,8 +77,9 @@ class TextVerifier(VerifierBase):
         return ScoreReply(tuple(rewards), Usage(reward_calls=1, reward_tokens=num_tokens))
 
     async def _of(self, question: str, steps: tuple[str, ...]) -> Reward:
+        said = tuple(filter(None, steps)) or steps  # an engine may end a text by an empty step
         try:
-            value = await self._reward(question, steps)
+            value = await self._reward(question, said)
         except Exception as failure:
             raise VerifierError(raised(self._reward.name, failure)) from failure
         try:
