@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.backend import ENGINE, AnyVerifierConfig, Backend, Cluster
 from orchestrator.config.build import build_node
+from orchestrator.config.calibrated import inlined
 from orchestrator.config.compose import chosen_node
 from orchestrator.described import node_of
 from orchestrator.errors import ConfigError, MurmurationError
@@ -85,7 +86,11 @@ async def start(
 
 
 def _built(group: str, part: Any) -> Any:
-    return build_node(chosen_node(group, part), group) if isinstance(part, str) else part
+    return (
+        build_node(inlined({group: chosen_node(group, part)})[group], group)
+        if isinstance(part, str)
+        else part
+    )
 
 
 def _cluster(cluster: Cluster | str, engines: int, verifiers: int) -> Cluster:
