@@ -108,13 +108,17 @@ def known_keys(arguments: Sequence[str] = ()) -> list[str]:
 def chosen_node(group: str, name: str) -> dict[str, Any]:
     """Return the node of one of the shipped files of a group, as a run with the default groups has it.
 
-    Raises ConfigError where there is no such file.
+    Raises ConfigError where there is no such file, or where it leaves a key open, such as a model's name.
     """
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if name not in names:
         raise ConfigError(group, name, f"must be one of {', '.join(names)}{nearest(name, names)}")
     with _shipped():
-        node = OmegaConf.to_container(hydra.compose("config", [f"{group}={name}"])[group], resolve=True)
+        config = hydra.compose("config", [f"{group}={name}"])
+    if open_keys := sorted(OmegaConf.missing_keys(config[group])):
+        allowed = f"must be given: write a configuration in place of the name {name!r}"
+        raise ConfigError(f"{group}.{open_keys[0]}", None, allowed)
+    node = OmegaConf.to_container(config[group], resolve=True)
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
 

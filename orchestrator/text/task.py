@@ -59,6 +59,8 @@ class TextTask:
 
     Example::
 
+        from orchestrator import TextTask
+
         task = TextTask(answer_marker="####", questions=[("How much is 6 x 7?", "42")])
         assert task.extract("6 x 7 = 42\n#### 42") == "42"
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ from orchestrator import (
     solve_sync,
 )
 from orchestrator.errors import ConfigError, EngineError, VerifierError
+from orchestrator.protocols import NO_REPLICA, Failure
 from orchestrator.report.page import write_report
 from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.run_files import SUMMARY
@@ -110,6 +113,28 @@ def test_solve_sync_works_without_a_loop() -> None:
 async def test_solve_sync_raises_in_the_caller() -> None:
     with pytest.raises(ConfigError, match="verifier"):
         solve_sync("?", strategy=BestOfN(2), engine=TextEngine(digits_alone))
+
+
+def test_ctrl_c_in_a_notebook_cancels_what_solve_sync_waits_for() -> None:
+    """There the loop leaves the signal to Python, which raises KeyboardInterrupt in the waiting thread."""
+    ended = threading.Event()
+
+    async def hangs(question: str, written: str, *, seed: int, params: Any) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return ""
+
+    async def cell() -> None:
+        solve_sync("?", strategy=SelfConsistency(1), engine=TextEngine(hangs))
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell())
+    assert ended.wait(20)
+    loop.close()
 
 
 async def test_a_function_that_raises_ends_its_problem_alone_with_its_own_traceback() -> None:
@@ -373,3 +398,15 @@ async def test_the_engines_of_this_project_are_taken_as_they_are() -> None:
     ]  # fmt: skip
     assert {r.problem.id for r in results} == {p.id for p in task.problems(0, 3)}
     assert all(r.error is None for r in results)
+
+
+async def test_once_no_replica_is_left_the_call_raises_in_place_of_waiting(tmp_path: Path) -> None:
+    class Lost(FakeEngine):
+        async def generate(self, requests: Sequence[Any]) -> list[Any]:
+            return [Failure(NO_REPLICA, "all have died") for _ in requests]
+
+    how: dict[str, Any] = {"engine": Lost(), "task": FakeTask()}
+    for run_dir in (None, tmp_path):
+        with pytest.raises(EngineError, match="no replica is left: all have died"):
+            await asyncio.wait_for(all_of(["a", "b"], run_dir=run_dir, **how), 60)
+    assert not json.loads((tmp_path / SUMMARY).read_text())["complete"]

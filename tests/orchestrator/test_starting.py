@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator import ChainTask, OracleConfig, Sampling, solve, solve_many, solve_sync, start
+from actors import InProcessCluster
+from orchestrator import (
+    ChainTask,
+    OracleConfig,
+    Sampling,
+    SelfCertaintyVerifierConfig,
+    solve,
+    solve_many,
+    solve_sync,
+    start,
+)
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.storage.results import read_results
-from strategies import ParticleFilter, SelfConsistency
+from orchestrator.testing import FakeEngine, FakeTask
+from strategies import BestOfN, ParticleFilter, SelfConsistency
+from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig
 from tests.in_process import run_here
-
-pytestmark = pytest.mark.heavy
 
 TASK = ChainTask(split="test")
 FILTER = ParticleFilter(num_particles=4, max_steps=10, sampling=Sampling(max_tokens=16))
@@ -37,6 +48,7 @@ def answers_of(run_dir: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.heavy  # it loads models
 def test_the_library_and_the_command_line_give_one_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,17 +77,51 @@ def test_the_library_and_the_command_line_give_one_answer(
     assert len(answers_of(tmp_path / "library")) == 2
 
 
-async def test_models_of_another_loop_are_refused_and_configurations_are_compared(tmp_path: Path) -> None:
-    async with start("embedded", cluster="inprocess") as models:
-        assert models.verifier is None
-        assert models.backend.replicas["engine"] == 1
-        how: dict[str, Any] = {"strategy": SelfConsistency(1, Sampling(max_tokens=8)), "task": TASK}
-        (problem,) = TASK.problems(0, 1)
+async def test_replicas_answer_within_the_block_and_on_its_loop(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Engine(FakeEngine):
+        async def close(self) -> None:
+            closed.append("engine")
+
+    task = FakeTask(num_problems=3)
+    how: dict[str, Any] = {"strategy": ParticleFilter(2), "task": task}
+    async with start(
+        FakeEngineConfig(Engine), FakeVerifierConfig(), replicas=2, verifier_replicas=1, cluster="inprocess"
+    ) as models:
+        assert models.backend.replicas == {"engine": 2, "verifier": 1}
+        how |= {"engine": models.engine, "verifier": models.verifier}
+        found = [result async for result in solve_many(task.problems(0, 3), run_dir=tmp_path, **how)]
+        assert [result.error for result in found] == [None] * 3
         with pytest.raises(MurmurationError, match=r"await solve\(\) there"):
-            solve_sync(problem, engine=models.engine, **how)
-        assert [
-            r.error async for r in solve_many([problem], engine=models.engine, run_dir=tmp_path, **how)
-        ] == [None]
+            solve_sync(found[0].problem, **how)
+        assert closed == []
+    assert closed == ["engine"] * 2
+    assert json.loads((tmp_path / "config.json").read_text())["engine"]["_target_"].endswith(
+        "FakeEngineConfig"
+    )
+
+
+async def test_a_cluster_may_be_given_whole_and_a_verifier_be_without_replicas() -> None:
+    cluster = InProcessCluster(engine_replicas=3)
+    async with start(FakeEngineConfig(), cluster=cluster) as models:
+        assert models.verifier is None
+        assert models.backend.replicas == {"engine": 3, "verifier": 0}
+    async with start(FakeEngineConfig(), SelfCertaintyVerifierConfig(), cluster="inprocess") as models:
+        assert models.verifier is not None
+        result = await solve(
+            "abca", strategy=BestOfN(2), engine=models.engine, verifier=models.verifier, task=FakeTask()
+        )
+        assert result.error is None
+
+
+@pytest.mark.heavy  # it loads models
+async def test_an_engine_is_compared_by_its_configuration(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"strategy": SelfConsistency(1, Sampling(max_tokens=8)), "task": TASK}
+    (problem,) = TASK.problems(0, 1)
+    async with start("embedded", cluster="inprocess") as models:
+        found = solve_many([problem], engine=models.engine, run_dir=tmp_path, **how)
+        assert [result.error async for result in found] == [None]
     async with start("countdown", cluster="inprocess") as others:
         with pytest.raises(ConfigError, match=r"engine\.model=embedded:countdown-policy: differs"):
             await anext(solve_many([problem], engine=others.engine, run_dir=tmp_path, **how))
@@ -88,6 +134,7 @@ async def test_models_of_another_loop_are_refused_and_configurations_are_compare
         ({"engine": "embedded", "cluster": "remote"}, "cluster=remote: must be one of"),
         ({"engine": "embedded", "verifier": OracleConfig()}, "knows the answers"),
         ({"engine": "embedded", "replicas": 0}, "replicas=0"),
+        ({"engine": "openai"}, "engine.model=null: must be given"),
     ],
 )
 async def test_a_mistake_is_named_before_anything_starts(how: dict[str, Any], words: str) -> None:

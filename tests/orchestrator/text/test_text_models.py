@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.testing import check_engine, check_task, check_verifier
 from orchestrator.text.tokens import BYTES_PER_TOKEN, cut, decoded, encoded
 from orchestrator.types import Denoising, Finish, Params
+from tests.guide import example_of, run_in
 
 
 def sums(question: str, written: str, *, seed: int, params: Any) -> str:
@@ -37,6 +39,11 @@ def sums(question: str, written: str, *, seed: int, params: Any) -> str:
         text += ("#" if done else "") + str(number) + params.delimiter
         if done or not params.to_end:
             return text[len(written) :]
+
+
+@pytest.mark.parametrize("cls", [TextEngine, TextVerifier, TextTask])
+def test_the_example_of_the_docstring_runs(cls: type[Any]) -> None:
+    run_in(ModuleType("example"), example_of(cls))
 
 
 async def test_an_engine_of_a_function_keeps_the_laws() -> None:
