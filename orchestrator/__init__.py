@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.observe.tracking import JsonlTracker, NoTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
+    from orchestrator.stored.engine import StoredEngineConfig
+    from orchestrator.stored.task import StoredTask
+    from orchestrator.stored.verifier import StoredVerifierConfig
     from orchestrator.tasks.chain import ChainTask
     from orchestrator.tasks.choices import DrawnChoices, ListedChoices
     from orchestrator.tasks.countdown import CountdownTask
@@ -34,6 +37,9 @@ _PLACES = {
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Sampling": "orchestrator.types",
     "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
+    "StoredEngineConfig": "orchestrator.stored.engine",
+    "StoredTask": "orchestrator.stored.task",
+    "StoredVerifierConfig": "orchestrator.stored.verifier",
     "TwoWayTask": "orchestrator.tasks.twoway",
     "WandbTracker": "orchestrator.observe.wandb_tracker",
 }
@@ -51,6 +57,9 @@ __all__ = [
     "OracleConfig",
     "Sampling",
     "SelfCertaintyVerifierConfig",
+    "StoredEngineConfig",
+    "StoredTask",
+    "StoredVerifierConfig",
     "TwoWayTask",
     "WandbTracker",
 ]

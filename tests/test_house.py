@@ -33,8 +33,8 @@ FLOORS = {
         ("storage",),
         ("observe",),
         ("backend", "search"),
-        ("config", "verifiers", "testing"),
-        ("runs", "replay", "report"),
+        ("config", "verifiers", "stored", "testing"),
+        ("runs", "replay", "report", "exchange"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings"),
