@@ -55,7 +55,9 @@ def main(arguments: list[str]) -> int:
             case ["import", *rest]:
                 return _import(rest)
         raise ConfigError("command", arguments[0], "must be export or import")
-    except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:
+    except MurmurationError as mistake:
+        complain(explain(mistake, (), ()))
+    except (HydraException, OmegaConfBaseException) as mistake:
         overrides = [a for a in arguments if _is_override(a)]
         complain(explain(mistake, known_keys(["task=stored", *overrides]), arguments))
     except OSError as failure:
@@ -65,8 +67,8 @@ def main(arguments: list[str]) -> int:
 
 def _export(arguments: Sequence[str]) -> int:
     folder, given = read_arguments(arguments, _DEFAULTS, "RUN")
-    chosen, to = format_of(given["format"]), _target(given)
-    written = chosen.write(read_questions(folder), to, _options(given))
+    chosen, to, options = format_of(given["format"]), _target(given), _options(given)
+    written = chosen.write(read_questions(folder), to, options)
     take_any_text()
     for path in written:
         print(printable(str(path)))

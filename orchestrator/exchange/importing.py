@@ -38,7 +38,7 @@ from orchestrator.storage.totals import Totals
 from orchestrator.stored.repeating import StoredEngine, StoredVerifier
 from orchestrator.stored.samples import StoredProblem, StoredRun
 from orchestrator.stored.task import StoredTask
-from orchestrator.types import Problem
+from orchestrator.types import Overhead, Problem, Usage
 
 ALLOWED = ("task", "strategy", "seed")
 IMPORTED = "imported_from"
@@ -204,8 +204,11 @@ async def _solve(ready: Import, lines: list[dict[str, Any]], run_dir: Path) -> l
 
 async def _results(ready: Import) -> AsyncIterator[tuple[Question, ProblemResult]]:
     for question, problem in zip(ready.questions, ready.problems, strict=True):
-        result = await ready.controller(question).solve(problem)
-        yield question, replace(result, seconds=0.0)  # not of the samples
+        if question.samples:
+            result = await ready.controller(question).solve(problem)
+            yield question, replace(result, seconds=0.0)  # not of the samples
+        else:
+            yield question, ProblemResult(problem, (), False, None, None, None, Usage(), Overhead(), 0.0)
 
 
 def _summary(ready: Import, totals: Totals, source: Mapping[str, str]) -> dict[str, Any]:
@@ -240,7 +243,7 @@ class Compared:
                 self._count("grades", a.correct == b.correct)
         if not theirs.columns:
             return
-        for name, text in predictions(ours.samples).items():
+        for name, text in predictions(ours.samples, theirs.scores).items():
             if name in theirs.columns:
                 self._count(name, await _is_same(unboxed(text), unboxed(theirs.columns[name]), task))
 

@@ -1,8 +1,8 @@
 """The logs of UK AISI's inspect_ai, version 2: a ``.json`` file, or an ``.eval`` archive; one epoch a sample.
 
-An entry of ``samples`` has ``id``, ``epoch``, ``input``, ``target``, ``output`` and ``scores``, by the name of a
-scorer: ``value`` (``C`` where the answer is right), ``answer`` and ``metadata``. A run's rewards are the scorer
-``reward``, with those of the steps in its metadata.
+An entry of ``samples`` has ``id``, ``epoch``, ``input``, ``target``, ``output`` and ``scores``, by scorer:
+``value`` (``C`` where the answer is right), ``answer`` and ``metadata``. A run's rewards are the
+scorer ``reward``, with those of the steps in its metadata.
 """
 
 from __future__ import annotations

@@ -61,8 +61,9 @@ class Sample:
 class Question:
     """A problem with its samples in the order in which they were drawn.
 
-    ``columns`` are figures of the tool itself, by name, which an import compares with its own; ``place`` is
-    where it is in the file, for a person.
+    ``columns`` are figures of the tool itself, by name, which an import compares with its own, and ``scores``
+    the numbers that they are made of, one a sample, with every digit of the file; ``place`` is where the
+    question is in the file, for a person.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Question:
     reference: str
     samples: tuple[Sample, ...]
     columns: Mapping[str, str] = field(default_factory=dict)
+    scores: tuple[float, ...] = ()
     place: str = ""
 
 

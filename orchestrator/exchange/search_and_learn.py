@@ -1,9 +1,9 @@
-"""The datasets of Hugging Face's search-and-learn (``sal``): a row a problem, as ``Dataset.to_json`` writes it.
+"""The datasets of Hugging Face's search-and-learn (``sal``): a row a problem, in JSON.
 
 ``completions``, ``scores`` (of each completion, one a step), ``completion_tokens``, ``pred`` (the completion
 with the greatest score) and, from its ``score.py``, ``agg_scores`` and the columns ``pred_weighted@n``,
-``pred_maj@n`` and ``pred_naive@n`` for n = 1, 2, 4, ...: votes over n completions that Python's generator with
-seed 42 has drawn.
+``pred_maj@n`` and ``pred_naive@n`` for n = 1, 2, 4, ...: votes over n completions that Python's generator
+with seed 42 has drawn.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class _Row(msgspec.Struct):
     completions: list[str]
     scores: list[list[float]] | None = None
     completion_tokens: list[int] | None = None
+    agg_scores: list[float] | None = None
 
 
 def write(questions: Sequence[Question], path: Path, options: Options) -> list[Path]:
@@ -70,15 +71,24 @@ def read(path: Path, options: Options) -> list[Question]:
             reference=row.optional_text(options.reference, _REFERENCES, "reference") or "",
             samples=tuple(_samples(row, shape, options, whole=whole)),
             columns={n: v for n, v in row.fields.items() if n.startswith(COLUMNS) and isinstance(v, str)},
+            scores=_aggregated(shape),
             place=row.place,
         )
         for row, shape, own_id in zip(rows, shapes, ids, strict=True)
     ]
 
 
+def _aggregated(shape: _Row) -> tuple[float, ...]:
+    """Return the scores that its votes sum: by default the last ones, as its ``score.py`` takes them."""
+    if shape.agg_scores is not None:
+        return tuple(shape.agg_scores)
+    return tuple(scores[-1] for scores in shape.scores or () if scores)
+
+
 def _samples(row: Row, shape: _Row, options: Options, *, whole: bool) -> Iterator[Sample]:
     num = len(shape.completions)
-    scores, tokens = shape.scores or [[]] * num, shape.completion_tokens or [0] * num
+    scores = [[] for _ in range(num)] if shape.scores is None else shape.scores
+    tokens = [0] * num if shape.completion_tokens is None else shape.completion_tokens
     if not len(scores) == len(tokens) == num:
         counts = f"{num} completions, {len(scores)} scores and {len(tokens)} completion_tokens"
         raise row.mistake(f"has {counts}")
@@ -92,22 +102,23 @@ def _samples(row: Row, shape: _Row, options: Options, *, whole: bool) -> Iterato
         yield Sample(steps, rewards, num_tokens=length)
 
 
-def predictions(samples: Sequence[Sample]) -> dict[str, str]:
+def predictions(samples: Sequence[Sample], scores: Sequence[float] = ()) -> dict[str, str]:
     """Return the columns ``pred_weighted@n``, ``pred_maj@n``, ``pred_naive@n``, as ``sal.utils.score`` does.
 
-    Samples without an answer vote together, for an empty one. Without a score for each sample there are only
-    the columns of the majority.
+    ``scores`` are one a sample, by default the last reward of each. Samples without an answer vote together,
+    for an empty one. Without a score for each sample there are only the columns of the majority.
     """
     names, answers = groups_of(samples), [s.answer or "" for s in samples]
-    scores = [s.values[-1] for s in samples if s.values]
-    columns = {}
+    weights = list(scores) or [s.values[-1] for s in samples if s.values]
+    columns: dict[str, str] = {}
     for n in _sizes(len(samples)):
         drawn = random.Random(_SEED).sample(range(len(samples)), n)
-        chosen = {"maj": _heaviest([names[i] for i in drawn], [1.0] * n)}
-        if len(scores) == len(samples):
-            weights = [scores[i] for i in drawn]
-            chosen["weighted"] = _heaviest([names[i] for i in drawn], weights)
-            chosen["naive"] = weights.index(max(weights))
+        drawn_names = [names[i] for i in drawn]
+        chosen = {"maj": _heaviest(drawn_names, [1.0] * n)}
+        if len(weights) == len(samples):
+            drawn_weights = [weights[i] for i in drawn]
+            chosen["weighted"] = _heaviest(drawn_names, drawn_weights)
+            chosen["naive"] = drawn_weights.index(max(drawn_weights))
         columns |= {f"pred_{rule}@{n}": boxed(answers[drawn[place]]) for rule, place in chosen.items()}
     return columns
 

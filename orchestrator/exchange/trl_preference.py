@@ -1,9 +1,9 @@
 """TRL's datasets of preferences: ``prompt``, ``chosen``, ``rejected``, ``score_chosen``, ``score_rejected``.
 
 With ``pairs=steps`` a row is a prefix of the stored tree that continues in several ways: the best and the
-worst of these siblings, by reward or, with ``labels=descendants``, by the share of right ones among the samples
-that pass through them; the prompt ends with the prefix. With ``pairs=answers`` it is the best and the worst
-whole text of a problem.
+worst of these siblings, by reward or, with ``labels=descendants``, by the share of right ones among the
+samples that pass through them; the prompt ends with the prefix. With ``pairs=answers`` it is the best and the
+worst whole text of a problem.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """TRL's datasets of stepwise supervision: ``prompt``, ``completions`` (steps) and ``labels``, a row a sample.
 
 A label says whether a step is right: its reward is above a threshold (0.5) or, with ``labels=descendants``,
-the share of right ones among the samples of the stored tree that pass through it is (above 0: the hard estimate
-of Math-Shepherd, arXiv 2312.08935). TRL joins steps with its own separator: they are written without their
-delimiter.
+the share of right ones among the samples of the stored tree that pass through it is (above 0: the hard
+estimate of Math-Shepherd, arXiv 2312.08935). TRL joins steps with its own separator: they are written without
+their delimiter.
 """
 
 from __future__ import annotations

@@ -72,11 +72,11 @@ class Replayer:
     knob: str | None = None
 
     async def replay(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the result line with the new answer; one that ended in an error is unchanged.
+        """Return the result line with the new answer; one with an error or without candidates is kept.
 
         If some samples are left out, ``usage`` counts the tokens and reward calls of the others.
         """
-        if line["error"] is not None:
+        if line["error"] is not None or not line["candidates"]:
             return dict(line)
         stored = in_recorded_order(line)[: self.budget]
         samples = [trajectory_of(c) for c in stored]
@@ -97,7 +97,8 @@ class Replayer:
 
     def _fitting(self, strategy: Strategy, num_samples: int) -> Strategy:
         """Return the strategy for a problem with fewer samples than N, as an import may have."""
-        if self.knob is None or not 0 < num_samples < self.budget or getattr(strategy, "wave_size", 0):
+        comes_in_waves = bool(getattr(strategy, "wave_size", False))
+        if self.knob is None or not 0 < num_samples < self.budget or comes_in_waves:
             return strategy
         fitted: Any = replace(strategy, **{self.knob: num_samples})  # type: ignore[type-var]
         return fitted  # type: ignore[no-any-return]
