@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -14,6 +15,18 @@ from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_files import RESULTS
 from orchestrator.stored.repeating import NEEDED
 from orchestrator.types import Reward, Trajectory
+
+
+def value_of(reward: Reward) -> float:
+    """Return the value from which the reward was made, so that files keep their last digits.
+
+    Log-odds give a value up to rounding: of the floats around it, the first that has the same log-odds
+    counts, a short one before others.
+    """
+    value = reward.value
+    near = (float(f"{value:.15g}"), value, math.nextafter(value, 0.0), math.nextafter(value, 1.0))
+    same = (x for x in near if Reward.from_value(x).log_odds == reward.log_odds)
+    return next(same, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +54,7 @@ class Sample:
     @property
     def values(self) -> list[float]:
         """The rewards that are known, as values in [0, 1]."""
-        return [reward.value for reward in self.rewards if reward is not None]
+        return [value_of(reward) for reward in self.rewards if reward is not None]
 
     @property
     def trajectory(self) -> Trajectory:

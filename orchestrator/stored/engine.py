@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -100,11 +99,15 @@ class SampleEngine(EngineBase):
         return self._numbers[home].get(seed)
 
     def _numbers_of(self, home: str, num_samples: int) -> Mapping[int, int]:
-        """Return the number of the sample that each seed of a problem stands for."""
-        size = self._wave_size or num_samples
-        numbers: dict[int, int] = {}
-        for call, start in zip(count(1), range(0, num_samples, size), strict=False):
-            rows = range(min(size, num_samples - start))
-            seeds = derive_seeds((self._seed, home, "", call), rows)  # as Session._seeds does
-            numbers |= {seed: start + row for seed, row in zip(seeds, rows, strict=True)}
+        """Return the number of the sample that each seed of a problem stands for.
+
+        Row i of the first call is sample i (``Session.generate`` names its seeds so); a later call is a wave.
+        """
+        numbers = dict(zip(self._seeds(home, 1, num_samples), range(num_samples), strict=True))
+        for call, start in enumerate(range(0, num_samples, self._wave_size or num_samples), 1):
+            rows = range(start, min(start + self._wave_size, num_samples)) if call > 1 else range(0)
+            numbers |= zip(self._seeds(home, call, len(rows)), rows, strict=True)
         return numbers
+
+    def _seeds(self, home: str, call: int, num_rows: int) -> list[int]:
+        return derive_seeds((self._seed, home, "", call), range(num_rows))

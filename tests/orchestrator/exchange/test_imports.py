@@ -79,11 +79,7 @@ def test_its_export_is_the_file(imported: Path, tmp_path: Path, capsys: pytest.C
     printed = run_exchange(capsys, "export", imported, f"to={again}", "format=search_and_learn")
     assert printed == f"{again}\n"
     for before, after in zip(ROWS, map(json.loads, again.read_text().splitlines()), strict=True):
-        for name, value in before.items():
-            if name == "scores":
-                assert [pytest.approx(scores) for scores in value] == after[name]
-            else:
-                assert value == after[name]
+        assert before == {name: after[name] for name in before}
         assert after["pred"] == before["completions"][after["agg_scores"].index(max(after["agg_scores"]))]
 
 

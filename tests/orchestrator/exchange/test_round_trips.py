@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.exchange.formats import FORMATS
-from orchestrator.exchange.records import Question, Sample, fitted, split
+from orchestrator.exchange.records import Question, Sample, fitted, split, value_of
 from orchestrator.exchange.rows import Options
 from orchestrator.types import Reward
 from tests.orchestrator.exchange.made import question, sample
@@ -111,6 +111,11 @@ def test_a_pair_is_two_samples_with_their_rewards() -> None:
         ("good", pytest.approx([0.75])),
         ("bad", pytest.approx([0.25])),
     ]
+
+
+@given(st.integers(0, 10**12).map(lambda digits: digits / 10**12))
+def test_a_value_keeps_twelve_digits(value: float) -> None:
+    assert value_of(Reward.from_value(value)) == value
 
 
 @given(TEXT, st.lists(st.floats(0, 1), min_size=1, max_size=5))
