@@ -24,8 +24,9 @@ def value_of(reward: Reward) -> float:
     counts, a short one before others.
     """
     value = reward.value
-    near = (float(f"{value:.15g}"), value, math.nextafter(value, 0.0), math.nextafter(value, 1.0))
-    same = (x for x in near if Reward.from_value(x).log_odds == reward.log_odds)
+    short = (float(f"{value:.{digits}g}") for digits in (12, 15))
+    near = (value, math.nextafter(value, 0.0), math.nextafter(value, 1.0))
+    same = (x for x in (*short, *near) if Reward.from_value(x).log_odds == reward.log_odds)
     return next(same, value)
 
 
