@@ -21,7 +21,7 @@ TOOLS = {"exchange": exchange, "replay": replay, "report": report}
 
 def commands() -> list[list[str]]:
     blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for block in blocks for line in block.replace("\\\n", "").splitlines()]
 
 
 def status_of(words: list[str]) -> int:
