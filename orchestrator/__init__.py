@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from orchestrator.search.session import Session
     from orchestrator.search.strategy import Strategy
     from orchestrator.starting import Models, start
+    from orchestrator.stored.engine import StoredEngineConfig
+    from orchestrator.stored.task import StoredTask
+    from orchestrator.stored.verifier import StoredVerifierConfig
     from orchestrator.tasks.chain import ChainTask
     from orchestrator.tasks.choices import DrawnChoices, ListedChoices
     from orchestrator.tasks.countdown import CountdownTask
@@ -104,6 +107,9 @@ _MODULES = {
         "Models",
         "start",
     ),
+    "orchestrator.stored.engine": ("StoredEngineConfig",),
+    "orchestrator.stored.task": ("StoredTask",),
+    "orchestrator.stored.verifier": ("StoredVerifierConfig",),
     "orchestrator.tasks.chain": ("ChainTask",),
     "orchestrator.tasks.choices": (
         "DrawnChoices",
@@ -180,6 +186,9 @@ __all__ = [
     "Solution",
     "Step",
     "StepRecord",
+    "StoredEngineConfig",
+    "StoredTask",
+    "StoredVerifierConfig",
     "Strategy",
     "Task",
     "TextEngine",

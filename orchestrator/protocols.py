@@ -311,6 +311,14 @@ class MadeForTask(Protocol):
         ...
 
 
+@runtime_checkable
+class ServesSamples(Protocol):
+    """A configuration of an engine that has whole samples alone, and continues no prefix."""
+
+    @property
+    def serves_samples(self) -> bool: ...
+
+
 class VerifierConfig(Protocol):
     """A configuration that a replica turns into a verifier; picklable."""
 

@@ -30,10 +30,12 @@ from orchestrator.config.command_line import (
 )
 from orchestrator.config.compose import only_composed
 from orchestrator.config.plan import plan_of
+from orchestrator.exchange import __main__ as exchange
 from orchestrator.replay import __main__ as replay
 from orchestrator.report import __main__ as report
 from orchestrator.runs import sweep
 from orchestrator.runs.points import expand
+from orchestrator.stored.task import StoredTask
 from orchestrator.tasks.dataset import DatasetTask
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,7 @@ SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
 TOOLS: dict[str, Callable[[list[str]], int]] = {
     "orchestrator.report": report.main,
     "orchestrator.replay": replay.main,
+    "orchestrator.exchange": exchange.main,
 }
 # What a page leaves to its reader.
 STANDS_FOR = {"shortest_vote": "greedy", "=NAME": "=greedy", "=N": "=4"}
@@ -112,7 +115,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for configs in (diffusion_config, transformers_config, vllm_config):
         monkeypatch.setattr(configs, "check_model_path", lambda *_: None)
-    monkeypatch.setattr(DatasetTask, "num_problems", 10_000)
+    for task in (DatasetTask, StoredTask):
+        monkeypatch.setattr(task, "num_problems", 10_000)
     monkeypatch.setattr(sweep, "expand", lambda *how: expand(*how)[:: max(1, len(expand(*how)) - 1)])
     mine = tmp_path / "my_conf" / "task" / "mine.yaml"
     mine.parent.mkdir(parents=True)
@@ -156,7 +160,9 @@ def read(words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> 
             with contextlib.suppress(SystemExit):
                 TOOLS[module](rest)
             said = capsys.readouterr().err
-            assert not said or re.search(r"error: (RUN_OR_SWEEP_DIR|RUN_DIR|SWEEP_DIR|reference)=", said)
+            assert not said or re.search(
+                r"error: (RUN_OR_SWEEP_DIR|RUN_DIR|RUN|FILE|SWEEP_DIR|reference)=", said
+            )
         case ["python", "-m", module, *_]:
             assert find_spec(module)
         case ["make", target, *_]:

@@ -33,9 +33,9 @@ FLOORS = {
         ("storage",),
         ("observe", "allocation"),
         ("backend", "search"),
-        ("config", "verifiers", "testing", "text", "recording", "described", "samples"),
+        ("config", "verifiers", "stored", "testing", "text", "recording", "described", "samples"),
         ("api", "starting"),
-        ("runs", "replay", "report", "saturation", "calibrate"),
+        ("runs", "replay", "report", "exchange", "saturation", "calibrate"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings"),

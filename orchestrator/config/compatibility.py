@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import MadeForTask, Task
-from orchestrator.search.strategy import Strategy
+from orchestrator.protocols import MadeForTask, ServesSamples, Task
+from orchestrator.search.strategy import Budgeted, Strategy
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
@@ -56,3 +56,11 @@ def check_language(names: Names, task: Task, strategy: Strategy, engine: object,
             model = f" with {config.model}" if hasattr(config, "model") else ""
             reason = f"{group}={names[group]}{model} knows task={made_for} alone"
             raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")
+
+
+def check_samples(names: Names, strategy: Strategy, engine: object) -> None:
+    """Raise ConfigError if an engine of whole samples is combined with a strategy that continues prefixes."""
+    draws = isinstance(strategy, Budgeted) and strategy.independent_samples
+    if isinstance(engine, ServesSamples) and engine.serves_samples and not draws:
+        allowed = f"engine={names['engine']} has whole samples: choose best_of_n or self_consistency"
+        raise ConfigError("strategy", names["strategy"], allowed)

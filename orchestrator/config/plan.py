@@ -29,7 +29,7 @@ from orchestrator.config.calibrated import (
     check_calibration,
     read_calibration,
 )
-from orchestrator.config.compatibility import check_language, check_params, check_readout
+from orchestrator.config.compatibility import check_language, check_params, check_readout, check_samples
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracking import GuardedTracker, Tracker
 from orchestrator.protocols import EngineConfig, HasWeights, Task
@@ -112,6 +112,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
     check_language(names, task, strategy, engine, verifier)
+    check_samples(names, strategy, engine)
     plan = Plan(
         plain=plain,
         names=names,

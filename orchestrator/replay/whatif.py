@@ -10,12 +10,12 @@ from orchestrator.config.build import build_node, build_task
 from orchestrator.config.files import TARGET, replay_selector
 from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.protocols import READOUTS, Readout, Task
-from orchestrator.replay.stored import NEEDED, StoredEngine, StoredVerifier
 from orchestrator.search.asking import Ledger
 from orchestrator.search.budgets import independent_knob
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
 from orchestrator.storage.result_lines import finite, in_recorded_order, log_weight_of, trajectory_of
+from orchestrator.stored.repeating import NEEDED, StoredEngine, StoredVerifier
 from orchestrator.types import Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")
@@ -69,13 +69,14 @@ class Replayer:
     is_smaller: bool
     strategy: Strategy | None
     selector: Selector | None
+    knob: str | None = None
 
     async def replay(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the result line with the new answer; one that ended in an error is unchanged.
+        """Return the result line with the new answer; one with an error or without candidates is kept.
 
         If some samples are left out, ``usage`` counts the tokens and reward calls of the others.
         """
-        if line["error"] is not None:
+        if line["error"] is not None or not line["candidates"]:
             return dict(line)
         stored = in_recorded_order(line)[: self.budget]
         samples = [trajectory_of(c) for c in stored]
@@ -85,7 +86,7 @@ class Replayer:
         session = Session(Ledger(problem, engine, verifier, self.task, self.seed))
         log_weights = tuple(log_weight_of(c) for c in stored)
         if self.strategy is not None:
-            solution = await self.strategy.solve(session)
+            solution = await self._fitting(self.strategy, len(samples)).solve(session)
             index, log_weights = solution.answer_index, solution.log_weights
             stored = stored[: len(solution.trajectories)]
         else:
@@ -93,6 +94,14 @@ class Replayer:
             index = await self.selector.choose(session, samples, log_weights)
         usage = _usage(stored) if self.is_smaller else line["usage"]
         return {**line, **_answered(stored, index, log_weights), "usage": usage}
+
+    def _fitting(self, strategy: Strategy, num_samples: int) -> Strategy:
+        """Return the strategy for a problem with fewer samples than N, as an import may have."""
+        comes_in_waves = bool(getattr(strategy, "wave_size", False))
+        if self.knob is None or not 0 < num_samples < self.budget or comes_in_waves:
+            return strategy
+        fitted: Any = replace(strategy, **{self.knob: num_samples})  # type: ignore[type-var]
+        return fitted  # type: ignore[no-any-return]
 
 
 def _usage(stored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -168,6 +177,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         is_smaller=budget < run.budget,
         strategy=strategy,
         selector=None,
+        knob=knob,
     )
     return base if strategy else replace(base, selector=_selector(run, what, replay_selector(), bool(knob)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.ticker import EngFormatter
@@ -50,6 +49,6 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-FILTERS: Mapping[str, Callable[[Any], str]] = {
+FILTERS: Mapping[str, Callable[..., str]] = {
     each.__name__: each for each in (engineering, inline_svg, percent, quoted, rates, short)
 }

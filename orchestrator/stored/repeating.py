@@ -39,14 +39,15 @@ class StoredEngine(EngineBase):
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         start = self._num_given
         self._num_given += len(requests)
-        given: list[Completion | Failure] = [_completion(t) for t in self.samples[start : self._num_given]]
+        given: list[Completion | Failure] = [completion_of(t) for t in self.samples[start : self._num_given]]
         return given + [_ABSENT] * (len(requests) - len(given))
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return [_ABSENT] * len(requests)
 
 
-def _completion(sample: Trajectory) -> Completion:
+def completion_of(sample: Trajectory) -> Completion:
+    """Return what an engine returns for a stored sample: its steps without rewards."""
     steps = tuple(
         Step(s.text, s.token_ids, s.logprob, None, s.finish) for s in sample.steps
     )  # a reward comes from the verifier

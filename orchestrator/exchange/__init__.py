@@ -1,0 +1,1 @@
+"""Other tools: their files of samples as run directories, and run directories as their files."""
