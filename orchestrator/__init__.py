@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.observe.mlflow_tracker import MlflowTracker
     from orchestrator.observe.tracking import JsonlTracker, NoTracker
+    from orchestrator.observe.trackio_tracker import TrackioTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.tasks.chain import ChainTask
     from orchestrator.tasks.choices import DrawnChoices, ListedChoices
@@ -29,11 +31,13 @@ _PLACES = {
     "DrawnChoices": "orchestrator.tasks.choices",
     "JsonlTracker": "orchestrator.observe.tracking",
     "ListedChoices": "orchestrator.tasks.choices",
+    "MlflowTracker": "orchestrator.observe.mlflow_tracker",
     "NoTracker": "orchestrator.observe.tracking",
     "NoVerifier": "orchestrator.verifiers.none",
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Sampling": "orchestrator.types",
     "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
+    "TrackioTracker": "orchestrator.observe.trackio_tracker",
     "TwoWayTask": "orchestrator.tasks.twoway",
     "WandbTracker": "orchestrator.observe.wandb_tracker",
 }
@@ -46,11 +50,13 @@ __all__ = [
     "DrawnChoices",
     "JsonlTracker",
     "ListedChoices",
+    "MlflowTracker",
     "NoTracker",
     "NoVerifier",
     "OracleConfig",
     "Sampling",
     "SelfCertaintyVerifierConfig",
+    "TrackioTracker",
     "TwoWayTask",
     "WandbTracker",
 ]
