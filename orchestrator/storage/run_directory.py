@@ -39,14 +39,24 @@ from orchestrator.storage.totals import Totals
 
 # Keys that may differ between a run and its continuation: none of them changes an answer. Two points of a
 # sweep that differ in them alone are one point, unless the sweep runs over them.
-FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
+FREE_KEYS = (
+    "cluster",
+    "concurrency",
+    "tracker",
+    "resume",
+    "run_dir",
+    "keep_journal",
+    "dry_run",
+    "log_level",
+    "tracing",
+)
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
 _REPLACED = (
     *(_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, "inputs.json"),
     *(IDENTITY, MLFLOW_IDENTITY, TRACKIO_IDENTITY),
 )
-_APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
+_APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl", "traces.jsonl")
 _WANDB, _MLRUNS = "wandb", "mlruns"
 _WANDB_LINKS = ("debug-core.log",)  # to its log in the user's cache, created again by each run
 # Ray sets it for the entry point of a job.
