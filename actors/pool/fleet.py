@@ -99,6 +99,11 @@ class Fleet:
             await asyncio.wait([self._scaling])  # it may be closing a replica
         await asyncio.gather(*(member.close() for member in self._members.values()))
 
+    def drop(self) -> None:
+        """End every replica at once, also one that is loading: its engine is not closed first."""
+        for member in self._members.values():
+            member.drop("is closed")
+
     @property
     def info(self) -> ModelInfo:
         """What the model of the replicas is; batch-invariant where all of them are."""

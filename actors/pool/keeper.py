@@ -196,17 +196,27 @@ class Keeper(ABC):
         """Release its place in the cluster: no call comes here until ``join_later`` has found another."""
         if not self._has_place:
             return
-        is_alive, self._has_place = self.life is not None, False
-        self._retire(f"{self.name} {reason}")
-        self._latest = None
-        self._emit(logging.INFO, "replica_removed", f"{self.name} {reason}", reason=reason)
-        for task in self._tasks:
-            task.cancel()
+        is_alive = self.life is not None
+        self._forget(reason)
         try:
             if is_alive:
                 await self._close_engine()
         finally:  # cancelled or not: its cards are needed elsewhere
             self._actor.kill(restart=False)
+
+    def drop(self, reason: str) -> None:
+        """Release its place at once, whatever it is doing: its engine is not closed, but ends with it."""
+        if self._has_place:
+            self._forget(reason)
+            self._actor.kill(restart=False)
+
+    def _forget(self, reason: str) -> None:
+        self._has_place = False
+        self._retire(f"{self.name} {reason}")
+        self._latest = None
+        self._emit(logging.INFO, "replica_removed", f"{self.name} {reason}", reason=reason)
+        for task in self._tasks:
+            task.cancel()
 
     async def _close_engine(self) -> None:
         try:
