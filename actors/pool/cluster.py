@@ -10,10 +10,11 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 
 from actors.environment import environment
 from actors.pool import reaper as reaping
@@ -66,7 +67,7 @@ def start_ray(config: ClusterConfig, *, num_cpus: int | None = None, num_gpus: i
     mark = _start_reaper()
     _folder.enter_context(folder := RayFolder())
     own = {**folder.environment, reaping.MARK: mark, "PYTHONPATH": _import_path()}
-    with environment({**_LOCAL_ENVIRON, **own}), _on_loopback():
+    with environment({**_LOCAL_ENVIRON, **own}), _on_loopback(), _in_sessions():
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -148,6 +149,21 @@ def _on_loopback() -> Iterator[None]:
             yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _in_sessions() -> Iterator[None]:
+    """Keep signals to this process' group from the Ray that is started inside: it is ended by this process.
+
+    ``timeout 60 python run.py`` and a terminal's Ctrl-C send theirs to the whole group. Ray would end before
+    its replicas, and report that.
+    """
+    popen = services.ConsolePopen
+    services.ConsolePopen = partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 def control_address() -> str:

@@ -22,6 +22,7 @@ from actors.pool.scaling import Scaler
 from orchestrator.backend import Routing
 from orchestrator.emit import emit
 from orchestrator.protocols import NO_REPLICA, Failure, Method, ModelInfo
+from orchestrator.spans import span
 from orchestrator.types import Overhead
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,11 @@ class Fleet:
             self._scaling.cancel()
             await asyncio.wait([self._scaling])  # it may be closing a replica
         await asyncio.gather(*(member.close() for member in self._members.values()))
+
+    def drop(self) -> None:
+        """End every replica at once, also one that is loading: its engine is not closed first."""
+        for member in self._members.values():
+            member.drop("is closed")
 
     @property
     def info(self) -> ModelInfo:
@@ -226,7 +232,11 @@ class Fleet:
         member, life = ticket
         begun = time.monotonic()
         try:
-            return await member.call(life, job.method, job.requests)
+            with span("replica", replica=member.name, method=job.method, rows=len(job.requests)) as own:
+                outcome = await member.call(life, job.method, job.requests)
+                if isinstance(outcome, Raised | Died):
+                    own.fail(outcome.message)
+                return outcome
         except asyncio.CancelledError:
             if job.method == "generate" and member.life is life:
                 spent = await member.spent_on(life, job.requests)

@@ -67,6 +67,7 @@ class Keeper(ABC):
             answer = await self._probe(min(_PATIENCE_S, max(0.05, deadline - time.monotonic())))
             if isinstance(answer, ReplicaInfo):
                 if answer.error is not None:
+                    self._note(answer)
                     raise answer.error
                 self._begin(answer)
             elif isinstance(answer, str):
@@ -91,6 +92,7 @@ class Keeper(ABC):
             answer = await self._probe(_PATIENCE_S)
             if isinstance(answer, ReplicaInfo):
                 if answer.error is not None:
+                    self._note(answer)
                     self._emit(logging.ERROR, "replica_lost", f"{self.name} cannot join: {answer.error}")
                     self._actor.kill(restart=False)  # others may use its place; it would fail there again
                     return
@@ -116,6 +118,12 @@ class Keeper(ABC):
                 self._actor.kill(restart=False)
                 self._actor = self._place()
             return error.message
+
+    def _note(self, info: ReplicaInfo) -> None:
+        """Log all that is known of a failed start; the error itself is reported by the caller."""
+        if info.trace:
+            where = {"pid": info.pid, "node": info.node_id, "trace": info.trace}
+            self._emit(logging.INFO, "replica_failed", f"{self.name} did not start: {info.error}", **where)
 
     async def _absence(self) -> str:
         """Say what a person needs to know about a replica that is not ready."""
@@ -159,6 +167,7 @@ class Keeper(ABC):
                 if answer.error is None:
                     return self._begin(answer)
                 broken.add(answer.incarnation)
+                self._note(answer)
                 if len(broken) >= self.config.max_attempts:
                     return self.give_up(f"{self.name} came back without an engine: {answer.error}")
                 self._actor.kill(restart=True)  # the dead may still hold a card's memory: once more
@@ -196,17 +205,27 @@ class Keeper(ABC):
         """Release its place in the cluster: no call comes here until ``join_later`` has found another."""
         if not self._has_place:
             return
-        is_alive, self._has_place = self.life is not None, False
-        self._retire(f"{self.name} {reason}")
-        self._latest = None
-        self._emit(logging.INFO, "replica_removed", f"{self.name} {reason}", reason=reason)
-        for task in self._tasks:
-            task.cancel()
+        is_alive = self.life is not None
+        self._forget(reason)
         try:
             if is_alive:
                 await self._close_engine()
         finally:  # cancelled or not: its cards are needed elsewhere
             self._actor.kill(restart=False)
+
+    def drop(self, reason: str) -> None:
+        """Release its place at once, whatever it is doing: its engine is not closed, but ends with it."""
+        if self._has_place:
+            self._forget(reason)
+            self._actor.kill(restart=False)
+
+    def _forget(self, reason: str) -> None:
+        self._has_place = False
+        self._retire(f"{self.name} {reason}")
+        self._latest = None
+        self._emit(logging.INFO, "replica_removed", f"{self.name} {reason}", reason=reason)
+        for task in self._tasks:
+            task.cancel()
 
     async def _close_engine(self) -> None:
         try:

@@ -116,7 +116,8 @@ class Pool:
                 fleet.grow()
             pool._watch = asyncio.create_task(pool._give_up_with(host))
         except BaseException:
-            await pool.close()
+            for fleet in pool.fleets.values():
+                fleet.drop()
             raise
         return pool
 

@@ -126,6 +126,8 @@ class RayHandle:
 
     def kill(self, *, restart: bool) -> None:
         """End the process at once, whatever it does; with ``restart`` Ray starts another."""
+        if not ray.is_initialized():
+            return  # it has ended with Ray, which would be started again for this call
         ray.kill(self.handle, no_restart=not restart)
         if not restart and self._group is not None:
             remove_placement_group(self._group)

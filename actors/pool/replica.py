@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ T = TypeVar("T")
 class ReplicaInfo:
     """A replica that has made its engine, or failed to: then ``error`` says why, and the rest is empty.
 
-    ``incarnation`` differs between the process before a restart and the one after it.
+    ``trace`` is then all that is known about it. ``incarnation`` differs between the process before a restart
+    and the one after it.
     """
 
     pid: int
@@ -31,6 +33,7 @@ class ReplicaInfo:
     model: ModelInfo = ModelInfo()
     template_notes: Mapping[str, str] = field(default_factory=dict)
     error: MurmurationError | None = None
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Replica:
         self._incarnation = uuid.uuid4().hex
         self._model: EngineBase | VerifierBase | None = None
         self._error: MurmurationError | None = None
+        self._trace = ""
 
     async def ready(self) -> ReplicaInfo:
         """Make the engine at the first call, and describe it."""
@@ -71,7 +75,7 @@ class Replica:
             self._make()
         who = (os.getpid(), self._incarnation, self._node_id)
         if self._model is None:
-            return ReplicaInfo(*who, error=self._error)
+            return ReplicaInfo(*who, error=self._error, trace=self._trace)
         return ReplicaInfo(*who, self._model.info, dict(self._model.template_notes))
 
     def _make(self) -> None:
@@ -81,7 +85,9 @@ class Replica:
             self._error = ConfigError(error.key, str(error.value), error.allowed)
         except Exception as error:
             log.exception("the engine could not be made")
-            self._error = EngineError(f"{type(error).__name__}: {error}")
+            has_words = isinstance(error, EngineError)
+            self._error = EngineError(str(error) if has_words else f"{type(error).__name__}: {error}")
+            self._trace = traceback.format_exc()
 
     async def ask(self, method: Method, requests: Sequence[Any]) -> list[Any] | Raised | Restarted:
         """Return the replies of ``engine.<method>(requests)``, as many as there are requests."""

@@ -22,6 +22,7 @@ from actors.checkpoints.models import check_model_path, check_repository
 from actors.environment import environment
 from actors.messages import brief
 from actors.vllm_engine.guard import Guard
+from actors.vllm_engine.output import root_cause, stderr_kept
 from actors.vllm_engine.settings import Purpose, VllmConfig, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
 from orchestrator.schema import group_of
@@ -37,6 +38,7 @@ _ENVIRON = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_CONFIGURE_LOGGING": "1",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # where it is kept while vLLM starts
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",
 }
@@ -176,7 +178,7 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
         environ |= _EAGER if arguments.enforce_eager else {}
         environ |= _ONE_WORKER if arguments.distributed_executor_backend == "uni" else {}
     try:
-        with _alone_on_its_card(arguments), environment(environ):
+        with _alone_on_its_card(arguments), environment(environ), _explained():
             vllm_config = _config(purpose, arguments)
             llm = AsyncLLM.from_vllm_config(
                 vllm_config,
@@ -187,8 +189,6 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
         raise
     except (ValueError, OSError, NotImplementedError) as error:  # the arguments do not fit
         raise ConfigError(f"{group_of(config)}.model", config.model, f"vLLM: {brief(error)}") from error
-    except RuntimeError as error:
-        raise EngineError(f"vLLM did not start: {brief(error)}") from error
     shape = vllm_config.model_config
     return Started(
         llm=llm,
@@ -217,6 +217,18 @@ def _config(purpose: Purpose, arguments: Any) -> Any:
     if purpose.by_position and not config.use_v2_model_runner:
         config.model_config.logits_processors = [POSITION_SAMPLER]
     return config
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise EngineError where vLLM does not start: why, in one line, and its processes' output as a note."""
+    with stderr_kept() as output:
+        try:
+            yield
+        except RuntimeError as error:
+            failure = EngineError(f"vLLM did not start: {root_cause(output()) or brief(error)}")
+            failure.add_note(output())
+            raise failure from error
 
 
 @contextmanager

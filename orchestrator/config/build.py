@@ -18,6 +18,7 @@ from orchestrator.config.calibrated import inlined
 from orchestrator.config.files import TARGET
 from orchestrator.config.knob_types import plain_type
 from orchestrator.errors import ConfigError
+from orchestrator.observe.tracing import Tracing
 from orchestrator.renamed import renamed
 from orchestrator.schema import checked, converted, hints_of, options, pydantic_words
 from orchestrator.search.account import Limits
@@ -43,6 +44,7 @@ class RunSettings(BaseModel):
     keep_journal: bool
     dry_run: bool
     log_level: Literal["debug", "info", "warning", "error", "none"] = "info"
+    tracing: Tracing = "none"
 
 
 @dataclass(frozen=True, slots=True)

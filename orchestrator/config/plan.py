@@ -31,6 +31,7 @@ from orchestrator.config.calibrated import (
 )
 from orchestrator.config.compatibility import check_language, check_params, check_readout, check_samples
 from orchestrator.errors import ConfigError
+from orchestrator.observe.tracing import check_tracing
 from orchestrator.observe.tracking import GuardedTracker, Tracker
 from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.search.account import Limits
@@ -103,6 +104,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     """Return a configuration's plan, validated as far as possible without a model. Raises ConfigError."""
     plain = as_plain(config)
     settings = read_settings(plain)
+    check_tracing(settings.tracing)
     limits = read_limits(plain)
     task: Task = build_task(plain["task"])
     strategy: Strategy = build_node(plain["strategy"], "strategy")

@@ -1,4 +1,4 @@
-"""Where a run's figures go while it runs: nowhere, or a JSON-lines file; ``wandb_tracker`` is the third."""
+"""Where a run's figures go while it runs: nowhere, or a JSON-lines file; others have files of their own."""
 
 from __future__ import annotations
 

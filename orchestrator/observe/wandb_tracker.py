@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from netrc import NetrcParseError, netrc
@@ -17,14 +17,11 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 from orchestrator.bounded import Worker
-from orchestrator.dotted import dotted
-from orchestrator.observe.diagnostics import SMC_COLUMNS, TREE_COLUMNS, smc_rows, tree_rows
+from orchestrator.observe.tables import flattened, result_tables, well_formed
 from orchestrator.observe.tracking import figures
 from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import BadJson, read_object
-from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_files import CONFIG, IDENTITY, RESULTS, SUMMARY
-from orchestrator.storage.secret_keys import may_name_secret
 from orchestrator.storage.sweep_index import sweep_folder
 from orchestrator.storage.totals import Totals
 from orchestrator.streams import silence
@@ -32,9 +29,7 @@ from orchestrator.streams import silence
 log = logging.getLogger(__name__)
 
 Mode = Literal["online", "offline", "disabled"]
-MAX_TABLE_ROWS = 10_000
 _LOCAL_S = 20.0  # for what W&B does on this machine: starting its process, writing files
-_CANDIDATE_COLUMNS = ("answer", "correct", "reward", "log_weight", "num_tokens", "text")
 
 
 def base_url() -> str:
@@ -52,11 +47,6 @@ def has_wandb_login() -> bool:
         return path.exists() and netrc(str(path)).authenticators(host) is not None
     except (OSError, NetrcParseError):
         return False
-
-
-def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``{"strategy.sampling.top_p": 1.0, ...}`` without keys that name a secret."""
-    return {key: value for key, value in dotted(config).items() if not may_name_secret(key)}
 
 
 class Hung:
@@ -149,10 +139,10 @@ class WandbTracker:
             group=self.group or (sweep.name if sweep else None),
             mode=mode,  # type: ignore[arg-type]
             dir=str(self._run_dir),
-            name=_well_formed(self._run_dir.name),
+            name=well_formed(self._run_dir.name),
             id=run_id,
             resume="allow" if run_id and mode == "online" else None,
-            config=_well_formed(flattened(config)),
+            config=well_formed(flattened(config)),
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -176,8 +166,8 @@ class WandbTracker:
         import wandb
 
         try:
-            self._run.summary.update(_well_formed(flattened(summary)))
-            tables = _tables(self._run_dir)
+            self._run.summary.update(well_formed(flattened(summary)))
+            tables = result_tables(self._run_dir)
             self._run.log({n: wandb.Table(columns=rows[0], data=rows[1:]) for n, rows in tables.items()})
             artifact = wandb.Artifact(f"results-{self._run.id}", type="results")
             for name in (RESULTS, SUMMARY, CONFIG):
@@ -195,15 +185,6 @@ def _earlier_id(run_dir: Path) -> str | None:
     except (FileNotFoundError, BadJson):
         return None
     return run_id if isinstance(run_id, str) and re.fullmatch(r"[\w-]{1,64}", run_id, re.ASCII) else None
-
-
-def _well_formed(value: Any) -> Any:
-    """Escape lone surrogates, which W&B cannot send."""
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
-    return [_well_formed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def heed_end(seconds: float) -> None:
@@ -230,27 +211,3 @@ def end_service() -> None:
             parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
             if int(parent) == os.getpid() and b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
-
-
-def _tables(run_dir: Path) -> dict[str, list[list[Any]]]:
-    """Return the tables ``candidates``, ``smc`` and ``tree`` that have rows; the first row has the names."""
-    tables: dict[str, list[list[Any]]] = {
-        "candidates": [["problem_id", "rank", *_CANDIDATE_COLUMNS]],
-        "smc": [["problem_id", *SMC_COLUMNS]],
-        "tree": [["problem_id", *TREE_COLUMNS]],
-    }
-    for line in stream_results(run_dir):
-        for name, row in _rows(line):
-            if len(tables[name]) <= MAX_TABLE_ROWS:
-                tables[name].append(_well_formed([line["problem_id"], *row]))
-    return {name: rows for name, rows in tables.items() if len(rows) > 1}
-
-
-def _rows(line: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield each row of one problem, with the name of its table."""
-    for rank, candidate in enumerate(line["candidates"]):
-        yield "candidates", [rank, *(candidate[name] for name in _CANDIDATE_COLUMNS)]
-    for row in smc_rows(line["history"]):
-        yield "smc", row
-    for row in tree_rows(line["history"]):
-        yield "tree", row

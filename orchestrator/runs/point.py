@@ -13,6 +13,7 @@ from orchestrator.config.plan import NAMED_GROUPS, Plan
 from orchestrator.errors import ConfigError
 from orchestrator.observe.events import recorded, run_names
 from orchestrator.observe.progress import run_console, summary_table
+from orchestrator.observe.tracing import traced
 from orchestrator.observe.tracking import GuardedTracker, Tracker, Trackers
 from orchestrator.runs.execution import Run, Status, heed_signals
 from orchestrator.runs.models import Models
@@ -47,7 +48,7 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             run_console().print(summary_table(summary))
             return Status.FINISHED
-        with recorded(plan.run_dir, plan.settings.log_level):
+        with recorded(plan.run_dir, plan.settings.log_level), traced(plan.run_dir, plan.settings.tracing):
             run = make_run(plan, models.of(plan), earlier)
             place.check()
             try:

@@ -67,7 +67,10 @@ async def _drain(work: asyncio.Future[None], gate: Gate, grace_s: float) -> None
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], numbers: Collection[signal.Signals]) -> T | None:
-    """Return what ``work`` returns; None if a signal came first, which cancels ``work``."""
+    """Return what ``work`` returns; None if a signal came first, which cancels ``work``.
+
+    It returns, or raises CancelledError where it is cancelled itself, when ``work`` has ended.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     before = {
         number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(task.cancel)) for number in numbers
@@ -75,6 +78,10 @@ async def unless_stopped(work: Coroutine[Any, Any, T], numbers: Collection[signa
     try:
         await asyncio.wait([task])
         return None if task.cancelled() else await task
+    except asyncio.CancelledError:  # Ctrl-C, by way of the runner: what ``work`` closes must not come later
+        task.cancel()
+        await asyncio.wait([task])
+        raise
     finally:
         task.cancel()
         for number, handler in before.items():

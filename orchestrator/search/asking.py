@@ -24,6 +24,7 @@ from orchestrator.protocols import (
 )
 from orchestrator.search.account import Account, Limits
 from orchestrator.search.gate import Gate
+from orchestrator.spans import span
 from orchestrator.storage.journal import Journal
 from orchestrator.types import Overhead, Problem
 
@@ -74,8 +75,9 @@ class Ledger:
         """
         if self._is_over:
             raise StrategyError(f"{name} was called after its search had ended")
-        with _noted(self._asking):
+        with _noted(self._asking), span("call", call=name, rows=len(requests)) as own:
             call = await self.journal.ask(name, requests)
+            own.set(recorded=call.record is not None)
             if call.record is not None:
                 replies = cast("list[Reply] | None", call.record.replies)
             else:

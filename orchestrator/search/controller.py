@@ -17,6 +17,7 @@ from orchestrator.search.asking import Ledger
 from orchestrator.search.gate import Gate
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Budgeted, Strategy
+from orchestrator.spans import span
 from orchestrator.storage.journal import Journal, Journals
 from orchestrator.types import Problem, Solution
 
@@ -86,6 +87,18 @@ class Controller:
 
     async def solve(self, problem: Problem) -> ProblemResult:
         """Return the result of one problem; a ProblemError becomes part of it."""
+        with span("problem", problem=problem.id) as own:
+            result = await self._solve(problem)
+            own.set(
+                generated_tokens=result.usage.generated_tokens,
+                reward_calls=result.usage.reward_calls,
+                stopped_by=result.stopped_by or "",
+            )
+            if result.error is not None:
+                own.fail(f"{type(result.error).__name__}: {result.error}")
+            return result
+
+    async def _solve(self, problem: Problem) -> ProblemResult:
         journal = self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
         ledger = Ledger(

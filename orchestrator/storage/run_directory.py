@@ -23,7 +23,15 @@ from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.json_reading import read_own
 from orchestrator.storage.plain_files import check_file, check_folder, check_tree
 from orchestrator.storage.results import keep_finished
-from orchestrator.storage.run_files import COMMAND, CONFIG, IDENTITY, RESULTS, SUMMARY
+from orchestrator.storage.run_files import (
+    COMMAND,
+    CONFIG,
+    IDENTITY,
+    MLFLOW_IDENTITY,
+    RESULTS,
+    SUMMARY,
+    TRACKIO_IDENTITY,
+)
 from orchestrator.storage.signing import SIGNATURE, sign
 from orchestrator.storage.standing import HeldFolder
 from orchestrator.storage.sweep_index import INDEX
@@ -31,12 +39,25 @@ from orchestrator.storage.totals import Totals
 
 # Keys that may differ between a run and its continuation: none of them changes an answer. Two points of a
 # sweep that differ in them alone are one point, unless the sweep runs over them.
-FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
+FREE_KEYS = (
+    "cluster",
+    "concurrency",
+    "tracker",
+    "resume",
+    "run_dir",
+    "keep_journal",
+    "dry_run",
+    "log_level",
+    "tracing",
+)
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
-_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
-_APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
-_WANDB = "wandb"
+_REPLACED = (
+    *(_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, "inputs.json"),
+    *(IDENTITY, MLFLOW_IDENTITY, TRACKIO_IDENTITY),
+)
+_APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl", "traces.jsonl")
+_WANDB, _MLRUNS = "wandb", "mlruns"
 _WANDB_LINKS = ("debug-core.log",)  # to its log in the user's cache, created again by each run
 # Ray sets it for the entry point of a job.
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -111,6 +132,7 @@ def check_plain(run_dir: Path) -> None:
     check_folder(run_dir / JOURNAL, is_changed_in_place=True)
     check_folder(run_dir / HYDRA)
     check_tree(run_dir / _WANDB, own_links=_WANDB_LINKS)
+    check_tree(run_dir / _MLRUNS)
 
 
 def _make(run_dir: Path) -> None:

@@ -21,8 +21,8 @@ from orchestrator.storage.json_reading import parse_own, read_object, read_own
 log = logging.getLogger(__name__)
 
 RESULTS, SUMMARY, CONFIG, COMMAND = "results.jsonl", "summary.json", "config.json", "command.json"
-IDENTITY = "wandb_run.json"
-"""Which W&B run a run directory belongs to."""
+IDENTITY, MLFLOW_IDENTITY, TRACKIO_IDENTITY = "wandb_run.json", "mlflow_run.json", "trackio_run.json"
+"""Which run of a tracker a run directory belongs to."""
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]

@@ -27,7 +27,7 @@ from orchestrator.errors import ConfigError
         ([], "limits.tokens", "; limits has generated_tokens, reward_calls, seconds"),
         ([], "strategy.annealing", "; strategy=entropic_particle_filter has it"),
         (["strategy=entropic_particle_filter"], "strategy.anealing", "; did you mean 'strategy.annealing'?"),
-        ([], "tracker.project", "; tracker=wandb has it"),
+        ([], "tracker.project", "; tracker=trackio or wandb has it"),
         ([], "task.path", "; task=dataset or aime24 or aime25 has it"),
         ([], "engine.extra_body", "; engine=openai has it"),
         (["engine=openai"], "engine.extra_bdy", "; did you mean 'engine.extra_body'?"),

@@ -18,7 +18,7 @@ import pytest
 from orchestrator.observe.events import EVENTS, recorded
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import GenerateRequest
-from orchestrator.runs.stopping import stopped_by_signals
+from orchestrator.runs.stopping import stopped_by_signals, unless_stopped
 from orchestrator.search.controller import Controller
 from orchestrator.search.gate import Gate
 from orchestrator.search.strategy import Strategy
@@ -206,3 +206,46 @@ time.sleep(20)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (143, "")
+
+
+def test_ctrl_c_lets_the_work_clean_up_before_it_returns() -> None:
+    """``asyncio.Runner`` cancels what it runs: the replicas must be gone before their Ray is."""
+    order: list[str] = []
+
+    async def loading() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0)
+            order.append("replicas")
+
+    with asyncio.Runner() as runner:
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(unless_stopped(loading(), [signal.SIGTERM]))
+        order.append("ray")
+    assert order == ["replicas", "ray"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_while_models_load_ends_in_one_line(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """As a terminal's Ctrl-C and ``timeout`` send it: to the processes of Ray as well."""
+    process = subprocess.Popen(
+        [sys.executable, "run.py", "task.limit=3", f"run_dir={tmp_path}"],
+        cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    events = tmp_path / EVENTS
+    while not (events.exists() and "replica_started" in events.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    begun = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    seconds = time.monotonic() - begun
+    what, status = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
+    assert (output.strip(), process.returncode) == (f"error: {what}", status)
+    assert seconds < 20  # about 3 on an idle machine

@@ -30,10 +30,12 @@ OWN = (
         "summary.json",
         "points.json",
         "wandb_run.json",
+        "mlflow_run.json",
+        "trackio_run.json",
         ".lock",
     ),
     *("results.jsonl", "events.jsonl", "metrics.jsonl", "journal/a.jsonl", "journal", ".hydra/config.yaml"),
-    *(".hydra", "wandb"),
+    *(".hydra", "wandb", "mlruns"),
 )
 APPENDED = ("results.jsonl", "events.jsonl", "metrics.jsonl", "journal/a.jsonl")
 
