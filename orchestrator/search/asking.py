@@ -23,6 +23,7 @@ from orchestrator.protocols import (
     Verifier,
 )
 from orchestrator.search.account import Account, Limits
+from orchestrator.search.extending import NOTHING_DRAWN, Drawn
 from orchestrator.search.gate import Gate
 from orchestrator.storage.journal import Journal
 from orchestrator.types import Overhead, Problem
@@ -35,8 +36,9 @@ Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
 class Ledger:
     """What all scopes of one problem share: its models, journal, gate and account.
 
-    A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``overhead``
-    is what the problem has cost beside its ``account``; it is known once the problem is released.
+    A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``drawn`` is
+    what the problem has cost before this run was extended. ``overhead`` is what the problem has cost beside
+    its ``account``; it is known once the problem is released.
     """
 
     problem: Problem
@@ -47,13 +49,20 @@ class Ledger:
     limits: Limits = Limits()
     journal: Journal = field(default_factory=Journal)
     gate: Gate = field(default_factory=Gate)
+    drawn: Drawn = NOTHING_DRAWN
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
     _is_over: bool = field(default=False, init=False)
     _asking: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
-        self.account = Account(self.limits, self.journal.elapsed)
+        self.account = Account(self.limits, self.seconds_before, self.drawn.usage)
+        self.overhead = self.drawn.overhead
+
+    @property
+    def seconds_before(self) -> float:
+        """The problem's clock when this part of its search began, in seconds."""
+        return max(self.journal.elapsed, self.drawn.seconds)
 
     def withhold(self, limit: str) -> None:
         """Note that a limit withheld a whole call; a resumed search repeats this decision."""

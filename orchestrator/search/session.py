@@ -22,6 +22,7 @@ from orchestrator.search.requests import (
     loglik_request,
     mark_answer,
     per_row,
+    sample_seeds,
     score_request,
 )
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
@@ -206,11 +207,13 @@ class Session:
         numbers = {i: samples[i] for i in pending}
         if self._list is None:
             self._list = call if call == 1 else "sample"
-        names = (self._ledger.seed, self._ledger.problem.id, self._scope, self._list)
-        seeds = dict(zip(pending, derive_seeds(names, numbers.values()), strict=True))
+        ledger, scope, name = self._ledger, self._scope, self._list
+        drawn = sample_seeds(ledger.seed, ledger.problem.id, numbers.values(), scope, name)
+        seeds = dict(zip(pending, drawn, strict=True))
         if self._has_texts:
             return seeds
         begun = {i: len(t.steps) for i, t in pending.items() if t.steps}
+        names = (ledger.seed, ledger.problem.id, scope, name)
         return seeds | {i: derive_seed(*names, numbers[i], "step", n) for i, n in begun.items()}
 
     def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]]) -> None:
