@@ -24,6 +24,7 @@ from orchestrator.storage.result_lines import oracle_mark, result_line
 from orchestrator.storage.results import ResultLog
 from orchestrator.storage.run_directory import Earlier
 from orchestrator.storage.run_files import SUMMARY, sound_summary
+from orchestrator.storage.samples import drop_samples
 from orchestrator.storage.silence import Lengths, advice
 from orchestrator.storage.totals import Totals
 from orchestrator.types import Problem
@@ -80,6 +81,8 @@ class Recording:
             yield
             self.results.sync()
             complete = self.reached_end
+            if complete and not self.totals.num_errors:
+                drop_samples(self.run_dir)
         except OSError:
             self.results.check()  # that the directory is gone is the better message
             raise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from strategies.particle_cascade import ParticleCascade
     from strategies.particle_filter import ParticleFilter
     from strategies.particle_gibbs import ParticleGibbs
+    from strategies.parts.stopping import Stop
     from strategies.rebase import Rebase
     from strategies.self_consistency import SelfConsistency
     from strategies.tree_of_thoughts import TreeOfThoughts
@@ -38,6 +39,7 @@ _PLACES = {
     "ParticleGibbs": "strategies.particle_gibbs",
     "Rebase": "strategies.rebase",
     "SelfConsistency": "strategies.self_consistency",
+    "Stop": "strategies.parts.stopping",
     "TreeOfThoughts": "strategies.tree_of_thoughts",
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "ParticleGibbs",
     "Rebase",
     "SelfConsistency",
+    "Stop",
     "TreeOfThoughts",
 ]
 
