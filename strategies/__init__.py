@@ -5,6 +5,7 @@ from __future__ import annotations
 from strategies.astar import AStar
 from strategies.beam_search import BeamSearch
 from strategies.best_of_n import BestOfN
+from strategies.compute_optimal import ComputeOptimal
 from strategies.dvts import DiverseTreeSearch
 from strategies.entropic_particle_filter import EntropicParticleFilter
 from strategies.greedy import Greedy
@@ -21,6 +22,7 @@ __all__ = [
     "AStar",
     "BeamSearch",
     "BestOfN",
+    "ComputeOptimal",
     "DiverseTreeSearch",
     "EntropicParticleFilter",
     "Greedy",
