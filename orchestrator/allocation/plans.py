@@ -169,7 +169,7 @@ def _concave(curve: Floats) -> Floats:
         while len(corners) > 1 and _is_below(curve, corners[-2], corners[-1], i):
             corners.pop()
         corners.append(i)
-    return np.interp(np.arange(len(curve)), corners, curve[corners])
+    return np.asarray(np.interp(np.arange(len(curve)), corners, curve[corners]))
 
 
 def _is_below(curve: Floats, a: int, b: int, c: int) -> bool:
