@@ -6,7 +6,8 @@ https://arxiv.org/abs/2203.11171:
     answer = argmax_a  sum over the samples i whose answer is equivalent to a of  weight_i,
 
 where weight_i is 1 (``count``), the sample's reward in [0, 1] (``reward``, Li et al.,
-https://arxiv.org/abs/2206.02336) or its likelihood a token (``likelihood``).
+https://arxiv.org/abs/2206.02336), its likelihood a token (``likelihood``), or exp(t C) with C the quantile of
+its reward among the samples (``tilt``, InfAlign, https://arxiv.org/abs/2412.19792).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import ClassVar
 from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies.parts.majority_vote import MajorityVote, TieBreak, VoteWeight
+from strategies.parts.majority_vote import MajorityVote, TieBreak, Tilted, VoteWeight
+from strategies.parts.tilting import Tilt
 from strategies.parts.weights import Aggregation, readouts_for
 
 
@@ -31,21 +33,23 @@ class SelfConsistency:
 
     num_samples: Count
     sampling: Sampling
-    weight: VoteWeight = "count"
+    weight: VoteWeight | Tilted = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
+    tilt: Tilt = 3.0
 
     def __post_init__(self) -> None:
         self._vote()
 
     def _vote(self) -> MajorityVote[Sampling]:
         paths = [self.sampling] * self.num_samples
-        return MajorityVote(paths, self.weight, self.aggregation, self.tie_break, self.wave_size)
+        how = (self.weight, self.aggregation, self.tie_break, self.wave_size)
+        return MajorityVote(paths, *how, tilt=self.tilt)
 
     @property
     def readouts(self) -> tuple[str, ...]:
-        return readouts_for(self.aggregation) if self.weight == "reward" else ()
+        return readouts_for(self.aggregation) if self.weight in ("reward", "tilt") else ()
 
     async def solve(self, session: Session) -> Solution:
         return await self._vote().solve(session)

@@ -44,10 +44,8 @@ def _surface(name: str, rows: Sequence[int], swept: Swept, table: Table, budget:
         return None
     knobs = np.stack([columns[k] for k in names], axis=1)
     levels = table.levels(swept.plain.ease)
-    parts = [
-        swept.plain.accuracy[np.ix_(rows, np.flatnonzero(levels == x))].mean(axis=1)
-        for x in np.unique(levels)
-    ]
+    accuracy = swept.plain.accuracy[list(rows)]
+    parts = [accuracy[:, levels == level].mean(axis=1) for level in np.unique(levels)]
     gains = [first_gains(knobs, part) for part in parts]
     design = np.concatenate([knobs] * len(parts))
     repeated = np.concatenate([np.tile(g, (len(rows), 1)) for g in gains])

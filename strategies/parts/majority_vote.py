@@ -17,6 +17,7 @@ from orchestrator.schema import CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import P, Solution, Trajectory
 from strategies.parts import checks
+from strategies.parts.tilting import Tilt, tilted
 from strategies.parts.voting import argmax, candidates, lead, vote
 from strategies.parts.weights import Aggregation, log_odds_of, log_sigmoid
 
@@ -36,6 +37,7 @@ class Measure(Protocol):
 
 
 VoteWeight = VoteWeightName | Measure
+Tilted = Literal["tilt"]
 TieBreak = TieBreakName | Measure
 
 
@@ -48,23 +50,31 @@ class MajorityVote(Generic[P]):
     hold one number a path), the greatest reward where there are none, or the greatest likelihood
     (``tie_break="likelihood"``) or number that a function gives it, then the earliest path.
     ``Solution.log_weights``: the log of each sample's vote, 0 for a plain vote, else the log of its reward in
-    [0, 1] or of its likelihood a token.
+    [0, 1], of its likelihood a token, or of its tilted quantile over the greatest one.
+
+    ``tilt`` t weighs a vote by exp(t C), C the share of the problem's samples with a lower reward: 0 counts
+    votes, and with a great t the best sample decides. C is known once all samples are: it takes no waves.
 
     With a ``wave_size`` above 0 the paths are sampled in waves of that many, until no remaining vote
     could change the answer (a vote is 1 at most); 0 samples all in one call.
     """
 
     paths: Sequence[P]
-    weight: VoteWeight = "count"
+    weight: VoteWeight | Tilted = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
     preferences: Sequence[float] = ()
+    tilt: Tilt = 3.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "preferences", tuple(self.preferences))
         checks.require(len(self.paths) > 0, "paths", self.paths, "must hold one path or more")
+        whole = self.weight != "tilt" or self.wave_size == 0
+        checks.require(
+            whole, "wave_size", self.wave_size, "must be 0 with weight=tilt, which takes all samples at once"
+        )
         fits = len(self.preferences) in (0, len(self.paths))
         checks.require(fits, "preferences", self.preferences, "must hold one number a path, or none")
 
@@ -79,7 +89,7 @@ class MajorityVote(Generic[P]):
         return Solution(
             answer_index=await self._elect(session, drawn),
             trajectories=tuple(drawn.values()),
-            log_weights=tuple(self._log_vote(t) for t in drawn.values()),
+            log_weights=tuple(self._log_votes(list(drawn.values()))),
             usage=session.usage,
             params=tuple(self.paths[i] for i in drawn),
         )
@@ -88,7 +98,7 @@ class MajorityVote(Generic[P]):
         """Return the trajectories of some paths by index, without those that a limit withheld."""
         paths = [self.paths[i] for i in wave]
         sampled = await session.generate([Trajectory()] * len(paths), paths, to_end=True, samples=wave)
-        if self.weight == "reward":
+        if self.weight in ("reward", "tilt"):
             sampled = await session.score(sampled)
         return {i: t for i, t in zip(wave, sampled, strict=True) if t.steps}
 
@@ -102,11 +112,16 @@ class MajorityVote(Generic[P]):
         trajectories = list(drawn.values())
         keys = await session.answers(trajectories)
         priorities = [self._priority(i, t) for i, t in drawn.items()]
-        elected = vote(keys, priorities, [math.exp(self._log_vote(t)) for t in trajectories])
+        elected = vote(keys, priorities, [math.exp(x) for x in self._log_votes(trajectories)])
         if elected is not None:
             return elected
         offered = candidates(trajectories)
         return offered[argmax([priorities[i] for i in offered])]
+
+    def _log_votes(self, trajectories: Sequence[Trajectory]) -> Sequence[float]:
+        if self.weight == "tilt":
+            return tilted([log_odds_of(t, self.aggregation) for t in trajectories], self.tilt)
+        return [self._log_vote(t) for t in trajectories]
 
     def _log_vote(self, trajectory: Trajectory) -> float:
         if not isinstance(self.weight, str):
