@@ -23,6 +23,7 @@ class Finish(Enum):
     EOS = "the model ended its text"
     ANSWER = "the step states the final answer"
     LENGTH = "the token limit cut the step off"
+    PRUNED = "the search gave the text up"
 
 
 # Read for every row of every call: a member that is looked up on its class costs as much as the test.
@@ -192,6 +193,11 @@ class Trajectory:
     def truncated(self) -> bool:
         """Whether a token limit cut it off: it can be neither extended nor finished."""
         return bool(self.steps) and self.steps[-1].finish is _LENGTH
+
+    @property
+    def pruned(self) -> bool:
+        """Whether the search gave it up: it is neither finished nor extended."""
+        return bool(self.steps) and self.steps[-1].finish is Finish.PRUNED
 
     @property
     def active(self) -> bool:

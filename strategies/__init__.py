@@ -14,6 +14,7 @@ from strategies.parallel_tempering import ParallelTempering
 from strategies.particle_cascade import ParticleCascade
 from strategies.particle_filter import ParticleFilter
 from strategies.particle_gibbs import ParticleGibbs
+from strategies.parts.stopping import Stop
 from strategies.rebase import Rebase
 from strategies.self_consistency import SelfConsistency
 from strategies.tree_of_thoughts import TreeOfThoughts
@@ -33,5 +34,6 @@ __all__ = [
     "ParticleGibbs",
     "Rebase",
     "SelfConsistency",
+    "Stop",
     "TreeOfThoughts",
 ]

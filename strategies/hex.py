@@ -35,6 +35,8 @@ from orchestrator.search.session import Session
 from orchestrator.types import Denoising, Solution
 from strategies.parts import checks
 from strategies.parts.majority_vote import MajorityVote, Measure, VoteWeight
+from strategies.parts.stopping import DECIDED, Stop
+from strategies.parts.temperatures import Temperatures, sampling_of
 from strategies.parts.weights import Aggregation, readouts_for
 
 HexTieBreakName = Literal["smallest_block", "likelihood"]
@@ -68,8 +70,8 @@ class Hex:
     Ties: the answer that the smallest block gave (``smallest_block``) or the path of lowest NLL
     (``likelihood``), then the earliest path. Budget N: ``num_paths`` = N canvases; with ``weight="reward"``
     one reward call per path, else none. With a ``wave_size`` above 0 (the number of schedules is a good one)
-    paths are denoised in waves of that many, until the vote is decided. ``Solution.log_weights``: the log of
-    each path's vote, 0 where votes are counted.
+    paths are denoised in waves of that many, until the rule in ``stop`` holds: by default, until the vote is
+    decided. ``Solution.log_weights``: the log of each path's vote, 0 where votes are counted.
     """
 
     budget_knob: ClassVar[str] = "num_paths"
@@ -82,6 +84,8 @@ class Hex:
     aggregation: Aggregation = "last"
     tie_break: HexTieBreakName | Measure = "smallest_block"
     wave_size: CountOrZero = 0
+    stop: Stop = DECIDED
+    temperatures: Temperatures = "constant"
 
     def __post_init__(self) -> None:
         checks.threshold_fits(self.denoising)
@@ -99,7 +103,8 @@ class Hex:
         checks.require(fits, "block_lengths", list(block_lengths), allowed)
 
     def _vote(self) -> MajorityVote[Denoising]:
-        paths = spread(self.num_paths, self.denoising, self.block_lengths)
+        spread_evenly = enumerate(spread(self.num_paths, self.denoising, self.block_lengths))
+        paths = [sampling_of(path, i, self.temperatures) for i, path in spread_evenly]
         return MajorityVote(
             paths,
             self.weight,
@@ -107,11 +112,12 @@ class Hex:
             "earliest" if self.tie_break == "smallest_block" else self.tie_break,
             self.wave_size,
             smallest_first(paths),
+            self.stop,
         )
 
     @property
     def readouts(self) -> tuple[str, ...]:
-        return readouts_for(self.aggregation) if self.weight == "reward" else ()
+        return readouts_for(self.aggregation) if self._vote().scores else ()
 
     async def solve(self, session: Session) -> Solution:
         return await self._vote().solve(session)

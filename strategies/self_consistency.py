@@ -19,6 +19,9 @@ from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts.majority_vote import MajorityVote, TieBreak, Tilted, VoteWeight
+from strategies.parts.pruning import Prune
+from strategies.parts.stopping import DECIDED, Stop
+from strategies.parts.temperatures import Temperatures, sampling_of
 from strategies.parts.tilting import Tilt
 from strategies.parts.weights import Aggregation, readouts_for
 
@@ -26,7 +29,11 @@ from strategies.parts.weights import Aggregation, readouts_for
 @dataclass(frozen=True)
 @checked("strategy")
 class SelfConsistency:
-    """N samples and their vote. Budget N: ``num_samples`` = N; a plain vote makes no reward calls."""
+    """N samples and their vote, in waves of ``wave_size`` until the rule in ``stop`` holds.
+
+    Budget N: ``num_samples`` = N; a plain vote makes no reward calls. To stop at a reward, and to prune,
+    samples are rewarded: one call each, and one more at each point of ``prune``.
+    """
 
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True
@@ -37,19 +44,22 @@ class SelfConsistency:
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
+    stop: Stop = DECIDED
+    prune: Prune = None
+    temperatures: Temperatures = "constant"
     tilt: Tilt = 3.0
 
     def __post_init__(self) -> None:
-        self._vote()
+        object.__setattr__(self, "prune", self._vote().prune)
 
     def _vote(self) -> MajorityVote[Sampling]:
-        paths = [self.sampling] * self.num_samples
+        paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(self.num_samples)]
         how = (self.weight, self.aggregation, self.tie_break, self.wave_size)
-        return MajorityVote(paths, *how, tilt=self.tilt)
+        return MajorityVote(paths, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
 
     @property
     def readouts(self) -> tuple[str, ...]:
-        return readouts_for(self.aggregation) if self.weight in ("reward", "tilt") else ()
+        return readouts_for(self.aggregation) if self._vote().scores else ()
 
     async def solve(self, session: Session) -> Solution:
         return await self._vote().solve(session)

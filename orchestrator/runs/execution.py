@@ -35,6 +35,7 @@ from orchestrator.storage.result_lines import oracle_mark, result_line
 from orchestrator.storage.results import ResultLog
 from orchestrator.storage.run_directory import Earlier
 from orchestrator.storage.run_files import SUMMARY, sound_summary
+from orchestrator.storage.samples import drop_samples
 from orchestrator.storage.silence import Lengths, advice
 from orchestrator.storage.standing import DisplacedError
 from orchestrator.storage.totals import Totals
@@ -172,6 +173,8 @@ class Run:
                 stop = runner.run(self._solve(results, totals))
             results.sync()
             complete = stop is None
+            if complete and not totals.num_errors:
+                drop_samples(self.run_dir)
         except OSError:
             results.check()  # that the directory is gone is the better message
             raise

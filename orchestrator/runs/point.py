@@ -16,11 +16,13 @@ from orchestrator.observe.progress import run_console, summary_table
 from orchestrator.observe.tracking import GuardedTracker, Tracker, Trackers
 from orchestrator.runs.execution import Run, Status, heed_signals
 from orchestrator.runs.models import Models
+from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.controller import Controller
 from orchestrator.storage.hydra_record import write_record
 from orchestrator.storage.inputs import check_inputs
 from orchestrator.storage.journal import Journals
 from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open_run_dir, package_versions
+from orchestrator.storage.samples import StoredLines
 from orchestrator.storage.silence import Lengths
 from orchestrator.storage.totals import finished_summary
 from orchestrator.verifiers.calibrated import calibrated
@@ -41,6 +43,7 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
             plan.overrides,
             resume=plan.settings.resume,
             check=partial(check_earlier, plan),
+            growing=growing_keys(plan),
         )
         write_record(plan.run_dir, record)
         summary = finished_summary(plan.run_dir, earlier.totals)
@@ -71,6 +74,12 @@ def describe(plan: Plan) -> None:
     console.print(f"cost: {num} problems x budget {budget}: at most about {most:,} tokens", soft_wrap=True)
 
 
+def growing_keys(plan: Plan) -> tuple[str, ...]:
+    """Return the keys that may be larger when a run resumes: what the budget of independent samples sets."""
+    knob = independent_knob_of(plan.strategy)
+    return () if knob is None else ("budget", f"strategy.{knob}")
+
+
 def check_earlier(plan: Plan, earlier: Earlier) -> None:
     """Raise ConfigError if an earlier part had other problems or models."""
     check_inputs(plan.run_dir, plan.inputs, has_begun=has_begun(plan.run_dir))
@@ -98,6 +107,7 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
         limits=plan.limits,
         concurrency=plan.settings.concurrency,
         journals=Journals(plan.run_dir, keep=plan.settings.keep_journal),
+        drawn=StoredLines(plan.run_dir),
     )
     return Run(
         run_dir=plan.run_dir,

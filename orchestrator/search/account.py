@@ -31,13 +31,13 @@ class Account:
 
     A call's maximum is reserved before dispatch, and what it did not use is released, so that a token or
     reward limit is never exceeded, whatever runs concurrently. ``seconds_before`` is what an earlier part of
-    the same search took.
+    the same search took, ``usage_before`` what it has spent and no reply counts again.
     """
 
-    def __init__(self, limits: Limits, seconds_before: float = 0.0) -> None:
+    def __init__(self, limits: Limits, seconds_before: float = 0.0, usage_before: Usage = Usage()) -> None:
         self.limits = limits
         self._seconds_before = seconds_before
-        self.usage = Usage()
+        self.usage = usage_before
         self.stopped_by: str | None = None
         self._reserved_tokens = 0
         self._reserved_calls = 0

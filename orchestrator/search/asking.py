@@ -23,9 +23,12 @@ from orchestrator.protocols import (
     Verifier,
 )
 from orchestrator.search.account import Account, Limits
+from orchestrator.search.ahead import Ahead
+from orchestrator.search.extending import NOTHING_DRAWN, Drawn
 from orchestrator.search.gate import Gate
+from orchestrator.search.requests import generate_requests
 from orchestrator.storage.journal import Journal
-from orchestrator.types import Overhead, Problem
+from orchestrator.types import Overhead, Params, Problem, Trajectory
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
@@ -35,8 +38,9 @@ Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
 class Ledger:
     """What all scopes of one problem share: its models, journal, gate and account.
 
-    A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``overhead``
-    is what the problem has cost beside its ``account``; it is known once the problem is released.
+    A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``drawn`` is
+    what the problem has cost before this run was extended. ``overhead`` is what the problem has cost beside
+    its ``account``; it is known once the problem is released.
     """
 
     problem: Problem
@@ -47,13 +51,39 @@ class Ledger:
     limits: Limits = Limits()
     journal: Journal = field(default_factory=Journal)
     gate: Gate = field(default_factory=Gate)
+    drawn: Drawn = NOTHING_DRAWN
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
     _is_over: bool = field(default=False, init=False)
+    _ahead: Ahead = field(init=False)
     _asking: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
-        self.account = Account(self.limits, self.journal.elapsed)
+        self.account = Account(self.limits, self.seconds_before, self.drawn.usage)
+        self.overhead = self.drawn.overhead
+        self._ahead = Ahead(self.engine, self.gate)
+
+    @property
+    def seconds_before(self) -> float:
+        """The problem's clock when this part of its search began, in seconds."""
+        return max(self.journal.elapsed, self.drawn.seconds)
+
+    def expect(self, params: Sequence[Params], seeds: Sequence[int]) -> bool:
+        """Have whole samples generated ahead, unless a limit of tokens must decide first; return whether.
+
+        While the journal answers nothing is sent: the replies may be recorded.
+        """
+        if self.limits.generated_tokens is not None:
+            return False
+        if not self.journal.num_left and not self.gate.closed and not self._is_over:
+            starts = [Trajectory()] * len(seeds)
+            self._ahead.begin(generate_requests(self.problem, self.task, starts, params, seeds, to_end=True))
+        return True
+
+    @property
+    def generate(self) -> Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]]:
+        """The engine's method; what was generated ahead is not requested again."""
+        return self._ahead.generate if self._ahead else self.engine.generate
 
     def withhold(self, limit: str) -> None:
         """Note that a limit withheld a whole call; a resumed search repeats this decision."""
@@ -92,6 +122,7 @@ class Ledger:
         self._is_over = True
         try:
             await _end(self._asking)
+            self.overhead += await self._ahead.cancel()
         finally:
             self.overhead += await self.engine.release(self.problem.id)
 

@@ -20,6 +20,11 @@ def independent_knob(target: str) -> str | None:
         ValueError,
     ):  # the class is gone: its candidates can still be selected from
         return None
+    return independent_knob_of(strategy)
+
+
+def independent_knob_of(strategy: object) -> str | None:
+    """Return the same knob of a strategy or of its class."""
     if isinstance(strategy, Budgeted) and strategy.independent_samples:
         return strategy.budget_knob
     return None

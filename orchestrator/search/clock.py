@@ -28,16 +28,14 @@ class Clock:
         """Return the clock of a branch that begins after this one's own calls, and reports to ``parent``."""
         return Clock(self._reach, self._own, parent)
 
-    def advance(self, begun: int, num_tokens: int) -> int:
-        """Note a call that began at ``begun``; return where it has ended."""
-        ended = begun + num_tokens
+    def reach(self, ended: int) -> None:
+        """Note that a call has ended here."""
         self._own = max(self._own, ended)
         clock: Clock | None = self
         while clock is not None:
             clock._latest = max(clock._latest, ended)
             clock = clock._parent
         self._reach(ended)
-        return ended
 
     @staticmethod
     def meet(clocks: Sequence[Clock]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.errors import GradingError, ProblemError, StrategyError
 from orchestrator.observe import milestones
@@ -14,6 +15,7 @@ from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
+from orchestrator.search.extending import NOTHING_DRAWN, drawn_of, with_samples
 from orchestrator.search.gate import Gate
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
@@ -27,7 +29,8 @@ class Controller:
 
     With ``journals`` every reply is recorded as it arrives, and calls that an earlier part of the run has
     recorded are not sent again. A journal stays open until the caller closes it in ``Journals``. After
-    ``gate`` is closed no problem and no call is started; the caller that closed it cancels ``run``.
+    ``gate`` is closed no problem and no call is started; the caller that closed it cancels ``run``. ``drawn``
+    are the result lines of an earlier, smaller budget by problem: their samples are not drawn again.
     """
 
     strategy: Strategy
@@ -39,6 +42,7 @@ class Controller:
     concurrency: int = 64
     journals: Journals | None = None
     gate: Gate = field(default_factory=Gate, compare=False)
+    drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""
@@ -60,17 +64,8 @@ class Controller:
         """Return the result of one problem; a ProblemError becomes part of it."""
         journal = self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
-        ledger = Ledger(
-            problem,
-            engine=self.engine,
-            verifier=self.verifier,
-            task=self.task,
-            seed=self.seed,
-            limits=self.limits,
-            journal=journal,
-            gate=self.gate,
-        )
-        begun = time.monotonic() - journal.elapsed
+        ledger = self._ledger(problem, journal)
+        begun = time.monotonic() - ledger.seconds_before
         solution: Solution | None = None
         candidates: tuple[Candidate, ...] = ()
         error: ProblemError | None = None
@@ -94,6 +89,24 @@ class Controller:
             usage=ledger.account.usage,
             overhead=ledger.overhead,
             seconds=time.monotonic() - begun,
+        )
+
+    def _ledger(self, problem: Problem, journal: Journal) -> Ledger:
+        line = self.drawn.get(problem.id)
+        drawn = NOTHING_DRAWN if line is None else drawn_of(line)
+        engine, verifier = self.engine, self.verifier
+        if drawn.samples:
+            engine, verifier = with_samples(engine, verifier, drawn, self.seed, problem.id)
+        return Ledger(
+            problem,
+            engine=engine,
+            verifier=verifier,
+            task=self.task,
+            seed=self.seed,
+            limits=self.limits,
+            journal=journal,
+            gate=self.gate,
+            drawn=drawn,
         )
 
     async def _candidates(self, problem: Problem, solution: Solution) -> tuple[Candidate, ...]:

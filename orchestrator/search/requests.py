@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.protocols import (
@@ -16,6 +16,7 @@ from orchestrator.protocols import (
     ScoreRequest,
     Task,
 )
+from orchestrator.seeds import derive_seeds
 from orchestrator.types import Finish, Params, Problem, Step, Trajectory
 
 
@@ -78,6 +79,13 @@ def per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:
     if len(params) != num_rows:
         raise StrategyError(f"{num_rows} trajectories but {len(params)} params")
     return list(params)
+
+
+def sample_seeds(
+    run_seed: int, problem_id: str, numbers: Iterable[int], scope: str = "", name: object = 1
+) -> list[int]:
+    """Return the seeds of numbered samples in a list, which is named 1 after the first call of its scope."""
+    return derive_seeds((run_seed, problem_id, scope, name), numbers)
 
 
 def check_numbers(samples: Sequence[int], num_rows: int) -> None:

@@ -22,6 +22,7 @@ from orchestrator.search.requests import (
     loglik_request,
     mark_answer,
     per_row,
+    sample_seeds,
     score_request,
 )
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
@@ -41,6 +42,7 @@ class Session:
         self._scope = scope
         self._clock = clock or Clock(ledger.account.reach)
         self._list: int | str | None = None
+        self._begun: dict[int, int] = {}
         self._branch = ledger.journal.branch(scope)
         self._num_calls: Counter[str] = Counter()
         self._texts: dict[tuple[int, ...], list[int]] = {}
@@ -109,21 +111,35 @@ class Session:
             starts, row_seeds = [trajectories[i] for i in rows], [seeds[i] for i in rows]
             requests = generate_requests(ledger.problem, ledger.task, starts, admitted, row_seeds, to_end)
             try:
-                replies = await ledger.ask(
-                    name, ledger.engine.generate, requests, check_completion, EngineError
-                )
+                replies = await ledger.ask(name, ledger.generate, requests, check_completion, EngineError)
             finally:
                 account.release_tokens(admitted)
             if replies is None:
                 break
             account.spend([reply.usage for reply in replies])
-            begun = self._clock.advance(begun, max(reply.usage.generated_tokens for reply in replies))
+            lengths = [reply.usage.generated_tokens for reply in replies]
+            ends = [self._begun.get(s, begun) + n for s, n in zip(row_seeds, lengths, strict=True)]
+            self._clock.reach(begun := max(begun, *ends))
             for i, p, request, reply in zip(rows, admitted, requests, replies, strict=True):
                 result[i] = trajectories[i].extend(*mark_answer(request, reply))
                 if p.max_tokens < requested[i].max_tokens and result[i].truncated:
                     account.stop("generated_tokens")
         self._leave_texts([(result[i], seed) for i, seed in seeds.items()])
         return result
+
+    def expect(self, params: Sequence[Params], *, samples: Sequence[int]) -> None:
+        """Have the engine generate numbered samples, from beginning to end, that may be requested.
+
+        ``generate`` with the same numbers and parameters then waits less, and returns what it would have
+        returned. What is not requested before the search ends is cancelled, and stands in the overhead.
+        Nothing runs ahead where ``limits.generated_tokens`` is set.
+        """
+        check_numbers(samples, len(params))
+        starts = {i: Trajectory() for i in range(len(params))}
+        call = self._num_calls["generate"] + 1
+        seeds = list(self._numbered(call, starts, samples).values())
+        if self._ledger.expect(params, seeds):
+            self._begun |= {seed: self._begun.get(seed, self._clock.now) for seed in seeds}
 
     async def score(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         """Return the trajectories with the rewards of their new steps locked in.
@@ -206,11 +222,13 @@ class Session:
         numbers = {i: samples[i] for i in pending}
         if self._list is None:
             self._list = call if call == 1 else "sample"
-        names = (self._ledger.seed, self._ledger.problem.id, self._scope, self._list)
-        seeds = dict(zip(pending, derive_seeds(names, numbers.values()), strict=True))
+        ledger, scope, name = self._ledger, self._scope, self._list
+        drawn = sample_seeds(ledger.seed, ledger.problem.id, numbers.values(), scope, name)
+        seeds = dict(zip(pending, drawn, strict=True))
         if self._has_texts:
             return seeds
         begun = {i: len(t.steps) for i, t in pending.items() if t.steps}
+        names = (ledger.seed, ledger.problem.id, scope, name)
         return seeds | {i: derive_seed(*names, numbers[i], "step", n) for i, n in begun.items()}
 
     def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]]) -> None:

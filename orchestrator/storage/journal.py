@@ -233,6 +233,11 @@ class Journals:
             for problem_id in problem_ids:
                 self.done(problem_id)
 
+    def others(self, problem_ids: Collection[str]) -> list[str]:
+        """Return the names of the journals that belong to none of these problems."""
+        own = {self._path(problem_id).name for problem_id in problem_ids}
+        return sorted({p.name for p in self._folder.iterdir()} - own) if self._folder.is_dir() else []
+
     def close(self) -> None:
         """Close every file, and remove the folder where it is empty."""
         self._files.close_all()

@@ -81,7 +81,12 @@ def stream_results(run_dir: Path) -> Iterator[dict[str, Any]]:
 
     Of two lines of one problem the first one counts.
     """
-    yield from (value for _, value in _read(run_dir / RESULTS) if value is not None)
+    yield from (value for _, value in whole_lines(run_dir / RESULTS))
+
+
+def whole_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield the whole lines of a file of results as they are, each with its value."""
+    yield from ((line, value) for line, value in _read(path) if value is not None)
 
 
 def read_results(run_dir: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -19,11 +19,12 @@ from orchestrator.errors import ConfigError
 from orchestrator.renamed import renamed
 from orchestrator.storage.atomic import json_bytes, write_json
 from orchestrator.storage.hydra_record import HYDRA
-from orchestrator.storage.journal import JOURNAL
+from orchestrator.storage.journal import JOURNAL, Journals
 from orchestrator.storage.json_reading import read_own
 from orchestrator.storage.plain_files import check_file, check_folder, check_tree
 from orchestrator.storage.results import keep_finished
 from orchestrator.storage.run_files import COMMAND, CONFIG, IDENTITY, RESULTS, SUMMARY
+from orchestrator.storage.samples import SAMPLES, set_aside
 from orchestrator.storage.signing import SIGNATURE, sign
 from orchestrator.storage.standing import HeldFolder
 from orchestrator.storage.sweep_index import INDEX
@@ -34,7 +35,7 @@ from orchestrator.storage.totals import Totals
 FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
-_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, INDEX, IDENTITY, "inputs.json")
+_REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, SAMPLES, INDEX, IDENTITY, "inputs.json")
 _APPENDED = (RESULTS, "events.jsonl", "metrics.jsonl")
 _WANDB = "wandb"
 _WANDB_LINKS = ("debug-core.log",)  # to its log in the user's cache, created again by each run
@@ -127,12 +128,16 @@ def open_run_dir(
     *,
     resume: bool,
     check: Callable[[Earlier], None] = lambda earlier: None,
+    growing: Collection[str] = (),
 ) -> Earlier:
     """Write config.json, or compare with the one that is there; return what an earlier part has finished.
 
     ``overrides``, the command line, are written to command.json for ``resume=DIR``: Hydra's own record is
     replaced by every command that names the directory, refused ones included. ``check`` sees what is finished
     before anything is written: what it raises leaves the directory as it is.
+    With larger values of the keys ``growing`` alone, the run is extended: its results become samples
+    (``set_aside``), and nothing is finished.
+
     Raises ConfigError where there are results, or a journal of unfinished problems, without ``resume``, or
     where a key that matters differs.
     """
@@ -142,10 +147,15 @@ def open_run_dir(
     if held and not resume:
         allowed = f"holds {held}; continue with resume=true, or choose another run_dir"
         raise ConfigError("run_dir", run_dir, allowed)
-    is_resumed = (run_dir / CONFIG).exists() and resume
+    is_resumed, is_extended = (run_dir / CONFIG).exists() and resume, False
     if is_resumed:
-        _compare(renamed(read_own(run_dir / CONFIG, "run_dir")), config, run_dir)
+        is_extended = _grows(before := renamed(read_own(run_dir / CONFIG, "run_dir")), config, growing)
+        if not is_extended:
+            _compare(before, config, run_dir)
     earlier = _take_over(run_dir, check)
+    if is_extended:
+        _extend(run_dir, earlier, dotted(config)["budget"])
+        is_resumed, earlier = False, Earlier()
     command = {"overrides": list(overrides)}
     # The command first: a run that is killed between the two can still be resumed by its directory.
     if not is_resumed:
@@ -167,6 +177,8 @@ def _held(run_dir: Path) -> str | None:
     results, journal = run_dir / RESULTS, run_dir / JOURNAL
     if results.exists() and results.stat().st_size > 0:
         return "results"
+    if (run_dir / SAMPLES).exists():
+        return "samples of a smaller budget"
     return "a journal of unfinished problems" if journal.is_dir() and any(journal.iterdir()) else None
 
 
@@ -180,6 +192,25 @@ def _take_over(run_dir: Path, check: Callable[[Earlier], None]) -> Earlier:
 
     keep_finished(run_dir, add, lambda: check(earlier))
     return earlier
+
+
+def _grows(before: Mapping[str, Any], after: Mapping[str, Any], growing: Collection[str]) -> bool:
+    """Return whether two configurations differ, in these keys alone, and the second has the larger values."""
+    old, new = dotted(before), dotted(json.loads(json.dumps(after)))
+    keys = differing_keys(before, json.loads(json.dumps(after)))
+    return bool(keys) and all(k in growing and k in old and k in new and old[k] < new[k] for k in keys)
+
+
+def _extend(run_dir: Path, earlier: Earlier, budget: int) -> None:
+    """Set the results of a smaller budget aside. Raises ConfigError while problems are unfinished."""
+    journals = Journals(run_dir)
+    if others := journals.others(earlier.problem_ids):
+        unfinished = f"{run_dir} has {len(others)} problems that are unfinished: resume it first"
+        allowed = f"extends a finished run; {unfinished}"
+        raise ConfigError("budget", budget, allowed)
+    set_aside(run_dir)
+    journals.forget(earlier.problem_ids)
+    journals.close()
 
 
 def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path) -> None:

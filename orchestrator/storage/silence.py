@@ -40,6 +40,8 @@ class Lengths:
         """Return the key of what has cut a trajectory off, or ``search``; None where it ended by itself."""
         if trajectory.finished:
             return None
+        if trajectory.pruned:
+            return SEARCH
         if trajectory.truncated:
             return self._by_tokens(trajectory, stopped_by)
         if stopped_by is not None:

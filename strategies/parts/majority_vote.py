@@ -17,6 +17,9 @@ from orchestrator.schema import CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import P, Solution, Trajectory
 from strategies.parts import checks
+from strategies.parts.drawing import Drawing
+from strategies.parts.pruning import Prune, check_alone, points_of
+from strategies.parts.stopping import DECIDED, Stop
 from strategies.parts.tilting import Tilt, tilted
 from strategies.parts.voting import argmax, candidates, lead, vote
 from strategies.parts.weights import Aggregation, log_odds_of, log_sigmoid
@@ -55,8 +58,10 @@ class MajorityVote(Generic[P]):
     ``tilt`` t weighs a vote by exp(t C), C the share of the problem's samples with a lower reward: 0 counts
     votes, and with a great t the best sample decides. C is known once all samples are: it takes no waves.
 
-    With a ``wave_size`` above 0 the paths are sampled in waves of that many, until no remaining vote
-    could change the answer (a vote is 1 at most); 0 samples all in one call.
+    With a ``wave_size`` above 0 the paths are sampled in waves of that many, until the rule in ``stop``
+    holds: by default, until no remaining vote could change the answer (a vote is 1 at most); 0 samples all in
+    one call, or one by one for a rule with a level. With ``prune`` all are begun, and the worst are given up
+    on the way.
     """
 
     paths: Sequence[P]
@@ -65,27 +70,31 @@ class MajorityVote(Generic[P]):
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
     preferences: Sequence[float] = ()
+    stop: Stop = DECIDED
+    prune: Prune = None
     tilt: Tilt = 3.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "preferences", tuple(self.preferences))
         checks.require(len(self.paths) > 0, "paths", self.paths, "must hold one path or more")
-        whole = self.weight != "tilt" or self.wave_size == 0
-        checks.require(
-            whole, "wave_size", self.wave_size, "must be 0 with weight=tilt, which takes all samples at once"
-        )
+        whole = self.weight != "tilt" or self.wave_size == 0 or self.stop.rule != "decided"
+        allowed = "must be 0 with weight=tilt and stop.rule=decided: a sample to come may change every vote"
+        checks.require(whole, "wave_size", self.wave_size, allowed)
         fits = len(self.preferences) in (0, len(self.paths))
         checks.require(fits, "preferences", self.preferences, "must hold one number a path, or none")
+        check_alone(self.prune, self.stop, self.wave_size)
+        object.__setattr__(self, "prune", None if self.prune is None else points_of(self.prune))
+
+    @property
+    def scores(self) -> bool:
+        """Whether samples are rewarded: for their votes, to stop at a reward, or to prune."""
+        return self.weight in ("reward", "tilt") or self.stop.rule == "threshold" or self.prune is not None
 
     async def solve(self, session: Session) -> Solution:
-        drawn: dict[int, Trajectory] = {}
-        wave_size = self.wave_size or len(self.paths)
-        for start in range(0, len(self.paths), wave_size):
-            drawn |= await self._sample(session, range(start, min(start + wave_size, len(self.paths))))
-            num_left = len(self.paths) - start - wave_size
-            if session.exhausted or (num_left > 0 and await self._decided(session, drawn, num_left)):
-                break
+        points = None if self.prune is None else points_of(self.prune)
+        drawing = Drawing(self.paths, self.scores, self.aggregation, self.stop, self.wave_size, points)
+        drawn = await drawing.draw(session, self._decided)
         return Solution(
             answer_index=await self._elect(session, drawn),
             trajectories=tuple(drawn.values()),
@@ -93,14 +102,6 @@ class MajorityVote(Generic[P]):
             usage=session.usage,
             params=tuple(self.paths[i] for i in drawn),
         )
-
-    async def _sample(self, session: Session, wave: Sequence[int]) -> dict[int, Trajectory]:
-        """Return the trajectories of some paths by index, without those that a limit withheld."""
-        paths = [self.paths[i] for i in wave]
-        sampled = await session.generate([Trajectory()] * len(paths), paths, to_end=True, samples=wave)
-        if self.weight in ("reward", "tilt"):
-            sampled = await session.score(sampled)
-        return {i: t for i, t in zip(wave, sampled, strict=True) if t.steps}
 
     async def _decided(self, session: Session, drawn: Mapping[int, Trajectory], num_left: int) -> bool:
         votes = [math.exp(self._log_vote(t)) for t in drawn.values()]

@@ -86,7 +86,7 @@ def test_grandchildren_report_to_everyone_above() -> None:
     reached: list[int] = []
     root = Clock(reached.append)
     child = root.fork(root)
-    child.fork(child).advance(0, 7)
+    child.fork(child).reach(7)
     assert (child.now, root.now, reached) == (7, 7, [7])
 
 

@@ -1,0 +1,77 @@
+"""Numbered samples in waves, until a rule stops them, or all at once with the worst ones pruned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+from orchestrator.search.session import Session
+from orchestrator.types import P, Reward, Trajectory
+from strategies.parts.pruning import Points, pruned
+from strategies.parts.stopping import NEVER, Stop, confidence_of
+from strategies.parts.weights import Aggregation, log_odds_of
+
+Drawn = Mapping[int, Trajectory]
+"""Samples by their numbers, in their order; without those that a limit withheld."""
+
+Decided = Callable[[Session, Drawn, int], Awaitable[bool]]
+"""Whether no sample still to come can change the answer: for the samples so far, and how many are left."""
+
+
+@dataclass(frozen=True)
+class Drawing(Generic[P]):
+    """How samples are drawn: number i with the parameters ``paths[i]``, scored where ``scores``."""
+
+    paths: Sequence[P]
+    scores: bool
+    aggregation: Aggregation
+    stop: Stop = NEVER
+    wave_size: int = 0
+    prune: Points | None = None
+
+    async def draw(self, session: Session, decided: Decided) -> dict[int, Trajectory]:
+        """Return the samples that the rule lets be drawn."""
+        if self.prune is not None:
+            texts = await pruned(session, self.paths, self.prune, self.aggregation)
+            return {i: t for i, t in enumerate(texts) if t.steps}
+        drawn: dict[int, Trajectory] = {}
+        num, size = len(self.paths), self.stop.wave_size(self.wave_size, len(self.paths))
+        for start in range(0, num, size):
+            drawn |= await self.sample(session, range(start, min(start + size, num)))
+            num_left = num - start - size
+            if session.exhausted or (num_left > 0 and await self._stops(session, drawn, num_left, decided)):
+                break
+        return drawn
+
+    async def sample(self, session: Session, wave: range) -> dict[int, Trajectory]:
+        """Return some samples by number, without those that a limit withheld."""
+        ahead = range(wave.stop, min(wave.stop + self.stop.ahead, len(self.paths)))
+        if ahead:
+            session.expect([self.paths[i] for i in ahead], samples=ahead)
+        starts, paths = [Trajectory()] * len(wave), [self.paths[i] for i in wave]
+        sampled = await session.generate(starts, paths, to_end=True, samples=wave)
+        if self.scores:
+            sampled = await session.score(sampled)
+        return {i: t for i, t in zip(wave, sampled, strict=True) if t.steps}
+
+    async def _stops(self, session: Session, drawn: Drawn, num_left: int, decided: Decided) -> bool:
+        if self.stop.rule == "none":
+            return False
+        if self.stop.rule == "decided":
+            return await decided(session, drawn, num_left)
+        if self.stop.rule == "threshold":
+            return self._reaches(drawn.values())
+        return confidence_of(await session.answers(list(drawn.values()))) >= self.stop.level
+
+    def _reaches(self, samples: Iterable[Trajectory]) -> bool:
+        """Return whether the best reward reaches the level, of 1 or less.
+
+        A text without an end is no answer, whatever its reward; at 0 one sample is enough, whatever it is.
+        """
+        if self.stop.level > 1:
+            return False
+        level = Reward.from_value(self.stop.level).log_odds
+        found = (log_odds_of(t, self.aggregation) for t in samples if t.finished or level == -math.inf)
+        return any(log_odds >= level for log_odds in found)
