@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from strategies.astar import AStar
     from strategies.beam_search import BeamSearch
     from strategies.best_of_n import BestOfN
+    from strategies.compute_optimal import ComputeOptimal
     from strategies.dvts import DiverseTreeSearch
     from strategies.entropic_particle_filter import EntropicParticleFilter
     from strategies.greedy import Greedy
@@ -29,6 +30,7 @@ _PLACES = {
     "AStar": "strategies.astar",
     "BeamSearch": "strategies.beam_search",
     "BestOfN": "strategies.best_of_n",
+    "ComputeOptimal": "strategies.compute_optimal",
     "DiverseTreeSearch": "strategies.dvts",
     "EntropicParticleFilter": "strategies.entropic_particle_filter",
     "Greedy": "strategies.greedy",
@@ -47,6 +49,7 @@ __all__ = [
     "AStar",
     "BeamSearch",
     "BestOfN",
+    "ComputeOptimal",
     "DiverseTreeSearch",
     "EntropicParticleFilter",
     "Greedy",

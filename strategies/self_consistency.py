@@ -6,7 +6,8 @@ https://arxiv.org/abs/2203.11171:
     answer = argmax_a  sum over the samples i whose answer is equivalent to a of  weight_i,
 
 where weight_i is 1 (``count``), the sample's reward in [0, 1] (``reward``, Li et al.,
-https://arxiv.org/abs/2206.02336) or its likelihood a token (``likelihood``).
+https://arxiv.org/abs/2206.02336), its likelihood a token (``likelihood``), or exp(t C) with C the quantile of
+its reward among the samples (``tilt``, InfAlign, https://arxiv.org/abs/2412.19792).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import ClassVar
 from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
-from strategies.parts.majority_vote import MajorityVote, TieBreak, VoteWeight
+from strategies.parts.majority_vote import MajorityVote, TieBreak, Tilted, VoteWeight
 from strategies.parts.pruning import Prune
 from strategies.parts.stopping import DECIDED, Stop
 from strategies.parts.temperatures import Temperatures, sampling_of
+from strategies.parts.tilting import Tilt
 from strategies.parts.weights import Aggregation, readouts_for
 
 
@@ -38,13 +40,14 @@ class SelfConsistency:
 
     num_samples: Count = 8
     sampling: Sampling = Sampling()
-    weight: VoteWeight = "count"
+    weight: VoteWeight | Tilted = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
     stop: Stop = DECIDED
     prune: Prune = None
     temperatures: Temperatures = "constant"
+    tilt: Tilt = 3.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prune", self._vote().prune)
@@ -52,7 +55,7 @@ class SelfConsistency:
     def _vote(self) -> MajorityVote[Sampling]:
         paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(self.num_samples)]
         how = (self.weight, self.aggregation, self.tie_break, self.wave_size)
-        return MajorityVote(paths, *how, stop=self.stop, prune=self.prune)
+        return MajorityVote(paths, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -30,8 +30,8 @@ class Interval:
 
 def over_problems(values: Sequence[float] | Floats) -> Interval:
     """Return the mean of one value a problem."""
-    rows = np.asarray(values, dtype=float)[:, None]
-    return Interval(*paired_interval(rows, np.zeros_like(rows), num_resamples=NUM_RESAMPLES))
+    rows = np.asarray(values, dtype=float)[:, None].tolist()
+    return Interval(*paired_interval(rows, [[0.0]] * len(rows), num_resamples=NUM_RESAMPLES))
 
 
 def bounds(

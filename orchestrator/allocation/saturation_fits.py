@@ -53,7 +53,8 @@ def fit_inflated_beta(hist: Floats) -> BetaChances:
         with np.errstate(divide="ignore"):
             none = np.log(1.0 - top + top * np.exp(log_chances[..., 0]))
             some = np.where(seen > 0, np.log(np.maximum(top, 1e-300)), 0.0) * (num_problems - hist[0])
-        return -(log_chances[..., 1:] @ hist[1:] + some + hist[0] * np.maximum(none, -1e300))
+        log_likelihood = log_chances[..., 1:] @ hist[1:] + some + hist[0] * np.maximum(none, -1e300)
+        return np.asarray(-log_likelihood)
 
     a, b = _least(loss)
     return BetaChances(a, b, float(top_of(_log_chances(np.asarray(a), np.asarray(b), n)[..., 0])))
@@ -107,7 +108,8 @@ def fit_beta_curve(curve: Floats, *, has_ceiling: bool) -> BetaChances:
 
 def _tops(shapes: Floats, curve: Floats) -> Floats:
     """Return the ceiling in [0, 1] that fits best for each shape."""
-    return np.clip((shapes @ curve) / np.maximum(np.square(shapes).sum(axis=-1), 1e-300), 0.0, 1.0)
+    tops = (shapes @ curve) / np.maximum(np.square(shapes).sum(axis=-1), 1e-300)
+    return np.asarray(np.clip(tops, 0.0, 1.0))
 
 
 def _least(loss: Loss) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from collections import abc
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from types import NoneType
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt
 from hydra.utils import get_class
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.files import TARGET
 from orchestrator.config.knob_types import plain_type
+from orchestrator.config.planned import with_plan
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import Tracing
 from orchestrator.renamed import renamed
@@ -45,6 +46,7 @@ class RunSettings(BaseModel):
     dry_run: bool
     log_level: Literal["debug", "info", "warning", "error", "none"] = "info"
     tracing: Tracing = "none"
+    plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
     check_config(plain)
-    return inlined(renamed(plain))
+    return with_plan(inlined(renamed(plain)))
 
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:
@@ -187,6 +189,8 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
             raise _placed(error, key) from None
     if isinstance(value, Mapping) and (parts := _dataclasses(hint)):
         return build(parts[0], value, key)
+    if isinstance(value, list | tuple) and (kind := _items(hint)) is not None:
+        return tuple(_knob(f"{key}.{i}", item, kind) for i, item in enumerate(value))
     if (allowed := _allowed_form(key, value, hint)) is not None:
         raise ConfigError(key, value, allowed)
     return converted(key, value, hint)
@@ -210,6 +214,14 @@ def _takes_object(hint: Any) -> bool:
     """Return whether a knob of this type can hold an object that is built: plain data cannot."""
     kinds = [kind for kind in options(hint) if isinstance(kind, type)]
     return any(kind not in (Any, object) and not issubclass(kind, _DATA) for kind in kinds)
+
+
+def _items(hint: Any) -> Any:
+    """Return the type of a tuple's items where objects are built of them; None for any other knob."""
+    for kind in options(hint):
+        if get_origin(kind) is tuple and _takes_object(item := get_args(kind)[0]):
+            return item
+    return None
 
 
 def _placed(error: ConfigError, key: str) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,24 @@ def shipped_strategies() -> frozenset[str]:
     """Return the classes that the files of the group ``strategy`` name."""
     nodes = map(_read, (CONF / "strategy").glob("*.yaml"))
     return frozenset(str(node[TARGET]) for node in nodes if TARGET in node)
+
+
+@cache
+def shipped_targets() -> frozenset[str]:
+    """Return every class that a file of the groups names."""
+    return frozenset(target for path in CONF.rglob("*.yaml") for target in targets_of(_read(path)))
+
+
+def targets_of(value: Any) -> Iterator[str]:
+    """Yield the classes that a configuration names, at any depth."""
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            yield str(value[TARGET])
+        for item in value.values():
+            yield from targets_of(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from targets_of(item)
 
 
 def _read(path: Path) -> dict[Any, Any]:

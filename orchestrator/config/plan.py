@@ -30,6 +30,7 @@ from orchestrator.config.calibrated import (
     read_calibration,
 )
 from orchestrator.config.compatibility import check_language, check_params, check_readout, check_samples
+from orchestrator.config.planned import check_planned
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import check_tracing
 from orchestrator.observe.tracking import GuardedTracker, Tracker
@@ -133,6 +134,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     )
     if calibration is not None:
         _check_calibration(plan, calibration)
+    check_planned(plan.plain)
     return plan
 
 

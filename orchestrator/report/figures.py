@@ -65,12 +65,12 @@ def draw_all(curves: Curves, prefix: str) -> list[Drawing]:
     drawings = []
     if len({(p.series, p.budget) for p in points}) == len(points):
         caption = "Accuracy against N"
-        drawings.append(_draw("accuracy_n", caption, curves, prefix, _against(lambda p: p.budget, "N")))
+        drawings.append(draw("accuracy_n", caption, curves, prefix, _against(lambda p: p.budget, "N")))
     for cost, label in COSTS.items():
         if any(p.costs[cost] > 0 for p in points):
             painter = _against(lambda p, cost=cost: p.costs[cost], label, cost)  # type: ignore[misc]
-            drawings.append(_draw(f"accuracy_{cost}", f"Accuracy against {label}", curves, prefix, painter))
-    drawings.append(_draw("pass_at_n", "Selected accuracy against pass@N", curves, prefix, _paint_pass))
+            drawings.append(draw(f"accuracy_{cost}", f"Accuracy against {label}", curves, prefix, painter))
+    drawings.append(draw("pass_at_n", "Selected accuracy against pass@N", curves, prefix, _paint_pass))
     return drawings
 
 
@@ -103,7 +103,8 @@ def key_of(index: int) -> dict[str, str]:
 Paint = Callable[[Axes, Curves, str], None]
 
 
-def _draw(name: str, caption: str, curves: Curves, prefix: str, paint: Paint) -> Drawing:
+def draw(name: str, caption: str, curves: Curves, prefix: str, paint: Paint) -> Drawing:
+    """Draw a figure in the style of the page; ``paint`` puts the curves on its axes."""
     identifier = f"{prefix}-{name}"
     with mpl.rc_context({**STYLE, "svg.hashsalt": identifier}):
         num_rows = -(-len(curves) // 2)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from markupsafe import Markup
 from matplotlib.ticker import EngFormatter
 
+from orchestrator.allocation.bounds import Interval
+from orchestrator.allocation.saturation import MAX_SAMPLES
 from orchestrator.report.figures import Drawing
 from orchestrator.report.levels import Level
 from orchestrator.report.measures import generic
@@ -49,6 +52,22 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def samples(interval: Interval | None) -> str:
+    """Return a number of samples with its interval."""
+    if interval is None:
+        return "still rising"
+    low, value, high = (
+        f"{round(x):,}" if x < MAX_SAMPLES else "never" for x in (interval.low, interval.value, interval.high)
+    )
+    return f"{value} ({low} to {high})"
+
+
+def temperature(value: float) -> str:
+    """Return a temperature of a selection."""
+    return "∞" if math.isinf(value) else f"{value:g}"
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
-    each.__name__: each for each in (engineering, inline_svg, percent, quoted, rates, short)
+    each.__name__: each
+    for each in (engineering, inline_svg, percent, quoted, rates, samples, short, temperature)
 }

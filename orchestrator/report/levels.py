@@ -93,7 +93,7 @@ def samples_of(setting: Setting) -> Samples | None:
         (_num_samples(point), series, point)
         for series in setting.series
         for point in series.points
-        if all(_is_sampled(str(run.config["strategy"].get(TARGET))) for run in point.runs)
+        if all(is_sampled(str(run.config["strategy"].get(TARGET))) for run in point.runs)
     ]
     if not found:
         return None
@@ -105,7 +105,7 @@ def samples_of(setting: Setting) -> Samples | None:
 
 
 @cache
-def _is_sampled(target: str) -> bool:
+def is_sampled(target: str) -> bool:
     """Return whether a strategy draws independent samples. Only classes of shipped groups are imported."""
     return target in shipped_strategies() and independent_knob(target) is not None
 

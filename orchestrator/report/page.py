@@ -28,6 +28,7 @@ from orchestrator.report.filters import FILTERS
 from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto, quoted_columns
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
+from orchestrator.report.sampled import Sampled, sampled
 from orchestrator.report.settings import Setting, arrange
 from orchestrator.storage.atomic import write_atomically
 from orchestrator.storage.plain_files import check_file, check_folder, replace_file
@@ -50,6 +51,7 @@ class Section:
     compared: Sequence[Compared]
     equal_costs: Sequence[EqualCost]
     by_difficulty: ByDifficulty | None
+    sampled: Sampled | None
 
     @property
     def points(self) -> list[Measured]:
@@ -103,12 +105,14 @@ def make_section(setting: Setting, prefix: str, samples: Samples | None = None) 
         compared=compare_all(setting, reference) if reference else [],
         equal_costs=[table for cost in PAID if (table := equal_cost(curves, cost))],
         by_difficulty=by_difficulty(setting, used) if used else None,
+        sampled=sampled(setting, prefix),
     )
 
 
 def _save_figures(section: Section, folder: Path) -> None:
     stem = _stem(section.setting.name)
-    for drawing in section.drawings:
+    own = section.sampled.drawings if section.sampled else ()
+    for drawing in (*section.drawings, *own):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{stem}-{drawing.name}.svg", drawing.svg)
         replace_file(folder / f"{stem}-{drawing.name}.png", [drawing.png])

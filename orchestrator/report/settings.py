@@ -13,6 +13,8 @@ from orchestrator.report.runs import SavedRun
 
 # Keys that only change the speed of an engine or a verifier.
 SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size"}
+# Contents of fitted files, which their digests stand for.
+_FITTED = ("strategy.plan.", "verifier.calibration.")
 Flat = dict[str, Any]
 
 
@@ -114,7 +116,11 @@ def _series(runs: Sequence[SavedRun]) -> list[Series]:
 
 
 def _knobs(run: SavedRun) -> Flat:
-    groups = flat({group: run.config[group] for group in ("strategy", "verifier")})
+    groups = {
+        key: value
+        for key, value in flat({group: run.config[group] for group in ("strategy", "verifier")}).items()
+        if not key.startswith(_FITTED) or key.endswith(".digest")
+    }
     short = {key.removeprefix("strategy."): value for key, value in groups.items()}
     return {**short, "verifier": run.summary["verifier"]}
 

@@ -20,6 +20,7 @@ from strategies.parts import checks
 from strategies.parts.drawing import Drawing
 from strategies.parts.pruning import Prune, check_alone, points_of
 from strategies.parts.stopping import DECIDED, Stop
+from strategies.parts.tilting import Tilt, tilted
 from strategies.parts.voting import argmax, candidates, lead, vote
 from strategies.parts.weights import Aggregation, log_odds_of, log_sigmoid
 
@@ -39,6 +40,7 @@ class Measure(Protocol):
 
 
 VoteWeight = VoteWeightName | Measure
+Tilted = Literal["tilt"]
 TieBreak = TieBreakName | Measure
 
 
@@ -51,7 +53,10 @@ class MajorityVote(Generic[P]):
     hold one number a path), the greatest reward where there are none, or the greatest likelihood
     (``tie_break="likelihood"``) or number that a function gives it, then the earliest path.
     ``Solution.log_weights``: the log of each sample's vote, 0 for a plain vote, else the log of its reward in
-    [0, 1] or of its likelihood a token.
+    [0, 1], of its likelihood a token, or of its tilted quantile over the greatest one.
+
+    ``tilt`` t weighs a vote by exp(t C), C the share of the problem's samples with a lower reward: 0 counts
+    votes, and with a great t the best sample decides. C is known once all samples are: it takes no waves.
 
     With a ``wave_size`` above 0 the paths are sampled in waves of that many, until the rule in ``stop``
     holds: by default, until no remaining vote could change the answer (a vote is 1 at most); 0 samples all in
@@ -60,18 +65,22 @@ class MajorityVote(Generic[P]):
     """
 
     paths: Sequence[P]
-    weight: VoteWeight = "count"
+    weight: VoteWeight | Tilted = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
     preferences: Sequence[float] = ()
     stop: Stop = DECIDED
     prune: Prune = None
+    tilt: Tilt = 3.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "preferences", tuple(self.preferences))
         checks.require(len(self.paths) > 0, "paths", self.paths, "must hold one path or more")
+        whole = self.weight != "tilt" or self.wave_size == 0 or self.stop.rule != "decided"
+        allowed = "must be 0 with weight=tilt and stop.rule=decided: a sample to come may change every vote"
+        checks.require(whole, "wave_size", self.wave_size, allowed)
         fits = len(self.preferences) in (0, len(self.paths))
         checks.require(fits, "preferences", self.preferences, "must hold one number a path, or none")
         check_alone(self.prune, self.stop, self.wave_size)
@@ -80,7 +89,7 @@ class MajorityVote(Generic[P]):
     @property
     def scores(self) -> bool:
         """Whether samples are rewarded: for their votes, to stop at a reward, or to prune."""
-        return self.weight == "reward" or self.stop.rule == "threshold" or self.prune is not None
+        return self.weight in ("reward", "tilt") or self.stop.rule == "threshold" or self.prune is not None
 
     async def solve(self, session: Session) -> Solution:
         points = None if self.prune is None else points_of(self.prune)
@@ -89,7 +98,7 @@ class MajorityVote(Generic[P]):
         return Solution(
             answer_index=await self._elect(session, drawn),
             trajectories=tuple(drawn.values()),
-            log_weights=tuple(self._log_vote(t) for t in drawn.values()),
+            log_weights=tuple(self._log_votes(list(drawn.values()))),
             usage=session.usage,
             params=tuple(self.paths[i] for i in drawn),
         )
@@ -104,11 +113,16 @@ class MajorityVote(Generic[P]):
         trajectories = list(drawn.values())
         keys = await session.answers(trajectories)
         priorities = [self._priority(i, t) for i, t in drawn.items()]
-        elected = vote(keys, priorities, [math.exp(self._log_vote(t)) for t in trajectories])
+        elected = vote(keys, priorities, [math.exp(x) for x in self._log_votes(trajectories)])
         if elected is not None:
             return elected
         offered = candidates(trajectories)
         return offered[argmax([priorities[i] for i in offered])]
+
+    def _log_votes(self, trajectories: Sequence[Trajectory]) -> Sequence[float]:
+        if self.weight == "tilt":
+            return tilted([log_odds_of(t, self.aggregation) for t in trajectories], self.tilt)
+        return [self._log_vote(t) for t in trajectories]
 
     def _log_vote(self, trajectory: Trajectory) -> float:
         if not isinstance(self.weight, str):

@@ -14,7 +14,7 @@ from orchestrator.runs.sweep import plan_sweep
 from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]
-WHOLE = {"best_of_n", "self_consistency"}
+WHOLE = {"best_of_n", "compute_optimal", "self_consistency"}
 
 
 @pytest.mark.parametrize("name", SAMPLED)

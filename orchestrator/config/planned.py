@@ -1,0 +1,66 @@
+"""``plan=FILE``: what a strategy reads of a plan takes the place of its path, and must fit the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.files import shipped_targets, targets_of
+from orchestrator.errors import ConfigError
+from orchestrator.renamed import target_now
+from orchestrator.storage.fitted_files import read_fitted
+from orchestrator.storage.folders import in_home
+
+log = logging.getLogger(__name__)
+
+KEY = KIND = "plan"
+# Of the file: what the strategy is built of.
+_READ = ("cuts", "chosen", "settings", "budget", "probes", "digest")
+
+
+def with_plan(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose strategy has the content of the plan that ``plan`` names.
+
+    A plan that the strategy's node has already stays: config.json of a run has it. Raises ConfigError.
+    """
+    given, node = plain.get(KEY), plain.get("strategy", {})
+    if given is None and not isinstance(node.get(KEY), str):
+        return dict(plain)
+    if KEY not in node:
+        raise ConfigError(KEY, given, "is for strategy=compute_optimal; this one has no plan")
+    if isinstance(node[KEY], Mapping):
+        return dict(plain)
+    content = read_plan(Path(in_home(str(given or node[KEY]))))
+    return {**plain, "strategy": {**node, KEY: {name: content[name] for name in _READ}}}
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read a plan that a run can follow. Raises ConfigError for one that names a class of a stranger."""
+    content = read_fitted(path, KIND, KEY)
+    missing = [name for name in (*_READ, "by", "task", "engine") if name not in content]
+    if missing:
+        raise ConfigError(KEY, path, f"was not written by Murmuration: it has no {missing[0]}")
+    foreign = [t for t in map(target_now, targets_of(content["settings"])) if t not in shipped_targets()]
+    if foreign:
+        raise ConfigError(KEY, path, f"would build {foreign[0]}, which no file of conf/ names")
+    if content["by"] == "oracle":
+        allowed = "was fitted by=oracle, from right answers that a run does not have: fit it by=predicted"
+        raise ConfigError(KEY, path, allowed)
+    return content
+
+
+def check_planned(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a budget or a number of probes that the plan was not fitted for."""
+    node = plain["strategy"]
+    if KEY not in node:
+        return
+    plan = node[KEY]
+    if plan is None:
+        log.warning("compute_optimal without plan=FILE: every problem is solved as strategy.otherwise")
+        return
+    for key, value in (("budget", plain["budget"]), ("strategy.probes", node["probes"])):
+        fitted = plan[key.rpartition(".")[2]]
+        if value != fitted:
+            raise ConfigError(key, value, f"must be {fitted:g}, for which the plan was fitted")

@@ -1,0 +1,1 @@
+"""Plans fitted to sweeps: which setting pays for which difficulty."""

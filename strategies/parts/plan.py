@@ -1,0 +1,79 @@
+"""A compute-optimal plan as a strategy reads it, and a session that continues a list of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.schema import Count, Positive, checked
+from orchestrator.search.session import Session
+from orchestrator.search.strategy import Strategy
+from orchestrator.types import Params, Trajectory
+
+
+@dataclass(frozen=True)
+@checked("strategy.plan")
+class Plan:
+    """Falling ``cuts`` of the probes' mean reward, and for each level the index of its setting.
+
+    ``budget`` is the mean samples' worth that it was fitted for, with ``probes`` samples a problem. The level
+    of a problem is the number of cuts above its mean reward: 0 is the easiest. It is made by
+    ``python -m orchestrator.allocation fit``.
+    """
+
+    cuts: tuple[float, ...]
+    chosen: tuple[int, ...]
+    settings: tuple[Strategy, ...]
+    budget: Positive
+    probes: Count = 4
+    digest: str = ""
+
+    def setting(self, mean_reward: float) -> Strategy:
+        """Return the strategy of a problem."""
+        return self.settings[self.chosen[sum(mean_reward < cut for cut in self.cuts)]]
+
+    @property
+    def is_one_setting(self) -> bool:
+        """Whether every level has the same setting: there is nothing to probe for."""
+        return len({*self.chosen}) == 1
+
+
+class Continued:
+    """A session whose first samples are ``drawn`` already, with ``params``; all else is the session's."""
+
+    def __init__(self, session: Session, drawn: Sequence[Trajectory], params: Params) -> None:
+        self._session, self._params = session, params
+        self._drawn: Mapping[int, Trajectory] = dict(enumerate(drawn))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def generate(
+        self,
+        trajectories: Sequence[Trajectory],
+        params: Params | Sequence[Params],
+        *,
+        to_end: bool = False,
+        samples: Sequence[int] | None = None,
+    ) -> list[Trajectory]:
+        """Extend as the session does; a whole sample whose number is drawn already is returned as it is."""
+        rows = [params] * len(trajectories) if not isinstance(params, Sequence) else list(params)
+        numbers = list(samples) if samples is not None and to_end else []
+        known = {
+            i: self._drawn[number]
+            for i, number in enumerate(numbers)
+            if number in self._drawn and rows[i] == self._params and not trajectories[i].steps
+        }
+        left = [i for i in range(len(trajectories)) if i not in known]
+        result = [known.get(i, t) for i, t in enumerate(trajectories)]
+        if left:
+            rest = await self._session.generate(
+                [trajectories[i] for i in left],
+                [rows[i] for i in left],
+                to_end=to_end,
+                samples=None if samples is None else [samples[i] for i in left],
+            )
+            for i, trajectory in zip(left, rest, strict=True):
+                result[i] = trajectory
+        return result

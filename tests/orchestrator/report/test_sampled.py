@@ -1,0 +1,43 @@
+"""The part of the page about independent samples."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from orchestrator.report.page import make_section, write_report
+from orchestrator.report.runs import read_runs
+from orchestrator.report.settings import arrange
+from tests.orchestrator.allocation.made_samples import write_samples
+from tests.orchestrator.report.made_runs import lines, write_run
+
+
+def test_the_page_shows_saturation_bounds_and_calibration(tmp_path: Path) -> None:
+    write_samples(tmp_path / "run", num_samples=16)
+    page = write_report(tmp_path, tmp_path / "out", 0).read_text()
+    for said in ("Saturation and bounds", "zero-inflated Beta", "N*, the next sample adds less than 0.005"):
+        assert said in page
+    assert "gap that a perfect verifier would close" in page
+    assert "Calibration of the rewards" in page
+    assert re.search(r"<th scope=\"row\">2</th><td class=\"n\">640</td>", page)  # step 2 of 40 x 16 samples
+    assert {path.suffix for path in (tmp_path / "out" / "figures").glob("*-reliability.*")} == {
+        ".svg",
+        ".png",
+    }
+
+
+def test_the_largest_run_of_samples_counts(tmp_path: Path) -> None:
+    for num in (8, 16):
+        write_samples(tmp_path / f"n{num}", num_samples=num, num_problems=12)
+    (setting,) = arrange(read_runs(tmp_path, 0))
+    found = make_section(setting, "s0").sampled
+    assert found is not None
+    assert (found.num_samples, found.study.num_problems) == (16, 12)
+    assert found.surface is not None
+    assert found.surface.ks == (1, 2, 4, 8, 16)
+
+
+def test_few_samples_show_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", lines([1, 0, 1]))
+    (setting,) = arrange(read_runs(tmp_path, 0))
+    assert make_section(setting, "s0").sampled is None

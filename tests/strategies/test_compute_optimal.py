@@ -1,0 +1,94 @@
+"""A plan in a search: what it continues, what it charges, and when it is the setting itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.search.strategy import Strategy
+from orchestrator.testing import World
+from orchestrator.types import Solution
+from strategies import BestOfN, ComputeOptimal, SelfConsistency
+from strategies.compute_optimal import mean_reward
+from strategies.parts.plan import Plan
+from tests.toy import EVEN, load, sampling, uneven
+
+WHOLE = sampling(max_tokens=16)
+
+
+def planned(
+    cuts: tuple[float, ...], chosen: tuple[int, ...], *settings: Strategy, probes: int = 4
+) -> ComputeOptimal:
+    plan = Plan(cuts, chosen, settings, budget=8.0, probes=probes)
+    return ComputeOptimal(WHOLE, BestOfN(8, WHOLE), plan, probes)
+
+
+async def solved(strategy: Strategy, seed: int = 0, **limits: int) -> tuple[Solution, World]:
+    world = World(language=EVEN, reward=uneven)
+    return await world.solve(strategy, seed, **limits), world
+
+
+@pytest.mark.parametrize("name", ["best_of_n", "self_consistency", "particle_filter", "astar"])
+async def test_a_plan_with_one_setting_is_that_setting(name: str) -> None:
+    setting = load(name, 8)
+    alone, _ = await solved(setting)
+    by_plan, _ = await solved(planned((0.7, 0.3), (0, 0, 0), setting))
+    assert by_plan == alone
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("setting", [BestOfN(8, WHOLE), SelfConsistency(8, WHOLE, weight="reward")])
+async def test_a_setting_that_samples_continues_the_probes(setting: Strategy, seed: int) -> None:
+    """The same list: the answer and the cost of the setting alone, to the token."""
+    other = BestOfN(4, WHOLE)
+    alone, plain = await solved(setting, seed)
+    by_plan, world = await solved(
+        planned((2.0,), (0, 1), other, setting), seed
+    )  # every problem is on level 1
+    assert by_plan.trajectories == alone.trajectories
+    assert by_plan.answer_index == alone.answer_index
+    assert by_plan.log_weights == alone.log_weights
+    assert world.engine.usage == plain.engine.usage
+    assert by_plan.usage.reward_calls == 8
+
+
+async def test_a_smaller_number_than_the_probes_takes_the_first() -> None:
+    alone, _ = await solved(BestOfN(2, WHOLE))
+    by_plan, _ = await solved(planned((2.0,), (0, 1), BestOfN(8, WHOLE), BestOfN(2, WHOLE)))
+    assert by_plan.trajectories == alone.trajectories
+    assert by_plan.usage.reward_calls == 4  # the probes are charged
+
+
+async def test_a_search_begins_anew_and_the_probes_are_charged() -> None:
+    search = load("particle_filter", 4)
+    alone, _ = await solved(search)
+    by_plan, world = await solved(planned((2.0,), (0, 1), BestOfN(8, WHOLE), search))
+    probes = sum(t.num_tokens for t in (await solved(BestOfN(4, WHOLE)))[0].trajectories)
+    spent = sum(len(s.token_ids) for t in by_plan.trajectories for s in t.steps)
+    assert by_plan.usage.generated_tokens == world.engine.usage.generated_tokens >= probes + spent / 2
+    assert len(by_plan.trajectories) == len(alone.trajectories)
+
+
+async def test_the_probes_choose_the_level() -> None:
+    """With a cut at the mean reward of the probes a problem is above it, and not a little higher."""
+    few, many = BestOfN(4, WHOLE), BestOfN(8, WHOLE)
+    drawn, _ = await solved(few)
+    mean = mean_reward(drawn.trajectories)
+    for cut, num in ((mean, 4), (mean + 1e-6, 8)):
+        solution, _ = await solved(planned((cut,), (0, 1), few, many))
+        assert len(solution.trajectories) == num
+
+
+async def test_a_limit_that_stops_the_probes_gives_the_best_of_them() -> None:
+    strategy = planned((2.0,), (0, 1), BestOfN(8, WHOLE), load("particle_filter", 4))
+    solution, _ = await solved(strategy, generated_tokens=24)
+    assert solution.answer_index is not None
+    assert solution.usage.generated_tokens <= 24
+
+
+def test_readouts_are_those_that_all_settings_take() -> None:
+    strategy = planned((0.5,), (0, 1), BestOfN(4, WHOLE), BestOfN(4, WHOLE, aggregation="model"))
+    assert strategy.readouts == ("whole",)
+    assert replace(strategy, plan=None).readouts == ("per_step", "whole")
+    assert ComputeOptimal(WHOLE, SelfConsistency(4, WHOLE)).readouts == ()
