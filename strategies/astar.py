@@ -38,6 +38,7 @@ from annotated_types import Ge
 from orchestrator.schema import Count, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
+from strategies.parts import checks
 from strategies.parts.beams import distinct
 from strategies.parts.search_tree import Node, SearchTree
 from strategies.parts.voting import argmax, vote
@@ -85,12 +86,16 @@ class AStar:
     sampling: Sampling
     branching: Annotated[int | None, Ge(1)] = None
     wave: Annotated[int | None, Ge(1)] = 2
-    reopen_cost: Annotated[float, Ge(0)] = 0.05
+    reopen_cost: Annotated[float | None, Ge(0)] = 0.05
     width: Count = 1
     num_goals: Count = 1
     merge_equal: bool = True
-    transition_cost: TransitionCostName | StepCost = "increase"
+    transition_cost: TransitionCostName | StepCost = "decrease"
     aggregation: Aggregation = "last"
+
+    def __post_init__(self) -> None:
+        allowed = "must be a number; a run that began before A* had it cannot be resumed: start it again"
+        checks.require(self.reopen_cost is not None, "reopen_cost", self.reopen_cost, allowed)
 
     @property
     def readouts(self) -> tuple[str, ...]:
@@ -100,6 +105,10 @@ class AStar:
     def wave_size(self) -> int:
         """Return how many children are drawn at a time."""
         return self.wave or self.branching or self.num_samples
+
+    @property
+    def _cost_of_a_wave(self) -> float:
+        return _LAST if self.wave is None or self.reopen_cost is None else self.reopen_cost
 
     async def solve(self, session: Session) -> Solution:
         tree = SearchTree()
@@ -121,7 +130,7 @@ class AStar:
             num_left -= len(parents)
             for node in dict.fromkeys(parents):
                 num_waves[node.index] += 1
-                tree.reopen(node, num_waves[node.index] * (self.reopen_cost if self.wave else _LAST))
+                tree.reopen(node, num_waves[node.index] * self._cost_of_a_wave)
         return goals
 
     def _next(self, tree: SearchTree, goals: list[Node], num_left: int) -> list[Node]:

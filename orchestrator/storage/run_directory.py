@@ -16,7 +16,7 @@ from filelock import lock_descriptor
 
 from orchestrator.dotted import dotted
 from orchestrator.errors import ConfigError
-from orchestrator.renamed import renamed
+from orchestrator.renamed import as_begun
 from orchestrator.storage.atomic import json_bytes, write_json
 from orchestrator.storage.hydra_record import HYDRA
 from orchestrator.storage.journal import JOURNAL
@@ -144,7 +144,7 @@ def open_run_dir(
         raise ConfigError("run_dir", run_dir, allowed)
     is_resumed = (run_dir / CONFIG).exists() and resume
     if is_resumed:
-        _compare(renamed(read_own(run_dir / CONFIG, "run_dir")), config, run_dir)
+        _compare(as_begun(read_own(run_dir / CONFIG, "run_dir")), config, run_dir)
     earlier = _take_over(run_dir, check)
     command = {"overrides": list(overrides)}
     # The command first: a run that is killed between the two can still be resumed by its directory.

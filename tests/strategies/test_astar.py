@@ -37,7 +37,12 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def astar(num_samples: int = 8, max_steps: int = 5, **knobs: Any) -> AStar:
-    return AStar(num_samples, max_steps, sampling(), **({"branching": 4, "wave": None} | knobs))
+    return AStar(
+        num_samples,
+        max_steps,
+        sampling(),
+        **({"branching": 4, "wave": None, "transition_cost": "increase"} | knobs),
+    )
 
 
 def tree_of(solution: Solution) -> list[NodeRecord]:
@@ -359,6 +364,7 @@ async def test_dead_ends_are_left_alone(wave: int | None) -> None:
         ({"branching": 0}, "strategy.branching"),
         ({"wave": 0}, "strategy.wave"),
         ({"reopen_cost": -0.1}, "strategy.reopen_cost"),
+        ({"reopen_cost": None}, "strategy.reopen_cost"),  # as a run of before is resumed
         ({"width": 0}, "strategy.width"),
         ({"num_goals": 0}, "strategy.num_goals"),
         ({"transition_cost": "up"}, "strategy.transition_cost"),
