@@ -129,10 +129,10 @@ Method = Literal["generate", "loglik", "score"]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The properties of a model. ``sampler`` means nothing for a verifier, the rest but the first for an engine.
+    """The properties of a model: ``sampler`` is an engine's, ``readout`` and ``sampling`` are a verifier's.
 
-    With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache. A verifier
-    that is ``sampling`` draws what it judges by, and is given the run's seed.
+    With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache. With
+    ``sampling`` a verifier draws what it judges by, and is given the run's seed.
     """
 
     batch_invariant: bool = False

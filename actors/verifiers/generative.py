@@ -119,7 +119,7 @@ class GenerativeVerifier(AskingVerifier):
 
     async def _criticise(self, asked: ScoreRequest, prompt: str, index: int) -> _Judged:
         """The verdict after one critique, if the configuration requests critiques."""
-        home = asked.home
+        home, run_seed = asked.home, asked.seed if isinstance(asked.seed, int) else 0
         if not self._config.critique_tokens:
             return await self._read(home, prompt, (), Usage())
         request = GenerateRequest(
@@ -128,9 +128,7 @@ class GenerativeVerifier(AskingVerifier):
             instruction="",
             token_ids=(),
             params=Sampling(self._config.temperature, 1.0, self._config.critique_tokens),
-            seed=derive_seed(
-                "critique", asked.seed if isinstance(asked.seed, int) else 0, home, prompt, index
-            ),
+            seed=derive_seed("critique", run_seed, home, prompt, index),
             delimiter=self._config.verdict,
             answer_marker=None,
         )

@@ -50,7 +50,7 @@ def generate_requests(
 
 
 def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetType = UNSET) -> ScoreRequest:
-    """Return the request for the rewards of a trajectory's new steps; ``seed`` for a verifier that samples."""
+    """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples."""
     steps = trajectory.steps
     return ScoreRequest(
         home=problem.id,

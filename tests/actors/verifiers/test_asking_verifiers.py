@@ -200,12 +200,12 @@ async def test_critiques_are_seeded_by_the_run() -> None:
 
 
 async def test_the_run_seed_reaches_a_verifier_that_samples_and_no_other() -> None:
-    class Sampling_(FakeVerifier):
+    class Drawing(FakeVerifier):
         @property
         def info(self) -> ModelInfo:
             return replace(super().info, sampling=True)
 
-    for verifier, expected in ((Sampling_(), 7), (FakeVerifier(), UNSET)):
+    for verifier, expected in ((Drawing(), 7), (FakeVerifier(), UNSET)):
         world = World(verifier=verifier)
         session = world.session(7)
         await session.score(await session.generate([Trajectory()], Sampling(max_tokens=8)))
