@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
+from msgspec import UNSET, UnsetType
+
 from orchestrator.stated.answer import states_answer
 from orchestrator.types import Overhead, Params, Problem, Reward, Step, Usage
 
@@ -72,7 +74,8 @@ class ScoreRequest:
     """A request for the rewards of ``steps[num_locked:]``; the verifier tokenises the texts itself.
 
     ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
-    its engine does not report it) and its length in the policy's tokens.
+    its engine does not report it) and its length in the policy's tokens. ``seed`` is the run's, for verifiers
+    whose ``info`` is ``sampling``; other requests do not have it, nor does their digest.
     """
 
     home: str
@@ -81,6 +84,7 @@ class ScoreRequest:
     num_locked: int
     logprobs: tuple[float | None, ...] = ()
     num_tokens: tuple[int, ...] = ()
+    seed: int | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +129,16 @@ Method = Literal["generate", "loglik", "score"]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The properties of a model. ``sampler`` means nothing for a verifier, ``readout`` nothing for an engine.
+    """The properties of a model: ``sampler`` is an engine's, ``readout`` and ``sampling`` are a verifier's.
 
-    With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache.
+    With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache. With
+    ``sampling`` a verifier draws what it judges by, and is given the run's seed.
     """
 
     batch_invariant: bool = False
     sampler: Sampler = "step"
     readout: Readout = "per_step"
+    sampling: bool = False
 
 
 class Engine(Protocol):

@@ -70,6 +70,46 @@ RENAMED: Mapping[str, Now] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Knobs that a class has had only since its behaviour changed.
+
+    A saved configuration that has all of ``beside``, as every shipped file did, and none of ``knobs``
+    was written before: ``knobs`` are the values that keep what it began.
+    """
+
+    beside: frozenset[str]
+    knobs: Mapping[str, Any]
+
+
+SINCE: Mapping[str, Since] = {
+    # No value keeps the search that closed its states for good: None is refused with the reason.
+    "strategies.AStar": Since(
+        frozenset({"branching", "wave", "width", "num_goals", "transition_cost"}), {"reopen_cost": None}
+    ),
+    "strategies.ParallelTempering": Since(
+        frozenset({"num_chains", "num_iterations", "max_tempering"}), {"min_particles": 2}
+    ),
+    "strategies.ParticleGibbs": Since(
+        frozenset({"num_iterations", "num_references", "weighting"}), {"min_particles": 2}
+    ),
+    "strategies.Rebase": Since(
+        frozenset({"balance_temperature", "aggregation", "selection"}),
+        {"rounding": "remainder", "vote_by": "odds"},
+    ),
+}
+
+
+def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's saved configuration under today's names, with the knobs that keep its behaviour."""
+    plain = {name: renamed(item) for name, item in config.items()}
+    node = plain.get("strategy")
+    since = SINCE.get(str(node.get(_TARGET))) if isinstance(node, dict) else None
+    if since and since.beside <= node.keys() and not since.knobs.keys() & node.keys():
+        plain["strategy"] = {**node, **since.knobs}
+    return plain
+
+
 def target_now(target: str) -> str:
     """Return the present name of a class; one that was not renamed keeps its name."""
     return RENAMED[target].target if target in RENAMED else target

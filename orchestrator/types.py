@@ -277,7 +277,7 @@ class NodeRecord:
 
     ``parent`` is None for the root; ``text`` is the node's step; ``reward`` is a value in [0, 1], None
     where it was not scored; ``cost`` is g and ``heuristic`` h; ``closed`` counts from 0 in the order in
-    which nodes left the frontier, None for one that is still open.
+    which nodes first left the frontier, None for one that never did.
     """
 
     node: int

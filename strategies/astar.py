@@ -5,17 +5,25 @@ node with the least
 
     f = g + h,    h = 1 - r,    g = sum of c(s, s') over the steps,
 
-with r the (aggregated) reward of the partial answer, is expanded into ``branching`` sampled continuations.
-The source leaves the transition cost c open; both readings are offered:
+with r the (aggregated) reward of the partial answer, is expanded into sampled continuations. The source
+leaves the transition cost c open; both readings are offered:
 
     increase:  c(s, s') = max(0, h(s') - h(s)),    a step pays for what it makes worse
     decrease:  c(s, s') = max(0, h(s) - h(s')),    the least cost that makes h consistent
 
-The first step costs nothing. Ours: equal continuations are one state, rewarded and expanded
-once (as in any graph search: a confident policy draws the same step repeatedly). With ``wave`` they
-are drawn n at a time, and meanwhile the state stays open (after partial expansion, Yoshizumi et al. 2000):
-more are drawn only where no child is better than the parent, and none after a wave without a new child.
-Ties (least h, deepest, oldest) and the fallbacks are also ours.
+The root has h = 0 (nothing is known yet), and the first step costs nothing. With ``decrease`` f never
+falls along a path, so the first goal expanded has the least f of all goals that the drawn children lead to.
+``increase`` does not have this property.
+
+Ours: a state draws ``wave`` children at a time and returns to the frontier at
+
+    f + k reopen_cost    after k waves,
+
+since its continuations are samples: more of them may be better (after partial expansion, Yoshizumi et al.
+2000). No state is closed for good while budget is left. Equal continuations are one state, rewarded and
+expanded once (as in any graph search: a confident policy draws the same step repeatedly). Ties (least h,
+deepest, oldest) and the fallbacks are also ours. The published search, as far as it is known, draws all
+children at once and closes the state: ``wave=None``, ``branching=None``.
 """
 
 from __future__ import annotations
@@ -30,6 +38,7 @@ from annotated_types import Ge
 from orchestrator.schema import Count, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution, Trajectory
+from strategies.parts import checks
 from strategies.parts.beams import distinct
 from strategies.parts.search_tree import Node, SearchTree
 from strategies.parts.voting import argmax, vote
@@ -51,6 +60,9 @@ _COSTS: Mapping[TransitionCostName, StepCost] = {
 }
 
 
+_LAST = 1e9  # behind every f: rewards are in [0, 1]
+
+
 @dataclass(frozen=True)
 @checked("strategy")
 class AStar:
@@ -59,8 +71,10 @@ class AStar:
     Budget N: N x max_steps child steps, of which max_steps are reserved to finish the best open
     trajectory, if none has ended by then; ``num_samples`` = N. The search stops at the first goal that
     is the best open node, or continues to ``num_goals`` of them, which vote (ties: least f; with
-    ``merge_equal`` off, each of several equal ones has a vote). Without a goal, the answer is the ended
-    trajectory with the least f; without one, the best open trajectory is finished.
+    ``merge_equal`` off, each of several equal ones has a vote). Where the budget ends first, the ended
+    trajectories of least f take the place of the missing goals; without any, the best open one is finished.
+    A state draws ``wave`` children at a time. With None it draws ``branching`` at once (None: N), and
+    again only when nothing else is open.
     ``Solution.log_weights``: -f. The history is the tree, one NodeRecord per node.
     """
 
@@ -70,13 +84,18 @@ class AStar:
     num_samples: Count = 8
     max_steps: Count = 40
     sampling: Sampling = Sampling()
-    branching: Count = 8
+    branching: Annotated[int | None, Ge(1)] = None
     wave: Annotated[int | None, Ge(1)] = 2
+    reopen_cost: Annotated[float | None, Ge(0)] = 0.05
     width: Count = 1
     num_goals: Count = 1
     merge_equal: bool = True
-    transition_cost: TransitionCostName | StepCost = "increase"
+    transition_cost: TransitionCostName | StepCost = "decrease"
     aggregation: Aggregation = "last"
+
+    def __post_init__(self) -> None:
+        allowed = "must be a number; a run that began before A* had it cannot be resumed: start it again"
+        checks.require(self.reopen_cost is not None, "reopen_cost", self.reopen_cost, allowed)
 
     @property
     def readouts(self) -> tuple[str, ...]:
@@ -85,37 +104,36 @@ class AStar:
     @property
     def wave_size(self) -> int:
         """Return how many children are drawn at a time."""
-        return self.branching if self.wave is None else self.wave
+        return self.wave or self.branching or self.num_samples
+
+    @property
+    def _cost_of_a_wave(self) -> float:
+        return _LAST if self.wave is None or self.reopen_cost is None else self.reopen_cost
 
     async def solve(self, session: Session) -> Solution:
         tree = SearchTree()
-        tree.add(None, Trajectory(), cost=0.0, heuristic=1.0, is_open=True)
+        tree.add(None, Trajectory(), cost=0.0, heuristic=0.0, is_open=True)
         goals = await self._search(session, tree)
         ended = [n for n in tree.frontier if n.trajectory.finished]
         last = [] if goals or ended else await self._finish_best(session, tree)
-        return await self._conclude(session, tree, goals, [*ended, *last])
+        return await self._conclude(session, tree, [*goals, *ended, *last])
 
     async def _search(self, session: Session, tree: SearchTree) -> list[Node]:
-        """Expand until there are enough goals, no open node, no step left, or a limit is reached."""
+        """Expand until there are enough goals, no step is left, or a limit is reached."""
         goals: list[Node] = []
-        num_left, drawn = (self.num_samples - 1) * self.max_steps, Counter[int]()
+        num_left, num_waves = (self.num_samples - 1) * self.max_steps, Counter[int]()
         while num_left and not session.exhausted:
-            if tree.best is None:  # dead ends everywhere: a wave without a new child is not the last
-                self._reopen(tree, [node for node in tree.nodes if drawn[node.index]], drawn)
-            parents = self._next(tree, goals, drawn, num_left)
+            parents = self._next(tree, goals, num_left)
             if not parents:
                 break
-            made = await self._expand(session, tree, parents)
+            await self._expand(session, tree, parents)
             num_left -= len(parents)
-            drawn.update(node.index for node in parents)
-            if num_left:
-                fertile = {child.parent for child in made}
-                self._reopen(tree, [node for node in dict.fromkeys(parents) if node.index in fertile], drawn)
+            for node in dict.fromkeys(parents):
+                num_waves[node.index] += 1
+                tree.reopen(node, num_waves[node.index] * self._cost_of_a_wave)
         return goals
 
-    def _next(
-        self, tree: SearchTree, goals: list[Node], drawn: Mapping[int, int], num_left: int
-    ) -> list[Node]:
+    def _next(self, tree: SearchTree, goals: list[Node], num_left: int) -> list[Node]:
         """Return the nodes to expand, each once per child; goals that come first are set aside.
 
         A goal behind a node of this round stays open: that node's children may still be better.
@@ -128,15 +146,8 @@ class AStar:
             if node.trajectory.finished:
                 goals.append(node)
             else:
-                left = self.branching - drawn.get(node.index, 0)
-                parents += [node] * min(self.wave_size, left, num_left - len(parents))
+                parents += [node] * min(self.wave_size, num_left - len(parents))
         return parents
-
-    def _reopen(self, tree: SearchTree, nodes: Sequence[Node], drawn: Mapping[int, int]) -> None:
-        """Reopen the closed nodes that may have more children."""
-        for node in nodes:
-            if drawn[node.index] < self.branching:
-                tree.reopen(node)
 
     async def _expand(self, session: Session, tree: SearchTree, parents: Sequence[Node]) -> list[Node]:
         """Add one child for each of ``parents``; fewer where some are equal or a limit withholds them."""
@@ -170,7 +181,8 @@ class AStar:
 
     async def _finish_best(self, session: Session, tree: SearchTree) -> list[Node]:
         """Continue the best open trajectory alone to its end; return the last of its nodes, if any."""
-        reached, node = tree.leaves()[:1], tree.best
+        opened = [n for n in tree.frontier if n.trajectory.steps] or tree.frontier
+        reached, node = tree.leaves()[:1], opened[0] if opened else None
         while node and tree.is_open(node) and node.trajectory.active and not session.exhausted:
             tree.close(node)
             children = await self._expand(session, tree, [node])
@@ -178,12 +190,9 @@ class AStar:
             node = children[0] if children else None
         return reached
 
-    async def _conclude(
-        self, session: Session, tree: SearchTree, goals: Sequence[Node], others: Sequence[Node]
-    ) -> Solution:
-        """Let the goals vote; without a goal, the answer is the first of the others."""
-        offered = [*goals, *others]
-        voters = goals or offered[:1]
+    async def _conclude(self, session: Session, tree: SearchTree, offered: Sequence[Node]) -> Solution:
+        """Let the first ``num_goals`` vote."""
+        voters = offered[: self.num_goals]
         scores = [-n.total for n in voters]
         keys = await session.answers([n.trajectory for n in voters]) if len(voters) > 1 else []
         elected = vote(keys, scores)

@@ -22,7 +22,8 @@ from strategies.parts.beam_base import BeamBase
 class DiverseTreeSearch(BeamBase):
     """N / ``branching`` subtrees of ``branching`` slots. Budget N: ``num_beams`` = N.
 
-    ``Solution`` holds the distinct trajectories of all subtrees at the end.
+    ``Solution`` holds every beam of each subtree's last round, as in the authors' code: those that were drawn
+    equal vote separately.
     """
 
     def check_own(self) -> None:
@@ -32,4 +33,4 @@ class DiverseTreeSearch(BeamBase):
         num_subtrees = max(1, self.num_beams // self.branching)
         # As wide as the widest subtree, so that one survives in each.
         widest = -(-self.num_beams // num_subtrees)
-        return await self.search(session, branching=widest, num_subtrees=num_subtrees)
+        return await self.search(session, branching=widest, num_subtrees=num_subtrees, offers_rounds=True)

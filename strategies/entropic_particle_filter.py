@@ -8,14 +8,19 @@ https://arxiv.org/abs/2510.05825. Two additions to the plain filter, which it eq
   beta (l_t + l_{t+1}), product, or beta l_{t+1}, successor, where l_{t+1} is the log-odds of one
   successor's reward. ``fresh`` draws a successor for it, then discards it: 2N policy and 2N reward
   calls a step. ``reuse`` continues with that successor, which makes it the plain loop
-  weighed by the last two rewards, without extra calls.
+  weighed by the last two rewards, without extra calls. Under incremental weighting the looked-ahead
+  weights of ``fresh`` have a floor, .05 W_i: another successor may be right where the first had the
+  reward 0, and a particle that could never be drawn would bias the evidence.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from orchestrator.schema import Positive, Probability
 from orchestrator.search.session import Session
@@ -28,6 +33,8 @@ from strategies.parts.resampling import Scheme
 from strategies.parts.tempering import Annealing, AnnealingName, Schedule
 from strategies.parts.weighting import weighting
 from strategies.parts.weights import LogWeights
+
+_LOG_FLOOR = math.log(0.05)
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,10 @@ class EntropicParticleFilter(FilterBase):
 
     def _modulate(self, parents: Population, successors: Sequence[Trajectory]) -> LogWeights:
         weighed_by = weighting(self.weighting, self.aggregation, self.epsilon)
-        if self.weighting == "incremental":
-            return tuple(self.beta * x for x in weighed_by.weigh(parents, successors))
         ahead = weighed_by.weigh(parents, successors)
+        if self.weighting == "incremental":
+            rows = zip(ahead, parents.log_weights, strict=True)
+            return tuple(float(np.logaddexp(self.beta * a, self.beta * w + _LOG_FLOOR)) for a, w in rows)
         now = [0.0] * len(ahead)
         if self.look_ahead_weight == "product":
             present = weighed_by.weigh(parents, parents.particles)

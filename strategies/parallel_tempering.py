@@ -9,7 +9,8 @@ After each sweep neighbouring references are swapped with probability min(1, A),
 
     log A = (1/T_k - 1/T_{k+1}) (log r(x_{k+1}) - log r(x_k)).
 
-Weighting is incremental: a swap needs the target density of a chain.
+Weighting is incremental: a swap needs the target density of a chain, and absolute weighting has none where
+trajectories differ in length.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ParallelTempering:
     """Parallel chains of particle Gibbs, with exchanges after each round of sweeps.
 
     Budget N: ``num_samples`` = N particles over all chains and sweeps; where N is small there are fewer
-    of both, so that each sweep has at least two particles. ``Solution`` has the particles of every
+    of both, so that each sweep has ``min_particles`` or more. ``Solution`` has the particles of every
     sweep of every chain; its ``log_weights`` are those for the cold target policy(x) r(x), normalised
     within the sweep. Step numbers in the history continue from sweep to sweep.
     """
@@ -77,6 +78,7 @@ class ParallelTempering:
     sampling: Sampling = Sampling()
     num_chains: Count = 2
     num_iterations: Count = 2
+    min_particles: Annotated[int, Ge(2)] = 4
     max_tempering: Annotated[float, Ge(1)] = 4.0
     aggregation: Aggregation = "last"
     selection: Selection = "argmax"
@@ -103,10 +105,13 @@ class ParallelTempering:
 
     def _sizes(self) -> list[list[int]]:
         """Return slots by round of sweeps, then by chain."""
-        by_chain = sweep_sizes(self.num_samples, self.num_chains)
-        num_rounds = min(len(sweep_sizes(n, self.num_iterations)) for n in by_chain)
-        rounds = [sweep_sizes(n, num_rounds) for n in by_chain]
+        by_chain = self._split(self.num_samples, self.num_chains)
+        num_rounds = min(len(self._split(n, self.num_iterations)) for n in by_chain)
+        rounds = [self._split(n, num_rounds) for n in by_chain]
         return [list(slots) for slots in zip(*rounds, strict=True)]
+
+    def _split(self, num_slots: int, num_parts: int) -> list[int]:
+        return sweep_sizes(num_slots, num_parts, self.min_particles)
 
     async def _sweep(
         self, branch: Session, num_slots: int, references: Sequence[Trajectory], tempering: float

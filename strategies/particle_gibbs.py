@@ -9,8 +9,10 @@ the last step:
 
     P(reference = i) = softmax(log-weights)_i
 
-The sweep leaves the filter's target invariant. (With several references, drawn without replacement and held
-side by side, that is not proven: a heuristic.)
+Under incremental weighting the sweep leaves its target, policy(x) r(x), invariant. Absolute weighting, as
+published, has a fixed target only where all trajectories are equally long: elsewhere nothing is left
+invariant, and the sweeps are a heuristic. So are several references, drawn without replacement and held side
+by side.
 
 With *ancestor sampling* (Lindsten, Jordan, Schoen, 2014, https://arxiv.org/abs/1401.0604) the reference's
 past is redrawn at each step, by
@@ -44,7 +46,7 @@ class ParticleGibbs:
     """Sweeps of particles, each guided by a reference from the previous one.
 
     Budget N: ``num_samples`` = N particles over all sweeps; where N is small there are fewer sweeps, so
-    that each has at least two particles. ``Solution`` has the particles of every sweep; its
+    that each has ``min_particles`` or more. ``Solution`` has the particles of every sweep; its
     ``log_weights`` are the logs of the weights within the sweep, which sum to 1 there. Step numbers
     in the history continue from sweep to sweep.
     """
@@ -56,8 +58,9 @@ class ParticleGibbs:
     max_steps: Count = 40
     sampling: Sampling = Sampling()
     num_iterations: Count = 4
+    min_particles: Annotated[int, Ge(2)] = 4
     num_references: Count = 1
-    weighting: WeightingName | Weighting = "absolute"
+    weighting: WeightingName | Weighting = "incremental"
     aggregation: Aggregation = "last"
     epsilon: Annotated[float, Ge(0), Lt(0.5)] = 1e-7
     ancestor_sampling: bool = False
@@ -81,7 +84,7 @@ class ParticleGibbs:
     async def solve(self, session: Session) -> Solution:
         sweeps: list[Sweep] = []
         references: list[Trajectory] = []
-        for num_slots in sweep_sizes(self.num_samples, self.num_iterations):
+        for num_slots in sweep_sizes(self.num_samples, self.num_iterations, self.min_particles):
             # At least one slot is free, or nothing new could be found.
             sweeps.append(await self._sweep(session, num_slots, references[: num_slots - 1]))
             if session.exhausted:

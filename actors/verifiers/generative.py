@@ -3,8 +3,10 @@ r"""A language model that is asked whether a step is right: the reward compares 
 Without a critique the model answers at once (GenRM, arXiv 2408.15240: the reward is the probability of the
 token Yes). With one (``critique_tokens``) it reasons first, up to the text ``verdict`` that precedes its
 verdict (GenPRM, arXiv 2504.00891: ``\boxed{``), and the verdict is read there. Several critiques are
-averaged. The log-odds are log p(Yes) - log p(No) from the engine's ``loglik``: unlike in a list of the most
-likely tokens, neither can be absent. A critique without a verdict is an error, never 0.5.
+averaged; their seeds derive from the run's seed and the text that they judge, so equal texts of a problem
+have equal critiques, which are generated once a call. The log-odds are log p(Yes) - log p(No) from the
+engine's ``loglik``: unlike in a list of the most likely tokens, neither can be absent. A critique without a
+verdict is an error, never 0.5.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -27,6 +29,7 @@ from orchestrator.protocols import (
     Failure,
     GenerateRequest,
     LoglikRequest,
+    ModelInfo,
     ScoreReply,
     ScoreRequest,
 )
@@ -72,12 +75,24 @@ class GenerativeVerifier(AskingVerifier):
             allowed = f"must begin with another token than verifier.good={config.good!r}"
             raise ConfigError("verifier.bad", repr(config.bad), allowed)
 
+    @property
+    def info(self) -> ModelInfo:
+        is_drawn = self._config.critique_tokens > 0 and self._config.temperature > 0
+        return replace(super().info, sampling=is_drawn)
+
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         """Return the rewards of each request, in order; a step without a verdict fails only its request.
 
-        All questions are sent to the engine at once, which batches them.
+        All questions are sent to the engine at once, which batches them. With critiques the first of equal
+        requests pays for all of them: theirs would be the same, token by token.
         """
-        return list(await asyncio.gather(*map(self._score, requests)))
+        texts = [(r.home, r.question, r.steps, r.num_locked, r.seed) for r in requests]
+        if not self._config.critique_tokens:
+            return list(await asyncio.gather(*map(self._score, requests)))
+        first = {text: i for i, text in reversed(list(enumerate(texts)))}
+        replies = await asyncio.gather(*(self._score(requests[i]) for i in first.values()))
+        judged = dict(zip(first, replies, strict=True))
+        return [judged[t] if first[t] == i else _unpaid(judged[t]) for i, t in enumerate(texts)]
 
     async def _score(self, request: ScoreRequest) -> ScoreReply | Failure:
         num_steps = len(request.steps)
@@ -94,7 +109,7 @@ class GenerativeVerifier(AskingVerifier):
         """The verdict on step ``number``: the mean over its critiques."""
         prompt = prompt_of(self._config, request.question, request.steps[:number])
         critiques = range(self._config.num_critiques)
-        judged = await asyncio.gather(*(self._criticise(request.home, prompt, i) for i in critiques))
+        judged = await asyncio.gather(*(self._criticise(request, prompt, i) for i in critiques))
         usage = total([each.usage for each in judged])
         verdicts = [each.verdict for each in judged]
         rewards = [v for v in verdicts if isinstance(v, Reward)]
@@ -102,8 +117,9 @@ class GenerativeVerifier(AskingVerifier):
             return _Judged(next(v for v in verdicts if isinstance(v, Failure)), usage)
         return _Judged(rewards[0] if len(rewards) == 1 else _mean(rewards), usage)
 
-    async def _criticise(self, home: str, prompt: str, index: int) -> _Judged:
+    async def _criticise(self, asked: ScoreRequest, prompt: str, index: int) -> _Judged:
         """The verdict after one critique, if the configuration requests critiques."""
+        home, run_seed = asked.home, asked.seed if isinstance(asked.seed, int) else 0
         if not self._config.critique_tokens:
             return await self._read(home, prompt, (), Usage())
         request = GenerateRequest(
@@ -112,7 +128,7 @@ class GenerativeVerifier(AskingVerifier):
             instruction="",
             token_ids=(),
             params=Sampling(self._config.temperature, 1.0, self._config.critique_tokens),
-            seed=derive_seed("critique", home, prompt, index),
+            seed=derive_seed("critique", run_seed, home, prompt, index),
             delimiter=self._config.verdict,
             answer_marker=None,
         )
@@ -154,6 +170,10 @@ def _check_known(tokenizer: Any, **verdicts: tuple[str, TokenIds]) -> None:
         if not ids or (unknown is not None and unknown in ids):
             allowed = f"must be a text that the tokenizer knows: its tokens are {list(ids)}"
             raise ConfigError(f"verifier.{option}", repr(text), allowed)
+
+
+def _unpaid(reply: ScoreReply | Failure) -> ScoreReply | Failure:
+    return reply if isinstance(reply, Failure) else replace(reply, usage=Usage())
 
 
 def _mean(rewards: Sequence[Reward]) -> Reward:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from msgspec import UNSET, UnsetType
+
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.protocols import (
     Completion,
@@ -48,8 +50,8 @@ def generate_requests(
     ]
 
 
-def score_request(problem: Problem, trajectory: Trajectory) -> ScoreRequest:
-    """Return the request for the rewards of a trajectory's new steps."""
+def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetType = UNSET) -> ScoreRequest:
+    """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples."""
     steps = trajectory.steps
     return ScoreRequest(
         home=problem.id,
@@ -58,6 +60,7 @@ def score_request(problem: Problem, trajectory: Trajectory) -> ScoreRequest:
         num_locked=len(trajectory.rewards),
         logprobs=tuple([_finite(s.logprob) for s in steps]),
         num_tokens=tuple([len(s.token_ids) for s in steps]),
+        seed=seed,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+from msgspec import UNSET
 
 from orchestrator.errors import EngineError, GradingError, VerifierError
 from orchestrator.search.asking import Ledger
@@ -162,7 +163,8 @@ class Session:
         if num_admitted < len(rows):
             account.stop("reward_calls")
             rows = rows[:num_admitted]
-        requests = [score_request(ledger.problem, trajectories[i]) for i in rows]
+        seed = ledger.seed if verifier.info.sampling else UNSET
+        requests = [score_request(ledger.problem, trajectories[i], seed) for i in rows]
         try:
             check = partial(check_rewards, verifier.info.readout)
             replies = await ledger.ask(name, verifier.score, requests, check, VerifierError)

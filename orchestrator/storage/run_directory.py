@@ -16,7 +16,7 @@ from filelock import lock_descriptor
 
 from orchestrator.dotted import dotted
 from orchestrator.errors import ConfigError
-from orchestrator.renamed import renamed
+from orchestrator.renamed import as_begun
 from orchestrator.storage.atomic import json_bytes, write_json
 from orchestrator.storage.hydra_record import HYDRA
 from orchestrator.storage.journal import JOURNAL, Journals
@@ -171,7 +171,7 @@ def open_run_dir(
         raise ConfigError("run_dir", run_dir, allowed)
     is_resumed, is_extended = (run_dir / CONFIG).exists() and resume, False
     if is_resumed:
-        is_extended = _grows(before := renamed(read_own(run_dir / CONFIG, "run_dir")), config, growing)
+        is_extended = _grows(before := as_begun(read_own(run_dir / CONFIG, "run_dir")), config, growing)
         if not is_extended:
             _compare(before, config, run_dir)
     earlier = _take_over(run_dir, check)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NotRequired, Required, TypedDict
 import msgspec
 
 from orchestrator.errors import ConfigError
-from orchestrator.renamed import renamed
+from orchestrator.renamed import as_begun
 from orchestrator.storage.json_reading import parse_own, read_object, read_own
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def parse_config(data: bytes, folder: Path, key: str) -> dict[str, Any]:
 
 
 def _config_of(value: dict[str, Any], folder: Path, key: str) -> dict[str, Any]:
-    return dict(renamed(_checked(value, _Config, folder / CONFIG, key)))
+    return dict(as_begun(_checked(value, _Config, folder / CONFIG, key)))
 
 
 def read_summary(folder: Path, key: str) -> dict[str, Any]:

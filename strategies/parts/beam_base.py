@@ -10,6 +10,7 @@ from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts.beams import (
+    LastRounds,
     rewards_ahead,
     search_by_reward,
     shared,
@@ -57,28 +58,35 @@ class BeamBase(ABC):
     @abstractmethod
     async def solve(self, session: Session) -> Solution: ...
 
-    async def search(self, session: Session, *, branching: int, num_subtrees: int) -> Solution:
-        """Search with 1 / ``branching`` of each group's slots surviving a step, at least one slot."""
+    async def search(
+        self, session: Session, *, branching: int, num_subtrees: int, offers_rounds: bool = False
+    ) -> Solution:
+        """Search with 1 / ``branching`` of each group's slots surviving a step, at least one slot.
+
+        ``offers_rounds`` offers every beam of each group's last round, drawn copies included.
+        """
+        rounds = LastRounds(split_slots(self.num_beams, num_subtrees))
         population, history = await search_by_reward(
             session,
             self.num_beams,
             max_steps=self.max_steps,
             sampling=self.sampling,
             aggregation=self.aggregation,
-            choose=self._choose(session, branching, split_slots(self.num_beams, num_subtrees)),
+            choose=self._choose(session, branching, rounds),
         )
-        different = without_copies(population)
-        return await conclude(session, different, history, self.selection, self.aggregation)
+        offered = rounds.beams(population) if offers_rounds else without_copies(population)
+        return await conclude(session, offered, history, self.selection, self.aggregation)
 
-    def _choose(self, session: Session, branching: int, groups: list[range]) -> Choose:
+    def _choose(self, session: Session, branching: int, rounds: LastRounds) -> Choose:
         async def choose(step: int, population: Population) -> Choice:
             # No step follows the last one.
             num_ahead = min(self.look_ahead, self.max_steps - step)
             scores = await rewards_ahead(session, population, self.sampling, num_ahead, self.aggregation)
             ancestors: list[int] = []
-            for slots in groups:
+            for slots in rounds.groups:
                 keep = max(1, len(slots) // branching)
                 kept = survivors(population.particles, scores, slots, keep)
+                rounds.note(slots, kept, population)
                 ancestors += shared(population.particles, kept, len(slots))
             return pick(population, ancestors)
 

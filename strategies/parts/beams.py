@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, StepRecord, Trajectory
-from strategies.parts.population import Choose, Population, by_one_step, fresh, propagate
+from strategies.parts.population import Choose, Population, by_one_step, fresh, pick, propagate
 from strategies.parts.weighting import Absolute
 from strategies.parts.weights import Aggregation, LogWeights, log_odds_of
 
@@ -51,6 +52,25 @@ def split_slots(num_slots: int, num_groups: int) -> list[range]:
     each, rest = divmod(num_slots, num_groups)
     starts = [g * each + min(g, rest) for g in range(num_groups + 1)]
     return [range(a, b) for a, b in pairwise(starts)]
+
+
+@dataclass
+class LastRounds:
+    """The beams of each group in its last round: that after which no surviving beam is active."""
+
+    groups: list[range]
+    _last: dict[range, Population] = field(default_factory=dict)
+
+    def note(self, slots: range, kept: Sequence[int], population: Population) -> None:
+        """Note the round where it is the group's last: later ones hold copies of the survivors."""
+        if not any(population.particles[i].active for i in kept):
+            self._last.setdefault(slots, pick(population, slots).population)
+
+    def beams(self, population: Population) -> Population:
+        """Return the beams of all groups; ``population`` is the last of those still active."""
+        last = [self._last.get(slots, pick(population, slots).population) for slots in self.groups]
+        particles = tuple(t for p in last for t in p.particles)
+        return Population(particles, tuple(w for p in last for w in p.log_weights))
 
 
 def without_copies(population: Population) -> Population:

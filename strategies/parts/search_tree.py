@@ -1,13 +1,13 @@
-"""The tree of a best-first search: open nodes in a heap, closed ones in the order they were closed."""
+"""The tree of a best-first search: open nodes in a heap, closed ones in the order they were first closed."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
 
 from orchestrator.types import NodeRecord, Trajectory
+
+Rank = tuple[float, float, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,9 @@ class Node:
     def total(self) -> float:
         return self.cost + self.heuristic
 
-    @property
-    def key(self) -> tuple[float, float, int, int]:
-        """Return the rank: least f first; ties go to the least h, then to the deepest, then to the oldest."""
-        return (self.total, self.heuristic, -len(self.trajectory.steps), self.index)
+    def rank(self, penalty: float = 0.0) -> Rank:
+        """Return (f + penalty, h, -depth, index): the least is first, so ties go to the oldest at last."""
+        return (self.total + penalty, self.heuristic, -len(self.trajectory.steps), self.index)
 
 
 @dataclass
@@ -35,10 +34,10 @@ class SearchTree:
     """All nodes, by index; ``pop`` closes the best open one."""
 
     nodes: list[Node] = field(default_factory=list)
-    _heap: list[tuple[tuple[float, float, int, int], int]] = field(default_factory=list)
+    _heap: list[Rank] = field(default_factory=list)
+    _rank: dict[int, Rank] = field(default_factory=dict)
     _closed: dict[int, int] = field(default_factory=dict)
     _children: dict[int, list[int]] = field(default_factory=dict)
-    _order: Iterator[int] = field(default_factory=count)
 
     def add(
         self, parent: Node | None, trajectory: Trajectory, cost: float, heuristic: float, *, is_open: bool
@@ -50,38 +49,43 @@ class SearchTree:
         if parent is not None:
             self._children.setdefault(parent.index, []).append(node.index)
         if is_open:
-            heapq.heappush(self._heap, (node.key, node.index))
+            self._open(node, 0.0)
         return node
+
+    def _open(self, node: Node, penalty: float) -> None:
+        self._rank[node.index] = node.rank(penalty)
+        heapq.heappush(self._heap, self._rank[node.index])
 
     @property
     def best(self) -> Node | None:
         """Return the open node that ``pop`` would close; None when the frontier is empty."""
-        return self.nodes[self._heap[0][1]] if self._heap else None
+        return self.nodes[self._heap[0][-1]] if self._heap else None
 
     @property
     def frontier(self) -> list[Node]:
         """Return the open nodes, best first."""
-        return [self.nodes[index] for _, index in sorted(self._heap)]
+        return [self.nodes[rank[-1]] for rank in sorted(self._heap)]
 
     def leaves(self) -> list[Node]:
         """Return the nodes with a step but no child, best first, dead ends included."""
         inner = {node.parent for node in self.nodes}
         leaves = [n for n in self.nodes if n.index not in inner and n.trajectory.steps]
-        return sorted(leaves, key=lambda n: n.key)
+        return sorted(leaves, key=Node.rank)
 
     def is_open(self, node: Node) -> bool:
-        return any(index == node.index for _, index in self._heap)
+        return node.index in self._rank
 
     def close(self, node: Node) -> None:
         """Take a node out of the frontier. Raises ValueError when it is not open."""
-        self._heap.remove((node.key, node.index))
+        if not self.is_open(node):
+            raise ValueError(f"node {node.index} is not open")
+        self._heap.remove(self._rank.pop(node.index))
         heapq.heapify(self._heap)
-        self._closed[node.index] = next(self._order)
+        self._closed.setdefault(node.index, len(self._closed))
 
-    def reopen(self, node: Node) -> None:
-        """Put a closed node back into the frontier, at its old place."""
-        del self._closed[node.index]
-        heapq.heappush(self._heap, (node.key, node.index))
+    def reopen(self, node: Node, penalty: float) -> None:
+        """Put a closed node back into the frontier, at the place of f + ``penalty``."""
+        self._open(node, penalty)
 
     def children(self, node: Node) -> list[Trajectory]:
         """Return the trajectories of a node's children, oldest first."""
@@ -89,15 +93,12 @@ class SearchTree:
 
     def pop(self) -> Node:
         """Close the best open node. Raises IndexError when the frontier is empty."""
-        node = self.nodes[self._heap[0][1]]
+        node = self.nodes[self._heap[0][-1]]
         self.close(node)
         return node
 
     def records(self) -> tuple[NodeRecord, ...]:
         """Return the whole tree, for a drawing."""
-        # A node that was reopened left a gap in the order.
-        order = sorted(self._closed, key=lambda index: self._closed[index])
-        closed = {index: rank for rank, index in enumerate(order)}
         return tuple(
             NodeRecord(
                 node=node.index,
@@ -106,7 +107,7 @@ class SearchTree:
                 reward=_last_reward(node.trajectory),
                 cost=node.cost,
                 heuristic=node.heuristic,
-                closed=closed.get(node.index),
+                closed=self._closed.get(node.index),
             )
             for node in self.nodes
         )

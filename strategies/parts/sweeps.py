@@ -90,9 +90,9 @@ async def _redraw_past(session: Session, held: _Reference, step: int, population
     return slots[drawn]
 
 
-def sweep_sizes(num_samples: int, num_iterations: int) -> list[int]:
-    """Return the slots of each sweep: as even as possible, at least two, or one where there is only one."""
-    num_sweeps = min(num_iterations, max(1, num_samples // 2))
+def sweep_sizes(num_samples: int, num_iterations: int, min_slots: int) -> list[int]:
+    """Return the slots of each sweep, as even as possible: at least ``min_slots``, or all in one sweep."""
+    num_sweeps = min(num_iterations, max(1, num_samples // min_slots))
     each, rest = divmod(num_samples, num_sweeps)
     return [each + (i < rest) for i in range(num_sweeps)]
 

@@ -44,9 +44,10 @@ class Weighting(Protocol):
 class Absolute:
     """The log-weight is the log-odds of the current reward: nothing accumulates (arXiv 2502.01618).
 
-    With resampling at every step the target is policy(x) times the product over steps t of
-    r_t / (1 - r_t), where an ended trajectory counts its last reward again at every later step. Rewards
-    are clipped to [epsilon, 1 - epsilon], so that a 0 or 1 does not decide alone.
+    With resampling at every step, and where all trajectories are equally long, the target is policy(x)
+    times the product over steps t of r_t / (1 - r_t). An ended trajectory counts its last reward again at
+    every later step of the population, so where lengths differ no target is fixed. Rewards are clipped to
+    [epsilon, 1 - epsilon], so that a 0 or 1 does not decide alone.
     """
 
     aggregation: Aggregation = "last"

@@ -16,7 +16,7 @@ from orchestrator.config.build import TARGET, as_plain, build_node
 from orchestrator.config.compose import only_composed
 from orchestrator.config.trust import Wish, shipped, wishes_of_config, wishes_of_overrides
 from orchestrator.errors import ConfigError
-from orchestrator.renamed import RENAMED, Now, renamed
+from orchestrator.renamed import RENAMED, SINCE, Now, as_begun, renamed
 from orchestrator.replay.__main__ import main as replay
 from orchestrator.report.runs import read_run
 from orchestrator.runs.main import main
@@ -172,6 +172,26 @@ def test_an_old_run_replays_and_is_reported_on(
     (saved,) = (tmp_path / "out").glob(f"*/{CONFIG}")
     assert json.loads(saved.read_text())["strategy"][TARGET] in shipped().targets
     assert read_run(folder, "run", 1e6).config["strategy"][TARGET] in shipped().targets
+
+
+@pytest.mark.parametrize("target", SINCE)
+def test_a_run_keeps_the_behaviour_that_it_began_with(target: str) -> None:
+    """Its file has every knob of then; a file of today's has the new ones too, and keeps their values."""
+    name = next(name for name in OLD_STRATEGIES if configured(name)["strategy"][TARGET] == target)
+    now = configured(name)
+    then = {k: v for k, v in now["strategy"].items() if k not in SINCE[target].knobs}
+    assert as_begun(now) == now
+    begun = as_begun({**now, "strategy": then})["strategy"]
+    assert begun == {**then, **SINCE[target].knobs}
+    assert begun != now["strategy"]
+
+
+def test_a_search_that_closed_its_states_is_not_resumed() -> None:
+    config = configured("astar")
+    strategy = {k: v for k, v in config["strategy"].items() if k != "reopen_cost"}
+    begun = as_begun({**config, "strategy": strategy | {"branching": 8}})
+    with pytest.raises(ConfigError, match=r"^strategy.reopen_cost=null: .* start it again"):
+        build_node(begun["strategy"], "strategy")
 
 
 def test_a_users_own_yaml_file_keeps_its_old_name(tmp_path: Path) -> None:

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.types import Solution
+from orchestrator.types import Solution, Trajectory
 from strategies.entropic_particle_filter import EntropicParticleFilter
 from strategies.particle_filter import ParticleFilter
+from strategies.parts.choosing import redraw
+from strategies.parts.population import Population
+from strategies.parts.resampling import RESAMPLERS, resample
 from strategies.parts.tempering import Annealing, base_tempering, entropy_tempering, ess_tempering
+from strategies.parts.weighting import Incremental
 from strategies.parts.weights import log_mean_exp, normalise
 from tests.laws import assert_mean, total_variation
 from tests.toy import (
@@ -28,6 +32,7 @@ from tests.toy import (
     records_of,
     sampling,
     steps_of,
+    trajectory_of,
     uneven,
     uneven_as,
 )
@@ -164,6 +169,44 @@ def test_the_evidence_stays_unbiased(look_ahead: Any, annealing: Any) -> None:
         return [await World(BRANCHING, uneven).solve(strategy, seed) for seed in range(250)]
 
     assert_mean([math.exp(log_mean_exp(s.log_weights)) for s in asyncio.run(run())], evidence)
+
+
+def dies_at_the_second_step(_: str, steps: tuple[str, ...]) -> float:
+    """A reward of exactly 0 for a successor ``b``, and .9 for everything else."""
+    return 0.0 if steps[1:2] == ("b\n",) else 0.9
+
+
+START, GOOD, DEAD = (
+    trajectory_of(path, dies_at_the_second_step) for path in (("a\n",), ("a\n", "a\n"), ("a\n", "b\n"))
+)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("resampling", list(RESAMPLERS))
+def test_a_look_ahead_to_a_reward_of_zero_leaves_the_evidence_unbiased(resampling: Any) -> None:
+    """Three successors in ten have the reward 0. Without the floor the evidence would be .44, not .63."""
+    strategy = entropic(8, 2, weighting="incremental", resampling=resampling, look_ahead="fresh")
+    rng, weighed_by = np.random.default_rng(5), Incremental()
+    before = Population((START,) * 8, (math.log(0.9),) * 8)
+
+    def successors() -> list[Trajectory]:
+        return [GOOD if u < 0.7 else DEAD for u in rng.random(8)]
+
+    def evidence() -> float:
+        q = normalise(strategy._modulate(before, successors()))
+        redrawn = redraw(before, weighed_by, q, resample(resampling, rng, q, 8)).population
+        return math.exp(log_mean_exp(weighed_by.weigh(redrawn, successors())))
+
+    assert_mean([evidence() for _ in range(3000)], 0.9 * 0.7, z=4)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+async def test_whatever_has_weight_can_be_drawn(beta: float) -> None:
+    """By .05 of its own weight where the successor's reward is 0; what has no weight is never drawn."""
+    before = Population((START,) * 3, (math.log(0.4), math.log(0.4), -math.inf))
+    strategy = entropic(weighting="incremental", look_ahead="fresh", beta=beta)
+    modulated = np.exp(strategy._modulate(before, [GOOD, DEAD, GOOD]))
+    assert modulated == pytest.approx([1.05 * 0.4**beta, 0.05 * 0.4**beta, 0.0])
 
 
 @pytest.mark.parametrize(

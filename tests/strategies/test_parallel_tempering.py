@@ -124,7 +124,7 @@ async def test_chains_have_randomness_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("num_samples", "slots"),
-    [(1, [[1]]), (2, [[2]]), (4, [[2, 2]]), (8, [[2, 2]] * 2), (9, [[3, 2], [2, 2]])],
+    [(1, [[1]]), (7, [[7]]), (8, [[4, 4]]), (16, [[4, 4]] * 2), (17, [[5, 4], [4, 4]])],
 )
 def test_small_budgets(num_samples: int, slots: list[list[int]]) -> None:
     assert tempering(num_samples)._sizes() == slots
@@ -135,6 +135,7 @@ def test_small_budgets(num_samples: int, slots: list[list[int]]) -> None:
     [
         ({"num_chains": 0}, "strategy.num_chains"),
         ({"num_iterations": 0}, "strategy.num_iterations"),
+        ({"min_particles": 1}, "strategy.min_particles"),
         ({"max_tempering": 0.5}, "strategy.max_tempering"),
     ],
 )

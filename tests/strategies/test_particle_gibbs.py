@@ -47,21 +47,22 @@ def steep(question: str, steps: Steps) -> float:
     return uneven(question, steps) ** 2
 
 
-def odds_of_all_steps(path: Steps) -> float:
-    return float(np.prod([odds(uneven("", path[: t + 1])) for t in range(len(path))]))
+def odds_of_all_steps(path: Steps, num_steps: int) -> float:
+    """The product of the odds after each step; the last ones again, where the path has ended before."""
+    return float(np.prod([odds(uneven("", path[: t + 1])) for t in range(num_steps)]))
 
 
 def after_one_sweep(
     language: Any, reward: RewardFunction, target: dict[Steps, float], num_runs: int, **knobs: Any
 ) -> Counter[Steps]:
-    """References drawn from the target itself, each moved by one sweep of three slots."""
+    """References drawn from the target itself, each moved by one sweep of four slots."""
     paths, rng = list(target), np.random.default_rng(7)
     starts = rng.choice(len(paths), size=num_runs, p=list(target.values()))
 
     async def move(seed: int, start: int) -> Steps:
         session = World(language, reward).session(seed)
         reference = trajectory_of(paths[start], reward)
-        population, _ = await sweep(session, 3, [reference], max_steps=4, params=sampling(), **knobs)
+        population, _ = await sweep(session, 4, [reference], max_steps=4, params=sampling(), **knobs)
         return path_of(population.particles[draw(session.rng, population.log_weights)])
 
     async def run() -> list[Steps]:
@@ -81,10 +82,18 @@ def test_a_sweep_leaves_the_posterior_as_it_is(ancestor_sampling: bool) -> None:
 
 
 @pytest.mark.heavy
-def test_a_sweep_leaves_the_absolute_target_as_it_is() -> None:
-    target = normalised({x: p * odds_of_all_steps(x) for x, p in enumerate_paths(EVEN, 3).items()})
+def test_absolute_weighting_has_a_target_where_all_lengths_are_equal() -> None:
+    target = normalised({x: p * odds_of_all_steps(x, 3) for x, p in enumerate_paths(EVEN, 3).items()})
     counts = after_one_sweep(EVEN, uneven, target, 600, weighting=Absolute())
     assert chi_square_excess(counts, target) < 4
+
+
+@pytest.mark.heavy
+def test_absolute_weighting_has_none_where_lengths_differ() -> None:
+    """An ended trajectory's last reward counts as often as its population has steps: one sweep shows it."""
+    target = normalised({x: p * odds_of_all_steps(x, 4) for x, p in enumerate_paths(BRANCHING, 4).items()})
+    counts = after_one_sweep(BRANCHING, uneven, target, 600, weighting=Absolute())
+    assert chi_square_excess(counts, target) > 8
 
 
 async def test_the_reference_holds_its_slot_and_costs_nothing() -> None:
@@ -136,10 +145,12 @@ async def test_ancestor_sampling_moves_the_past_of_the_reference() -> None:
 
 @pytest.mark.parametrize(
     ("num_samples", "num_iterations", "sizes"),
-    [(16, 4, [4, 4, 4, 4]), (10, 4, [3, 3, 2, 2]), (3, 4, [3]), (1, 4, [1]), (4, 4, [2, 2]), (5, 1, [5])],
+    [(18, 4, [5, 5, 4, 4]), (10, 4, [5, 5]), (7, 4, [7]), (1, 4, [1]), (64, 4, [16] * 4), (5, 1, [5])],
 )
 def test_sweep_sizes(num_samples: int, num_iterations: int, sizes: list[int]) -> None:
-    assert sweep_sizes(num_samples, num_iterations) == sizes
+    """Four particles or more in each; with two a sweep is little more than the reference."""
+    assert sweep_sizes(num_samples, num_iterations, 4) == sizes
+    assert sweep_sizes(9, 4, 2) == [3, 2, 2, 2]
 
 
 async def test_all_sweeps_are_offered() -> None:
@@ -170,7 +181,8 @@ async def test_several_references_are_held_and_none_twice() -> None:
     held = solution.trajectories[4:6]
     assert all(t in solution.trajectories[:4] for t in held)
     assert len(world.engine.requests) == 4 * 3 + 2 * 3  # what is held costs nothing
-    everything = await World(EVEN, uneven).solve(gibbs(4, 3, num_iterations=2, num_references=9))
+    two_a_sweep = gibbs(4, 3, num_iterations=2, num_references=9, min_particles=2)
+    everything = await World(EVEN, uneven).solve(two_a_sweep)
     assert len(everything.trajectories) == 4  # one slot of each sweep stays free
 
 
@@ -184,18 +196,19 @@ async def test_one_iteration_is_the_particle_filter() -> None:
     ("knobs", "key"),
     [
         ({"num_iterations": 0}, "strategy.num_iterations"),
+        ({"min_particles": 1}, "strategy.min_particles"),
         ({"num_references": 0}, "strategy.num_references"),
-        ({"ancestor_sampling": True}, "strategy.ancestor_sampling"),
+        ({"ancestor_sampling": True, "weighting": "absolute"}, "strategy.ancestor_sampling"),
         (
-            {"ancestor_sampling": True, "weighting": "incremental", "aggregation": "min"},
+            {"ancestor_sampling": True, "aggregation": "min"},
             "strategy.ancestor_sampling",
         ),
         (
-            {"ancestor_sampling": True, "weighting": "incremental", "sampling": sampling(temperature=0.8)},
+            {"ancestor_sampling": True, "sampling": sampling(temperature=0.8)},
             "strategy.ancestor_sampling",
         ),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_a_bad_knob_is_named(knobs: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as error:

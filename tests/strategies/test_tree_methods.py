@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from orchestrator.types import Trajectory
 from strategies.beam_search import BeamSearch
 from strategies.dvts import DiverseTreeSearch
 from strategies.parts.beams import shared, split_slots, survivors
-from strategies.rebase import Rebase, allocate
+from strategies.rebase import Rebase, by_remainder, rounded_up
 from strategies.tree_of_thoughts import TreeOfThoughts
 from tests.toy import BRANCHING, Table, World, records_of, sampling, steps_of, trajectory_of, uneven
 
@@ -109,7 +110,29 @@ async def test_subtrees_do_not_compete() -> None:
 async def test_dvts_with_one_subtree_is_beam_search_with_one_beam() -> None:
     for seed in range(5):
         one = await World(BRANCHING, uneven).solve(DiverseTreeSearch(4, 4, sampling(), branching=4), seed)
-        assert one == await World(BRANCHING, uneven).solve(BeamSearch(4, 4, sampling(), branching=4), seed)
+        beam = await World(BRANCHING, uneven).solve(BeamSearch(4, 4, sampling(), branching=4), seed)
+        assert (one.history, one.usage) == (beam.history, beam.usage)
+        assert set(steps_of(beam)) <= set(steps_of(one))
+        assert steps_of(one)[one.answer_index or 0] == steps_of(beam)[beam.answer_index or 0]
+
+
+async def test_every_beam_of_a_subtrees_last_round_is_offered() -> None:
+    """A subtree whose best beam has ended after the first step offers what it drew there, copies included."""
+    language = Table({"": {"=1\n": 0.5, "=2\n": 0.3, "a\n": 0.2}}, {"=3\n": 0.5, "b\n": 0.5})
+    reward = {"=1\n": 0.9, "=2\n": 0.3, "a\n": 0.6, "=3\n": 0.7, "b\n": 0.2}
+    num_ended = 0
+    for seed in range(20):
+        world = World(language, lambda q, steps: reward[steps[-1]])
+        drawn = steps_of(await world.solve(DiverseTreeSearch(8, 1, sampling(), branching=4), seed))
+        offered = steps_of(await world.solve(DiverseTreeSearch(8, 4, sampling(), branching=4), seed))
+        assert len(offered) == 8
+        for slots in (slice(0, 4), slice(4, 8)):
+            if max(drawn[slots], key=lambda path: reward[path[-1]]) != ("a\n",):
+                num_ended += 1
+                assert offered[slots] == drawn[slots]
+            else:
+                assert all(path[0] == "a\n" for path in offered[slots])
+    assert 20 < num_ended < 40  # some went on
 
 
 @pytest.mark.parametrize("num_beams", [1, 2, 3, 5, 7, 10])
@@ -142,36 +165,57 @@ async def test_the_best_thought_survives_where_none_reaches_the_threshold() -> N
 
 
 @pytest.mark.parametrize(
-    ("values", "temperature", "num_slots", "shares"),
+    ("values", "temperature", "num_slots", "up", "remainder"),
     [
-        ([0.5, 0.5], 0.2, 4, [2, 2]),
-        ([0.5, 0.5], 0.2, 5, [3, 2]),  # a tie goes to the first
-        ([1.0, 0.0], 0.2, 8, [8, 0]),  # 7.95 and .05
-        ([0.9, 0.7, 0.1], 0.2, 8, [6, 2, 0]),  # 5.76, 2.12, .11
-        ([0.9, 0.7, 0.1], 100.0, 9, [3, 3, 3]),
-        ([0.3], 0.2, 3, [3]),
+        ([0.5, 0.5], 0.2, 4, [2, 2], [2, 2]),
+        ([0.5, 0.5], 0.2, 5, [3, 2], [3, 2]),  # a tie goes to the first
+        ([1.0, 0.0], 0.2, 8, [8, 0], [8, 0]),  # 7.95 and .05
+        ([0.7, 0.9, 0.1], 0.2, 8, [2, 6, 0], [2, 6, 0]),  # 2.12, 5.76, .11
+        ([0.1, 0.5, 0.9], 1.0, 8, [1, 3, 4], [2, 2, 4]),  # 1.70, 2.53, 3.77; the best first: 3.77, 2.39 of 4
+        ([0.9, 0.7, 0.1], 100.0, 9, [4, 3, 2], [3, 3, 3]),  # 3.01, 3.00, 2.98: rounding up favours the best
+        ([0.3], 0.2, 3, [3], [3]),
     ],
 )
-def test_allocate(values: list[float], temperature: float, num_slots: int, shares: list[int]) -> None:
-    assert allocate(values, temperature, num_slots) == shares
+def test_shares(
+    values: list[float], temperature: float, num_slots: int, up: list[int], remainder: list[int]
+) -> None:
+    assert rounded_up(values, temperature, num_slots) == up
+    assert by_remainder(values, temperature, num_slots) == remainder
 
 
+@pytest.mark.parametrize("share_out", [rounded_up, by_remainder])
 @given(
-    st.lists(st.integers(0, 100).map(lambda x: x / 100), min_size=1, max_size=12),
-    st.floats(0.01, 10),
-    st.integers(0, 40),
+    values=st.lists(st.integers(0, 100).map(lambda x: x / 100), min_size=1, max_size=12),
+    temperature=st.floats(0.01, 10),
+    num_slots=st.integers(0, 40),
 )
-def test_shares_add_up(values: list[float], temperature: float, num_slots: int) -> None:
-    shares = allocate(values, temperature, num_slots)
+def test_shares_add_up(share_out: Any, values: list[float], temperature: float, num_slots: int) -> None:
+    shares = share_out(values, temperature, num_slots)
     assert sum(shares) == num_slots
     assert min(shares) >= 0
     assert shares[values.index(max(values))] == max(shares)
 
 
+async def test_votes_of_rebase_weigh_by_the_reward_and_not_by_its_odds() -> None:
+    """Three answers of .6 outvote one of .95, whose odds are four times theirs."""
+    world = World(Table({}, {"=1\n": 0.7, "=2\n": 0.3}), lambda q, steps: {"=1\n": 0.6}.get(steps[0], 0.95))
+    num_apart = 0
+    for seed in range(10):
+        by_reward = await world.solve(Rebase(5, 1, sampling()), seed)
+        by_odds = await world.solve(Rebase(5, 1, sampling(), vote_by="odds"), seed)
+        paths = steps_of(by_reward)
+        num_right = paths.count(("=1\n",))
+        assert np.exp(by_reward.log_weights).sum() == pytest.approx(0.6 * num_right + 0.95 * (5 - num_right))
+        answer = "=1\n" if 0.6 * num_right > 0.95 * (5 - num_right) else "=2\n"
+        assert paths[by_reward.answer_index or 0] == (answer,)
+        num_apart += steps_of(by_odds)[by_odds.answer_index or 0] != (answer,)
+    assert num_apart > 2
+
+
 async def test_rebase_shares_by_reward_and_keeps_what_has_ended() -> None:
     language = Table({"": {"a\n": 0.45, "b\n": 0.25, "=1\n": 0.3}}, {"=2\n": 1.0})
     world = World(language, lambda q, steps: {"a\n": 0.9, "b\n": 0.5}.get(steps[0], 0.6))
-    solution = await world.solve(Rebase(10, 3, sampling()), 1)
+    solution = await world.solve(Rebase(10, 3, sampling(), balance_temperature=0.2), 1)
     paths = steps_of(solution)
     assert len(paths) == 10
     first = [tuple(map(chr, r.token_ids)) for r in world.engine.requests]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from actors.openai_engine.config import OpenAIEngineConfig
 from actors.transformers_engine.config import TransformersEngineConfig
@@ -15,9 +17,9 @@ from actors.verifiers.config import LikelihoodVerifierConfig as LikelihoodConfig
 from actors.verifiers.generative import GenerativeVerifier, prompt_of
 from actors.verifiers.likelihood import LikelihoodVerifier
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Failure, Loglik, ScoreReply, ScoreRequest
-from orchestrator.testing import FakeEngine
-from orchestrator.types import Usage
+from orchestrator.protocols import Failure, Loglik, ModelInfo, ScoreReply, ScoreRequest
+from orchestrator.testing import FakeEngine, FakeVerifier, World
+from orchestrator.types import Sampling, Trajectory, Usage
 from orchestrator.verifiers.self_certainty import SelfCertainty
 
 ENGINE = TransformersEngineConfig("embedded:chain-policy")
@@ -181,6 +183,44 @@ async def test_several_critiques_are_averaged_and_each_has_its_seed() -> None:
         [request("a")]
     )
     assert again == reply
+
+
+async def test_critiques_are_seeded_by_the_run() -> None:
+    """Another seed of the run is another critique; equal texts of one run have equal ones."""
+    judging = GenerativeConfig(ENGINE, "{steps}", critique_tokens=20, verdict="so:", temperature=1.0)
+    seeds = []
+    for seed in (1, 1, 2):
+        engine = criticises("fine so:")
+        verifier = GenerativeVerifier(judging, engine, Characters())
+        assert verifier.info.sampling
+        await verifier.score([request("a", seed=seed)])
+        seeds.append(engine.requests[0].seed)
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert not GenerativeVerifier(CRITICISING, criticises("so:"), Characters()).info.sampling
+
+
+async def test_the_run_seed_reaches_a_verifier_that_samples_and_no_other() -> None:
+    class Drawing(FakeVerifier):
+        @property
+        def info(self) -> ModelInfo:
+            return replace(super().info, sampling=True)
+
+    for verifier, expected in ((Drawing(), 7), (FakeVerifier(), UNSET)):
+        world = World(verifier=verifier)
+        session = world.session(7)
+        await session.score(await session.generate([Trajectory()], Sampling(max_tokens=8)))
+        assert [r.seed for r in verifier.requests] == [expected]
+
+
+async def test_equal_critiques_are_generated_once_and_paid_for_once() -> None:
+    engine = criticises("fine so:")
+    verifier = GenerativeVerifier(CRITICISING, engine, Characters())
+    first, other, again = await verifier.score([request("a"), request("b"), request("a")])
+    assert len(engine.requests) == 2
+    assert scored(again) == scored(first)
+    assert isinstance(first, ScoreReply) and isinstance(other, ScoreReply) and isinstance(again, ScoreReply)
+    assert again.usage == Usage()
+    assert first.usage.reward_tokens == other.usage.reward_tokens > 0
 
 
 def test_verdicts_that_begin_alike_are_refused() -> None:
