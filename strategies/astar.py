@@ -106,6 +106,7 @@ class AStar:
             if not parents:
                 break
             made = await self._expand(session, tree, parents)
+            session.note(tree.records)
             num_left -= len(parents)
             drawn.update(node.index for node in parents)
             if num_left:
@@ -174,6 +175,7 @@ class AStar:
         while node and tree.is_open(node) and node.trajectory.active and not session.exhausted:
             tree.close(node)
             children = await self._expand(session, tree, [node])
+            session.note(tree.records)
             reached = children or reached
             node = children[0] if children else None
         return reached

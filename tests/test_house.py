@@ -35,6 +35,7 @@ FLOORS = {
         ("backend", "search"),
         ("config", "verifiers", "testing"),
         ("runs", "replay", "report"),
+        ("serving",),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings"),

@@ -24,6 +24,7 @@ from orchestrator.protocols import (
 )
 from orchestrator.search.account import Account, Limits
 from orchestrator.search.gate import Gate
+from orchestrator.search.watching import Watch
 from orchestrator.storage.journal import Journal
 from orchestrator.types import Overhead, Problem
 
@@ -36,7 +37,8 @@ class Ledger:
     """What all scopes of one problem share: its models, journal, gate and account.
 
     A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``overhead``
-    is what the problem has cost beside its ``account``; it is known once the problem is released.
+    is what the problem has cost beside its ``account``; it is known once the problem is released. ``watch``
+    sees the search while it runs.
     """
 
     problem: Problem
@@ -47,6 +49,7 @@ class Ledger:
     limits: Limits = Limits()
     journal: Journal = field(default_factory=Journal)
     gate: Gate = field(default_factory=Gate)
+    watch: Watch | None = None
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
     _is_over: bool = field(default=False, init=False)
@@ -54,6 +57,8 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.account = Account(self.limits, self.journal.elapsed)
+        if self.watch is not None:
+            self.watch.begins(self.account)
 
     def withhold(self, limit: str) -> None:
         """Note that a limit withheld a whole call; a resumed search repeats this decision."""

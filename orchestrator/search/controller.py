@@ -17,6 +17,7 @@ from orchestrator.search.asking import Ledger
 from orchestrator.search.gate import Gate
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
+from orchestrator.search.watching import Watch
 from orchestrator.storage.journal import Journal, Journals
 from orchestrator.types import Problem, Solution
 
@@ -27,7 +28,8 @@ class Controller:
 
     With ``journals`` every reply is recorded as it arrives, and calls that an earlier part of the run has
     recorded are not sent again. A journal stays open until the caller closes it in ``Journals``. After
-    ``gate`` is closed no problem and no call is started; the caller that closed it cancels ``run``.
+    ``gate`` is closed no problem and no call is started; the caller that closed it cancels ``run``. ``watch``
+    sees each search while it runs.
     """
 
     strategy: Strategy
@@ -39,6 +41,7 @@ class Controller:
     concurrency: int = 64
     journals: Journals | None = None
     gate: Gate = field(default_factory=Gate, compare=False)
+    watch: Watch | None = field(default=None, compare=False)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""
@@ -69,6 +72,7 @@ class Controller:
             limits=self.limits,
             journal=journal,
             gate=self.gate,
+            watch=self.watch,
         )
         begun = time.monotonic() - journal.elapsed
         solution: Solution | None = None
