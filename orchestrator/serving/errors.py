@@ -34,6 +34,9 @@ class ApiError(Exception):
     code: str | None = None
     retry_after: int | None = None
 
+    def __str__(self) -> str:
+        return self.message
+
     @property
     def headers(self) -> dict[str, str]:
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}

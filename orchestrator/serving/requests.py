@@ -144,9 +144,14 @@ def read_request(kind: type[R], body: Mapping[str, Any]) -> R:
         raise _refusal(kind, failure) from None
 
 
+# Which of several mistakes is reported: what kind of thing a part is, then misspelled keys, and last that a
+# value which may be a text or a list is no text.
+_ORDER = {"literal_error": 0, "extra_forbidden": 1, "string_type": 3}
+
+
 def _refusal(kind: type[Strict], failure: ValidationError) -> ApiError:
     """Return the first mistake: of several readings of one value, the one that got furthest into it."""
-    errors = sorted(failure.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    errors = sorted(failure.errors(include_url=False), key=lambda e: _ORDER.get(e["type"], 2))
     first = errors[0]["loc"][:1]
     error = max((e for e in errors if e["loc"][:1] == first), key=lambda e: len(_place(e["loc"])))
     names = _place(error["loc"])
