@@ -84,9 +84,9 @@ def _without_record(arguments: Sequence[str]) -> list[str]:
     return flags_first([*arguments, *(() if is_set or is_multirun else ("hydra.output_subdir=null",))])
 
 
-def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> T:
+def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T], name: str = "config") -> T:
     """Return ``use(configuration)`` as in ``with_config``, for one configuration; nothing is written."""
-    (value,) = with_config([*arguments, *_WRITE_NOTHING], use)
+    (value,) = with_config([*arguments, *_WRITE_NOTHING], use, name)
     return value
 
 

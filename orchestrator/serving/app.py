@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from orchestrator.serving.errors import INTERNAL, ApiError
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.metrics import CONTENT_TYPE
 from orchestrator.serving.offers import NAME
-from orchestrator.serving.page import POLICY, render_page
+from orchestrator.serving.page import policy, render_page
 from orchestrator.serving.progress import Progress
 from orchestrator.serving.query import Query, read_chat, read_completion
 from orchestrator.serving.replies import Reply, failed
@@ -108,8 +109,17 @@ class Endpoint:
 
     async def page(self) -> Response:
         """``GET /``: one file that shows searches; it holds no key and no data."""
-        page = render_page(self._service.served, has_keys=bool(self._keys))
-        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})
+        headers = {
+            "Content-Security-Policy": policy(),
+            "Cache-Control": "no-cache",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return HTMLResponse(self._page, headers=headers)
+
+    @cached_property
+    def _page(self) -> str:
+        return render_page(self._service.served, has_keys=bool(self._keys))
 
     def _holder(self, request: Request) -> int:
         return self._keys.holder(request.headers.get("authorization"))
