@@ -44,6 +44,7 @@ FLOORS = {
         ("pool", "verifiers", "diffusion_engine", "openai_engine"),
         ("vllm_engine", "transformers_engine"),
         ("embedded",),
+        ("serve",),
     ),
     "strategies": (("parts",),),
 }
@@ -52,12 +53,13 @@ _KERNEL = ("errors", "seeds", "schema", "suggest", "types", "protocols", "emit")
 MAY_KNOW = {
     "actors.embedded": (*_KERNEL, "intervals", "tasks"),
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),
+    "actors.serve": ("errors", "serving"),
     "actors": (*_KERNEL, "backend", "tasks.templates"),
     "strategies": ("errors", "schema", "suggest", "types", "protocols", "search"),
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}
-RAY_HOLDERS = {
+RAY_HOLDERS = {"actors.serve"} | {
     f"actors.pool.{name}"
     for name in ("cluster", "metrics", "ray_address", "ray_folder", "ray_host", "replica_process")
 }

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.config.build import build_node
 from orchestrator.config.compatibility import check_language, check_params, check_readout
-from orchestrator.config.compose import each_choice
+from orchestrator.config.compose import each_choice, only_composed
 from orchestrator.config.plan import Plan, plan_of
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.renamed import renamed
@@ -24,6 +24,11 @@ from orchestrator.serving.settings import ServeSettings, read_serve
 SERVE = "serve"
 CONFIG = "serve"
 """The file of ``conf/`` that a server is composed from."""
+
+
+def composed(arguments: Sequence[str]) -> tuple[Served, Plan]:
+    """Return what a command line serves, and its plan. Raises ConfigError and Hydra's errors."""
+    return only_composed(arguments, lambda config: served_of(config, arguments), CONFIG)
 
 
 def served_of(config: DictConfig, arguments: Sequence[str]) -> tuple[Served, Plan]:

@@ -18,7 +18,23 @@ from orchestrator.serving.app import make_app
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.service import Loaded, Service, ended
 
+_BACKLOG = 2048
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at the first address of a host. Raises OSError."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # With the protocol named asyncio turns Nagle's algorithm off; else each reply would wait for 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 class _Server(uvicorn.Server):

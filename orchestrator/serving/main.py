@@ -23,7 +23,7 @@ from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.observe.events import StderrHandler, warnings_shown
 from orchestrator.observe.progress import stdout_console
 from orchestrator.serving.composing import CONFIG, served_of
-from orchestrator.serving.http import HttpServer, stopped_by_signals
+from orchestrator.serving.http import HttpServer, listen, stopped_by_signals
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.service import Loaded, Served, Service
 from orchestrator.serving.settings import ServeSettings
@@ -107,8 +107,7 @@ def bound(settings: ServeSettings) -> Iterator[socket.socket]:
     """Listen at the host and port of the settings inside the block. Raises ConfigError."""
     host, port = settings.host, settings.port
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server((address[0], port), family=family)
+        listening = listen(host, port)
     except OSError as failure:
         raise ConfigError("serve.port", port, f"cannot listen at {host}: {failure.strerror}") from None
     with listening:

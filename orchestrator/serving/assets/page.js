@@ -115,7 +115,7 @@
 
   const finish = async (live, body, final, text) => {
     live.line = { ...final, seconds: final.seconds };
-    byId("answer").replaceChildren(make("h2", {}, `Answer: ${final.answer ?? "none"}`), make("pre", {}, text), facts(final));
+    byId("answer").replaceChildren(make("h3", {}, `Answer: ${final.answer ?? "none"}`), make("pre", {}, text), facts(final));
     byId("answer").hidden = false;
     await draw(live, body);
     if (final.candidates.length) byId("candidates").append(candidates(final));

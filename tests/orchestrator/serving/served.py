@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import strategies
 from orchestrator.backend import Backend, DirectBackend
 from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.search.account import Limits
-from orchestrator.serving.http import HttpServer
+from orchestrator.serving.http import HttpServer, listen
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.offers import Offer, Offers
 from orchestrator.serving.service import Loaded, Served, Service
@@ -120,7 +119,7 @@ def running(
 ) -> Iterator[Server]:
     """Serve inside the block, on fakes unless models are given; ``start`` makes a coroutine of a backend."""
     served = served or fake_served()
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     ready, found, failures = threading.Event(), list[Any](), list[BaseException]()
 
     async def load() -> Loaded:

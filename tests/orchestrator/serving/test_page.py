@@ -103,7 +103,7 @@ def test_particles_are_drawn_step_by_step(page: Page, server: Server) -> None:
     page.wait_for_selector("html[data-done]")
     assert page.inner_text("#status") == "done"
     assert sum(trace["num"] for trace in traces(page)) > first
-    assert "Answer: " in page.inner_text("#answer h2")
+    assert "Answer: " in page.inner_text("#answer h3")
     assert "generated tokens" in page.inner_text("#answer p")
     assert page.locator("#candidates tbody tr").count() >= 1
     assert "✗" not in page.inner_text("#candidates")  # no line says what is right: no answer is known
@@ -168,7 +168,7 @@ def test_markup_of_a_model_is_text(browser: Browser) -> None:
         page.click("#start")
         page.wait_for_selector("html[data-done]")
         assert page.locator("main img").count() == 0
-        assert evil in page.inner_text("#answer h2")
+        assert evil in page.inner_text("#answer h3")
         page.close()
 
 

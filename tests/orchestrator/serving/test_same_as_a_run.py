@@ -14,11 +14,10 @@ import pytest
 import torch
 
 from orchestrator.config.build import build_node
-from orchestrator.config.compose import only_composed
 from orchestrator.config.plan import Plan
 from orchestrator.outcome import ProblemResult
 from orchestrator.search.controller import Controller
-from orchestrator.serving.composing import CONFIG, served_of
+from orchestrator.serving.composing import composed
 from orchestrator.serving.service import Served
 from orchestrator.types import Problem
 from tests.orchestrator.serving.served import Server, running
@@ -36,10 +35,9 @@ EXACT = ("generated_tokens", "prompt_tokens", "reward_calls", "denoising_passes"
 SEED = 3
 
 
-def composed(*arguments: str) -> tuple[Served, Plan]:
+def shipped(*arguments: str) -> tuple[Served, Plan]:
     """What a server serves on the shipped models."""
-    given = ["cluster=inprocess", *arguments]
-    return only_composed(given, lambda config: served_of(config, given), CONFIG)
+    return composed(["cluster=inprocess", *arguments])
 
 
 async def in_a_run(
@@ -96,7 +94,7 @@ def check_same(reply: Any, result: ProblemResult) -> None:
 
 
 def check_strategies(names: Sequence[str], num_problems: int, budget: int, *arguments: str) -> None:
-    served, plan = composed(*arguments)
+    served, plan = shipped(*arguments)
     assert set(names) <= served.offers.all.keys()
     problems = list(plan.task.problems(0, num_problems))
     expected = asyncio.run(in_a_run(served, plan, names, problems, budget))
@@ -129,7 +127,7 @@ def test_50_problems_of_diffusion(name: str) -> None:
 
 
 def test_every_strategy_is_in_the_table() -> None:
-    served, _ = composed()
+    served, _ = shipped()
     assert set(served.offers.all) == {*CHAIN, BY_ORDER}
-    diffusion, _ = composed(*DIFFUSION)
+    diffusion, _ = shipped(*DIFFUSION)
     assert set(diffusion.offers.all) == set(HEX)
