@@ -34,7 +34,7 @@ UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(r
 # What is compiled is kept: else every process compiles the tests again, for five seconds. `make clean` removes it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run vllm install chromium test-quick test test-slow test-gpu coverage simulate check docs format demo bench \
+.PHONY: help run serve vllm install chromium test-quick test test-slow test-gpu coverage simulate check docs format demo bench \
     bench-strategies constraints clean always
 
 help: ## list the targets
@@ -46,6 +46,9 @@ chromium: ## a browser for the tests of the report, where there is none and apt-
 
 run: $(RUN) ## solve the default problems with the shipped models; ARGS='strategy=greedy seed=1'
 	$(BIN)/python run.py $(ARGS)
+
+serve: $(RUN) ## serve every strategy on the shipped models, with a page to watch; ARGS='serve.port=9000'
+	$(BIN)/python -m orchestrator.serving cluster=inprocess $(ARGS)
 
 vllm: $(VLLM) ## what a run needs, and vLLM: for a card, or for a CPU
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("vllm"))' \

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 from msgspec import UNSET, UnsetType
 
 from orchestrator.stated.answer import states_answer
-from orchestrator.types import Overhead, Params, Problem, Reward, Step, Usage
+from orchestrator.types import Overhead, Params, Problem, Reward, Step, Turn, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,21 @@ class GenerateRequest:
     answer_marker: str | None
     to_end: bool = False
 
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """The turns before the question; a ``GenerateInChat`` has some."""
+        return ()
+
     def answered_by(self, step: str) -> bool:
         """Return whether a step states the final answer: it has the marker, other than the prompt has it."""
         return states_answer(step, self.answer_marker, (self.instruction, self.question))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateInChat(GenerateRequest):
+    """A continuation after earlier turns. A class of its own: the digests of other requests stay the same."""
+
+    history: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,18 @@ class LoglikRequest:
     instruction: str
     token_ids: tuple[int, ...]
     steps: tuple[tuple[int, ...], ...]
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """The turns before the question; a ``LoglikInChat`` has some."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoglikInChat(LoglikRequest):
+    """A likelihood after earlier turns."""
+
+    history: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +157,14 @@ class ModelInfo:
 
     With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache. With
     ``sampling`` a verifier draws what it judges by, and is given the run's seed.
+    ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
     """
 
     batch_invariant: bool = False
     sampler: Sampler = "step"
     readout: Readout = "per_step"
     sampling: bool = False
+    takes_history: bool = False
 
 
 class Engine(Protocol):

@@ -30,14 +30,37 @@ class Finish(Enum):
 _STEP, _LENGTH, _ENDS = Finish.STEP, Finish.LENGTH, (Finish.EOS, Finish.ANSWER)
 
 
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier message of a conversation: who wrote it, and its text."""
+
+    role: Role
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question with its reference answer. The answer never reaches a strategy or an engine."""
+    """A question with its reference answer. The answer never reaches a strategy or an engine.
+
+    ``history`` is what came before the question in a conversation; only the first turn may be the system's.
+    """
 
     id: str
     question: str
     answer: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Turn, ...] = ()
+
+    @property
+    def transcript(self) -> str:
+        """The question as a verifier sees it: after the earlier turns, where there are any."""
+        if not self.history:
+            return self.question
+        turns = (*self.history, Turn("user", self.question))
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
 
 
 @runtime_checkable

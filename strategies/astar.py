@@ -127,6 +127,7 @@ class AStar:
             if not parents:
                 break
             await self._expand(session, tree, parents)
+            session.note(tree.records)
             num_left -= len(parents)
             for node in dict.fromkeys(parents):
                 num_waves[node.index] += 1
@@ -186,6 +187,7 @@ class AStar:
         while node and tree.is_open(node) and node.trajectory.active and not session.exhausted:
             tree.close(node)
             children = await self._expand(session, tree, [node])
+            session.note(tree.records)
             reached = children or reached
             node = children[0] if children else None
         return reached

@@ -149,6 +149,7 @@ class _Cascade:
         (child,) = await extend_and_score(branch, [parent], self._knobs.sampling)
         log_weight = self._knobs.grow(log_weight, parent, child)
         num_copies, log_weight = self._arrive(branch, lineage, child, log_weight)
+        self._session.note(self.history)
         for i in range(num_copies):
             self._launch(branch, (*lineage, i), child, log_weight)
 

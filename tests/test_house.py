@@ -36,7 +36,7 @@ FLOORS = {
         ("config", "verifiers", "stored", "testing", "text", "recording", "described", "samples"),
         ("api", "starting"),
         ("runs", "replay", "report", "exchange", "saturation", "calibrate"),
-        ("planning",),
+        ("planning", "serving"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings"),
@@ -45,6 +45,7 @@ FLOORS = {
         ("pool", "verifiers", "diffusion_engine", "openai_engine"),
         ("vllm_engine", "transformers_engine"),
         ("embedded",),
+        ("serve",),
     ),
     "strategies": (("parts",),),
 }
@@ -53,12 +54,13 @@ _KERNEL = ("errors", "seeds", "schema", "suggest", "types", "protocols", "emit",
 MAY_KNOW = {
     "actors.embedded": (*_KERNEL, "intervals", "tasks"),
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),
+    "actors.serve": ("errors", "serving"),
     "actors": (*_KERNEL, "backend", "tasks.templates"),
     "strategies": ("errors", "schema", "suggest", "types", "protocols", "search"),
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}
-RAY_HOLDERS = {
+RAY_HOLDERS = {"actors.serve"} | {
     f"actors.pool.{name}"
     for name in ("cluster", "metrics", "ray_address", "ray_folder", "ray_host", "replica_process")
 }

@@ -69,7 +69,7 @@ class DiffusionEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """What the model promises; batch invariance is probed at load."""
-        return ModelInfo(self._invariant)
+        return ModelInfo(self._invariant, takes_history=self._prompter.takes_history)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -97,7 +97,7 @@ class DiffusionEngine(EngineBase):
     async def fill(self, requests: Sequence[GenerateRequest]) -> list[Filled | Failure]:
         """Return the canvases themselves, with what follows the end of text and the pass of each token."""
         return await self._batcher.submit(
-            [Masked(r, self._prompt_ids(r.question, r.instruction)) for r in requests]
+            [Masked(r, self._prompt_ids(r.question, r.instruction, r.history)) for r in requests]
         )
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
@@ -125,7 +125,7 @@ class DiffusionEngine(EngineBase):
         so the text ends with it even without an end-of-text token.
         """
         canvas = filled.canvas
-        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         length = min(canvas.text_length, len(canvas.tokens))
         tokens, logprobs = canvas.tokens[:length].tolist(), canvas.logprobs[:length].tolist()
         splitter = StepSplitter(request, self._detokenizer, prefix)

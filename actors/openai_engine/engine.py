@@ -78,7 +78,7 @@ class OpenAIEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """Not batch-invariant: a server promises nothing about its batches."""
-        return ModelInfo(batch_invariant=False)
+        return ModelInfo(batch_invariant=False, takes_history=self._prompter.takes_history)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -111,7 +111,7 @@ class OpenAIEngine(EngineBase):
         await self._client.close()
 
     async def _complete(self, request: GenerateRequest) -> Completion | Failure:
-        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         if (refusal := self._refuse(request, prefix)) is not None:
             return refusal
         splitter = StepSplitter(request, self._detokenizer, prefix)
@@ -144,7 +144,7 @@ class OpenAIEngine(EngineBase):
         return [int(self._tokenizer.eos_token_id)], [0.0]
 
     async def _complete_text(self, request: GenerateRequest) -> Completion | Failure:
-        prompt_ids = self._prompt_ids(request.question, request.instruction)
+        prompt_ids = self._prompt_ids(request.question, request.instruction, request.history)
         if (refusal := self._refuse(request, prompt_ids + request.token_ids)) is not None:
             return refusal
         room = self._max_context - len(prompt_ids) - len(request.token_ids)
@@ -202,7 +202,7 @@ class OpenAIEngine(EngineBase):
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
         if self._as_text:
             return Failure("EngineError", "likelihoods need engine.prompts=tokens")
-        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         # The server generates at least one token more.
         refusal = refuse_tokens(token_ids, self._max_context - 1, self._vocab_size)

@@ -8,9 +8,10 @@ prompt with an end of text. What can be repaired is repaired, and reported in ``
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -18,6 +19,7 @@ from actors.messages import brief
 from actors.text.tokenising import PromptTokenizer
 from actors.text.tokens import TokenIds
 from orchestrator.errors import ConfigError
+from orchestrator.types import Turn
 
 Message = dict[str, Any]
 
@@ -50,11 +52,13 @@ class Shape:
     as_parts: bool = False
     always: bool = False
 
-    def messages(self, system: str, user: str) -> list[Message]:
+    def messages(self, system: str, user: str, earlier: Sequence[Turn] = ()) -> list[Message]:
+        turns = [*((turn.role, turn.text) for turn in earlier), ("user", user)]
         if system and not self.has_role:
-            system, user = "", f"{system}\n\n{user}"
+            at = next(i for i, (role, _) in enumerate(turns) if role == "user")
+            system, turns[at] = "", ("user", f"{system}\n\n{turns[at][1]}")
         first = [self._message("system", system)] if system or self.always else []
-        return [*first, self._message("user", user)]
+        return [*first, *(self._message(*turn) for turn in turns)]
 
     def answered(self, system: str, user: str, answer: str) -> list[Message]:
         return [*self.messages(system, user), self._message("assistant", answer)]
@@ -160,18 +164,28 @@ class ChatTemplate:
             notes["end"] = f"left out: {self._surplus!r}"
         return notes
 
-    def ids(self, system: str, user: str) -> TokenIds:
-        """Return the prompt's tokens. Raises ConfigError where the template requires a system message."""
-        shape = self._with_system if system else self._alone
+    def ids(self, system: str, user: str, earlier: Sequence[Turn] = ()) -> TokenIds:
+        """Return the prompt's tokens. Raises ConfigError where the template requires a system message.
+
+        Also where it takes none: a conversation may have one, although the engine's own prompts do not.
+        """
+        shape = (self._with_system or self._for_system) if system else self._alone
+        if shape is None and system:
+            raise ConfigError("engine.chat", "true", "this model's chat template takes no system message")
         if shape is None:
             raise ConfigError("engine.system", system, "this model's chat template needs one: set a text")
-        messages = shape.messages(system, user)
+        messages = shape.messages(system, user, earlier)
         if self._lacks or self._surplus:
             return self._opening.ids(self._mended(messages), special=False)
         ids = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_dict=False, **self._dated
         )
         return self._opening.once_begun(tuple(ids))
+
+    @cached_property
+    def _for_system(self) -> Shape | None:
+        """How a system message is passed that only a conversation brings."""
+        return self._shape(with_system=True, needed=False)
 
     def _mended(self, messages: list[Message]) -> str:
         text = render(self._tokenizer, messages, self._options, ask=True)

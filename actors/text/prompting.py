@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from actors.text.chat_templates import DATE_NAME, ChatTemplate, check_date
 from actors.text.tokenising import PromptTokenizer
 from actors.text.tokens import TokenIds
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, EngineError
 from orchestrator.tasks.templates import template_fields
+from orchestrator.types import Turn
 
 _FIELDS = {"question", "instruction"}
 # Arguments of apply_chat_template that are not variables of the template.
@@ -116,7 +117,11 @@ def check_template(template: str, key: str = "engine.template", *, needs_questio
 
 
 class Prompter:
-    """Renders prompts for one tokenizer, and caches them: a problem requests the same prompt many times."""
+    """Renders prompts for one tokenizer, and caches them: a problem requests the same prompt many times.
+
+    Earlier turns of a conversation come before the question, as the chat template renders them. A system
+    message among them comes before the style's own.
+    """
 
     def __init__(self, tokenizer: Any, style: PromptStyle, vocab_size: int | None = None) -> None:
         """Raise ConfigError where the tokenizer's chat template cannot render the style.
@@ -137,10 +142,20 @@ class Prompter:
             return self._chat.notes
         return {"end": self._tokenizer.note} if self._tokenizer.ends else {}
 
-    def _token_ids(self, question: str, instruction: str) -> TokenIds:
+    @property
+    def takes_history(self) -> bool:
+        """Whether a prompt can hold earlier turns: a chat template has a place for them."""
+        return self._chat is not None
+
+    def _token_ids(self, question: str, instruction: str, history: tuple[Turn, ...] = ()) -> TokenIds:
+        if self._chat is None and history:
+            raise EngineError("this policy has no chat template: it takes a question without earlier turns")
         if self._chat is None:
             return self._tokenizer.ids(self._style.text(question, instruction))
-        return self._chat.ids(*self._style.turns(question, instruction))
+        system, user = self._style.turns(question, instruction)
+        given = [turn.text for turn in history if turn.role == "system"]
+        earlier = [turn for turn in history if turn.role != "system"]
+        return self._chat.ids("\n\n".join(filter(None, (*given, system))), user, earlier)
 
     def _check_vocabulary(self, tokenizer: Any, vocab_size: int) -> None:
         highest = max(self._token_ids("1", "1"), default=0)

@@ -59,7 +59,7 @@ class TransformersEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """What the model promises; batch invariance is probed at load."""
-        return ModelInfo(self._loaded.batch_invariant)
+        return ModelInfo(self._loaded.batch_invariant, takes_history=self._prompter.takes_history)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -79,7 +79,7 @@ class TransformersEngine(EngineBase):
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         """Generate one step, or with ``to_end`` all remaining steps, for each request."""
         return await self._decoding.submit(
-            [Prompted(r, self._prompt_ids(r.question, r.instruction)) for r in requests]
+            [Prompted(r, self._prompt_ids(r.question, r.instruction, r.history)) for r in requests]
         )
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
@@ -125,7 +125,7 @@ class TransformersEngine(EngineBase):
 
     def _passage(self, request: LoglikRequest) -> Passage:
         """The whole text; the likelihood of a token is read at the token before it."""
-        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         return Passage(token_ids, tuple(range(len(prefix) - 1, len(token_ids) - 1)), len(prefix))
 

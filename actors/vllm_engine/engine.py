@@ -71,7 +71,9 @@ class VllmEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """``batch_invariant`` where vLLM's mode of that name is on."""
-        return ModelInfo(self._started.batch_invariant, self.sampler)
+        return ModelInfo(
+            self._started.batch_invariant, self.sampler, takes_history=self._prompter.takes_history
+        )
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -117,7 +119,7 @@ class VllmEngine(EngineBase):
         await self._started.shut_down()
 
     def _prepare(self, request: GenerateRequest) -> Generation | Failure:
-        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         return self._refusal(request, prefix) or self._generation(request, prefix)
 
     async def _complete(self, generation: Generation) -> EngineError | None:
@@ -255,7 +257,7 @@ class VllmEngine(EngineBase):
         return self._started.llm.generate(tokens_input(list(token_ids)), params, name)  # type: ignore[no-any-return]
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
-        prefix = self._prompt_ids(request.question, request.instruction) + request.token_ids
+        prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         # vLLM generates at least one token more.
         refusal = refuse_tokens(token_ids, self._started.max_context - 1, self._started.vocab_size)

@@ -51,8 +51,10 @@ def folders_claimed() -> Iterator[None]:
         folders.release()
 
 
-def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> list[T]:
+def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T], name: str = "config") -> list[T]:
     """Return ``use(configuration)`` for a command line, called inside Hydra: ``HydraConfig`` is set.
+
+    ``name`` is the file of ``conf/`` that is composed.
 
     One value; none if the arguments request something else (``--cfg``), several under another sweeper.
     Raises Hydra's errors, and the first of ``use``.
@@ -69,7 +71,7 @@ def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> lis
     given, sys.argv = sys.argv, [sys.argv[0], *_without_record(arguments)]
     try:
         with env_override({"HYDRA_FULL_ERROR": "1"}):  # errors are raised here instead of being printed
-            hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name="config")(task)()
+            hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(task)()
     finally:
         sys.argv = given
     if failures:
@@ -84,13 +86,13 @@ def _without_record(arguments: Sequence[str]) -> list[str]:
     return flags_first([*arguments, *(() if is_set or is_multirun else ("hydra.output_subdir=null",))])
 
 
-def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T]) -> T:
+def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T], name: str = "config") -> T:
     """Return ``use(configuration)`` as in ``with_config``, for one configuration; nothing is written."""
-    (value,) = with_config([*arguments, *_WRITE_NOTHING], use)
+    (value,) = with_config([*arguments, *_WRITE_NOTHING], use, name)
     return value
 
 
-def known_keys(arguments: Sequence[str] = ()) -> list[str]:
+def known_keys(arguments: Sequence[str] = (), name: str = "config") -> list[str]:
     """Return every dotted key of the configuration with the groups that these arguments choose.
 
     If it cannot be composed with them, those of the default configuration without the chosen groups.
@@ -98,10 +100,10 @@ def known_keys(arguments: Sequence[str] = ()) -> list[str]:
     groups = [a for a in arguments if _chooses(a.partition("=")[0].lstrip("+"))]
     with _shipped():
         try:
-            return _keys(hydra.compose("config", [*groups, *_search_path(arguments)]))
+            return _keys(hydra.compose(name, [*groups, *_search_path(arguments)]))
         except (HydraException, OmegaConfBaseException, ValueError):  # the last for a group that is null
             chosen = {re.split("[/@=]", group.lstrip("+"))[0] for group in groups}
-            keys = _keys(hydra.compose("config"))
+            keys = _keys(hydra.compose(name))
             return [key for key in keys if key.partition(".")[0] not in chosen or key in chosen]
 
 
@@ -121,6 +123,23 @@ def chosen_node(group: str, name: str) -> dict[str, Any]:
     node = OmegaConf.to_container(config[group], resolve=True)
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
+
+
+def each_choice(
+    group: str, fixed: Sequence[str], arguments: Sequence[str]
+) -> Iterator[tuple[str, DictConfig | Exception]]:
+    """Yield every choice of a group with the configuration composed for it, or why it cannot be composed.
+
+    ``fixed`` are further overrides; ``arguments`` say which folders of configurations there are.
+    """
+    added = [*fixed, *_search_path(arguments)]
+    with _shipped():
+        folder = GlobalHydra.instance().config_loader()
+        for name in folder.get_group_options(group):
+            try:
+                yield name, hydra.compose("config", [*added, f"{group}={name}"])
+            except (HydraException, OmegaConfBaseException) as failure:
+                yield name, failure
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    script, plotly = asset("report.js"), plotly_source()
+    script, plotly = asset("drawings.js") + asset("report.js"), plotly_source()
     return environment.get_template("report.html.j2").render(
         title=title,
         sections=sections,

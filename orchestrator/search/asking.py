@@ -27,6 +27,7 @@ from orchestrator.search.ahead import Ahead
 from orchestrator.search.extending import NOTHING_DRAWN, Drawn
 from orchestrator.search.gate import Gate
 from orchestrator.search.requests import generate_requests
+from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal
 from orchestrator.types import Overhead, Params, Problem, Trajectory
@@ -41,7 +42,8 @@ class Ledger:
 
     A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``drawn`` is
     what the problem has cost before this run was extended. ``overhead`` is what the problem has cost beside
-    its ``account``; it is known once the problem is released.
+    its ``account``; it is known once the problem is released. ``watch``
+    sees the search while it runs.
     """
 
     problem: Problem
@@ -53,6 +55,7 @@ class Ledger:
     journal: Journal = field(default_factory=Journal)
     gate: Gate = field(default_factory=Gate)
     drawn: Drawn = NOTHING_DRAWN
+    watch: Watch | None = None
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
     _is_over: bool = field(default=False, init=False)
@@ -63,6 +66,8 @@ class Ledger:
         self.account = Account(self.limits, self.seconds_before, self.drawn.usage)
         self.overhead = self.drawn.overhead
         self._ahead = Ahead(self.engine, self.gate)
+        if self.watch is not None:
+            self.watch.begins(self.account)
 
     @property
     def seconds_before(self) -> float:

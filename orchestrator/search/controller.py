@@ -19,6 +19,7 @@ from orchestrator.search.extending import NOTHING_DRAWN, drawn_of, with_samples
 from orchestrator.search.gate import Gate
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Budgeted, Strategy
+from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal, Journals
 from orchestrator.types import Problem, Solution
@@ -32,6 +33,7 @@ class Controller:
     recorded are not sent again. A journal stays open until the caller closes it in ``Journals``. After
     ``gate`` is closed no problem and no call is started; the caller that closed it cancels ``run``. ``drawn``
     are the result lines of an earlier, smaller budget by problem: their samples are not drawn again.
+    ``watch`` sees each search while it runs.
     """
 
     strategy: Strategy
@@ -44,6 +46,7 @@ class Controller:
     journals: Journals | None = None
     gate: Gate = field(default_factory=Gate, compare=False)
     drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    watch: Watch | None = field(default=None, compare=False)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""
@@ -147,6 +150,7 @@ class Controller:
             limits=self.limits,
             journal=journal,
             gate=self.gate,
+            watch=self.watch,
             drawn=drawn,
         )
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from msgspec import UNSET, UnsetType
 
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.protocols import (
     Completion,
+    GenerateInChat,
     GenerateRequest,
     Loglik,
+    LoglikInChat,
     LoglikRequest,
     Readout,
     ScoreReply,
@@ -34,8 +37,9 @@ def generate_requests(
     # Resampled siblings are one value: its tokens are joined once.
     token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
     instruction, delimiter, answer_marker = task.instruction, task.delimiter, task.answer_marker
+    make = partial(GenerateInChat, history=problem.history) if problem.history else GenerateRequest
     return [
-        GenerateRequest(
+        make(
             home=problem.id,
             question=problem.question,
             instruction=instruction,
@@ -55,7 +59,7 @@ def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetTyp
     steps = trajectory.steps
     return ScoreRequest(
         home=problem.id,
-        question=problem.question,
+        question=problem.transcript,
         steps=tuple([s.text for s in steps]),
         num_locked=len(trajectory.rewards),
         logprobs=tuple([_finite(s.logprob) for s in steps]),
@@ -66,7 +70,8 @@ def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetTyp
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
     """Return the request for the likelihood of steps after a prefix."""
-    return LoglikRequest(
+    make = partial(LoglikInChat, history=problem.history) if problem.history else LoglikRequest
+    return make(
         home=problem.id,
         question=problem.question,
         instruction=task.instruction,

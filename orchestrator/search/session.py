@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -27,7 +27,7 @@ from orchestrator.search.requests import (
     score_request,
 )
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
-from orchestrator.types import Params, Step, Trajectory, Usage
+from orchestrator.types import NodeRecord, Params, Step, StepRecord, Trajectory, Usage
 
 
 class Session:
@@ -126,6 +126,8 @@ class Session:
                 if p.max_tokens < requested[i].max_tokens and result[i].truncated:
                     account.stop("generated_tokens")
         self._leave_texts([(result[i], seed) for i, seed in seeds.items()])
+        if ledger.watch is not None:
+            ledger.watch.reached(result)
         return result
 
     def expect(self, params: Sequence[Params], *, samples: Sequence[int]) -> None:
@@ -174,6 +176,8 @@ class Session:
             account.spend([reply.usage for reply in replies], reward_calls=len(replies))
             for i, reply in zip(rows, replies, strict=True):
                 result[i] = lock(trajectories[i], reply)
+        if ledger.watch is not None:
+            ledger.watch.reached(result)
         return result
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
@@ -194,6 +198,11 @@ class Session:
             return [math.nan] * len(steps)
         ledger.account.spend([replies[0].usage])
         return list(replies[0].logprobs)
+
+    def note(self, history: Callable[[], Sequence[StepRecord | NodeRecord]]) -> None:
+        """Show this scope's history so far to what watches the search; called only if anything does."""
+        if self._ledger.watch is not None:
+            self._ledger.watch.noted(self._scope, history())
 
     @property
     def _has_texts(self) -> bool:

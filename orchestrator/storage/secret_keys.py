@@ -30,7 +30,7 @@ _PARAMETER = re.compile(
 _PARAMETER_IF_LONG = re.compile(r"code|auth|pass|ak|sk|hmac|session(id)?|pw")
 _SHORTEST_KEY = 16
 # A key in place of a variable's name is a likely mistake; keys are rarely in capitals alone.
-_VARIABLE_KEY = re.compile(r"(^|\.)api_key_env$")
+_VARIABLE_KEY = re.compile(r"(^|\.)api_keys?_env$")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _NOTHING = (None, "", "null")
 _HIDDEN = "(not shown)"

@@ -93,6 +93,7 @@ class FakeEngine(EngineBase):
     latency: Callable[[GenerateRequest, Completion], float] | None = None
     batch_invariant: bool = True
     sampler: Sampler = "step"
+    takes_history: bool = False
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
     released: list[str] = field(default_factory=list, init=False)
     in_vain: dict[str, Overhead] = field(default_factory=dict)
@@ -101,7 +102,7 @@ class FakeEngine(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(self.batch_invariant, self.sampler)
+        return ModelInfo(self.batch_invariant, self.sampler, takes_history=self.takes_history)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         self.requests.extend(requests)

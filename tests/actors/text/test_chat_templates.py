@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from actors.openai_engine.text import prompt_text
 from actors.text.prompting import Prompter, PromptStyle
 from actors.verifiers.formats import build_format
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, EngineError
+from orchestrator.types import Turn
 
 SPECIAL = ["<end>", "<bos>", "<turn>", "[CLS]", "[SEP]"]
 
@@ -263,3 +264,59 @@ def test_a_template_is_told_the_same_date_on_every_day(today: int, monkeypatch: 
 def test_a_date_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^engine\.chat_options\.strftime_now=soon: must be a date"):
         PromptStyle(chat=True, chat_options={"strftime_now": "soon"})
+
+
+HISTORY = (Turn("user", "1+1?"), Turn("assistant", "2"))
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        (
+            CHATML,
+            (
+                "<turn>system\nBe brief.<end>\n<turn>user\n1+1?<end>\n<turn>assistant\n2<end>\n"
+                "<turn>user\n2+2?<end>\n<turn>assistant\n"
+            ),
+        ),
+        (
+            NO_HEADER,
+            (
+                "<turn>system\nBe brief.<end>\n<turn>user\n1+1?<end>\n<turn>assistant\n2<end>\n"
+                "<turn>user\n2+2?<end>\n<turn>assistant\n"
+            ),
+        ),
+        (
+            GEMMA,
+            (
+                "<bos><turn>user\nBe brief.\n\n1+1?<end>\n<turn>assistant\n2<end>\n"
+                "<turn>user\n2+2?<end>\n<turn>model\n"
+            ),
+        ),
+    ],
+)
+def test_earlier_turns_come_before_the_question(template: Any, prompt: str) -> None:
+    made = tokenizer(template)
+    prompter = Prompter(made, PromptStyle(chat=True))
+    assert prompter.takes_history
+    assert made.decode(prompter.token_ids("2+2?", "Be brief.", HISTORY)) == prompt
+
+
+def test_a_conversations_system_message_comes_before_the_instruction() -> None:
+    made = tokenizer(CHATML)
+    own = Prompter(made, PromptStyle(chat=True))
+    history = (Turn("system", "You are a pirate."), *HISTORY)
+    text = str(made.decode(own.token_ids("2+2?", "Be brief.", history)))
+    assert text.startswith("<turn>system\nYou are a pirate.\n\nBe brief.<end>\n<turn>user\n1+1?")
+    # An engine whose own prompts have no system message takes one from a conversation.
+    bare = Prompter(made, PromptStyle(chat=True, system="", template="{instruction}\n{question}"))
+    text = str(made.decode(bare.token_ids("2+2?", "Be brief.", history)))
+    assert text.startswith("<turn>system\nYou are a pirate.<end>\n<turn>user\n1+1?")
+    assert text.endswith("<turn>user\nBe brief.\n2+2?<end>\n<turn>assistant\n")
+
+
+def test_a_policy_without_a_chat_template_takes_no_earlier_turns() -> None:
+    prompter = Prompter(tokenizer(), PromptStyle())
+    assert not prompter.takes_history
+    with pytest.raises(EngineError, match="no chat template"):
+        prompter.token_ids("2+2?", "", HISTORY)

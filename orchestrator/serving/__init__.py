@@ -1,0 +1,1 @@
+"""One OpenAI-compatible endpoint for every strategy: translation, limits, routes (docs/serving.md)."""

@@ -1,0 +1,179 @@
+"""The searches of a server: each is one controller's, with hard limits, and ends when its request does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orchestrator.backend import Backend
+from orchestrator.outcome import ProblemResult
+from orchestrator.protocols import Engine, Task, Verifier
+from orchestrator.search.account import Limits
+from orchestrator.search.controller import Controller
+from orchestrator.search.gate import Gate
+from orchestrator.serving.admission import Allowances, Queue
+from orchestrator.serving.errors import ApiError
+from orchestrator.serving.metrics import Metrics
+from orchestrator.serving.offers import Offers
+from orchestrator.serving.progress import Progress
+from orchestrator.serving.query import Caps, Query
+from orchestrator.serving.settings import ServeSettings
+from orchestrator.serving.tenancy import RequestEngine, RequestVerifier, Rows, Ungraded
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server serves, from its configuration: everything but the models."""
+
+    settings: ServeSettings
+    offers: Offers
+    task: Task
+    budget: int
+    seed: int
+    limits: Limits
+    concurrency: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The models of a server, ready."""
+
+    backend: Backend
+    verifier: Verifier | None
+
+    @property
+    def engine(self) -> Engine:
+        return self.backend.engine
+
+
+class Service:
+    """Solves queries. Without models, and once it is closing, every query is refused."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.metrics = Metrics()
+        self.rows = Rows()
+        self.queue = Queue(served.concurrency, served.settings.max_queue)
+        self.allowances = Allowances(served.settings)
+        self.gate = Gate()
+        self.is_closing = False
+        self._loaded: Loaded | None = None
+        self._numbers = itertools.count(1)
+
+    def has(self, loaded: Loaded) -> None:
+        """Take requests from now on, on these models."""
+        self._loaded = loaded
+
+    def close(self) -> None:
+        """Refuse new requests from now on; those in flight go to their end."""
+        self.is_closing = True
+
+    @property
+    def loaded(self) -> Loaded:
+        """The models. Raises ApiError while there are none."""
+        if self.is_closing:
+            raise ApiError(503, "the server is shutting down", code="shutting_down", retry_after=5)
+        if self.gate.broken is not None:
+            raise ApiError(503, "no replica is left", code="no_replica", retry_after=30)
+        if self._loaded is None:
+            raise ApiError(503, "the models are loading", code="loading", retry_after=5)
+        return self._loaded
+
+    @property
+    def caps(self) -> Caps:
+        """What the server adds to a request. Raises ApiError while there are no models."""
+        served = self.served
+        return Caps(
+            budget=served.budget,
+            seed=served.seed,
+            limits=served.limits,
+            max_budget=served.settings.max_budget,
+            most=served.settings.limits,
+            takes_history=self.loaded.engine.info.takes_history,
+        )
+
+    def gauges(self) -> dict[str, float]:
+        """Return the figures of this moment."""
+        alive = 0 if self._loaded is None else self._loaded.backend.num_alive()
+        return {
+            "searches_running": self.queue.num_running,
+            "searches_waiting": self.queue.num_waiting,
+            "rows_in_flight": self.rows.num,
+            "replicas_alive": alive,
+        }
+
+    async def solve(self, query: Query, holder: int, progress: Progress) -> ProblemResult:
+        """Return the result of a query. Cancelling this cancels its search, and frees the engine's rows.
+
+        Raises ApiError where the query is refused, or no replica is left.
+        """
+        begun, outcome = time.monotonic(), "cancelled"
+        try:
+            with self._admitted(query, holder, progress) as limits:
+                async with self.queue.place():
+                    controller = self._controller(query, limits, progress)
+                    result = await self._unless_broken(controller.solve(query.problem))
+            outcome = "ok" if result.error is None else "error"
+            return result
+        except ApiError as refusal:
+            outcome = str(refusal.status)
+            raise
+        finally:
+            seconds = time.monotonic() - begun
+            self.metrics.ended(query.strategy_name, outcome, seconds, progress.usage)
+
+    @contextmanager
+    def _admitted(self, query: Query, holder: int, progress: Progress) -> Iterator[Limits]:
+        """Count a request and its tokens as its key's inside the block; yield its limits. Raises ApiError."""
+        reserved = self.allowances.tokens(holder, query.limits, stated=query.states_tokens)
+        with self.allowances.request(holder), reserved as (limits, took):
+            try:
+                yield limits
+            finally:
+                took(progress.usage.generated_tokens)
+
+    def _controller(self, query: Query, limits: Limits, progress: Progress) -> Controller:
+        loaded, home = self.loaded, f"{query.problem.id}#{next(self._numbers)}"
+        verifier = loaded.verifier
+        return Controller(
+            strategy=query.strategy,
+            engine=RequestEngine(
+                loaded.engine,
+                home,
+                self.rows,
+                query.max_tokens,
+                query.stops,
+                progress.replied if query.shows_progress else None,
+            ),
+            verifier=None if verifier is None else RequestVerifier(verifier, home, self.rows),
+            task=Ungraded(self.served.task),
+            seed=query.seed,
+            limits=limits,
+            gate=self.gate,
+            watch=progress,
+        )
+
+    async def _unless_broken(self, work: Awaitable[T]) -> T:
+        """Return what ``work`` returns. Raises ApiError once no replica is left: the search would wait."""
+        search, broken = asyncio.ensure_future(work), asyncio.ensure_future(self.gate.breaks())
+        try:
+            await asyncio.wait({search, broken}, return_when=asyncio.FIRST_COMPLETED)
+            if search.done():
+                return search.result()
+            raise ApiError(503, "no replica is left", code="no_replica", retry_after=30)
+        finally:
+            await ended(search, broken)
+
+
+async def ended(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what has not ended, and wait until it has."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

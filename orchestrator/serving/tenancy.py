@@ -1,0 +1,187 @@
+"""The models as one request sees them: under a name of its own, with the request's bounds on a text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from orchestrator.protocols import (
+    Completion,
+    Engine,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    Loglik,
+    LoglikRequest,
+    ModelInfo,
+    ScoreReply,
+    ScoreRequest,
+    Task,
+    Verifier,
+    VerifierBase,
+)
+from orchestrator.types import Finish, Overhead, Params, Problem, Step
+
+OnReply = Callable[[GenerateRequest, Completion], None]
+
+
+@dataclass
+class Rows:
+    """How many rows of requests are at the models now."""
+
+    num: int = 0
+
+    @contextmanager
+    def count(self, num: int) -> Iterator[None]:
+        """Count rows inside the block."""
+        self.num += num
+        try:
+            yield
+        finally:
+            self.num -= num
+
+
+@dataclass
+class RequestEngine(EngineBase):
+    """A policy for one request. Two requests of one problem are two homes: neither releases the other's.
+
+    ``max_tokens`` bounds a whole text, and a text ends with the step that completes one of ``stops``. With
+    ``on_reply`` whole answers are requested one by one, and it is called with each as it ends: replies do not
+    depend on what is requested with them.
+    """
+
+    engine: Engine
+    home: str
+    rows: Rows
+    max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
+    on_reply: OnReply | None = None
+    _tails: dict[tuple[int, ...], str] = field(default_factory=dict, init=False)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.engine.info
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        sent = [replace(request, home=self.home, params=self._params(request)) for request in requests]
+        with self.rows.count(len(sent)):
+            replies = await self._replies(sent)
+        if self.max_tokens is None and not self.stops:
+            return replies
+        return [
+            reply if isinstance(reply, Failure) else self._bounded(request, reply)
+            for request, reply in zip(requests, replies, strict=True)
+        ]
+
+    async def _replies(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        if self.on_reply is None or not all(request.to_end for request in requests):
+            return await self.engine.generate(requests)
+        calls = [asyncio.ensure_future(self._one(request, self.on_reply)) for request in requests]
+        try:
+            return list(await asyncio.gather(*calls))
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def _one(self, request: GenerateRequest, on_reply: OnReply) -> Completion | Failure:
+        (reply,) = await self.engine.generate([request])
+        if isinstance(reply, Completion):
+            on_reply(request, reply)
+        return reply
+
+    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
+        with self.rows.count(len(requests)):
+            return await self.engine.loglik([replace(request, home=self.home) for request in requests])
+
+    async def release(self, home: str) -> Overhead:
+        return await self.engine.release(self.home)
+
+    async def close(self) -> None:
+        """Do nothing: the engine is the server's."""
+
+    def _params(self, request: GenerateRequest) -> Params:
+        if self.max_tokens is None:
+            return request.params
+        return request.params.clip(max(1, self.max_tokens - len(request.token_ids)))
+
+    def _bounded(self, request: GenerateRequest, reply: Completion) -> Completion:
+        """Return a reply up to where the text must end, with a last step that says so."""
+        steps, prefix, tail = list[Step](), request.token_ids, self._tails.get(request.token_ids, "")
+        for step in reply.steps:
+            prefix += step.token_ids
+            text, tail = tail + step.text, (tail + step.text)[-_longest(self.stops) :]
+            steps.append(self._ended(request, step, text, len(prefix)))
+            if steps[-1].finish is not step.finish:
+                break
+        if self.stops:
+            self._tails[prefix] = tail
+        return replace(reply, steps=tuple(steps))
+
+    def _ended(self, request: GenerateRequest, step: Step, text: str, num_tokens: int) -> Step:
+        if any(stop in text for stop in self.stops):
+            return replace(step, finish=Finish.EOS)
+        is_full = self.max_tokens is not None and num_tokens >= self.max_tokens
+        if is_full and step.finish is Finish.STEP and not request.answered_by(step.text):
+            return replace(step, finish=Finish.LENGTH)
+        return step
+
+
+def _longest(stops: Sequence[str]) -> int:
+    return max(map(len, stops), default=1)
+
+
+@dataclass
+class RequestVerifier(VerifierBase):
+    """A verifier for one request."""
+
+    verifier: Verifier
+    home: str
+    rows: Rows
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.verifier.info
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        with self.rows.count(len(requests)):
+            return await self.verifier.score([replace(request, home=self.home) for request in requests])
+
+    async def close(self) -> None:
+        """Do nothing: the verifier is the server's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ungraded:
+    """A task whose questions come from clients: no answer is known, so none is right."""
+
+    task: Task
+
+    @property
+    def delimiter(self) -> str:
+        return self.task.delimiter
+
+    @property
+    def answer_marker(self) -> str | None:
+        return self.task.answer_marker
+
+    @property
+    def instruction(self) -> str:
+        return self.task.instruction
+
+    @property
+    def num_problems(self) -> int:
+        return 0
+
+    def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
+        return iter(())
+
+    def extract(self, text: str) -> str | None:
+        return self.task.extract(text)
+
+    async def keys(self, answers: Sequence[str | None]) -> list[str | None]:
+        return await self.task.keys(answers)
+
+    async def grade(self, answer: str | None, reference: str) -> bool:
+        return False
