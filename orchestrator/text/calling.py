@@ -8,8 +8,12 @@ import inspect
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.schema import Count, converted
 
 
 class Function:
@@ -20,7 +24,7 @@ class Function:
 
     def __init__(self, function: Callable[..., Any], max_threads: int) -> None:
         self._function = function
-        self._max_threads = max_threads
+        self._max_threads: int = converted("max_threads", max_threads, Count)
         self._is_async = _is_async(function)
 
     async def __call__(self, *arguments: Any, **options: Any) -> Any:
@@ -51,6 +55,20 @@ class Function:
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._max_threads, thread_name_prefix=self.name)
+
+
+def check_function(key: str, function: Callable[..., Any], *arguments: str, **options: str) -> None:
+    """Raise ConfigError unless ``function`` can be called with these arguments, which are given by name."""
+    named = ", ".join([*arguments, *(["*", *options] if options else [])])
+    allowed = f"must be a function of ({named})"
+    if not callable(function):
+        raise ConfigError(key, function, allowed)
+    with suppress(ValueError):  # one that is written in C may not have a signature
+        signature = inspect.signature(function)
+        try:
+            signature.bind(*arguments, **options)
+        except TypeError:
+            raise ConfigError(key, f"{Function(function, 1).name}{signature}", allowed) from None
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest
 from orchestrator.seeds import derive_seed
-from orchestrator.text.calling import Function, raised
+from orchestrator.text.calling import Function, check_function, raised
 from orchestrator.text.tokens import cut, decoded, encoded
 from orchestrator.types import Finish, Sampling, Step, Usage
 
@@ -85,6 +85,7 @@ class TextEngine(EngineBase):
         by_steps: bool = False,
         max_threads: int = 32,
     ) -> None:
+        check_function("engine.propose", propose, "question", "written", seed="seed", params="params")
         self._propose = Function(propose, max_threads)
         self._by_steps = by_steps
 

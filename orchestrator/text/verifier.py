@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from orchestrator.errors import VerifierError
 from orchestrator.protocols import Failure, ModelInfo, Readout, ScoreReply, ScoreRequest, VerifierBase
-from orchestrator.text.calling import Function, raised
+from orchestrator.text.calling import Function, check_function, raised
 from orchestrator.text.tokens import encoded
 from orchestrator.types import Reward, Usage
 
@@ -51,6 +51,7 @@ class TextVerifier(VerifierBase):
         readout: Readout = "per_step",
         max_threads: int = 32,
     ) -> None:
+        check_function("verifier.reward", reward, "question", "steps")
         self._reward = Function(reward, max_threads)
         self._info = ModelInfo(readout=readout)
 

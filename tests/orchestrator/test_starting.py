@@ -22,7 +22,7 @@ from orchestrator import (
 )
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.storage.results import read_results
-from orchestrator.testing import FakeEngine, FakeTask
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from strategies import BestOfN, ParticleFilter, SelfConsistency
 from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig
 from tests.in_process import run_here
@@ -144,12 +144,12 @@ async def test_a_mistake_is_named_before_anything_starts(how: dict[str, Any], wo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_replicas_are_actors_of_ray() -> None:
-    async with start("embedded", "embedded", replicas=2) as models:
-        assert models.backend.replicas == {"engine": 2, "verifier": 2}
-        (problem,) = TASK.problems(0, 1)
-        result = await solve(
-            problem, strategy=FILTER, engine=models.engine, verifier=models.verifier, task=TASK
-        )
-        assert result.error is None
-        assert result.correct
+    async with start(FakeEngineConfig(), FakeVerifierConfig(), replicas=2, verifier_replicas=1) as models:
+        assert models.backend.replicas == {"engine": 2, "verifier": 1}
+        how: dict[str, Any] = {"strategy": ParticleFilter(4), "task": FakeTask()}
+        result = await solve("abca", engine=models.engine, verifier=models.verifier, **how)
+    same = await solve("abca", engine=FakeEngine(), verifier=FakeVerifier(), **how)
+    assert result.error is None
+    assert (result.text, result.usage) == (same.text, same.usage)

@@ -226,6 +226,19 @@ async def test_answers_are_compared_by_value() -> None:
     assert await own.keys(["1/2", "0.5", None]) == ["1/2", "0.5", None]
 
 
+def test_a_function_with_other_arguments_is_refused_at_once() -> None:
+    allowed = r"must be a function of \(question, written, \*, seed, params\)"
+    with pytest.raises(ConfigError, match=rf"engine\.propose=<lambda>\(prompt\): {allowed}"):
+        TextEngine(lambda prompt: "x")
+    with pytest.raises(ConfigError, match=allowed):
+        TextEngine("a model")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"verifier\.reward=.*must be a function of \(question, steps\)"):
+        TextVerifier(lambda text: 0.5)
+    with pytest.raises(ConfigError, match="max_threads=0"):
+        TextEngine(sums, max_threads=0)
+    assert TextVerifier(max)  # in C, without a signature
+
+
 def test_a_bad_argument_is_named() -> None:
     with pytest.raises(ConfigError, match=r"task\.delimiter"):
         TextTask(delimiter="")
