@@ -26,6 +26,8 @@ WITH = {
     "task/prompt": ["task=math500"],
     "verifier/format": ["verifier=transformers"],
     "verifier/format/outcome": ["verifier=outcome"],
+    "task/stored": ["engine=stored"],
+    "verifier/stored": ["engine=stored"],
 }
 
 

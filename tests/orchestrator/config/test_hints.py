@@ -28,7 +28,7 @@ from orchestrator.errors import ConfigError
         ([], "strategy.annealing", "; strategy=entropic_particle_filter has it"),
         (["strategy=entropic_particle_filter"], "strategy.anealing", "; did you mean 'strategy.annealing'?"),
         ([], "tracker.project", "; tracker=trackio or wandb has it"),
-        ([], "task.path", "; task=dataset or aime24 or aime25 has it"),
+        ([], "task.path", "; task=dataset or stored or aime24 has it"),
         ([], "engine.extra_body", "; engine=openai has it"),
         (["engine=openai"], "engine.extra_bdy", "; did you mean 'engine.extra_body'?"),
         (["task=mine"], "task.slope", "; python run.py --cfg job shows them all"),

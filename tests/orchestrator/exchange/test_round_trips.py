@@ -62,7 +62,7 @@ HELD = {
 
 
 @pytest.mark.parametrize("name", HELD)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(found=questions())
 def test_nothing_is_lost_that_the_format_holds(name: str, found: list[Question]) -> None:
     again = round_trip(found, name)
@@ -88,7 +88,7 @@ def assert_same(old: Any, new: Any) -> None:
         assert new == old
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(found=questions())
 def test_an_archive_holds_what_the_log_holds(found: list[Question]) -> None:
     in_json, in_archive = round_trip(found, "inspect"), round_trip(found, "inspect", "a.eval")
