@@ -37,7 +37,7 @@ FLOORS = {
         ("runs", "replay", "report"),
     ),
     "actors": (
-        ("environment", "messages", "private_names", "settings"),
+        ("environment", "messages", "private_names", "settings", "stages"),
         ("checkpoints", "batching"),
         ("text",),
         ("pool", "verifiers", "diffusion_engine", "openai_engine"),
