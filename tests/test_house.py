@@ -39,7 +39,7 @@ FLOORS = {
         ("planning", "serving"),
     ),
     "actors": (
-        ("environment", "messages", "private_names", "settings"),
+        ("environment", "messages", "private_names", "settings", "stages"),
         ("checkpoints", "batching"),
         ("text",),
         ("pool", "verifiers", "diffusion_engine", "openai_engine"),

@@ -47,7 +47,14 @@ class Handle(Protocol):
     async def release(self, home: str) -> Overhead: ...
 
     async def pulse(self) -> int | Restarted | None:
-        """Return the engine's token counter, None where it has none; also while ``ask`` computes."""
+        """Return the engine's token counter, None where it has none; also while ``ask`` computes.
+
+        While ``ready`` makes the engine: a Restarted, which says what it is doing.
+        """
+        ...
+
+    def is_placed(self) -> bool:
+        """Return whether it has what it reserves. May block."""
         ...
 
     async def close(self) -> None:

@@ -133,6 +133,9 @@ class ThreadHandle:
         """Read the engine's counter from here: its thread may be busy."""
         return await self._alive().replica.pulse()
 
+    def is_placed(self) -> bool:
+        return True
+
     async def close(self) -> None:
         await self._call(lambda replica: replica.close())
 

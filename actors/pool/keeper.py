@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from actors.pool.handles import Handle, Host, ReplicaDied, ReplicaError
 from actors.pool.jobs import End, Life
 from actors.pool.placement import ClusterConfig, ReplicaSpec
-from actors.pool.replica import ReplicaInfo
+from actors.pool.replica import ReplicaInfo, Restarted
 from orchestrator.emit import emit
 from orchestrator.errors import EngineError
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PATIENCE_S = 30.0
+_GLANCE_S = 2.0
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -127,9 +128,21 @@ class Keeper(ABC):
 
     async def _absence(self) -> str:
         """Say what a person needs to know about a replica that is not ready."""
-        free = await asyncio.to_thread(self.host.free)
         limit = f"cluster.start_timeout_s={self.config.start_timeout_s:g}"
-        return f"{self.name} is not ready ({limit}); requested are {self.spec}, free are {free}"
+        return f"{self.name} is not ready ({limit}); {await self._doing()}"
+
+    async def _doing(self) -> str:
+        """Say what the replica is doing, or what it waits for."""
+        try:
+            pulse = await within(_GLANCE_S, self._actor.pulse())
+        except (TimeoutError, ReplicaError):
+            pulse = None
+        if isinstance(pulse, Restarted) and pulse.doing:
+            return pulse.doing
+        if await asyncio.to_thread(self._actor.is_placed):
+            return "its process is starting"
+        free = await asyncio.to_thread(self.host.free)
+        return f"it is waiting for resources: requested are {self.spec}, free are {free}"
 
     def _begin(self, info: ReplicaInfo) -> None:
         event = "replica_ready" if self._latest is None else "replica_replaced"

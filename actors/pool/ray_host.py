@@ -10,7 +10,12 @@ from typing import Any
 
 import ray
 import ray.exceptions as rex
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.pool.cluster import answers, control_address, free_resources, is_own, living_nodes
@@ -80,6 +85,7 @@ class RayHandle:
         if spec.num_gpus == 0:  # Ray leaves the cards visible to an actor that reserves none
             environ["CUDA_VISIBLE_DEVICES"] = ""
         factory = ray.cloudpickle.dumps(spec.factory)  # type: ignore[no-untyped-call]
+        self._num_cpus = spec.num_cpus
         self._group = _reserve(spec)  # when nothing else can fail
         self.handle = (
             _remote_class()
@@ -120,6 +126,12 @@ class RayHandle:
             self.handle.pulse.options(concurrency_group="pulse").remote()
         )
         return pulse
+
+    def is_placed(self) -> bool:
+        if self._group is None:
+            return not self._num_cpus  # cores alone are reserved without a group: Ray does not say
+        state: str = placement_group_table(self._group)["state"]  # type: ignore[no-untyped-call]
+        return state == "CREATED"
 
     async def close(self) -> None:
         await _reply(self.handle.close.remote())

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from actors.stages import Stage, loading
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError, MurmurationError
 from orchestrator.protocols import EngineBase, Method, ModelInfo, VerifierBase
 from orchestrator.types import Overhead
@@ -50,7 +51,12 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The reply of a process that replaced a dead one: it has no engine until ``ready`` is called."""
+    """The reply of a process without an engine: it replaced a dead one, or is still making its first.
+
+    ``doing`` says what it does meanwhile; empty until ``ready`` is called.
+    """
+
+    doing: str = ""
 
 
 class Replica:
@@ -68,6 +74,7 @@ class Replica:
         self._model: EngineBase | VerifierBase | None = None
         self._error: MurmurationError | None = None
         self._trace = ""
+        self._stage: Stage | None = None
 
     async def ready(self) -> ReplicaInfo:
         """Make the engine at the first call, and describe it."""
@@ -80,7 +87,8 @@ class Replica:
 
     def _make(self) -> None:
         try:
-            self._model = _checked(self._make_model())
+            with loading() as self._stage:
+                self._model = _checked(self._make_model())
         except ConfigError as error:
             self._error = ConfigError(error.key, str(error.value), error.allowed)
         except Exception as error:
@@ -119,9 +127,9 @@ class Replica:
         return await self._model.release(home) if isinstance(self._model, EngineBase) else Overhead()
 
     async def pulse(self) -> int | Restarted | None:
-        """Return the engine's token counter, None where it has none."""
+        """Return the engine's token counter, None where it has none; also while the engine is being made."""
         if self._model is None:
-            return Restarted()
+            return Restarted(str(self._stage or ""))
         self._die_if_sick(None)
         return self._model.progress
 

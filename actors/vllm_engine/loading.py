@@ -21,6 +21,7 @@ from filelock import FileLock
 from actors.checkpoints.models import check_model_path, check_repository
 from actors.environment import environment
 from actors.messages import brief
+from actors.stages import resumed, waiting
 from actors.vllm_engine.guard import Guard
 from actors.vllm_engine.output import root_cause, stderr_kept
 from actors.vllm_engine.settings import Purpose, VllmConfig, engine_args, num_gpus
@@ -244,7 +245,9 @@ def _alone_on_its_card(arguments: Any) -> Iterator[None]:
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
     # A kernel lock ends with its process and is required: a soft lock may be left over.
     lock = Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock"
+    waiting("for its turn on a shared card")
     with FileLock(lock, fallback_to_soft=False):
+        resumed()
         yield
 
 

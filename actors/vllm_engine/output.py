@@ -53,9 +53,11 @@ def stderr_kept() -> Iterator[Callable[[], str]]:
 def _drain(readable: int) -> None:
     """Wait until what was written has been read, for a moment at most."""
     for _ in range(50):
-        if not select.select([readable], [], [], 0)[0]:
-            break
-        time.sleep(_MOMENT_S)
+        with suppress(OSError):  # closed: every process has ended
+            if select.select([readable], [], [], 0)[0]:
+                time.sleep(_MOMENT_S)
+                continue
+        break
     time.sleep(_MOMENT_S)  # from having been read to being kept
 
 

@@ -6,9 +6,12 @@ Read from the libraries' sources and not imported: vLLM alone would take half a 
 from __future__ import annotations
 
 import ast
+import json
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +19,8 @@ import pytest
 
 from actors.private_names import PRIVATE_NAMES
 
+# From the wheel of ``vllm``, unpacked: {"version": ..., "files": digests(...)}.
+RECORD = Path(__file__).with_name("vllm_wheel.json")
 ACTORS = Path(__file__).parents[2] / "actors"
 # Its modules say themselves that they promise nothing.
 PRIVATE_PACKAGES = ("vllm.v1.", "ray.core.generated.")
@@ -64,6 +69,27 @@ def test_a_private_name_exists(name: str) -> None:
         defined = dict(names_in(found.body))
         assert part in defined, f"{file} defines no {part}"
         found = defined[part]
+
+
+def test_the_docs_list_the_names_of_vllm() -> None:
+    page = (ACTORS.parent / "docs" / "models.md").read_text()
+    section = page.split("### vLLM's names\n")[1].split("\n### ")[0]
+    listed = [f"vllm.{name}" for name in re.findall(r"^\| `([\w.]+)` \|", section, flags=re.MULTILINE)]
+    assert listed == [name for name in PRIVATE_NAMES if name.startswith("vllm.")]
+
+
+def test_a_card_has_the_same_source() -> None:
+    """The files of vLLM's names are those of the wheel ``vllm``, whichever of the two is installed."""
+    recorded = json.loads(RECORD.read_text())
+    project = tomllib.loads((ACTORS.parent / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["vllm"] == [f"vllm=={recorded['version']}"]
+    files = {source_of(name)[0] for name in PRIVATE_NAMES if name.startswith("vllm.")}
+    assert recorded["files"] == digests({str(file).rpartition("/vllm/")[2]: file for file in files})
+
+
+def digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """The beginning of each file's SHA-256, as ``vllm_wheel.json`` records it."""
+    return {name: sha256(files[name].read_bytes()).hexdigest()[:16] for name in sorted(files)}
 
 
 def private_imports() -> Iterator[tuple[str, str]]:

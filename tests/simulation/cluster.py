@@ -197,6 +197,9 @@ class Place:
         count: int | Restarted | None = await self._call(lambda process: process.replica.pulse())
         return count
 
+    def is_placed(self) -> bool:
+        return self.process is not None
+
     async def close(self) -> None:
         await self._call(lambda process: process.replica.close())
 

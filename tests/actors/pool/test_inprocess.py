@@ -149,7 +149,10 @@ async def test_a_model_that_cannot_be_made_stops_the_start() -> None:
 
 async def test_a_start_does_not_wait_for_ever() -> None:
     loads = threading.Event()
-    with pytest.raises(EngineError, match=r"engine-0 is not ready \(cluster.start_timeout_s=0.1\)"):
+    with pytest.raises(
+        EngineError,
+        match=r"engine-0 is not ready \(cluster.start_timeout_s=0.1\); it has been loading for 0 s",
+    ):
         await started(lambda: loads.wait(60) and engine(), start_timeout_s=0.1)
     loads.set()
 

@@ -324,7 +324,8 @@ async def test_a_factory_that_refuses_stops_the_start() -> None:
 async def test_a_start_does_not_wait_for_ever() -> None:
     began = time.monotonic()
     with pytest.raises(
-        EngineError, match=r"engine-0 is not ready \(cluster.start_timeout_s=1\); requested are 1 engine"
+        EngineError,
+        match=r"engine-0 is not ready \(cluster.start_timeout_s=1\); it(s process is| has been)",
     ):
         await Pool.start(ClusterConfig(start_timeout_s=1), partial(load_slowly, 30))
     assert time.monotonic() - began < 20
