@@ -57,11 +57,11 @@ class Plan:
     strategy: Strategy
     engine: EngineConfig
     verifier: AnyVerifierConfig
-    calibration: Calibration | None
     cluster: Cluster
     tracker: Tracker
     run_dir: Path
     overrides: Sequence[str]
+    calibration: Calibration | None = None
 
     @property
     def num_problems(self) -> int:
