@@ -90,7 +90,7 @@ class Sampling:
         return Sampling(self.temperature, self.top_p, min(self.max_tokens, max_tokens))
 
 
-Remasking = Literal["low_confidence", "topk_margin", "entropy", "random"]
+Remasking = Literal["low_confidence", "topk_margin", "entropy", "random", "origin"]
 REMASKINGS: tuple[str, ...] = get_args(Remasking)
 """The measures of confidence by which a denoising pass chooses what it commits."""
 
@@ -101,7 +101,8 @@ class Denoising:
 
     ``block_length`` None is the whole canvas at once. ``num_steps`` passes are spread over the canvas, at
     least one a block. ``remasking`` says what a position's confidence is: ``low_confidence``,
-    ``topk_margin``, ``entropy`` or ``random``. ``cfg_scale`` above 0 is classifier-free guidance, at twice
+    ``topk_margin``, ``entropy`` or ``random``; with ``origin`` a coin decides each position by itself, so
+    that the number a pass is random too. ``cfg_scale`` above 0 is classifier-free guidance, at twice
     the passes. With a ``threshold`` each pass commits every position whose confidence reaches it, and at
     least the best one, in place of a share of ``num_steps``. With a ``delimiter_threshold`` a block ends
     at a delimiter predicted with that confidence (AdaBlock). ``early_stop`` leaves what follows the end of

@@ -20,8 +20,9 @@ which the path was decided, so it compares schedules only roughly.
 
 Answers that cannot be read have no vote. A tie goes to the answer that the smallest block gave. The paper's
 settings: five block lengths from 1/32 to 1/2 of the canvas, five seeds each at temperature 0.9, two tokens
-a pass, low-confidence remasking. Ours: fewer paths than schedules take the smallest blocks, and the
-adaptive stop.
+a pass, low-confidence remasking. Ours: fewer paths than schedules take the smallest blocks, the adaptive
+stop, and the tie-break ``likelihood``. It is not that of the released script, a one-step NLL under the
+first pass's logits, which is not offered.
 """
 
 from __future__ import annotations

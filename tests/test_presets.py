@@ -95,6 +95,8 @@ PF = {
     "strategy.sampling.max_tokens": 2048, "verifier.model": "Qwen/Qwen2.5-Math-PRM-7B",
     "verifier.readout": "whole", "task.delimiter": "\n\n", "task.answer_marker": "\\boxed",
 }  # fmt: skip
+# What makes the methods on the same models comparable.
+READ_WHOLE = {"budget": 64, "verifier.readout": "whole", "strategy.aggregation": "model"}
 HEX = {
     "budget": 25, "strategy.num_paths": 25, "strategy.block_lengths": [8, 16, 32, 64, 128],
     "strategy.denoising.gen_length": 256, "strategy.denoising.num_steps": 128,
@@ -110,21 +112,26 @@ HEX = {
         ("pf_math500", {**PF, "task.name": "math500", "task.instruction": QWEN_PROMPT}),
         ("pf_aime24", {**PF, "task.name": "aime24", "task.instruction": QWEN_PROMPT}),
         ("pf_math500_llama", {**PF, "engine.model": "meta-llama/Llama-3.2-1B-Instruct"}),
-        ("pg_math500", {"budget": 64, "strategy.num_iterations": 4, "strategy.aggregation": "model"}),
+        ("pg_math500", {**READ_WHOLE, "strategy.num_iterations": 4, "strategy.weighting": "absolute"}),
         (
             "epf_aime24",
             {
-                "strategy.annealing": "ess", "strategy.annealing_threshold": 0.5, "strategy.early_phase": 0.5,
+                **READ_WHOLE, "strategy.annealing": "ess",
+                "strategy.annealing_threshold": 0.5, "strategy.early_phase": 0.5,
                 "strategy.resampling": "systematic", "task.name": "aime24",
             },
         ),
-        ("astar_math500", {"strategy.branching": 4, "strategy.width": 1, "strategy.aggregation": "last"}),
+        ("astar_math500", {**READ_WHOLE, "strategy.wave": None, "strategy.branching": None}),
+        ("astar_aime24", READ_WHOLE),
+        ("epf_math500", READ_WHOLE),
         *((name, HEX) for name in ("hex_gsm8k", "hex_math500", "hex_arc_c", "hex_truthfulqa")),
         (
             "adablock_gsm8k",
             {
                 "strategy.num_paths": 1, "strategy.denoising.threshold": 0.9,
-                "strategy.denoising.delimiter_threshold": 0.3, "engine.block_delimiters": ["\n"],
+                "strategy.denoising.delimiter_threshold": 0.3, "engine.block_delimiter_ids": [198],
+                "strategy.denoising.gen_length": 512, "strategy.denoising.num_steps": 512,
+                "engine.chat": True,
             },
         ),
     ],

@@ -11,7 +11,7 @@ from actors.batching.kv import Ints
 from actors.batching.sampling import Floats
 from actors.diffusion_engine.layouts import Unmasking
 from actors.diffusion_engine.remasking import Prediction, committed
-from actors.diffusion_engine.schedule import Block, adaptive_end, fixed_end, make_block, search_end
+from actors.diffusion_engine.schedule import Block, adaptive_end, coin, fixed_end, make_block, search_end
 from orchestrator.types import Denoising
 
 
@@ -52,7 +52,7 @@ class Canvas:
 
     def _skip_idle_steps(self) -> None:
         """Skip steps that commit nothing: such a pass would change nothing."""
-        if self.params.threshold is None:
+        if self.params.threshold is None and self.params.remasking != "origin":
             while not self.block.counts[self.step]:
                 self.step += 1
 
@@ -94,8 +94,8 @@ class Canvas:
         positions = self.wanted
         if self.is_adaptive and self.at_block_start:
             positions = self._fit_block(positions, prediction)
-        count = self.block.counts[self.step] if self.params.threshold is None else 1
-        chosen = committed(prediction.confidence[: len(positions)], count, self.params.threshold)
+        confidence = prediction.confidence[: len(positions)]
+        chosen = committed(confidence, self._count(confidence), self.params.threshold)
         where = positions[chosen]
         self.tokens[where] = prediction.tokens[chosen]
         self.logprobs[where] = prediction.logprobs[chosen]
@@ -105,11 +105,25 @@ class Canvas:
         self._advance()
         return len(chosen)
 
+    def _count(self, confidence: Floats) -> int:
+        """Return how many positions the pass decides; with a threshold it decides otherwise."""
+        if self.params.threshold is not None:
+            return 1
+        if self.params.remasking == "origin":  # the confidence is a uniform number: heads where it is high
+            return int((confidence >= 1 - coin(self.step, len(self.block.counts))).sum())
+        return self.block.counts[self.step]
+
     def _fit_block(self, positions: Ints, prediction: Prediction) -> Ints:
-        """End the block where AdaBlock does. Return only its positions."""
+        """End the block where AdaBlock does. Return only its positions.
+
+        As in its code for LLaDA, a temperature above 0 looks at the drawn tokens, not at the most probable.
+        """
         window = search_end(self.block.start, self.params) - self.block.start
-        delimiters = np.isin(prediction.best[:window], list(self.delimiter_ids))
-        end = adaptive_end(self.block.start, delimiters, prediction.best_probability[:window], self.params)
+        seen, probability = prediction.best, prediction.best_probability
+        if self.params.temperature > 0:
+            seen, probability = prediction.tokens, np.exp(prediction.logprobs)
+        delimiters = np.isin(seen[:window], list(self.delimiter_ids))
+        end = adaptive_end(self.block.start, delimiters, probability[:window], self.params)
         self._begin(self.block.index, self.block.start, end)
         return positions[positions < end]
 

@@ -22,7 +22,8 @@ class DiffusionEngineConfig(StoredModel):
     """A masked-diffusion language model (``conf/engine/diffusion.yaml``).
 
     ``cache`` keeps keys and values during a block: ``prefix`` those before it, ``dual`` all outside it; both
-    are approximate. ``block_delimiters`` are the texts at which AdaBlock may end a block.
+    are approximate. ``block_delimiters`` are the texts at which AdaBlock may end a block: at every
+    token that consists of them. ``block_delimiter_ids`` names the tokens themselves, in place of the texts.
     """
 
     model: str
@@ -36,6 +37,7 @@ class DiffusionEngineConfig(StoredModel):
     max_context: MaxContext = None
     cache: Literal["none", "prefix", "dual"] = "none"
     block_delimiters: Sequence[str] = ("\n",)
+    block_delimiter_ids: Sequence[int] | None = None
     compile: bool = False
     batch_invariant: bool | None = None
     revision: str | None = None
@@ -47,6 +49,9 @@ class DiffusionEngineConfig(StoredModel):
         PromptStyle.of(self)
         if self.device == "mps":
             raise ConfigError("engine.device", "mps", "draws need float64: must be cpu, cuda or xpu")
+        if self.block_delimiter_ids is not None and min(self.block_delimiter_ids, default=-1) < 0:
+            allowed = "must be null, or token ids of 0 or more"
+            raise ConfigError("engine.block_delimiter_ids", list(self.block_delimiter_ids), allowed)
         if not all(self.block_delimiters):
             raise ConfigError("engine.block_delimiters", self.block_delimiters, "must be texts, none empty")
 

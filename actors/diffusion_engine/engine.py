@@ -62,7 +62,9 @@ class DiffusionEngine(EngineBase):
             loaded,
             cache=config.cache,
             max_batch_size=config.max_batch_size,
-            delimiter_ids=delimiter_ids(self._detokenizer, vocab_size, config.block_delimiters),
+            delimiter_ids=frozenset(config.block_delimiter_ids)
+            if config.block_delimiter_ids is not None
+            else delimiter_ids(self._detokenizer, vocab_size, config.block_delimiters),
         )
         self._batcher = Batcher(self._denoiser, self._executor)
 

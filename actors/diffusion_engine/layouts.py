@@ -27,7 +27,8 @@ class Layout:
     """How a family stores a model of the transformers class ``native``.
 
     ``rename`` maps the name of a stored tensor to the native one. The logits at position i predict the token
-    at i + ``logit_shift``.
+    at i + ``logit_shift``. With ``tempered`` a confidence is that of the tempered distribution, from which
+    tokens are drawn; else that at temperature 1.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Layout:
     rename: Callable[[str], str]
     logit_shift: int = 0
     unmasking: Unmasking = "even"
+    tempered: bool = False
 
 
 _LLADA_TOP = {
@@ -113,7 +115,7 @@ def _same(stored: str) -> str:
 
 LAYOUTS = {
     "llada": Layout("LLaDA", "LlamaForCausalLM", _llada_config, _llada_name),
-    "Dream": Layout("Dream", "Qwen2ForCausalLM", _native_config, _same, 1, "proportional"),
+    "Dream": Layout("Dream", "Qwen2ForCausalLM", _native_config, _same, 1, "proportional", tempered=True),
     "llama": Layout("a bidirectional Llama", "LlamaForCausalLM", _native_config, _same),
     "qwen2": Layout("a bidirectional Qwen2", "Qwen2ForCausalLM", _native_config, _same),
 }

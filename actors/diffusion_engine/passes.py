@@ -65,6 +65,7 @@ class Passes:
         self._runner = runner
         self._mask_id = loaded.mask_id
         self._shift = loaded.layout.logit_shift
+        self._tempered = loaded.layout.tempered
         self._at_once = max(64, _MAX_LOGITS // loaded.model.config.vocab_size)
 
     def span(self, path: Path) -> tuple[int, int]:
@@ -128,4 +129,4 @@ class Passes:
         logits[:, self._mask_id] = -torch.inf  # the mask is not a possible token
         temperature = torch.tensor([path.params.temperature for path in paths], dtype=torch.float64)
         names = [path.params.remasking for path in paths]
-        return predict(logits, temperature.to(logits.device), keys, names)
+        return predict(logits, temperature.to(logits.device), keys, names, tempered=self._tempered)

@@ -56,11 +56,14 @@ def guided(logits: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     return unconditional + (scale[:, None].to(logits.dtype) + 1) * (logits - unconditional)
 
 
-def predict(logits: Tensor, temperature: Tensor, keys: Tensor, remasking: Sequence[str]) -> Prediction:
+def predict(
+    logits: Tensor, temperature: Tensor, keys: Tensor, remasking: Sequence[str], *, tempered: bool = False
+) -> Prediction:
     """Return the prediction for ``logits`` ``[n, vocab]``, where that of the mask token is already -inf.
 
     ``temperature`` ``[n]`` float64; ``keys`` ``[n]`` of the noise; ``remasking`` ``[n]`` names the measures
-    of confidence. Each row is computed in float64 and depends on no other row.
+    of confidence; with ``tempered`` they measure the tempered distribution (Dream). Each row is computed in
+    float64 and depends on no other row.
     """
     exact = logits.double()
     log_p = torch.log_softmax(exact, dim=-1)
@@ -68,10 +71,14 @@ def predict(logits: Tensor, temperature: Tensor, keys: Tensor, remasking: Sequen
     best_probability, best = probability.max(dim=-1)
     greedy = torch.argmax(exact, dim=-1)
     tokens = _drawn(exact, greedy, temperature, keys)
+    measured = (probability, log_p)
+    if tempered:  # at temperature 0 as at 1, where Dream's code takes the greatest probability
+        cooled = exact / torch.where(temperature > 0, temperature, 1.0)[:, None]
+        measured = (torch.softmax(cooled, dim=-1), torch.log_softmax(cooled, dim=-1))
     return Prediction(
         tokens=tokens.cpu().numpy(),
         logprobs=log_p.gather(-1, tokens[:, None])[:, 0].cpu().numpy(),
-        confidence=_confidence(probability, log_p, tokens, keys, remasking).cpu().numpy(),
+        confidence=_confidence(*measured, tokens, keys, remasking).cpu().numpy(),
         best=best.cpu().numpy(),
         best_probability=best_probability.cpu().numpy(),
     )
@@ -105,7 +112,7 @@ def _confidence(
             measured = first_two[:, 0] - first_two[:, 1]
         elif name == "entropy":  # a token with p = 0 and log p = -inf adds 0
             measured = (p * log_p[rows].clamp_min(-1e9)).sum(dim=-1)
-        elif name == "random":
+        elif name in ("random", "origin"):
             measured = position_uniforms(keys[rows])
         else:
             raise ValueError(f"no such remasking: {name}")

@@ -37,6 +37,17 @@ def num_block_steps(start: int, end: int, params: Denoising) -> int:
     return max(1, share)
 
 
+def coin(step: int, num_steps: int) -> float:
+    """Return the chance of a masked position to be decided at a step; the last step decides all.
+
+    It is 1 - s/t for time that runs evenly from t = 1 to .001 (Dream's algorithm ``origin``).
+    """
+    if step == num_steps - 1:
+        return 1.0
+    times = np.linspace(1.0, _EPSILON, num_steps + 1)
+    return float(1 - times[step + 1] / times[step])
+
+
 def unmask_counts(num_masked: int, num_steps: int, unmasking: Unmasking = "even") -> tuple[int, ...]:
     """Return how many of ``num_masked`` positions each step commits: ``num_steps`` counts with that sum.
 

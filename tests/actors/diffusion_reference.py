@@ -1,7 +1,8 @@
 """The published semi-autoregressive loop of LLaDA (github.com/ML-GSAI/LLaDA, generate.py), for parity alone.
 
 Written again as plainly as it was published: one path, no padding, no cache. Differences: the random
-numbers are arguments, the mask token itself is never drawn, and two more measures of confidence.
+numbers are arguments, the mask token itself is never drawn, and two more measures of confidence. With
+``tempered`` confidences are taken after the temperature, as in Dream's code.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def logits_of(model: Any, x: Tensor) -> Tensor:
 def generate(
     model: Any, prompt: Sequence[int], *, gen_length: int, block_length: int, steps: int, temperature: float,
     cfg_scale: float, remasking: str, mask_id: int, noise: Noise, counts: Any, shift: int = 0,
+    tempered: bool = False,
 ) -> tuple[list[int], float]:  # fmt: skip
     """The canvas, and the sum of log p of its tokens at the passes that committed them."""
     start, total = len(prompt), 0.0
@@ -52,12 +54,13 @@ def generate(
             if temperature > 0:
                 noisy[0, start:] = logits[0, start:].double().exp() / (-torch.log(of_tokens)) ** temperature
             x0, p = noisy.argmax(dim=-1), torch.softmax(logits.double(), dim=-1)
+            measured = torch.softmax(logits.double() / temperature, dim=-1) if tempered and temperature else p
             if remasking == "low_confidence":
-                x0_p = p.gather(-1, x0[..., None])[..., 0]
+                x0_p = measured.gather(-1, x0[..., None])[..., 0]
             elif remasking == "topk_margin":
-                x0_p = p.topk(2, dim=-1).values.diff(dim=-1).neg()[..., 0]
+                x0_p = measured.topk(2, dim=-1).values.diff(dim=-1).neg()[..., 0]
             elif remasking == "entropy":
-                x0_p = torch.special.entr(p).sum(dim=-1).neg()
+                x0_p = torch.special.entr(measured).sum(dim=-1).neg()
             else:
                 x0_p = torch.cat([torch.zeros(start, dtype=torch.float64), of_positions])[None]
             x0_p[:, end:] = -torch.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,8 @@ from actors.text.tokens import InnerTokenizer, TokenIds
 from actors.verifiers.formats.verdict import Verdict
 from orchestrator.errors import ConfigError
 
+_NEWLINES = re.compile(r"\n+")
+
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
@@ -19,7 +22,8 @@ class Skeleton:
 
     A trajectory is ``before_question question after_question``, then for each step ``before_first`` or
     ``between``, the step as ``step`` renders it (``{step}`` and, from 1, ``{number}``), and ``tag``, at whose
-    last token its reward is read. With ``special`` the tokenizer adds what begins every text.
+    last token its reward is read. With ``special`` the tokenizer adds what begins every text. With
+    ``one_newline`` steps that count as one have no blank lines.
     """
 
     before_question: str = ""
@@ -29,6 +33,7 @@ class Skeleton:
     step: str = "{step}"
     tag: str = "\n"
     special: bool = True
+    one_newline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,10 @@ class Layout:
         return self._piece(opening + head + text.rstrip() + tail, tagged=True)
 
     def _as_one(self, steps: Sequence[str]) -> list[TokenIds]:
-        """The pieces of a trajectory that counts as one step: the unchanged texts, and one tag."""
+        """The pieces of a trajectory that counts as one step: the texts, and one tag."""
         head, tail = self._around_step(1)
+        if self._skeleton.one_newline:
+            steps = [_NEWLINES.sub("\n", text) for text in steps]
         texts = [*steps[:-1], steps[-1].rstrip() + tail]
         texts[0] = self._skeleton.before_first + head + texts[0]
         last = len(texts) - 1

@@ -61,7 +61,8 @@ class TaggedSteps:
     ``template`` renders ``{question}`` (and the tokenizer's ``{bos}``, for models that require one which it
     does not add itself). With ``chat`` it renders the user's message, ``system`` is the system's, and the
     steps are the assistant's answer. ``step_template`` renders ``{step}``, and ``{number}`` from 1;
-    ``before_first`` precedes the first step and ``between`` each later one.
+    ``before_first`` precedes the first step and ``between`` each later one. With ``one_newline`` the
+    read-out ``whole`` shows a blank line as the end of a line, as the code of arXiv 2502.01618 does.
     """
 
     template: _Template = "{question}\n"
@@ -71,6 +72,7 @@ class TaggedSteps:
     step_template: Annotated[_Text, _holds("{step}")] = "{step}"
     before_first: _Text = ""
     between: _Text = ""
+    one_newline: _Switch = False
 
     def __post_init__(self) -> None:
         _check_system(self.system, self.chat)
@@ -95,6 +97,7 @@ class TaggedSteps:
             step=self.step_template,
             tag=self.step_tag,
             special=not self.chat,
+            one_newline=self.one_newline,
         )
         return Layout(tokenizer, skeleton, notes)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from actors.diffusion_engine.canvas import Canvas
 from actors.diffusion_engine.remasking import Prediction, predict
+from actors.diffusion_engine.schedule import coin
 from orchestrator.types import Denoising
 
 EOS, NEWLINE, LETTER, MASK = range(4)
@@ -89,6 +91,31 @@ def test_a_pass_that_would_commit_nothing_is_not_run() -> None:
     assert canvas.is_filled
     dream = Canvas(Denoising(4, 4, 4), "proportional", frozenset(), frozenset())
     assert dream.step == 1  # int(4 * .24975) = 0
+
+
+def test_origin_flips_a_coin_for_each_position() -> None:
+    """Of two steps the first decides a position by a coin of 1 - .5005, the last all others."""
+    numbers = np.array([0.6, 0.2, 0.505, 0.4])
+    canvas = canvas_of(Denoising(4, 4, 2, remasking="origin"))
+    letters = predicted(*[(LETTER, 0.5)] * 4)
+    assert canvas.apply(replace(letters, confidence=numbers)) == 2
+    assert canvas.apply(replace(letters.rows(0, 2), confidence=numbers[[1, 3]])) == 2
+    assert canvas.passes.tolist() == [0, 1, 0, 1]
+    assert coin(0, 2) == pytest.approx(0.4995)
+    unlucky = canvas_of(Denoising(4, 4, 2, remasking="origin"))
+    assert unlucky.apply(replace(letters, confidence=numbers / 2)) == 0
+    assert unlucky.apply(replace(letters, confidence=numbers)) == 4
+
+
+@pytest.mark.parametrize(("temperature", "length"), [(0.0, 4), (0.5, 2)])
+def test_an_adaptive_block_looks_at_tokens_as_they_are_drawn(temperature: float, length: int) -> None:
+    params = Denoising(4, 8, 8, temperature=temperature, delimiter_threshold=0.3)
+    canvas = Canvas(params, "even", frozenset({EOS}), frozenset({NEWLINE}))
+    likely = predicted(*[(LETTER, 0.6)] * len(canvas.wanted))
+    drawn = np.full(len(canvas.wanted), LETTER)
+    drawn[1] = NEWLINE
+    canvas.apply(replace(likely, tokens=drawn, logprobs=np.log(np.full(len(drawn), 0.4))))
+    assert canvas.block.end == length
 
 
 def test_a_threshold_takes_as_many_passes_as_it_needs() -> None:

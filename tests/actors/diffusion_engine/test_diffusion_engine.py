@@ -160,6 +160,11 @@ async def test_adaptive_blocks(folder: Path) -> None:
     assert [f.canvas.tokens.tolist() for f in fixed] == [f.canvas.tokens.tolist() for f in out_of_reach]
     assert all(sorted(order) == list(range(24)) for order in orders[2])
     await engine.close()
+    named = sorted(engine._denoiser._delimiter_ids)
+    by_ids = DiffusionEngine(DiffusionEngineConfig(str(folder), block_delimiter_ids=named))
+    again = await fill(by_ids, *(replace_params(r, delimiter_threshold=0.0) for r in requests))
+    assert [f.canvas.passes.tolist() for f in again] == orders[2]
+    await by_ids.close()
 
 
 async def test_early_stop_leaves_the_text_as_it_is(plain: DiffusionEngine) -> None:

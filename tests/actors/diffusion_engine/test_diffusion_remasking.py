@@ -99,6 +99,23 @@ def test_the_drawn_token_is_what_confidence_and_likelihood_are_of() -> None:
     assert warm.best_probability == pytest.approx([0.5] * 50)
 
 
+def test_a_tempered_confidence_is_that_of_what_is_drawn_from() -> None:
+    """Dream's: p^(1/T) normalised, at temperature 0 as at 1; the likelihood stays that at temperature 1."""
+    p = np.array([0.6, 0.3, 0.1])
+    logits = torch.log(torch.tensor(p)).repeat(2, 1)
+    temperature, keys = torch.tensor([0.5, 0.0], dtype=torch.float64), torch.tensor([3, 4])
+    sharp = p**2 / (p**2).sum()
+    expected = {
+        "low_confidence": lambda token: (sharp[token], 0.6),
+        "topk_margin": lambda _: (sharp[0] - sharp[1], 0.3),
+        "entropy": lambda _: ((sharp * np.log(sharp)).sum(), (p * np.log(p)).sum()),
+    }
+    for name, measure in expected.items():
+        prediction = predict(logits, temperature, keys, [name] * 2, tempered=True)
+        assert prediction.confidence == pytest.approx(measure(prediction.tokens[0]))
+        assert prediction.logprobs == pytest.approx(np.log(p[prediction.tokens]))
+
+
 def test_guidance() -> None:
     conditional, unconditional = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 3.0]])
     assert guided(conditional, unconditional, torch.tensor([0.0])).tolist() == [[1.0, 2.0]]

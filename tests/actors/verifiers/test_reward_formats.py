@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from actors.checkpoints import resolve_model
 from actors.transformers_engine.config import TransformersVerifierConfig
 from actors.verifiers.formats import Verdict, build_format
 from orchestrator.config.build import build_node
@@ -98,6 +99,22 @@ def test_a_backend_and_a_format_are_chosen_apart() -> None:
     assert composed("verifier=likelihood", "engine@verifier.engine=vllm")["engine"]["_target_"].endswith(
         "VllmEngineConfig"
     )
+
+
+@pytest.mark.parametrize(("one_newline", "shown"), [(True, "a1+1=2\n#2\n"), (False, "a1+1=2\n\n#2\n")])
+def test_blank_lines_of_steps_that_count_as_one(one_newline: bool, shown: str) -> None:
+    """Before the one tag; step by step the tag takes the place of the delimiter in any case."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(resolve_model("embedded:chain-verifier"))
+    options = {"step_tag": "\n", "one_newline": one_newline}
+    layout = build_format("token_classification", options, "whole").layout(tokenizer)
+    steps = ("a1+1=2\n\n", "#2\n\n")
+    whole, by_step = (layout.render("1 a+1", steps, 0, r) for r in ("whole", "per_step"))
+    assert tokenizer.decode(whole.token_ids) == "<bos>1 a+1\n" + shown
+    assert tokenizer.decode(by_step.token_ids) == "<bos>1 a+1\na1+1=2\n#2\n"
+
+
+def test_the_qwen_prm_is_read_without_blank_lines() -> None:
+    assert composed("verifier=qwen_prm", "verifier.model=x")["options"]["one_newline"] is True
 
 
 @pytest.mark.parametrize(
