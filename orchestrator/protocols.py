@@ -128,11 +128,13 @@ class ModelInfo:
     """The properties of a model. ``sampler`` means nothing for a verifier, ``readout`` nothing for an engine.
 
     With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache.
+    ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
     """
 
     batch_invariant: bool = False
     sampler: Sampler = "step"
     readout: Readout = "per_step"
+    seeds_honoured: bool | None = None
 
 
 class Engine(Protocol):
@@ -308,6 +310,16 @@ class MadeForTask(Protocol):
     @property
     def knows_task(self) -> str | None:
         """The module of that task in ``orchestrator.tasks``, such as ``chain``; None: any task."""
+        ...
+
+
+@runtime_checkable
+class MayLackPrefixes(Protocol):
+    """A configuration of an engine that may be unable to continue a text: it makes whole answers alone."""
+
+    @property
+    def whole_because(self) -> tuple[str, str] | None:
+        """The key and the value because of which it makes whole answers alone; None: it continues texts."""
         ...
 
 

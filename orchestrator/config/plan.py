@@ -23,7 +23,7 @@ from orchestrator.config.build import (
     read_range,
     read_settings,
 )
-from orchestrator.config.compatibility import check_language, check_params, check_readout
+from orchestrator.config.compatibility import check_language, check_params, check_readout, check_whole
 from orchestrator.observe.tracking import GuardedTracker, Tracker
 from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.search.account import Limits
@@ -101,6 +101,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_readout(names, strategy, verifier.readout)
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
+    check_whole(names, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
     return Plan(
         plain=plain,

@@ -204,12 +204,19 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
         ("retried tokens", f"{overhead['retried_tokens']:,}"),
+        *_seeds_rows(summary),
         ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
         ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
     ]
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _seeds_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return whether a server honours seeds, where that was found out: without it no run can be repeated."""
+    honoured = summary.get("seeds_honoured")
+    return [] if honoured is None else [("seeds honoured", "true" if honoured else "false: not repeatable")]
 
 
 def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
