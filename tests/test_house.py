@@ -41,7 +41,7 @@ FLOORS = {
         ("checkpoints", "batching"),
         ("text",),
         ("pool", "verifiers", "diffusion_engine", "openai_engine"),
-        ("vllm_engine", "transformers_engine"),
+        ("vllm_engine", "transformers_engine", "http_verifier"),
         ("embedded",),
     ),
     "strategies": (("parts",),),
