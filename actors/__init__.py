@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actors.diffusion_engine.config import DiffusionEngineConfig
     from actors.diffusion_engine.engine import DiffusionEngine
+    from actors.http_verifier.config import HttpVerifierConfig
+    from actors.http_verifier.verifier import HttpVerifier
+    from actors.openai_engine.chat import ChatEngine
     from actors.openai_engine.config import OpenAIEngineConfig
     from actors.openai_engine.engine import OpenAIEngine
     from actors.pool.backend import RayCluster
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 _MODULES = {
     "actors.diffusion_engine.config": ("DiffusionEngineConfig",),
     "actors.diffusion_engine.engine": ("DiffusionEngine",),
+    "actors.http_verifier.config": ("HttpVerifierConfig",),
+    "actors.http_verifier.verifier": ("HttpVerifier",),
+    "actors.openai_engine.chat": ("ChatEngine",),
     "actors.verifiers.generative": ("GenerativeVerifier",),
     "actors.verifiers.likelihood": ("LikelihoodVerifier",),
     "actors.openai_engine.config": ("OpenAIEngineConfig",),
@@ -50,11 +56,14 @@ _MODULES = {
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ChatEngine",
     "ClusterConfig",
     "DiffusionEngine",
     "DiffusionEngineConfig",
     "GenerativeVerifier",
     "GenerativeVerifierConfig",
+    "HttpVerifier",
+    "HttpVerifierConfig",
     "InProcessCluster",
     "LikelihoodVerifier",
     "LikelihoodVerifierConfig",

@@ -158,6 +158,7 @@ class ModelInfo:
     With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache. With
     ``sampling`` a verifier draws what it judges by, and is given the run's seed.
     ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
+    ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
     """
 
     batch_invariant: bool = False
@@ -165,6 +166,7 @@ class ModelInfo:
     readout: Readout = "per_step"
     sampling: bool = False
     takes_history: bool = False
+    seeds_honoured: bool | None = None
 
 
 class Engine(Protocol):
@@ -349,6 +351,16 @@ class ServesSamples(Protocol):
 
     @property
     def serves_samples(self) -> bool: ...
+
+
+@runtime_checkable
+class MayLackPrefixes(Protocol):
+    """A configuration of an engine that may be unable to continue a text: it makes whole answers alone."""
+
+    @property
+    def whole_because(self) -> tuple[str, str] | None:
+        """The key and the value because of which it makes whole answers alone; None: it continues texts."""
+        ...
 
 
 class VerifierConfig(Protocol):

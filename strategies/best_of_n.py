@@ -41,6 +41,7 @@ class BestOfN:
 
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True
+    whole_answers: ClassVar[bool] = True
 
     num_samples: Count = 8
     sampling: Sampling = Sampling()

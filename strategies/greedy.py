@@ -27,6 +27,7 @@ class Greedy:
 
     budget_knob: ClassVar[str | None] = None
     independent_samples: ClassVar[bool] = False
+    whole_answers: ClassVar[bool] = True
 
     max_tokens: Count = 2048
 

@@ -77,6 +77,7 @@ class Hex:
 
     budget_knob: ClassVar[str] = "num_paths"
     independent_samples: ClassVar[bool] = True
+    whole_answers: ClassVar[bool] = True
 
     num_paths: Count = 8
     denoising: Denoising = Denoising()

@@ -37,6 +37,7 @@ class SelfConsistency:
 
     budget_knob: ClassVar[str] = "num_samples"
     independent_samples: ClassVar[bool] = True
+    whole_answers: ClassVar[bool] = True
 
     num_samples: Count = 8
     sampling: Sampling = Sampling()

@@ -43,7 +43,7 @@ FLOORS = {
         ("checkpoints", "batching"),
         ("text",),
         ("pool", "verifiers", "diffusion_engine", "openai_engine"),
-        ("vllm_engine", "transformers_engine"),
+        ("vllm_engine", "transformers_engine", "http_verifier"),
         ("embedded",),
         ("serve",),
     ),
@@ -258,7 +258,7 @@ def test_tests_mirror_the_source() -> None:
     folders = {
         f.relative_to("tests").parent for f in tracked_files() if f.parts[0] == "tests" and f.suffix == ".py"
     }
-    others = ("bench", "gpu", "simulation")
+    others = ("bench", "gpu", "real", "simulation")
     strangers = {str(f) for f in folders if f.parts and f.parts[0] not in others and not (ROOT / f).is_dir()}
     assert strangers == set()
 

@@ -20,12 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 PADDED = "murmuration_padded"
 SINGLE = "murmuration_single"
 INVARIANT = (PADDED, SINGLE)
+GROUPED = "murmuration_grouped"
+"""The attention of a CPU where nothing has to be invariant."""
 KEY_BLOCK = 128
 WIDTH_MULTIPLE = 16
 _WIDTH_MULTIPLES = (WIDTH_MULTIPLE, 32, 64, KEY_BLOCK)
@@ -226,7 +228,29 @@ def _single_attention(
     return torch.cat(attended, dim=1), None
 
 
+def _grouped_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    scaling: float,
+    **_options: Any,
+) -> tuple[Tensor, None]:
+    """Fused attention that copies no keys: query heads share those of their group.
+
+    Where there is a mask, transformers' ``sdpa`` first copies keys and values for every head that shares
+    them. With three heads a group that made a step of 32 rows 2.3 times as long at 110 columns, and 4.3 times
+    at 400.
+    """
+    attended = scaled_dot_product_attention(
+        query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True
+    )
+    return attended.transpose(1, 2).contiguous(), None
+
+
 def register() -> None:
-    """Register both with transformers as values of ``attn_implementation``."""
+    """Register all with transformers as values of ``attn_implementation``."""
     AttentionInterface.register(PADDED, _padded_attention)
     AttentionInterface.register(SINGLE, _single_attention)
+    AttentionInterface.register(GROUPED, _grouped_attention)

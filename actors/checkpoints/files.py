@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 _POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
+_READERS = ("gguf", "accelerate")  # of GGUF files, through transformers
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 
 TOKENIZER_FILES = (
@@ -40,6 +42,20 @@ class Unsound(Exception):
 def check_folder(key: str, model: str, folder: Path) -> None:
     """Raise ConfigError for ``key`` unless ``folder`` holds a complete model that may be loaded."""
     _checked(key, model, _check_folder, folder)
+
+
+def check_gguf(key: str, model: str, file: Path) -> None:
+    """Raise ConfigError for ``key`` unless ``file`` is a GGUF file, and what reads it is installed."""
+    _checked(key, model, _check_gguf, file)
+
+
+def _check_gguf(file: Path) -> None:
+    if not _sound_head(file).startswith(b"GGUF"):
+        raise Unsound(f"is not a GGUF file (it begins with {_head(file)[:16]!r})")
+    missing = [name for name in _READERS if find_spec(name) is None]
+    if missing:
+        install = "pip install 'murmuration[gguf]'"
+        raise Unsound(f"is a GGUF file, which needs the packages {' and '.join(_READERS)}: {install}")
 
 
 def check_tokenizer_folder(key: str, name: str, folder: Path) -> None:
@@ -103,8 +119,9 @@ def _check_is_folder(path: Path, what: str) -> None:
 
 def _gguf(what: str) -> str:
     return (
-        f"{what}: neither transformers nor vLLM loads that here. Name a folder of safetensors, or serve the"
-        " file with llama.cpp's llama-server and use engine=openai engine.prompts=text"
+        f"{what}: neither transformers nor vLLM loads that here. Name the file with engine=transformers, or a"
+        " folder of safetensors, or serve the file with llama.cpp's llama-server and use engine=openai"
+        " engine.prompts=text"
     )
 
 

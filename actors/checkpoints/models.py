@@ -9,6 +9,7 @@ from actors.checkpoints.files import (
     INDEX,
     INDEX_SUFFIX,
     check_folder,
+    check_gguf,
     check_index,
     check_tokenizer_folder,
     named_weights,
@@ -17,6 +18,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.suggest import nearest
 
 EMBEDDED = "embedded:"
+GGUF = "gguf"
+"""The kind of a model that may be a GGUF file."""
 WEIGHTS = Path(__file__).parents[1] / "embedded" / "weights"
 
 
@@ -32,8 +35,10 @@ def task_of(model: str) -> str | None:
     return model.removeprefix(EMBEDDED).rpartition("-")[0] if model.startswith(EMBEDDED) else None
 
 
-def check_model_path(key: str, model: str) -> None:
+def check_model_path(key: str, model: str, kind: str = "folder") -> None:
     """Raise ConfigError for ``key`` when ``model`` names a local folder that holds no model.
+
+    With the ``kind`` GGUF it may be such a file, where the packages that read it are installed.
 
     A name of the hub is not looked up: the hub may be unreachable and the model in its cache.
     """
@@ -44,6 +49,8 @@ def check_model_path(key: str, model: str) -> None:
             raise ConfigError(key, model, f"no such shipped model{nearest(model, shipped)}")
     elif not model:
         raise ConfigError(key, model, "must name a model: a folder, or a repository on the hub")
+    elif kind == GGUF and folder.suffix == ".gguf" and os.path.isfile(folder):
+        check_gguf(key, model, folder)
     elif _is_a_path(model):
         check_folder(key, model, folder)
 

@@ -41,20 +41,18 @@ class Reply:
     @classmethod
     def of(cls, reply: Mapping[str, Any], max_tokens: int, prompt_size: int) -> Reply:
         """Check a reply; ``prompt_size`` is in bytes or tokens. Raises EngineError."""
-        usage = reply.get("usage")
-        if not isinstance(usage, Mapping) or "completion_tokens" not in usage:
-            raise EngineError("the server's reply holds no usage")
+        usage = usage_of(reply)
         choice = _choice(reply)
         most_prompt = prompt_size + _EXTRA_PROMPT_TOKENS
         num_prompt = count(usage.get("prompt_tokens", 0), "usage.prompt_tokens", most_prompt)
         return cls(
             choice=choice,
-            text=_text(choice.get("text")),
-            reason=_reason(choice.get("finish_reason")),
+            text=text(choice.get("text")),
+            reason=reason(choice.get("finish_reason")),
             stops=_stops(choice),
             num_generated=count(usage["completion_tokens"], "usage.completion_tokens", max_tokens),
             num_prompt=num_prompt,
-            num_cached=_cached(usage.get("prompt_tokens_details"), most_prompt),
+            num_cached=cached(usage.get("prompt_tokens_details"), most_prompt),
         )
 
     def token_ids(self, max_tokens: int, vocab_size: int) -> list[int]:
@@ -88,6 +86,14 @@ class Reply:
             return None
         known = {(type(s), s) for s in asked} | {(str, str(s)) for s in asked}
         return any((type(s), s) in known for s in self.stops)
+
+
+def usage_of(reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a reply says that it cost. Raises EngineError."""
+    usage = reply.get("usage")
+    if not isinstance(usage, Mapping) or "completion_tokens" not in usage:
+        raise EngineError("the server's reply holds no usage")
+    return usage
 
 
 def count(value: Any, name: str, most: int) -> int:
@@ -134,8 +140,11 @@ def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     return choice
 
 
-def _text(value: Any) -> str:
-    """Raise EngineError for what is not text, or could not be written to a file."""
+def text(value: Any) -> str:
+    """Return a text; null is an empty one.
+
+    Raises EngineError for what is not text, or could not be written to a file.
+    """
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -145,10 +154,11 @@ def _text(value: Any) -> str:
     return value
 
 
-def _reason(value: Any) -> str:
+def reason(value: Any) -> str:
+    """Return why a text ended: stop, eos or length. Raises EngineError."""
     if not isinstance(value, str) or value.lower() not in _REASONS:
-        reason = one_line(value) if isinstance(value, str) else _brief(value)
-        raise EngineError(f"the server ended the request: {reason}")
+        shown = one_line(value) if isinstance(value, str) else _brief(value)
+        raise EngineError(f"the server ended the request: {shown}")
     return _REASONS[value.lower()]
 
 
@@ -162,7 +172,7 @@ def _stops(choice: Mapping[str, Any]) -> tuple[int | str | None, ...] | None:
     return tuple(None if v == "" else v for v in named) or None
 
 
-def _cached(details: Any, most: int) -> int:
+def cached(details: Any, most: int) -> int:
     """Return that of the prompt, where the server reports it (vLLM: --enable-prompt-tokens-details)."""
     if not isinstance(details, Mapping) or details.get("cached_tokens") is None:
         return 0

@@ -12,9 +12,9 @@ import os
 import ssl
 from collections.abc import Awaitable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import openai
@@ -22,7 +22,7 @@ import openai
 from actors.openai_engine.proxies import proxy_of
 from actors.openai_engine.redaction import Secret
 from actors.openai_engine.replies import Later, Refused
-from actors.openai_engine.transport import ERROR, MOST_BYTES, REPLY, StrictTransport
+from actors.openai_engine.transport import ERROR, MOST_BYTES, REPLY, Limits, StrictTransport
 from orchestrator.errors import ConfigError, EngineError
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -31,6 +31,17 @@ _LEAST_BYTES, _BYTES_OF_A_TOKEN, _BYTES_OF_A_PROMPT_TOKEN = 2**20, 512, 32
 _MOST_BYTES_OF_MODELS = 2**23
 _LONGEST_MESSAGE = 1000
 _MODEL_KEYS = ("id", "root", "max_model_len")
+
+
+class Reached(Limits, Protocol):
+    """A configuration that says where a server is."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def api_key_env(self) -> str | None: ...
+    @property
+    def max_attempts(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,11 @@ class Access:
     max_attempts: int
     max_wait_s: float
     request_timeout_s: float
+
+    @classmethod
+    def of(cls, config: Reached) -> Access:
+        """Return that of a configuration with these keys."""
+        return cls(*(getattr(config, f.name) for f in fields(cls)))
 
     @property
     def key(self) -> str | None:
@@ -181,8 +197,10 @@ def _bounded(most_bytes: int) -> openai.RequestOptions:
 
 def _most_bytes(body: Mapping[str, Any]) -> int:
     """Return how many bytes the reply to a request may have."""
-    num_tokens, num_prompt = body.get("max_tokens", 0), len(body.get("prompt", ()))
-    of_prompt = _BYTES_OF_A_PROMPT_TOKEN if body.get("prompt_logprobs") is None else _BYTES_OF_A_TOKEN
+    num_tokens = body.get("max_tokens", body.get("max_completion_tokens", 0)) * body.get("n", 1)
+    num_prompt = len(body.get("prompt", body.get("input", ())))
+    has_outputs = body.get("prompt_logprobs") is not None or "input" in body
+    of_prompt = _BYTES_OF_A_TOKEN if has_outputs else _BYTES_OF_A_PROMPT_TOKEN
     return int(_LEAST_BYTES + _BYTES_OF_A_TOKEN * num_tokens + of_prompt * num_prompt)
 
 

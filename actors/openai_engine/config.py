@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 
 from actors.checkpoints.models import check_tokenizer_path, make_absolute
 from actors.settings import Count, MaxContext
@@ -21,11 +21,16 @@ from orchestrator.types import Params, Sampling
 @dataclass(frozen=True)
 @checked("engine")
 class OpenAIEngineConfig:
-    """A model behind an OpenAI-compatible completions interface (``conf/engine/openai.yaml``)."""
+    """A model behind an OpenAI-compatible interface (``conf/engine/openai.yaml``).
+
+    With ``api`` chat it makes whole answers alone, ``max_n`` of them in one request; None: as many as a call
+    needs, where a probe finds that the server takes ``n``. Without ``probe`` nothing is found out.
+    """
 
     model: Annotated[str, MinLen(1), Words("must be the name under which it is served", quoted=True)]
     base_url: str
     tokenizer: str | None = None
+    api: Literal["completions", "chat"] = "completions"
     prompts: Literal["tokens", "text"] = "tokens"
     template: str | None = None
     chat: bool = False
@@ -40,17 +45,28 @@ class OpenAIEngineConfig:
     max_wait_s: Positive = 30.0
     request_timeout_s: Positive = 600.0
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    max_n: Annotated[int | None, Ge(1)] = None
+    probe: bool = True
 
     def __post_init__(self) -> None:
-        _check_url(self.base_url)
+        check_url("engine.base_url", self.base_url)
         if self.tokenizer is not None:
             check_tokenizer_path("engine.tokenizer", self.tokenizer)
         elif "/" in self.model and os.path.isfile(f"{self.model}/tokenizer_config.json"):
             object.__setattr__(self, "tokenizer", self.model)  # a server that was started in this folder
         make_absolute(self, "tokenizer")
-        PromptStyle.of(self)
+        self.style()
         for key in RESERVED & self.extra_body.keys():
             raise ConfigError(f"engine.extra_body.{key}", self.extra_body[key], "is set by the engine itself")
+
+    def style(self) -> PromptStyle:
+        """Return how a question is put. Raises ConfigError."""
+        return PromptStyle(self.template, self.chat or self.api == "chat", self.system, self.chat_options)
+
+    @property
+    def whole_because(self) -> tuple[str, str] | None:
+        """Return the interface's key where it cannot continue a text."""
+        return ("engine.api", self.api) if self.api == "chat" else None
 
     @property
     def takes(self) -> type[Params]:
@@ -58,6 +74,10 @@ class OpenAIEngineConfig:
 
     def build(self) -> Any:
         """Reach the server and load the tokenizer. Raises ConfigError."""
+        if self.api == "chat":
+            from actors.openai_engine.chat import ChatEngine
+
+            return ChatEngine(self)
         from actors.openai_engine.engine import OpenAIEngine
 
         return OpenAIEngine(self)
@@ -67,13 +87,13 @@ _URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^/?#@\s:\[\]]+)(:\d{1,5})?(/[^
 _HIGHEST_PORT = 65535
 
 
-def _check_url(url: str) -> None:
+def check_url(key: str, url: str) -> None:
     """Raise ConfigError, which does not show what may be a key."""
     found = _URL.fullmatch(url)
     if found is None or int((found[2] or ":0")[1:]) > _HIGHEST_PORT or not _is_reachable_url(url):
         shown = "(not shown)" if set("@?#") & set(url) else url
         allowed = "must be a URL such as http://127.0.0.1:8000/v1, with no user and no parameters"
-        raise ConfigError("engine.base_url", shown, allowed)
+        raise ConfigError(key, shown, allowed)
 
 
 def _is_reachable_url(url: str) -> bool:
@@ -92,6 +112,7 @@ RESERVED = frozenset(
     {
         "model",
         "prompt",
+        "messages",
         "max_tokens",
         "temperature",
         "top_p",

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
-from actors.messages import brief
 from actors.openai_engine.checks import Reply, prompt_logprobs
 from actors.openai_engine.client import Access, Client, served_model
 from actors.openai_engine.config import OpenAIEngineConfig
+from actors.openai_engine.probing import INSTRUCTION, QUESTION, Prober, completion_text
+from actors.openai_engine.served import longest_context, root_of
+from actors.openai_engine.shared import guarded, load_tokenizer, without_key
 from actors.openai_engine.text import StopNames, TextGeneration, cut_at_end, end_names, prompt_text
 from actors.text.endings import ends_of_text
 from actors.text.generation import End, Generation, StopRules
 from actors.text.prompting import Prompter, PromptStyle
 from actors.text.stepping import Detokenizer, StepSplitter
 from actors.text.tokens import TokenIds, refuse_request, refuse_tokens
-from orchestrator.errors import ConfigError, EngineError
+from orchestrator.errors import EngineError
 from orchestrator.protocols import (
     Completion,
     EngineBase,
@@ -37,10 +39,7 @@ from orchestrator.protocols import (
 )
 from orchestrator.types import Sampling, Usage
 
-Result = TypeVar("Result")
-_NO_LIMIT = 2**31
 _TOKENS_BEFORE = 512
-_OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 
 
 class OpenAIEngine(EngineBase):
@@ -48,19 +47,11 @@ class OpenAIEngine(EngineBase):
 
     def __init__(self, config: OpenAIEngineConfig) -> None:
         """Ask the server for the model, and load its tokenizer. Raises ConfigError."""
-        access = Access(
-            config.base_url,
-            config.api_key_env,
-            config.max_concurrent,
-            config.requests_per_second,
-            config.max_attempts,
-            config.max_wait_s,
-            config.request_timeout_s,
-        )
+        access = Access.of(config)
         served = served_model(access, config.model)
-        name = config.tokenizer or _root(served) or config.model
-        self._tokenizer = _load_tokenizer(name)
-        self._max_context = config.max_context or _max_context(served)
+        name = config.tokenizer or root_of(served) or config.model
+        self._tokenizer = load_tokenizer(name)
+        self._max_context = config.max_context or longest_context(served)
         self._body = {"model": config.model, **config.extra_body}
         self._as_text = config.prompts == "text"
         self._names = StopNames()
@@ -74,11 +65,16 @@ class OpenAIEngine(EngineBase):
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
         self._client = Client(access)
         self._num_tokens = 0
+        self._seeds_honoured = self._probe(access) if config.probe else None
 
     @property
     def info(self) -> ModelInfo:
         """Not batch-invariant: a server promises nothing about its batches."""
-        return ModelInfo(batch_invariant=False, takes_history=self._prompter.takes_history)
+        return ModelInfo(
+            batch_invariant=False,
+            seeds_honoured=self._seeds_honoured,
+            takes_history=self._prompter.takes_history,
+        )
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -96,12 +92,12 @@ class OpenAIEngine(EngineBase):
         Cancelling it closes the connections, so that the server stops.
         """
         complete = self._complete_text if self._as_text else self._complete
-        replies = await asyncio.gather(*(_guarded(complete(r)) for r in requests))
+        replies = await asyncio.gather(*(guarded(complete(r)) for r in requests))
         return [self._without_key(r, reply) for r, reply in zip(requests, replies, strict=True)]
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """Return the likelihood of each request's steps, where the server returns those of prompts."""
-        replies = await asyncio.gather(*(_guarded(self._read(r)) for r in requests))
+        replies = await asyncio.gather(*(guarded(self._read(r)) for r in requests))
         return [
             replace(r, message=self._client.clean(r.message)) if isinstance(r, Failure) else r
             for r in replies
@@ -127,6 +123,13 @@ class OpenAIEngine(EngineBase):
                 end = generation.end_of(token_ids, stops, reply.stops or ())
             generation.take(token_ids, logprobs, reply.num_cached, end)
         return generation.completion(0.0, has_logprobs=self._logprobs)
+
+    def _probe(self, access: Access) -> bool | None:
+        """Return whether the server honours seeds. Raises ConfigError where it gives one text for any."""
+        ids = self._prompt_ids(QUESTION, INSTRUCTION)
+        prompt = prompt_text(self._tokenizer, ids) if self._as_text else list(ids)
+        body = {**self._body, "prompt": prompt}
+        return Prober(access, "completions", body, completion_text).run().seeds_honoured
 
     def _stops(self, stops: Mapping[str, Any]) -> dict[str, Any]:
         given = {k: v for k, v in stops.items() if k != "detokenize"}
@@ -189,15 +192,10 @@ class OpenAIEngine(EngineBase):
         return reply
 
     def _without_key(self, request: GenerateRequest, reply: Completion | Failure) -> Completion | Failure:
-        """Return the reply without the key that the server was sent: replies are stored."""
         if not self._client.has_key:
             return reply
-        if isinstance(reply, Failure):
-            return replace(reply, message=self._client.clean(reply.message))
         before = self._tokenizer.decode(request.token_ids[-_TOKENS_BEFORE:], skip_special_tokens=True)
-        if self._client.repeats_key(before + "".join(step.text for step in reply.steps)):
-            return Failure("EngineError", "the text repeats the key that the server was sent: not stored")
-        return reply
+        return without_key(self._client, reply, before)
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
         if self._as_text:
@@ -214,37 +212,3 @@ class OpenAIEngine(EngineBase):
         self._num_tokens += len(token_ids)
         logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
         return Loglik(logprobs, Usage(prompt_tokens=len(token_ids)))
-
-
-async def _guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failure:
-    """Return a Failure where the server refuses a request or keeps failing: it fails alone."""
-    try:
-        return await work
-    except EngineError as error:
-        return Failure("EngineError", str(error))
-    except _OUTSIDERS_FAULTS as error:
-        kind = type(error).__name__  # its message may hold the server's words
-        return Failure("EngineError", f"the server's reply is malformed ({kind})")
-
-
-def _root(served: Mapping[str, Any]) -> str | None:
-    """Return the model's folder or name on the hub, where the server reports it."""
-    root = served.get("root")
-    return root if isinstance(root, str) and root.isprintable() else None
-
-
-def _max_context(served: Mapping[str, Any]) -> int:
-    longest = served.get("max_model_len")
-    return longest if type(longest) is int and 1 < longest < _NO_LIMIT else _NO_LIMIT
-
-
-def _load_tokenizer(name: str) -> Any:
-    import transformers
-
-    from actors.checkpoints.models import resolve_model
-
-    try:
-        return transformers.AutoTokenizer.from_pretrained(resolve_model(name))
-    except Exception as error:  # anything that files from elsewhere make the libraries raise
-        allowed = f"must name the tokenizer of the model that is served: {brief(error)}"
-        raise ConfigError("engine.tokenizer", name, allowed) from error

@@ -106,9 +106,14 @@ class Fleet:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model of the replicas is; batch-invariant where all of them are."""
+        """What the model of the replicas is; batch-invariant, or with honoured seeds, where all are."""
         models = [info.model for info in self._infos]
-        return replace(models[0], batch_invariant=all(model.batch_invariant for model in models))
+        honoured = {model.seeds_honoured for model in models}
+        return replace(
+            models[0],
+            batch_invariant=all(model.batch_invariant for model in models),
+            seeds_honoured=False if False in honoured else None if None in honoured else True,
+        )
 
     @property
     def template_notes(self) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.checkpoints.models import check_model_path, make_absolute
+from actors.checkpoints.models import GGUF, check_model_path, make_absolute
 from actors.checkpoints.stored_model import StoredModel
 from actors.settings import CacheBytes, Count, Device, Dtype, MaxContext
 from actors.text.prompting import PromptStyle
@@ -37,7 +37,7 @@ class TransformersEngineConfig(StoredModel):
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        check_model_path("engine.model", self.model)
+        check_model_path("engine.model", self.model, GGUF)
         make_absolute(self, "model")
         PromptStyle.of(self)
 

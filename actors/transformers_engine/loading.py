@@ -12,12 +12,14 @@ import torch
 import transformers
 from transformers.utils.logging import disable_progress_bar
 
-from actors.batching.attention import INVARIANT, PADDED, SINGLE, register
+from actors.batching.attention import GROUPED, INVARIANT, PADDED, SINGLE, register
 from actors.batching.forward import Runner, probe
 from actors.batching.kv import KVShape
 from actors.checkpoints import check_model_path, resolve_model
-from actors.checkpoints.models import check_repository
+from actors.checkpoints.gguf import gguf_file
+from actors.checkpoints.models import GGUF, check_repository
 from actors.text.endings import ends_of_text
+from actors.transformers_engine.gguf import load_gguf, tokenizer_of
 from actors.transformers_engine.pretrained import load_complete
 from actors.transformers_engine.text_models import TextOfSeveral, why
 from orchestrator.errors import ConfigError
@@ -86,13 +88,15 @@ def load(config: ModelConfig, purpose: Purpose = _CAUSAL, *, num_threads: int | 
 
     Raises ConfigError when there is no such model, or when it or the device is not supported.
     """
-    check_model_path(f"{group_of(config)}.model", config.model)  # a replica may see other folders
+    check_model_path(f"{group_of(config)}.model", config.model, GGUF)  # a replica may see other folders
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     model, tokenizer = _from_pretrained(config, purpose)
     max_context = _max_context(config, model.config, tokenizer)
     if _wants_invariance(config, model.device.type):
         model.set_attn_implementation(_invariant_attention(purpose, model.config, max_context))
+    elif model.device.type == "cpu":
+        model.set_attn_implementation(GROUPED)
     runner = _runner(model)
     with torch.inference_mode():
         batch_invariant = probe(runner)
@@ -121,6 +125,10 @@ def _from_pretrained(config: ModelConfig, purpose: Purpose) -> tuple[Any, Any]:
     name = resolve_model(config.model)
     dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
     try:
+        if (file := gguf_file(config.model)) is not None:
+            tokenizer = tokenizer_of(file)
+            model = load_gguf((key, config.model), file, dtype=dtype)
+            return model.to(_device(config)).eval().requires_grad_(False), tokenizer
         check_repository(key, name, config.revision)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **where)
         for check in purpose.checks:
@@ -189,4 +197,6 @@ def _eos_ids(config: ModelConfig, model: Any, tokenizer: Any) -> frozenset[int]:
     """Every token that ends a text."""
     generation = getattr(model, "generation_config", None)
     known = [getattr(generation, "eos_token_id", None)]
+    if gguf_file(config.model) is not None:
+        return ends_of_text(tokenizer, configured=known)
     return ends_of_text(tokenizer, config.model, revision=config.revision, configured=known)

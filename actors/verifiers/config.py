@@ -12,7 +12,7 @@ from actors.checkpoints.models import check_tokenizer_path, make_absolute, resol
 from actors.messages import brief
 from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Readout
+from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, MayLackPrefixes, Readout
 from orchestrator.schema import Rule, Words, checked
 
 
@@ -108,6 +108,9 @@ class GenerativeVerifierConfig(AskingVerifierConfig):
 def _check_engine(engine: object) -> None:
     if isinstance(engine, str | Mapping) or engine is None:
         raise ConfigError("verifier.engine", engine, "must be an engine's configuration, with its _target_")
+    if isinstance(engine, MayLackPrefixes) and (because := engine.whole_because) is not None:
+        key, value = because
+        raise ConfigError(f"verifier.{key}", value, "gives no likelihoods, which this verifier reads")
     if (prompts := getattr(engine, "prompts", "tokens")) != "tokens":
         allowed = "must be tokens here: a server that takes only texts gives no likelihoods of them"
         raise ConfigError("verifier.engine.prompts", prompts, allowed)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import MadeForTask, ServesSamples, Task
-from orchestrator.search.strategy import Budgeted, Strategy
+from orchestrator.protocols import MadeForTask, MayLackPrefixes, ServesSamples, Task
+from orchestrator.search.strategy import Budgeted, Strategy, Whole
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
@@ -41,6 +41,14 @@ def check_params(names: Names, strategy: Strategy, takes: type[Params]) -> None:
         reason = f"takes {takes.__name__}, and strategy={names['strategy']} asks for {kind.__name__}"
         allowed = f"{reason}: choose another engine, or another strategy"
         raise ConfigError("engine", names["engine"], allowed)
+
+
+def check_whole(names: Names, strategy: Strategy, engine: object) -> None:
+    """Raise ConfigError if the engine cannot continue a text, and the strategy extends answers by steps."""
+    because = engine.whole_because if isinstance(engine, MayLackPrefixes) else None
+    if because is not None and not (isinstance(strategy, Whole) and strategy.whole_answers):
+        reason = f"makes whole answers alone, and strategy={names['strategy']} extends them step by step"
+        raise ConfigError(*because, f"{reason}: choose another strategy, such as best_of_n")
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:

@@ -29,7 +29,13 @@ from orchestrator.config.calibrated import (
     check_calibration,
     read_calibration,
 )
-from orchestrator.config.compatibility import check_language, check_params, check_readout, check_samples
+from orchestrator.config.compatibility import (
+    check_language,
+    check_params,
+    check_readout,
+    check_samples,
+    check_whole,
+)
 from orchestrator.config.planned import check_planned
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import check_tracing
@@ -114,6 +120,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_readout(names, strategy, verifier.readout)
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
+    check_whole(names, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
     check_samples(names, strategy, engine)
     plan = Plan(

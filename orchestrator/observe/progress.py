@@ -206,6 +206,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
         ("retried tokens", f"{overhead['retried_tokens']:,}"),
+        *_seeds_rows(summary),
         ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
         ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
     ]
@@ -218,6 +219,12 @@ def _sequential_rows(usage: Mapping[str, int]) -> list[tuple[str, str]]:
     """Return how many tokens waited for each other, over all problems; an older release does not know."""
     num = usage.get("sequential_tokens")
     return [] if num is None else [("sequential tokens", f"{num:,}")]
+
+
+def _seeds_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return whether a server honours seeds, where that was found out: without it no run can be repeated."""
+    honoured = summary.get("seeds_honoured")
+    return [] if honoured is None else [("seeds honoured", "true" if honoured else "false: not repeatable")]
 
 
 def _schedule_rows(schedules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -137,10 +137,17 @@ def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:
         "batch_invariant": backend.engine.info.batch_invariant
         and (backend.verifier is None or backend.verifier.info.batch_invariant),
         "sampler": backend.engine.info.sampler,
+        **_seeds_label(backend),
         **({"template": notes} if (notes := backend.template_notes()) else {}),
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),
     }
+
+
+def _seeds_label(backend: Backend) -> dict[str, bool]:
+    """Return whether the policy's server honours seeds, where that was found out."""
+    honoured = backend.engine.info.seeds_honoured
+    return {} if honoured is None else {"seeds_honoured": honoured}
 
 
 def _tracker(plan: Plan, backend: Backend) -> Tracker:

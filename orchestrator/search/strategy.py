@@ -62,3 +62,11 @@ class Budgeted(Protocol):
 
     independent_samples: ClassVar[bool]
     """Whether the candidates are independent samples: the first n of N are those of a run with N = n."""
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """A strategy that declares whether it requests whole answers alone."""
+
+    whole_answers: ClassVar[bool]
+    """Whether every request is for a whole answer, and none for one step or for the rest of an answer."""

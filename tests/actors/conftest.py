@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.actors.openai_server import openai_policy, openai_server
+from tests.actors.openai_server import http_verifier, openai_chat, openai_policy, openai_server
 from tests.actors.ray_fixture import local_ray, ray_ended_at_last
 from tests.actors.shared_vllm import vllm_policy, vllm_verifier
 
@@ -17,7 +17,16 @@ if TYPE_CHECKING:  # heavy: the quick level reads this file too
     from actors.transformers_engine.engine import TransformersEngine
     from actors.transformers_engine.verifier import TransformersVerifier
 
-__all__ = ["local_ray", "openai_policy", "openai_server", "ray_ended_at_last", "vllm_policy", "vllm_verifier"]
+__all__ = [
+    "http_verifier",
+    "local_ray",
+    "openai_chat",
+    "openai_policy",
+    "openai_server",
+    "ray_ended_at_last",
+    "vllm_policy",
+    "vllm_verifier",
+]
 
 
 @pytest.fixture(scope="session")

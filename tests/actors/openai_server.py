@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from actors.checkpoints.models import resolve_model
+from actors.http_verifier.config import HttpVerifierConfig
 from actors.openai_engine.config import OpenAIEngineConfig
 from actors.vllm_engine.guard import Guard
 from tests.actors.shared_vllm import Elsewhere
@@ -31,6 +32,7 @@ _ARGUMENTS = [
     "--kv-cache-memory-bytes=134217728",
     "--enable-prompt-tokens-details",
     f"--api-key={KEY}",
+    r"--chat-template={{ bos_token + messages[-1]['content'] + '\n' }}",
 ]
 _ENVIRON = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -109,6 +111,34 @@ def openai_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     if before is None:
         del os.environ[KEY_VARIABLE]
+
+
+_POOLING = [
+    *(a for a in _ARGUMENTS if not a.startswith("--chat-template")),
+    "--runner=pooling",
+    '--pooler-config={"tok_pooling_type": "ALL"}',
+]
+
+
+@pytest.fixture(scope="session")
+def http_verifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    """The shipped verifier of the chain task, served by vLLM's pooling runner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY_VARIABLE, KEY)
+        log = tmp_path_factory.mktemp("pooling") / "log"
+        with started_server(log, "embedded:chain-verifier", _POOLING) as served:
+            verifier = Elsewhere(HttpVerifierConfig("chain", served.wait(), api_key_env=KEY_VARIABLE).build)
+            yield verifier
+            verifier.end()
+
+
+@pytest.fixture(scope="session")
+def openai_chat(openai_server: Server) -> Iterator[Elsewhere]:
+    """The same policy through the server's chat interface."""
+    config = OpenAIEngineConfig("chain", openai_server.wait(), api="chat", api_key_env=KEY_VARIABLE)
+    engine = Elsewhere(config.build)
+    yield engine
+    engine.end()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ from orchestrator.testing import (
     hold,
     name_of,
 )
+from tests.actors.shared_vllm import Elsewhere
+from tests.actors.small_models import ask, completed
 from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig
 
 
@@ -79,6 +81,7 @@ CASES = {
     "transformers in threads": replace(CHAIN, threads=True),
     "vllm": replace(CHAIN, shared=("vllm_policy", "vllm_verifier"), beside="openai_server"),
     "openai": replace(CHAIN, shared=("openai_policy", "vllm_verifier")),
+    "http": replace(CHAIN, shared=("openai_policy", "http_verifier")),
 }
 
 
@@ -103,8 +106,12 @@ def parts_of(case: Case, engine: Engine, verifier: Verifier) -> Parts:
 QUICK = ("fake", "threads")  # the others start a Ray or load torch
 
 
+SLOW = ("http",)  # one more server has to start
+
+
 def with_marks(name: str) -> object:
-    return name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy)
+    marks = [pytest.mark.heavy] * (name not in QUICK) + [pytest.mark.slow] * (name in SLOW)
+    return pytest.param(name, marks=marks)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=map(with_marks, CASES))
@@ -159,3 +166,32 @@ async def test_right_and_wrong_steps_are_far_apart(parts: Parts) -> None:
     assert case.wrong is not None
     good, bad = await case.scored(case.of(case.steps), case.of(case.wrong))
     assert good.rewards[2].value > 0.8 > 0.5 > bad.rewards[2].value
+
+
+@pytest.mark.heavy
+async def test_a_real_server_honours_seeds(openai_policy: Elsewhere, openai_chat: Elsewhere) -> None:
+    assert openai_policy.info.seeds_honoured is True
+    assert openai_chat.info.seeds_honoured is True
+
+
+@pytest.mark.heavy
+async def test_a_real_server_gives_the_same_answers_as_a_chat(
+    openai_policy: Elsewhere, openai_chat: Elsewhere
+) -> None:
+    """Greedily: under a seed it draws other numbers for each interface's request."""
+    greedy = ask(CHAIN.question, to_end=True, temperature=0.0, max_tokens=128)
+    (whole,) = completed(await openai_policy.generate([greedy]))
+    (chat,) = completed(await openai_chat.generate([greedy]))
+    assert [(s.text, s.finish) for s in chat.steps] == [(s.text, s.finish) for s in whole.steps]
+    assert [len(s.token_ids) for s in chat.steps] == [len(s.token_ids) for s in whole.steps]
+    assert [s.logprob for s in chat.steps] == pytest.approx([s.logprob for s in whole.steps], abs=1e-3)
+
+
+@pytest.mark.heavy
+async def test_a_real_server_gives_several_answers_to_one_request(openai_chat: Elsewhere) -> None:
+    rows = [ask(CHAIN.question, to_end=True, temperature=1.5, max_tokens=128, seed=s) for s in range(4)]
+    four, again, two = [completed(await openai_chat.generate(rows[:n])) for n in (4, 4, 2)]
+    assert [reply.steps for reply in four] == [reply.steps for reply in again]
+    assert len({"".join(s.text for s in reply.steps) for reply in four}) > 1
+    assert [reply.steps for reply in two] == [reply.steps for reply in four[:2]]
+    assert [reply.usage.prompt_tokens > 0 for reply in four] == [True, False, False, False]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.schema import converted, hints_of
-from orchestrator.search.strategy import Budgeted
-from orchestrator.testing import STRATEGY_LAWS, Law, StrategyCase, hold, name_of, strategies
+from orchestrator.search.strategy import Budgeted, Whole
+from orchestrator.testing import STRATEGY_LAWS, Law, StrategyCase, World, hold, name_of, strategies
 from tests.toy import STRATEGIES, TASK, knobs_of, load
 
 pytestmark = pytest.mark.parametrize("name", STRATEGIES)
@@ -55,6 +55,16 @@ async def test_it_keeps_these_at_every_budget(name: str, law: Law[StrategyCase],
 async def test_budget(name: str, budget: int) -> None:
     """``budget=N`` is at most N full-length samples' worth of generation, and N=1 costs no more than one."""
     await hold(strategies.the_budget_is_kept, case_of(name, budget, max_tokens=SAMPLE_TOKENS))
+
+
+async def test_it_says_whether_it_samples_whole_answers_alone(name: str) -> None:
+    """An engine that cannot continue a text serves those that do, and refuses others."""
+    strategy, world = load(name), World()
+    await world.solve(strategy)
+    asked = world.engine.requests
+    assert asked
+    says_so = isinstance(strategy, Whole) and strategy.whole_answers
+    assert says_so == all(request.to_end and not request.token_ids for request in asked)
 
 
 def test_two_of_one_configuration_are_equal(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
-from actors.batching.attention import PADDED, SINGLE, register
+from actors.batching.attention import GROUPED, INVARIANT, PADDED, SINGLE, register
 from actors.batching.forward import Runner, probe
 from actors.batching.kv import KVShape, SlotCache
 from actors.embedded.models import build_tokenizer
@@ -73,12 +74,28 @@ def test_a_tokens_logits_are_bitwise_the_same_by_every_route(
 def test_logits_are_those_of_the_model(folder: Path) -> None:
     tokens = np.random.default_rng(1).integers(3, 29, (2, 70))
     expected = LlamaForCausalLM.from_pretrained(folder).eval()(torch.from_numpy(tokens)).logits
-    for attention in (PADDED, SINGLE, "sdpa"):
-        runner = load_runner(folder, attention, invariant=attention != "sdpa")
+    for attention in (PADDED, SINGLE, GROUPED, "sdpa"):
+        runner = load_runner(folder, attention, invariant=attention in INVARIANT)
         cache = SlotCache(runner.shape)
         first = runner.forward(cache, tokens[:, :64], np.zeros(2, np.int64))
         second = runner.forward(cache, tokens[:, 64:], np.full(2, 64))
         assert torch.allclose(torch.cat([first, second], 1), expected, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_grouped_attention_copies_no_keys(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers' own copies them for each head, which takes longer than all else of a step."""
+
+    def copies(*_args: object) -> None:
+        raise AssertionError("keys are copied")
+
+    monkeypatch.setattr("transformers.integrations.sdpa_attention.repeat_kv", copies)
+    tokens, begin = np.full((2, 1), 5), np.zeros(2, np.int64)
+    for attention in (GROUPED, "sdpa"):
+        runner = load_runner(folder, attention, invariant=False)
+        are_shared = runner.shape.num_heads < runner.model.config.num_attention_heads
+        with pytest.raises(AssertionError) if are_shared and attention == "sdpa" else nullcontext():
+            runner.forward(SlotCache(runner.shape), tokens, begin)
 
 
 @torch.inference_mode()

@@ -204,6 +204,21 @@ def test_a_policy_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
         TransformersEngineConfig(model=str(model)).build()
 
 
+def test_a_gguf_file_needs_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"GGUF" + bytes(60))
+    monkeypatch.setattr("actors.checkpoints.files.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"m\.gguf: is a GGUF file, which needs the packages gguf"):
+        TransformersEngineConfig(model=str(file))
+    monkeypatch.setattr("actors.checkpoints.files.find_spec", lambda name: name)
+    assert TransformersEngineConfig(model=str(file)).model == str(file)
+    file.write_bytes(b"<html>")
+    with pytest.raises(ConfigError, match=r"m\.gguf: is not a GGUF file"):
+        TransformersEngineConfig(model=str(file))
+    with pytest.raises(ConfigError, match=r"verifier\.model=.*"):
+        TransformersVerifierConfig(model=str(file))
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(60))
     with pytest.raises(ConfigError, match=r"m\.gguf: is a GGUF file: .*engine=openai engine\.prompts=text"):

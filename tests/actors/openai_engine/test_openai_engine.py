@@ -17,6 +17,7 @@ import pytest
 
 from actors.embedded.models import build_tokenizer
 from actors.openai_engine.config import OpenAIEngineConfig
+from actors.openai_engine.probing import SEEDS
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, Loglik, LoglikRequest
 from orchestrator.types import Finish, Usage
@@ -27,8 +28,18 @@ KEY = "MURMURATION_SCRIPTED_KEY"
 Reply = tuple[int, dict[str, str], Any]
 
 
+def honest(body: dict[str, Any]) -> Reply:
+    """A reply of a server that honours seeds, and takes n."""
+    texts = [str(body["seed"] + i) for i in range(body.get("n", 1))]
+    choices = [{"text": text, "message": {"content": text}} for text in texts]
+    return 200, {}, {"choices": choices}
+
+
 class Scripted:
-    """A server on loopback whose replies a test writes: one a request, the last one for ever."""
+    """A server on loopback whose replies a test writes: one a request, the last one for ever.
+
+    The engine's probe is answered by ``probed``, from its seed, and not recorded.
+    """
 
     def __init__(self) -> None:
         self.replies: list[Reply | Callable[[dict[str, Any]], Reply]] = []
@@ -37,6 +48,7 @@ class Scripted:
         self.times: list[float] = []
         self.num_open = self.most_open = 0
         self.delay = 0.0
+        self.probed: Callable[[dict[str, Any]], Reply] = honest
         self.gate = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -73,6 +85,9 @@ class Scripted:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if body.get("seed") in SEEDS:
+                    self._send(*outer.probed(body))
+                    return
                 with outer.gate:
                     outer.num_open += 1
                     outer.most_open = max(outer.most_open, outer.num_open)

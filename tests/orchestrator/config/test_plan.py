@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from orchestrator.config.build import as_plain
 from orchestrator.config.compose import only_composed
 from orchestrator.config.plan import Plan, make_plan, plan_of
+from orchestrator.errors import ConfigError
+from orchestrator.types import Sampling
 
 
 @cache
@@ -51,6 +53,22 @@ def test_a_point_that_loads_the_same_shares_the_replicas(overrides: tuple[str, .
 )
 def test_a_point_that_loads_something_else_does_not(overrides: tuple[str, ...]) -> None:
     assert planned(*overrides).model_key != planned().model_key
+
+
+CHAT = ("engine=openai", "engine.model=m", "engine.api=chat")
+
+
+@pytest.mark.parametrize("strategy", ["particle_filter", "beam_search", "astar", "tree_of_thoughts"])
+def test_a_strategy_of_steps_refuses_an_engine_that_continues_no_text(strategy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        planned(*CHAT, f"strategy={strategy}", "verifier=self_certainty")
+    reason = f"makes whole answers alone, and strategy={strategy} extends them step by step"
+    assert str(caught.value) == f"engine.api=chat: {reason}: choose another strategy, such as best_of_n"
+
+
+@pytest.mark.parametrize("strategy", ["best_of_n", "self_consistency", "greedy"])
+def test_a_strategy_of_whole_answers_takes_it(strategy: str) -> None:
+    assert planned(*CHAT, f"strategy={strategy}", "verifier=self_certainty").engine.takes is Sampling
 
 
 @pytest.mark.heavy

@@ -57,6 +57,12 @@ def test_the_figures_that_papers_quote_are_rows() -> None:
     assert "pass@" not in show()
 
 
+def test_it_says_whether_a_server_honours_seeds() -> None:
+    assert "seeds honoured" not in show()
+    assert "false: not repeatable" in show(seeds_honoured=False)
+    assert "true" in show(seeds_honoured=True)
+
+
 def test_an_empty_run_has_a_table_too() -> None:
     text = show(accuracy=None, pass_at_budget=None, complete=False, wall_seconds=0.0, num_problems=0)
     assert "not complete" in text

@@ -1,0 +1,1 @@
+"""A reward model behind HTTP: a server that is running already."""

@@ -1,0 +1,54 @@
+"""What both interfaces of a server share: rows that fail alone, and texts that must not be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from actors.messages import brief
+from actors.openai_engine.client import Client
+from orchestrator.errors import ConfigError, EngineError
+from orchestrator.protocols import Completion, Failure
+
+Result = TypeVar("Result")
+OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
+"""What reading a value of an unexpected shape raises."""
+
+
+async def guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failure:
+    """Return a Failure where the server refuses a request or keeps failing: it fails alone."""
+    try:
+        return await work
+    except EngineError as error:
+        return Failure("EngineError", str(error))
+    except OUTSIDERS_FAULTS as error:
+        kind = type(error).__name__  # its message may hold the server's words
+        return Failure("EngineError", f"the server's reply is malformed ({kind})")
+
+
+def without_key(client: Client, reply: Completion | Failure, before: str = "") -> Completion | Failure:
+    """Return the reply to a row without the key that the server was sent: replies are stored.
+
+    ``before`` is the end of the text that the reply continues.
+    """
+    if not client.has_key:
+        return reply
+    if isinstance(reply, Failure):
+        return replace(reply, message=client.clean(reply.message))
+    if client.repeats_key(before + "".join(step.text for step in reply.steps)):
+        return Failure("EngineError", "the text repeats the key that the server was sent: not stored")
+    return reply
+
+
+def load_tokenizer(name: str, key: str = "engine.tokenizer") -> Any:
+    """Return the tokenizer in a folder or on the hub. Raises ConfigError with ``key``."""
+    import transformers
+
+    from actors.checkpoints.models import resolve_model
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(resolve_model(name))
+    except Exception as error:  # anything that files from elsewhere make the libraries raise
+        allowed = f"must name the tokenizer of the model that is served: {brief(error)}"
+        raise ConfigError(key, name, allowed) from error
