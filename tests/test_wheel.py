@@ -24,7 +24,7 @@ from tests.job_cluster import copied_code
 from tests.test_house import PACKAGES, ROOT
 from tests.test_library_page import blocks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # they start Ray, and mypy without a cache
 
 TASK = "defaults: [chain, _self_]\nlimit: 2\nsplit: dev\n"
 SMALL = ("budget=2", "strategy=greedy", "verifier=none", "cluster=inprocess")
@@ -174,7 +174,6 @@ def test_the_python_of_the_readme_runs(installed: Installed) -> None:
         assert installed.python(code) == shown
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
 def test_the_examples_have_complete_types(installed: Installed, page: str) -> None:
     """``mypy --strict`` reads them against the installed package: that is what ``py.typed`` is for."""
