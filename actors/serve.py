@@ -29,7 +29,7 @@ _DRAIN_S = 60.0
 class Endpoint:
     """One replica: the models of ``overrides``, the arguments of ``python -m orchestrator.serving``."""
 
-    async def __init__(self, overrides: Sequence[str]) -> None:
+    async def __init__(self, overrides: Sequence[str]) -> None:  # type: ignore[misc] - Serve awaits it
         served, plan = composed(overrides)
         self._keys: Keys = served.settings.keys()
         self._service = Service(served)
@@ -59,7 +59,7 @@ def build(args: Mapping[str, Any]) -> serve.Application:
     if unknown or not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError("args", dict(args), "must be overrides: a list of KEY=VALUE")
     composed(overrides)  # a mistake ends the deployment, before a replica starts
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress()(Endpoint),
         name="Endpoint",
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
@@ -70,4 +70,5 @@ def build(args: Mapping[str, Any]) -> serve.Application:
             "target_ongoing_requests": _TARGET,
         },
     )
-    return deployment.bind(overrides)
+    application: serve.Application = deployment.bind(overrides)
+    return application

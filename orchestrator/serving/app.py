@@ -98,7 +98,7 @@ class Endpoint:
 
     async def health(self) -> Response:
         """``GET /healthz``: 503 until the models are ready, and again once there are none."""
-        assert self._service.loaded
+        assert self._service.loaded is not None
         return _json({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
