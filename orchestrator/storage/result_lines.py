@@ -123,7 +123,7 @@ def overhead_of(line: Mapping[str, Any]) -> Overhead:
 
 def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the candidates in the search's order: in a result line the answer's comes first."""
-    candidates, at = list(line["candidates"]), line["answer_index"]
+    candidates, at = list(line["candidates"]), line.get("answer_index")
     return candidates if at is None else [*candidates[1 : at + 1], candidates[0], *candidates[at + 1 :]]
 
 
