@@ -130,7 +130,7 @@ class RayHandle:
     def is_placed(self) -> bool:
         if self._group is None:
             return not self._num_cpus  # cores alone are reserved without a group: Ray does not say
-        state: str = placement_group_table(self._group)["state"]  # type: ignore[no-untyped-call]
+        state: str = placement_group_table(self._group)["state"]
         return state == "CREATED"
 
     async def close(self) -> None:
