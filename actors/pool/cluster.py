@@ -159,11 +159,11 @@ def _in_sessions() -> Iterator[None]:
     its replicas, and report that.
     """
     popen = services.ConsolePopen
-    setattr(services, popen.__name__, partial(popen, start_new_session=True))
+    vars(services)["ConsolePopen"] = partial(popen, start_new_session=True)
     try:
         yield
     finally:
-        setattr(services, popen.__name__, popen)
+        vars(services)["ConsolePopen"] = popen
 
 
 def control_address() -> str:
