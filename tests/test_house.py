@@ -31,7 +31,7 @@ FLOORS = {
         ("protocols", "tasks"),
         ("outcome",),
         ("storage",),
-        ("observe",),
+        ("observe", "allocation"),
         ("backend", "search"),
         ("config", "verifiers", "testing"),
         ("runs", "replay", "report"),
@@ -52,7 +52,7 @@ MAY_KNOW = {
     "actors.embedded": (*_KERNEL, "intervals", "tasks"),
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),
     "actors": (*_KERNEL, "backend", "tasks.templates"),
-    "strategies": ("errors", "schema", "suggest", "types", "protocols", "search"),
+    "strategies": ("errors", "schema", "suggest", "types", "protocols", "search", "allocation"),
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}
