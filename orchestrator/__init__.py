@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.allocation.rounds import Rounds, Uniform
     from orchestrator.observe.tracking import JsonlTracker, NoTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.tasks.chain import ChainTask
@@ -32,9 +33,11 @@ _PLACES = {
     "NoTracker": "orchestrator.observe.tracking",
     "NoVerifier": "orchestrator.verifiers.none",
     "OracleConfig": "orchestrator.verifiers.oracle",
+    "Rounds": "orchestrator.allocation.rounds",
     "Sampling": "orchestrator.types",
     "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
     "TwoWayTask": "orchestrator.tasks.twoway",
+    "Uniform": "orchestrator.allocation.rounds",
     "WandbTracker": "orchestrator.observe.wandb_tracker",
 }
 
@@ -49,9 +52,11 @@ __all__ = [
     "NoTracker",
     "NoVerifier",
     "OracleConfig",
+    "Rounds",
     "Sampling",
     "SelfCertaintyVerifierConfig",
     "TwoWayTask",
+    "Uniform",
     "WandbTracker",
 ]
 

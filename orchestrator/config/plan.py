@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
 from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster
 from orchestrator.config.build import (
     Range,
@@ -23,7 +24,7 @@ from orchestrator.config.build import (
     read_range,
     read_settings,
 )
-from orchestrator.config.compatibility import check_language, check_params, check_readout
+from orchestrator.config.compatibility import check_allocator, check_language, check_params, check_readout
 from orchestrator.observe.tracking import GuardedTracker, Tracker
 from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.search.account import Limits
@@ -52,6 +53,12 @@ class Plan:
     tracker: Tracker
     run_dir: Path
     overrides: Sequence[str]
+    allocator: Rounds | Uniform = UNIFORM
+
+    @property
+    def rounds(self) -> Rounds | None:
+        """How samples are granted across problems; None where every problem has the budget."""
+        return self.allocator if isinstance(self.allocator, Rounds) else None
 
     @property
     def num_problems(self) -> int:
@@ -97,6 +104,8 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     limits = read_limits(plain)
     task: Task = build_task(plain["task"])
     strategy: Strategy = build_node(plain["strategy"], "strategy")
+    allocator: Rounds | Uniform = build_node(plain["allocator"], "allocator")
+    check_allocator(allocator, strategy, plain["strategy"])
     verifier: AnyVerifierConfig = build_node(plain["verifier"], "verifier")
     check_readout(names, strategy, verifier.readout)
     engine: EngineConfig = build_node(plain["engine"], "engine")
@@ -116,6 +125,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
         run_dir=check_place(run_dir),
         overrides=overrides,
+        allocator=allocator,
     )
 
 

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from rich.table import Table
-from yaml import YAMLError
 
 from orchestrator.config.arguments import read_arguments
 from orchestrator.config.command_line import take_trust
@@ -70,7 +69,7 @@ def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
 def whatifs(options: Mapping[str, str]) -> list[WhatIf]:
     """Return every combination of the values. Raises ConfigError for one that cannot be read.
 
-    The values of a ``strategy.`` key are read as YAML has them; a ``{4: 8}`` holds its commas.
+    The values of a ``strategy.`` key are read as run.py reads them; a ``{4: 8}`` holds its commas.
     """
     keys = (*CHOICES, "budget", *DRAWN)
     values = {key: _COMMA.split(options[key]) if options[key] else [None] for key in keys}
@@ -94,12 +93,10 @@ _COMMA = re.compile(r",(?![^{]*})")
 def _value(key: str, text: str) -> Any:
     """Return a value as Hydra would read it: ``.5`` is a number, ``{4: 8}`` a mapping."""
     try:
-        value = OmegaConf.to_container(OmegaConf.create(f"value: {re.sub(r'(?<=[{{,:])', ' ', text)}"))
-    except (OmegaConfBaseException, YAMLError):
-        raise ConfigError(key, text, "cannot be read as YAML") from None
-    assert isinstance(value, dict)
-    found = value["value"]
-    return {str(step): num for step, num in found.items()} if isinstance(found, dict) else found
+        value = OverridesParser.create().parse_override(f"{key}={text}").value()
+    except HydraException:
+        raise ConfigError(key, text, "cannot be read as on the command line of run.py") from None
+    return {str(step): num for step, num in value.items()} if isinstance(value, dict) else value
 
 
 def summarise(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

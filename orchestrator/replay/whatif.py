@@ -189,7 +189,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         raise ConfigError(
             "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
         )
-    knob = None if run.config["strategy"].get("prune") else independent_knob(run.target)
+    knob = independent_knob(run.target) if _is_list(run) else None
     _check_drawn(run, what, knob, readout)
     budget = _checked_budget(run, what, knob)
     strategy = _strategy(run, what, knob, budget) if knob else None
@@ -203,6 +203,12 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         selector=None,
     )
     return base if strategy else replace(base, selector=_selector(run, what, replay_selector(), bool(knob)))
+
+
+def _is_list(run: Recorded) -> bool:
+    """Return whether a problem's candidates are the first N of its samples: all whole, and not granted."""
+    granted = run.config.get("allocator", {}).get(TARGET, "orchestrator.Uniform") != "orchestrator.Uniform"
+    return not run.config["strategy"].get("prune") and not granted
 
 
 def _check_drawn(run: Recorded, what: WhatIf, knob: str | None, readout: str | None) -> None:

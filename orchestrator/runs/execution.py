@@ -272,9 +272,11 @@ class Run:
             journals.pause(problem_id)
 
     def _problems(self) -> Iterator[Problem]:
-        """Return the problems of the range that no earlier part has finished."""
+        """Return the problems that no earlier part has finished, or all where samples are granted."""
         done = self.earlier.problem_ids
         problems = self.controller.task.problems(self.range.offset, self.range.limit)
+        if self.controller.rounds is not None:
+            return problems
         return itertools.filterfalse(lambda p: p.id in done, problems)
 
     @property

@@ -37,7 +37,7 @@ class Ahead:
         """Return the replies, of which some may be there; the others are requested in one call."""
         new = [r for r in requests if r not in self._tasks]
         known = {r: self._tasks[r] for r in requests if r in self._tasks}
-        *found, asked = await asyncio.gather(*known.values(), self._ask(new))
+        found, asked = await asyncio.gather(asyncio.gather(*known.values()), self._ask(new))
         for request in known:
             del self._tasks[request]
         replies = {**dict(zip(known, found, strict=True)), **dict(zip(new, asked, strict=True))}

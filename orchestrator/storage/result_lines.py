@@ -20,6 +20,7 @@ from orchestrator.types import (
     NodeRecord,
     Overhead,
     Reward,
+    RoundRecord,
     Step,
     StepRecord,
     Trajectory,
@@ -75,7 +76,7 @@ def schedule_entries(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
+def record_line(record: StepRecord | NodeRecord | RoundRecord) -> dict[str, Any]:
     """Return an entry of ``history``; weights are for drawings, so six digits are enough."""
     values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
     line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
@@ -84,7 +85,7 @@ def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
     return line
 
 
-_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
+_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord, RoundRecord)}
 
 
 def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
@@ -108,6 +109,12 @@ def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str
         "history": [record_line(record) for record in history],
         "answer_index": result.solution.answer_index if result.solution else None,
     }
+
+
+def rounds_of(line: Mapping[str, Any]) -> list[RoundRecord]:
+    """Return what an allocator granted the problem of a line, round by round."""
+    names = _RECORD_NAMES[RoundRecord]
+    return [RoundRecord(*(entry[n] for n in names)) for entry in line["history"] if "granted" in entry]
 
 
 def spent(line: Mapping[str, Any]) -> Usage:

@@ -33,6 +33,7 @@ from orchestrator.storage.totals import Totals
 # Keys that may differ between a run and its continuation: none of them changes an answer. Two points of a
 # sweep that differ in them alone are one point, unless the sweep runs over them.
 FREE_KEYS = ("cluster", "concurrency", "tracker", "resume", "run_dir", "keep_journal", "dry_run", "log_level")
+_LATER = {"allocator": {"_target_": "orchestrator.Uniform"}}
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
 _REPLACED = (_LOCK, CONFIG, COMMAND, SIGNATURE, SUMMARY, SAMPLES, INDEX, IDENTITY, "inputs.json")
@@ -224,7 +225,8 @@ def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path)
 
 def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys in which two configurations differ, without the free ones; null is no value."""
-    old, new = dotted(before), dotted(after)
+    # A group of a later release: a run that was begun before has its default.
+    old, new = dotted({**_LATER, **before} if "allocator" in after else before), dotted(after)
     kept = (key for key in {**old, **new} if key.partition(".")[0] not in FREE_KEYS)
     return [key for key in kept if old.get(key) != new.get(key)]
 

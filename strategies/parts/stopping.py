@@ -69,7 +69,8 @@ def lead_confidence(num_first: int, num_second: int) -> float:
     It is P(X > 1/2) of X ~ Beta(first + 1, second + 1), exactly.
     """
     trials = num_first + num_second + 1
-    return sum(math.comb(trials, i) for i in range(num_first + 1)) / 2**trials
+    fewer = sum(math.comb(trials, i) for i in range(num_first + 1))
+    return fewer / (1 << trials)
 
 
 def confidence_of(keys: Sequence[str | None]) -> float:

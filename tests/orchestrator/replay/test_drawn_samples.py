@@ -100,7 +100,7 @@ def test_values_with_commas_of_their_own(folder: Path, chosen: list[str], capsys
     [
         (("strategy.stop.at=.5",), "strategy.stop.at=0.5: needs strategy.stop.rule=threshold or beta"),
         (("strategy.stop.rule=sometimes",), "strategy.stop.rule=sometimes"),
-        (("strategy.prune={1:",), "strategy.prune={1:: cannot be read as YAML"),
+        (("strategy.prune={1:",), "strategy.prune={1:: cannot be read as on the command line"),
         (("strategy.prune={1: 0}",), "strategy.prune="),
         (("strategy.stops=1",), "strategy.stops=1: unknown key"),
     ],
