@@ -31,7 +31,8 @@ class Rounds:
 
     The budget is the mean number of samples a problem, in blocks of ``block`` problems by index. ``gain`` is
     what a bid states: ``need`` is what the greatest reward leaves to 1, ``vote`` the doubt in the leader of a
-    vote.
+    vote. A problem has at most ``most`` samples (null: twice the budget): those that the policy never
+    solves would take the rest.
     """
 
     first: Count = 2
@@ -39,6 +40,7 @@ class Rounds:
     share: Annotated[float, Gt(0), Le(1)] = 0.1
     block: Count = 256
     gain: Gain = "need"
+    most: Count | None = None
 
     def grant(self, bids: Sequence[Bid], left: float) -> Sequence[int]:
         return TopShare(self.share).grant(bids, left)

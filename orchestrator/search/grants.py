@@ -61,6 +61,7 @@ class Block:
     def __init__(self, rounds: Rounds, num_problems: int, budget: int) -> None:
         self.rounds = rounds
         self.num_first = min(rounds.first, budget)
+        self.most = rounds.most or 2 * budget
         left = float((budget - self.num_first) * num_problems)
         self.board = Board(rounds, range(num_problems), left)
         self._waiting: dict[int, asyncio.Future[int]] = {}
@@ -103,6 +104,9 @@ class Granting:
 
     async def ask(self, bid: Bid) -> int:
         """Return how many parcels this problem gets for its bid, without a place while it waits."""
+        drawn = self.num_first + sum(r.granted * r.cost for r in self.records)
+        if drawn + bid.cost > self.block.most:
+            return 0
         assert self.slot is not None
         self.slot.give()
         with self.resting():

@@ -144,6 +144,14 @@ async def test_a_budget_below_the_first_samples() -> None:
     assert set(counts(results).values()) == {1}
 
 
+async def test_no_problem_has_more_than_the_most() -> None:
+    """What one may not have goes to the others; where all have the most, samples are left."""
+    for most, num in ((6, BUDGET * 10), (3, 3 * 10)):
+        results = await solve(rounds=Rounds(block=10, share=1.0, most=most))
+        assert max(counts(results).values()) <= most and sum(counts(results).values()) == num
+    assert max(counts(await solve()).values()) <= 2 * BUDGET
+
+
 async def test_a_block_of_one() -> None:
     results = await solve(limit=1)
     assert counts(results) == {"fake-0": BUDGET}
@@ -156,4 +164,4 @@ async def test_the_history_holds_the_rounds() -> None:
         records = rounds_of(result_line(result))
         assert tuple(records) == result.solution.history
         assert sum(r.granted * r.cost for r in records) == len(result.candidates) - ROUNDS.first
-        assert records[-1].granted == 0
+        assert records[-1].granted == 0 or len(result.candidates) == 2 * BUDGET
