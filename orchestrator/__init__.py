@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.allocation.rounds import Rounds, Uniform
     from orchestrator.api import solve, solve_many, solve_sync
     from orchestrator.errors import ConfigError, EngineError, MurmurationError, ProblemError, VerifierError
     from orchestrator.observe.mlflow_tracker import MlflowTracker
@@ -99,6 +100,7 @@ _PLACES = {
     "ProblemError": "orchestrator.errors",
     "ProblemResult": "orchestrator.outcome",
     "Reward": "orchestrator.types",
+    "Rounds": "orchestrator.allocation.rounds",
     "Sampling": "orchestrator.types",
     "ScoreReply": "orchestrator.protocols",
     "ScoreRequest": "orchestrator.protocols",
@@ -119,6 +121,7 @@ _PLACES = {
     "TrackioTracker": "orchestrator.observe.trackio_tracker",
     "Trajectory": "orchestrator.types",
     "TwoWayTask": "orchestrator.tasks.twoway",
+    "Uniform": "orchestrator.allocation.rounds",
     "Usage": "orchestrator.types",
     "Verifier": "orchestrator.protocols",
     "VerifierBase": "orchestrator.protocols",
@@ -164,6 +167,7 @@ __all__ = [
     "ProblemError",
     "ProblemResult",
     "Reward",
+    "Rounds",
     "Sampling",
     "ScoreReply",
     "ScoreRequest",
@@ -184,6 +188,7 @@ __all__ = [
     "TrackioTracker",
     "Trajectory",
     "TwoWayTask",
+    "Uniform",
     "Usage",
     "Verifier",
     "VerifierBase",

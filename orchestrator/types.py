@@ -314,6 +314,16 @@ class NodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """What an allocator granted a problem in a round: parcels of ``cost`` samples for a bid of ``gain``."""
+
+    round: int
+    gain: float
+    cost: float
+    granted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
     """What a strategy returns: candidates, which one is the answer's, and how the search went.
 
@@ -325,7 +335,7 @@ class Solution:
     answer_index: int | None
     trajectories: tuple[Trajectory, ...]
     log_weights: tuple[float, ...]
-    history: tuple[StepRecord | NodeRecord, ...] = ()
+    history: tuple[StepRecord | NodeRecord | RoundRecord, ...] = ()
     usage: Usage = Usage()
     params: tuple[Params, ...] = ()
 

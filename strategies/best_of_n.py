@@ -71,7 +71,8 @@ class BestOfN:
         population = Population(tuple(drawn.values()), log_weights)
         solution = await conclude(session, population, (), self.selection, self.aggregation)
         is_constant = self.temperatures == "constant"
-        return solution if is_constant else replace(solution, params=tuple(paths[i] for i in drawn))
+        params = () if is_constant else tuple(drawing.path(i) for i in drawn)
+        return replace(solution, params=params, history=session.granted)
 
     async def _decided(self, _: Session, drawn: Drawn, __: int) -> bool:
         """Return whether a finished sample has the greatest reward there is: a later one can only tie."""

@@ -24,9 +24,12 @@ PLAIN: dict[str, Any] = {"task": {}, "strategy": {}}
 class FakeEngineConfig:
     make: Callable[[], Any] = FakeEngine
     takes: type[Sampling] = Sampling
+    sampler: str = "step"
 
     def build(self) -> Any:
-        return self.make()
+        engine = self.make()
+        engine.sampler = self.sampler
+        return engine
 
 
 @dataclass(frozen=True)

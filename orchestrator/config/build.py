@@ -26,7 +26,7 @@ from orchestrator.search.account import Limits
 from orchestrator.storage.secret_keys import check_config
 from orchestrator.suggest import nearest
 
-GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker")
+GROUPS = ("task", "verifier", "engine", "strategy", "allocator", "cluster", "tracker")
 _DATA = (Collection, int, float, complex, str, bytes, NoneType)
 RANGE = ("offset", "limit")  # keys of a task's node that read_range reads, not the task
 EXPERIMENT = "experiment"  # presets of all groups; the only group that may be null

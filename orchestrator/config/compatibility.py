@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from typing import Any
 
+from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import MadeForTask, MayLackPrefixes, ServesSamples, Task
+from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Strategy, Whole
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
 """The chosen file of each group: ``{"strategy": "greedy", "engine": "embedded", ...}``."""
+
+
+def check_allocator(allocator: object, strategy: Strategy, node: Mapping[str, Any]) -> None:
+    """Raise ConfigError where samples cannot be granted to a strategy, or its bids would say nothing."""
+    if not isinstance(allocator, Rounds):
+        return
+    stops = (node.get("stop") or {}).get("rule", "none") in ("threshold", "beta") or node.get("wave_size")
+    if independent_knob_of(strategy) is None or stops:
+        allowed = "needs independent samples (best_of_n, self_consistency, hex) without waves, stop and prune"
+        raise ConfigError("allocator", "rounds", allowed)
+    if allocator.gain == "need" and not strategy.readouts:
+        raise ConfigError("allocator.gain", "need", "needs rewards, and this strategy reads none: vote")
 
 
 def check_readout(names: Names, strategy: Strategy, readout: str | None) -> None:

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from orchestrator.allocation.calibration import Calibration
+from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
 from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster
 from orchestrator.config.build import (
     Range,
@@ -30,6 +31,7 @@ from orchestrator.config.calibrated import (
     read_calibration,
 )
 from orchestrator.config.compatibility import (
+    check_allocator,
     check_language,
     check_params,
     check_readout,
@@ -68,6 +70,12 @@ class Plan:
     run_dir: Path
     overrides: Sequence[str]
     calibration: Calibration | None = None
+    allocator: Rounds | Uniform = UNIFORM
+
+    @property
+    def rounds(self) -> Rounds | None:
+        """How samples are granted across problems; None where every problem has the budget."""
+        return self.allocator if isinstance(self.allocator, Rounds) else None
 
     @property
     def num_problems(self) -> int:
@@ -115,6 +123,8 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     limits = read_limits(plain)
     task: Task = build_task(plain["task"])
     strategy: Strategy = build_node(plain["strategy"], "strategy")
+    allocator: Rounds | Uniform = build_node(plain["allocator"], "allocator")
+    check_allocator(allocator, strategy, plain["strategy"])
     calibration = read_calibration(plain["verifier"])
     verifier: AnyVerifierConfig = build_node(_without_calibration(plain["verifier"]), "verifier")
     check_readout(names, strategy, verifier.readout)
@@ -138,6 +148,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         tracker=GuardedTracker(build_node(plain["tracker"], "tracker")),
         run_dir=check_place(run_dir),
         overrides=overrides,
+        allocator=allocator,
     )
     if calibration is not None:
         _check_calibration(plan, calibration)

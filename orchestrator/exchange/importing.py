@@ -28,6 +28,7 @@ from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Readout, Task
 from orchestrator.search.budgets import independent_knob
 from orchestrator.search.controller import Controller
+from orchestrator.search.requests import sample_seeds
 from orchestrator.search.strategy import Strategy
 from orchestrator.storage.atomic import json_bytes, write_json, write_lines
 from orchestrator.storage.result_lines import result_line
@@ -62,16 +63,17 @@ class Import:
     def budget(self) -> int:
         return int(self.config["budget"])
 
-    def controller(self, question: Question) -> Controller:
-        """Return what solves one question with its samples."""
-        samples = [sample.trajectory for sample in question.samples]
+    def controller(self, question: Question, problem: Problem) -> Controller:
+        """Return what solves one question, which is ``problem`` of the task, with its samples."""
+        samples, seed = [sample.trajectory for sample in question.samples], int(self.config["seed"])
+        seeds = sample_seeds(seed, problem.id, range(len(samples)))
         strategy: Any = replace(self.strategy, **{self.knob: len(samples)})  # type: ignore[type-var]
         return Controller(
             strategy=strategy,
-            engine=StoredEngine(samples),
+            engine=StoredEngine(dict(zip(seeds, samples, strict=True))),
             verifier=StoredVerifier(samples, self.readout) if self.readout else None,
             task=self.task,
-            seed=int(self.config["seed"]),
+            seed=seed,
         )
 
 
@@ -205,7 +207,7 @@ async def _solve(ready: Import, lines: list[dict[str, Any]], run_dir: Path) -> l
 async def _results(ready: Import) -> AsyncIterator[tuple[Question, ProblemResult]]:
     for question, problem in zip(ready.questions, ready.problems, strict=True):
         if question.samples:
-            result = await ready.controller(question).solve(problem)
+            result = await ready.controller(question, problem).solve(problem)
             yield question, replace(result, seconds=0.0)  # not of the samples
         else:
             yield question, ProblemResult(problem, (), False, None, None, None, Usage(), Overhead(), 0.0)

@@ -6,11 +6,14 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from rich.table import Table
 
 from orchestrator.config.arguments import read_arguments
@@ -18,10 +21,10 @@ from orchestrator.config.command_line import take_trust
 from orchestrator.config.files import TARGET
 from orchestrator.config.trust import refuse, shipped, wishes_of_config
 from orchestrator.errors import ConfigError
-from orchestrator.intervals import sign_test
+from orchestrator.intervals import holm, sign_test
 from orchestrator.observe.events import warnings_shown
 from orchestrator.observe.progress import stdout_console
-from orchestrator.replay.whatif import CHOICES, Recorded, WhatIf, check_format, replay_all
+from orchestrator.replay.whatif import CHOICES, DRAWN, Recorded, WhatIf, check_format, replay_all
 from orchestrator.storage.atomic import json_bytes, write_atomically, write_json
 from orchestrator.storage.results import read_results
 from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY, parse_config, read_summary
@@ -36,10 +39,11 @@ Recomputes the answers of a run from its stored candidates; several values give 
   aggregation=  of step rewards: last, min, prod, mean, model
   weight=  tie_break=   of a vote, as its strategy has them
   budget=       a smaller N, for independent samples (best_of_n, self_consistency, hex)
+  strategy.stop.rule=  strategy.stop.at=  strategy.wave_size=  strategy.prune=    of the same strategies
   out=          a folder for the recomputed runs, which python -m orchestrator.report reads
   trust=        true: build what RUN_DIR names although another user has written it (docs/security.md)"""
 REPLAYED = "replayed_from"
-COLUMNS = ("accuracy (95 %)", "pass@N", "tokens", "reward calls", "changed", "better / worse", "p")
+COLUMNS = ("accuracy (95 %)", "pass@N", "tokens", "reward calls", "changed", "better / worse", "p, Holm")
 
 
 def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
@@ -63,16 +67,36 @@ def read_recorded(folder: Path, *, trusts: bool = False) -> Recorded:
 
 
 def whatifs(options: Mapping[str, str]) -> list[WhatIf]:
-    """Return every combination of the values. Raises ConfigError for a budget that is not a number."""
-    values = {key: options[key].split(",") if options[key] else [None] for key in (*CHOICES, "budget")}
+    """Return every combination of the values. Raises ConfigError for one that cannot be read.
+
+    The values of a ``strategy.`` key are read as run.py reads them; a ``{4: 8}`` holds its commas.
+    """
+    keys = (*CHOICES, "budget", *DRAWN)
+    values = {key: _COMMA.split(options[key]) if options[key] else [None] for key in keys}
     for value in values["budget"]:
         if value is not None and not value.isdecimal():
             raise ConfigError("budget", value, "must be a whole number of 1 or more")
     rows = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
     return [
-        WhatIf(**{k: row[k] for k in CHOICES}, budget=None if row["budget"] is None else int(row["budget"]))
+        WhatIf(
+            **{k: row[k] for k in CHOICES},
+            budget=None if row["budget"] is None else int(row["budget"]),
+            drawn=tuple((k, _value(k, v)) for k in DRAWN if (v := row[k]) is not None),
+        )
         for row in rows
     ]
+
+
+_COMMA = re.compile(r",(?![^{]*})")
+
+
+def _value(key: str, text: str) -> Any:
+    """Return a value as Hydra would read it: ``.5`` is a number, ``{4: 8}`` a mapping."""
+    try:
+        value = OverridesParser.create().parse_override(f"{key}={text}").value()
+    except HydraException:
+        raise ConfigError(key, text, "cannot be read as on the command line of run.py") from None
+    return {str(step): num for step, num in value.items()} if isinstance(value, dict) else value
 
 
 def summarise(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -91,7 +115,7 @@ def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source
         raise ConfigError("out", out, f"holds results in {folder.name}; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     summary = {**summarise(run, what, lines), REPLAYED: str(source)}
-    strategy = {TARGET: run.target, **run.config["strategy"], **what.changes}
+    strategy = what.node({TARGET: run.target, **run.config["strategy"]})
     config = {**run.config, "budget": summary["budget"], "strategy": strategy}
     if run.is_own:
         sign(folder, {CONFIG: json_bytes(config)})
@@ -114,21 +138,36 @@ def figures(summary: Mapping[str, Any], before: Sequence[Any], after: Sequence[A
         f"{summary['usage']['reward_calls']:,}",
         str(sum(a["answer"] != b["answer"] for a, b in pairs)),
         f"{wins} / {losses}",
-        f"{sign_test(wins, losses):.3g}",
     ]
 
 
 def make_table(run: Recorded, replayed: Sequence[tuple[WhatIf, Sequence[Mapping[str, Any]]]]) -> Table:
     """Return a table of the run as recorded, then one line for every what-if."""
-    keys = [k for k in (*CHOICES, "budget") if any(getattr(what, k) is not None for what, _ in replayed)]
+    given = [_given(what) for what, _ in replayed]
+    keys = [k for k in (*CHOICES, "budget", *DRAWN) if any(k in row for row in given)]
     table = Table()
     for name in ("", *keys, *COLUMNS):
         table.add_column(name, no_wrap=True)
-    table.add_row("as recorded", *[""] * len(keys), *figures(run.summary, run.lines, run.lines))
-    for what, lines in replayed:
-        cells = ["" if getattr(what, k) is None else str(getattr(what, k)) for k in keys]
-        table.add_row("replayed", *cells, *figures(summarise(run, what, lines), run.lines, lines))
+    table.add_row("as recorded", *[""] * len(keys), *figures(run.summary, run.lines, run.lines), "")
+    # Corrected for their number: the best of many what-ifs is partly luck.
+    p_values = holm([p_value(run.lines, lines) for _, lines in replayed])
+    for (what, lines), row, p in zip(replayed, given, p_values, strict=True):
+        cells = [str(row.get(k, "")) for k in keys]
+        shown = figures(summarise(run, what, lines), run.lines, lines)
+        table.add_row("replayed", *cells, *shown, f"{p:.3g}")
     return table
+
+
+def _given(what: WhatIf) -> dict[str, Any]:
+    budget = {} if what.budget is None else {"budget": what.budget}
+    return {**what.changes, **budget, **dict(what.drawn)}
+
+
+def p_value(before: Sequence[Any], after: Sequence[Any]) -> float:
+    """Return the p-value of "as many problems are better as worse" (the exact sign test)."""
+    pairs = list(zip(before, after, strict=True))
+    wins, losses = (sum(sign * (a["correct"] - b["correct"]) > 0 for b, a in pairs) for sign in (1, -1))
+    return sign_test(wins, losses)
 
 
 def main(arguments: list[str]) -> int:
@@ -138,7 +177,7 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
     try:
         trusts, arguments = take_trust(arguments)
-        defaults = dict.fromkeys((*CHOICES, "budget", "out"), "")
+        defaults = dict.fromkeys((*CHOICES, "budget", *DRAWN, "out"), "")
         folder, options = read_arguments(arguments, defaults, "RUN_DIR")
         run = read_recorded(folder, trusts=trusts)
         replayed = [(what, asyncio.run(replay_all(run, what))) for what in whatifs(options)]
@@ -152,6 +191,8 @@ def main(arguments: list[str]) -> int:
         complain(f"RUN_DIR: {failure}")
         return 2
     stdout_console().print(make_table(run, replayed))
+    if options["strategy.prune"] and run.summary.get("sampler") != "stream":
+        print("prune: an estimate; this run's engine would continue texts with other random numbers")
     return 0
 
 

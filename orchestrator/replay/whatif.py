@@ -9,16 +9,28 @@ from typing import Any, Protocol
 from orchestrator.config.build import build_node, build_task
 from orchestrator.config.files import TARGET, replay_selector
 from orchestrator.errors import ConfigError, ProblemError
+from orchestrator.outcome import Candidate
 from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.search.asking import Ledger
 from orchestrator.search.budgets import independent_knob
+from orchestrator.search.requests import sample_seeds
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
-from orchestrator.storage.result_lines import finite, in_recorded_order, log_weight_of, trajectory_of
+from orchestrator.storage.result_lines import (
+    candidate_line,
+    finite,
+    in_recorded_order,
+    knows_steps,
+    log_weight_of,
+    trajectory_of,
+)
+from orchestrator.storage.silence import SEARCH
 from orchestrator.stored.repeating import NEEDED, StoredEngine, StoredVerifier
 from orchestrator.types import Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")
+DRAWN = ("strategy.stop.rule", "strategy.stop.at", "strategy.wave_size", "strategy.prune")
+"""Which of its samples a search would have drawn: knobs of strategies whose samples are independent."""
 
 
 class Selector(Protocol):
@@ -40,6 +52,7 @@ class WhatIf:
     weight: str | None = None
     tie_break: str | None = None
     budget: int | None = None
+    drawn: tuple[tuple[str, Any], ...] = ()
 
     @property
     def changes(self) -> dict[str, str]:
@@ -51,7 +64,16 @@ class WhatIf:
     def name(self) -> str:
         """The what-if as on a command line."""
         budget = {} if self.budget is None else {"budget": self.budget}
-        return " ".join(f"{key}={value}" for key, value in {**self.changes, **budget}.items())
+        given = {**self.changes, **dict(self.drawn), **budget}
+        return " ".join(f"{key}={value}" for key, value in given.items())
+
+    def node(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a strategy's node with these knobs; ``strategy.stop.at`` is below its key ``stop``."""
+        node = {**own, **self.changes}
+        for key, value in self.drawn:
+            first, _, rest = key.removeprefix("strategy.").partition(".")
+            node[first] = {**(node.get(first) or {}), rest: value} if rest else value
+        return node
 
 
 @dataclass(frozen=True)
@@ -82,17 +104,20 @@ class Replayer:
         samples = [trajectory_of(c) for c in stored]
         verifier = StoredVerifier(samples, self.readout) if self.readout else None
         problem = Problem(line["problem_id"], line["question"], line["reference"])
-        engine = StoredEngine(samples)
+        seeds = sample_seeds(self.seed, problem.id, range(len(samples)))
+        engine = StoredEngine(dict(zip(seeds, samples, strict=True)))
         session = Session(Ledger(problem, engine, verifier, self.task, self.seed))
         log_weights = tuple(log_weight_of(c) for c in stored)
         if self.strategy is not None:
             solution = await self._fitting(self.strategy, len(samples)).solve(session)
             index, log_weights = solution.answer_index, solution.log_weights
-            stored = stored[: len(solution.trajectories)]
+            stored = [_cut(c, t) for c, t in zip(stored, solution.trajectories, strict=False)]
         else:
             assert self.selector is not None
             index = await self.selector.choose(session, samples, log_weights)
-        usage = _usage(stored) if self.is_smaller else line["usage"]
+        usage = line["usage"]
+        if self.is_smaller:
+            usage = asdict(session.usage) if self.strategy else _usage(stored)
         return {**line, **_answered(stored, index, log_weights), "usage": usage}
 
     def _fitting(self, strategy: Strategy, num_samples: int) -> Strategy:
@@ -107,6 +132,13 @@ class Replayer:
 def _usage(stored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     calls = sum(any(x is not None for x in c["step_log_odds"]) for c in stored)
     return asdict(Usage(generated_tokens=sum(c["num_tokens"] for c in stored), reward_calls=calls))
+
+
+def _cut(candidate: Mapping[str, Any], sample: Trajectory) -> Mapping[str, Any]:
+    """Return a stored candidate, or what is left of it where the search gave it up."""
+    if not sample.pruned:
+        return candidate
+    return {**candidate, **candidate_line(Candidate(sample, 0.0, None, False), SEARCH)}
 
 
 def _answered(
@@ -166,7 +198,8 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         raise ConfigError(
             "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
         )
-    knob = independent_knob(run.target)
+    knob = independent_knob(run.target) if _is_list(run) else None
+    _check_drawn(run, what, knob, readout)
     budget = _checked_budget(run, what, knob)
     strategy = _strategy(run, what, knob, budget) if knob else None
     base = Replayer(
@@ -174,7 +207,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         seed=int(run.config["seed"]),
         readout=readout if run.has_rewards else None,
         budget=budget if knob else max((len(line["candidates"]) for line in run.lines), default=1),
-        is_smaller=budget < run.budget,
+        is_smaller=budget < run.budget or bool(what.drawn),
         strategy=strategy,
         selector=None,
         knob=knob,
@@ -182,9 +215,37 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
     return base if strategy else replace(base, selector=_selector(run, what, replay_selector(), bool(knob)))
 
 
+def _is_list(run: Recorded) -> bool:
+    """Return whether a problem's candidates are the first N of its samples: all whole, and not granted."""
+    granted = run.config.get("allocator", {}).get(TARGET, "orchestrator.Uniform") != "orchestrator.Uniform"
+    return not run.config["strategy"].get("prune") and not granted
+
+
+def _check_drawn(run: Recorded, what: WhatIf, knob: str | None, readout: str | None) -> None:
+    """Raise ConfigError where the run does not hold the samples that these knobs would have drawn."""
+    for key, value in what.drawn:
+        if knob is None:
+            allowed = f"strategy={run.name} draws no independent samples of which some could be left out"
+            raise ConfigError(key, value, allowed)
+        if _is_stopped(run):
+            allowed = "a limit stopped some problems: what they would have drawn is not known"
+            raise ConfigError(key, value, allowed)
+        if key == "strategy.prune":
+            _check_prune(run, value, readout)
+
+
+def _check_prune(run: Recorded, prune: Any, readout: str | None) -> None:
+    if readout == "whole":
+        allowed = "needs a reward of each step; the read-out of this run's verifier is whole"
+        raise ConfigError("strategy.prune", prune, allowed)
+    if not all(knows_steps(c) for line in run.lines for c in line["candidates"]):
+        allowed = "needs the tokens of each step, which an older version did not store: run it again"
+        raise ConfigError("strategy.prune", prune, allowed)
+
+
 def _checked_budget(run: Recorded, what: WhatIf, knob: str | None) -> int:
     most = max((len(line["candidates"]) for line in run.lines), default=run.budget)
-    if knob is not None and what.budget is None and most < run.budget and not _is_stopped(run):
+    if knob is not None and what.budget is None and most < run.budget and not _may_be_fewer(run):
         raise ConfigError("budget", run.budget, f"no problem of the run has more than {most} candidates")
     if what.budget is None or what.budget == run.budget:
         return run.budget
@@ -206,6 +267,12 @@ def _is_stopped(run: Recorded) -> bool:
     return any(line["stopped_by"] is not None for line in run.lines)
 
 
+def _may_be_fewer(run: Recorded) -> bool:
+    """Return whether problems may rightly have fewer samples than the budget."""
+    stop = run.config["strategy"].get("stop") or {}
+    return _is_stopped(run) or stop.get("rule", "none") != "none"
+
+
 def _strategy(run: Recorded, what: WhatIf, knob: str, budget: int) -> Strategy | None:
     """Return the run's strategy with other knobs; None if it does not have these knobs."""
     node = run.config["strategy"]
@@ -214,14 +281,15 @@ def _strategy(run: Recorded, what: WhatIf, knob: str, budget: int) -> Strategy |
     if not all(key in node for key in what.changes):
         return None
     try:
-        strategy: Strategy = build_node({**node, **what.changes, knob: budget}, "strategy")
+        strategy: Strategy = build_node({**what.node(node), knob: budget}, "strategy")
     except ConfigError as mistake:
         if what.selection is not None and "selection" in mistake.key:
             return None  # a selection that this strategy does not offer
         raise
     needs_rewards = bool(strategy.readouts) and not run.has_rewards
     if needs_rewards:
-        raise ConfigError("weight", what.weight, f"strategy={run.name} was run without rewards")
+        key, value = ("weight", what.weight) if not what.drawn else what.drawn[0]
+        raise ConfigError(key, value, f"strategy={run.name} was run without rewards")
     return strategy
 
 

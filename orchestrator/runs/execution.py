@@ -186,7 +186,9 @@ class Run:
                 display.update()
 
             problems = self.controller.task.problems(self.range.offset, self.range.limit)
-            solving = self.controller.run(recording.left(problems), on_result)
+            # Where samples are granted across problems, those that are finished bid as they did.
+            left = problems if self.controller.rounds is not None else recording.left(problems)
+            solving = self.controller.run(left, on_result)
             return await self._until_stopped(solving, recording.results)
 
     async def _until_stopped(self, solving: Coroutine[Any, Any, None], results: ResultLog) -> Stop | None:

@@ -22,10 +22,13 @@ from orchestrator.search.controller import Controller
 from orchestrator.storage.hydra_record import write_record
 from orchestrator.storage.inputs import check_inputs
 from orchestrator.storage.journal import Journals
+from orchestrator.storage.result_lines import rounds_of
+from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.storage.samples import StoredLines
 from orchestrator.storage.silence import Lengths
 from orchestrator.storage.totals import finished_summary
+from orchestrator.types import RoundRecord
 from orchestrator.verifiers.calibrated import calibrated
 
 
@@ -77,7 +80,7 @@ def describe(plan: Plan) -> None:
 
 def growing_keys(plan: Plan) -> tuple[str, ...]:
     """Return the keys that may be larger when a run resumes: what the budget of independent samples sets."""
-    knob = independent_knob_of(plan.strategy)
+    knob = independent_knob_of(plan.strategy) if plan.rounds is None else None
     return () if knob is None else ("budget", f"strategy.{knob}")
 
 
@@ -109,6 +112,10 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
         concurrency=plan.settings.concurrency,
         journals=Journals(plan.run_dir, keep=plan.settings.keep_journal),
         drawn=StoredLines(plan.run_dir),
+        rounds=plan.rounds,
+        budget=plan.settings.budget,
+        offset=plan.range.offset,
+        finished=_rounds_of(plan, earlier),
     )
     return Run(
         run_dir=plan.run_dir,
@@ -123,6 +130,13 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
         grace_s=plan.cluster.grace_s,
         lengths=Lengths.from_config(plan.plain),
     )
+
+
+def _rounds_of(plan: Plan, earlier: Earlier) -> dict[str, list[RoundRecord]]:
+    """Return by problem what an earlier part of a run was granted: unfinished ones bid beside it."""
+    if plan.rounds is None or not earlier.problem_ids:
+        return {}
+    return {line["problem_id"]: rounds_of(line) for line in stream_results(plan.run_dir)}
 
 
 def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from orchestrator.search.account import Account, Limits
 from orchestrator.search.ahead import Ahead
 from orchestrator.search.extending import NOTHING_DRAWN, Drawn
 from orchestrator.search.gate import Gate
+from orchestrator.search.grants import Granting
 from orchestrator.search.requests import generate_requests
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
@@ -56,6 +57,7 @@ class Ledger:
     gate: Gate = field(default_factory=Gate)
     drawn: Drawn = NOTHING_DRAWN
     watch: Watch | None = None
+    granting: Granting | None = None
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
     _is_over: bool = field(default=False, init=False)

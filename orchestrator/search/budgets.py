@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pkgutil import resolve_name
+from typing import Protocol, runtime_checkable
 
 from orchestrator.search.strategy import Budgeted
 
@@ -25,6 +26,18 @@ def independent_knob(target: str) -> str | None:
 
 def independent_knob_of(strategy: object) -> str | None:
     """Return the same knob of a strategy or of its class."""
-    if isinstance(strategy, Budgeted) and strategy.independent_samples:
-        return strategy.budget_knob
-    return None
+    if not isinstance(strategy, Budgeted) or not strategy.independent_samples or prunes(strategy):
+        return None
+    return strategy.budget_knob
+
+
+@runtime_checkable
+class Prunes(Protocol):
+    """A strategy that may give samples up on the way: they depend on each other then."""
+
+    prune: object
+
+
+def prunes(strategy: object) -> bool:
+    """Return whether a strategy gives samples up, by comparison with the others."""
+    return isinstance(strategy, Prunes) and not isinstance(strategy, type) and strategy.prune is not None

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError
 from orchestrator.observe import milestones
 from orchestrator.outcome import Candidate, ProblemResult
@@ -17,12 +18,13 @@ from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
 from orchestrator.search.extending import NOTHING_DRAWN, drawn_of, with_samples
 from orchestrator.search.gate import Gate
+from orchestrator.search.grants import Block, Granting, Slots, blocks_of, in_blocks
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Budgeted, Strategy
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal, Journals
-from orchestrator.types import Problem, Solution
+from orchestrator.types import Problem, RoundRecord, Solution
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Controller:
     With ``journals`` every reply is recorded as it arrives, and calls that an earlier part of the run has
     recorded are not sent again. A journal stays open until the caller closes it in ``Journals``. After
     ``gate`` is closed no problem and no call is started; the caller that closed it cancels ``run``. ``drawn``
-    are the result lines of an earlier, smaller budget by problem: their samples are not drawn again.
-    ``watch`` sees each search while it runs.
+    are the result lines of an earlier, smaller budget by problem: their samples are not drawn again. With
+    ``rounds`` the ``budget``, a mean over problems, is granted in blocks by their index from ``offset``; then
+    ``run`` takes all problems, and those that an earlier part has ``finished`` bid as they did. ``watch``
+    sees each search while it runs.
     """
 
     strategy: Strategy
@@ -47,9 +51,16 @@ class Controller:
     gate: Gate = field(default_factory=Gate, compare=False)
     drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     watch: Watch | None = field(default=None, compare=False)
+    rounds: Rounds | None = None
+    budget: int = 1
+    offset: int = 0
+    finished: Mapping[str, Sequence[RoundRecord]] = field(default_factory=dict)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""
+        if self.rounds is not None:
+            await self.run_blocks(problems, self.finished, on_result)
+            return
         source = longest_first(problems, self.concurrency - 1)
         try:
             async with asyncio.TaskGroup() as group:
@@ -92,10 +103,43 @@ class Controller:
             with self.gate.problem(problem.id):
                 on_result(await self.solve(problem))
 
-    async def solve(self, problem: Problem) -> ProblemResult:
+    async def run_blocks(
+        self,
+        problems: Iterable[Problem],
+        finished: Mapping[str, Sequence[RoundRecord]],
+        on_result: Callable[[ProblemResult], None],
+    ) -> None:
+        """Solve problems with grants in rounds; those that are ``finished`` repeat their bids."""
+        assert self.rounds is not None
+        rounds, slots = self.rounds, Slots(self.concurrency)
+
+        async def one(problem: Problem, block: Block, index: int) -> None:
+            if problem.id in finished:
+                await Granting(block, index, None).repeat(finished[problem.id])
+                return
+            async with slots.place() as slot:
+                await self.gate.begin()
+                with self.gate.problem(problem.id):
+                    granting = Granting(block, index, slot, lambda: self.gate.resting(problem.id))
+                    result = await self.solve(problem, granting)
+                    granting.end(failed=result.error is not None)
+                    on_result(result)
+
+        async def together(problems: list[Problem]) -> None:
+            block = Block(rounds, len(problems), self.budget)
+            async with asyncio.TaskGroup() as group:
+                for i, problem in enumerate(problems):
+                    group.create_task(one(problem, block, i))
+
+        try:
+            await in_blocks(blocks_of(problems, rounds.block, self.offset), together)
+        except* Exception as bugs:  # noqa: BLE001 - unwrapped, never swallowed
+            raise first_of(bugs) from None
+
+    async def solve(self, problem: Problem, granting: Granting | None = None) -> ProblemResult:
         """Return the result of one problem; a ProblemError becomes part of it."""
         with span("problem", problem=problem.id) as own:
-            result = await self._solve(problem)
+            result = await self._solve(problem, granting)
             own.set(
                 generated_tokens=result.usage.generated_tokens,
                 reward_calls=result.usage.reward_calls,
@@ -105,10 +149,10 @@ class Controller:
                 own.fail(f"{type(result.error).__name__}: {result.error}")
             return result
 
-    async def _solve(self, problem: Problem) -> ProblemResult:
+    async def _solve(self, problem: Problem, granting: Granting | None) -> ProblemResult:
         journal = self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
-        ledger = self._ledger(problem, journal)
+        ledger = self._ledger(problem, journal, granting)
         begun = time.monotonic() - ledger.seconds_before
         solution: Solution | None = None
         candidates: tuple[Candidate, ...] = ()
@@ -135,7 +179,7 @@ class Controller:
             seconds=time.monotonic() - begun,
         )
 
-    def _ledger(self, problem: Problem, journal: Journal) -> Ledger:
+    def _ledger(self, problem: Problem, journal: Journal, granting: Granting | None) -> Ledger:
         line = self.drawn.get(problem.id)
         drawn = NOTHING_DRAWN if line is None else drawn_of(line)
         engine, verifier = self.engine, self.verifier
@@ -152,6 +196,7 @@ class Controller:
             gate=self.gate,
             watch=self.watch,
             drawn=drawn,
+            granting=granting,
         )
 
     async def _candidates(self, problem: Problem, solution: Solution) -> tuple[Candidate, ...]:
@@ -189,6 +234,12 @@ class Controller:
         first: dict[str, int] = {}
         keys = await self.task.keys(answers)
         return [i if key is None else first.setdefault(key, i) for i, key in enumerate(keys)]
+
+
+def first_of(bugs: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first exception of nested groups."""
+    first = bugs.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def longest_first(problems: Iterable[Problem], num_held: int) -> Iterator[Problem]:

@@ -58,6 +58,16 @@ class Gate:
             self._open.discard(problem_id)
             self._changed.set()
 
+    @contextmanager
+    def resting(self, problem_id: str) -> Iterator[None]:
+        """Do not wait for a problem inside the block: it waits for other problems."""
+        self._open.discard(problem_id)
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._open.add(problem_id)
+
     async def begin(self) -> None:
         """Return at once while the gate is open, else never: called before a problem starts."""
         if self.closed:

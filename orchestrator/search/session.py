@@ -10,6 +10,8 @@ from functools import partial
 import numpy as np
 from msgspec import UNSET
 
+from orchestrator.allocation.bids import Bid
+from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
@@ -27,7 +29,7 @@ from orchestrator.search.requests import (
     score_request,
 )
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
-from orchestrator.types import NodeRecord, Params, Step, StepRecord, Trajectory, Usage
+from orchestrator.types import NodeRecord, Params, RoundRecord, Step, StepRecord, Trajectory, Usage
 
 
 class Session:
@@ -129,6 +131,25 @@ class Session:
         if ledger.watch is not None:
             ledger.watch.reached(result)
         return result
+
+    @property
+    def rounds(self) -> Rounds | None:
+        """How samples are granted across problems; None where every problem has the budget."""
+        return None if self._ledger.granting is None else self._ledger.granting.rounds
+
+    @property
+    def num_first(self) -> int:
+        """How many samples the problem has before its first bid."""
+        return 0 if self._ledger.granting is None else self._ledger.granting.num_first
+
+    async def grant(self, bid: Bid) -> int:
+        """Return how many more parcels this problem may spend, once its block has decided; 0: no more."""
+        return 0 if self._ledger.granting is None else await self._ledger.granting.ask(bid)
+
+    @property
+    def granted(self) -> tuple[RoundRecord, ...]:
+        """What was granted so far, for the history of the solution."""
+        return () if self._ledger.granting is None else tuple(self._ledger.granting.records)
 
     def expect(self, params: Sequence[Params], *, samples: Sequence[int]) -> None:
         """Have the engine generate numbered samples, from beginning to end, that may be requested.

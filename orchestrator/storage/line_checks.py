@@ -36,6 +36,8 @@ class _Candidate(TypedDict):
     finished: NotRequired[bool]
     logprob: NotRequired[_Number | None]
     step_lengths: NotRequired[list[_Length]]
+    step_tokens: NotRequired[list[_Length]]
+    step_logprobs: NotRequired[list[_Number | Literal["inf", "-inf", "nan"] | None]]
     step_log_odds: NotRequired[list[_Number | Literal["inf", "-inf"] | None]]
     cut_off: NotRequired[str | None]
     block_length: NotRequired[_Count]

@@ -21,6 +21,7 @@ from orchestrator.types import (
     Overhead,
     Problem,
     Reward,
+    RoundRecord,
     Solution,
     Step,
     StepRecord,
@@ -54,6 +55,8 @@ def candidate_line(candidate: Candidate, cut_off: str | None = None) -> dict[str
         "cut_off": cut_off,
         "logprob": finite(math.fsum(logprobs)) if len(logprobs) == len(trajectory.steps) else None,
         "step_lengths": [len(s.text) for s in trajectory.steps],
+        "step_tokens": [len(s.token_ids) for s in trajectory.steps],
+        "step_logprobs": [None if s.logprob is None else exact(s.logprob) for s in trajectory.steps],
         "step_log_odds": [None if s.reward is None else exact(s.reward.log_odds) for s in trajectory.steps],
         **schedule_entries(candidate),
         **({} if candidate.group is None else {"group": candidate.group}),
@@ -76,7 +79,7 @@ def schedule_entries(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
+def record_line(record: StepRecord | NodeRecord | RoundRecord) -> dict[str, Any]:
     """Return an entry of ``history``; weights are for drawings, so six digits are enough."""
     values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
     line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
@@ -85,7 +88,7 @@ def record_line(record: StepRecord | NodeRecord) -> dict[str, Any]:
     return line
 
 
-_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord)}
+_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord, RoundRecord)}
 
 
 def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
@@ -111,6 +114,12 @@ def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str
     }
 
 
+def rounds_of(line: Mapping[str, Any]) -> list[RoundRecord]:
+    """Return what an allocator granted the problem of a line, round by round."""
+    names = _RECORD_NAMES[RoundRecord]
+    return [RoundRecord(*(entry[n] for n in names)) for entry in line["history"] if "granted" in entry]
+
+
 def spent(line: Mapping[str, Any]) -> Usage:
     """Return the usage of a line, without the fields of later releases."""
     return Usage(**known_usage(line))
@@ -128,27 +137,42 @@ def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
-    """Return the trajectory of a stored candidate, with its texts, rewards, number of tokens and likelihood.
+    """Return the trajectory of a stored candidate: its texts, rewards, numbers of tokens and likelihoods.
 
-    Token ids are not stored: the last step holds as many as the whole has, all of them 0. The likelihood of
-    the whole is at the last step too.
+    Token ids are not stored: they are all 0. Where the tokens and likelihoods of the steps are not known (an
+    older release), those of the whole are at the last step.
     """
     bounds = pairwise(accumulate(candidate["step_lengths"], initial=0))
     texts = [candidate["text"][a:b] for a, b in bounds]
     rewards = [None if x is None else Reward(float(x)) for x in candidate["step_log_odds"]]
     last = len(texts) - 1
-    logprob = candidate["logprob"]
+    counts = candidate["step_tokens"] if knows_steps(candidate) else [0] * last + [candidate["num_tokens"]]
     steps = (
         Step(
             text=text,
-            token_ids=(0,) * candidate["num_tokens"] if i == last else (),
-            logprob=None if logprob is None else logprob if i == last else 0.0,
+            token_ids=(0,) * num_tokens,
+            logprob=logprob,
             reward=reward,
             finish=Finish.STEP if i < last else Finish.EOS if candidate["finished"] else Finish.LENGTH,
         )
-        for i, (text, reward) in enumerate(zip(texts, rewards, strict=True))
+        for i, (text, num_tokens, logprob, reward) in enumerate(
+            zip(texts, counts, _logprobs(candidate), rewards, strict=True)
+        )
     )
     return Trajectory(tuple(steps))
+
+
+def knows_steps(candidate: Mapping[str, Any]) -> bool:
+    """Return whether a stored candidate holds the tokens and likelihoods of each of its steps."""
+    given = [candidate.get(key, ()) for key in ("step_tokens", "step_logprobs")]
+    return all(len(values) == len(candidate["step_lengths"]) for values in given)
+
+
+def _logprobs(candidate: Mapping[str, Any]) -> list[float | None]:
+    num_steps, whole = len(candidate["step_lengths"]), candidate["logprob"]
+    if knows_steps(candidate):
+        return [None if x is None else float(x) for x in candidate["step_logprobs"]]
+    return [None] * num_steps if whole is None else [0.0] * (num_steps - 1) + [whole]
 
 
 def log_weight_of(candidate: Mapping[str, Any]) -> float:

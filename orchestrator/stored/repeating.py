@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from orchestrator.protocols import (
     Completion,
@@ -27,20 +28,28 @@ _ABSENT = Failure("NotStored", "the run has drawn no sample for this request")
 
 @dataclass
 class StoredEngine(EngineBase):
-    """Answers the requests of one problem with its stored samples, one after another."""
+    """Answers the requests of one problem with its stored samples, each known by the seed of its number.
 
-    samples: Sequence[Trajectory]
-    _num_given: int = field(default=0, init=False)
+    A sample is continued from any of its steps, as by an engine that samples by position.
+    """
+
+    samples: Mapping[int, Trajectory]
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(batch_invariant=True)
+        return ModelInfo(batch_invariant=True, sampler="stream")
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        start = self._num_given
-        self._num_given += len(requests)
-        given: list[Completion | Failure] = [completion_of(t) for t in self.samples[start : self._num_given]]
-        return given + [_ABSENT] * (len(requests) - len(given))
+        return [self._reply(request) for request in requests]
+
+    def _reply(self, request: GenerateRequest) -> Completion | Failure:
+        sample = self.samples.get(request.seed)
+        if sample is None:
+            return _ABSENT
+        ends = accumulate((len(s.token_ids) for s in sample.steps), initial=0)
+        begun = next((i for i, end in enumerate(ends) if end == len(request.token_ids)), len(sample.steps))
+        steps = sample.steps[begun:] if request.to_end else sample.steps[begun : begun + 1]
+        return _completion(steps) if steps else _ABSENT
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return [_ABSENT] * len(requests)
@@ -48,22 +57,31 @@ class StoredEngine(EngineBase):
 
 def completion_of(sample: Trajectory) -> Completion:
     """Return what an engine returns for a stored sample: its steps without rewards."""
-    steps = tuple(
-        Step(s.text, s.token_ids, s.logprob, None, s.finish) for s in sample.steps
-    )  # a reward comes from the verifier
-    return Completion(steps, Usage(generated_tokens=sample.num_tokens))
+    return _completion(sample.steps)
+
+
+def _completion(steps: Sequence[Step]) -> Completion:
+    given = tuple(replace(step, reward=None) for step in steps)  # a reward comes from the verifier
+    return Completion(given, Usage(generated_tokens=sum(len(s.token_ids) for s in steps)))
 
 
 class StoredVerifier(VerifierBase):
     """Repeats the stored rewards of one problem's samples, found by their texts."""
 
-    def __init__(self, samples: Sequence[Trajectory], readout: Readout) -> None:
+    def __init__(self, samples: Iterable[Trajectory], readout: Readout) -> None:
         self._readout = readout
         # Equal texts may have different rewards: in the order of the samples.
         self._rewards: dict[tuple[str, ...], deque[list[Reward]]] = defaultdict(deque)
+        self._begun: dict[tuple[str, ...], list[Reward]] = {}
         for sample in samples:
             if sample.rewards:
-                self._rewards[tuple(s.text for s in sample.steps)].append(list(sample.rewards))
+                self._add(tuple(s.text for s in sample.steps), list(sample.rewards))
+
+    def _add(self, texts: tuple[str, ...], rewards: list[Reward]) -> None:
+        self._rewards[texts].append(rewards)
+        if self._readout == "per_step":
+            for i in range(1, len(texts)):
+                self._begun.setdefault(texts[:i], rewards[:i])
 
     @property
     def info(self) -> ModelInfo:
@@ -73,7 +91,8 @@ class StoredVerifier(VerifierBase):
         return [self._reply(request) for request in requests]
 
     def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
-        found = self._rewards[request.steps]
-        if not found:
+        whole = self._rewards.get(request.steps)
+        rewards = whole.popleft() if whole else self._begun.get(request.steps)
+        if rewards is None:
             return Failure("NotStored", "the run has no reward for this sample")
-        return ScoreReply(tuple(found.popleft()), Usage())
+        return ScoreReply(tuple(rewards[request.num_locked :]), Usage())

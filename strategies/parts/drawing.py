@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
+from orchestrator.allocation.bids import Bid, need
+from orchestrator.allocation.rounds import Rounds
 from orchestrator.search.session import Session
 from orchestrator.types import P, Reward, Trajectory
 from strategies.parts.pruning import Points, pruned
@@ -31,11 +33,17 @@ class Drawing(Generic[P]):
     wave_size: int = 0
     prune: Points | None = None
 
+    def path(self, number: int) -> P:
+        """Return the parameters of a sample; a problem may be granted more than it has paths."""
+        return self.paths[number % len(self.paths)]
+
     async def draw(self, session: Session, decided: Decided) -> dict[int, Trajectory]:
         """Return the samples that the rule lets be drawn."""
         if self.prune is not None:
             texts = await pruned(session, self.paths, self.prune, self.aggregation)
             return {i: t for i, t in enumerate(texts) if t.steps}
+        if session.rounds is not None:
+            return await self._granted(session, session.rounds)
         drawn: dict[int, Trajectory] = {}
         num, size = len(self.paths), self.stop.wave_size(self.wave_size, len(self.paths))
         for start in range(0, num, size):
@@ -45,12 +53,28 @@ class Drawing(Generic[P]):
                 break
         return drawn
 
+    async def _granted(self, session: Session, rounds: Rounds) -> dict[int, Trajectory]:
+        """Draw the first samples, then what the problem is granted for its bids."""
+        drawn = await self.sample(session, range(session.num_first))
+        while not session.exhausted:
+            bid = Bid(await self._gain(session, drawn, rounds), rounds.parcel)
+            num_more = rounds.parcel * await session.grant(bid)
+            if not num_more:
+                break
+            drawn |= await self.sample(session, range(len(drawn), len(drawn) + num_more))
+        return drawn
+
+    async def _gain(self, session: Session, drawn: Drawn, rounds: Rounds) -> float:
+        if rounds.gain == "vote":
+            return 1.0 - confidence_of(await session.answers(list(drawn.values())))
+        return need([Reward(log_odds_of(t, self.aggregation)).value for t in drawn.values() if t.finished])
+
     async def sample(self, session: Session, wave: range) -> dict[int, Trajectory]:
         """Return some samples by number, without those that a limit withheld."""
         ahead = range(wave.stop, min(wave.stop + self.stop.ahead, len(self.paths)))
-        if ahead:
+        if ahead and session.rounds is None:
             session.expect([self.paths[i] for i in ahead], samples=ahead)
-        starts, paths = [Trajectory()] * len(wave), [self.paths[i] for i in wave]
+        starts, paths = [Trajectory()] * len(wave), [self.path(i) for i in wave]
         sampled = await session.generate(starts, paths, to_end=True, samples=wave)
         if self.scores:
             sampled = await session.score(sampled)
