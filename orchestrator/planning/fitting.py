@@ -83,7 +83,9 @@ def gain_of(scored: Scored) -> Interval:
     return over_problems(scored.planned - scored.uniform)
 
 
-def fit_plan(swept: Swept, by: By, *, levels: int, folds: int, budget: float, probes: int) -> FittedPlan:
+def fit_plan(
+    swept: Swept, by: By, *, levels: int, folds: int, budget: float, probes: int, across: bool
+) -> FittedPlan:
     """Fit a plan and score it. Raises ConfigError where no setting is within the budget."""
     charged, plain = swept.charged, swept.plain
     fewest = min(len(right) for right in swept.right)
@@ -96,11 +98,11 @@ def fit_plan(swept: Swept, by: By, *, levels: int, folds: int, budget: float, pr
             by=by,
             probes=probes,
             budget=budget,
-            table=fit_table(charged, levels, budget),
+            table=fit_table(charged, levels, budget, across=across),
             single=best_within(plain, budget),
-            own=in_sample(charged, plain, levels, budget),
-            held_out=cross_validated(charged, plain, levels, budget, folds),
-            uncharged=cross_validated(plain, plain, levels, budget, folds),
+            own=in_sample(charged, plain, levels, budget, across=across),
+            held_out=cross_validated(charged, plain, levels, budget, folds, across=across),
+            uncharged=cross_validated(plain, plain, levels, budget, folds, across=across),
             oracle=oracle_allocation(curves, min(budget, fewest)),
         )
     except ValueError as failure:

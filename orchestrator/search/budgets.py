@@ -28,3 +28,20 @@ def independent_knob_of(strategy: object) -> str | None:
     if isinstance(strategy, Budgeted) and strategy.independent_samples:
         return strategy.budget_knob
     return None
+
+
+def reads_budget(target: str) -> bool:
+    """Return whether ``budget=N`` sets a knob of a strategy. Imports the class."""
+    strategy = _class(target)
+    return isinstance(strategy, Budgeted) and strategy.budget_knob is not None
+
+
+def _class(target: str) -> object:
+    try:
+        return resolve_name(target)
+    except (
+        AttributeError,
+        ImportError,
+        ValueError,
+    ):  # the class is gone: its candidates can still be selected from
+        return None
