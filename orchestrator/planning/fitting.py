@@ -57,6 +57,7 @@ class FittedPlan:
     @property
     def content(self) -> dict[str, Any]:
         """What the file holds: settings as nodes, levels by index, and the figures."""
+        held_out = gain_of(self.held_out)
         candidates, place = self.swept.candidates, {s: i for i, s in enumerate(self.settings)}
         return {
             "by": self.by,
@@ -70,11 +71,7 @@ class FittedPlan:
             "names": [candidates[s].name for s in self.settings],
             "settings": [dict(candidates[s].node) for s in self.settings],
             "single": candidates[self.single].name,
-            "gain": {
-                "in_sample": self.own.gain,
-                "cross_validated": gain_of(self.held_out).value,
-                "interval": [gain_of(self.held_out).low, gain_of(self.held_out).high],
-            },
+            "gains": [self.own.gain, held_out.value, held_out.low, held_out.high],
         }
 
 
