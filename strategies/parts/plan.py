@@ -18,8 +18,8 @@ class Plan:
     """Falling ``cuts`` of the probes' mean reward, and for each level the index of its setting.
 
     The level of a problem is the number of cuts above its mean reward: 0 is the easiest. ``budget`` is the
-    mean samples' worth that it was fitted for, with ``probes`` samples a problem. ``gains`` are for the report:
-    in sample, cross-validated, and the ends of its interval. ``python -m orchestrator.allocation fit`` makes it.
+    mean cost in samples that it was fitted for, with ``probes`` of them. ``gains`` are for the report:
+    in sample, cross-validated, and the ends of its interval. ``orchestrator.allocation fit`` makes a plan.
     """
 
     cuts: tuple[float, ...]
