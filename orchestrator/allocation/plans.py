@@ -25,16 +25,19 @@ Ints = npt.NDArray[np.int64]
 class Outcomes:
     """``accuracy`` and ``cost`` ``[S, P]``, and how easy each problem seems ``[P]`` (greater: easier).
 
-    ``cost`` is what a run with the plan would pay, probes included.
+    ``cost`` is what a run with the plan would pay, probes included. ``nominal`` ``[S]``, where it is given,
+    is what a setting pays at most: a budget of N samples allows a setting of N, though its measured mean on
+    a few problems may be a little more.
     """
 
     accuracy: Floats
     cost: Floats
     ease: Floats
+    nominal: Floats | None = None
 
     def of(self, problems: Ints) -> Outcomes:
         """Return the outcomes of some problems."""
-        return Outcomes(self.accuracy[:, problems], self.cost[:, problems], self.ease[problems])
+        return Outcomes(self.accuracy[:, problems], self.cost[:, problems], self.ease[problems], self.nominal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +65,63 @@ def best_within(outcomes: Outcomes, budget: float) -> int:
     A tie goes to the cheaper one, then to the first. Raises ValueError where every setting costs more.
     """
     accuracy, cost = outcomes.accuracy.mean(axis=1), outcomes.cost.mean(axis=1)
+    if outcomes.nominal is not None:
+        cost = np.minimum(cost, outcomes.nominal)
     allowed = np.flatnonzero(cost <= budget * (1 + 1e-9))
     if not len(allowed):
         raise ValueError(f"every setting costs more than {budget:g} samples; the cheapest {cost.min():.2f}")
     return int(min(allowed, key=lambda s: (-round(float(accuracy[s]), 12), cost[s], s)))
 
 
-def fit_table(outcomes: Outcomes, num_levels: int, budget: float) -> Table:
+def fit_table(outcomes: Outcomes, num_levels: int, budget: float, *, across: bool = False) -> Table:
     """Return the plan of these problems; a level without a problem takes the best setting of all.
 
-    Raises ValueError where no setting is within the budget.
+    With ``across`` the mean cost of the whole plan is bounded instead of that of each level, where that
+    solves more: levels may spend what others save. Raises ValueError where no setting is within the budget.
     """
     cuts = cut_points(outcomes.ease, num_levels)
     levels = Table(cuts, ()).levels(outcomes.ease)
     uniform = best_within(outcomes, budget)
     rows = [np.flatnonzero(levels == level) for level in range(num_levels)]
-    return Table(cuts, tuple(best_within(outcomes.of(r), budget) if len(r) else uniform for r in rows))
+    own = [outcomes.of(row) for row in rows if len(row)]
+    chosen = [best_within(level, budget) for level in own]
+    if across:
+        chosen = max(best_across(own, budget), chosen, key=lambda each: _total(own, each))
+    filled = iter(chosen)
+    return Table(cuts, tuple(next(filled) if len(row) else uniform for row in rows))
+
+
+def _total(levels: Sequence[Outcomes], chosen: Sequence[int]) -> float:
+    """Return how many problems a choice solves, as a mean over seeds."""
+    return sum(float(level.accuracy[s].sum()) for level, s in zip(levels, chosen, strict=True))
+
+
+def best_across(levels: Sequence[Outcomes], budget: float) -> list[int]:
+    """Return a setting for each level so that the mean cost over all problems is at most ``budget``.
+
+    Each level takes the setting of the greatest accuracy - price * cost, at the lowest price that the budget
+    allows: the best choice among those on the concave hulls. Raises ValueError where even the cheapest cost
+    more.
+    """
+    accuracy = np.asarray([level.accuracy.mean(axis=1) for level in levels])
+    cost = np.asarray([level.cost.mean(axis=1) for level in levels])
+    if levels[0].nominal is not None:
+        cost = np.minimum(cost, levels[0].nominal)
+    shares = np.asarray([len(level.ease) for level in levels], dtype=float)
+    shares /= shares.sum()
+    rises, more = accuracy[:, :, None] - accuracy[:, None, :], cost[:, :, None] - cost[:, None, :]
+    for price in [0.0, *np.unique(rises[more > 0] / more[more > 0]), np.inf]:
+        if price >= 0:
+            best = [_worth_most(a, c, float(price)) for a, c in zip(accuracy, cost, strict=True)]
+            if shares @ cost[np.arange(len(levels)), best] <= budget * (1 + 1e-9):
+                return best
+    raise ValueError(f"every plan costs more than {budget:g} samples")
+
+
+def _worth_most(accuracy: Floats, cost: Floats, price: float) -> int:
+    """Return the setting of the greatest accuracy - price * cost; a tie goes to the cheaper one."""
+    worth = -cost if np.isinf(price) else np.round(accuracy - price * cost, 12)
+    return int(min(np.flatnonzero(worth == worth.max()), key=lambda s: (cost[s], s)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +139,26 @@ class Scored:
         return float((self.planned - self.uniform).mean())
 
 
-def in_sample(outcomes: Outcomes, plain: Outcomes, num_levels: int, budget: float) -> Scored:
+def in_sample(
+    outcomes: Outcomes, plain: Outcomes, num_levels: int, budget: float, *, across: bool = False
+) -> Scored:
     """Score a plan on the problems that it was fitted to: a bound, not a result.
 
     ``plain`` are the outcomes without a plan, whose cost has no probes.
     """
-    table, single = fit_table(outcomes, num_levels, budget), best_within(plain, budget)
+    table = fit_table(outcomes, num_levels, budget, across=across)
+    single = best_within(plain, budget)
     return _scored(outcomes, plain, table, single)
 
 
 def cross_validated(
-    outcomes: Outcomes, plain: Outcomes, num_levels: int, budget: float, num_folds: int
+    outcomes: Outcomes,
+    plain: Outcomes,
+    num_levels: int,
+    budget: float,
+    num_folds: int,
+    *,
+    across: bool = False,
 ) -> Scored:
     """Score each problem by a plan, and a single setting, that were chosen on the other folds.
 
@@ -116,7 +169,7 @@ def cross_validated(
     for fold in range(num_folds):
         own = np.flatnonzero(np.arange(num) % num_folds == fold)
         rest = np.flatnonzero(np.arange(num) % num_folds != fold)
-        table = fit_table(outcomes.of(rest), num_levels, budget)
+        table = fit_table(outcomes.of(rest), num_levels, budget, across=across)
         single = best_within(plain.of(rest), budget)
         part = _scored(outcomes.of(own), plain.of(own), table, single)
         columns[:, own] = part.planned, part.planned_cost, part.uniform, part.uniform_cost

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 KEY = KIND = "plan"
 # Of the file: what the strategy is built of.
-_READ = ("cuts", "chosen", "settings", "budget", "probes", "digest")
+_READ = ("cuts", "chosen", "settings", "budget", "probes", "digest", "gains")
 
 
 def with_plan(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,11 @@ plan for strategy=compute_optimal plan=PLAN.
   by=         predicted (mean reward of the first probes; 4) or oracle (pass rate: a bound, no run can use it)
   probes=     samples that a run estimates difficulty from (4)
   levels=     of difficulty (5)
-  folds=      of the problems, for the cross-validated figures (2)"""
+  folds=      of the problems, for the cross-validated figures (2)
+  across=     true: the budget bounds the mean of the plan instead of that of each level (false)"""
 DEFAULTS = {
     "reference": "", "to": "", "budget": "", "by": "predicted", "probes": "4", "levels": "5", "folds": "2",
+    "across": "false",
 }  # fmt: skip
 
 
@@ -68,10 +70,13 @@ def _fit(arguments: list[str]) -> tuple[FittedPlan, list[KnobSurface], Path]:
     probes, levels = _number(options, "probes", 1), _number(options, "levels", 1)
     folds = _number(options, "folds", 2)
     budget = _number(options, "budget", 1)
+    if options["across"] not in ("true", "false"):
+        raise ConfigError("across", options["across"], "must be true or false")
+    across = options["across"] == "true"
     swept = read_swept(sweep, Path(options["reference"]), by, probes)
     if folds > len(swept.problem_ids):
         raise ConfigError("folds", folds, f"must be at most {len(swept.problem_ids)}, the problems")
-    fitted = fit_plan(swept, by, levels=levels, folds=folds, budget=budget, probes=probes)
+    fitted = fit_plan(swept, by, levels=levels, folds=folds, budget=budget, probes=probes, across=across)
     fitted.write(Path(options["to"]))
     return fitted, knob_surfaces(swept, fitted.table, budget), Path(options["to"])
 

@@ -57,6 +57,7 @@ class FittedPlan:
     @property
     def content(self) -> dict[str, Any]:
         """What the file holds: settings as nodes, levels by index, and the figures."""
+        held_out = gain_of(self.held_out)
         candidates, place = self.swept.candidates, {s: i for i, s in enumerate(self.settings)}
         return {
             "by": self.by,
@@ -70,11 +71,7 @@ class FittedPlan:
             "names": [candidates[s].name for s in self.settings],
             "settings": [dict(candidates[s].node) for s in self.settings],
             "single": candidates[self.single].name,
-            "gain": {
-                "in_sample": self.own.gain,
-                "cross_validated": gain_of(self.held_out).value,
-                "interval": [gain_of(self.held_out).low, gain_of(self.held_out).high],
-            },
+            "gains": [self.own.gain, held_out.value, held_out.low, held_out.high],
         }
 
 
@@ -83,7 +80,9 @@ def gain_of(scored: Scored) -> Interval:
     return over_problems(scored.planned - scored.uniform)
 
 
-def fit_plan(swept: Swept, by: By, *, levels: int, folds: int, budget: float, probes: int) -> FittedPlan:
+def fit_plan(
+    swept: Swept, by: By, *, levels: int, folds: int, budget: float, probes: int, across: bool
+) -> FittedPlan:
     """Fit a plan and score it. Raises ConfigError where no setting is within the budget."""
     charged, plain = swept.charged, swept.plain
     fewest = min(len(right) for right in swept.right)
@@ -96,11 +95,11 @@ def fit_plan(swept: Swept, by: By, *, levels: int, folds: int, budget: float, pr
             by=by,
             probes=probes,
             budget=budget,
-            table=fit_table(charged, levels, budget),
+            table=fit_table(charged, levels, budget, across=across),
             single=best_within(plain, budget),
-            own=in_sample(charged, plain, levels, budget),
-            held_out=cross_validated(charged, plain, levels, budget, folds),
-            uncharged=cross_validated(plain, plain, levels, budget, folds),
+            own=in_sample(charged, plain, levels, budget, across=across),
+            held_out=cross_validated(charged, plain, levels, budget, folds, across=across),
+            uncharged=cross_validated(plain, plain, levels, budget, folds, across=across),
             oracle=oracle_allocation(curves, min(budget, fewest)),
         )
     except ValueError as failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 
 from orchestrator.allocation.calibration import sigmoid
 from orchestrator.allocation.plans import Floats, Outcomes
-from orchestrator.config.files import TARGET
+from orchestrator.config.files import TARGET, shipped_strategies
 from orchestrator.errors import ConfigError
 from orchestrator.report.levels import is_sampled
 from orchestrator.report.measures import mean_by_problem
 from orchestrator.report.runs import SavedRun, read_runs
 from orchestrator.report.settings import arrange
 from orchestrator.samples.stored import StoredSamples, read_stored
+from orchestrator.search.budgets import reads_budget
 
 By = Literal["oracle", "predicted"]
 BYS: tuple[By, ...] = get_args(By)
@@ -26,10 +28,14 @@ BYS: tuple[By, ...] = get_args(By)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting of the sweep: a strategy with its knobs at one budget, and its runs by seed."""
+    """A setting of the sweep: a strategy with its knobs at one budget, and its runs by seed.
+
+    ``budget`` is the most that it costs, in samples; infinity where the strategy does not read the budget.
+    """
 
     name: str
     node: Mapping[str, Any]
+    budget: float
     is_sampled: bool
     runs: Sequence[SavedRun]
 
@@ -75,12 +81,15 @@ def read_swept(sweep: Path, reference: Path, by: By, probes: int) -> Swept:
         np.maximum(x, probed) if c.is_sampled else x + probed for c, x in zip(candidates, cost, strict=True)
     ]
     charged = cost if by == "oracle" else np.asarray(paid)
+    nominal = np.asarray([c.budget for c in candidates])
+    extra = [max(0.0, probes - c.budget) if c.is_sampled else float(probes) for c in candidates]
+    most = nominal if by == "oracle" else nominal + np.asarray(extra)
     first = candidates[0].runs[0]
     return Swept(
         candidates=candidates,
         problem_ids=ids,
-        charged=Outcomes(accuracy, charged, ease),
-        plain=Outcomes(accuracy, cost, ease),
+        charged=Outcomes(accuracy, charged, ease, most),
+        plain=Outcomes(accuracy, cost, ease, nominal),
         rewards=[stored.samples.log_odds[i] for i in index],
         right=[stored.samples.right[i] for i in index],
         task=str(first.summary["task"]),
@@ -98,6 +107,7 @@ def _candidates(sweep: Path) -> tuple[list[Candidate], str]:
         Candidate(
             name=f"{series.name} {point.label}",
             node=point.runs[0].config["strategy"],
+            budget=_nominal(point.runs[0]),
             is_sampled=is_sampled(str(point.runs[0].config["strategy"].get(TARGET))),
             runs=point.runs,
         )
@@ -105,6 +115,11 @@ def _candidates(sweep: Path) -> tuple[list[Candidate], str]:
         for point in series.points
     ]
     return found, settings[0].name
+
+
+def _nominal(run: SavedRun) -> float:
+    target = str(run.config["strategy"].get(TARGET))
+    return float(run.budget) if target in shipped_strategies() and reads_budget(target) else math.inf
 
 
 def _has_plan(run: SavedRun) -> bool:

@@ -37,6 +37,7 @@ from orchestrator.terminal import printable
 ASSETS = "assets"
 PAGE, FIGURES = "report.html", "figures"
 MAX_STEM = 120  # characters
+GAINS = ("in sample", "cross-validated", "low", "high")  # of a plan
 PAID = ("generated_tokens", "sequential_tokens", "flops")  # what methods are compared at equal amounts of
 
 
@@ -52,6 +53,17 @@ class Section:
     equal_costs: Sequence[EqualCost]
     by_difficulty: ByDifficulty | None
     sampled: Sampled | None
+
+    @property
+    def plans(self) -> list[tuple[str, Sequence[float], Measured]]:
+        """Series that follow a plan: the gains that it was fitted with, and what the run has achieved."""
+        found = []
+        for series in self.setting.series:
+            plan = series.points[0].runs[0].config["strategy"].get("plan")
+            gains = plan.get("gains", ()) if isinstance(plan, Mapping) else ()
+            if len(gains) == len(GAINS):
+                found += [(series.name, gains, point) for point in self.curves[series.name]]
+        return found
 
     @property
     def points(self) -> list[Measured]:

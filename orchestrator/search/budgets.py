@@ -13,15 +13,7 @@ def independent_knob(target: str) -> str | None:
 
     Imports the class: ``target`` must be one that this command may build.
     """
-    try:
-        strategy: object = resolve_name(target)
-    except (
-        AttributeError,
-        ImportError,
-        ValueError,
-    ):  # the class is gone: its candidates can still be selected from
-        return None
-    return independent_knob_of(strategy)
+    return independent_knob_of(_class(target))
 
 
 def independent_knob_of(strategy: object) -> str | None:
@@ -41,3 +33,16 @@ class Prunes(Protocol):
 def prunes(strategy: object) -> bool:
     """Return whether a strategy gives samples up, by comparison with the others."""
     return isinstance(strategy, Prunes) and not isinstance(strategy, type) and strategy.prune is not None
+
+
+def reads_budget(target: str) -> bool:
+    """Return whether ``budget=N`` sets a knob of a strategy. Imports the class."""
+    strategy = _class(target)
+    return isinstance(strategy, Budgeted) and strategy.budget_knob is not None
+
+
+def _class(target: str) -> object:
+    try:
+        return resolve_name(target)
+    except (AttributeError, ImportError, ValueError):  # it is gone: its candidates can still be selected from
+        return None

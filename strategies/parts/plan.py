@@ -17,9 +17,9 @@ from orchestrator.types import Params, Trajectory
 class Plan:
     """Falling ``cuts`` of the probes' mean reward, and for each level the index of its setting.
 
-    ``budget`` is the mean samples' worth that it was fitted for, with ``probes`` samples a problem. The level
-    of a problem is the number of cuts above its mean reward: 0 is the easiest. It is made by
-    ``python -m orchestrator.allocation fit``.
+    The level of a problem is the number of cuts above its mean reward: 0 is the easiest. ``budget`` is the
+    mean cost in samples that it was fitted for, with ``probes`` of them. ``gains`` are for the report:
+    in sample, cross-validated, and the ends of its interval. ``orchestrator.allocation fit`` makes a plan.
     """
 
     cuts: tuple[float, ...]
@@ -28,6 +28,7 @@ class Plan:
     budget: Positive
     probes: Count = 4
     digest: str = ""
+    gains: tuple[float, ...] = ()
 
     def setting(self, mean_reward: float) -> Strategy:
         """Return the strategy of a problem."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from orchestrator.allocation.plans import (
     Floats,
     Outcomes,
     Table,
+    best_across,
     best_within,
     cross_validated,
     cut_points,
@@ -67,6 +69,46 @@ def test_a_setting_that_costs_too_much_is_not_chosen() -> None:
     assert best_within(outcomes, 3.9) == 0
     with pytest.raises(ValueError, match=r"every setting costs more than 1 samples; the cheapest 2\.00"):
         best_within(outcomes, 1.0)
+
+
+def test_a_setting_of_n_samples_is_within_a_budget_of_n() -> None:
+    """Its measured mean may be a little more on a few problems."""
+    accuracy, cost = np.asarray([[0.2] * 4, [0.9] * 4]), np.asarray([[2.0] * 4, [4.1] * 4])
+    assert best_within(Outcomes(accuracy, cost, np.arange(4.0)), 4.0) == 0
+    assert best_within(Outcomes(accuracy, cost, np.arange(4.0), np.asarray([2.0, 4.0])), 4.0) == 1
+
+
+@pytest.mark.parametrize("budget", [1.0, 2.0, 3.5, 8.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_budget_across_levels_is_spent_where_it_gains_most(seed: int, budget: float) -> None:
+    """Concave curves of two levels: of all choices within the mean none is better by more than one step."""
+    rng = np.random.default_rng(seed)
+    sizes = np.asarray([1.0, 2.0, 4.0, 8.0])
+    curves = [1 - np.exp(-rng.uniform(0.1, 1.0) * sizes) for _ in range(2)]
+    levels = [
+        Outcomes(np.tile(c[:, None], 10), np.tile(sizes[:, None], 10), np.full(10, float(i)))
+        for i, c in enumerate(curves)
+    ]
+    found = best_across(levels, budget)
+    assert np.mean([sizes[s] for s in found]) <= budget
+
+    def total(chosen: Sequence[int]) -> float:
+        return sum(float(c[s]) for c, s in zip(curves, chosen, strict=True))
+
+    within = [x for x in itertools.product(range(4), repeat=2) if np.mean([sizes[s] for s in x]) <= budget]
+    exact = [x for x in within if np.mean([sizes[s] for s in x]) == np.mean([sizes[s] for s in found])]
+    assert total(found) == pytest.approx(max(map(total, exact)))  # the best at what it costs
+
+
+def test_levels_spend_what_others_save() -> None:
+    """Easy problems gain nothing from a second sample, hard ones much from a third."""
+    accuracy = np.asarray([[1.0] * 4 + [0.0] * 4, [1.0] * 4 + [0.9] * 4])
+    cost = np.asarray([[1.0] * 8, [3.0] * 8])
+    outcomes = Outcomes(accuracy, cost, np.asarray([1.0] * 4 + [0.0] * 4))
+    assert fit_table(outcomes, 2, 2.0).chosen == (0, 0)
+    assert fit_table(outcomes, 2, 2.0, across=True).chosen == (0, 1)
+    with pytest.raises(ValueError, match=r"costs more than 0\.5 samples"):
+        fit_table(outcomes, 2, 0.5, across=True)
 
 
 def test_a_tie_goes_to_the_cheaper_setting() -> None:

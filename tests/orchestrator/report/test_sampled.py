@@ -41,3 +41,16 @@ def test_few_samples_show_nothing(tmp_path: Path) -> None:
     write_run(tmp_path / "run", lines([1, 0, 1]))
     (setting,) = arrange(read_runs(tmp_path, 0))
     assert make_section(setting, "s0").sampled is None
+
+
+def test_a_plan_shows_its_gains_apart(tmp_path: Path) -> None:
+    """In sample, cross-validated, and what the run has achieved."""
+    plan = {"digest": "blake2b_1", "gains": [0.075, -0.010, -0.050, 0.030], "settings": []}
+    strategy = {"_target_": "strategies.ComputeOptimal", "plan": plan, "probes": 4}
+    write_run(
+        tmp_path / "run", lines([1, 0, 1, 1]), strategy="compute_optimal", config={"strategy": strategy}
+    )
+    page = write_report(tmp_path, tmp_path / "out", 0).read_text()
+    assert re.search(
+        r"\+0\.075</td><td class=\"n\">-0\.010 \(-0\.050 to \+0\.030\)</td><td class=\"n strong\">75\.0", page
+    )
