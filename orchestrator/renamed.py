@@ -104,7 +104,9 @@ def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's saved configuration under today's names, with the knobs that keep its behaviour."""
     plain = {name: renamed(item) for name, item in config.items()}
     node = plain.get("strategy")
-    since = SINCE.get(str(node.get(_TARGET))) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        return plain
+    since = SINCE.get(str(node.get(_TARGET)))
     if since and since.beside <= node.keys() and not since.knobs.keys() & node.keys():
         plain["strategy"] = {**node, **since.knobs}
     return plain
