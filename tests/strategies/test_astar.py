@@ -233,6 +233,23 @@ async def test_several_goals_vote() -> None:
     assert len(many.trajectories) == 12
 
 
+async def test_ended_trajectories_take_the_place_of_missing_goals_in_the_vote() -> None:
+    """Six draws of the root are the budget, and no goal is expanded: all six vote, or only the best."""
+    world = World(Table({}, {"=1\n": 0.6, "=2\n": 0.4}), lambda q, s: 0.6 if s == ("=2\n",) else 0.5)
+    num_apart = 0
+    for seed in range(10):
+        answers = []
+        for num_goals in (1, 6):
+            strategy = astar(4, 2, wave=2, merge_equal=False, num_goals=num_goals)
+            solution = await world.solve(strategy, seed)
+            paths = steps_of(solution)
+            answers.append(paths[solution.answer_index or 0])
+        assert len(paths) == 6
+        assert answers == [max(paths), ("=1\n",) if paths.count(("=1\n",)) > 3 else ("=2\n",)]
+        num_apart += answers[0] != answers[1]
+    assert num_apart > 2
+
+
 @pytest.mark.parametrize("merge_equal", [True, False])
 async def test_an_equal_state_is_rewarded_and_expanded_once(merge_equal: bool) -> None:
     """Two first steps are all there is: twelve children are two states, or twelve."""
