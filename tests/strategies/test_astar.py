@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError
+from orchestrator.protocols import Completion
 from orchestrator.testing import Copying, RewardFunction
 from orchestrator.types import NodeRecord, Solution
 from strategies.astar import AStar
@@ -93,7 +94,8 @@ def recorded(world: World) -> list[tuple[Steps, list[Steps]]]:
         replies = await generate(requests)
         text = "".join(map(chr, requests[0].token_ids))
         path = tuple(text.splitlines(keepends=True))
-        waves.append((path, [(*path, reply.steps[0].text) for reply in replies]))
+        steps = [reply.steps[0] for reply in replies if isinstance(reply, Completion)]
+        waves.append((path, [(*path, step.text) for step in steps]))
         return replies
 
     world.engine.generate = noted  # type: ignore[method-assign]
