@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError
+from orchestrator.protocols import Completion
 from orchestrator.testing import Copying, RewardFunction
 from orchestrator.types import NodeRecord, Solution
 from strategies.astar import AStar
@@ -93,7 +94,8 @@ def recorded(world: World) -> list[tuple[Steps, list[Steps]]]:
         replies = await generate(requests)
         text = "".join(map(chr, requests[0].token_ids))
         path = tuple(text.splitlines(keepends=True))
-        waves.append((path, [(*path, reply.steps[0].text) for reply in replies]))
+        steps = [reply.steps[0] for reply in replies if isinstance(reply, Completion)]
+        waves.append((path, [(*path, step.text) for step in steps]))
         return replies
 
     world.engine.generate = noted  # type: ignore[method-assign]
@@ -231,6 +233,23 @@ async def test_several_goals_vote() -> None:
     assert many.answer_index is not None
     assert steps_of(many)[many.answer_index] == ("=1\n",)
     assert len(many.trajectories) == 12
+
+
+async def test_ended_trajectories_take_the_place_of_missing_goals_in_the_vote() -> None:
+    """Six draws of the root are the budget, and no goal is expanded: all six vote, or only the best."""
+    world = World(Table({}, {"=1\n": 0.6, "=2\n": 0.4}), lambda q, s: 0.6 if s == ("=2\n",) else 0.5)
+    num_apart = 0
+    for seed in range(10):
+        answers = []
+        for num_goals in (1, 6):
+            strategy = astar(4, 2, wave=2, merge_equal=False, num_goals=num_goals)
+            solution = await world.solve(strategy, seed)
+            paths = steps_of(solution)
+            answers.append(paths[solution.answer_index or 0])
+        assert len(paths) == 6
+        assert answers == [max(paths), ("=1\n",) if paths.count(("=1\n",)) > 3 else ("=2\n",)]
+        num_apart += answers[0] != answers[1]
+    assert num_apart > 2
 
 
 @pytest.mark.parametrize("merge_equal", [True, False])
