@@ -233,7 +233,7 @@ def test_health_waits_for_the_models() -> None:
         return DirectBackend(FakeEngine(), FakeVerifier())
 
     with running(start=slowly) as server:
-        assert server.http().get("/healthz").json() == {"status": "ready"}
+        assert server.http().get("/healthz").json() == {"status": "ready", "replicas": 2}
 
 
 def test_metrics_count_what_was_done() -> None:
