@@ -82,7 +82,8 @@ class HttpServer:
                 emit("server_ready", "the models are ready")
             await asyncio.wait({stopping, web}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.stop()
+            if not self._stopping.is_set():  # a second call would end what is in flight
+                self.stop()
             await asyncio.wait({web})
             await ended(load, stopping)
             if not load.cancelled() and load.exception() is None:
