@@ -29,7 +29,7 @@ _DRAIN_S = 60.0
 class Endpoint:
     """One replica: the models of ``overrides``, the arguments of ``python -m orchestrator.serving``."""
 
-    async def __init__(self, overrides: Sequence[str]) -> None:  # type: ignore[misc] - Serve awaits it
+    async def __init__(self, overrides: Sequence[str]) -> None:  # type: ignore[misc]  # Serve awaits it
         served, plan = composed(overrides)
         self._keys: Keys = served.settings.keys()
         self._service = Service(served)
@@ -59,8 +59,7 @@ def build(args: Mapping[str, Any]) -> serve.Application:
     if unknown or not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError("args", dict(args), "must be overrides: a list of KEY=VALUE")
     composed(overrides)  # a mistake ends the deployment, before a replica starts
-    deployment: Any = serve.deployment(
-        serve.ingress()(Endpoint),
+    make = serve.deployment(
         name="Endpoint",
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=_DRAIN_S,
@@ -70,5 +69,5 @@ def build(args: Mapping[str, Any]) -> serve.Application:
             "target_ongoing_requests": _TARGET,
         },
     )
-    application: serve.Application = deployment.bind(overrides)
+    application: serve.Application = make(serve.ingress()(Endpoint)).bind(overrides)
     return application

@@ -17,6 +17,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from orchestrator.config.build import as_plain
 from orchestrator.config.command_line import is_sweep
 from orchestrator.config.compose import only_composed
+from orchestrator.serving.composing import composed
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "cluster"
@@ -157,3 +158,33 @@ def test_what_the_rayjob_runs_is_a_sweep_of_ours(rayjob: dict[str, Any]) -> None
     assert runtime_env.keys() == {"working_dir", "env_vars"}
     assert runtime_env["working_dir"].startswith(f"file://{mounts[0]}/")
     assert all(isinstance(value, str) for value in runtime_env["env_vars"].values())
+
+
+def overrides_of(config: dict[str, Any]) -> list[str]:
+    """The arguments of the one application, whose import path exists."""
+    (application,) = config["applications"]
+    module, _, name = application["import_path"].partition(":")
+    assert f"def {name}(" in (ROOT / f"{module.replace('.', '/')}.py").read_text()
+    (deployment,) = application["deployments"]
+    assert f'name="{deployment["name"]}"' in (ROOT / "actors" / "serve.py").read_text()
+    assert list(application["args"]) == ["overrides"]
+    return list(application["args"]["overrides"])
+
+
+def test_the_file_of_serve_is_a_server() -> None:
+    served, _ = composed(overrides_of(loaded("serve.yaml")))
+    assert served.settings.max_queue == 256 and served.settings.is_loopback
+
+
+def test_the_manifest_of_a_service_is_a_server() -> None:
+    manifest = loaded("rayservice.yaml")
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayService")
+    assert set(manifest["spec"]) == {"serveConfigV2", "rayClusterConfig"}
+    job = loaded("rayjob.yaml")["spec"]["rayClusterSpec"]
+    cluster = manifest["spec"]["rayClusterConfig"]
+    assert set(cluster) <= set(job) and cluster["rayVersion"] == job["rayVersion"]
+    served, plan = composed(overrides_of(yaml.safe_load(manifest["spec"]["serveConfigV2"])))
+    assert plan.names["engine"] == "vllm"
+    # Another address than loopback has keys, and every pod gets them.
+    (container,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    assert served.settings.api_keys_env in [variable["name"] for variable in container["env"]]

@@ -98,8 +98,8 @@ class Endpoint:
 
     async def health(self) -> Response:
         """``GET /healthz``: 503 until the models are ready, and again once there are none."""
-        assert self._service.loaded is not None
-        return _json({"status": "ready"})
+        ready = self._service.loaded
+        return _json({"status": "ready", "replicas": ready.backend.num_alive()})
 
     async def metrics(self, request: Request) -> Response:
         """``GET /metrics``."""

@@ -19,6 +19,8 @@ from orchestrator.serving.keys import Keys
 from orchestrator.serving.service import Loaded, Service, ended
 
 _BACKLOG = 2048
+# Longer than clients keep idle connections: one that they use again is then not closed under them.
+_KEEP_ALIVE_S = 75
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -59,6 +61,7 @@ class HttpServer:
             log_level="critical",  # what goes wrong is logged where it is handled
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=math.ceil(service.served.settings.drain_s),
         )
         self._server = _Server(config)
@@ -82,7 +85,8 @@ class HttpServer:
                 emit("server_ready", "the models are ready")
             await asyncio.wait({stopping, web}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.stop()
+            if not self._stopping.is_set():  # a second call would end what is in flight
+                self.stop()
             await asyncio.wait({web})
             await ended(load, stopping)
             if not load.cancelled() and load.exception() is None:

@@ -61,7 +61,7 @@ def through_the_endpoint(server: Server, problems: Sequence[Problem], budget: in
     return int(out) / (time.monotonic() - begun)
 
 
-def throughput(num_problems: int, budget: int, at_once: int) -> tuple[float, float]:
+def throughput(num_problems: int, budget: int, at_once: int, num_rounds: int = 4) -> tuple[float, float]:
     """The median ratio, and the tokens a second of the endpoint."""
     served, plan = composed(["cluster=inprocess", f"concurrency={at_once}"])
     problems = list(plan.task.problems(0, num_problems))
@@ -82,7 +82,7 @@ def throughput(num_problems: int, budget: int, at_once: int) -> tuple[float, flo
 
     with running(served, start=lambda: start(plan.policies, plan.verifier.of_replicas)) as server:
         ratios, speeds = [], []
-        for i in range(5):  # the first warms up
+        for i in range(num_rounds + 1):  # the first warms up
             batch = asyncio.run_coroutine_threadsafe(in_a_run(server), server.loop).result(600)
             speed = through_the_endpoint(server, problems, budget, at_once)
             if i:

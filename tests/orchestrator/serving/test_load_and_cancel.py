@@ -183,9 +183,11 @@ def test_a_drain_lets_requests_finish_and_takes_no_more() -> None:
             until(lambda: engine.num_rows == 4)
             server.stop()
             until(lambda: server.service.is_closing)
+            time.sleep(0.5)  # longer than the server takes to end where it does not wait
             with pytest.raises((openai.APIConnectionError, openai.InternalServerError)):
                 server.openai().chat.completions.create(model="murmuration", messages=MESSAGES)
             server.loop.call_soon_threadsafe(engine.go.set)
+        assert not isinstance(done[0], Exception), done[0]
         assert done[0].choices[0].finish_reason == "stop"
 
 
@@ -233,7 +235,7 @@ def test_health_waits_for_the_models() -> None:
         return DirectBackend(FakeEngine(), FakeVerifier())
 
     with running(start=slowly) as server:
-        assert server.http().get("/healthz").json() == {"status": "ready"}
+        assert server.http().get("/healthz").json() == {"status": "ready", "replicas": 2}
 
 
 def test_metrics_count_what_was_done() -> None:
