@@ -195,7 +195,8 @@ async def test_a_search_resumes_in_the_middle(model: Model, tmp_path: Path) -> N
     """What was answered is not generated again, and the result is that of the undisturbed search."""
     plan = planned("particle_filter", model.folder)
     problem: Problem = next(plan.task.problems(0, 1))
-    whole = await solved(plan, model.engine, judge("likelihood", model, plan), problem, tmp_path / "whole")
+    undisturbed = Stopping(model.engine, after=100)
+    whole = await solved(plan, undisturbed, judge("likelihood", model, plan), problem, tmp_path / "whole")
     stopped = Stopping(model.engine, after=1)
     with pytest.raises(asyncio.CancelledError):
         await solved(plan, stopped, judge("likelihood", model, plan), problem, tmp_path / "cut")
@@ -203,7 +204,7 @@ async def test_a_search_resumes_in_the_middle(model: Model, tmp_path: Path) -> N
     again = await solved(plan, resumed, judge("likelihood", model, plan), problem, tmp_path / "cut")
     assert [c.text for c in again.candidates] == [c.text for c in whole.candidates]
     assert again.usage.generated_tokens == whole.usage.generated_tokens
-    assert 0 < resumed.num_calls < stopped.num_calls + resumed.num_calls
+    assert stopped.num_calls + resumed.num_calls == undisturbed.num_calls
 
 
 class Stopping(EngineBase):
