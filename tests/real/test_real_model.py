@@ -206,7 +206,7 @@ async def test_a_search_resumes_in_the_middle(model: Model, tmp_path: Path) -> N
         await solved(plan, stopped, judging(stopped), problem, tmp_path / "cut")
     resumed = Stopping(model.engine, after=100)
     again = await solved(plan, resumed, judging(resumed), problem, tmp_path / "cut")
-    assert [c.text for c in again.candidates] == [c.text for c in whole.candidates]
+    assert again.candidates == whole.candidates
     assert again.usage.generated_tokens == whole.usage.generated_tokens
     assert stopped.num_calls + resumed.num_calls == undisturbed.num_calls
 
