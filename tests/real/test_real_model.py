@@ -195,15 +195,20 @@ async def test_a_search_resumes_in_the_middle(model: Model, tmp_path: Path) -> N
     """What was answered is not generated again, and the result is that of the undisturbed search."""
     plan = planned("particle_filter", model.folder)
     problem: Problem = next(plan.task.problems(0, 1))
-    whole = await solved(plan, model.engine, judge("likelihood", model, plan), problem, tmp_path / "whole")
+
+    def judging(engine: EngineBase) -> Verifier | None:
+        return judge("likelihood", replace(model, engine=engine), plan)
+
+    undisturbed = Stopping(model.engine, after=100)
+    whole = await solved(plan, undisturbed, judging(undisturbed), problem, tmp_path / "whole")
     stopped = Stopping(model.engine, after=1)
     with pytest.raises(asyncio.CancelledError):
-        await solved(plan, stopped, judge("likelihood", model, plan), problem, tmp_path / "cut")
+        await solved(plan, stopped, judging(stopped), problem, tmp_path / "cut")
     resumed = Stopping(model.engine, after=100)
-    again = await solved(plan, resumed, judge("likelihood", model, plan), problem, tmp_path / "cut")
-    assert [c.text for c in again.candidates] == [c.text for c in whole.candidates]
+    again = await solved(plan, resumed, judging(resumed), problem, tmp_path / "cut")
+    assert again.candidates == whole.candidates
     assert again.usage.generated_tokens == whole.usage.generated_tokens
-    assert 0 < resumed.num_calls < stopped.num_calls + resumed.num_calls
+    assert stopped.num_calls + resumed.num_calls == undisturbed.num_calls
 
 
 class Stopping(EngineBase):
@@ -213,10 +218,17 @@ class Stopping(EngineBase):
         self.inner, self.after, self.num_calls = inner, after, 0
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> Any:
+        self._count()
+        return await self.inner.generate(requests)
+
+    async def loglik(self, requests: Sequence[Any]) -> Any:
+        self._count()
+        return await self.inner.loglik(requests)
+
+    def _count(self) -> None:
         if self.num_calls == self.after:
             raise asyncio.CancelledError
         self.num_calls += 1
-        return await self.inner.generate(requests)
 
 
 async def solved(plan: Plan, engine: Any, verifier: Any, problem: Problem, run_dir: Path) -> ProblemResult:
