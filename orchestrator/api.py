@@ -200,9 +200,7 @@ def _waited_for(work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    thread = _LoopThread(contextvars.copy_context(), work)
-    thread.start()
-    return thread.result()
+    return _LoopThread(contextvars.copy_context(), work).result()
 
 
 class _LoopThread(Thread, Generic[T]):
@@ -222,7 +220,9 @@ class _LoopThread(Thread, Generic[T]):
             self._done.set_exception(failure)
 
     def result(self) -> T:
+        """Start the thread; return what its coroutine returns."""
         try:
+            self.start()  # inside: Ctrl-C may come here
             return self._done.result()
         except BaseException:
             if not self._done.done():

@@ -19,7 +19,7 @@ from typing import ClassVar, cast
 
 from orchestrator.schema import Count, checked
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Budgeted, Strategy
+from orchestrator.search.strategy import Budgeted, Strategy, Whole
 from orchestrator.types import Sampling, Solution, Trajectory
 from strategies.parts.plan import Continued, Plan
 from strategies.parts.population import Population, fresh
@@ -47,11 +47,19 @@ class ComputeOptimal:
     @property
     def readouts(self) -> tuple[str, ...]:
         """Those that every setting can use; the probes take either."""
-        settings = self.plan.settings if self.plan else (self.otherwise,)
-        needed = [setting.readouts for setting in settings if setting.readouts]
+        needed = [setting.readouts for setting in self._settings if setting.readouts]
         if self.plan is None and not needed:
             return ()
         return tuple(name for name in ("per_step", "whole") if all(name in each for each in needed))
+
+    @property
+    def whole_answers(self) -> bool:
+        """Whether every setting requests whole answers alone, as the probes are."""
+        return all(isinstance(setting, Whole) and setting.whole_answers for setting in self._settings)
+
+    @property
+    def _settings(self) -> Sequence[Strategy]:
+        return self.plan.settings if self.plan else (self.otherwise,)
 
     async def solve(self, session: Session) -> Solution:
         if self.plan is None:

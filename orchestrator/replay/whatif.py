@@ -111,7 +111,7 @@ class Replayer:
         if self.strategy is not None:
             solution = await self._fitting(self.strategy, len(samples)).solve(session)
             index, log_weights = solution.answer_index, solution.log_weights
-            stored = [_cut(c, t) for c, t in zip(stored, solution.trajectories, strict=False)]
+            stored = _regrouped([_cut(c, t) for c, t in zip(stored, solution.trajectories, strict=False)])
         else:
             assert self.selector is not None
             index = await self.selector.choose(session, samples, log_weights)
@@ -139,6 +139,17 @@ def _cut(candidate: Mapping[str, Any], sample: Trajectory) -> Mapping[str, Any]:
     if not sample.pruned:
         return candidate
     return {**candidate, **candidate_line(Candidate(sample, 0.0, None, False), SEARCH)}
+
+
+def _regrouped(stored: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return candidates that name the first equivalent among those that kept their answer."""
+    first: dict[int, int] = {}
+    return [
+        c
+        if "group" not in c
+        else {**c, "group": i if c["answer"] is None else first.setdefault(c["group"], i)}
+        for i, c in enumerate(stored)
+    ]
 
 
 def _answered(
