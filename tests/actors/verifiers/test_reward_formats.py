@@ -19,6 +19,7 @@ from actors.checkpoints import resolve_model
 from actors.transformers_engine.config import TransformersVerifierConfig
 from actors.verifiers.formats import Verdict, build_format
 from orchestrator.config.build import build_node
+from orchestrator.config.calibrated import inlined
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.protocols import ScoreReply, ScoreRequest
 from tests.actors.small_reward_models import (
@@ -40,7 +41,8 @@ def composed(*overrides: str) -> dict[str, Any]:
         config = hydra.compose("config", [*overrides])
     OmegaConf.resolve(config.verifier)
     node: dict[str, Any] = OmegaConf.to_container(config.verifier)  # type: ignore[assignment]
-    return node
+    without_null: dict[str, Any] = inlined({"verifier": node})["verifier"]
+    return without_null
 
 
 def preset_of(name: str) -> str:
