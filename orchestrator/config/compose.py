@@ -28,7 +28,7 @@ from orchestrator.suggest import nearest
 
 VERSION_BASE = "1.3"
 # With these Hydra only composes: it makes no folder and writes no file.
-_WRITE_NOTHING = ("hydra.output_subdir=null", "hydra.run.dir=.")
+WRITE_NOTHING = ("hydra.output_subdir=null", "hydra.run.dir=.")
 T = TypeVar("T")
 
 
@@ -88,7 +88,7 @@ def _without_record(arguments: Sequence[str]) -> list[str]:
 
 def only_composed(arguments: Sequence[str], use: Callable[[DictConfig], T], name: str = "config") -> T:
     """Return ``use(configuration)`` as in ``with_config``, for one configuration; nothing is written."""
-    (value,) = with_config([*arguments, *_WRITE_NOTHING], use, name)
+    (value,) = with_config([*arguments, *WRITE_NOTHING], use, name)
     return value
 
 

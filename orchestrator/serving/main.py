@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.backend import Backend
 from orchestrator.config.arguments import without_comment
 from orchestrator.config.command_line import check_choices, check_flags, with_open_keys
-from orchestrator.config.compose import known_keys, with_config
+from orchestrator.config.compose import WRITE_NOTHING, known_keys, with_config
 from orchestrator.config.explain import explain
 from orchestrator.config.plan import Plan
 from orchestrator.errors import ConfigError, MurmurationError
@@ -60,7 +60,7 @@ def main(given: Sequence[str]) -> int:
         check_flags(arguments)
         check_choices(arguments)
         raise_file_limit()
-        found = with_config(arguments, lambda config: served_of(config, arguments), CONFIG)
+        found = with_config([*arguments, *WRITE_NOTHING], lambda config: served_of(config, arguments), CONFIG)
         with warnings_shown():
             return max((serve(*each) for each in found), default=FINISHED)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:

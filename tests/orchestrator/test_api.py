@@ -130,11 +130,15 @@ def test_ctrl_c_in_a_notebook_cancels_what_solve_sync_waits_for() -> None:
     async def cell() -> None:
         solve_sync("?", strategy=SelfConsistency(1), engine=TextEngine(hangs))
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     loop = asyncio.new_event_loop()
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(cell())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        loop.close()
+        signal.signal(signal.SIGINT, before)
     assert ended.wait(20)
-    loop.close()
 
 
 async def test_a_function_that_raises_ends_its_problem_alone_with_its_own_traceback() -> None:
