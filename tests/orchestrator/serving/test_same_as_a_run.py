@@ -25,7 +25,8 @@ from tests.orchestrator.serving.served import Server, running
 assert torch
 CHAIN = (
     "astar", "beam_search", "best_of_n", "compute_optimal", "dvts", "entropic_particle_filter", "greedy",
-    "parallel_tempering", "particle_filter", "particle_gibbs", "rebase", "self_consistency", "tree_of_thoughts",
+    "parallel_tempering", "particle_filter", "particle_gibbs", "rebase", "self_consistency",
+    "tree_of_thoughts",
 )  # fmt: skip
 HEX = ("hex", "hex_weighted")
 DIFFUSION = ("engine=embedded_diffusion", "verifier=none", "task=twoway", "strategy=hex")
