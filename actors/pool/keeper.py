@@ -178,7 +178,8 @@ class Keeper(ABC):
             if isinstance(answer, ReplicaInfo) and answer.incarnation not in doomed | broken:
                 await self._conclude(dead, answer)
                 if answer.error is None:
-                    return self._begin(answer)
+                    self._begin(answer)
+                    return await self._cut_off(dead)
                 broken.add(answer.incarnation)
                 self._note(answer)
                 if len(broken) >= self.config.max_attempts:
@@ -201,6 +202,16 @@ class Keeper(ABC):
             dead.conclude(End.NODE_LOST)
         elif info is not None:
             dead.conclude(End.DIED)
+
+    async def _cut_off(self, dead: Life) -> None:
+        """Cancel the calls of a life that has ended where the process after it took them and does not reply.
+
+        Such a process replies at once that it was restarted, unless the call is stuck on the way.
+        """
+        await asyncio.sleep(self.config.request_timeout_s)
+        for flight in list(dead.flights):
+            flight.hung = True
+            flight.task.cancel()
 
     def give_up(self, reason: str) -> None:
         """Stop waiting for this replica, and report that."""
