@@ -45,6 +45,7 @@ def test_help_says_how_to_serve(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m orchestrator.serving" in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     import socket
 
@@ -54,6 +55,7 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"serve.port={port}: cannot listen at 127.0.0.1: " in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_the_default_of_a_server_has_every_key_of_a_run() -> None:
     served, plan = composed(["cluster=inprocess", "budget=3", "seed=7", "limits.seconds=5", "task.limit=2"])
     assert (served.budget, served.seed, served.limits.seconds) == (3, 7, 5.0)
