@@ -72,7 +72,7 @@ test: check chromium ## check, then the default tests
 
 # pytest's status 5, nothing collected, is no failure: a tree may have no slow tests.
 test-slow: $(STAMP) chromium ## the slow tests
-	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m "slow and not gpu" $(MANY) $(ARGS) || [ $$? -eq 5 ]
 
 real: $(STAMP) ## a real language model, through every engine on a CPU, and a table; minutes
 	$(BIN)/python -m pytest -m slow tests/real $(ARGS)

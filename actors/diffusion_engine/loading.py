@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from actors.checkpoints import check_model_path, resolve_model
+from actors.checkpoints.exclusive import LOADING
 from actors.checkpoints.files import INDEX, check_folder, check_index, read_json
 from actors.diffusion_engine.config import DiffusionEngineConfig
 from actors.diffusion_engine.layouts import Layout, layout_of, mask_id_of
@@ -128,7 +129,7 @@ def _network(
     network_class = getattr(transformers, layout.native)
     native = network_class.config_class(**layout.convert(config, *named))
     native._attn_implementation = attention
-    with torch.device("meta"):
+    with LOADING, torch.device("meta"):
         network = network_class(native)
     _fill(network, layout, _shards(folder, *named), named, dtype, device)
     # Its tables are not weights: they are created again on the device of the weights.

@@ -16,6 +16,7 @@ from actors.batching.attention import GROUPED, INVARIANT, PADDED, SINGLE, regist
 from actors.batching.forward import Runner, probe
 from actors.batching.kv import KVShape
 from actors.checkpoints import check_model_path, resolve_model
+from actors.checkpoints.exclusive import LOADING
 from actors.checkpoints.gguf import gguf_file
 from actors.checkpoints.models import GGUF, check_repository
 from actors.text.endings import ends_of_text
@@ -91,7 +92,8 @@ def load(config: ModelConfig, purpose: Purpose = _CAUSAL, *, num_threads: int | 
     check_model_path(f"{group_of(config)}.model", config.model, GGUF)  # a replica may see other folders
     if num_threads is not None:
         torch.set_num_threads(num_threads)
-    model, tokenizer = _from_pretrained(config, purpose)
+    with LOADING:
+        model, tokenizer = _from_pretrained(config, purpose)
     max_context = _max_context(config, model.config, tokenizer)
     if _wants_invariance(config, model.device.type):
         model.set_attn_implementation(_invariant_attention(purpose, model.config, max_context))

@@ -26,7 +26,13 @@ BPE_TEXT = [
 
 
 def save_policy(
-    folder: Path, tokenizer: Any, *, num_kv_heads: int = 2, num_layers: int = 2, context: int = 256
+    folder: Path,
+    tokenizer: Any,
+    *,
+    num_kv_heads: int = 2,
+    num_layers: int = 2,
+    context: int = 256,
+    tied: bool = False,
 ) -> Path:
     """A policy whose next-token distributions are neither flat nor certain."""
     torch.manual_seed(0)
@@ -34,6 +40,7 @@ def save_policy(
     config.num_key_value_heads = num_kv_heads
     config.max_position_embeddings = context
     config.initializer_range = 0.15
+    config.tie_word_embeddings = tied
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.model_max_length = context
     tokenizer.save_pretrained(folder)
