@@ -25,6 +25,15 @@ def check_parts(
         raise ConfigError("limits", limits, "must be Limits(...)")
 
 
+def check_configs(engine: object, verifier: object, cluster: object) -> None:
+    """Raise ConfigError for the first part of ``start`` that is no configuration."""
+    name = "or the name of a file in conf/"
+    _check("engine", engine, ("build",), f"a configuration, such as actors.VllmEngineConfig(...), {name}")
+    wanted = f"a configuration, such as actors.VllmVerifierConfig(...), {name}, or None"
+    _check("verifier", verifier, ("knows_answers", "of_replicas", "open"), wanted)
+    _check("cluster", cluster, ("start", "stop"), "local, inprocess, or such as actors.RayCluster(...)")
+
+
 def _check(key: str, part: object, members: tuple[str, ...], wanted: str) -> None:
     if isinstance(part, type):
         raise ConfigError(key, f"the class {part.__name__}", f"must be an object: {part.__name__}(...)")
