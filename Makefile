@@ -94,7 +94,8 @@ check: $(STAMP) ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(STAMP) ## the documentation as a site, in build/site; a warning or a broken link fails
+docs: $(STAMP) ## the tables of keys, then the documentation as a site in build/site; a broken link fails
+	PYTHONPATH=. $(BIN)/python docs/site/keys.py
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --strict
 
 format: $(STAMP) ## rewrite the source the way `make check` wants it

@@ -18,7 +18,9 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from orchestrator.config.compatibility import check_readout
+from orchestrator.config.parts import check_parts
 from orchestrator.described import described, labels_of
+from orchestrator.errors import ConfigError
 from orchestrator.observe.events import recorded
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, Task, Verifier
@@ -61,6 +63,10 @@ async def solve(
         result = await solve("How much is 6 x 7?", strategy=BestOfN(8), engine=engine, verifier=verifier)
         print(result.answer, result.usage)
     """
+    if not isinstance(question, str | Problem):
+        raise ConfigError(
+            "question", repr(question), "must be a text or a Problem; solve_many() takes several"
+        )
     results = solve_many(
         [problem_of(question, reference)],
         strategy=strategy,
@@ -131,12 +137,16 @@ async def solve_many(
     """
     converted("seed", seed, CountOrZero)
     converted("concurrency", concurrency, Count)
+    if run_dir is not None and not (run_dir and isinstance(run_dir, str | Path)):
+        raise ConfigError("run_dir", repr(run_dir), "must be the path of a directory, or None")
+    task = TextTask() if task is None else task
+    check_parts(strategy, engine, verifier, task, limits)
     _check_fit(strategy, verifier)
     controller = Controller(
         strategy=strategy,
         engine=engine,
         verifier=verifier,
-        task=task or TextTask(),
+        task=task,
         seed=seed,
         limits=limits,
         concurrency=concurrency,

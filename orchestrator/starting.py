@@ -12,6 +12,7 @@ from orchestrator.backend import ENGINE, AnyVerifierConfig, Backend, Cluster
 from orchestrator.config.build import build_node
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.compose import chosen_node
+from orchestrator.config.parts import check_configs
 from orchestrator.described import node_of
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.protocols import (
@@ -72,9 +73,10 @@ async def start(
     """
     policy: EngineConfig = _built("engine", engine)
     judge: AnyVerifierConfig = _built("verifier", _NO_VERIFIER if verifier is None else verifier)
+    where = _cluster(cluster, replicas, replicas if verifier_replicas is None else verifier_replicas)
+    check_configs(policy, judge, where)
     if judge.knows_answers:
         raise ConfigError("verifier", node_of(judge)["_target_"], "knows the answers: only a run may use it")
-    where = _cluster(cluster, replicas, replicas if verifier_replicas is None else verifier_replicas)
     try:
         backend = await where.start({ENGINE: policy}, judge.of_replicas)
         try:

@@ -14,6 +14,7 @@ from actors.checkpoints.models import check_tokenizer_path, make_absolute
 from actors.settings import Count, MaxContext
 from actors.text.prompting import PromptStyle
 from orchestrator.errors import ConfigError
+from orchestrator.protocols import WholeOnly
 from orchestrator.schema import Positive, Words, checked
 from orchestrator.types import Params, Sampling
 
@@ -64,9 +65,9 @@ class OpenAIEngineConfig:
         return PromptStyle(self.template, self.chat or self.api == "chat", self.system, self.chat_options)
 
     @property
-    def whole_because(self) -> tuple[str, str] | None:
+    def whole_because(self) -> WholeOnly | None:
         """Return the interface's key where it cannot continue a text."""
-        return ("engine.api", self.api) if self.api == "chat" else None
+        return WholeOnly("engine.api", self.api) if self.api == "chat" else None
 
     @property
     def takes(self) -> type[Params]:

@@ -55,27 +55,52 @@ Address = Annotated[str | None, MinLen(1), Words(f"must be an address such as au
 @dataclass(frozen=True, slots=True)
 @checked("cluster")
 class ClusterConfig:
-    """The keys of ``conf/cluster/*.yaml``, which say what each is for. Raises ConfigError on a bad one."""
+    """The keys of ``conf/cluster/*.yaml``. Raises ConfigError on a bad one."""
 
     address: Address = None
+    """Of a running Ray, such as ``auto`` or ``host:port``; null is ``RAY_ADDRESS``, or a local Ray for this
+    run.
+    """
     engine_replicas: Whole = 1
+    """Copies of the policy."""
     verifier_replicas: Whole = 1
+    """Copies of the verifier."""
     gpus_per_replica: GPUs = None
+    """0.5 shares a card, 2 is tensor parallel on one node, 0 is none; null: ``share_gpu`` decides."""
     engine_gpus: GPUs = None
+    """The same for the policy alone."""
     verifier_gpus: GPUs = None
+    """The same for the verifier alone."""
     share_gpu: Annotated[bool | None, Words(f"must be true or false, {_DEFAULT}")] = None
+    """``true``: policy and verifier share cards, ``false``: never; null: where there are fewer cards than
+    replicas.
+    """
     max_engine_replicas: WholeOrDefault = None
+    """More copies of the policy, up to this number, which join the run as soon as the cluster has room; give
+    each its GPUs or cores.
+    """
     max_verifier_replicas: WholeOrDefault = None
+    """The same for the verifier."""
     cpus_per_replica: Number = 0.0
+    """Cores reserved for each, and for each GPU of it; 0 lets replicas share the cores."""
     threads_per_replica: WholeOrDefault = None
+    """CPU threads of each; null divides a node's cores among its replicas."""
     spill_margin: WholeOrZero = 32
+    """Rows by which a problem's home replica may be busier than the idlest one."""
     max_in_flight: Whole = 1024
+    """Rows that a replica may hold at once; more wait in the controller."""
     max_attempts: Whole = 3
+    """Failures of a request that was alone, after which it fails its problem."""
     request_timeout_s: Seconds = 300.0
+    """A busy replica that makes no token for this long is killed (a thread is abandoned) and replaced."""
     start_timeout_s: Seconds = 300.0
+    """A replica that is not ready after this long is given up."""
     idle_s: SecondsOrNever = 300.0
+    """Seconds after which an idle replica that joined later is given back (docs/faults.md); null keeps it."""
     grace_s: Number = 2.0
+    """After Ctrl-C or SIGTERM: seconds for replies in flight; 0 stops at once."""
     metrics_interval_s: SecondsOrNever = 1.0
+    """Seconds between updates of Ray's metrics (docs/observability.md); null: never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,8 @@ def _check_engine(engine: object) -> None:
     if isinstance(engine, str | Mapping) or engine is None:
         raise ConfigError("verifier.engine", engine, "must be an engine's configuration, with its _target_")
     if isinstance(engine, MayLackPrefixes) and (because := engine.whole_because) is not None:
-        key, value = because
-        raise ConfigError(f"verifier.{key}", value, "gives no likelihoods, which this verifier reads")
+        allowed = "gives no likelihoods, which this verifier reads"
+        raise ConfigError(f"verifier.{because.key}", because.value, allowed)
     if (prompts := getattr(engine, "prompts", "tokens")) != "tokens":
         allowed = "must be tokens here: a server that takes only texts gives no likelihoods of them"
         raise ConfigError("verifier.engine.prompts", prompts, allowed)

@@ -21,7 +21,17 @@ from orchestrator.config.planned import with_plan
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import Tracing
 from orchestrator.renamed import renamed
-from orchestrator.schema import checked, converted, hints_of, options, pydantic_words
+from orchestrator.schema import (
+    Count,
+    CountOrZero,
+    NotEmpty,
+    Words,
+    checked,
+    converted,
+    hints_of,
+    options,
+    pydantic_words,
+)
 from orchestrator.search.account import Limits
 from orchestrator.storage.secret_keys import check_config
 from orchestrator.suggest import nearest
@@ -37,16 +47,37 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    budget: int = Field(ge=1)
-    seed: int = Field(ge=0)
-    concurrency: int = Field(ge=1)
-    run_dir: str = Field(min_length=1)
-    resume: bool
+    budget: Count
+    """Full-length samples' worth of policy generation for each problem; each strategy's docstring says how
+    it reads it.
+    """
+    seed: CountOrZero
+    """Of the search only: problems are fixed by task, split and index."""
+    concurrency: Count
+    """Problems in flight at once; changes no answer."""
+    run_dir: NotEmpty
+    """Where the files below go: by default ``outputs/`` and the time; with ``_2``, ``_3``, ... if another run
+    of the same second has the name.
+    """
+    resume: Annotated[bool, Words("must be true, false or a directory")]  # config.command_line reads the last
+    """``true`` resumes ``run_dir``, or starts it where it is empty; the directory of a run or of a sweep
+    resumes that one with its own configuration; beside it a larger ``budget=`` extends a finished run of
+    independent samples (docs/adaptive.md#extend-a-run).
+    """
     keep_journal: bool
+    """Keep every model reply in ``run_dir/journal`` after its problem is done."""
     dry_run: bool
+    """Print the resolved configuration, the placement and the expected cost, and stop; on a running cluster,
+    check whether the replicas fit its nodes.
+    """
     log_level: Literal["debug", "info", "warning", "error", "none"] = "info"
+    """The lowest level that ``events.jsonl`` holds: ``debug`` is a line a call; ``none`` keeps no file."""
     tracing: Tracing = "none"
+    """Spans of OpenTelemetry: in ``traces.jsonl``, or to a collector (docs/observability.md#traces)."""
     plan: str | None = None
+    """A file of ``python -m orchestrator.allocation fit``, for ``strategy=compute_optimal``
+    (docs/adaptive.md).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +86,9 @@ class Range:
     """Problems ``offset .. offset + limit`` of a task; ``limit`` None means all that follow."""
 
     offset: Annotated[int, Field(ge=0)]
+    """The first problem; past the end exits 2."""
     limit: Annotated[int | None, Field(ge=1)]
+    """How many problems; ``null`` is all that follow."""
 
 
 _Length = Annotated[int, Gt(0)]
@@ -64,17 +97,18 @@ _Length = Annotated[int, Gt(0)]
 @dataclass(frozen=True, slots=True)
 @checked("task")
 class Suggested:
-    """What a task's node suggests to strategies, which interpolate it (``${task.max_steps}``).
-
-    ``max_steps``, ``max_step_tokens`` and ``max_tokens`` bound a solution: its steps, the tokens of one step
-    and all its tokens; ``block_lengths`` and ``temperature`` are for denoising.
-    """
+    """What a task's node suggests to strategies, which interpolate it (``${task.max_steps}``)."""
 
     max_steps: _Length = 1
+    """The most steps of a solution."""
     max_step_tokens: _Length = 1
+    """The most tokens of one step."""
     max_tokens: _Length = 1
+    """The most tokens of a whole solution."""
     block_lengths: tuple[_Length, ...] | None = None
+    """For denoising: the block lengths over which ``hex`` votes."""
     temperature: Annotated[float | None, Ge(0)] = None
+    """For denoising: the temperature of ``hex``."""
 
 
 def as_plain(config: DictConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import MadeForTask, MayLackPrefixes, ServesSamples, Task
+from orchestrator.protocols import MadeForTask, MayLackPrefixes, Task
 from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Strategy, Whole
 from orchestrator.types import Params, Sampling
@@ -59,11 +59,18 @@ def check_params(names: Names, strategy: Strategy, takes: type[Params]) -> None:
 
 
 def check_whole(names: Names, strategy: Strategy, engine: object) -> None:
-    """Raise ConfigError if the engine cannot continue a text, and the strategy extends answers by steps."""
+    """Raise ConfigError if the engine makes whole answers alone, and the strategy requests something else."""
     because = engine.whole_because if isinstance(engine, MayLackPrefixes) else None
-    if because is not None and not (isinstance(strategy, Whole) and strategy.whole_answers):
-        reason = f"makes whole answers alone, and strategy={names['strategy']} extends them step by step"
-        raise ConfigError(*because, f"{reason}: choose another strategy, such as best_of_n")
+    if because is None:
+        return
+    name = names["strategy"]
+    draws = isinstance(strategy, Budgeted) and strategy.independent_samples
+    if because.independent and not draws:
+        allowed = f"{because.key}={because.value} has whole samples: choose best_of_n or self_consistency"
+        raise ConfigError("strategy", name, allowed)
+    if not (isinstance(strategy, Whole) and strategy.whole_answers):
+        reason = f"makes whole answers alone, and strategy={name} extends them step by step"
+        raise ConfigError(because.key, because.value, f"{reason}: choose another strategy, such as best_of_n")
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:
@@ -79,11 +86,3 @@ def check_language(names: Names, task: Task, strategy: Strategy, engine: object,
             model = f" with {config.model}" if hasattr(config, "model") else ""
             reason = f"{group}={names[group]}{model} knows task={made_for} alone"
             raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")
-
-
-def check_samples(names: Names, strategy: Strategy, engine: object) -> None:
-    """Raise ConfigError if an engine of whole samples is combined with a strategy that continues prefixes."""
-    draws = isinstance(strategy, Budgeted) and strategy.independent_samples
-    if isinstance(engine, ServesSamples) and engine.serves_samples and not draws:
-        allowed = f"engine={names['engine']} has whole samples: choose best_of_n or self_consistency"
-        raise ConfigError("strategy", names["strategy"], allowed)

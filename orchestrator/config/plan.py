@@ -35,7 +35,6 @@ from orchestrator.config.compatibility import (
     check_language,
     check_params,
     check_readout,
-    check_samples,
     check_whole,
 )
 from orchestrator.config.planned import check_planned
@@ -132,7 +131,6 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
-    check_samples(names, strategy, engine)
     plan = Plan(
         plain=plain,
         names=names,

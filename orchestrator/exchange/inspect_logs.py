@@ -187,10 +187,9 @@ def _sample(row: Row, entry: _Sample, options: Options, *, whole: bool) -> Sampl
     except VerifierError as failure:
         raise row.mistake(f"scores.{_REWARD}: {failure}") from None
     usage = entry.output.usage or _Usage()
-    if usage.output_tokens < 0:
-        raise row.mistake(f"output_tokens is {usage.output_tokens}")
+    num_tokens = row.num_tokens(usage.output_tokens, "output_tokens")
     cut_off = choice is not None and choice.stop_reason in ("max_tokens", "model_length")
-    sample = Sample(steps, rewards, num_tokens=usage.output_tokens, finished=not cut_off)
+    sample = Sample(steps, rewards, num_tokens=num_tokens, finished=not cut_off)
     return _graded(row, sample, entry.scores or {}, options.filter)
 
 

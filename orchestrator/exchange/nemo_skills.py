@@ -34,8 +34,10 @@ class _Row(msgspec.Struct):
 
 def write(questions: Sequence[Question], path: Path, options: Options) -> list[Path]:
     """Write a folder with a file for each sample; a problem with fewer samples is not in the last files."""
-    path.mkdir(parents=True, exist_ok=True)
     most = max((len(q.samples) for q in questions), default=0)
+    if most == 0:
+        raise ConfigError("format", "nemo_skills", "the run has no samples: its problems ended in errors")
+    path.mkdir(parents=True, exist_ok=True)
     written = []
     for seed in range(most):
         rows = (_fields(q, q.samples[seed]) for q in questions if seed < len(q.samples))
@@ -100,14 +102,12 @@ def _question(row: Row, options: Options) -> Question:
 
 
 def _sample(row: Row, shape: _Row, options: Options) -> Sample:
-    if shape.num_generated_tokens < 0:
-        raise row.mistake(f"num_generated_tokens is {shape.num_generated_tokens}")
     steps, rewards = fitted(shape.generation, (), options.ends_step, whole=False)
     answer = shape.predicted_answer
     return Sample(
         steps,
         rewards,
-        num_tokens=shape.num_generated_tokens,
+        num_tokens=row.num_tokens(shape.num_generated_tokens, "num_generated_tokens"),
         answer=None if answer is None or answer is msgspec.UNSET else str(answer),
         has_answer=answer is not msgspec.UNSET,
         correct=shape.symbolic_correct if shape.symbolic_correct is not None else shape.is_correct,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from orchestrator.errors import ConfigError
-from orchestrator.storage.json_reading import BadJson, read_lines
+from orchestrator.storage.json_reading import NOT_OURS, BadJson, parsed, read_lines
 from orchestrator.tasks.ids import first_twice, readable_ids
 
 KEY = "FILE"
+MAX_TOKENS = 2**24
 QUESTIONS = ("problem", "question", "prompt", "input", "query")
 REFERENCES = ("answer", "expected_answer", "reference", "target", "solution")
 IDS = ("problem_id", "unique_id", "id", "uuid")
+_NAMED = ("id", "question", "reference")  # keys that name a field
 T = TypeVar("T")
+_Line = tuple[bytes, dict[str, Any] | BadJson]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,20 @@ class Row:
         name = next((n for n in ((chosen,) if chosen else usual) if self.fields.get(n) is not None), None)
         if name is None:
             known = chosen or ", ".join(usual)
-            raise self.mistake(f"has no {what} ({known}); name its field: {what}=FIELD")
+            hint = f"; name its field: {what}=FIELD" if what in _NAMED else ""
+            raise self.mistake(f"has no {what} ({known}){hint}")
         return self.as_text(self.fields[name], name)
 
     def optional_text(self, chosen: str, usual: Sequence[str], what: str) -> str | None:
         """Return the same, or None where no usual field is there."""
         is_there = bool(chosen) or any(self.fields.get(n) is not None for n in usual)
         return self.text(chosen, usual, what) if is_there else None
+
+    def num_tokens(self, value: int, name: str) -> int:
+        """Return a number of tokens. Raises ConfigError for one that no text has."""
+        if not 0 <= value <= MAX_TOKENS:
+            raise self.mistake(f"{name} is {value}; a text has 0 to {MAX_TOKENS:,} tokens")
+        return value
 
     def as_text(self, value: object, name: str) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -91,7 +103,9 @@ def rows_of(path: Path) -> Iterator[Row]:
     if not path.is_file():
         raise ConfigError(KEY, path, "is no file")
     num = 0
-    for number, (line, value) in enumerate(read_lines(path), 1):
+    for number, (line, value) in enumerate(_unmarked(read_lines(path)), 1):
+        if isinstance(value, BadJson) and value.kind == NOT_OURS:  # a line too long comes as a blank one
+            raise ConfigError(KEY, path, f"line {number}: {value.detail}")
         if not line.strip():
             continue
         num += 1
@@ -100,6 +114,14 @@ def rows_of(path: Path) -> Iterator[Row]:
         yield Row(value, path, f"line {number}")
     if num == 0:
         raise ConfigError(KEY, path, "is empty")
+
+
+def _unmarked(lines: Iterator[_Line]) -> Iterator[_Line]:
+    """Yield the lines; the mark that Windows puts before UTF-8 is no part of the first one."""
+    for line, value in islice(lines, 1):
+        begun = line.removeprefix(BOM_UTF8)
+        yield begun, value if begun == line else parsed(begun)
+    yield from lines
 
 
 def rows_of_values(values: Iterable[tuple[str, Any]], path: Path) -> Iterator[Row]:

@@ -92,9 +92,10 @@ def _samples(row: Row, shape: _Row, options: Options, *, whole: bool) -> Iterato
     if not len(scores) == len(tokens) == num:
         counts = f"{num} completions, {len(scores)} scores and {len(tokens)} completion_tokens"
         raise row.mistake(f"has {counts}")
+    if shape.agg_scores and len(shape.agg_scores) != num:
+        raise row.mistake(f"has {num} completions and {len(shape.agg_scores)} agg_scores")
     for index, (text, values, length) in enumerate(zip(shape.completions, scores, tokens, strict=True)):
-        if length < 0:
-            raise row.mistake(f"completion_tokens[{index}] is {length}")
+        row.num_tokens(length, f"completion_tokens[{index}]")
         try:
             steps, rewards = fitted(text, values, options.ends_step, whole=whole)
         except VerifierError as failure:

@@ -12,21 +12,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import VerifierError
+from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.exchange.records import Question, Sample, split
 from orchestrator.exchange.rows import IDS, QUESTIONS, Options, Row, rows_of
 from orchestrator.exchange.tree import Labels, branchings, tree_of
-from orchestrator.exchange.trl_prompts import content_of, gathered
-from orchestrator.storage.atomic import json_bytes, write_lines
+from orchestrator.exchange.trl_prompts import content_of, gathered, last_content, write_rows
 from orchestrator.types import Reward
 
 _Rated = tuple[float, str]
 
 
 def write(questions: Sequence[Question], path: Path, options: Options) -> list[Path]:
-    """Write a row for each pair whose numbers differ."""
-    write_lines(path, (json_bytes(row, indent=None) for q in questions for row in _rows(q, options)))
-    return [path]
+    """Write a row for each pair whose numbers differ. Raises ConfigError where none do."""
+    others = "pairs=answers or labels=descendants may find some"
+    nothing = ConfigError("pairs", options.pairs, f"no two have {options.labels} that differ; {others}")
+    return write_rows(path, (row for q in questions for row in _rows(q, options)), nothing)
 
 
 def _rows(question: Question, options: Options) -> Iterator[dict[str, Any]]:
@@ -69,12 +69,23 @@ def read(path: Path, options: Options) -> list[Question]:
         (
             row,
             row.optional_text(options.id, IDS, "id"),
-            content_of(row, "prompt", options.question, QUESTIONS),
+            _prompt(row, options),
             row.optional_text(options.reference, ("answer", "reference"), "reference"),
             (_sample(row, "chosen", 1.0, options), _sample(row, "rejected", 0.0, options)),
         )
         for row in rows_of(path)
     )
+
+
+def _prompt(row: Row, options: Options) -> str:
+    """Return the prompt; where TRL leaves it implicit, the last message that both conversations share."""
+    chosen, rejected = row.fields.get("chosen"), row.fields.get("rejected")
+    has_own = options.question or any(row.fields.get(name) is not None for name in ("prompt", *QUESTIONS))
+    if not has_own and isinstance(chosen, list) and isinstance(rejected, list) and len(chosen) > 1:
+        if chosen[:-1] != rejected[:-1]:
+            raise row.mistake("chosen and rejected must share all messages but the last, or have a prompt")
+        return last_content(row, "chosen", chosen[:-1])
+    return content_of(row, "prompt", options.question, QUESTIONS)
 
 
 def _sample(row: Row, name: str, value: float, options: Options) -> Sample:

@@ -14,12 +14,11 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.errors import VerifierError
+from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.exchange.records import Question, Sample
 from orchestrator.exchange.rows import IDS, QUESTIONS, Options, Row, rows_of
 from orchestrator.exchange.tree import Labels, path_of, tree_of
-from orchestrator.exchange.trl_prompts import content_of, gathered
-from orchestrator.storage.atomic import json_bytes, write_lines
+from orchestrator.exchange.trl_prompts import content_of, gathered, write_rows
 from orchestrator.types import Reward
 
 _THRESHOLDS: dict[Labels, float] = {"rewards": 0.5, "descendants": 0.0}
@@ -31,10 +30,10 @@ class _Row(msgspec.Struct):
 
 
 def write(questions: Sequence[Question], path: Path, options: Options) -> list[Path]:
-    """Write a row for each sample whose steps all have a label."""
+    """Write a row for each sample whose steps all have a label. Raises ConfigError where none has."""
     delimiter = options.delimiter or delimiter_of(questions)
-    write_lines(path, (json_bytes(r, indent=None) for q in questions for r in _rows(q, options, delimiter)))
-    return [path]
+    nothing = ConfigError("labels", options.labels, "no sample has them for all its steps: try descendants")
+    return write_rows(path, (r for q in questions for r in _rows(q, options, delimiter)), nothing)
 
 
 def delimiter_of(questions: Sequence[Question]) -> str:

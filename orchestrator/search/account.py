@@ -19,11 +19,14 @@ _NO_LIMIT = Words("must be above 0 and finite, or null for no limit")
 @dataclass(frozen=True, slots=True)
 @checked("limits")
 class Limits:
-    """What one problem may spend; None means no limit. ``seconds`` is wall time from its first call."""
+    """What one problem may spend; None means no limit."""
 
     generated_tokens: Annotated[int | None, Gt(0), _NO_LIMIT] = None
+    """Hard limit for each problem, never exceeded."""
     reward_calls: Annotated[int | None, Gt(0), _NO_LIMIT] = None
+    """Hard limit for each problem, never exceeded."""
     seconds: Annotated[float | None, Gt(0), _NO_LIMIT] = None
+    """Wall time for each problem, from its first request; cancels what is in flight."""
 
 
 class Account:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING
 
 from orchestrator.storage.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 HYDRA = ".hydra"
 
 
 def hydra_record(config: DictConfig) -> Mapping[str, str]:
     """Return the texts of the files by their names, for a configuration that Hydra has just composed."""
+    from hydra.core.hydra_config import HydraConfig  # the library has no use for Hydra, which takes long
+    from omegaconf import OmegaConf
+
     hydra = HydraConfig.get()
     return {
         "config.yaml": OmegaConf.to_yaml(config),

@@ -92,7 +92,7 @@ def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | BadJson]]:
                 _skip_line(file)
                 yield b"\n", BadJson(NOT_OURS, f"it has more than {MAX_LINE_BYTES // 2**20} MiB")
             else:
-                yield line, _parsed(line)
+                yield line, parsed(line)
 
 
 def _skip_line(file: BinaryIO) -> None:
@@ -101,7 +101,8 @@ def _skip_line(file: BinaryIO) -> None:
         pass
 
 
-def _parsed(line: bytes) -> dict[str, Any] | BadJson:
+def parsed(line: bytes) -> dict[str, Any] | BadJson:
+    """Return the object of a line, or why it has none."""
     try:
         return parse_object(line)
     except BadJson as failure:

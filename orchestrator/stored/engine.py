@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
+from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo, WholeOnly
 from orchestrator.schema import CountOrZero, NotEmpty, checked
 from orchestrator.seeds import derive_seeds
 from orchestrator.storage.plain_files import open_to_read
@@ -34,7 +34,7 @@ class StoredEngineConfig:
     """
 
     takes: ClassVar[type[Sampling]] = Sampling
-    serves_samples: ClassVar[bool] = True
+    whole_because: ClassVar[WholeOnly] = WholeOnly("engine", "stored", independent=True)
 
     path: NotEmpty
     seed: CountOrZero = 0

@@ -61,6 +61,7 @@ class DrawnTask(ABC):
     instruction: ClassVar[str] = ""
 
     split: Split = "test"
+    """Which problems: the splits have none in common."""
 
     @abstractmethod
     def problem(self, index: int) -> Problem:

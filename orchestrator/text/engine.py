@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest
 from orchestrator.seeds import derive_seed
-from orchestrator.text.calling import Function, check_function, raised
+from orchestrator.text.calling import Function, FunctionRaised, check_function, raised
 from orchestrator.text.tokens import cut, decoded, encoded
 from orchestrator.types import Finish, Sampling, Step, Usage
 
@@ -130,8 +130,8 @@ class TextEngine(EngineBase):
     async def _text(self, question: str, written: str, seed: int, params: TextParams) -> str:
         try:
             text = await self._propose(question, written, seed=seed, params=params)
-        except Exception as failure:
-            raise EngineError(raised(self._propose.name, failure)) from failure
+        except FunctionRaised as call:
+            raise EngineError(raised(self._propose.name, call.failure)) from call.failure
         if not isinstance(text, str):
             raise EngineError(f"{self._propose.name} returned {text!r}; it must return a str")
         return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from orchestrator.types import Problem
 Question = str | tuple[str, str] | Problem
 """A question, a question with its reference answer, or a problem with an id."""
 
+_QUESTION = "must be a text, a pair of texts (question, reference answer), or a Problem of texts"
 _PLACES: tuple[AnswerPlace, ...] = ("box", "tag", "hashes")
 _NUM_GRADERS, _GRADING_SECONDS = 2, 3.0  # as conf/task/dataset.yaml has them
 
@@ -25,8 +26,10 @@ _NUM_GRADERS, _GRADING_SECONDS = 2, 3.0  # as conf/task/dataset.yaml has them
 def problems_of(questions: Iterable[Question]) -> Iterator[Problem]:
     """Yield a problem for each question: its id is a digest of the question, with a number if it repeats.
 
-    Raises ConfigError where two problems have one id.
+    Raises ConfigError where two problems have one id, and for what is no question.
     """
+    if isinstance(questions, str | bytes | Mapping) or not isinstance(questions, Iterable):
+        raise ConfigError("problems", questions, "must be several questions, such as a list")
     seen = Counter[str]()
     for question in questions:
         made = problem_of(question)
@@ -38,10 +41,23 @@ def problems_of(questions: Iterable[Question]) -> Iterator[Problem]:
 
 
 def problem_of(question: Question, reference: str = "") -> Problem:
-    """Return the problem of one question; the ``reference`` is for a question that is only a text."""
-    if isinstance(question, Problem):
-        return question
-    text, answer = (question, reference) if isinstance(question, str) else question
+    """Return the problem of one question; the ``reference`` is for a question that is only a text.
+
+    Raises ConfigError for anything else than texts.
+    """
+    match question:
+        case Problem(id=str(), question=str(), answer=str()) if reference:
+            raise ConfigError("reference", reference, "a Problem has its reference already: Problem.answer")
+        case Problem(id=str(), question=str(), answer=str()):
+            return question
+        case str(text):
+            answer = reference
+        case [str(text), str(answer)]:
+            pass
+        case _:
+            raise ConfigError("question", repr(question), _QUESTION)
+    if not isinstance(answer, str):
+        raise ConfigError("reference", repr(answer), "must be a text")
     digest = hashlib.blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
     return Problem(f"question-{digest}", text, answer)
 

@@ -8,9 +8,11 @@ from typing import Any, Protocol
 
 from orchestrator.errors import VerifierError
 from orchestrator.protocols import Failure, ModelInfo, Readout, ScoreReply, ScoreRequest, VerifierBase
-from orchestrator.text.calling import Function, check_function, raised
+from orchestrator.text.calling import Function, FunctionRaised, check_function, raised
 from orchestrator.text.tokens import encoded
 from orchestrator.types import Reward, Usage
+
+_MOST_SHOWN = 200  # characters of a bad reward in a message
 
 
 class RewardOf(Protocol):
@@ -81,11 +83,23 @@ class TextVerifier(VerifierBase):
         said = tuple(filter(None, steps)) or steps  # an engine may end a text by an empty step
         try:
             value = await self._reward(question, said)
-        except Exception as failure:
-            raise VerifierError(raised(self._reward.name, failure)) from failure
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
+        except FunctionRaised as call:
+            raise VerifierError(raised(self._reward.name, call.failure)) from call.failure
+        number = _number(value)
+        if number is None or not 0 <= number <= 1:
             allowed = "it must return a number in [0, 1]"
-            raise VerifierError(f"{self._reward.name} returned {value!r}; {allowed}") from None
+            raise VerifierError(f"{self._reward.name} returned {_shown(value)}; {allowed}")
         return Reward.from_value(number)
+
+
+def _number(value: Any) -> float | None:
+    """Return a number of Python, numpy or torch as a float; None for anything else, a text included."""
+    try:
+        return None if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        return None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

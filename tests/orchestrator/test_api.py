@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import signal
 import threading
 import traceback
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator import (
@@ -158,6 +161,56 @@ async def test_a_function_that_raises_ends_its_problem_alone_with_its_own_traceb
     assert 'raise ZeroDivisionError("of mine")' in shown
 
 
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("there is no text")
+
+
+@pytest.mark.parametrize(
+    "kind", [StopIteration, StopAsyncIteration, TimeoutError, CancelledError, GeneratorExit]
+)
+async def test_exceptions_that_asyncio_reads_otherwise_end_their_problem_too(
+    kind: type[BaseException],
+) -> None:
+    """A StopIteration in a future would hang its caller, a TimeoutError would lose its traceback."""
+
+    def fails(question: str, written: str, *, seed: int, params: Any) -> str:
+        raise kind("of mine")
+
+    async def fails_later(question: str, steps: Sequence[str]) -> float:
+        raise kind("of mine")
+
+    how: dict[str, Any] = {"strategy": BestOfN(1), "verifier": TextVerifier(fails_later)}
+    tried = [TextEngine(fails)] + [TextEngine(digits_alone)] * (kind not in (GeneratorExit, StopIteration))
+    for result in [await solve("?", engine=engine, **how) for engine in tried]:
+        assert result.error is not None
+        assert f"{__file__}:" in str(result.error)
+        assert isinstance(result.error.__cause__, kind)
+
+
+async def test_an_exception_without_a_text_is_named() -> None:
+    def fails(question: str, written: str, *, seed: int, params: Any) -> str:
+        raise Speechless
+
+    result = await solve("?", strategy=SelfConsistency(1), engine=TextEngine(fails))
+    assert "fails raised Speechless (" in str(result.error)
+
+
+async def test_a_cancelled_call_is_no_failure_of_the_function() -> None:
+    begun = asyncio.Event()
+
+    async def hangs(question: str, written: str, *, seed: int, params: Any) -> str:
+        begun.set()
+        await asyncio.sleep(60)
+        return ""
+
+    work = asyncio.ensure_future(solve("?", strategy=SelfConsistency(1), engine=TextEngine(hangs)))
+    await begun.wait()
+    work.cancel()
+    with pytest.raises(CancelledError):
+        await work
+
+
 async def test_a_reward_that_raises_ends_its_problem_with_its_own_traceback() -> None:
     def fails(question: str, steps: Sequence[str]) -> float:
         raise KeyError("mine")
@@ -171,14 +224,22 @@ async def test_a_reward_that_raises_ends_its_problem_with_its_own_traceback() ->
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(None, "returned None"), ("x", "returned 'x'"), (2, "in \\[0, 1\\]")]
+    ("value", "words"),
+    [(v, f"returned {v!r}; it must") for v in (None, "x", "0.5", 2, -1e-9, float("nan"), 10**400, [0.5], {})],
 )
 async def test_a_reward_must_be_a_number(value: Any, words: str) -> None:
     engine, verifier = TextEngine(digits_alone), TextVerifier(lambda question, steps: value)
     result = await solve("?", strategy=BestOfN(2), engine=engine, verifier=verifier, task=TASK)
     assert isinstance(result.error, VerifierError)
-    with pytest.raises(VerifierError, match=words):
-        raise result.error
+    assert words[:150] in str(result.error)
+    assert len(str(result.error)) < 300
+
+
+@pytest.mark.parametrize("value", [True, 1, np.float32(1), np.int64(1), np.bool_(True), np.array(1.0)])
+async def test_a_number_of_numpy_is_a_reward(value: Any) -> None:
+    engine, verifier = TextEngine(digits_alone), TextVerifier(lambda question, steps: value)
+    result = await solve("?", strategy=BestOfN(1), engine=engine, verifier=verifier, task=TASK)
+    assert [c.trajectory.reward.value for c in result.candidates if c.trajectory.reward] == [1.0]
 
 
 async def test_a_proposal_must_be_a_text() -> None:
@@ -243,10 +304,55 @@ async def test_a_strategy_that_needs_a_verifier_says_so_at_once() -> None:
         await solve("?", strategy=model, engine=TextEngine(digits_alone), verifier=TextVerifier(reward))
 
 
+PART_KEYS = {
+    "strategy": ("best_of_n", BestOfN, None),
+    "engine": ("embedded", TextEngine, None, digits_alone),
+    "verifier": ("embedded", TextVerifier, reward),
+    "task": ("gsm8k", TextTask, str.strip),
+    "limits": ({"seconds": 3}, Limits, None),
+    "run_dir": ("", 3),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in PART_KEYS.items() for v in values])
+async def test_what_is_no_part_of_a_call_is_named_at_once(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{key}=.*: must be "):
+        await all_of(["?"], **{key: value})
+
+
+@pytest.mark.parametrize("problems", ["abc", b"no", None, 3, {"a": "1"}, [1], [None], [("a", "b", "c")],
+                                      [("a", 42)], [{"question": "a"}], [Problem(1, "?", "")]])  # fmt: skip
+async def test_what_is_no_question_is_named_at_once(problems: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^(problems|question)=.*: must be "):
+        await all_of(problems)
+
+
+@pytest.mark.parametrize(
+    ("question", "reference"), [(7, ""), (["a", "b"], ""), ("?", 42), (Problem("mine", "?", "1"), "2")]
+)
+async def test_one_question_is_a_text_or_a_problem(question: Any, reference: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^(question|reference)="):
+        await solve(question, reference=reference, strategy=SelfConsistency(1), engine=TextEngine(propose))
+
+
+async def test_questions_may_come_from_a_generator_and_may_be_none() -> None:
+    assert len(await all_of(str(i) for i in range(3))) == 3  # type: ignore[arg-type]
+    assert await all_of([]) == []
+
+
 @pytest.mark.parametrize(("key", "value"), [("seed", -1), ("concurrency", 0)])
 async def test_a_bad_number_is_named(key: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"{key}={value}"):
         await all_of(["?"], **{key: value})
+
+
+async def test_results_and_models_that_have_worked_are_pickled() -> None:
+    engine, verifier = TextEngine(digits_alone), TextVerifier(reward)
+    result = await solve("?", strategy=BestOfN(2), engine=engine, verifier=verifier, task=TASK)
+    copied = pickle.loads(pickle.dumps((engine, verifier, result)))
+    assert copied[2] == result
+    again = await solve("?", strategy=BestOfN(2), engine=copied[0], verifier=copied[1], task=TASK)
+    assert again.text == result.text
 
 
 async def test_limits_hold() -> None:

@@ -56,7 +56,7 @@ def test_the_library_is_public() -> None:
 
 @pytest.mark.heavy
 def test_the_packages_load_nothing_by_themselves() -> None:
-    """And the library neither Ray nor torch."""
+    """And the library neither Ray nor torch, nor Hydra, which takes as long as all the rest."""
     code = """
 import sys
 import actors, orchestrator, strategies
@@ -64,7 +64,8 @@ own = {name for name in sys.modules if name.split(".")[0] in ("actors", "orchest
 assert own == {"actors", "orchestrator", "strategies"}, own
 from orchestrator import TextEngine, TextTask, TextVerifier, solve_sync
 from strategies import BestOfN
-print(*{"ray", "torch", "transformers", "vllm", "wandb", "matplotlib"}.intersection(sys.modules))
+heavy = {"ray", "torch", "transformers", "vllm", "hydra", "omegaconf", "wandb", "matplotlib"}
+print(*heavy.intersection(sys.modules))
 """
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60

@@ -48,6 +48,17 @@ def answers_of(run_dir: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in ("engine", "verifier", "cluster") for value in (3, BestOfN, len)],
+)
+async def test_what_is_no_configuration_is_named_at_once(key: str, value: Any) -> None:
+    parts: dict[str, Any] = {"engine": FakeEngineConfig(), "cluster": InProcessCluster(), key: value}
+    with pytest.raises(ConfigError, match=f"^{key}=.*: must be "):
+        async with start(**parts):
+            pass
+
+
 @pytest.mark.heavy  # it loads models
 def test_the_library_and_the_command_line_give_one_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -22,6 +22,7 @@ SAL = {
 LM = json.loads((FILES / "lm_eval.jsonl").read_text().splitlines()[0])
 PRM = {"prompt": "?", "completions": ["a"], "labels": [True]}
 PAIR = {"prompt": "?", "chosen": "a", "rejected": "b"}
+TURN = {"role": "user", "content": "?"}
 NEMO = {"problem": "?", "generation": "a"}
 
 
@@ -37,6 +38,8 @@ NEMO = {"problem": "?", "generation": "a"}
         ("search_and_learn", [{**SAL, "scores": [[1.5]]}], "line 1: scores[0]: a reward is 1.5"),
         ("search_and_learn", [{**SAL, "scores": []}], "has 1 completions, 0 scores and 1 completion_tokens"),
         ("search_and_learn", [{**SAL, "completion_tokens": [-1]}], "completion_tokens[0] is -1"),
+        ("search_and_learn", [{**SAL, "completion_tokens": [10**30]}], "a text has 0 to 16,777,216 tokens"),
+        ("search_and_learn", [{**SAL, "agg_scores": [0.1, 0.2]}], "has 1 completions and 2 agg_scores"),
         (
             "search_and_learn",
             [{"completions": ["a"]}],
@@ -54,14 +57,17 @@ NEMO = {"problem": "?", "generation": "a"}
         ("trl_prm", [{**PRM, "labels": [2]}], "labels: a reward is 2.0"),
         ("trl_preference", [{**PAIR, "score_chosen": "high"}], "score_chosen must be a number"),
         ("trl_preference", [{**PAIR, "chosen": [{"role": "user"}]}], "chosen must be a text, or messages"),
-        ("trl_preference", [{"prompt": "?", "chosen": "a"}], "has no rejected"),
+        ("trl_preference", [{"prompt": "?", "chosen": "a"}], "has no rejected (rejected)"),
+        ("trl_preference", [{"chosen": [TURN, TURN], "rejected": [TURN]}], "must share all messages"),
     ],
 )
 def test_wrong_rows(
     name: str, rows: list[dict[str, Any]], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_rows(tmp_path / "a.jsonl", *rows)
-    assert said in refused(capsys, "import", file, f"to={tmp_path / 'run'}", f"format={name}")
+    shown = refused(capsys, "import", file, f"to={tmp_path / 'run'}", f"format={name}")
+    assert said in shown
+    assert "rejected=FIELD" not in shown  # no such key
     assert not (tmp_path / "run").exists()
 
 
@@ -71,7 +77,8 @@ def test_wrong_rows(
     [
         (b"", "is empty"),
         (b'{"a": ', "line 1 is no JSON"),
-        (b"[1]\n", "line 1 was not written by Murmuration: expected an object, got list"),
+        (b"[1]\n", "line 1: expected an object, got list"),
+        (b"\xef\xbb\xbf[1]\n", "line 1: expected an object, got list"),
         (b'\n{"a": NaN}\n', "line 2 is no JSON"),
         (b"\xff\xfe{}", "line 1 is no JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"}\n", "line 1 is no JSON"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import ConfigError
 from orchestrator.exchange.formats import FORMATS
 from orchestrator.exchange.records import Question
 from orchestrator.exchange.rows import Options
@@ -92,6 +93,23 @@ def test_trl(tmp_path: Path) -> None:
     (found,) = read("trl_preference", write_rows(tmp_path / "b.jsonl", pair))
     assert (found.question, [s.text for s in found.samples]) == ("2+2?", ["4", "5"])
     assert [s.values for s in found.samples] == [[1.0], [0.0]]
+    implicit = {key: [*pair["prompt"], *pair[key]] for key in ("chosen", "rejected")}
+    (again,) = read("trl_preference", write_rows(tmp_path / "c.jsonl", implicit))
+    assert (again.question, again.samples) == (found.question, found.samples)
+
+
+def test_the_mark_of_utf8_is_no_part_of_a_file(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "a.jsonl", {"problem": "?", "completions": ["a"]})
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert [q.question for q in read("search_and_learn", file)] == ["?"]
+
+
+def test_a_line_that_is_too_long_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.storage.json_reading.MAX_LINE_BYTES", 2**20)
+    row = {"problem": "?", "completions": ["a"]}
+    file = write_rows(tmp_path / "a.jsonl", row, {**row, "problem": "?" * 2**20}, row)
+    with pytest.raises(ConfigError, match=r"line 2: it has more than 1 MiB"):
+        read("search_and_learn", file)
 
 
 def sal_columns(answers: list[str], scores: list[float]) -> dict[str, str]:

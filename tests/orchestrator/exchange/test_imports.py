@@ -137,12 +137,14 @@ def test_one_reward_for_a_whole_text(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_any_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "\x00\x1b[31m\u202e<script>\ud800 \\boxed{1}"
-    file = write_rows(tmp_path / "a.jsonl", row(1, [1]) | {"completions": [text], "problem": text})
+    other = "\\boxed{2}"
+    file = write_rows(tmp_path / "a.jsonl", row(1, [1, 2]) | {"completions": [text, other], "problem": text})
     run_exchange(capsys, "import", file, f"to={tmp_path / 'run'}", "format=search_and_learn")
     (line,) = lines_of(tmp_path / "run").values()
-    assert line["candidates"][0]["text"] == text and line["correct"]
+    assert {c["text"]: c["correct"] for c in line["candidates"]} == {text: True, other: False}
+    by_grade = ("labels=descendants", "pairs=answers")  # it has no rewards
     for name in FORMATS:
-        run_exchange(capsys, "export", tmp_path / "run", f"to={tmp_path / name}", f"format={name}")
+        run_exchange(capsys, "export", tmp_path / "run", f"to={tmp_path / name}", f"format={name}", *by_grade)
 
 
 def test_a_directory_with_a_run_is_kept(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.exchange import trl_preference, trl_prm
+from orchestrator.errors import ConfigError
+from orchestrator.exchange import nemo_skills, trl_preference, trl_prm
 from orchestrator.exchange.rows import Options
 from tests.orchestrator.exchange.made import question, sample
 
@@ -63,7 +64,12 @@ def test_whole_answers(tmp_path: Path) -> None:
 
 def test_without_rewards_there_are_no_labels_but_those_of_descendants(tmp_path: Path) -> None:
     plain = [question("x", sample("a\nb", correct=True), sample("a\nc", correct=False))]
-    (path,) = trl_prm.write(plain, tmp_path / "a.jsonl", Options())
-    assert path.read_text() == ""
+    path = tmp_path / "a.jsonl"
+    for module in (trl_prm, trl_preference):
+        with pytest.raises(ConfigError, match="descendants"):
+            module.write(plain, path, Options())
+    with pytest.raises(ConfigError, match="has no samples"):
+        nemo_skills.write([question("x")], tmp_path / "folder", Options())
+    assert list(tmp_path.iterdir()) == []
     trl_prm.write(plain, path, Options(labels="descendants"))
     assert len(path.read_text().splitlines()) == 2

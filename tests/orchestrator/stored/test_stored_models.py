@@ -158,10 +158,11 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 
 
 def test_only_independent_samples_are_offered() -> None:
-    from orchestrator.config.compatibility import check_samples
+    from orchestrator.config.compatibility import check_whole
 
     names, engine = {"strategy": "s", "engine": "stored"}, StoredEngineConfig(path="x")
-    check_samples(names, BestOfN(num_samples=2, sampling=MANY), engine)
-    with pytest.raises(ConfigError, match="engine=stored has whole samples"):
-        check_samples(names, load("particle_filter"), engine)
-    check_samples(names, load("particle_filter"), object())
+    check_whole(names, BestOfN(num_samples=2, sampling=MANY), engine)
+    for strategy in (load("particle_filter"), load("greedy")):  # greedy decoding draws nothing
+        with pytest.raises(ConfigError, match="engine=stored has whole samples"):
+            check_whole(names, strategy, engine)
+    check_whole(names, load("particle_filter"), object())

@@ -1,0 +1,72 @@
+"""The interfaces of configurations, which a replica turns into an engine or a verifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from orchestrator.protocols.models import Readout
+from orchestrator.types import Params
+
+
+class EngineConfig(Protocol):
+    """A configuration that a replica turns into an engine; picklable."""
+
+    @property
+    def takes(self) -> type[Params]:
+        """The kind of decoding parameters that its requests must carry."""
+        ...
+
+    def build(self) -> Any: ...
+
+
+@runtime_checkable
+class HasWeights(Protocol):
+    """A configuration of an engine or a verifier whose model consists of files."""
+
+    def digest(self) -> str | None:
+        """Return a digest of the model's files: equal digests, equal models. None where they are missing."""
+        ...
+
+
+@runtime_checkable
+class MadeForTask(Protocol):
+    """A configuration of an engine or a verifier whose model may know one task alone."""
+
+    @property
+    def knows_task(self) -> str | None:
+        """The module of that task in ``orchestrator.tasks``, such as ``chain``; None: any task."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WholeOnly:
+    """Why an engine makes whole answers alone: the ``key`` and the ``value`` of its configuration.
+
+    With ``independent`` it has independent samples alone: an answer of greedy decoding is not among them.
+    """
+
+    key: str
+    value: str
+    independent: bool = False
+
+
+@runtime_checkable
+class MayLackPrefixes(Protocol):
+    """A configuration of an engine that may be unable to continue a text."""
+
+    @property
+    def whole_because(self) -> WholeOnly | None:
+        """Why it makes whole answers alone; None: it continues texts."""
+        ...
+
+
+class VerifierConfig(Protocol):
+    """A configuration that a replica turns into a verifier; picklable."""
+
+    @property
+    def readout(self) -> Readout | None:
+        """None where there is no verifier."""
+        ...
+
+    def build(self) -> Any: ...

@@ -1,0 +1,131 @@
+"""The requests that reach a model, and the replies to them; a failure is a reply too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+
+from orchestrator.stated.answer import states_answer
+from orchestrator.types import Params, Reward, Step, Turn, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One continuation of one prefix.
+
+    The engine renders ``instruction`` and ``question`` with its own template and appends ``token_ids``
+    (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` continues
+    to the end of the text or of the first step that the request is ``answered_by``. ``home`` names the
+    problem, for routing and prefix caches alone. The reply depends on nothing but the request.
+    """
+
+    home: str
+    question: str
+    instruction: str
+    token_ids: tuple[int, ...]
+    params: Params
+    seed: int
+    delimiter: str
+    answer_marker: str | None
+    to_end: bool = False
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """The turns before the question; a ``GenerateInChat`` has some."""
+        return ()
+
+    def answered_by(self, step: str) -> bool:
+        """Return whether a step states the final answer: it has the marker, other than the prompt has it."""
+        return states_answer(step, self.answer_marker, (self.instruction, self.question))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateInChat(GenerateRequest):
+    """A continuation after earlier turns. A class of its own: the digests of other requests stay the same."""
+
+    history: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a generate request returned: one step, or with ``to_end`` one or more.
+
+    Steps end with Finish.STEP, EOS or LENGTH; the session marks ANSWER. Every step but the last ends
+    with STEP. ``usage`` counts this request alone.
+    """
+
+    steps: tuple[Step, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class LoglikRequest:
+    """Teacher-forced likelihood of ``steps`` after ``token_ids``; each of ``steps`` is a step's token ids."""
+
+    home: str
+    question: str
+    instruction: str
+    token_ids: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """The turns before the question; a ``LoglikInChat`` has some."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoglikInChat(LoglikRequest):
+    """A likelihood after earlier turns."""
+
+    history: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loglik:
+    """Natural-log likelihood of each step at temperature 1."""
+
+    logprobs: tuple[float, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A request for the rewards of ``steps[num_locked:]``; the verifier tokenises the texts itself.
+
+    ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
+    its engine does not report it) and its length in the policy's tokens. ``seed`` is the run's, for verifiers
+    whose ``info`` is ``sampling``; other requests do not have it, nor does their digest.
+    """
+
+    home: str
+    question: str
+    steps: tuple[str, ...]
+    num_locked: int
+    logprobs: tuple[float | None, ...] = ()
+    num_tokens: tuple[int, ...] = ()
+    seed: int | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReply:
+    """One reward a new step (read-out per_step), or a single one for the whole trajectory (whole)."""
+
+    rewards: tuple[Reward, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that could not be completed: ``type`` names the error, ``message`` is for a person.
+
+    Replies are values: one bad request fails itself and no other of its call.
+    """
+
+    type: str
+    message: str
+
+
+NO_REPLICA = "NoReplica"
+"""The type of a Failure that its request did not cause: no replica is left, and none will start."""
