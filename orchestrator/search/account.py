@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -19,7 +20,10 @@ _NO_LIMIT = Words("must be above 0 and finite, or null for no limit")
 @dataclass(frozen=True, slots=True)
 @checked("limits")
 class Limits:
-    """What one problem may spend; None means no limit. ``seconds`` is wall time from its first call."""
+    """What one problem may spend; None means no limit.
+
+    ``seconds`` is wall time from its first call, without the time that it waits for a grant.
+    """
 
     generated_tokens: Annotated[int | None, Gt(0), _NO_LIMIT] = None
     reward_calls: Annotated[int | None, Gt(0), _NO_LIMIT] = None
@@ -43,14 +47,26 @@ class Account:
         self._reserved_calls = 0
         self._released = asyncio.Event()
         self._begun: float | None = None
+        self._paused_at: float | None = None
+        self.seconds_paused = 0.0
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the first call to a model; reading it starts the clock."""
-        now = time.monotonic()
+        """Seconds since the first call to a model, without pauses; reading it starts the clock."""
+        now = time.monotonic() if self._paused_at is None else self._paused_at
         if self._begun is None:
             self._begun = now - self._seconds_before
-        return now - self._begun
+        return now - self._begun - self.seconds_paused
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock inside the block: the problem waits for other problems."""
+        self._paused_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds_paused += time.monotonic() - self._paused_at
+            self._paused_at = None
 
     @property
     def seconds_left(self) -> float | None:

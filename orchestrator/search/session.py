@@ -29,7 +29,7 @@ from orchestrator.search.requests import (
 )
 from orchestrator.search.rows import Rows
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
-from orchestrator.types import NodeRecord, Params, RoundRecord, Step, StepRecord, Trajectory, Usage
+from orchestrator.types import NodeRecord, Params, Step, StepRecord, Trajectory, Usage
 
 
 class Session:
@@ -134,6 +134,8 @@ class Session:
         ended = self._advance(requests, replies, begun)
         if rows.extend(taken, requests, replies):
             account.stop("generated_tokens")
+        if ledger.granting is not None:
+            ledger.granting.num_drawn += sum(not q.token_ids for q in requests)
         return ended
 
     def _advance(self, requests: Sequence[GenerateRequest], replies: Sequence[Completion], begun: int) -> int:
@@ -153,14 +155,31 @@ class Session:
         """How many samples the problem has before its first bid."""
         return 0 if self._ledger.granting is None else self._ledger.granting.num_first
 
-    async def grant(self, bid: Bid) -> int:
-        """Return how many more parcels this problem may spend, once its block has decided; 0: no more."""
-        return 0 if self._ledger.granting is None else await self._ledger.granting.ask(bid)
+    @property
+    def most(self) -> int:
+        """How many samples the problem may have where they are granted; 0 elsewhere."""
+        return 0 if self._ledger.granting is None else self._ledger.granting.block.most
 
     @property
-    def granted(self) -> tuple[RoundRecord, ...]:
-        """What was granted so far, for the history of the solution."""
-        return () if self._ledger.granting is None else tuple(self._ledger.granting.records)
+    def num_left(self) -> int:
+        """How many more samples the problem may be granted at most."""
+        return 0 if self._ledger.granting is None else self._ledger.granting.num_left
+
+    async def prior(self, rewards: Sequence[float]) -> tuple[float, ...]:
+        """Return the rewards of the first samples of the whole block, once all of its problems have theirs.
+
+        ``rewards`` are those of this problem. Called before the first bid, where bids depend on it.
+        """
+        ledger = self._ledger
+        return () if ledger.granting is None else await ledger.granting.pool(rewards, ledger.account)
+
+    async def grant(self, bid: Bid) -> int:
+        """Return how many more parcels this problem may spend, once its block has decided; 0: no more."""
+        ledger = self._ledger
+        if ledger.granting is None:
+            return 0
+        name = f"{self._branch} {self._count('grant')}".lstrip()
+        return await ledger.granting.ask(name, bid, ledger.journal, ledger.account)
 
     def expect(self, params: Sequence[Params], *, samples: Sequence[int]) -> None:
         """Have the engine generate numbered samples, from beginning to end, that may be requested.

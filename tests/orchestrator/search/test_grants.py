@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +14,9 @@ from orchestrator.outcome import ProblemResult
 from orchestrator.search.account import Limits
 from orchestrator.search.controller import Controller
 from orchestrator.storage.journal import Journals
-from orchestrator.storage.result_lines import result_line, rounds_of
+from orchestrator.storage.result_lines import granted_of, result_line
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, RandomLatency
-from orchestrator.types import RoundRecord, Sampling
+from orchestrator.types import Granted, Sampling
 from strategies import BestOfN, SelfConsistency
 
 TASK = FakeTask(num_problems=10)
@@ -38,7 +38,7 @@ def controller(**parts: Any) -> Controller:
 
 
 async def solve(
-    finished: Mapping[str, Sequence[RoundRecord]] = {},
+    finished: Mapping[str, Granted] = {},
     offset: int = 0,
     limit: int | None = None,
     **parts: Any,
@@ -115,7 +115,7 @@ async def test_a_run_that_was_interrupted_grants_the_same(tmp_path: Any) -> None
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         journals.close()
-        finished = {i: rounds_of(result_line(r)) for i, r in done.items()}
+        finished = {i: granted_of(result_line(r)) for i, r in done.items()}
         rest = await solve(finished, journals=Journals(tmp_path / str(num_done)))
         assert plain(done | rest) == plain(whole)
         assert not done.keys() & rest.keys()
@@ -161,7 +161,7 @@ async def test_the_history_holds_the_rounds() -> None:
     results = await solve()
     for result in results.values():
         assert result.solution is not None
-        records = rounds_of(result_line(result))
-        assert tuple(records) == result.solution.history
+        records = granted_of(result_line(result)).records
+        assert records == result.solution.history
         assert sum(r.granted * r.cost for r in records) == len(result.candidates) - ROUNDS.first
         assert records[-1].granted == 0 or len(result.candidates) == 2 * BUDGET
