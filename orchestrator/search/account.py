@@ -56,17 +56,20 @@ class Account:
         now = time.monotonic() if self._paused_at is None else self._paused_at
         if self._begun is None:
             self._begun = now - self._seconds_before
-        return now - self._begun - self.seconds_paused
+        return now - self._begun
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stop the clock inside the block: the problem waits for other problems."""
-        self._paused_at = time.monotonic()
+        begun = time.monotonic()
+        self._paused_at = begun
         try:
             yield
         finally:
-            self.seconds_paused += time.monotonic() - self._paused_at
-            self._paused_at = None
+            self._paused_at, waited = None, time.monotonic() - begun
+            self.seconds_paused += waited
+            if self._begun is not None:
+                self._begun += waited
 
     @property
     def seconds_left(self) -> float | None:

@@ -124,6 +124,8 @@ class Controller:
                     on_result(await self.solve(problem, granting))
 
         async def together(problems: list[Problem]) -> None:
+            if all(problem.id in finished for problem in problems):
+                return
             block = Block(rounds, len(problems), self.budget)
             async with asyncio.TaskGroup() as group:
                 for i, problem in enumerate(problems):

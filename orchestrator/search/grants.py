@@ -86,7 +86,7 @@ class Block:
         self.board.bid(problem, bid, recorded)
         self._settle()
         parcels = await granted
-        return recorded or RoundRecord(self.board.num_rounds, bid.gain, bid.cost, parcels)
+        return recorded or RoundRecord(self.board.num_rounds, bid.gain, float(bid.cost), parcels)
 
     def done(self, problem: int, unused: float = 0.0) -> None:
         """Note that a problem has ended."""
@@ -142,11 +142,11 @@ class Granting:
         """Return how many parcels this problem gets for the bid of this name, which is recorded."""
         if bid.cost > self.num_left:
             return 0
-        recorded, elapsed = journal.grant(name), account.elapsed
+        recorded = journal.grant(name)
         async with self._away(account):
             granted = await self.block.bid(self.index, bid, recorded)
             if recorded is None:
-                journal.record_grant(name, elapsed, granted)
+                journal.record_grant(name, account.elapsed, granted)
         self.records.append(granted)
         self._last = name
         return granted.granted
