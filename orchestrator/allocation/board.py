@@ -10,10 +10,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from orchestrator.allocation.allocator import Allocator
 from orchestrator.allocation.bids import Bid
-from orchestrator.types import RoundRecord
+
+
+class Recorded(Protocol):
+    """What a bid was granted by an earlier part of the run: parcels of ``cost`` samples, in a round."""
+
+    @property
+    def round(self) -> int: ...
+
+    @property
+    def granted(self) -> int: ...
+
+    @property
+    def cost(self) -> float: ...
 
 
 class Board:
@@ -30,12 +43,12 @@ class Board:
         self._allocator = allocator
         self._thinking = set(problems)
         self._bids: dict[int, Bid] = {}
-        self._recorded: dict[int, RoundRecord] = {}
+        self._recorded: dict[int, Recorded] = {}
         self._promised: defaultdict[int, float] = defaultdict(float)
         self._first: dict[int, Sequence[float]] = {}
         self._pooling: set[int] = set()
 
-    def promise(self, problem: int, records: Iterable[RoundRecord], unused: float = 0.0) -> None:
+    def promise(self, problem: int, records: Iterable[Recorded], unused: float = 0.0) -> None:
         """Note what a problem was granted by an earlier part of the run, and what it gave back of that."""
         self._promised[problem] += sum(r.granted * r.cost for r in records) - unused
 
@@ -53,7 +66,7 @@ class Board:
         self._thinking |= waiting
         return waiting, tuple(x for i in sorted(self._first) for x in self._first[i])
 
-    def bid(self, problem: int, bid: Bid, recorded: RoundRecord | None = None) -> None:
+    def bid(self, problem: int, bid: Bid, recorded: Recorded | None = None) -> None:
         """Note that a problem has done its share of the round, and what this bid was granted before."""
         self._thinking.remove(problem)
         self._bids[problem] = bid
