@@ -315,12 +315,25 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """What an allocator granted a problem in a round: parcels of ``cost`` samples for a bid of ``gain``."""
+    """What an allocator granted a problem in a round: parcels of ``cost`` samples for a bid of ``gain``.
+
+    Round 0, where there is one, granted nothing: ``first`` are the rewards of the problem's first samples,
+    which its block pooled before the first bid.
+    """
 
     round: int
     gain: float
     cost: float
     granted: int
+    first: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a finished problem was granted, round by round, and how many samples it has drawn."""
+
+    records: tuple[RoundRecord, ...]
+    num_drawn: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class BestOfN:
         return readouts_for(self.aggregation)
 
     async def solve(self, session: Session) -> Solution:
-        paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(self.num_samples)]
+        num = max(self.num_samples, session.most)
+        paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(num)]
         points = None if self.prune is None else points_of(self.prune)
         drawing = Drawing(paths, True, self.aggregation, self.stop, self.wave_size, points)
         drawn = await drawing.draw(session, self._decided)
@@ -71,8 +72,8 @@ class BestOfN:
         population = Population(tuple(drawn.values()), log_weights)
         solution = await conclude(session, population, (), self.selection, self.aggregation)
         is_constant = self.temperatures == "constant"
-        params = () if is_constant else tuple(drawing.path(i) for i in drawn)
-        return replace(solution, params=params, history=session.granted)
+        params = () if is_constant else tuple(paths[i] for i in drawn)
+        return replace(solution, params=params)
 
     async def _decided(self, _: Session, drawn: Drawn, __: int) -> bool:
         """Return whether a finished sample has the greatest reward there is: a later one can only tie."""

@@ -104,8 +104,9 @@ class Hex:
         allowed = f"must be null, or block lengths of 1..{longest} (gen_length)"
         checks.require(fits, "block_lengths", list(block_lengths), allowed)
 
-    def _vote(self) -> MajorityVote[Denoising]:
-        spread_evenly = enumerate(spread(self.num_paths, self.denoising, self.block_lengths))
+    def _vote(self, most: int = 0) -> MajorityVote[Denoising]:
+        num = max(self.num_paths, most)
+        spread_evenly = enumerate(spread(num, self.denoising, self.block_lengths))
         paths = [sampling_of(path, i, self.temperatures) for i, path in spread_evenly]
         return MajorityVote(
             paths,
@@ -122,4 +123,4 @@ class Hex:
         return readouts_for(self.aggregation) if self._vote().scores else ()
 
     async def solve(self, session: Session) -> Solution:
-        return await self._vote().solve(session)
+        return await self._vote(session.most).solve(session)

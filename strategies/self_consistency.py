@@ -53,8 +53,9 @@ class SelfConsistency:
     def __post_init__(self) -> None:
         object.__setattr__(self, "prune", self._vote().prune)
 
-    def _vote(self) -> MajorityVote[Sampling]:
-        paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(self.num_samples)]
+    def _vote(self, most: int = 0) -> MajorityVote[Sampling]:
+        num = max(self.num_samples, most)
+        paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(num)]
         how = (self.weight, self.aggregation, self.tie_break, self.wave_size)
         return MajorityVote(paths, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
 
@@ -63,4 +64,4 @@ class SelfConsistency:
         return readouts_for(self.aggregation) if self._vote().scores else ()
 
     async def solve(self, session: Session) -> Solution:
-        return await self._vote().solve(session)
+        return await self._vote(session.most).solve(session)

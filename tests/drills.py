@@ -25,6 +25,7 @@ from rich.console import Console
 from actors.pool.cluster import start_ray, stop_ray
 from actors.pool.placement import ClusterConfig
 from actors.pool.pool import Pool
+from orchestrator.allocation.rounds import Rounds
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, EngineBase, GenerateRequest, ModelInfo, Verifier
 from orchestrator.runs.execution import Run, terminate
@@ -34,15 +35,23 @@ from orchestrator.storage.results import read_results
 from orchestrator.storage.run_directory import open_run_dir
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, RandomLatency
 from orchestrator.types import Overhead, Sampling
+from strategies.best_of_n import BestOfN
 from strategies.particle_filter import ParticleFilter
 from tests.fake_plans import fake_plan
 
 NUM_PROBLEMS, CONCURRENCY = 24, 6
 TASK = FakeTask(length=6, num_problems=NUM_PROBLEMS)
 STRATEGY = ParticleFilter(num_particles=4, max_steps=9, sampling=Sampling(max_tokens=16))
+# Samples that are granted across problems instead: 24 calls for the first ones, then one for each grant.
+GRANTING: dict[str, Any] = {
+    "strategy": BestOfN(num_samples=4, sampling=Sampling(max_tokens=64)),
+    "rounds": Rounds(first=1, block=8, share=0.5, gain="improvement"),
+    "budget": 4,
+}
 # Of the calls that a run makes at least: 24 problems of five steps and more.
 NUM_CALLS = 120
 KILL_AT, KILL_AFTER_S, KILL_WITH = "DRILL_KILL_AT", "DRILL_KILL_AFTER_S", "DRILL_KILL_WITH"
+GRANTS = "DRILL_GRANTS"
 CLUSTER = ClusterConfig(engine_replicas=2, max_attempts=2, request_timeout_s=60, start_timeout_s=60)
 
 Lines = dict[str, dict[str, Any]]
@@ -166,9 +175,8 @@ class Tripwire(EngineBase):
 
 
 def controller_of(engine: Engine, verifier: Verifier | None, **parts: Any) -> Controller:
-    return Controller(
-        strategy=STRATEGY, engine=engine, verifier=verifier, task=TASK, concurrency=CONCURRENCY, **parts
-    )
+    given: dict[str, Any] = {"strategy": STRATEGY, "task": TASK, "concurrency": CONCURRENCY, **parts}
+    return Controller(engine=engine, verifier=verifier, **given)
 
 
 async def results_of(
@@ -218,7 +226,9 @@ def die(run_dir: Path) -> None:
 
 def run_of(run_dir: Path, pool: Pool, engine: Engine) -> Run:
     """The run of the fakes' plan on a pool, with an engine before that of the pool."""
-    plan = fake_plan(run_dir, TASK, STRATEGY, concurrency=CONCURRENCY)
+    grants = {"allocator": GRANTING["rounds"], "budget": GRANTING["budget"]} if GRANTS in os.environ else {}
+    strategy = GRANTING["strategy"] if grants else STRATEGY
+    plan = fake_plan(run_dir, TASK, strategy, concurrency=CONCURRENCY, **grants)
     run = make_run(plan, pool, open_run_dir(run_dir, plan.plain, [], resume=True))
     run.controller = replace(run.controller, engine=engine)
     run.console = Console(stderr=True)

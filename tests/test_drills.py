@@ -350,6 +350,53 @@ def test_replicas_join_and_leave_with_their_nodes(
     runner.run(scale())
 
 
+@pytest.fixture(scope="module")
+def undisturbed_grants() -> dict[str, ProblemResult]:
+    """Samples that are granted across problems, by the fakes alone."""
+    return asyncio.run(results_of(controller_of(FakeEngine(), FakeVerifier(), **drills.GRANTING)))
+
+
+@pytest.mark.slow
+def test_grants_survive_the_death_of_replicas(
+    pool: Pool, runner: asyncio.Runner, undisturbed_grants: dict[str, ProblemResult]
+) -> None:
+    """In the first round of a block, and in later ones."""
+
+    async def struck() -> dict[str, ProblemResult]:
+        strikes = dict.fromkeys((10, 40, 70), lambda: killed(next(iter(pool.pids().values()))))
+        engine = Tripwire(pool.engine, strikes)
+        results = await results_of(controller_of(engine, pool.verifier, **drills.GRANTING))
+        assert not engine.events
+        return results
+
+    before = pool.stats()["engine"].deaths
+    assert runner.run(struck()) == undisturbed_grants
+    assert pool.stats()["engine"].deaths > before
+
+
+@pytest.mark.slow
+def test_a_controller_is_killed_in_the_middle_of_a_round(
+    stage: Stage, tmp_path: Path, undisturbed_grants: dict[str, ProblemResult]
+) -> None:
+    """With -9, twice: grants that were made stay, and the others are those that would have been made."""
+    grants, lines = {drills.GRANTS: "1"}, map(result_line, undisturbed_grants.values())
+    for call in (45, 25):
+        ended = controller(tmp_path, stage, **{drills.KILL_AT: str(call)}, **grants)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        kept = [path.read_text() for path in (tmp_path / "journal").glob("*.jsonl")]
+        assert any('"granted' in text for text in kept)
+    kept_calls = answered_calls(tmp_path)
+    ended = controller(tmp_path, stage, **grants)
+    assert ended.returncode == 0, ended.stderr
+    expected = {x["problem_id"]: x for x in json.loads(json.dumps(list(lines)))}
+    found = lines_of(tmp_path)
+    assert found == {i: {k: x[k] for k in found[i]} for i, x in expected.items()}
+    asked = Counter(json.loads(ended.stdout)["asked"])
+    for problem_id, num_rows in kept_calls.items():
+        assert asked[problem_id] + num_rows == len(expected[problem_id]["candidates"])
+    assert not (tmp_path / "journal").exists()
+
+
 def answered_calls(run_dir: Path) -> dict[str, int]:
     """Rows of the policy that the journals of unfinished problems hold."""
     kept: dict[str, int] = {}

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.files import TARGET
 from orchestrator.config.knob_types import plain_type
-from orchestrator.config.planned import with_plan
+from orchestrator.config.planned import with_floors, with_plan
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import Tracing
 from orchestrator.renamed import renamed
@@ -129,7 +129,7 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
     check_config(plain)
-    return with_plan(inlined(renamed(plain)))
+    return with_floors(with_plan(inlined(renamed(plain))))
 
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:

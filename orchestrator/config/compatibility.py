@@ -17,7 +17,7 @@ Names = Mapping[str, str]
 """The chosen file of each group: ``{"strategy": "greedy", "engine": "embedded", ...}``."""
 
 
-def check_allocator(allocator: object, strategy: Strategy, node: Mapping[str, Any]) -> None:
+def check_allocator(allocator: object, strategy: Strategy, node: Mapping[str, Any], budget: int) -> None:
     """Raise ConfigError where samples cannot be granted to a strategy, or its bids would say nothing."""
     if not isinstance(allocator, Rounds):
         return
@@ -25,8 +25,14 @@ def check_allocator(allocator: object, strategy: Strategy, node: Mapping[str, An
     if independent_knob_of(strategy) is None or stops:
         allowed = "needs independent samples (best_of_n, self_consistency, hex) without waves, stop and prune"
         raise ConfigError("allocator", "rounds", allowed)
-    if allocator.gain == "need" and not strategy.readouts:
-        raise ConfigError("allocator.gain", "need", "needs rewards, and this strategy reads none: vote")
+    if allocator.first > budget:
+        allowed = f"must be at most budget={budget}, the mean of all samples"
+        raise ConfigError("allocator.first", allocator.first, allowed)
+    if strategy.readouts:
+        return
+    if allocator.gain != "vote":
+        allowed = "needs rewards, and this strategy reads none: vote"
+        raise ConfigError("allocator.gain", allocator.gain, allowed)
 
 
 def check_readout(names: Names, strategy: Strategy, readout: str | None) -> None:

@@ -123,7 +123,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     task: Task = build_task(plain["task"])
     strategy: Strategy = build_node(plain["strategy"], "strategy")
     allocator: Rounds | Uniform = build_node(plain["allocator"], "allocator")
-    check_allocator(allocator, strategy, plain["strategy"])
+    check_allocator(allocator, strategy, plain["strategy"], settings.budget)
     calibration = read_calibration(plain["verifier"])
     verifier: AnyVerifierConfig = build_node(_without_calibration(plain["verifier"]), "verifier")
     check_readout(names, strategy, verifier.readout)

@@ -1,4 +1,4 @@
-"""``plan=FILE``: what a strategy reads of a plan takes the place of its path, and must fit the run."""
+"""``plan=FILE``, ``allocator.give_up=FILE``: what a run reads of a file takes its place, and must fit it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 from orchestrator.config.files import shipped_targets, targets_of
 from orchestrator.errors import ConfigError
 from orchestrator.renamed import target_now
-from orchestrator.storage.fitted_files import read_fitted
+from orchestrator.storage.fitted_files import digest_text, read_fitted
 from orchestrator.storage.folders import in_home
 
 log = logging.getLogger(__name__)
 
 KEY = KIND = "plan"
+FLOORS, GIVE_UP = "floors", "allocator.give_up"
 # Of the file: what the strategy is built of.
 _READ = ("cuts", "chosen", "settings", "budget", "probes", "digest", "gains")
 
@@ -34,6 +35,21 @@ def with_plan(plain: Mapping[str, Any]) -> dict[str, Any]:
         return dict(plain)
     content = read_plan(Path(in_home(str(given or node[KEY]))))
     return {**plain, "strategy": {**node, KEY: {name: content[name] for name in _READ}}}
+
+
+def with_floors(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose ``allocator.give_up`` has the floors of the file that it names.
+
+    Raises ConfigError for a file of another verifier, whose rewards mean something else.
+    """
+    node = plain.get("allocator", {})
+    path = node.get("give_up")
+    if not isinstance(path, str):
+        return dict(plain)
+    content = read_fitted(Path(in_home(path)), FLOORS, GIVE_UP)
+    if content.get("verifier") != digest_text(plain["verifier"]):
+        raise ConfigError(GIVE_UP, path, "was fitted to the rewards of another verifier")
+    return {**plain, "allocator": {**node, "give_up": content["floors"]}}
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -11,12 +11,15 @@ from orchestrator.config.arguments import read_arguments
 from orchestrator.errors import ConfigError
 from orchestrator.observe.progress import stdout_console
 from orchestrator.planning.fitting import FittedPlan, fit_plan, gain_of
+from orchestrator.planning.floors import USAGE as FLOORS_USAGE
+from orchestrator.planning.floors import fit_file, floors_table
 from orchestrator.planning.outcomes import BYS, By, read_swept
 from orchestrator.planning.surface import KnobSurface, knob_surfaces
 from orchestrator.suggest import nearest
 from orchestrator.terminal import complain
 
 USAGE = """usage: python -m orchestrator.allocation fit SWEEP reference=RUN_DIR to=PLAN budget=B [KEY=VALUE]
+       python -m orchestrator.allocation floors RUN_DIR to=FILE
 
 Chooses for each level of difficulty the setting of a sweep that is best there within a budget, and writes a
 plan for strategy=compute_optimal plan=PLAN.
@@ -40,8 +43,11 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if arguments else 2
     try:
+        if arguments[0] == "floors":
+            return _print_floors(arguments[1:])
         if arguments[0] != "fit":
-            raise ConfigError("command", arguments[0], f"must be fit{nearest(arguments[0], ['fit'])}")
+            allowed = f"must be fit or floors{nearest(arguments[0], ['fit', 'floors'])}"
+            raise ConfigError("command", arguments[0], allowed)
         fitted, surfaces, to = _fit(arguments[1:])
     except ConfigError as mistake:
         complain(str(mistake))
@@ -55,6 +61,16 @@ def main(arguments: list[str]) -> int:
     for surface in surfaces:
         console.print(_in_words(surface, fitted.budget), soft_wrap=True)
     console.print(f"plan: {to}", soft_wrap=True)
+    return 0
+
+
+def _print_floors(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(FLOORS_USAGE)
+        return 0 if arguments else 2
+    floors, share, to = fit_file(arguments)
+    stdout_console().print(floors_table(floors, share))
+    stdout_console().print(f"floors: {to}", soft_wrap=True)
     return 0
 
 

@@ -24,7 +24,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.intervals import holm, sign_test
 from orchestrator.observe.events import warnings_shown
 from orchestrator.observe.progress import stdout_console
-from orchestrator.replay.whatif import CHOICES, DRAWN, Recorded, WhatIf, check_format, replay_all
+from orchestrator.replay.granted import GRANTED, allocator_node, replay
+from orchestrator.replay.whatif import CHOICES, DRAWN, Recorded, WhatIf, check_format
 from orchestrator.storage.atomic import json_bytes, write_atomically, write_json
 from orchestrator.storage.results import read_results
 from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY, parse_config, read_summary
@@ -40,9 +41,11 @@ Recomputes the answers of a run from its stored candidates; several values give 
   weight=  tie_break=   of a vote, as its strategy has them
   budget=       a smaller N, for independent samples (best_of_n, self_consistency, hex)
   strategy.stop.rule=  strategy.stop.at=  strategy.wave_size=  strategy.prune=    of the same strategies
+  allocator=    uniform or rounds: budget= is the mean over problems; also allocator.gain=, .most=, ...
   out=          a folder for the recomputed runs, which python -m orchestrator.report reads
   trust=        true: build what RUN_DIR names although another user has written it (docs/security.md)"""
 REPLAYED = "replayed_from"
+KEYS = (*CHOICES, "budget", *DRAWN, *GRANTED)
 COLUMNS = ("accuracy (95 %)", "pass@N", "tokens", "reward calls", "changed", "better / worse", "p, Holm")
 
 
@@ -71,20 +74,27 @@ def whatifs(options: Mapping[str, str]) -> list[WhatIf]:
 
     The values of a ``strategy.`` key are read as run.py reads them; a ``{4: 8}`` holds its commas.
     """
-    keys = (*CHOICES, "budget", *DRAWN)
-    values = {key: _COMMA.split(options[key]) if options[key] else [None] for key in keys}
+    values = {key: _COMMA.split(options[key]) if options[key] else [None] for key in KEYS}
     for value in values["budget"]:
         if value is not None and not value.isdecimal():
             raise ConfigError("budget", value, "must be a whole number of 1 or more")
     rows = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
-    return [
+    found = [
         WhatIf(
             **{k: row[k] for k in CHOICES},
             budget=None if row["budget"] is None else int(row["budget"]),
             drawn=tuple((k, _value(k, v)) for k in DRAWN if (v := row[k]) is not None),
+            granted=_granted(row),
         )
         for row in rows
     ]
+    return [what for i, what in enumerate(found) if what not in found[:i]]
+
+
+def _granted(row: Mapping[str, str | None]) -> tuple[tuple[str, Any], ...]:
+    """Return the keys of an allocator; ``allocator=uniform`` has none below it."""
+    keys = GRANTED[:1] if row["allocator"] == "uniform" else GRANTED
+    return tuple((k, _value(k, v)) for k in keys if (v := row[k]) is not None)
 
 
 _COMMA = re.compile(r",(?![^{]*})")
@@ -116,7 +126,9 @@ def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source
     folder.mkdir(parents=True, exist_ok=True)
     summary = {**summarise(run, what, lines), REPLAYED: str(source)}
     strategy = what.node({TARGET: run.target, **run.config["strategy"]})
-    config = {**run.config, "budget": summary["budget"], "strategy": strategy}
+    node = allocator_node(what)
+    allocator = {} if node is None else {"allocator": node}
+    config = {**run.config, "budget": summary["budget"], "strategy": strategy, **allocator}
     if run.is_own:
         sign(folder, {CONFIG: json_bytes(config)})
     write_json(folder / CONFIG, config)
@@ -144,7 +156,7 @@ def figures(summary: Mapping[str, Any], before: Sequence[Any], after: Sequence[A
 def make_table(run: Recorded, replayed: Sequence[tuple[WhatIf, Sequence[Mapping[str, Any]]]]) -> Table:
     """Return a table of the run as recorded, then one line for every what-if."""
     given = [_given(what) for what, _ in replayed]
-    keys = [k for k in (*CHOICES, "budget", *DRAWN) if any(k in row for row in given)]
+    keys = [k for k in KEYS if any(k in row for row in given)]
     table = Table()
     for name in ("", *keys, *COLUMNS):
         table.add_column(name, no_wrap=True)
@@ -160,7 +172,7 @@ def make_table(run: Recorded, replayed: Sequence[tuple[WhatIf, Sequence[Mapping[
 
 def _given(what: WhatIf) -> dict[str, Any]:
     budget = {} if what.budget is None else {"budget": what.budget}
-    return {**what.changes, **budget, **dict(what.drawn)}
+    return {**what.changes, **budget, **dict(what.drawn), **dict(what.granted)}
 
 
 def p_value(before: Sequence[Any], after: Sequence[Any]) -> float:
@@ -177,10 +189,10 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
     try:
         trusts, arguments = take_trust(arguments)
-        defaults = dict.fromkeys((*CHOICES, "budget", *DRAWN, "out"), "")
+        defaults = dict.fromkeys((*KEYS, "out"), "")
         folder, options = read_arguments(arguments, defaults, "RUN_DIR")
         run = read_recorded(folder, trusts=trusts)
-        replayed = [(what, asyncio.run(replay_all(run, what))) for what in whatifs(options)]
+        replayed = [(what, asyncio.run(replay(run, what))) for what in whatifs(options)]
         if options["out"]:
             for what, lines in replayed:
                 save(run, what, lines, folder.resolve(), Path(options["out"]))

@@ -13,6 +13,7 @@ from orchestrator.outcome import Candidate
 from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.search.asking import Ledger
 from orchestrator.search.budgets import independent_knob
+from orchestrator.search.grants import Granting
 from orchestrator.search.requests import sample_seeds
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
@@ -53,6 +54,7 @@ class WhatIf:
     tie_break: str | None = None
     budget: int | None = None
     drawn: tuple[tuple[str, Any], ...] = ()
+    granted: tuple[tuple[str, Any], ...] = ()
 
     @property
     def changes(self) -> dict[str, str]:
@@ -64,7 +66,7 @@ class WhatIf:
     def name(self) -> str:
         """The what-if as on a command line."""
         budget = {} if self.budget is None else {"budget": self.budget}
-        given = {**self.changes, **dict(self.drawn), **budget}
+        given = {**self.changes, **dict(self.drawn), **dict(self.granted), **budget}
         return " ".join(f"{key}={value}" for key, value in given.items())
 
     def node(self, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,20 +95,21 @@ class Replayer:
     selector: Selector | None
     knob: str | None = None
 
-    async def replay(self, line: Mapping[str, Any]) -> dict[str, Any]:
+    async def replay(self, line: Mapping[str, Any], granting: Granting | None = None) -> dict[str, Any]:
         """Return the result line with the new answer; one with an error or without candidates is kept.
 
-        If some samples are left out, ``usage`` counts the tokens and reward calls of the others.
+        If some samples are left out, ``usage`` counts the tokens and reward calls of the others. With
+        ``granting`` as many are drawn as it grants; raises ConfigError where the run has fewer.
         """
         if line["error"] is not None or not line["candidates"]:
             return dict(line)
-        stored = in_recorded_order(line)[: self.budget]
+        stored = in_recorded_order(line)[: None if granting else self.budget]
         samples = [trajectory_of(c) for c in stored]
         verifier = StoredVerifier(samples, self.readout) if self.readout else None
         problem = Problem(line["problem_id"], line["question"], line["reference"])
         seeds = sample_seeds(self.seed, problem.id, range(len(samples)))
         engine = StoredEngine(dict(zip(seeds, samples, strict=True)))
-        session = Session(Ledger(problem, engine, verifier, self.task, self.seed))
+        session = Session(Ledger(problem, engine, verifier, self.task, self.seed, granting=granting))
         log_weights = tuple(log_weight_of(c) for c in stored)
         if self.strategy is not None:
             solution = await self._fitting(self.strategy, len(samples)).solve(session)
@@ -218,7 +221,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         seed=int(run.config["seed"]),
         readout=readout if run.has_rewards else None,
         budget=budget if knob else max((len(line["candidates"]) for line in run.lines), default=1),
-        is_smaller=budget < run.budget or bool(what.drawn),
+        is_smaller=budget < run.budget or bool(what.drawn or what.granted),
         strategy=strategy,
         selector=None,
         knob=knob,
@@ -333,12 +336,15 @@ def _selector(run: Recorded, what: WhatIf, node: Mapping[str, Any], is_independe
 async def replay_all(run: Recorded, what: WhatIf) -> list[dict[str, Any]]:
     """Return every result line, recomputed. Raises ConfigError for what would require a model."""
     replayer = make_replayer(run, what)
-    return [await _replay(replayer, line, what) for line in run.lines]
+    return [await replay_line(replayer, line, what) for line in run.lines]
 
 
-async def _replay(replayer: Replayer, line: Mapping[str, Any], what: WhatIf) -> dict[str, Any]:
+async def replay_line(
+    replayer: Replayer, line: Mapping[str, Any], what: WhatIf, granting: Granting | None = None
+) -> dict[str, Any]:
+    """Return one result line, recomputed. Raises ConfigError for one that cannot be."""
     try:
-        return await replayer.replay(line)
+        return await replayer.replay(line, granting)
     except ProblemError as failure:
         raise ConfigError("replay", what.name, f"{type(failure).__name__}: {failure}") from failure
     except (

@@ -189,7 +189,9 @@ class Run:
             # Where samples are granted across problems, those that are finished bid as they did.
             left = problems if self.controller.rounds is not None else recording.left(problems)
             solving = self.controller.run(left, on_result)
-            return await self._until_stopped(solving, recording.results)
+            stop = await self._until_stopped(solving, recording.results)
+            # A signal after the last result has nothing left to stop.
+            return None if recording.totals.num_problems == self.num_problems else stop
 
     async def _until_stopped(self, solving: Coroutine[Any, Any, None], results: ResultLog) -> Stop | None:
         """Return why ``solving`` stopped: a signal, or the loss of every replica. Raises DisplacedError."""

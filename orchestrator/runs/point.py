@@ -22,13 +22,13 @@ from orchestrator.search.controller import Controller
 from orchestrator.storage.hydra_record import write_record
 from orchestrator.storage.inputs import check_inputs
 from orchestrator.storage.journal import Journals
-from orchestrator.storage.result_lines import rounds_of
+from orchestrator.storage.result_lines import granted_of
 from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.storage.samples import StoredLines
 from orchestrator.storage.silence import Lengths
 from orchestrator.storage.totals import finished_summary
-from orchestrator.types import RoundRecord
+from orchestrator.types import Granted
 from orchestrator.verifiers.calibrated import calibrated
 
 
@@ -115,7 +115,7 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
         rounds=plan.rounds,
         budget=plan.settings.budget,
         offset=plan.range.offset,
-        finished=_rounds_of(plan, earlier),
+        finished=_granted_of(plan, earlier),
     )
     return Run(
         run_dir=plan.run_dir,
@@ -132,11 +132,11 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
     )
 
 
-def _rounds_of(plan: Plan, earlier: Earlier) -> dict[str, list[RoundRecord]]:
+def _granted_of(plan: Plan, earlier: Earlier) -> dict[str, Granted]:
     """Return by problem what an earlier part of a run was granted: unfinished ones bid beside it."""
     if plan.rounds is None or not earlier.problem_ids:
         return {}
-    return {line["problem_id"]: rounds_of(line) for line in stream_results(plan.run_dir)}
+    return {line["problem_id"]: granted_of(line) for line in stream_results(plan.run_dir)}
 
 
 def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:

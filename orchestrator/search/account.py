@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -26,7 +27,7 @@ class Limits:
     reward_calls: Annotated[int | None, Gt(0), _NO_LIMIT] = None
     """Hard limit for each problem, never exceeded."""
     seconds: Annotated[float | None, Gt(0), _NO_LIMIT] = None
-    """Wall time for each problem, from its first request; cancels what is in flight."""
+    """Wall time for each problem, from its first request, without waits for a grant; cancels what is in flight."""
 
 
 class Account:
@@ -46,14 +47,29 @@ class Account:
         self._reserved_calls = 0
         self._released = asyncio.Event()
         self._begun: float | None = None
+        self._paused_at: float | None = None
+        self.seconds_paused = 0.0
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the first call to a model; reading it starts the clock."""
-        now = time.monotonic()
+        """Seconds since the first call to a model, without pauses; reading it starts the clock."""
+        now = time.monotonic() if self._paused_at is None else self._paused_at
         if self._begun is None:
             self._begun = now - self._seconds_before
         return now - self._begun
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock inside the block: the problem waits for other problems."""
+        begun = time.monotonic()
+        self._paused_at = begun
+        try:
+            yield
+        finally:
+            self._paused_at, waited = None, time.monotonic() - begun
+            self.seconds_paused += waited
+            if self._begun is not None:
+                self._begun += waited
 
     @property
     def seconds_left(self) -> float | None:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.allocation.rounds import Rounds
@@ -24,7 +24,7 @@ from orchestrator.search.strategy import Budgeted, Strategy
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal, Journals
-from orchestrator.types import Problem, RoundRecord, Solution
+from orchestrator.types import Granted, Problem, Solution
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Controller:
     rounds: Rounds | None = None
     budget: int = 1
     offset: int = 0
-    finished: Mapping[str, Sequence[RoundRecord]] = field(default_factory=dict)
+    finished: Mapping[str, Granted] = field(default_factory=dict)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""
@@ -106,7 +106,7 @@ class Controller:
     async def run_blocks(
         self,
         problems: Iterable[Problem],
-        finished: Mapping[str, Sequence[RoundRecord]],
+        finished: Mapping[str, Granted],
         on_result: Callable[[ProblemResult], None],
     ) -> None:
         """Solve problems with grants in rounds; those that are ``finished`` repeat their bids."""
@@ -115,17 +115,17 @@ class Controller:
 
         async def one(problem: Problem, block: Block, index: int) -> None:
             if problem.id in finished:
-                await Granting(block, index, None).repeat(finished[problem.id])
+                await Granting(block, index).repeat(finished[problem.id])
                 return
             async with slots.place() as slot:
                 await self.gate.begin()
                 with self.gate.problem(problem.id):
                     granting = Granting(block, index, slot, lambda: self.gate.resting(problem.id))
-                    result = await self.solve(problem, granting)
-                    granting.end(failed=result.error is not None)
-                    on_result(result)
+                    on_result(await self.solve(problem, granting))
 
         async def together(problems: list[Problem]) -> None:
+            if all(problem.id in finished for problem in problems):
+                return
             block = Block(rounds, len(problems), self.budget)
             async with asyncio.TaskGroup() as group:
                 for i, problem in enumerate(problems):
@@ -153,6 +153,8 @@ class Controller:
         journal = self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
         ledger = self._ledger(problem, journal, granting)
+        if granting is not None:
+            granting.begin(journal)
         begun = time.monotonic() - ledger.seconds_before
         solution: Solution | None = None
         candidates: tuple[Candidate, ...] = ()
@@ -160,11 +162,15 @@ class Controller:
         try:
             solution = await self.strategy.solve(Session(ledger))
             journal.check_over()
+            if granting is not None:
+                solution = replace(solution, history=(*solution.history, *granting.records))
             candidates = await self._candidates(problem, solution)
         except ProblemError as failure:
             error = failure
         finally:
             await ledger.release()
+        if granting is not None:
+            granting.end(journal, len(candidates) if error is None else None)
         if (stopped_by := ledger.account.stopped_by) is not None:
             milestones.limit_reached(problem, stopped_by)
         return ProblemResult(
@@ -176,7 +182,7 @@ class Controller:
             solution=solution,
             usage=ledger.account.usage,
             overhead=ledger.overhead,
-            seconds=time.monotonic() - begun,
+            seconds=time.monotonic() - begun - ledger.account.seconds_paused,
         )
 
     def _ledger(self, problem: Problem, journal: Journal, granting: Granting | None) -> Ledger:

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
+from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
 from orchestrator.search.requests import (
@@ -20,16 +21,15 @@ from orchestrator.search.requests import (
     check_logprobs,
     check_numbers,
     check_rewards,
-    generate_requests,
     lock,
     loglik_request,
-    mark_answer,
     per_row,
     sample_seeds,
     score_request,
 )
+from orchestrator.search.rows import Rows
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
-from orchestrator.types import NodeRecord, Params, RoundRecord, Step, StepRecord, Trajectory, Usage
+from orchestrator.types import NodeRecord, Params, Step, StepRecord, Trajectory, Usage
 
 
 class Session:
@@ -95,42 +95,55 @@ class Session:
         ones of the same list. Raises EngineError when a request fails, and StrategyError unless each row has
         a number of its own.
         """
-        ledger, account, call = self._ledger, self._ledger.account, self._count("generate")
-        requested, begun = per_row(params, len(trajectories)), self._clock.now
+        call, requested = self._count("generate"), per_row(params, len(trajectories))
         if samples is not None:
             check_numbers(samples, len(trajectories))
-        pending = [i for i, t in enumerate(trajectories) if t.active]
-        active = {i: trajectories[i] for i in pending}
+        active = {i: t for i, t in enumerate(trajectories) if t.active}
         seeds = self._seeds(call, active) if samples is None else self._numbered(call, active, samples)
-        result, num_parts = list(trajectories), 0
-        while pending:
-            num_parts += 1
-            name = await self._enter_call(f"generate {call}" + (f".{num_parts}" if num_parts > 1 else ""))
-            admitted = await account.reserve_tokens([requested[i] for i in pending])
-            if not admitted:
-                ledger.withhold("generated_tokens")
+        rows, begun = Rows(list(trajectories), requested, seeds, to_end), self._clock.now
+        while rows.pending:
+            ended = await self._generate_part(call, rows, begun)
+            if ended is None:
                 break
-            rows, pending = pending[: len(admitted)], pending[len(admitted) :]
-            starts, row_seeds = [trajectories[i] for i in rows], [seeds[i] for i in rows]
-            requests = generate_requests(ledger.problem, ledger.task, starts, admitted, row_seeds, to_end)
-            try:
-                replies = await ledger.ask(name, ledger.generate, requests, check_completion, EngineError)
-            finally:
-                account.release_tokens(admitted)
-            if replies is None:
-                break
-            account.spend([reply.usage for reply in replies])
-            lengths = [reply.usage.generated_tokens for reply in replies]
-            ends = [self._begun.get(s, begun) + n for s, n in zip(row_seeds, lengths, strict=True)]
-            self._clock.reach(begun := max(begun, *ends))
-            for i, p, request, reply in zip(rows, admitted, requests, replies, strict=True):
-                result[i] = trajectories[i].extend(*mark_answer(request, reply))
-                if p.max_tokens < requested[i].max_tokens and result[i].truncated:
-                    account.stop("generated_tokens")
-        self._leave_texts([(result[i], seed) for i, seed in seeds.items()])
-        if ledger.watch is not None:
-            ledger.watch.reached(result)
-        return result
+            begun = ended
+        self._leave_texts(rows.ends)
+        if self._ledger.watch is not None:
+            self._ledger.watch.reached(rows.result)
+        return rows.result
+
+    async def _generate_part(self, call: int, rows: Rows, begun: int) -> int | None:
+        """Generate the pending rows that a limit of tokens admits; return the sequential tokens since then.
+
+        Returns None where a limit withheld them all. ``begun`` are the sequential tokens before this part.
+        """
+        ledger, account = self._ledger, self._ledger.account
+        name = await self._enter_call(rows.name(call))
+        admitted = await account.reserve_tokens(rows.requested)
+        if not admitted:
+            ledger.withhold("generated_tokens")
+            return None
+        taken = rows.take(len(admitted))
+        requests = rows.requests(ledger.problem, ledger.task, taken, admitted)
+        try:
+            replies = await ledger.ask(name, ledger.generate, requests, check_completion, EngineError)
+        finally:
+            account.release_tokens(admitted)
+        if replies is None:
+            return None
+        account.spend([reply.usage for reply in replies])
+        ended = self._advance(requests, replies, begun)
+        if rows.extend(taken, requests, replies):
+            account.stop("generated_tokens")
+        if ledger.granting is not None:
+            ledger.granting.num_drawn += sum(not q.token_ids for q in requests)
+        return ended
+
+    def _advance(self, requests: Sequence[GenerateRequest], replies: Sequence[Completion], begun: int) -> int:
+        """Advance the clock to the end of the longest reply, and return it; some began before the call."""
+        pairs = zip(requests, replies, strict=True)
+        ends = [self._begun.get(q.seed, begun) + r.usage.generated_tokens for q, r in pairs]
+        self._clock.reach(ended := max(begun, *ends))
+        return ended
 
     @property
     def rounds(self) -> Rounds | None:
@@ -142,14 +155,31 @@ class Session:
         """How many samples the problem has before its first bid."""
         return 0 if self._ledger.granting is None else self._ledger.granting.num_first
 
-    async def grant(self, bid: Bid) -> int:
-        """Return how many more parcels this problem may spend, once its block has decided; 0: no more."""
-        return 0 if self._ledger.granting is None else await self._ledger.granting.ask(bid)
+    @property
+    def most(self) -> int:
+        """How many samples the problem may have where they are granted; 0 elsewhere."""
+        return 0 if self._ledger.granting is None else self._ledger.granting.block.most
 
     @property
-    def granted(self) -> tuple[RoundRecord, ...]:
-        """What was granted so far, for the history of the solution."""
-        return () if self._ledger.granting is None else tuple(self._ledger.granting.records)
+    def num_left(self) -> int:
+        """How many more samples the problem may be granted at most."""
+        return 0 if self._ledger.granting is None else self._ledger.granting.num_left
+
+    async def prior(self, rewards: Sequence[float]) -> tuple[float, ...]:
+        """Return the rewards of the first samples of the whole block, once all of its problems have theirs.
+
+        ``rewards`` are those of this problem. Called before the first bid, where bids depend on it.
+        """
+        ledger = self._ledger
+        return () if ledger.granting is None else await ledger.granting.pool(rewards, ledger.account)
+
+    async def grant(self, bid: Bid) -> int:
+        """Return how many more parcels this problem may spend, once its block has decided; 0: no more."""
+        ledger = self._ledger
+        if ledger.granting is None:
+            return 0
+        name = f"{self._branch} {self._count('grant')}".lstrip()
+        return await ledger.granting.ask(name, bid, ledger.journal, ledger.account)
 
     def expect(self, params: Sequence[Params], *, samples: Sequence[int]) -> None:
         """Have the engine generate numbered samples, from beginning to end, that may be requested.

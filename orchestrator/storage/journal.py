@@ -1,7 +1,8 @@
 """The models' replies so far, one file a problem: a search is resumed by running it again on these.
 
-Session writes a line for each reply. A strategy is deterministic given its seed and its replies, so the same
-coroutine, given the recorded replies, reaches the point where it was, and calls the models only from there.
+Session writes a line for each reply, and for each grant of an allocator. A strategy is deterministic given
+its seed and its replies, so the same coroutine, given the recorded replies, reaches the point where it was,
+and calls the models only from there.
 
 A line is passed to the operating system at once, in one write: it outlives this process, even after kill -9.
 It is not synced: when the machine goes down its last seconds may be missing, and their calls are repeated.
@@ -30,10 +31,12 @@ from orchestrator.storage.journal_lines import (
     read_record,
     write_record,
 )
+from orchestrator.types import RoundRecord
 
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal"
+_GRANT = "granted "  # begins the names of lines that are grants, as no call's name does
 # A recorded call is repeated within milliseconds; a search that does not repeat it has taken another way.
 PATIENCE = 60.0
 """Seconds."""
@@ -67,7 +70,9 @@ class Journal:
         self._path = path
         self._patience = patience
         self._files = files or OpenFiles()
-        self._records, self._checksum = ([], 0) if path is None else _read(path)
+        found, self._checksum = ([], 0) if path is None else _read(path)
+        self._records = [record for record in found if not _is_grant(record)]
+        self._grants = _standing(found)
         self._index = {record.call: i for i, record in enumerate(self._records)}
         self._numbers = {record.asked for record in self._records}
         self._num_given = 0
@@ -157,16 +162,43 @@ class Journal:
         """Write the replies to a new call; None: the time limit cancelled it. Raises OSError."""
         if self._path is not None:
             kept = None if replies is None else tuple(replies)
-            record = Record(call.name, call.digest, elapsed, call.number, self._num_events, kept)
+            self._append(Record(call.name, call.digest, elapsed, call.number, self._num_events, kept))
+
+    def _append(self, record: Record) -> None:
+        if self._path is not None:
             line = write_record(record, self._checksum)
             self._files.append(self._path, line)
             self._checksum = checksum_of(line)
+
+    @property
+    def grants(self) -> list[RoundRecord]:
+        """What the problem was granted by an earlier part of the run, in the order of its bids."""
+        return list(self._grants.values())
+
+    def grant(self, name: str) -> RoundRecord | None:
+        """Return what the bid of this name was granted by an earlier part of the run."""
+        return self._grants.get(name)
+
+    def record_grant(self, name: str, elapsed: float, granted: RoundRecord | None) -> None:
+        """Write what a bid was granted; None: it was given back. Raises OSError."""
+        kept = () if granted is None else (granted,)
+        self._append(Record(f"{_GRANT}{name}", "", elapsed, 0, 0, kept))
 
     def check_over(self) -> None:
         """Raise JournalError where the search has ended before it repeated every recorded call."""
         if self.num_left:
             name = self._records[self._num_given].call
             raise JournalError(f"{self._path}: call {name!r} was answered, but the search ended without it")
+
+
+def _is_grant(record: Record) -> bool:
+    return record.call.startswith(_GRANT)
+
+
+def _standing(records: Sequence[Record]) -> dict[str, RoundRecord]:
+    """Return the grants by the names of their bids, without those that were given back."""
+    latest = {r.call.removeprefix(_GRANT): r.replies or () for r in records if _is_grant(r)}
+    return {name: x for name, found in latest.items() for x in found if isinstance(x, RoundRecord)}
 
 
 def _release(turn: asyncio.Future[None]) -> None:

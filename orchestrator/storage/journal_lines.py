@@ -13,14 +13,15 @@ import operator
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Required, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
 from orchestrator.protocols import Completion, Loglik, ScoreReply
-from orchestrator.types import Finish, Reward, Step, Usage, usage_values
+from orchestrator.types import Finish, Reward, RoundRecord, Step, Usage, usage_values
 
-Reply = Completion | ScoreReply | Loglik
+Reply = Completion | ScoreReply | Loglik | RoundRecord
+"""What a model replied to one request, or what an allocator replied to a bid."""
 
 FORMAT = 3
 """The format that a line names; a line that names another one, or none, was not written by this release."""
@@ -31,7 +32,7 @@ _TAIL = len(_CHECKSUM) + len(b'01234567"}\n')
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One answered call. ``replies`` is None where the time limit cancelled it.
+    """One answered call, or one answered bid. ``replies`` is None where the time limit cancelled it.
 
     ``elapsed`` is the problem's clock in seconds when the reply came. The search's calls and decisions are
     numbered from 1: ``asked`` is the call's number, ``answered`` the last one when its reply came.
@@ -132,7 +133,8 @@ class _PlainReply(TypedDict, total=False):
     steps: list[tuple[str, list[int], _Number | None, str]]
     rewards: list[_Number]
     logprobs: list[_Number]
-    usage: Required[list[Annotated[float, msgspec.Meta(ge=0, le=1.7976931348623157e308)]]]
+    granted: tuple[int, float, float, int]
+    usage: list[Annotated[float, msgspec.Meta(ge=0, le=1.7976931348623157e308)]]
 
 
 class _Line(TypedDict):
@@ -159,6 +161,8 @@ def _plain(reply: Reply) -> dict[str, Any]:
 
     The last field, the sequential tokens, is left out: a reply has none.
     """
+    if isinstance(reply, RoundRecord):
+        return {"granted": [reply.round, reply.gain, reply.cost, reply.granted]}
     usage = usage_values(reply.usage)[:-1]
     if isinstance(reply, Completion):
         return {"steps": [_plain_step(s) for s in reply.steps], "usage": usage}
@@ -168,6 +172,9 @@ def _plain(reply: Reply) -> dict[str, Any]:
 
 
 def _reply(plain: Mapping[str, Any]) -> Reply:
+    if "granted" in plain:
+        number, gain, cost, granted = plain["granted"]
+        return RoundRecord(number, float(gain), float(cost), granted)
     usage = Usage(*plain["usage"])
     if "steps" in plain:
         return Completion(tuple(_step(s) for s in plain["steps"]), usage)

@@ -17,6 +17,7 @@ from orchestrator.storage.silence import Lengths
 from orchestrator.types import (
     Denoising,
     Finish,
+    Granted,
     NodeRecord,
     Overhead,
     Problem,
@@ -85,6 +86,9 @@ def record_line(record: StepRecord | NodeRecord | RoundRecord) -> dict[str, Any]
     line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
     if isinstance(record, StepRecord):
         line["weights"] = [float(f"{w:.6g}") for w in record.weights]
+    if isinstance(record, RoundRecord):
+        line["first"] = list(record.first)
+        return line if record.round == 0 else {k: v for k, v in line.items() if k != "first"}
     return line
 
 
@@ -114,10 +118,10 @@ def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str
     }
 
 
-def rounds_of(line: Mapping[str, Any]) -> list[RoundRecord]:
-    """Return what an allocator granted the problem of a line, round by round."""
-    names = _RECORD_NAMES[RoundRecord]
-    return [RoundRecord(*(entry[n] for n in names)) for entry in line["history"] if "granted" in entry]
+def granted_of(line: Mapping[str, Any]) -> Granted:
+    """Return what an allocator granted the problem of a line, and how many samples it has drawn."""
+    records = [record_of(entry) for entry in line["history"] if "granted" in entry]
+    return Granted(tuple(r for r in records if isinstance(r, RoundRecord)), len(line["candidates"]))
 
 
 def spent(line: Mapping[str, Any]) -> Usage:
@@ -209,8 +213,10 @@ def stored_result(line: Mapping[str, Any]) -> ProblemResult:
     )
 
 
-def record_of(record: Mapping[str, Any]) -> StepRecord | NodeRecord:
+def record_of(record: Mapping[str, Any]) -> StepRecord | NodeRecord | RoundRecord:
     """Return an entry of ``history`` as a value; a number that JSON could not hold is NaN."""
+    if "granted" in record:
+        return RoundRecord(**{**record, "first": tuple(record.get("first", ()))})
     kind = NodeRecord if "node" in record else StepRecord
     values = {name: _value(name, record[name]) for name in _RECORD_NAMES[kind]}
     return kind(**values)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from orchestrator.allocation.bids import Bid, need
+from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.search.session import Session
 from orchestrator.types import P, Reward, Trajectory
@@ -24,7 +24,10 @@ Decided = Callable[[Session, Drawn, int], Awaitable[bool]]
 
 @dataclass(frozen=True)
 class Drawing(Generic[P]):
-    """How samples are drawn: number i with the parameters ``paths[i]``, scored where ``scores``."""
+    """How samples are drawn: number i with the parameters ``paths[i]``, scored where ``scores``.
+
+    Where samples are granted, there is a path for each one that a problem may have.
+    """
 
     paths: Sequence[P]
     scores: bool
@@ -32,10 +35,6 @@ class Drawing(Generic[P]):
     stop: Stop = NEVER
     wave_size: int = 0
     prune: Points | None = None
-
-    def path(self, number: int) -> P:
-        """Return the parameters of a sample; a problem may be granted more than it has paths."""
-        return self.paths[number % len(self.paths)]
 
     async def draw(self, session: Session, decided: Decided) -> dict[int, Trajectory]:
         """Return the samples that the rule lets be drawn."""
@@ -56,25 +55,35 @@ class Drawing(Generic[P]):
     async def _granted(self, session: Session, rounds: Rounds) -> dict[int, Trajectory]:
         """Draw the first samples, then what the problem is granted for its bids."""
         drawn = await self.sample(session, range(session.num_first))
-        while not session.exhausted:
-            bid = Bid(await self._gain(session, drawn, rounds), rounds.parcel)
+        prior: Sequence[float] = ()
+        if rounds.pools and not session.exhausted:
+            prior = await session.prior(self._rewards(drawn))
+        while not session.exhausted and session.num_left >= rounds.parcel:
+            if rounds.gives_up(self._rewards(drawn)):
+                break
+            bid = Bid(await self._gain(session, drawn, rounds, prior), rounds.parcel)
             num_more = rounds.parcel * await session.grant(bid)
             if not num_more:
                 break
             drawn |= await self.sample(session, range(len(drawn), len(drawn) + num_more))
         return drawn
 
-    async def _gain(self, session: Session, drawn: Drawn, rounds: Rounds) -> float:
+    async def _gain(self, session: Session, drawn: Drawn, rounds: Rounds, prior: Sequence[float]) -> float:
         if rounds.gain == "vote":
             return 1.0 - confidence_of(await session.answers(list(drawn.values())))
-        return need([Reward(log_odds_of(t, self.aggregation)).value for t in drawn.values() if t.finished])
+        return rounds.worth(self._rewards(drawn), prior)
+
+    def _rewards(self, drawn: Drawn) -> list[float]:
+        """Return the reward of each sample; 0 for a text without an end, which is no answer."""
+        found = [(t.finished, log_odds_of(t, self.aggregation)) for t in drawn.values()]
+        return [Reward(log_odds).value if is_whole else 0.0 for is_whole, log_odds in found]
 
     async def sample(self, session: Session, wave: range) -> dict[int, Trajectory]:
         """Return some samples by number, without those that a limit withheld."""
         ahead = range(wave.stop, min(wave.stop + self.stop.ahead, len(self.paths)))
         if ahead and session.rounds is None:
             session.expect([self.paths[i] for i in ahead], samples=ahead)
-        starts, paths = [Trajectory()] * len(wave), [self.path(i) for i in wave]
+        starts, paths = [Trajectory()] * len(wave), [self.paths[i] for i in wave]
         sampled = await session.generate(starts, paths, to_end=True, samples=wave)
         if self.scores:
             sampled = await session.score(sampled)

@@ -100,8 +100,7 @@ class MajorityVote(Generic[P]):
             trajectories=tuple(drawn.values()),
             log_weights=tuple(self._log_votes(list(drawn.values()))),
             usage=session.usage,
-            history=session.granted,
-            params=tuple(drawing.path(i) for i in drawn),
+            params=tuple(self.paths[i] for i in drawn),
         )
 
     async def _decided(self, session: Session, drawn: Mapping[int, Trajectory], num_left: int) -> bool:
@@ -139,11 +138,7 @@ class MajorityVote(Generic[P]):
             return self.tie_break(trajectory)
         if self.tie_break == "likelihood":
             return log_likelihood(trajectory)
-        return (
-            self.preferences[path % len(self.paths)]
-            if self.preferences
-            else log_odds_of(trajectory, self.aggregation)
-        )
+        return self.preferences[path] if self.preferences else log_odds_of(trajectory, self.aggregation)
 
 
 def _log_of_vote(vote: float) -> float:

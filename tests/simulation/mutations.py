@@ -13,6 +13,7 @@ from actors.pool import jobs
 from actors.pool.fleet import Fleet
 from actors.pool.jobs import Died, Job
 from actors.pool.replica import Raised
+from orchestrator.allocation.board import Board
 from orchestrator.storage import results
 from orchestrator.storage import run_directory as rundir
 from orchestrator.storage.group_commit import GroupCommit, OnDisk
@@ -54,6 +55,14 @@ def _keep_torn_lines(*args: Any, **keys: Any) -> None:
         _keep_finished(*args, **keys)
 
 
+def _grant_at_once(self: Board) -> dict[int, int]:
+    self._thinking, thinking = set(), self._thinking
+    granted = _settle(self)
+    self._thinking |= thinking
+    return granted
+
+
+_settle = Board.settle
 _ask, _release, _after, _keep_finished = Fleet.ask, Fleet.release, Job.after, results.keep_finished
 
 MUTATIONS: Mapping[str, Callable[[], Any]] = {
@@ -65,6 +74,7 @@ MUTATIONS: Mapping[str, Callable[[], Any]] = {
     "never close a replica": partial(patch.object, jobs.Job, "needs_quarantine", lambda *_: False),
     "write no reply down": partial(patch.object, Journal, "record", _write_nothing_down),
     "count overhead twice": partial(patch.object, Fleet, "release", _forget_the_overhead),
+    "grant before all have bid": partial(patch.object, Board, "settle", _grant_at_once),
     "keep torn lines": partial(patch.object, rundir, "keep_finished", _keep_torn_lines),
 }
 

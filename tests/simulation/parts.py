@@ -28,9 +28,11 @@ from orchestrator.search.strategy import Strategy
 from orchestrator.storage import group_commit as syncing
 from orchestrator.storage.journal import Journals
 from orchestrator.storage.journal_lines import digest_of
-from orchestrator.storage.run_directory import open_run_dir
+from orchestrator.storage.result_lines import granted_of
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_directory import Earlier, open_run_dir
 from orchestrator.testing import FakeTask
-from orchestrator.types import Overhead
+from orchestrator.types import Granted, Overhead
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk, NoThread
 from tests.simulation.fate import Fate, Killed
@@ -43,11 +45,12 @@ Ask = Callable[[Sequence[Any]], Awaitable[list[Any]]]
 
 TASK = FakeTask(length=4, num_problems=4)
 CONFIG = {"task": "fake"}
+BUDGET = 3
 
 
 @cache
 def strategy_of(name: str) -> Strategy:
-    return load(name, budget=3)
+    return load(name, budget=BUDGET)
 
 
 @dataclass
@@ -208,7 +211,7 @@ class Process:
     def _model(self) -> Model:
         return Model(sampler=self._search.sampler)
 
-    def _made(self, pool: Pool, earlier: Any) -> Run:
+    def _made(self, pool: Pool, earlier: Earlier) -> Run:
         notes = (self.fate, self.outcome.asked, self.outcome.answered)
         engine, verifier = Watched(pool.engine, *notes), Watched(pool.verifier, *notes)
         self._accepted = lambda: engine.accepted
@@ -221,6 +224,9 @@ class Process:
             limits=self._search.limits,
             concurrency=self._part.concurrency,
             journals=_Settling(self._run_dir, self.outcome.settled, self.fate),
+            rounds=self._search.rounds,
+            budget=BUDGET,
+            finished=self._finished(earlier),
         )
         return Run(
             run_dir=self._run_dir,
@@ -230,7 +236,7 @@ class Process:
             labels={
                 "strategy": self._search.strategy,
                 "task": "fake",
-                "budget": 3,
+                "budget": BUDGET,
                 "seed": self._search.seed,
             },
             earlier=earlier,
@@ -239,6 +245,10 @@ class Process:
             console=Console(quiet=True),
             grace_s=2.0,
         )
+
+    def _finished(self, earlier: Earlier) -> dict[str, Granted]:
+        lines = read_results(self._run_dir) if self._search.rounds is not None else []
+        return {x["problem_id"]: granted_of(x) for x in lines if x["problem_id"] in earlier.problem_ids}
 
 
 class _Settling(Journals):

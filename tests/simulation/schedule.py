@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.allocation.rounds import Rounds
 from orchestrator.protocols import Sampler
 from orchestrator.search.account import Limits
 from tests.simulation.cluster import KINDS, Troubles
@@ -21,6 +22,7 @@ class Search:
     sampler: Sampler = "step"
     limits: Limits = Limits()
     seed: int = 0
+    rounds: Rounds | None = None
 
 
 _LIMITED = ("particle_filter", "best_of_n", "beam_search", "tree_of_thoughts", "astar")
@@ -30,6 +32,13 @@ SEARCHES = (
     *(Search(name, limits=Limits(reward_calls=9), seed=2) for name in _LIMITED),
     *(Search(name, sampler="stream", seed=3) for name in ("particle_filter", "self_consistency", "dvts")),
 )
+GRANTED = (
+    Search("best_of_n", seed=4, rounds=Rounds(first=1, block=3, share=0.5)),
+    Search("best_of_n", seed=5, rounds=Rounds(first=1, gain="improvement", prior_weight=9.0)),
+    Search("best_of_n", seed=6, limits=Limits(reward_calls=3), rounds=Rounds(first=1, parcel=2)),
+    Search("self_consistency", seed=7, rounds=Rounds(first=1, gain="vote", share=1.0)),
+)
+"""Samples that are granted across problems."""
 
 ENDS = ("by itself", "kill", "power cut", "failed write", "failed sync", "signal")
 
@@ -71,7 +80,15 @@ def drawn(seed: int) -> Schedule:
     """The schedule of a seed."""
     rng = random.Random(f"schedule {seed}")
     parts = tuple(_part(rng) for _ in range(rng.choice((1, 1, 2, 2, 3, 4))))
-    return Schedule(seed, rng.choice(SEARCHES), (*parts, _part(rng, is_calm=True)))
+    schedule = Schedule(seed, rng.choice(SEARCHES), (*parts, _part(rng, is_calm=True)))
+    others = random.Random(f"granted {seed}")  # of its own: the schedules of other seeds stay as they were
+    return _granting(schedule, others.choice(GRANTED)) if others.random() < 0.15 else schedule
+
+
+def _granting(schedule: Schedule, search: Search) -> Schedule:
+    """The same schedule, where samples are granted: a problem that failed would leave its own to others."""
+    parts = (replace(p, poisoned=None, keys={**p.keys, "max_attempts": 20}) for p in schedule.parts)
+    return replace(schedule, search=search, parts=tuple(parts))
 
 
 def _part(rng: random.Random, *, is_calm: bool = False) -> Part:

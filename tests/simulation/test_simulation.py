@@ -42,8 +42,9 @@ def first_seeds() -> list[object]:
     ]
 
 
-# 1579: a call gets stuck in a process whose restart nobody has seen yet.
-@pytest.mark.parametrize("seed", [*range(NUM_QUICK), 1579])
+# 1579: a call gets stuck in a process whose restart nobody has seen yet. With samples that are granted,
+# 838: a problem waits before its clock has begun; 1948: a signal comes after the last result.
+@pytest.mark.parametrize("seed", [*range(NUM_QUICK), 1579, 838, 1948])
 def test_a_schedule_ends_as_the_undisturbed_run(seed: int) -> None:
     simulate(seed)
 

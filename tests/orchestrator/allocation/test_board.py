@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +14,10 @@ from hypothesis import strategies as st
 from orchestrator.allocation.allocator import TopShare
 from orchestrator.allocation.bids import Bid, improvement, need
 from orchestrator.allocation.board import Board
+from orchestrator.allocation.floors import fit_floors, never_solved
+from orchestrator.allocation.rounds import Rounds, floors_of
 from orchestrator.errors import ConfigError
+from orchestrator.types import RoundRecord
 
 
 @pytest.mark.parametrize(
@@ -149,3 +155,133 @@ def test_one_problem_alone_gets_all() -> None:
 def test_a_first_round_that_takes_the_whole_budget_leaves_nothing() -> None:
     counts, board = played([[0.1] * 12] * 3, 0, 0.1, order=list)
     assert counts == [1, 1, 1] and board.granted == 0
+
+
+def replayed(
+    rewards: Sequence[Sequence[float]],
+    left: float,
+    records: Sequence[Sequence[RoundRecord]],
+) -> list[list[RoundRecord]]:
+    """Grant samples again to problems of which some first bids were recorded; return what each is granted."""
+    board = Board(TopShare(0.5), range(len(rewards)), left)
+    found: list[list[RoundRecord]] = [[] for _ in rewards]
+    for i, recorded in enumerate(records):
+        board.promise(i, recorded)
+    awake = list(range(len(rewards)))
+    while awake:
+        for i in awake:
+            num = 1 + sum(r.granted for r in found[i])
+            if num == len(rewards[i]):
+                board.done(i)
+            else:
+                recorded = records[i][len(found[i])] if len(found[i]) < len(records[i]) else None
+                board.bid(i, Bid(need(rewards[i][:num])), recorded)
+        granted = board.settle()
+        for i, parcels in granted.items():
+            found[i].append(RoundRecord(board.num_rounds, 0.0, 1.0, parcels))
+        awake = [i for i, parcels in granted.items() if parcels]
+    return found
+
+
+@given(tables, st.integers(0, 20), st.data())
+def test_records_that_end_anywhere_are_continued_as_they_were(
+    rewards: list[list[float]], left: int, data: st.DataObject
+) -> None:
+    """As after a kill between the lines of one round, or a power cut."""
+    whole = replayed(rewards, left, [[]] * len(rewards))
+    kept = [records[: data.draw(st.integers(0, len(records)))] for records in whole]
+    assert replayed(rewards, left, kept) == whole
+
+
+@given(tables, st.integers(0, 20), st.integers(0, 7))
+def test_what_was_granted_stands_and_the_rest_is_never_more_than_is_left(
+    rewards: list[list[float]], left: int, victim: int
+) -> None:
+    """One whose records are lost bids otherwise than before: with other rewards, as no failed one does."""
+    victim %= len(rewards)
+    whole = replayed(rewards, left, [[]] * len(rewards))
+    kept = [records if i != victim else [] for i, records in enumerate(whole)]
+    others = [row if i != victim else [1 - x for x in row] for i, row in enumerate(rewards)]
+    again = replayed(others, left, kept)
+    assert sum(r.granted for records in again for r in records) <= left
+    for i, records in enumerate(again):
+        if i != victim:
+            assert [r.granted for r in records] == [r.granted for r in whole[i]]
+
+
+def test_first_rewards_are_pooled_by_problem_once_all_have_them() -> None:
+    board = Board(TopShare(1.0), range(3), 3)
+    board.pool(2, [0.3])
+    board.done(1)
+    assert board.pooled() == (set(), ())
+    board.pool(0, [0.1, 0.2])
+    assert board.pooled() == ({0, 2}, (0.1, 0.2, 0.3))
+    assert board.settle() == {}  # both are thinking again
+
+
+@pytest.mark.parametrize(
+    ("give_up", "floors"),
+    [
+        ({4: 0.5, 2: 0.1}, ((2, 0.1), (4, 0.5))),
+        ({"4": 1}, ((4, 1.0),)),
+        ((), None),
+        ({0: 0.5}, None),
+        ({4: 1.5}, None),
+        ({4: "low"}, None),
+        ("file", None),
+        ({4: math.nan}, None),
+    ],
+)
+def test_floors(give_up: object, floors: object) -> None:
+    assert floors_of(give_up) == floors
+
+
+@pytest.mark.parametrize(
+    ("rewards", "gives_up"),
+    [
+        ([0.0], False),
+        ([0.0, 0.09], True),
+        ([0.1, 0.0], False),
+        ([0.4] * 3, False),
+        ([0.4] * 4, True),
+        ([0.5] * 9, False),
+    ],
+)
+def test_the_floor_of_the_most_samples_counts(rewards: list[float], gives_up: bool) -> None:
+    assert Rounds(give_up={2: 0.1, 4: 0.5}).gives_up(rewards) is gives_up
+    assert not Rounds().gives_up(rewards)
+
+
+def test_floors_give_up_the_share_that_is_never_solved() -> None:
+    """Half of the problems have a chance of a half, the others none: their rewards are apart."""
+    rng, num = np.random.default_rng(0), 200
+    right = [rng.random(16) < (0.5 if i % 4 < 2 else 0.0) for i in range(num)]
+    rewards = [0.8 * each + 0.1 * rng.random(16) for each in right]
+    assert never_solved(right) == pytest.approx(0.5, abs=0.02)
+    last = fit_floors(right, rewards, [2, 16])[-1]
+    assert 0.05 < last.level <= 0.9 and last.share == pytest.approx(0.5, abs=0.03) and last.num_solved <= 3
+
+
+@pytest.mark.parametrize("gain", ["need", "improvement"])
+def test_a_greater_reward_is_worth_less(gain: Any) -> None:
+    rounds = Rounds(gain=gain)
+    prior = [0.1, 0.5, 0.9]
+    worth = [rounds.worth([x], prior) for x in (0.0, 0.3, 0.6, 0.9)]
+    assert worth == sorted(worth, reverse=True) and len({*worth}) == 4
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"most": 0}, r"allocator\.most=0"),
+        ({"first": 4, "most": 3}, r"allocator\.most=3: must be at least allocator\.first=4"),
+        ({"gain": "votes"}, r"allocator\.gain=votes: .*did you mean 'vote'"),
+        ({"prior_weight": 0}, r"allocator\.prior_weight=0"),
+        ({"prior_weight": math.nan}, r"allocator\.prior_weight=nan"),
+        ({"give_up": {0: 1}}, r"allocator\.give_up=\{0: 1\}: must be null, or \{samples: least reward\}"),
+        ({"give_up": {2: 0.1}, "gain": "vote"}, r"allocator\.give_up=.*a vote has none"),
+    ],
+)
+def test_bad_settings(knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Rounds(**knobs)

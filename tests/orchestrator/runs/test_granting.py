@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.planning.command import main
 from orchestrator.storage.results import read_results
 from tests.fake_plans import fake_conf
 from tests.in_process import run_here
@@ -72,7 +74,24 @@ def test_a_run_that_lost_lines_grants_the_rest_again(folder: Path, chosen: list[
         (("strategy.prune={1: 2}",), "allocator=rounds: needs independent samples"),
         (("strategy.wave_size=2",), "allocator=rounds: needs independent samples"),
         (("strategy.stop.rule=threshold",), "allocator=rounds: needs independent samples"),
+        (("strategy=particle_filter", "strategy.max_steps=7"), "allocator=rounds: needs independent samples"),
         (("strategy=self_consistency",), "allocator.gain=need: needs rewards"),
+        (
+            ("strategy=self_consistency", "allocator.gain=improvement"),
+            "allocator.gain=improvement: needs rewards",
+        ),
+        (
+            ("strategy=self_consistency", "allocator.gain=vote", "allocator.give_up={2: .1}"),
+            "a vote has none",
+        ),
+        (
+            ("allocator.gain=improve",),
+            "allocator.gain=improve: must be one of need, improvement, vote; did you",
+        ),
+        (("allocator.first=5",), "allocator.first=5: must be at most budget=4, the mean of all samples"),
+        (("allocator.most=0",), "allocator.most=0"),
+        (("allocator.give_up=nothing.json",), "allocator.give_up=nothing.json: is no file"),
+        (("allocator.give_up={2: 2}",), "allocator.give_up={2: 2}: must be null, or"),
         (("allocator.share=0",), "allocator.share=0"),
         (("allocator.shares=1",), "allocator.shares"),
     ],
@@ -83,3 +102,36 @@ def test_mistakes(
     others = [c for c in chosen if not (arguments[0].startswith("strategy=") and c.startswith("strategy="))]
     done = run_here(capsys, *others, *ROUNDS, *arguments, f"run_dir='{folder / 'refused'}'")
     assert done.returncode == 2 and message in done.stderr
+
+
+@pytest.mark.heavy
+def test_floors_of_a_pilot(folder: Path, chosen: list[str], capsys: Any) -> None:
+    """They take the place of the file in the configuration; another verifier's are refused."""
+    solved(capsys, folder / "pilot", *chosen)
+    file = folder / "floors.json"
+    assert main(["floors", str(folder / "pilot"), f"to={file}"]) == 0
+    floors = json.loads(file.read_text())["floors"]
+    assert list(floors) == ["2", "4"]
+    of_file = solved(capsys, folder / "by file", *chosen, *ROUNDS, f"allocator.give_up='{file}'")
+    given = ", ".join(f"{num}: {level!r}" for num, level in floors.items())
+    assert solved(capsys, folder / "given", *chosen, *ROUNDS, f"allocator.give_up={{{given}}}") == of_file
+    saved = json.loads((folder / "by file" / "config.json").read_text())
+    assert saved["allocator"]["give_up"] == floors
+    other = run_here(
+        capsys, *chosen, *ROUNDS, f"allocator.give_up='{file}'", "+verifier.readout=per_step",
+        f"run_dir='{folder / 'other'}'",
+    )  # fmt: skip
+    assert other.returncode == 2 and "was fitted to the rewards of another verifier" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["floor"], "command=floor: must be fit or floors; did you mean 'floors'?"),
+        (["floors", "nothing"], "to=null: must be the file to write"),
+        (["floors", "nothing", "to=x"], "RUN_DIR=nothing"),
+    ],
+)
+def test_mistakes_of_the_command(arguments: list[str], message: str, capsys: Any) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err

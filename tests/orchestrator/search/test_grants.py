@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
+from orchestrator.errors import StrategyError
 from orchestrator.outcome import ProblemResult
-from orchestrator.search.account import Limits
+from orchestrator.protocols import Failure, GenerateRequest, ScoreReply, ScoreRequest
+from orchestrator.search.account import Account, Limits
 from orchestrator.search.controller import Controller
-from orchestrator.storage.journal import Journals
-from orchestrator.storage.result_lines import result_line, rounds_of
+from orchestrator.search.grants import Block, Granting, in_blocks
+from orchestrator.storage.journal import Journal, Journals
+from orchestrator.storage.result_lines import granted_of, result_line
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, RandomLatency
-from orchestrator.types import RoundRecord, Sampling
-from strategies import BestOfN, SelfConsistency
+from orchestrator.types import Denoising, Granted, Reward, RoundRecord, Sampling, Usage
+from strategies import BestOfN, Hex, SelfConsistency
+from tests.bench.virtual_time import VirtualTimeLoop
 
 TASK = FakeTask(num_problems=10)
 PARAMS = Sampling(max_tokens=64)
 ROUNDS = Rounds(block=4)
 BUDGET = 5
+
+
+# Every gain, with each of the strategies that draw numbered samples.
+GAINS: dict[str, dict[str, Any]] = {
+    "need": {},
+    "improvement": {"rounds": Rounds(block=4, gain="improvement")},
+    "parcels": {"rounds": Rounds(block=4, parcel=2, first=1, share=0.5)},
+    "vote": {"rounds": Rounds(block=4, gain="vote"), "strategy": SelfConsistency(BUDGET, PARAMS)},
+    "hex": {"rounds": Rounds(block=4, gain="vote"), "strategy": Hex(BUDGET, Denoising(gen_length=16))},
+}
 
 
 def controller(**parts: Any) -> Controller:
@@ -38,7 +58,7 @@ def controller(**parts: Any) -> Controller:
 
 
 async def solve(
-    finished: Mapping[str, Sequence[RoundRecord]] = {},
+    finished: Mapping[str, Granted] = {},
     offset: int = 0,
     limit: int | None = None,
     **parts: Any,
@@ -71,17 +91,22 @@ async def test_the_budget_is_spent_to_the_sample_where_it_is_needed() -> None:
     assert len(set(counts(results).values())) > 1
 
 
+@pytest.mark.parametrize("how", GAINS)
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
-async def test_the_same_grants_for_any_concurrency_and_order(concurrency: int) -> None:
+async def test_the_same_grants_for_any_concurrency_and_order(concurrency: int, how: str) -> None:
     """One place is enough: a problem that waits holds none."""
-    expected = plain(await solve())
-    for seed in range(2):
-        engine = FakeEngine(latency=RandomLatency(seed, 0.002))
-        assert plain(await solve(concurrency=concurrency, engine=engine)) == expected
+    expected = plain(await solve(**GAINS[how]))
+    engine = FakeEngine(latency=RandomLatency(concurrency, 0.002))
+    found = await solve(concurrency=concurrency, **GAINS[how] | {"engine": engine})
+    assert plain(found) == expected
+    num = sum(counts(found).values())
+    assert num == BUDGET * TASK.num_problems or (how == "improvement" and num < BUDGET * TASK.num_problems)
 
 
-async def test_shards_of_whole_blocks_grant_the_same() -> None:
-    whole, first, rest = await solve(), await solve(limit=4), await solve(offset=4)
+@pytest.mark.parametrize("how", GAINS)
+async def test_shards_of_whole_blocks_grant_the_same(how: str) -> None:
+    parts = GAINS[how]
+    whole, first, rest = await solve(**parts), await solve(limit=4, **parts), await solve(offset=4, **parts)
     assert plain(whole) == plain(first | rest)
 
 
@@ -94,9 +119,10 @@ async def test_samples_are_those_of_the_list() -> None:
     assert granted.trajectories == listed.trajectories[: len(granted.trajectories)]
 
 
-async def test_a_run_that_was_interrupted_grants_the_same(tmp_path: Any) -> None:
+@pytest.mark.parametrize("how", ["need", "improvement"])
+async def test_a_run_that_was_interrupted_grants_the_same(how: str, tmp_path: Path) -> None:
     """Finished problems repeat their bids from their lines, and the others run again on their journals."""
-    whole = await solve(concurrency=2)
+    whole = await solve(concurrency=2, **GAINS[how])
     for num_done in range(1, 10, 2):
         journals, done = Journals(tmp_path / str(num_done)), dict[str, ProblemResult]()
         stopped = asyncio.Event()
@@ -109,16 +135,204 @@ async def test_a_run_that_was_interrupted_grants_the_same(tmp_path: Any) -> None
                 stopped.set()  # noqa: B023
 
         engine = FakeEngine(latency=RandomLatency(num_done, 0.002))
-        first = controller(engine=engine, journals=journals, concurrency=2)
+        first = controller(journals=journals, concurrency=2, **GAINS[how] | {"engine": engine})
         work = asyncio.ensure_future(first.run_blocks(TASK.problems(0, None), {}, keep))
         await asyncio.wait([work, asyncio.ensure_future(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         journals.close()
-        finished = {i: rounds_of(result_line(r)) for i, r in done.items()}
-        rest = await solve(finished, journals=Journals(tmp_path / str(num_done)))
+        rest = await solve(granted(done), journals=Journals(tmp_path / str(num_done)), **GAINS[how])
         assert plain(done | rest) == plain(whole)
         assert not done.keys() & rest.keys()
+
+
+def granted(done: Mapping[str, ProblemResult]) -> dict[str, Granted]:
+    return {i: granted_of(json.loads(json.dumps(result_line(r)))) for i, r in done.items()}
+
+
+class CountingEngine(FakeEngine):
+    """Counts the rows that are sent to it."""
+
+    num_rows = 0
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
+        self.num_rows += len(requests)
+        return await super().generate(requests)
+
+
+@pytest.mark.parametrize("how", ["need", "improvement", "parcels"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_journals_that_lost_their_last_lines(how: str, seed: int, tmp_path: Path) -> None:
+    """As after a kill between the lines of a round, or a power cut: each journal ends wherever it ends."""
+    whole, rng = await solve(**GAINS[how]), random.Random(seed)
+    journals = Journals(tmp_path, keep=True)
+    await solve(journals=journals, **GAINS[how])
+    journals.close()
+    num_kept = 0
+    for path in sorted((tmp_path / "journal").iterdir()):
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = lines[: rng.randint(0, len(lines))]
+        path.write_bytes(b"".join(kept))
+        num_kept += sum(line.count(b'"call":"generate') for line in kept)
+    done = {i: r for i, r in whole.items() if rng.random() < 0.3}
+    engine = CountingEngine()
+    rest = await solve(granted(done), journals=Journals(tmp_path), **GAINS[how] | {"engine": engine})
+    assert plain(done | rest) == plain(whole)
+    assert engine.num_rows <= sum(counts(whole).values()) - num_kept or done
+
+
+async def test_each_grant_is_one_line_of_the_journal(tmp_path: Path) -> None:
+    journals = Journals(tmp_path, keep=True)
+    results = await solve(journals=journals)
+    journals.close()
+    for problem_id, result in results.items():
+        assert result.solution is not None
+        assert tuple(Journals(tmp_path).open(problem_id).grants) == result.solution.history
+
+
+async def test_improvement_bids_by_the_pooled_first_samples_of_its_block() -> None:
+    """By hand: the rewards of the block's first samples, and of the problem's own."""
+    rounds = Rounds(block=4, gain="improvement", prior_weight=3.0)
+    results = await solve(rounds=rounds)
+    for block in (range(4), range(4, 8), range(8, 10)):
+        rewards = {i: rewards_of(results[f"fake-{i}"]) for i in block}
+        prior = [x for i in block for x in rewards[i][: rounds.first]]
+        for i in block:
+            solution = results[f"fake-{i}"].solution
+            assert solution is not None
+            pooled, *bids = [r for r in solution.history if isinstance(r, RoundRecord)]
+            assert list(pooled.first) == rewards[i][: rounds.first]
+            num = rounds.first
+            for record in bids:
+                rise = sum(max(x - max(rewards[i][:num]), 0.0) for x in prior) / len(prior)
+                assert record.gain == pytest.approx(3.0 / (num + 3.0) * rise, abs=1e-12)
+                num += record.granted
+
+
+def rewards_of(result: ProblemResult) -> list[float]:
+    assert result.solution is not None
+    found = [(t.finished, t.reward) for t in result.solution.trajectories]
+    return [reward.value if whole and reward else 0.0 for whole, reward in found]
+
+
+async def test_a_problem_is_given_up_below_the_floor() -> None:
+    """The others get what it would have had."""
+    whole = await solve(rounds=Rounds(block=10, most=40, first=3))
+    best = {i: max(rewards_of(r)[:3]) for i, r in whole.items()}
+    floor = sorted({*best.values()})[1]
+    results = await solve(rounds=Rounds(block=10, most=40, first=3, give_up={3: floor}))
+    given_up = {i for i in best if max(rewards_of(results[i])[:3]) < floor}
+    assert given_up and all(len(results[i].candidates) == 3 for i in given_up)
+    assert sum(counts(results).values()) == BUDGET * TASK.num_problems
+
+
+@pytest.mark.parametrize("how", ["need", "improvement", "vote"])
+async def test_equal_rewards_everywhere(how: str) -> None:
+    """A tie goes to the first problem; where nothing can be gained, nothing is granted."""
+    parts = GAINS[how] | {"engine": FakeEngine(), "verifier": Constant()}
+    results = await solve(**parts)
+    assert plain(results) == plain(await solve(concurrency=1, **parts))
+    total = sum(counts(results).values())
+    first = ROUNDS.first * TASK.num_problems
+    assert total == (first if how == "improvement" else BUDGET * TASK.num_problems)
+
+
+async def test_problems_that_are_all_solved_at_once() -> None:
+    results = await solve(verifier=Constant(1.0))
+    assert set(counts(results).values()) == {ROUNDS.first}
+
+
+class Constant(FakeVerifier):
+    """Rewards each step alike."""
+
+    def __init__(self, reward: float = 0.5) -> None:
+        super().__init__()
+        self._reward = Reward.from_value(reward)
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return [ScoreReply((self._reward,) * (len(r.steps) - r.num_locked), Usage()) for r in requests]
+
+
+def test_waiting_for_a_grant_is_no_time_of_a_problem() -> None:
+    """One place for four problems: each waits for the others far longer than its limit of seconds."""
+    loop = VirtualTimeLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, patch.object(time, "monotonic", loop.time):
+        engine = FakeEngine(latency=lambda *_: 1.0)
+        parts: dict[str, Any] = {"limits": Limits(seconds=2.0 * BUDGET), "concurrency": 1, "limit": 4}
+        results = runner.run(solve(engine=engine, **parts))
+        assert loop.time() >= 4 * BUDGET - 4
+    assert {r.stopped_by for r in results.values()} == {None}
+    assert plain(results) == plain(asyncio.run(solve(limit=4)))
+    for result in results.values():
+        num_calls = len(result.candidates) - ROUNDS.first + 1
+        assert result.seconds == pytest.approx(num_calls)
+
+
+async def test_a_failed_problem_that_is_retried_takes_what_is_left(tmp_path: Path) -> None:
+    """It gave its parcel back, and others got it: that is not taken away again."""
+    whole = await solve(limit=4)
+    victim = max(whole, key=lambda i: len(whole[i].candidates))
+    question = whole[victim].problem.question
+    journals = Journals(tmp_path)
+    engine = FailingLater(question, 1)
+    failed = await solve(limit=4, engine=engine, journals=journals)
+    assert failed[victim].error is not None
+    done = {i: r for i, r in failed.items() if i != victim}
+    num_lost = sum(r.granted for r in journals.open(victim).grants)
+    assert num_lost == 0  # it failed at its first parcel, and gave it back
+    assert sum(len(r.candidates) for r in done.values()) + ROUNDS.first == 4 * BUDGET
+    again = await solve(granted(done), limit=4, journals=Journals(tmp_path))
+    assert again.keys() == {victim} and len(again[victim].candidates) == ROUNDS.first
+    assert again[victim].error is None
+
+
+class FailingLater(FakeEngine):
+    """Fails the requests of a question after some calls for it."""
+
+    def __init__(self, question: str, num_good: int) -> None:
+        super().__init__()
+        self._question, self._num_left = question, num_good
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Any]:
+        if requests[0].question == self._question:
+            self._num_left -= 1
+            if self._num_left < 0:
+                return [Failure("Broken", "for the test")] * len(requests)
+        return await super().generate(requests)
+
+
+async def test_what_a_limit_withheld_goes_to_the_others() -> None:
+    """One that met its limit inside a parcel gives the rest of it back, and a resumed run knows that."""
+    parts: dict[str, Any] = {"rounds": Rounds(block=4, parcel=3), "limits": Limits(reward_calls=4)}
+    results = await solve(limit=4, **parts)
+    assert any(r.stopped_by for r in results.values())
+    for num in range(1, 4):
+        done = {i: r for i, r in results.items() if int(i.split("-")[1]) < num}
+        rest = await solve(granted(done), limit=4, **parts)
+        assert plain(done | rest) == plain(results)
+
+
+async def test_a_second_bid_beside_one_that_waits_is_refused() -> None:
+    granting = Granting(Block(ROUNDS, 2, BUDGET), 0)
+    first = asyncio.ensure_future(granting.ask("1", Bid(0.5), Journal(), Account(Limits())))
+    await asyncio.sleep(0)
+    with pytest.raises(StrategyError, match="an earlier bid"):
+        await granting.ask("2", Bid(0.5), Journal(), Account(Limits()))
+    first.cancel()
+
+
+async def test_two_blocks_are_in_flight() -> None:
+    """The second begins before the first ends, the third not before one of these is over."""
+    seen: list[tuple[str, int]] = []
+
+    async def one(block: list[int]) -> None:
+        seen.append(("begins", block[0]))
+        await asyncio.sleep(0.001 * (3 - block[0]))
+        seen.append(("ends", block[0]))
+
+    await in_blocks([[0], [1], [2]], one)  # type: ignore[list-item, arg-type]
+    assert seen.index(("begins", 1)) < seen.index(("ends", 0))
+    assert seen.index(("begins", 2)) > min(seen.index(("ends", 0)), seen.index(("ends", 1)))
 
 
 async def test_a_problem_that_fails_gives_its_samples_back() -> None:
@@ -131,12 +345,6 @@ async def test_a_problem_that_fails_gives_its_samples_back() -> None:
 async def test_limits_hold() -> None:
     results = await solve(limits=Limits(reward_calls=4))
     assert all(r.usage.reward_calls <= 4 for r in results.values())
-
-
-async def test_votes_bid_by_their_doubt() -> None:
-    strategy = SelfConsistency(BUDGET, PARAMS)
-    results = await solve(strategy=strategy, rounds=Rounds(block=4, gain="vote"), verifier=None)
-    assert sum(counts(results).values()) == BUDGET * TASK.num_problems
 
 
 async def test_a_budget_below_the_first_samples() -> None:
@@ -161,7 +369,7 @@ async def test_the_history_holds_the_rounds() -> None:
     results = await solve()
     for result in results.values():
         assert result.solution is not None
-        records = rounds_of(result_line(result))
-        assert tuple(records) == result.solution.history
+        records = granted_of(result_line(result)).records
+        assert records == result.solution.history
         assert sum(r.granted * r.cost for r in records) == len(result.candidates) - ROUNDS.first
         assert records[-1].granted == 0 or len(result.candidates) == 2 * BUDGET
