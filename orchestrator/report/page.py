@@ -25,6 +25,7 @@ from orchestrator.report.comparison import Compared, compare_all, reference_of
 from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
 from orchestrator.report.filters import FILTERS
+from orchestrator.report.granted import Granted, granted
 from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto, quoted_columns
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
@@ -53,6 +54,7 @@ class Section:
     equal_costs: Sequence[EqualCost]
     by_difficulty: ByDifficulty | None
     sampled: Sampled | None
+    granted: Sequence[Granted] = ()
 
     @property
     def plans(self) -> list[tuple[str, Sequence[float], Measured]]:
@@ -118,6 +120,7 @@ def make_section(setting: Setting, prefix: str, samples: Samples | None = None) 
         equal_costs=[table for cost in PAID if (table := equal_cost(curves, cost))],
         by_difficulty=by_difficulty(setting, used) if used else None,
         sampled=sampled(setting, prefix),
+        granted=granted(setting),
     )
 
 
