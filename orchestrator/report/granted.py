@@ -18,7 +18,7 @@ SHARES = (0.1, 0.5, 0.9)
 class Granted:
     """Samples a problem of one point: their mean, quantiles and greatest number, over problems and seeds.
 
-    ``few`` and ``many`` are the accuracies of problems with at most the mean, and with more; None without any.
+    ``few`` is the accuracy of problems with at most the mean, ``many`` of those with more; None without any.
     """
 
     series: str

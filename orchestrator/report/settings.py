@@ -168,9 +168,7 @@ def _varied(runs: Sequence[SavedRun], knobs: Sequence[Flat]) -> list[str]:
     for run, values in zip(runs, knobs, strict=True):
         by_budget[run.budget].append(values)
     keys = {key for values in knobs for key in values}
-    return sorted(
-        k for k in keys if k != "stop.at" and any(_differs(k, same) for same in by_budget.values())
-    )
+    return sorted(k for k in keys if k != "stop.at" and any(_differs(k, same) for same in by_budget.values()))
 
 
 def _differs(key: str, knobs: Sequence[Flat]) -> bool:
