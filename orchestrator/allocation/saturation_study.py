@@ -114,44 +114,71 @@ def study(
     Problems with fewer samples than most are left out of the truth. Raises ValueError without a problem that
     has ``pilot`` samples.
     """
-    samples = samples.with_at_least(pilot)
-    if not samples.right:
-        raise ValueError(f"no problem has {pilot} samples")
-    most = int(np.median([len(r) for r in samples.right]))
-    samples = samples.with_at_least(most)
-    truth, begun = samples.curves(measure, most), samples.first(pilot).curves(measure, pilot)
-    counts = np.asarray([r[:pilot].sum() for r in samples.right], dtype=np.int64)
+    whole, most = _with_most(samples, pilot)
+    truth, begun = whole.curves(measure, most), whole.first(pilot).curves(measure, pilot)
+    counts = np.asarray([r[:pilot].sum() for r in whole.right], dtype=np.int64)
+    rows = np.random.default_rng(0).integers(len(truth), size=(num_resamples, len(truth)))
     ns = powers_of_two(max(64, most))
-    rng = np.random.default_rng(0)
-    resampled = rng.integers(len(truth), size=(num_resamples, len(truth)))
-    fits = [fit_all(measure, begun[rows], counts[rows]) for rows in resampled]
-    whole = fit_all(measure, begun, counts)
-    held = [n - 1 for n in ns if n <= most]
-    means = np.asarray([truth[rows].mean(axis=0) for rows in resampled])
-
-    def forecast(name: str) -> Forecast:
-        drawn = np.asarray([fit[name].at(ns) for fit in fits])
-        value, points = whole[name].at(ns), [saturation_point(fit[name], epsilon) for fit in fits]
-        wrong = value[: len(held)] - truth.mean(axis=0)[held]
-        off = drawn[:, : len(held)] - means[:, held]
-        errors = [_interval(x, off[:, i]) for i, x in enumerate(wrong)]
-        return Forecast(
-            whole[name],
-            tuple(_interval(x, drawn[:, i]) for i, x in enumerate(value)),
-            _interval(saturation_point(whole[name], epsilon), points),
-            (*errors, *[None] * (len(ns) - len(held))),
-        )
-
-    measured = [_interval(truth[:, n].mean(), means[:, n]) for n in held]
+    measured = _Measured(truth.mean(axis=0), np.asarray([truth[row].mean(axis=0) for row in rows]), ns)
+    fits = [fit_all(measure, begun[row], counts[row]) for row in rows]
+    curves = fit_all(measure, begun, counts)
     return Study(
         measure=measure,
         pilot=pilot,
         epsilon=epsilon,
         num_problems=len(truth),
         ns=ns,
-        truth=(*measured, *[None] * (len(ns) - len(held))),
-        saturates_at=_measured_point(truth.mean(axis=0), means, epsilon),
-        forecasts={name: forecast(name) for name in whole},
+        truth=measured.truth,
+        saturates_at=_measured_point(measured.curve, measured.resampled, epsilon),
+        forecasts={
+            name: _forecast(curve, [fit[name] for fit in fits], measured, epsilon)
+            for name, curve in curves.items()
+        },
+    )
+
+
+def _with_most(samples: Samples, pilot: int) -> tuple[Samples, int]:
+    """Return the problems that have at least as many samples as the median problem, and that number."""
+    samples = samples.with_at_least(pilot)
+    if not samples.right:
+        raise ValueError(f"no problem has {pilot} samples")
+    most = int(np.median([len(r) for r in samples.right]))
+    return samples.with_at_least(most), most
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The measured curve at 1, 2, ... and those of the resamples ``[resamples, N]``, to be read at ``ns``."""
+
+    curve: Floats
+    resampled: Floats
+    ns: tuple[int, ...]
+
+    @property
+    def held(self) -> list[int]:
+        """The places of those of ``ns`` that were measured."""
+        return [n - 1 for n in self.ns if n <= len(self.curve)]
+
+    @property
+    def truth(self) -> tuple[Interval | None, ...]:
+        return self.padded([_interval(self.curve[n], self.resampled[:, n]) for n in self.held])
+
+    def padded(self, values: Sequence[Interval]) -> tuple[Interval | None, ...]:
+        """Return one value for each of ``ns``: None beyond what was measured."""
+        return (*values, *[None] * (len(self.ns) - len(values)))
+
+
+def _forecast(curve: Curve, resampled: Sequence[Curve], measured: _Measured, epsilon: float) -> Forecast:
+    """Return a family's forecast with the intervals of its fits to the same resamples."""
+    ns, held = measured.ns, measured.held
+    value, drawn = curve.at(ns), np.asarray([each.at(ns) for each in resampled])
+    wrong = value[: len(held)] - measured.curve[held]
+    off = drawn[:, : len(held)] - measured.resampled[:, held]
+    return Forecast(
+        curve,
+        tuple(_interval(x, drawn[:, i]) for i, x in enumerate(value)),
+        _interval(saturation_point(curve, epsilon), [saturation_point(each, epsilon) for each in resampled]),
+        measured.padded([_interval(x, off[:, i]) for i, x in enumerate(wrong)]),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.intervals import holm, mean_interval, sign_test
 from orchestrator.report.measures import Estimate, mean_by_problem
-from orchestrator.report.settings import ReportPoint, Series, Setting
+from orchestrator.report.settings import ReportPoint, Series, Setting, spends_all
 
 PREFERRED = ("best_of_n", "self_consistency", "greedy")
 
@@ -31,23 +31,48 @@ class Compared:
 
 
 def reference_of(setting: Setting) -> Series | None:
-    """Return what the others are compared with: a baseline if there is one; None for a single series."""
+    """Return what the others are compared with: a baseline if there is one; None for a single series.
+
+    A strategy that was run with and without a rule that saves compute is its own baseline: without.
+    """
     if len(setting.series) < 2:
         return None
     named = {s.name: s for s in setting.series}
-    return next((named[name] for name in PREFERRED if name in named), setting.series[0])
+    exact = next((named[name] for name in PREFERRED if name in named), None)
+    return exact or _without_rules(setting) or setting.series[0]
+
+
+def _without_rules(setting: Setting) -> Series | None:
+    saving = {s.points[0].runs[0].strategy for s in setting.series if not _spends_all(s)}
+    whole = [s for s in setting.series if _spends_all(s) and s.points[0].runs[0].strategy in saving]
+    return min(whole, key=lambda s: _rank(s.points[0].runs[0].strategy), default=None)
+
+
+def _spends_all(series: Series) -> bool:
+    return all(spends_all(run) for point in series.points for run in point.runs)
+
+
+def _rank(strategy: str) -> int:
+    return PREFERRED.index(strategy) if strategy in PREFERRED else len(PREFERRED)
 
 
 def compare_all(setting: Setting, reference: Series) -> list[Compared]:
-    """Compare every other series with the reference, wherever both have a point of one budget and limits."""
-    at = {(p.budget, p.limits): p for p in reference.points}
-    rows = [
-        compared
+    """Compare every other series with the reference, wherever both have a point of one budget and limits.
+
+    The reference's point has the same dials, or none.
+    """
+    at = {(p.budget, p.limits, p.dials): p for p in reference.points}
+    pairs = [
+        (series, point, at.get((*place, point.dials)) or at.get((*place, ())))
         for series in setting.series
         if series is not reference
         for point in series.points
-        if (point.budget, point.limits) in at
-        and (compared := _compare(series, point, at[point.budget, point.limits])) is not None
+        for place in [(point.budget, point.limits)]
+    ]
+    rows = [
+        compared
+        for series, point, other in pairs
+        if other is not None and (compared := _compare(series, point, other)) is not None
     ]
     corrected = holm([row.p for row in rows])
     return [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]

@@ -41,9 +41,16 @@ def equal_cost(curves: Mapping[str, Sequence[Measured]], cost: str) -> EqualCost
     budgets = round_budgets(min(spent), max(spent)) if spent else ()
     if len(curves) < 2 or len(budgets) < 2:
         return None
+    return EqualCost(cost, budgets, at_budgets(curves, cost, budgets))
+
+
+def at_budgets(
+    curves: Mapping[str, Sequence[Measured]], cost: str, budgets: Sequence[float]
+) -> dict[str, tuple[Cell | None, ...]]:
+    """Return by series the point that each budget pays for, None if none of its points is that cheap."""
     columns = [{name: _affordable(points, cost, b) for name, points in curves.items()} for b in budgets]
     paid = list(zip(columns, budgets, strict=True))
-    return EqualCost(cost, budgets, {n: tuple(_cell(c, n, cost, b) for c, b in paid) for n in curves})
+    return {name: tuple(_cell(c, name, cost, b) for c, b in paid) for name in curves}
 
 
 def round_budgets(least: float, most: float) -> tuple[float, ...]:

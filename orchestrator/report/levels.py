@@ -54,6 +54,7 @@ class LevelRow:
     label: str
     accuracies: tuple[float | None, ...]
     is_best: tuple[bool, ...]
+    allowed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,13 @@ def by_difficulty(setting: Setting, samples: Samples) -> ByDifficulty | None:
         return None
     shown = tuple(_level(number, levels, rates) for number in sorted(set(levels.values())))
     rows = [
-        LevelRow(series.name, point.label, tuple(_accuracy(point, n.number, levels) for n in shown), ())
+        LevelRow(
+            series.name,
+            point.label,
+            tuple(_accuracy(point, n.number, levels) for n in shown),
+            (),
+            point.allowed,
+        )
         for series in setting.series
         for point in series.points
     ]
@@ -153,8 +160,8 @@ def _accuracy(point: ReportPoint, number: int, levels: Levels) -> float | None:
 
 
 def _marked(row: LevelRow, rows: Sequence[LevelRow]) -> LevelRow:
-    """Mark where a row is best: it has rivals of the same label, and none is better."""
-    rivals = [other for other in rows if other.label == row.label]
+    """Mark where a row is best: it has rivals of the same N and limits, and none is better."""
+    rivals = [other for other in rows if other.allowed == row.allowed]
     best = tuple(
         value is not None and len(rivals) > 1 and all((r.accuracies[i] or 0.0) <= value for r in rivals)
         for i, value in enumerate(row.accuracies)

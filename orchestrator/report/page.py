@@ -25,6 +25,8 @@ from orchestrator.report.comparison import Compared, compare_all, reference_of
 from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
 from orchestrator.report.filters import FILTERS
+from orchestrator.report.granted import Granted, granted
+from orchestrator.report.larger_model import SHARES, Exchange, exchanged
 from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto, quoted_columns
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
@@ -53,6 +55,8 @@ class Section:
     equal_costs: Sequence[EqualCost]
     by_difficulty: ByDifficulty | None
     sampled: Sampled | None
+    granted: Sequence[Granted] = ()
+    exchange: Exchange | None = None
 
     @property
     def plans(self) -> list[tuple[str, Sequence[float], Measured]]:
@@ -81,18 +85,25 @@ class Section:
         return {COSTS[cost]: pareto(self.points, cost) for cost in costs}
 
 
-def write_report(folder: Path, out: Path, max_bytes: float, reference: Path | None = None) -> Path:
+def write_report(
+    folder: Path,
+    out: Path,
+    max_bytes: float,
+    reference: Path | None = None,
+    times_larger: float | None = None,
+) -> Path:
     """Write ``report.html`` and ``figures/`` into ``out``; return the path of the page.
 
     ``max_bytes`` bounds the searches in the page. A problem's difficulty is estimated from the candidates of
-    the run ``reference``, or else of a run in ``folder``. Raises ConfigError when there is no run in
-    ``folder``, or none with problems of ``reference``.
+    the run ``reference``, or else of a run in ``folder``. With ``times_larger`` the page compares costs with
+    a model of so many times the parameters. Raises ConfigError when there is no run in ``folder``, or none
+    with problems of ``reference``.
     """
     check_file(out / PAGE)
     check_folder(out / FIGURES)
     samples = read_samples(reference) if reference else None
     settings = arrange(read_runs(folder, max_bytes))
-    sections = [make_section(setting, f"s{i}", samples) for i, setting in enumerate(settings)]
+    sections = [make_section(setting, f"s{i}", samples, times_larger) for i, setting in enumerate(settings)]
     if reference and not any(section.by_difficulty for section in sections):
         allowed = "has no problems of these runs, or the same pass rate for all of them"
         raise ConfigError("reference", reference, allowed)
@@ -104,7 +115,9 @@ def write_report(folder: Path, out: Path, max_bytes: float, reference: Path | No
     return page
 
 
-def make_section(setting: Setting, prefix: str, samples: Samples | None = None) -> Section:
+def make_section(
+    setting: Setting, prefix: str, samples: Samples | None = None, times_larger: float | None = None
+) -> Section:
     """Return the tables and figures of a setting; ``prefix`` makes its identifiers unique."""
     curves = measure_all(setting)
     reference = reference_of(setting)
@@ -118,6 +131,8 @@ def make_section(setting: Setting, prefix: str, samples: Samples | None = None) 
         equal_costs=[table for cost in PAID if (table := equal_cost(curves, cost))],
         by_difficulty=by_difficulty(setting, used) if used else None,
         sampled=sampled(setting, prefix),
+        granted=granted(setting),
+        exchange=exchanged(setting, curves, times_larger) if times_larger else None,
     )
 
 
@@ -161,6 +176,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
             for run in section.setting.runs
         ],
         costs=COSTS,
+        shares=SHARES,
         style=Markup(asset("report.css")),
         script=Markup(script),
         hashes=[digest(script), digest(plotly)],

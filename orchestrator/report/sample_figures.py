@@ -1,13 +1,15 @@
-"""The figures of a setting's samples: saturation curves, and the reliability diagram."""
+"""The figures of a setting's samples: saturation curves, the surface of k and T, the reliability diagram."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
 from orchestrator.allocation.reliability import Bin
 from orchestrator.allocation.saturation_study import Study
+from orchestrator.allocation.surface import Surface
 from orchestrator.report.figures import Curves, Drawing, draw, style_of
 
 
@@ -31,6 +33,23 @@ def draw_saturation(study: Study, prefix: str) -> Drawing:
         axes.set_ylabel("pass@N")
 
     return draw("saturation", "Saturation: forecasts from a pilot", {}, prefix, paint)
+
+
+def draw_surface(surface: Surface, prefix: str) -> Drawing:
+    """Draw accuracy over the number k of samples, a curve for each temperature of the selection."""
+
+    def paint(axes: Axes, _curves: Curves, _identifier: str) -> None:
+        for i, t in enumerate(surface.temperatures):
+            label = f"T = {'∞' if math.isinf(t) else f'{t:g}'}"
+            values = [float(row[i]) for row in surface.means]
+            axes.plot(surface.ks, values, label=label, linewidth=1.2, markersize=4, **style_of(i))
+        axes.set_xscale("log")
+        axes.set_xticks(surface.ks, [str(k) for k in surface.ks])
+        axes.minorticks_off()
+        axes.set_xlabel("k samples, one drawn by softmax(log-odds / T)")
+        axes.set_ylabel("accuracy")
+
+    return draw("surface", "Accuracy by the number of samples and the temperature", {}, prefix, paint)
 
 
 def draw_reliability(bins: Sequence[Bin], prefix: str) -> Drawing:

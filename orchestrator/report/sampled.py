@@ -17,7 +17,7 @@ from orchestrator.config.files import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.report.figures import Drawing
 from orchestrator.report.levels import is_sampled
-from orchestrator.report.sample_figures import draw_reliability, draw_saturation
+from orchestrator.report.sample_figures import draw_reliability, draw_saturation, draw_surface
 from orchestrator.report.settings import Setting
 from orchestrator.samples.stored import StoredSamples, read_stored
 
@@ -66,7 +66,10 @@ def _measured(stored: StoredSamples, source: str, prefix: str) -> Sampled | None
     has_rewards = stored.has_rewards
     rewards, right = last_rewards(stored.steps, stored.samples.right)
     reliable = bins(sigmoid(rewards), right) if has_rewards else []
+    shape = surface(samples.right, samples.log_odds, most) if has_rewards else None
     drawings = [draw_saturation(found, prefix)]
+    if shape:
+        drawings.append(draw_surface(shape, prefix))
     if reliable:
         drawings.append(draw_reliability(reliable, prefix))
     steps = by_step(stored.steps, stored.samples.right) if has_rewards else []
@@ -75,7 +78,7 @@ def _measured(stored: StoredSamples, source: str, prefix: str) -> Sampled | None
         num_samples=most,
         study=found,
         bounds=bounds(samples.right, samples.log_odds, samples.keys, most),
-        surface=surface(samples.right, samples.log_odds, most) if has_rewards else None,
+        surface=shape,
         bins=reliable,
         steps=[q for q in steps if q.num >= _FEW * len(right)],
         drawings=drawings,

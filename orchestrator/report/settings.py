@@ -15,20 +15,30 @@ from orchestrator.report.runs import SavedRun
 SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size"}
 # Contents of fitted files, which their digests stand for.
 _FITTED = ("strategy.plan.", "verifier.calibration.")
+# Knobs by which one method spends more or less of its budget: their values are points of one curve.
+DIALS = ("stop.at", "prune")
+UNIFORM = {"_target_": "orchestrator.Uniform"}
 Flat = dict[str, Any]
+Dials = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class ReportPoint:
-    """One budget under one set of limits, with one run per seed."""
+    """One budget under one set of limits and dials, with one run per seed."""
 
     budget: int
     limits: tuple[tuple[str, float], ...]
     runs: tuple[SavedRun, ...]
+    dials: Dials = ()
 
     @property
     def label(self) -> str:
-        """The point in text: ``N=8, generated_tokens≤500``."""
+        """The point in text: ``N=8, generated_tokens≤500``, ``N=16, stop.at=0.9``."""
+        return "".join([self.allowed, *(f", {name}={value}" for name, value in self.dials)])
+
+    @property
+    def allowed(self) -> str:
+        """What the point may spend in text: its N and its limits."""
         return "".join([f"N={self.budget}", *(f", {name}≤{value:g}" for name, value in self.limits)])
 
 
@@ -122,29 +132,59 @@ def _knobs(run: SavedRun) -> Flat:
         if not key.startswith(_FITTED) or key.endswith(".digest")
     }
     short = {key.removeprefix("strategy."): value for key, value in groups.items()}
-    return {**short, "verifier": run.summary["verifier"]}
+    prunes = {"prune": "yes"} if run.config["strategy"].get("prune") else {}
+    own = {key: value for key, value in short.items() if not key.startswith("prune.")}
+    return {**own, **prunes, **_allocator(run), "verifier": run.summary["verifier"]}
+
+
+def _allocator(run: SavedRun) -> Flat:
+    """Return the allocator by its name, with its knobs; ``uniform`` for a run of a release that had none."""
+    node = run.config.get("allocator") or UNIFORM
+    name = str(node["_target_"]).rpartition(".")[2].lower()
+    knobs = flat({"allocator": {k: v for k, v in node.items() if k != "_target_"}})
+    return {"allocator": name, **knobs}
+
+
+def dials_of(run: SavedRun) -> Dials:
+    """Return the dials that a run sets: a level to stop at, points to prune at."""
+    stop, prune = run.config["strategy"].get("stop") or {}, run.config["strategy"].get("prune")
+    found = {"stop.at": stop.get("at"), "prune": ", ".join(f"{s}: {n}" for s, n in (prune or {}).items())}
+    return tuple((name, found[name]) for name in DIALS if found[name] not in (None, ""))
+
+
+def spends_all(run: SavedRun) -> bool:
+    """Return whether every problem of a run has its whole budget: nothing stops, prunes or grants."""
+    strategy = run.config["strategy"]
+    stops = (strategy.get("stop") or {}).get("rule", "none") not in ("none", "decided")
+    return not stops and not strategy.get("prune") and _allocator(run)["allocator"] == "uniform"
 
 
 def _varied(runs: Sequence[SavedRun], knobs: Sequence[Flat]) -> list[str]:
-    """Return the knobs that differ between runs of one budget: the others follow from the budget."""
+    """Return the knobs that differ between runs of one budget: the others follow from the budget.
+
+    Those of an allocator are compared among the runs that have it, and dials make no series.
+    """
     by_budget: dict[int, list[Flat]] = defaultdict(list)
     for run, values in zip(runs, knobs, strict=True):
         by_budget[run.budget].append(values)
     keys = {key for values in knobs for key in values}
-    return sorted(k for k in keys if any(len({v.get(k) for v in same}) > 1 for same in by_budget.values()))
+    return sorted(k for k in keys if k != "stop.at" and any(_differs(k, same) for same in by_budget.values()))
+
+
+def _differs(key: str, knobs: Sequence[Flat]) -> bool:
+    is_of_allocator = key.startswith("allocator.")
+    return len({v.get(key) for v in knobs if key in v or not is_of_allocator}) > 1
 
 
 def _points(runs: Sequence[SavedRun]) -> list[ReportPoint]:
-    """Return the points by rising budget and limits; of two runs with one seed the longer counts."""
-    found: dict[tuple[int, tuple[tuple[str, float], ...]], dict[int, SavedRun]] = defaultdict(dict)
+    """Return the points by rising budget, limits and dials; of two runs with one seed the longer counts."""
+    found: dict[tuple[int, tuple[tuple[str, float], ...], Dials], dict[int, SavedRun]] = defaultdict(dict)
     for run in runs:
         limits = tuple(sorted((k, v) for k, v in run.config["limits"].items() if v is not None))
-        same = found[run.budget, limits]
+        same = found[run.budget, limits, dials_of(run)]
         if run.seed not in same or len(run.columns) > len(same[run.seed].columns):
             same[run.seed] = run
     return [
-        ReportPoint(
-            budget, limits, tuple(found[budget, limits][seed] for seed in sorted(found[budget, limits]))
-        )
-        for budget, limits in sorted(found)
+        ReportPoint(budget, limits, tuple(same[seed] for seed in sorted(same)), dials)
+        for (budget, limits, dials), same in sorted(found.items(), key=lambda entry: entry[0])
     ]

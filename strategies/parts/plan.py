@@ -58,13 +58,16 @@ class Continued:
         to_end: bool = False,
         samples: Sequence[int] | None = None,
     ) -> list[Trajectory]:
-        """Extend as the session does; a whole sample whose number is drawn already is returned as it is."""
+        """Extend as the session does; what the drawn sample of a number goes on with is not drawn again.
+
+        By one step too: a setting that prunes continues the same list.
+        """
         rows = [params] * len(trajectories) if not isinstance(params, Sequence) else list(params)
-        numbers = list(samples) if samples is not None and to_end else []
+        numbers = [None] * len(trajectories) if samples is None else list(samples)
         known = {
-            i: self._drawn[number]
-            for i, number in enumerate(numbers)
-            if number in self._drawn and rows[i] == self._params and not trajectories[i].steps
+            i: Trajectory(whole.steps if to_end else whole.steps[: len(start.steps) + 1])
+            for i, (start, row, number) in enumerate(zip(trajectories, rows, numbers, strict=True))
+            if number is not None and (whole := self._drawn_from(start, row, number)) is not None
         }
         left = [i for i in range(len(trajectories)) if i not in known]
         result = [known.get(i, t) for i, t in enumerate(trajectories)]
@@ -78,3 +81,11 @@ class Continued:
             for i, trajectory in zip(left, rest, strict=True):
                 result[i] = trajectory
         return result
+
+    def _drawn_from(self, start: Trajectory, params: Params, number: int) -> Trajectory | None:
+        """Return the drawn sample that begins with ``start`` and has these parameters; None without one."""
+        whole, num = self._drawn.get(number), len(start.steps)
+        if whole is None or num >= len(whole.steps) or whole.steps[:num] != start.steps:
+            return None
+        left = self._params.max_tokens - start.num_tokens
+        return whole if params == self._params.clip(max(1, left)) else None

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.search.strategy import Strategy
-from orchestrator.testing import World
+from orchestrator.testing import FakeEngine, World
 from orchestrator.types import Solution
 from strategies import BestOfN, ComputeOptimal, SelfConsistency
 from strategies.compute_optimal import mean_reward
 from strategies.parts.plan import Plan
-from tests.toy import EVEN, load, sampling, uneven
+from tests.toy import BRANCHING, EVEN, load, sampling, uneven
 
 WHOLE = sampling(max_tokens=16)
 
@@ -58,6 +58,27 @@ async def test_a_smaller_number_than_the_probes_takes_the_first() -> None:
     by_plan, _ = await solved(planned((2.0,), (0, 1), BestOfN(8, WHOLE), BestOfN(2, WHOLE)))
     assert by_plan.trajectories == alone.trajectories
     assert by_plan.usage.reward_calls == 4  # the probes are charged
+
+
+async def test_a_setting_that_prunes_continues_the_probes() -> None:
+    """Where the engine samples by position: the same texts, and no token of a probe is drawn twice."""
+    pruning = BestOfN(8, WHOLE, prune={1: 4})
+    strategy = planned((2.0,), (0, 1), BestOfN(4, WHOLE), pruning)
+    num_cut = 0
+    for seed in range(8):
+        worlds = [World(BRANCHING, uneven, engine=FakeEngine(sampler="stream")) for _ in range(3)]
+        alone, probes, by_plan = [
+            await world.solve(each, seed)
+            for world, each in zip(worlds, (pruning, BestOfN(4, WHOLE), strategy), strict=True)
+        ]
+        assert by_plan.trajectories == alone.trajectories
+        assert by_plan.answer_index == alone.answer_index
+        pairs = zip(probes.trajectories, alone.trajectories, strict=False)
+        beyond = sum(probe.num_tokens - text.num_tokens for probe, text in pairs)
+        assert by_plan.usage.generated_tokens == alone.usage.generated_tokens + beyond
+        assert worlds[2].engine.usage.generated_tokens == by_plan.usage.generated_tokens
+        num_cut += beyond
+    assert num_cut > 0
 
 
 async def test_a_search_begins_anew_and_the_probes_are_charged() -> None:

@@ -1,0 +1,171 @@
+"""The samples of ``bench_adaptive``: drawn once for each task, split and seed, and read as lists of N."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.replay.__main__ import read_recorded
+from orchestrator.replay.whatif import Recorded, WhatIf, replay_all
+from orchestrator.samples.stored import StoredSamples, read_stored
+from orchestrator.storage.result_lines import in_recorded_order
+from orchestrator.storage.run_files import CONFIG, read_summary
+from tests.bench.sweeps import Point, Sweep
+
+Floats = npt.NDArray[np.float64]
+Drawn = Mapping[str, Any]
+"""Knobs of ``strategy.`` by their keys, as ``python -m orchestrator.replay`` takes them."""
+KEYS = {"chain": (), "countdown": ("experiment=embedded_countdown",)}
+VOTE = "strategies.SelfConsistency"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn of a task: ``num_samples`` for each seed of the test problems, more of the others."""
+
+    folder: Path
+    task: str
+    num_problems: int
+    num_samples: int
+    num_dev_samples: int
+    seeds: Sequence[int]
+
+    def draw(self) -> None:
+        """Draw what is missing."""
+        self._sweep("dev", "dev").run([Point(self.num_dev_samples, "best_of_n", 0)])
+        self._sweep("test", "test").run([Point(self.num_samples, "best_of_n", seed) for seed in self.seeds])
+        # A greedy sample depends on no seed.
+        greedy = self._sweep("greedy", "test", "strategy.temperatures=hedged")
+        greedy.run([Point(1, "best_of_n", 0)])
+
+    def draw_plan_sweep(self, strategies: Sequence[str], budgets: Sequence[int]) -> Path:
+        """Draw what a plan is fitted to, on the development problems with another seed; return the folder."""
+        sweep = self._sweep("plan", "dev")
+        sweep.run([Point(budget, strategy, 1) for strategy in strategies for budget in budgets])
+        return sweep.folder
+
+    @property
+    def dev(self) -> Path:
+        """The run of the development problems."""
+        return self._runs("dev")[0]
+
+    @property
+    def test(self) -> dict[int, Path]:
+        """The runs of the test problems, by seed."""
+        return {seed: path for path in self._runs("test") if (seed := _seed(path)) in self.seeds}
+
+    @property
+    def greedy(self) -> Path:
+        """The run of one greedy sample a test problem."""
+        return self._runs("greedy")[0]
+
+    def _sweep(self, name: str, split: str, *keys: str) -> Sweep:
+        folder = self.folder / f"{self.task}-{name}"
+        return Sweep(folder, self.num_problems, split, (*KEYS[self.task], *keys, "cluster=inprocess"))
+
+    def _runs(self, name: str) -> list[Path]:
+        return sorted(path.parent for path in (self.folder / f"{self.task}-{name}").rglob(CONFIG))
+
+
+def _seed(path: Path) -> int:
+    return int(read_summary(path, "RUN_DIR")["seed"])
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A list of samples under a setting, by problem: right or wrong, and what it cost."""
+
+    right: Floats
+    samples: Floats
+    tokens: Floats
+    sequential: Floats
+    calls: Floats
+
+
+@dataclass(frozen=True)
+class List:
+    """N samples of each problem, as a run with budget N has them."""
+
+    run: Recorded
+    size: int
+
+    def under(
+        self, drawn: Drawn | None = None, *, budget: int | None = None, votes: bool = False
+    ) -> Answered:
+        """Return what a run with these knobs answers and costs, exactly (``orchestrator/replay``)."""
+        keys = {"strategy.stop.rule": "none", **(drawn or {})}
+        run = _voting(self.run) if votes else self.run
+        return answered(asyncio.run(replay_all(run, WhatIf(budget=budget, drawn=tuple(keys.items())))))
+
+    def hedged(self, greedy: Recorded) -> List:
+        """Return the list whose first sample is the greedy one."""
+        first = {line["problem_id"]: line["candidates"][0] for line in greedy.lines}
+        lines = []
+        for line in self.run.lines:
+            rest = in_recorded_order(line)[1:]
+            lines.append({**line, "candidates": [first[line["problem_id"]], *rest], "answer_index": 0})
+        return replace(self, run=replace(self.run, lines=lines))
+
+    @cached_property
+    def arrays(self) -> list[list[tuple[float, bool, int]]]:
+        """Of each problem's samples the last log-odds (-inf without an end), whether right, and tokens."""
+        return [[_sample(c) for c in in_recorded_order(line)] for line in self.run.lines]
+
+
+def _sample(candidate: Mapping[str, Any]) -> tuple[float, bool, int]:
+    steps = [float(x) for x in candidate["step_log_odds"] if x is not None]
+    log_odds = steps[-1] if steps and candidate["finished"] else -np.inf
+    return log_odds, bool(candidate["correct"]), int(candidate["num_tokens"])
+
+
+def _voting(run: Recorded) -> Recorded:
+    """Return the run as self_consistency would have made it: its samples are those of best_of_n."""
+    own = run.config["strategy"]
+    node = {"_target_": VOTE, "num_samples": own["num_samples"], "sampling": own["sampling"]}
+    return replace(run, config={**run.config, "strategy": node})
+
+
+def answered(lines: Sequence[Mapping[str, Any]]) -> Answered:
+    """Return result lines as columns."""
+    usage = [line["usage"] for line in lines]
+    return Answered(
+        np.asarray([float(line["correct"]) for line in lines]),
+        np.asarray([float(len(line["candidates"])) for line in lines]),
+        np.asarray([float(u["generated_tokens"]) for u in usage]),
+        np.asarray([float(u["sequential_tokens"]) for u in usage]),
+        np.asarray([float(u["reward_calls"]) for u in usage]),
+    )
+
+
+def recorded(folder: Path) -> Recorded:
+    """Return a run that this benchmark has made, its problems in the order of their names."""
+    run = read_recorded(folder, trusts=True)
+    return replace(run, lines=sorted(run.lines, key=lambda line: str(line["problem_id"])))
+
+
+def lists_of(folder: Path, size: int) -> list[List]:
+    """Return the disjoint lists of ``size`` samples of a run: as good as so many seeds, for a choice."""
+    run = recorded(folder)
+    most = min(len(line["candidates"]) for line in run.lines)
+    return [List(_cut(run, start, size), size) for start in range(0, most - size + 1, size)]
+
+
+def _cut(run: Recorded, start: int, size: int) -> Recorded:
+    lines = [
+        {**line, "candidates": in_recorded_order(line)[start : start + size], "answer_index": 0}
+        for line in run.lines
+    ]
+    strategy = {**run.config["strategy"], "num_samples": size}
+    return replace(run, lines=lines, config={**run.config, "budget": size, "strategy": strategy})
+
+
+def stored(folder: Path) -> StoredSamples:
+    """Return a run's samples as arrays."""
+    return read_stored(folder)
