@@ -9,8 +9,14 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from msgspec import UNSET, UnsetType
 
-from orchestrator.stated.answer import states_answer
-from orchestrator.types import Overhead, Params, Problem, Reward, Step, Turn, Usage
+from orchestrator.stated.answer import states_answer, states_whole_answer
+from orchestrator.steps.rule import Mode, StepEnds, StepRule
+from orchestrator.types import Carried, Overhead, Params, Problem, Reward, Step, Turn, Usage
+
+LOOK_BACK = 1000
+"""How many characters before a step may hold the beginning of the answer that it states."""
+
+NOTHING_CARRIED = Carried((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,11 @@ class GenerateRequest:
     (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` continues
     to the end of the text or of the first step that the request is ``answered_by``. ``home`` names the
     problem, for routing and prefix caches alone. The reply depends on nothing but the request.
+
+    ``step`` says how a step ends where the ``delimiter`` alone does not say it, and ``carried`` is what the
+    last step's reply has generated of this one: it counts among the first ``max_tokens`` tokens and opens the
+    reply's first step. ``before`` is the end of the steps' text so far, ``LOOK_BACK`` characters of it.
+    Other requests have none of them, nor does their digest.
     """
 
     home: str
@@ -32,15 +43,40 @@ class GenerateRequest:
     delimiter: str
     answer_marker: str | None
     to_end: bool = False
+    step: StepRule | UnsetType = UNSET
+    carried: Carried | UnsetType = UNSET
+    before: str | UnsetType = UNSET
 
     @property
     def history(self) -> tuple[Turn, ...]:
         """The turns before the question; a ``GenerateInChat`` has some."""
         return ()
 
-    def answered_by(self, step: str) -> bool:
-        """Return whether a step states the final answer: it has the marker, other than the prompt has it."""
-        return states_answer(step, self.answer_marker, (self.instruction, self.question))
+    @property
+    def ends(self) -> StepEnds:
+        """What ends a step."""
+        return (
+            StepEnds(self.delimiter) if isinstance(self.step, UnsetType) else self.step.ends(self.delimiter)
+        )
+
+    @property
+    def begun(self) -> Carried:
+        """The tokens of the step that were generated before; empty where there are none."""
+        return NOTHING_CARRIED if isinstance(self.carried, UnsetType) else self.carried
+
+    def answered_by(self, step: str, after: str = "") -> bool:
+        """Return whether a step states the final answer: it has the marker, other than the prompt has it.
+
+        ``after`` is the text of the steps before it in the same reply. It matters where steps do not end at
+        the delimiter alone: an answer may then be in two steps, and counts once nothing can be added to it.
+        """
+        prompts = (self.instruction, self.question)
+        if isinstance(self.step, UnsetType) or self.step.mode == "delimiter":
+            return states_answer(step, self.answer_marker, prompts)
+        if self.step.mode == "hybrid" and self.delimiter in step:
+            step += "\n"  # the delimiter has ended what was stated, whatever it is
+        before = after if isinstance(self.before, UnsetType) else self.before + after
+        return states_whole_answer(before[-LOOK_BACK:] + step, self.answer_marker, prompts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +91,8 @@ class Completion:
     """What a generate request returned: one step, or with ``to_end`` one or more.
 
     Steps end with Finish.STEP, EOS or LENGTH; the session marks ANSWER. Every step but the last ends
-    with STEP. ``usage`` counts this request alone.
+    with STEP. What was generated beyond the last step is its ``carried``. ``usage`` counts this request
+    alone: not what was carried into it, but what it carries on.
     """
 
     steps: tuple[Step, ...]
@@ -159,6 +196,7 @@ class ModelInfo:
     ``sampling`` a verifier draws what it judges by, and is given the run's seed.
     ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
     ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
+    ``step_modes`` are the ways of ending a step (``GenerateRequest.step``) that an engine knows.
     """
 
     batch_invariant: bool = False
@@ -167,6 +205,7 @@ class ModelInfo:
     sampling: bool = False
     takes_history: bool = False
     seeds_honoured: bool | None = None
+    step_modes: tuple[Mode, ...] = ("delimiter",)
 
 
 class Engine(Protocol):
@@ -361,6 +400,30 @@ class MayLackPrefixes(Protocol):
     def whole_because(self) -> tuple[str, str] | None:
         """The key and the value because of which it makes whole answers alone; None: it continues texts."""
         ...
+
+
+@runtime_checkable
+class LimitsSteps(Protocol):
+    """A configuration of an engine that may be unable to end steps in some ways."""
+
+    def no_steps_by(self, step: StepRule) -> tuple[str, object, str] | None:
+        """Return the key and the value because of which steps cannot end so, and why; None: they can."""
+        ...
+
+
+@runtime_checkable
+class EndsSteps(Protocol):
+    """A task whose steps may end in another way than at its delimiter."""
+
+    @property
+    def step(self) -> StepRule: ...
+
+
+def step_rule_of(task: Task) -> StepRule | UnsetType:
+    """Return how a task's steps end; UNSET where they end at its delimiter."""
+    if isinstance(task, EndsSteps) and task.step.mode != "delimiter":
+        return task.step
+    return UNSET
 
 
 class VerifierConfig(Protocol):

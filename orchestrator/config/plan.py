@@ -36,6 +36,7 @@ from orchestrator.config.compatibility import (
     check_params,
     check_readout,
     check_samples,
+    check_steps,
     check_whole,
 )
 from orchestrator.config.planned import check_planned
@@ -131,6 +132,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
+    check_steps(names, task, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
     check_samples(names, strategy, engine)
     plan = Plan(
