@@ -97,6 +97,7 @@ def _check_markers(markers: Sequence[str] | str) -> None:
         if re.search(r"\\n(?![a-z])", marker):
             allowed = "holds a backslash and an n: write a line break, or one regular expression"
             raise ConfigError("task.step.markers", repr(marker), allowed)
+    for marker in markers:
         for other in markers:
             if other in marker[:-1]:
                 allowed = f"holds the marker {other!r}, which begins a step before this one is whole"
