@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.search.session import Session
     from orchestrator.search.strategy import Strategy
     from orchestrator.starting import Models, start
+    from orchestrator.steps.rule import StepRule
     from orchestrator.stored.engine import StoredEngineConfig
     from orchestrator.stored.task import StoredTask
     from orchestrator.stored.verifier import StoredVerifierConfig
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from orchestrator.text.task import TextTask
     from orchestrator.text.verifier import TextVerifier
     from orchestrator.types import (
+        Carried,
         Denoising,
         Finish,
         NodeRecord,
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "Candidate": "orchestrator.outcome",
+    "Carried": "orchestrator.types",
     "ChainTask": "orchestrator.tasks.chain",
     "Completion": "orchestrator.protocols",
     "ConfigError": "orchestrator.errors",
@@ -109,6 +112,7 @@ _PLACES = {
     "Solution": "orchestrator.types",
     "Step": "orchestrator.types",
     "StepRecord": "orchestrator.types",
+    "StepRule": "orchestrator.steps.rule",
     "StoredEngineConfig": "orchestrator.stored.engine",
     "StoredTask": "orchestrator.stored.task",
     "StoredVerifierConfig": "orchestrator.stored.verifier",
@@ -135,6 +139,7 @@ _PLACES = {
 
 __all__ = [
     "Candidate",
+    "Carried",
     "ChainTask",
     "Completion",
     "ConfigError",
@@ -176,6 +181,7 @@ __all__ = [
     "Solution",
     "Step",
     "StepRecord",
+    "StepRule",
     "StoredEngineConfig",
     "StoredTask",
     "StoredVerifierConfig",

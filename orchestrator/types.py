@@ -19,7 +19,7 @@ from orchestrator.schema import Count
 class Finish(Enum):
     """Why a step ended; the value is the message a person reads."""
 
-    STEP = "the step delimiter was reached"
+    STEP = "the step has ended"
     EOS = "the model ended its text"
     ANSWER = "the step states the final answer"
     LENGTH = "the token limit cut the step off"
@@ -163,11 +163,21 @@ class Reward:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """Tokens that were generated with a step and begin the next one, with their log-probabilities."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One delimited piece of reasoning, tokenised once and never again.
+    """One piece of reasoning, tokenised once and never again.
 
     ``text`` keeps its delimiter. ``logprob`` is the sum over its tokens of their log-probability under
     the policy at temperature 1 (None where the engine does not report it). ``reward`` is None until scored.
+    Where a step ends before a marker, an engine has generated the beginning of the next one already:
+    ``carried``, which the next request returns to it.
     """
 
     text: str
@@ -175,6 +185,7 @@ class Step:
     logprob: float | None = None
     reward: Reward | None = None
     finish: Finish = Finish.STEP
+    carried: Carried | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +205,11 @@ class Trajectory:
     @property
     def text(self) -> str:
         return "".join([step.text for step in self.steps])
+
+    @property
+    def carried(self) -> Carried | None:
+        """What an engine has generated of the next step."""
+        return self.steps[-1].carried if self.steps else None
 
     @property
     def reward(self) -> Reward | None:

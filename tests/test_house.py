@@ -27,9 +27,9 @@ FLOORS = {
     "orchestrator": (
         ("errors", "seeds", "intervals", "suggest", "dotted", "emit", "renamed", "spans"),
         ("schema", "streams", "bounded", "stated"),
-        ("types", "terminal"),
+        ("types", "terminal", "steps"),
         ("protocols", "tasks", "drawing"),
-        ("outcome",),
+        ("outcome", "splitting"),
         ("storage",),
         ("observe", "allocation"),
         ("backend", "search"),
@@ -50,7 +50,18 @@ FLOORS = {
     "strategies": (("parts",),),
 }
 # What a plug-in may know of the orchestrator. The first entry that fits a module counts.
-_KERNEL = ("errors", "seeds", "schema", "suggest", "types", "protocols", "emit", "spans")
+_KERNEL = (
+    "errors",
+    "seeds",
+    "schema",
+    "suggest",
+    "steps",
+    "types",
+    "protocols",
+    "splitting",
+    "emit",
+    "spans",
+)
 MAY_KNOW = {
     "actors.embedded": (*_KERNEL, "intervals", "tasks"),
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),

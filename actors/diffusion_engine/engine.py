@@ -16,7 +16,7 @@ from actors.diffusion_engine.decoding import Denoiser, Filled, Masked
 from actors.diffusion_engine.forward import DiffusionRunner, probe
 from actors.diffusion_engine.loading import load_diffusion
 from actors.text.prompting import Prompter, PromptStyle
-from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     Completion,
@@ -27,6 +27,8 @@ from orchestrator.protocols import (
     LoglikRequest,
     ModelInfo,
 )
+from orchestrator.splitting import StepSplitter
+from orchestrator.steps.rule import MODES
 from orchestrator.types import Finish, Step
 
 
@@ -71,7 +73,7 @@ class DiffusionEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """What the model promises; batch invariance is probed at load."""
-        return ModelInfo(self._invariant, takes_history=self._prompter.takes_history)
+        return ModelInfo(self._invariant, takes_history=self._prompter.takes_history, step_modes=MODES)
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -131,9 +133,8 @@ class DiffusionEngine(EngineBase):
         length = min(canvas.text_length, len(canvas.tokens))
         tokens, logprobs = canvas.tokens[:length].tolist(), canvas.logprobs[:length].tolist()
         splitter = StepSplitter(request, self._detokenizer, prefix)
-        may_end = self._detokenizer.can_end(request.delimiter)
         for i, token in enumerate(tokens, start=1):
-            looks = may_end[token] or splitter.held_back or i == length
+            looks = splitter.looks_at(i, token) or i == length
             if looks and splitter.advance(tokens[:i], logprobs, at_limit=i == length):
                 break
         return Completion((*splitter.steps[:-1], _ended(splitter.steps[-1])), filled.usage)

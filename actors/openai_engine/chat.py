@@ -21,6 +21,7 @@ from actors.openai_engine.replies import Refused
 from actors.openai_engine.shared import guarded, load_tokenizer, without_key
 from actors.text.tokens import InnerTokenizer
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
+from orchestrator.steps.rule import MODES
 from orchestrator.types import Sampling
 
 # What OpenAI allows in one request.
@@ -50,7 +51,7 @@ class ChatEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """Not batch-invariant: a server promises nothing about its batches."""
-        return ModelInfo(batch_invariant=False, seeds_honoured=self._probed.seeds_honoured)
+        return ModelInfo(batch_invariant=False, seeds_honoured=self._probed.seeds_honoured, step_modes=MODES)
 
     @property
     def progress(self) -> int:
@@ -127,7 +128,8 @@ def _groups(requests: Sequence[GenerateRequest]) -> list[list[int]]:
     """Return the rows of requests that differ in their seed alone, in their order."""
     groups: dict[Any, list[int]] = {}
     for i, r in enumerate(requests):
-        key = (r.question, r.instruction, r.token_ids, r.params, r.delimiter, r.answer_marker, r.to_end)
+        texts = (r.question, r.instruction, r.ends, r.answer_marker)
+        key = (*texts, r.token_ids, r.params, r.to_end)
         groups.setdefault(key, []).append(i)
     return list(groups.values())
 

@@ -16,6 +16,7 @@ from actors.text.prompting import PromptStyle
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import WholeOnly
 from orchestrator.schema import Positive, Words, checked
+from orchestrator.steps.rule import StepRule
 from orchestrator.types import Params, Sampling
 
 
@@ -68,6 +69,19 @@ class OpenAIEngineConfig:
     def whole_because(self) -> WholeOnly | None:
         """Return the interface's key where it cannot continue a text."""
         return WholeOnly("engine.api", self.api) if self.api == "chat" else None
+
+    def no_steps_by(self, step: StepRule) -> tuple[str, object, str] | None:
+        """Return the key and the value because of which steps cannot end so, and why; None: they can."""
+        if step.mode == "delimiter":
+            return None
+        if self.api == "chat":
+            lists_tokens = self.logprobs or step.tokens is None
+            return None if lists_tokens else ("engine.logprobs", False, "no token of an answer is known")
+        if self.prompts == "text":
+            return "engine.prompts", "text", "steps must end between known tokens: tokens is needed"
+        if isinstance(step.markers, str):
+            return "engine", "openai", "a server stops at texts alone: list them in task.step.markers"
+        return None
 
     @property
     def takes(self) -> type[Params]:

@@ -25,7 +25,7 @@ from actors.openai_engine.text import StopNames, TextGeneration, cut_at_end, end
 from actors.text.endings import ends_of_text
 from actors.text.generation import End, Generation, StopRules
 from actors.text.prompting import Prompter, PromptStyle
-from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from actors.text.tokens import TokenIds, refuse_request, refuse_tokens
 from orchestrator.errors import EngineError
 from orchestrator.protocols import (
@@ -37,6 +37,7 @@ from orchestrator.protocols import (
     LoglikRequest,
     ModelInfo,
 )
+from orchestrator.steps.rule import MODES, StepEnds
 from orchestrator.types import Sampling, Usage
 
 _TOKENS_BEFORE = 512
@@ -74,6 +75,7 @@ class OpenAIEngine(EngineBase):
             batch_invariant=False,
             seeds_honoured=self._seeds_honoured,
             takes_history=self._prompter.takes_history,
+            step_modes=("delimiter",) if self._as_text else MODES,
         )
 
     @property
@@ -110,11 +112,10 @@ class OpenAIEngine(EngineBase):
         prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         if (refusal := self._refuse(request, prefix)) is not None:
             return refusal
-        splitter = StepSplitter(request, self._detokenizer, prefix)
-        room = self._max_context - len(prefix)
-        generation = Generation(request, prefix, room, self._rules(request.delimiter), splitter)
+        rules = self._rules(request.ends)
+        generation = Generation.of(request, prefix, self._max_context, rules, self._detokenizer)
         while not generation.is_done:
-            left, stops = generation.limit - len(generation.generated), generation.stops
+            left, stops = generation.num_left, generation.stops
             body = self._sampling(request, left, generation.seed) | self._stops(stops)
             reply = await self._ask(generation.token_ids, body)
             token_ids, logprobs = self._tokens(reply, left)
@@ -169,6 +170,11 @@ class OpenAIEngine(EngineBase):
         return generation.completion()
 
     def _refuse(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
+        if self._as_text and request.ends != StepEnds(request.delimiter):
+            return Failure("EngineError", "engine.prompts=text: task.step.mode must be delimiter")
+        if request.ends.by_expression:
+            message = "a server stops at texts alone, not at expressions"
+            return Failure("EngineError", f"task.step.markers={request.ends.markers!r}: {message}")
         return refuse_request(request, prefix, self._max_context, self._vocab_size)
 
     def _sampling(self, request: GenerateRequest, max_tokens: int, seed: int) -> dict[str, Any]:

@@ -12,40 +12,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actors.text.stepping import INCOMPLETE, Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from actors.text.tokens import TokenIds
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.seeds import derive_seed
+from orchestrator.splitting import StepSplitter
+from orchestrator.steps.cutting import INCOMPLETE
+from orchestrator.steps.rule import StepEnds
 from orchestrator.types import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class StopRules:
-    """The stop conditions of one delimiter.
+    """The stop conditions of what ends a step.
 
     ``stop_token_ids`` are the tokens whose text holds the delimiter: vLLM checks them where it samples, and
-    computes no further token. A delimiter of several tokens is found in the text, which vLLM checks in
-    another process, one token later. ``can_end`` ``[vocab_size]`` is as in ``Detokenizer``.
+    computes no further token. A delimiter of several tokens, and a marker, is found in the text, which vLLM
+    checks in another process, one token later. ``can_end`` ``[vocab_size]`` is as in ``Detokenizer``.
     """
 
-    delimiter: str
+    ends: StepEnds
     stop_token_ids: tuple[int, ...]
     eos_ids: tuple[int, ...]
     needs_text: bool
     can_end: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, detokenizer: Detokenizer, delimiter: str) -> StopRules:
-        holding = [i for i, piece in enumerate(detokenizer.pieces) if delimiter in piece]
+    def of(cls, detokenizer: Detokenizer, ends: StepEnds) -> StopRules:
+        delimiter = ends.delimiter or ""
+        holding = [i for i, piece in enumerate(detokenizer.pieces) if delimiter and delimiter in piece]
         whole = [i for i in holding if INCOMPLETE not in detokenizer.pieces[i]]
         # One ASCII character is never split over tokens; a decoder may drop a space.
         is_character = len(delimiter) == 1 and delimiter.isascii() and delimiter != " "
         return cls(
-            delimiter=delimiter,
+            ends=ends,
             stop_token_ids=tuple(whole),
             eos_ids=tuple(sorted(detokenizer.eos_ids)),
-            needs_text=not (is_character and whole == holding),
-            can_end=detokenizer.can_end(delimiter),
+            needs_text=bool(ends.texts)
+            and not (ends.texts == (delimiter,) and is_character and whole == holding),
+            can_end=detokenizer.can_end(ends),
         )
 
     @property
@@ -53,7 +58,7 @@ class StopRules:
         """The stop conditions for the end of this step."""
         stop_token_ids = [*self.stop_token_ids, *self.eos_ids]
         if self.needs_text:
-            return {"stop": [self.delimiter], "stop_token_ids": stop_token_ids}
+            return {"stop": [*self.ends.texts], "stop_token_ids": stop_token_ids}
         return {"stop_token_ids": stop_token_ids, "detokenize": False}
 
     @property
@@ -78,7 +83,8 @@ class Generation:
     """One request in progress: one stretch of tokens from vLLM, or several where there is a marker.
 
     With ``to_end`` and a marker the first stretch ends at the marker, and a second one runs to the end of
-    that step; two more follow if that step does not answer. Each stretch has another seed.
+    that step; two more follow if that step does not answer. Each stretch has another seed. What the request
+    carries is ``generated`` from the beginning.
     """
 
     request: GenerateRequest
@@ -93,9 +99,40 @@ class Generation:
     num_cached: int = 0
     num_computed: int = 0
 
+    @classmethod
+    def of(
+        cls, request: GenerateRequest, prefix: TokenIds, max_context: int, rules: StopRules, text: Detokenizer
+    ) -> Generation:
+        """Return the beginning of a request's text, which may be all of it already (``is_done``)."""
+        splitter, room = StepSplitter(request, text, prefix), max_context - len(prefix)
+        made = cls(request, prefix, room, rules, splitter)
+        made.add(request.begun.token_ids, request.begun.logprobs)
+        return made
+
     @property
     def token_ids(self) -> list[int]:
         return [*self.prefix, *self.generated]
+
+    @property
+    def num_known(self) -> int:
+        """How many tokens precede the first one that is generated for this request."""
+        return len(self.prefix) + len(self.request.begun.token_ids)
+
+    @property
+    def ends_step(self) -> bool:
+        """Whether the next stretch has to end with the open step, if not before."""
+        marker = self.request.answer_marker
+        return not self.request.to_end or (
+            marker is not None and marker in self.splitter.recent_text(self.generated)
+        )
+
+    @property
+    def num_left(self) -> int:
+        """The most tokens of the next stretch."""
+        left, tokens = self.limit - len(self.generated), self.splitter.ends.tokens
+        if tokens is None or not self.ends_step:
+            return left
+        return min(left, tokens - self.splitter.num_open(self.generated))
 
     @property
     def limit(self) -> int:
@@ -110,11 +147,9 @@ class Generation:
 
     @property
     def stops(self) -> dict[str, Any]:
-        marker = self.request.answer_marker
-        if not self.request.to_end or (
-            marker is not None and marker in self.splitter.open_text(self.generated)
-        ):
+        if self.ends_step:
             return self.rules.at_delimiter
+        marker = self.request.answer_marker
         return self.rules.at_end if marker is None else self.rules.at_marker(marker)
 
     def take(
@@ -170,14 +205,16 @@ class Generation:
     def count_found(self, num_tokens: int) -> None:
         """Count ``num_tokens`` of a text that had computed everything before them."""
         if self.num_stretches == 0:
-            self.num_cached = len(self.prefix)
+            self.num_cached = self.num_known
         self.num_computed += num_tokens
         self.num_stretches += 1
 
     def _ends(self, end: End | None) -> bool:
         """Whether the last token completes the request."""
-        at_limit = len(self.generated) >= self.limit and end is None
-        if not (at_limit or end or self.splitter.held_back or self.rules.can_end[self.generated[-1]]):
+        num = len(self.generated)
+        at_limit = num >= self.limit and end is None
+        may_end = self.splitter.held_back or self.rules.can_end[self.generated[-1]]
+        if not (at_limit or end or may_end or self.splitter.full_at == num):
             return False
         no_room = len(self.generated) >= self.room
         done = self.splitter.advance(self.generated, self.logprobs, at_limit=at_limit, no_room=no_room)
@@ -187,9 +224,9 @@ class Generation:
 
     def completion(self, flops_per_token: float, *, has_logprobs: bool) -> Completion:
         usage = Usage(
-            generated_tokens=len(self.generated),
-            prompt_tokens=len(self.prefix),
-            cached_tokens=min(self.num_cached, len(self.prefix)),
+            generated_tokens=len(self.generated) - len(self.request.begun.token_ids),
+            prompt_tokens=self.num_known,
+            cached_tokens=min(self.num_cached, self.num_known),
             flops=flops_per_token * self.num_computed,
         )
         steps = (

@@ -62,4 +62,7 @@ def refuse_request(
         return Failure("EngineError", f"{params}: max_tokens >= 1, temperature >= 0, 0 < top_p <= 1")
     if not request.delimiter:
         return Failure("EngineError", "the step delimiter is empty")
-    return refuse_tokens(prefix, max_context - 1, vocab_size)
+    if refusal := refuse_tokens(prefix, max_context - 1, vocab_size):
+        return refusal
+    begun = request.begun.token_ids
+    return refuse_tokens(begun, max_context - len(prefix), vocab_size) if begun else None

@@ -12,12 +12,14 @@ from actors.batching.batcher import Pending
 from actors.batching.forward import ForwardError, Runner
 from actors.batching.kv import Ints, SlotCache
 from actors.batching.sampling import sample, uniforms
-from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from actors.text.tokens import TokenIds, refuse_request
 from actors.transformers_engine.encoding import Encoder, Passage, Reading
 from actors.transformers_engine.prefix import PrefixStore, Stored
-from actors.transformers_engine.slots import Settings, SlotTable
+from actors.transformers_engine.slots import NEVER, Settings, SlotTable
 from orchestrator.protocols import Completion, Failure, GenerateRequest
+from orchestrator.splitting import StepSplitter
+from orchestrator.steps.rule import StepEnds
 from orchestrator.types import Sampling, Usage
 
 DecodeJob = Pending["Prompted", Completion]
@@ -32,12 +34,21 @@ class Prompted:
 
     @property
     def prefix(self) -> TokenIds:
+        """The tokens of the prompt and of the steps so far."""
         return self.prompt_ids + self.request.token_ids
+
+    @property
+    def fed(self) -> TokenIds:
+        """The tokens that precede the first one to be generated."""
+        return self.prefix + self.request.begun.token_ids
 
 
 @dataclass(eq=False, slots=True)
 class _Row:
-    """A job in progress; ``num_cached`` tokens of its prefix came from a cache and were not computed."""
+    """A job in progress; ``num_cached`` tokens of its prefix came from a cache and were not computed.
+
+    The prefix ends with the tokens that the request carries, which count among those that are generated.
+    """
 
     job: DecodeJob
     prefix: TokenIds
@@ -82,7 +93,7 @@ class Decoder:
         self._table = SlotTable(max_batch_size, max_context)
         self._waiting: list[DecodeJob] = []
         self._rows: dict[int, _Row] = {}
-        self._delimiters: list[str] = []
+        self._ends: list[StepEnds] = []
         self._can_end = np.zeros((0, runner.model.config.vocab_size), np.bool_)
 
     @torch.inference_mode()
@@ -101,11 +112,11 @@ class Decoder:
             self._leave(row)
 
     def _admit(self) -> list[DecodeJob]:
-        """Seat waiting jobs with their prefixes' keys and values in the cache. Return those that failed."""
+        """Seat waiting jobs with their prefixes' keys and values in the cache. Return those that are done."""
         failed, seated = [], []
         while self._waiting and self._table.num_free:
             job = self._waiting.pop(0)
-            job.reply = self._refusal(job.request)
+            job.reply = self._refusal(job.request) or self._known(job.request)
             if job.reply is not None:
                 failed.append(job)
             else:
@@ -119,31 +130,45 @@ class Decoder:
         vocab_size = self._can_end.shape[1]
         return refuse_request(prompted.request, prompted.prefix, self._max_context, vocab_size)
 
+    def _known(self, prompted: Prompted) -> Completion | None:
+        """Return the completion of a request for what it carries itself, or None."""
+        splitter, is_done = self._replayed(prompted)
+        usage = Usage(prompt_tokens=len(prompted.fed))
+        return Completion(tuple(splitter.steps), usage) if is_done else None
+
+    def _replayed(self, prompted: Prompted) -> tuple[StepSplitter, bool]:
+        """Return a splitter that has seen what the request carries, and whether that is all."""
+        request, room = prompted.request, self._max_context - len(prompted.prefix)
+        splitter = StepSplitter(request, self._detokenizer, prompted.prefix)
+        limit = min(request.params.max_tokens, room)
+        return splitter, splitter.replay(request.begun, limit=limit, room=room)
+
     def _seat(self, job: DecodeJob) -> _Row:
         """Give a job the free slot that holds most of its prefix; ``num_cached`` is how much."""
-        request, prefix = job.request.request, job.request.prefix
+        request, prefix = job.request.request, job.request.fed
         assert isinstance(request.params, Sampling)
         ids = np.array(prefix, np.int64)
         slot, num_known = self._table.nearest(ids[:-1])
-        room = self._max_context - len(prefix)
+        splitter, _ = self._replayed(job.request)
+        num_begun = len(request.begun.token_ids)
         settings = Settings(
             seed=request.seed,
             temperature=request.params.temperature,
             top_p=request.params.top_p,
-            max_tokens=min(request.params.max_tokens, room),
-            table=self._table_index(request.delimiter),
+            max_tokens=min(request.params.max_tokens - num_begun, self._max_context - len(prefix)),
+            table=self._table_index(splitter.ends),
+            full_at=NEVER if splitter.full_at is None else splitter.full_at - num_begun,
         )
         self._table.occupy(slot, ids, settings)
-        splitter = StepSplitter(request, self._detokenizer, prefix)
         self._rows[slot] = row = _Row(job, prefix, splitter, slot, num_known)
         return row
 
-    def _table_index(self, delimiter: str) -> int:
-        """The row of ``_can_end`` that holds for ``delimiter``."""
-        if delimiter not in self._delimiters:
-            self._delimiters.append(delimiter)
-            self._can_end = np.vstack([self._can_end, self._detokenizer.can_end(delimiter)])
-        return self._delimiters.index(delimiter)
+    def _table_index(self, ends: StepEnds) -> int:
+        """The row of ``_can_end`` that holds for what ends steps."""
+        if ends not in self._ends:
+            self._ends.append(ends)
+            self._can_end = np.vstack([self._can_end, self._detokenizer.can_end(ends)])
+        return self._ends.index(ends)
 
     def _fill(self, rows: list[_Row]) -> list[DecodeJob]:
         """Bring every prefix but its last token into the cache: from its slot, the store or the model."""
@@ -232,6 +257,7 @@ class Decoder:
         table = self._table
         at_limit = table.counts[busy] >= table.limits[busy]
         may_end = self._can_end[table.tables[busy], chosen] | table.held_back[busy] | at_limit | broken
+        may_end |= table.counts[busy] >= table.full_at[busy]
         failed, ended = [], []
         error = ForwardError.not_finite()
         for slot, is_broken in zip(busy[may_end].tolist(), broken[may_end].tolist(), strict=True):
@@ -245,14 +271,17 @@ class Decoder:
         return failed + [self._complete(row) for row in ended]
 
     def _is_done(self, row: _Row) -> bool:
-        generated, logprobs = self._table.generated(row.slot)
+        table, begun = self._table, row.job.request.request.begun
+        generated, logprobs = table.generated(row.slot)
         is_done = row.splitter.advance(
-            generated,
-            logprobs,
-            at_limit=len(generated) >= int(self._table.limits[row.slot]),
+            [*begun.token_ids, *generated],
+            [*begun.logprobs, *logprobs],
+            at_limit=len(generated) >= int(table.limits[row.slot]),
             no_room=len(row.prefix) + len(generated) >= self._max_context,
         )
-        self._table.held_back[row.slot] = row.splitter.held_back
+        table.held_back[row.slot] = row.splitter.held_back
+        if row.splitter.full_at is not None:
+            table.full_at[row.slot] = row.splitter.full_at - len(begun.token_ids)
         return is_done
 
     def _complete(self, row: _Row) -> DecodeJob:

@@ -27,6 +27,7 @@ from orchestrator.protocols import (
     LoglikRequest,
     ModelInfo,
 )
+from orchestrator.steps.rule import MODES
 from orchestrator.types import Usage
 
 
@@ -59,7 +60,9 @@ class TransformersEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """What the model promises; batch invariance is probed at load."""
-        return ModelInfo(self._loaded.batch_invariant, takes_history=self._prompter.takes_history)
+        return ModelInfo(
+            self._loaded.batch_invariant, takes_history=self._prompter.takes_history, step_modes=MODES
+        )
 
     @property
     def template_notes(self) -> Mapping[str, str]:

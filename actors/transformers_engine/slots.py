@@ -14,15 +14,23 @@ from actors.text.tokens import TokenIds
 _MAX_IDLE_SHARE = 2
 
 
+NEVER = np.iinfo(np.int64).max
+"""A number of tokens that no row reaches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one row is sampled: at most ``max_tokens`` tokens, with random numbers from ``seed``."""
+    """How one row is sampled: at most ``max_tokens`` tokens, with random numbers from ``seed``.
+
+    Its step is full after ``full_at`` tokens.
+    """
 
     seed: int
     temperature: float
     top_p: float
     max_tokens: int
     table: int
+    full_at: int = NEVER
 
 
 class SlotTable:
@@ -43,6 +51,7 @@ class SlotTable:
         self.top_p = np.ones(num_slots)
         self.held_back = np.zeros(num_slots, np.bool_)
         self.tables = np.zeros(num_slots, np.int64)
+        self.full_at = np.full(num_slots, NEVER)
         self.tokens = np.zeros((num_slots, max_context + 1), np.int64)
         self.logprobs = np.zeros((num_slots, max_context + 1))
 
@@ -95,6 +104,7 @@ class SlotTable:
         self.temperature[slot] = settings.temperature
         self.top_p[slot] = settings.top_p
         self.tables[slot] = settings.table
+        self.full_at[slot] = settings.full_at
         self.held_back[slot] = False
 
     def release(self, slot: int, *, keep: bool = True) -> None:

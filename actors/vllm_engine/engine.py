@@ -6,12 +6,13 @@ import asyncio
 import itertools
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any
 
 from actors.text.generation import Generation, StopRules, logprobs_of
 from actors.text.prompting import Prompter, PromptStyle
-from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from actors.text.thinking import Thinking, Thought, common_end
 from actors.text.tokens import TokenIds, refuse_request, refuse_tokens
 from actors.vllm_engine.config import VllmEngineConfig
@@ -28,6 +29,7 @@ from orchestrator.protocols import (
     LoglikRequest,
     ModelInfo,
 )
+from orchestrator.steps.rule import MODES
 from orchestrator.types import Finish, Overhead, Sampling, Usage
 
 _HIGHEST_TEMPERATURE = 2.0
@@ -72,7 +74,10 @@ class VllmEngine(EngineBase):
     def info(self) -> ModelInfo:
         """``batch_invariant`` where vLLM's mode of that name is on."""
         return ModelInfo(
-            self._started.batch_invariant, self.sampler, takes_history=self._prompter.takes_history
+            self._started.batch_invariant,
+            self.sampler,
+            takes_history=self._prompter.takes_history,
+            step_modes=MODES,
         )
 
     @property
@@ -97,7 +102,7 @@ class VllmEngine(EngineBase):
         """
         tasks = [self._prepare(r) for r in requests]
         waiting = [t for t in tasks if isinstance(t, Generation)]
-        if self._streams is not None and not any(g.request.to_end for g in waiting):
+        if self._streams is not None and not any(g.request.to_end or g.is_done for g in waiting):
             errors = await self._streams.complete(waiting, self._runs_on)
         else:
             errors = await asyncio.gather(*map(self._complete, waiting))
@@ -139,10 +144,14 @@ class VllmEngine(EngineBase):
 
     async def _stretch(self, generation: Generation, thought: Thought) -> None:
         """Generate on, as far as the request and its thought allow."""
-        stops, left = generation.stops, generation.limit - len(generation.generated)
+        stops, left = generation.stops, generation.num_left
         if self._thinking is not None and not thought.has_begun:
             stops = self._thinking.stops(stops)
-        params = self._params(generation, max_tokens=min(left, thought.num_left or left), **stops)
+        stops = {**stops, "max_tokens": min(left, thought.num_left or left)}
+        if generation.ends_step and generation.splitter.ends.by_expression:
+            await self._watched(generation, stops)
+            return
+        params = self._params(generation, **stops)
         output = await self._started.answer(self._ask(generation.token_ids, params))
         (choice,) = output.outputs
         if choice.finish_reason not in ("stop", "length"):
@@ -151,6 +160,26 @@ class VllmEngine(EngineBase):
         if choice.finish_reason == "stop" and choice.token_ids:
             end = generation.end_of(choice.token_ids, stops, (choice.stop_reason,))
         generation.take(choice.token_ids, logprobs_of(choice), output.num_cached_tokens or 0, end)
+
+    async def _watched(self, generation: Generation, stops: Mapping[str, Any]) -> None:
+        """Generate token by token until the step has ended: vLLM knows no stop that is an expression."""
+        from vllm.sampling_params import RequestOutputKind
+
+        params = self._params(generation, output_kind=RequestOutputKind.DELTA, **stops)
+        num_before, num_cached = len(generation.generated), 0
+        async with aclosing(self._started.answers(self._ask(generation.token_ids, params))) as outputs:
+            async for output in outputs:
+                (choice,) = output.outputs
+                num_cached = max(num_cached, output.num_cached_tokens or 0)
+                if choice.finish_reason not in (None, "stop", "length"):
+                    raise EngineError(f"vLLM ended the request: {choice.finish_reason}")
+                end = None
+                if choice.finish_reason == "stop" and choice.token_ids:
+                    end = generation.end_of(choice.token_ids, stops, (choice.stop_reason,))
+                generation.add(choice.token_ids, logprobs_of(choice), end)
+                if generation.is_done:
+                    break
+        generation.count(len(generation.generated) - num_before, num_cached, num_known=num_before)
 
     def _thought(self, generation: Generation) -> Thought:
         """Return how far the text may go before its thought has to end."""
@@ -189,8 +218,9 @@ class VllmEngine(EngineBase):
 
     def _runs_on(self, generation: Generation) -> bool:
         """Return whether a search may request what follows a step."""
-        step = generation.splitter.steps[-1]
-        return step.finish is Finish.STEP and not generation.request.answered_by(step.text)
+        *before, step = generation.splitter.steps
+        after = "".join(s.text for s in before)
+        return step.finish is Finish.STEP and not generation.request.answered_by(step.text, after)
 
     def _reply(self, generation: Generation, error: EngineError | None) -> Completion | Failure:
         if error is not None:
@@ -211,13 +241,8 @@ class VllmEngine(EngineBase):
         return refusal
 
     def _generation(self, request: GenerateRequest, prefix: TokenIds) -> Generation:
-        return Generation(
-            request=request,
-            prefix=prefix,
-            room=self._started.max_context - len(prefix),
-            rules=self._rules(request.delimiter),
-            splitter=StepSplitter(request, self._detokenizer, prefix),
-        )
+        rules = self._rules(request.ends)
+        return Generation.of(request, prefix, self._started.max_context, rules, self._detokenizer)
 
     def _params(self, generation: Generation, **more: Any) -> Any:
         from vllm import SamplingParams

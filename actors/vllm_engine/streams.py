@@ -63,7 +63,7 @@ class Stream:
         """Return whether ``generation`` requests what follows the tokens that were taken."""
         params: Any = generation.request.params
         same = (params.temperature, params.top_p) == (self.temperature, self.top_p)
-        return same and generation.prefix == (*self.prefix, *self.tokens[: self.num_taken])
+        return same and (*generation.token_ids,) == (*self.prefix, *self.tokens[: self.num_taken])
 
     def stop(self) -> int:
         """Remove the request from vLLM; return the number of unused tokens."""

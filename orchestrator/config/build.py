@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt
 from hydra.utils import get_class
+from msgspec import UnsetType
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +21,7 @@ from orchestrator.config.knob_types import plain_type
 from orchestrator.config.planned import with_floors, with_plan
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import Tracing
+from orchestrator.protocols import step_rule_of
 from orchestrator.renamed import renamed
 from orchestrator.schema import (
     Count,
@@ -162,7 +164,20 @@ def build_task(node: Mapping[str, Any]) -> Any:
     cls = _target(node, "task")
     others = {*RANGE, *Suggested.__slots__} - inspect.signature(cls).parameters.keys()
     build(Suggested, {k: v for k, v in node.items() if k in others and k not in RANGE}, "task")
-    return _built(cls, node, "task", others)
+    task = _built(cls, node, "task", others)
+    _check_step(task, node)
+    return task
+
+
+def _check_step(task: Any, node: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a step that ``task.step.tokens`` allows would be cut off."""
+    step = step_rule_of(task)
+    tokens = None if isinstance(step, UnsetType) else step.tokens
+    for key in ("max_step_tokens", "max_tokens"):
+        most = node.get(key)
+        if tokens is not None and isinstance(most, int) and most < tokens:
+            allowed = f"must be at most task.{key}={most}: a step would be cut off"
+            raise ConfigError("task.step.tokens", tokens, allowed)
 
 
 def build_node(node: Mapping[str, Any], key: str) -> Any:

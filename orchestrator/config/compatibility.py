@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from msgspec import UnsetType
+
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import MadeForTask, MayLackPrefixes, Task
+from orchestrator.protocols import LimitsSteps, MadeForTask, MayLackPrefixes, Task, step_rule_of
 from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Strategy, Whole
 from orchestrator.types import Params, Sampling
@@ -77,6 +79,24 @@ def check_whole(names: Names, strategy: Strategy, engine: object) -> None:
     if not (isinstance(strategy, Whole) and strategy.whole_answers):
         reason = f"makes whole answers alone, and strategy={name} extends them step by step"
         raise ConfigError(because.key, because.value, f"{reason}: choose another strategy, such as best_of_n")
+
+
+def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) -> None:
+    """Raise ConfigError if the engine cannot end steps as the task says, or a step would be cut off."""
+    step = step_rule_of(task)
+    if isinstance(step, UnsetType):
+        return
+    if isinstance(engine, LimitsSteps) and (because := engine.no_steps_by(step)) is not None:
+        key, value, why = because
+        shown = f"{key}={value}" if key != "engine" else f"engine={names['engine']}"
+        part = "markers" if isinstance(step.markers, str) else "mode"
+        allowed = f"does not go with {shown}: {why}"
+        raise ConfigError(f"task.step.{part}", getattr(step, part), allowed)
+    by_steps = not (isinstance(strategy, Whole) and strategy.whole_answers)
+    most = getattr(getattr(strategy, "sampling", None), "max_tokens", None)
+    if by_steps and step.tokens is not None and most is not None and most < step.tokens:
+        allowed = f"must be at least task.step.tokens={step.tokens}: it would cut steps off"
+        raise ConfigError("strategy.sampling.max_tokens", most, allowed)
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:

@@ -35,6 +35,7 @@ from orchestrator.config.compatibility import (
     check_language,
     check_params,
     check_readout,
+    check_steps,
     check_whole,
 )
 from orchestrator.config.planned import check_planned
@@ -130,6 +131,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     engine: EngineConfig = build_node(plain["engine"], "engine")
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
+    check_steps(names, task, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
     plan = Plan(
         plain=plain,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.protocols.configs import (
     EngineConfig,
     HasWeights,
+    LimitsSteps,
     MadeForTask,
     MayLackPrefixes,
     VerifierConfig,
@@ -23,7 +24,9 @@ from orchestrator.protocols.models import (
     VerifierBase,
 )
 from orchestrator.protocols.requests import (
+    LOOK_BACK,
     NO_REPLICA,
+    NOTHING_CARRIED,
     Completion,
     Failure,
     GenerateInChat,
@@ -34,12 +37,15 @@ from orchestrator.protocols.requests import (
     ScoreReply,
     ScoreRequest,
 )
-from orchestrator.protocols.task import Task
+from orchestrator.protocols.task import EndsSteps, Task, step_rule_of
 
 __all__ = [
+    "LOOK_BACK",
+    "NOTHING_CARRIED",
     "NO_REPLICA",
     "READOUTS",
     "Completion",
+    "EndsSteps",
     "Engine",
     "EngineBase",
     "EngineConfig",
@@ -47,6 +53,7 @@ __all__ = [
     "GenerateInChat",
     "GenerateRequest",
     "HasWeights",
+    "LimitsSteps",
     "Loglik",
     "LoglikInChat",
     "LoglikRequest",
@@ -64,4 +71,5 @@ __all__ = [
     "VerifierBase",
     "VerifierConfig",
     "WholeOnly",
+    "step_rule_of",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from orchestrator.protocols.models import Readout
+from orchestrator.steps.rule import StepRule
 from orchestrator.types import Params
 
 
@@ -58,6 +59,15 @@ class MayLackPrefixes(Protocol):
     @property
     def whole_because(self) -> WholeOnly | None:
         """Why it makes whole answers alone; None: it continues texts."""
+        ...
+
+
+@runtime_checkable
+class LimitsSteps(Protocol):
+    """A configuration of an engine that may be unable to end steps in some ways."""
+
+    def no_steps_by(self, step: StepRule) -> tuple[str, object, str] | None:
+        """Return the key and the value because of which steps cannot end so, and why; None: they can."""
         ...
 
 

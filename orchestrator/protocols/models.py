@@ -16,6 +16,7 @@ from orchestrator.protocols.requests import (
     ScoreReply,
     ScoreRequest,
 )
+from orchestrator.steps.rule import Mode
 from orchestrator.types import Overhead
 
 Readout = Literal["per_step", "whole"]
@@ -43,6 +44,7 @@ class ModelInfo:
     ``sampling`` a verifier draws what it judges by, and is given the run's seed.
     ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
     ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
+    ``step_modes`` are the ways of ending a step (``GenerateRequest.step``) that an engine knows.
     """
 
     batch_invariant: bool = False
@@ -51,6 +53,7 @@ class ModelInfo:
     sampling: bool = False
     takes_history: bool = False
     seeds_honoured: bool | None = None
+    step_modes: tuple[Mode, ...] = ("delimiter",)
 
 
 class Engine(Protocol):

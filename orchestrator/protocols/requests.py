@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from orchestrator.stated.answer import states_answer
-from orchestrator.types import Params, Reward, Step, Turn, Usage
+from orchestrator.stated.answer import states_answer, states_whole_answer
+from orchestrator.steps.rule import StepEnds, StepRule
+from orchestrator.types import Carried, Params, Reward, Step, Turn, Usage
+
+LOOK_BACK = 1000
+"""How many characters before a step may hold the beginning of the answer that it states."""
+
+NOTHING_CARRIED = Carried((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,11 @@ class GenerateRequest:
     (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` continues
     to the end of the text or of the first step that the request is ``answered_by``. ``home`` names the
     problem, for routing and prefix caches alone. The reply depends on nothing but the request.
+
+    ``step`` says how a step ends where the ``delimiter`` alone does not say it, and ``carried`` is what the
+    last step's reply has generated of this one: it counts among the first ``max_tokens`` tokens and opens the
+    reply's first step. ``before`` is the end of the steps' text so far, ``LOOK_BACK`` characters of it.
+    Other requests have none of them, nor does their digest.
     """
 
     home: str
@@ -29,15 +40,40 @@ class GenerateRequest:
     delimiter: str
     answer_marker: str | None
     to_end: bool = False
+    step: StepRule | UnsetType = UNSET
+    carried: Carried | UnsetType = UNSET
+    before: str | UnsetType = UNSET
 
     @property
     def history(self) -> tuple[Turn, ...]:
         """The turns before the question; a ``GenerateInChat`` has some."""
         return ()
 
-    def answered_by(self, step: str) -> bool:
-        """Return whether a step states the final answer: it has the marker, other than the prompt has it."""
-        return states_answer(step, self.answer_marker, (self.instruction, self.question))
+    @property
+    def ends(self) -> StepEnds:
+        """What ends a step."""
+        return (
+            StepEnds(self.delimiter) if isinstance(self.step, UnsetType) else self.step.ends(self.delimiter)
+        )
+
+    @property
+    def begun(self) -> Carried:
+        """The tokens of the step that were generated before; empty where there are none."""
+        return NOTHING_CARRIED if isinstance(self.carried, UnsetType) else self.carried
+
+    def answered_by(self, step: str, after: str = "") -> bool:
+        """Return whether a step states the final answer: it has the marker, other than the prompt has it.
+
+        ``after`` is the text of the steps before it in the same reply. It matters where steps do not end at
+        the delimiter alone: an answer may then be in two steps, and counts once nothing can be added to it.
+        """
+        prompts = (self.instruction, self.question)
+        if isinstance(self.step, UnsetType) or self.step.mode == "delimiter":
+            return states_answer(step, self.answer_marker, prompts)
+        if self.step.mode == "hybrid" and self.delimiter in step:
+            step += "\n"  # the delimiter has ended what was stated, whatever it is
+        before = after if isinstance(self.before, UnsetType) else self.before + after
+        return states_whole_answer(before[-LOOK_BACK:] + step, self.answer_marker, prompts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +88,8 @@ class Completion:
     """What a generate request returned: one step, or with ``to_end`` one or more.
 
     Steps end with Finish.STEP, EOS or LENGTH; the session marks ANSWER. Every step but the last ends
-    with STEP. ``usage`` counts this request alone.
+    with STEP. What was generated beyond the last step is its ``carried``. ``usage`` counts this request
+    alone: not what was carried into it, but what it carries on.
     """
 
     steps: tuple[Step, ...]

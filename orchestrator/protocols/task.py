@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from msgspec import UNSET, UnsetType
+
+from orchestrator.steps.rule import StepRule
 from orchestrator.types import Problem
 
 
@@ -77,3 +80,18 @@ class Task(Protocol):
         ...
 
     async def grade(self, answer: str | None, reference: str) -> bool: ...
+
+
+@runtime_checkable
+class EndsSteps(Protocol):
+    """A task whose steps may end in another way than at its delimiter."""
+
+    @property
+    def step(self) -> StepRule: ...
+
+
+def step_rule_of(task: Task) -> StepRule | UnsetType:
+    """Return how a task's steps end; UNSET where they end at its delimiter."""
+    if isinstance(task, EndsSteps) and task.step.mode != "delimiter":
+        return task.step
+    return UNSET

@@ -27,7 +27,7 @@ class Limits:
     reward_calls: Annotated[int | None, Gt(0), _NO_LIMIT] = None
     """Hard limit for each problem, never exceeded."""
     seconds: Annotated[float | None, Gt(0), _NO_LIMIT] = None
-    """Wall time for each problem from its first request, without waits for a grant; cancels what is in flight."""
+    """Wall time for each problem from its first request, but for waits for a grant; cancels what runs."""
 
 
 class Account:

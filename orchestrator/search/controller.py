@@ -9,11 +9,13 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import UnsetType
+
 from orchestrator.allocation.rounds import Rounds
-from orchestrator.errors import EngineError, GradingError, ProblemError, StrategyError
+from orchestrator.errors import ConfigError, EngineError, GradingError, ProblemError, StrategyError
 from orchestrator.observe import milestones
 from orchestrator.outcome import Candidate, ProblemResult
-from orchestrator.protocols import Engine, Task, Verifier
+from orchestrator.protocols import Engine, Task, Verifier, step_rule_of
 from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
 from orchestrator.search.extending import NOTHING_DRAWN, drawn_of, with_samples
@@ -55,6 +57,13 @@ class Controller:
     budget: int = 1
     offset: int = 0
     finished: Mapping[str, Granted] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an engine that does not know how the task's steps end."""
+        step = step_rule_of(self.task)
+        if not isinstance(step, UnsetType) and step.mode not in (known := self.engine.info.step_modes):
+            allowed = f"this engine ends steps by {' or '.join(known)} alone (ModelInfo.step_modes)"
+            raise ConfigError("task.step.mode", step.mode, allowed)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""

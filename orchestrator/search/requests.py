@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.protocols import (
+    LOOK_BACK,
     Completion,
     GenerateInChat,
     GenerateRequest,
@@ -20,6 +21,7 @@ from orchestrator.protocols import (
     ScoreReply,
     ScoreRequest,
     Task,
+    step_rule_of,
 )
 from orchestrator.seeds import derive_seeds
 from orchestrator.types import Finish, Params, Problem, Step, Trajectory
@@ -38,6 +40,8 @@ def generate_requests(
     token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
     instruction, delimiter, answer_marker = task.instruction, task.delimiter, task.answer_marker
     make = partial(GenerateInChat, history=problem.history) if problem.history else GenerateRequest
+    if (step := step_rule_of(task)) is not UNSET:
+        make = partial(make, step=step)
     return [
         make(
             home=problem.id,
@@ -49,6 +53,8 @@ def generate_requests(
             delimiter=delimiter,
             answer_marker=answer_marker,
             to_end=to_end,
+            carried=t.carried or UNSET,
+            before=UNSET if step is UNSET or not t.steps else t.text[-LOOK_BACK:],
         )
         for t, p, seed in zip(trajectories, params, seeds, strict=True)
     ]
@@ -126,10 +132,12 @@ def check_logprobs(request: LoglikRequest, reply: Loglik) -> None:
 
 def mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]:
     """Return the steps of a completion up to the one that states the answer, which is marked."""
+    after = ""
     for i, step in enumerate(reply.steps):
-        if step.finish is not Finish.LENGTH and request.answered_by(step.text):
+        if step.finish is not Finish.LENGTH and request.answered_by(step.text, after):
             answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
             return (*reply.steps[:i], answer)
+        after = (after + step.text)[-LOOK_BACK:]
     return reply.steps
 
 
@@ -137,7 +145,7 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
     """Return the trajectory with the rewards of its last steps; earlier rewards are unchanged."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = [
-        Step(s.text, s.token_ids, s.logprob, r, s.finish)
+        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried)
         for s, r in zip(steps[first:], reply.rewards, strict=True)
     ]
     return Trajectory((*steps[:first], *scored))

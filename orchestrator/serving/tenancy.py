@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from msgspec import UnsetType
+
 from orchestrator.protocols import (
     Completion,
     Engine,
@@ -21,7 +23,9 @@ from orchestrator.protocols import (
     Task,
     Verifier,
     VerifierBase,
+    step_rule_of,
 )
+from orchestrator.steps.rule import BY_DELIMITER, StepRule
 from orchestrator.types import Finish, Overhead, Params, Problem, Step
 
 OnReply = Callable[[GenerateRequest, Completion], None]
@@ -109,21 +113,23 @@ class RequestEngine(EngineBase):
     def _bounded(self, request: GenerateRequest, reply: Completion) -> Completion:
         """Return a reply up to where the text must end, with a last step that says so."""
         steps, prefix, tail = list[Step](), request.token_ids, self._tails.get(request.token_ids, "")
+        after = ""
         for step in reply.steps:
             prefix += step.token_ids
             text, tail = tail + step.text, (tail + step.text)[-_longest(self.stops) :]
-            steps.append(self._ended(request, step, text, len(prefix)))
+            steps.append(self._ended(request, step, text, after, len(prefix)))
+            after += step.text
             if steps[-1].finish is not step.finish:
                 break
         if self.stops:
             self._tails[prefix] = tail
         return replace(reply, steps=tuple(steps))
 
-    def _ended(self, request: GenerateRequest, step: Step, text: str, num_tokens: int) -> Step:
+    def _ended(self, request: GenerateRequest, step: Step, text: str, after: str, num_tokens: int) -> Step:
         if any(stop in text for stop in self.stops):
             return replace(step, finish=Finish.EOS)
         is_full = self.max_tokens is not None and num_tokens >= self.max_tokens
-        if is_full and step.finish is Finish.STEP and not request.answered_by(step.text):
+        if is_full and step.finish is Finish.STEP and not request.answered_by(step.text, after):
             return replace(step, finish=Finish.LENGTH)
         return step
 
@@ -161,6 +167,12 @@ class Ungraded:
     @property
     def delimiter(self) -> str:
         return self.task.delimiter
+
+    @property
+    def step(self) -> StepRule:
+        """How a step ends."""
+        rule = step_rule_of(self.task)
+        return BY_DELIMITER if isinstance(rule, UnsetType) else rule
 
     @property
     def answer_marker(self) -> str | None:

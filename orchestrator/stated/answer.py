@@ -57,6 +57,21 @@ def states_answer(step: str, marker: str | None, prompts: tuple[str, ...] = ()) 
     return not lines or not all(_repeats(line, marker, prompts) for line in lines)
 
 
+def states_whole_answer(text: str, marker: str | None, prompts: tuple[str, ...] = ()) -> bool:
+    r"""Return whether a text that goes on states a final answer to which nothing can be added.
+
+    ``#### 12`` may go on with another digit: it counts once its line has ended, ``\boxed{12}`` at once.
+    """
+    if not marker or marker not in text:
+        return False
+    if "boxed" in marker or "fbox" in marker:
+        found = find_box(text, _shown(prompts))[1]
+        return found is not None and find_box(f"{text}0", _shown(prompts))[1] == found
+    if "answer>" in marker.lower() or "<answer" in marker.lower():
+        return states_answer(text, marker, prompts)
+    return states_answer(text[: text.rfind("\n") + 1], marker, prompts)
+
+
 def find_tag(text: str, shown: frozenset[str]) -> tuple[bool, str | None]:
     """Return whether a text states an answer in ``<answer>`` tags, and which: the last closed one counts."""
     for content in reversed(_tagged(text)):

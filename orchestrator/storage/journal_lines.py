@@ -12,13 +12,13 @@ import math
 import operator
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
 from orchestrator.protocols import Completion, Loglik, ScoreReply
-from orchestrator.types import Finish, Reward, RoundRecord, Step, Usage, usage_values
+from orchestrator.types import Carried, Finish, Reward, RoundRecord, Step, Usage, usage_values
 
 Reply = Completion | ScoreReply | Loglik | RoundRecord
 """What a model replied to one request, or what an allocator replied to a bid."""
@@ -131,6 +131,7 @@ _Number = float | Literal["inf", "-inf", "nan"]
 
 class _PlainReply(TypedDict, total=False):
     steps: list[tuple[str, list[int], _Number | None, str]]
+    carried: tuple[list[int], list[_Number]]
     rewards: list[_Number]
     logprobs: list[_Number]
     granted: tuple[int, float, float, int]
@@ -165,7 +166,7 @@ def _plain(reply: Reply) -> dict[str, Any]:
         return {"granted": [reply.round, reply.gain, reply.cost, reply.granted]}
     usage = usage_values(reply.usage)[:-1]
     if isinstance(reply, Completion):
-        return {"steps": [_plain_step(s) for s in reply.steps], "usage": usage}
+        return {"steps": [_plain_step(s) for s in reply.steps], **_plain_carried(reply), "usage": usage}
     if isinstance(reply, ScoreReply):
         return {"rewards": [_number(r.log_odds) for r in reply.rewards], "usage": usage}
     return {"logprobs": [_number(x) for x in reply.logprobs], "usage": usage}
@@ -177,10 +178,27 @@ def _reply(plain: Mapping[str, Any]) -> Reply:
         return RoundRecord(number, float(gain), float(cost), granted)
     usage = Usage(*plain["usage"])
     if "steps" in plain:
-        return Completion(tuple(_step(s) for s in plain["steps"]), usage)
+        return Completion(_steps(plain), usage)
     if "rewards" in plain:
         return ScoreReply(tuple(Reward(float(x)) for x in plain["rewards"]), usage)
     return Loglik(tuple(float(x) for x in plain["logprobs"]), usage)
+
+
+def _plain_carried(completion: Completion) -> dict[str, Any]:
+    """Return what the last step carries on, if anything: only one that is followed by another does."""
+    carried = completion.steps[-1].carried if completion.steps else None
+    if carried is None:
+        return {}
+    return {"carried": [carried.token_ids, [_number(x) for x in carried.logprobs]]}
+
+
+def _steps(plain: Mapping[str, Any]) -> tuple[Step, ...]:
+    steps = tuple(_step(s) for s in plain["steps"])
+    if "carried" not in plain:
+        return steps
+    token_ids, logprobs = plain["carried"]
+    carried = Carried(tuple(token_ids), tuple(float(x) for x in logprobs))
+    return (*steps[:-1], replace(steps[-1], carried=carried))
 
 
 def _plain_step(step: Step) -> list[Any]:

@@ -52,6 +52,7 @@ FREE_KEYS = (
     "tracing",
 )
 _LATER = {"allocator": {"_target_": "orchestrator.Uniform"}}
+_LATER_KEYS = {"task.step.mode": "delimiter"}
 _LOCK = ".lock"
 # What a run writes: whole files, and others that it appends to or cuts short.
 _REPLACED = (
@@ -247,8 +248,9 @@ def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path)
 
 def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys in which two configurations differ, without the free ones; null is no value."""
-    # A group of a later release: a run that was begun before has its default.
+    # A group, or a key, of a later release: a run that was begun before has its default.
     old, new = dotted({**_LATER, **before} if "allocator" in after else before), dotted(after)
+    old = {**_LATER_KEYS, **old} if new.keys() >= _LATER_KEYS.keys() else old
     kept = (key for key in {**old, **new} if key.partition(".")[0] not in FREE_KEYS)
     return [key for key in kept if old.get(key) != new.get(key)]
 

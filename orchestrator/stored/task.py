@@ -11,6 +11,7 @@ from annotated_types import Gt, Le, MinLen
 
 from orchestrator.schema import NotEmpty, Words, checked
 from orchestrator.stated.answer import AnswerPlace, find_answer
+from orchestrator.steps.rule import BY_DELIMITER, StepRule
 from orchestrator.stored.samples import StoredRun, read_stored
 from orchestrator.tasks.grading.graders import AnswerKind, Grader, make_grader
 from orchestrator.tasks.grading.pool import shared_pool
@@ -31,11 +32,15 @@ class StoredTask:
     answers: Literal["text", "file"] = "text"
     instruction: str = ""
     delimiter: NotEmpty = "\n\n"
+    step: StepRule = BY_DELIMITER
     answer_kind: AnswerKind = "math"
     answer_in: Annotated[Sequence[AnswerPlace], MinLen(1), Words("must not be empty")] = ("box",)
     answer_prefix: NotEmpty | None = None
     num_graders: Annotated[int, Gt(0)] = 2
     grading_seconds: Annotated[float, Gt(0), Le(3600), Words("must be above 0, and at most 3600")] = 3.0
+
+    def __post_init__(self) -> None:
+        self.step.check_beside(self.delimiter)
 
     @property
     def answer_marker(self) -> None:

@@ -13,6 +13,7 @@ from annotated_types import Gt, Le, MinLen
 from orchestrator.errors import ConfigError
 from orchestrator.schema import NotEmpty, Words, checked
 from orchestrator.stated.answer import AnswerPlace, find_answer
+from orchestrator.steps.rule import BY_DELIMITER, StepRule
 from orchestrator.tasks.choices import Choices
 from orchestrator.tasks.grading.graders import AnswerKind, Grader, make_grader
 from orchestrator.tasks.grading.pool import shared_pool
@@ -48,6 +49,7 @@ class DatasetTask:
     question_template: str = "{question}"
     instruction: str = ""
     delimiter: NotEmpty = "\n\n"
+    step: StepRule = BY_DELIMITER
     answer_marker: str | None = None
     answer_kind: AnswerKind = "math"
     answer_in: Annotated[Sequence[AnswerPlace], MinLen(1), Words("must not be empty")] = ("box",)
@@ -58,10 +60,11 @@ class DatasetTask:
         if re.search(r"\\n(?![a-z])", self.delimiter):
             allowed = "holds a backslash and an n: no step would ever end; write a line break"
             raise ConfigError("task.delimiter", repr(self.delimiter), allowed)
-        marker = self.answer_marker or ""
-        if self.delimiter in marker.removesuffix(self.delimiter):
+        marker, ends = self.answer_marker or "", self.step.ends(self.delimiter)
+        if ends.delimiter is not None and self.delimiter in marker.removesuffix(self.delimiter):
             allowed = f"must not continue after task.delimiter={self.delimiter!r}: no step would hold it"
             raise ConfigError("task.answer_marker", repr(marker), allowed)
+        self.step.check_beside(self.delimiter, self.answer_marker)
         if (self.answer_kind == "choice") != (self.choices is not None):
             raise ConfigError("task.choices", self.choices, "goes with answer_kind=choice, and only with it")
         _check_template(self.question_template, has_options=self.choices is not None)

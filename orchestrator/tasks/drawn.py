@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
 from orchestrator.schema import checked
+from orchestrator.steps.rule import BY_DELIMITER, StepRule
 from orchestrator.tasks.draws import Split, bucket
 from orchestrator.types import Problem
 
@@ -62,6 +63,10 @@ class DrawnTask(ABC):
 
     split: Split = "test"
     """Which problems: the splits have none in common."""
+    step: StepRule = BY_DELIMITER
+
+    def __post_init__(self) -> None:
+        self.step.check_beside(self.delimiter, self.answer_marker)
 
     @abstractmethod
     def problem(self, index: int) -> Problem:

@@ -6,7 +6,8 @@ pytest nor Ray nor torch: call them in a test or with ``asyncio.run``.
 
 from __future__ import annotations
 
-from orchestrator.testing.engines import ENGINE_LAWS, EngineCase, check_engine
+from orchestrator.testing.engine_case import EngineCase
+from orchestrator.testing.engines import ENGINE_LAWS, check_engine
 from orchestrator.testing.fakes import (
     EOS,
     LETTERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from orchestrator.protocols import (
@@ -14,98 +14,14 @@ from orchestrator.protocols import (
     Failure,
     GenerateRequest,
     Loglik,
-    LoglikRequest,
     ModelInfo,
 )
+from orchestrator.testing.engine_case import SEEDS, EngineCase, text_of
 from orchestrator.testing.laws import Law, hold_all, require
-from orchestrator.types import Finish, Overhead, Params, Sampling, Step, Usage
+from orchestrator.testing.step_laws import STEP_LAWS
+from orchestrator.types import Finish, Overhead, Step, Usage
 
-_SEEDS = range(12)
-_CLOSE = 1e-3  # of log-probabilities, where an engine promises no more than rounding
 _CLOSE_LIKELIHOOD = 1e-4
-
-
-@dataclass(frozen=True)
-class EngineCase:
-    """An engine, a question that it can answer, and what it promises. See ``check_engine``."""
-
-    engine: Engine
-    question: str
-    instruction: str = ""
-    delimiter: str = "\n"
-    answer_marker: str | None = None
-    step_tokens: int = 40
-    solution_tokens: int = 200
-    exact: bool = True
-    likelihoods: bool = True
-    impossible: Mapping[str, Any] | None = None
-
-    @property
-    def compares(self) -> bool:
-        """Return whether equal requests must get equal tokens."""
-        return self.exact or self.engine.info.batch_invariant
-
-    def params(self, temperature: float = 1.0, max_tokens: int | None = None) -> Params:
-        return Sampling(temperature=temperature, max_tokens=max_tokens or self.step_tokens)
-
-    def request(self, seed: int, **changes: Any) -> GenerateRequest:
-        request = GenerateRequest(
-            home="p",
-            question=self.question,
-            instruction=self.instruction,
-            token_ids=(),
-            params=self.params(),
-            seed=seed,
-            delimiter=self.delimiter,
-            answer_marker=self.answer_marker,
-        )
-        return replace(request, **changes)
-
-    def requests(self) -> list[GenerateRequest]:
-        """Return requests for one step, with different seeds and problems."""
-        return [self.request(seed, home=f"p{seed % 3}") for seed in _SEEDS]
-
-    def solutions(self) -> list[GenerateRequest]:
-        """Return requests for whole solutions, with different seeds."""
-        params = self.params(max_tokens=self.solution_tokens)
-        return [self.request(seed, params=params, to_end=True) for seed in _SEEDS]
-
-    def likelihood_of(self, before: Sequence[Step], steps: Sequence[Step]) -> LoglikRequest:
-        prefix = tuple(t for step in before for t in step.token_ids)
-        return LoglikRequest("p", self.question, self.instruction, prefix, tuple(s.token_ids for s in steps))
-
-    async def replies(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        """Return the reply to each request. Raises AssertionError where the call raises or one is missing."""
-        try:
-            replies = list(await self.engine.generate(requests))
-        except Exception as error:
-            raise AssertionError(
-                f"generate raised {type(error).__name__}: {error}; a request that cannot be answered "
-                "is a Failure in its place"
-            ) from error
-        require(len(replies) == len(requests), f"{len(requests)} requests got {len(replies)} replies")
-        return replies
-
-    async def complete(self, *requests: GenerateRequest) -> list[Completion]:
-        """Return the completions. Raises AssertionError where one is a Failure."""
-        replies = await self.replies(requests)
-        for request, reply in zip(requests, replies, strict=True):
-            require(isinstance(reply, Completion), f"a request with seed {request.seed} got {reply!r}")
-        return [reply for reply in replies if isinstance(reply, Completion)]
-
-    def require_same(self, found: Sequence[Completion], expected: Sequence[Completion], how: str) -> None:
-        """Require equal tokens, and log-probabilities that are equal bit by bit or up to rounding."""
-        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
-            where = f"request {i} got {_shown(one)} {how} and {_shown(other)} together with the others"
-            require(not self.compares or _said(one) == _said(other), where)
-            if self.compares:
-                pairs = zip(one.steps, other.steps, strict=True)
-                require(all(self._agree(a.logprob, b.logprob) for a, b in pairs), f"{where}; logprobs differ")
-
-    def _agree(self, a: float | None, b: float | None) -> bool:
-        if a is None or b is None or self.engine.info.batch_invariant:
-            return a == b
-        return math.isclose(a, b, rel_tol=_CLOSE, abs_tol=_CLOSE)
 
 
 async def its_info_is_legal_and_never_changes(case: EngineCase) -> None:
@@ -117,15 +33,15 @@ async def its_info_is_legal_and_never_changes(case: EngineCase) -> None:
 
 
 async def every_request_has_one_reply(case: EngineCase) -> None:
-    for num in (1, 2, len(_SEEDS)):
+    for num in (1, 2, len(SEEDS)):
         await case.complete(*case.requests()[:num])
 
 
 async def replies_come_in_the_order_of_the_requests(case: EngineCase) -> None:
     """Requests of different lengths, in two orders."""
-    bounds = [1 + seed % 3 for seed in _SEEDS]
+    bounds = [1 + seed % 3 for seed in SEEDS]
     requests = [
-        case.request(seed, params=case.params(max_tokens=m)) for seed, m in zip(_SEEDS, bounds, strict=True)
+        case.request(seed, params=case.params(max_tokens=m)) for seed, m in zip(SEEDS, bounds, strict=True)
     ]
     together = await case.complete(*requests)
     for request, reply in zip(requests, together, strict=True):
@@ -148,8 +64,8 @@ async def a_reply_depends_on_its_request_alone(case: EngineCase) -> None:
 
 async def a_seed_decides_what_is_drawn(case: EngineCase) -> None:
     """Several seeds give several texts at temperature 1."""
-    texts = {_text(c) for c in await case.complete(*case.requests())}
-    message = f"{len(_SEEDS)} seeds at temperature 1 all gave {next(iter(texts))!r}"
+    texts = {text_of(c) for c in await case.complete(*case.requests())}
+    message = f"{len(SEEDS)} seeds at temperature 1 all gave {next(iter(texts))!r}"
     require(len(texts) > 1, f"{message} (take a question whose first step is not certain)")
 
 
@@ -291,6 +207,7 @@ ENGINE_LAWS: tuple[Law[EngineCase], ...] = (
     likelihoods_agree_with_what_was_drawn,
     a_failure_is_a_value_in_its_place,
     a_problem_is_released_once_and_can_come_again,
+    *STEP_LAWS,
 )
 """In the order in which ``check_engine`` checks them: what later ones rely on comes first."""
 
@@ -307,6 +224,7 @@ async def check_engine(
     exact: bool = True,
     likelihoods: bool = True,
     impossible: Mapping[str, Any] | None = None,
+    expressions: bool = True,
 ) -> None:
     """Check that an engine keeps what ``EngineBase`` promises, by asking it some 150 times.
 
@@ -315,7 +233,8 @@ async def check_engine(
     ``exact=False`` is for an engine that is not batch-invariant, and whose tokens change with rounding: they
     are then not compared. ``likelihoods=False`` is for an engine whose ``loglik`` returns failures.
     ``impossible`` are fields of a request that the engine cannot answer, such as a question that is too
-    long; None skips that law. The engine must decode with ``Sampling``; it is not closed.
+    long; None skips that law. ``expressions=False`` is for an engine that ends no step at a regular
+    expression. The engine must decode with ``Sampling``; it is not closed.
 
     Raises AssertionError that names the first law that is broken, with the values.
 
@@ -326,7 +245,7 @@ async def check_engine(
     """
     case = EngineCase(
         engine, question, instruction, delimiter, answer_marker, step_tokens, solution_tokens, exact,
-        likelihoods, impossible,
+        likelihoods, impossible, expressions,
     )  # fmt: skip
     await hold_all(ENGINE_LAWS, case)
 
@@ -334,20 +253,6 @@ async def check_engine(
 def _one(completion: Completion) -> tuple[Step]:
     require(len(completion.steps) == 1, f"a request for one step got {len(completion.steps)}")
     return (completion.steps[0],)
-
-
-def _said(completion: Completion) -> tuple[Step, ...]:
-    """Return the steps without their log-probabilities, which may differ by a rounding."""
-    return tuple(replace(step, logprob=None) for step in completion.steps)
-
-
-def _text(completion: Completion) -> str:
-    return "".join(step.text for step in completion.steps)
-
-
-def _shown(completion: Completion) -> str:
-    """Return the texts and log-probabilities, for a message."""
-    return ", ".join(f"{s.text!r} ({s.finish.name}, logprob {s.logprob})" for s in completion.steps)
 
 
 async def _same_step_by_step(case: EngineCase, whole: Completion, request: GenerateRequest) -> None:

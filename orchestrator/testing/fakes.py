@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -28,10 +29,10 @@ from orchestrator.protocols import (
     VerifierBase,
 )
 from orchestrator.seeds import derive_rng
+from orchestrator.stated.answer import states_answer
+from orchestrator.steps.rule import BY_DELIMITER, MODES, StepEnds, StepRule
+from orchestrator.testing.fake_tokens import EOS, TokenLanguage, generated
 from orchestrator.types import Denoising, Finish, Overhead, Params, Problem, Reward, Sampling, Step, Usage
-
-EOS = 0
-"""Token id of the end of text. Every other token is one character, its id the code point."""
 
 Language = Callable[[str, str], Mapping[str, float]]
 """From a question and the text so far to the probability of each next step's text, which sum to 1.
@@ -102,7 +103,9 @@ class FakeEngine(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(self.batch_invariant, self.sampler, takes_history=self.takes_history)
+        return ModelInfo(
+            self.batch_invariant, self.sampler, takes_history=self.takes_history, step_modes=MODES
+        )
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         self.requests.extend(requests)
@@ -118,7 +121,7 @@ class FakeEngine(EngineBase):
         for r in requests:
             prefix, logprobs = _text(r.token_ids), []
             for token_ids in r.steps:
-                logprobs.append(self._logprob(r.question, prefix, token_ids))
+                logprobs.append(self._likelihood(r.question, prefix, token_ids))
                 prefix += _text(token_ids)
             usage = Usage(prompt_tokens=len(r.token_ids) + sum(map(len, r.steps)))
             self.usage += usage
@@ -139,6 +142,8 @@ class FakeEngine(EngineBase):
         return completion
 
     def _complete(self, request: GenerateRequest) -> Completion:
+        if request.ends != StepEnds(request.delimiter):
+            return self._by_tokens(request)
         rng = derive_rng(request.seed)
         prefix, steps, room = _text(request.token_ids), list[Step](), request.params.max_tokens
         position = len(request.token_ids)
@@ -154,6 +159,23 @@ class FakeEngine(EngineBase):
             steps[-1] = replace(steps[-1], finish=Finish.LENGTH)
         return Completion(tuple(steps), _usage(request, steps))
 
+    def _by_tokens(self, request: GenerateRequest) -> Completion:
+        """Return a request's steps where they do not end at the delimiter alone."""
+        rng, one_stream = derive_rng(request.seed), self.sampler == "stream"
+
+        def rng_of(place: int) -> np.random.Generator:
+            return derive_rng(request.seed, place) if one_stream else rng
+
+        language = TokenLanguage(
+            partial(self.language, request.question),
+            request.delimiter,
+            lambda line: states_answer(line, request.answer_marker),
+        )
+        splitter, tokens = generated(request, language, rng_of, lambda p: _reshape(p, request.params))
+        num_begun = len(request.begun.token_ids)
+        num_read = len(request.question) + len(request.token_ids) + num_begun
+        return Completion(tuple(splitter.steps), Usage(len(tokens) - num_begun, num_read))
+
     def _draw_step(self, request: GenerateRequest, rng: np.random.Generator, prefix: str, room: int) -> Step:
         options = self.language(request.question, prefix)
         text = list(options)[rng.choice(len(options), p=_reshape(list(options.values()), request.params))]
@@ -163,6 +185,13 @@ class FakeEngine(EngineBase):
             token_ids, finish = token_ids[:room], Finish.LENGTH
         logprob = self._logprob(request.question, prefix, token_ids)
         return Step(_text(token_ids), token_ids, logprob, None, finish)
+
+    def _likelihood(self, question: str, prefix: str, token_ids: tuple[int, ...]) -> float:
+        """Return the log-probability of tokens that need not be a line."""
+        if prefix[-1:] in ("", "\n") and "\n" not in _text(token_ids[:-1]):
+            return self._logprob(question, prefix, token_ids)
+        language = TokenLanguage(partial(self.language, question), "\n", lambda line: line.startswith("="))
+        return language.logprob(prefix, token_ids)
 
     def _logprob(self, question: str, prefix: str, token_ids: tuple[int, ...]) -> float:
         """Return that of a step, or of the start of a cut one: the sum over all steps with that start."""
@@ -216,6 +245,7 @@ class FakeTask:
     delimiter: str = "\n"
     answer_marker: str | None = "="
     instruction: str = ""
+    step: StepRule = BY_DELIMITER
 
     def problems(self, offset: int, limit: int | None) -> Iterator[Problem]:
         stop = self.num_problems if limit is None else min(self.num_problems, offset + limit)

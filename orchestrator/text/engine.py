@@ -7,10 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from msgspec import UnsetType
+
 from orchestrator.errors import EngineError
-from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest
+from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
 from orchestrator.seeds import derive_seed
+from orchestrator.steps.rule import BY_DELIMITER, MODES, StepRule
 from orchestrator.text.calling import Function, FunctionRaised, check_function, raised
+from orchestrator.text.pieces import all_of, ends_in, first_of
 from orchestrator.text.tokens import cut, decoded, encoded
 from orchestrator.types import Finish, Sampling, Step, Usage
 
@@ -22,7 +26,9 @@ class TextParams:
     ``temperature`` 0 means the most likely text. ``max_tokens`` bounds the returned text: a token is four
     bytes of UTF-8, and what is longer is cut off. With ``to_end`` the function returns all that remains;
     without it, text up to ``delimiter``. ``answer_marker`` is the text that a final answer holds, and
-    ``instruction`` the task's, which precedes the question; either may be missing.
+    ``instruction`` the task's, which precedes the question; either may be missing. Where steps end otherwise,
+    ``step`` says how, ``delimiter`` is empty unless it ends steps too, and a text that holds more than one
+    step is split: what follows the first is not requested again.
     """
 
     temperature: float
@@ -32,6 +38,7 @@ class TextParams:
     to_end: bool = False
     answer_marker: str | None = None
     instruction: str = ""
+    step: StepRule = BY_DELIMITER
 
 
 class LastStep(str):
@@ -90,6 +97,10 @@ class TextEngine(EngineBase):
         self._by_steps = by_steps
 
     @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(step_modes=MODES)
+
+    @property
     def description(self) -> Mapping[str, Any]:
         """What the files of a run hold of it."""
         return {"propose": self._propose.reference, "by_steps": self._by_steps}
@@ -105,6 +116,8 @@ class TextEngine(EngineBase):
             kind = type(request.params).__name__
             return Failure("EngineError", f"a TextEngine takes Sampling, not {kind}")
         params = _text_params(request, request.params)
+        if params.step.mode != "delimiter":
+            return await self._by_rule(request, params)
         if params.to_end and self._by_steps:
             steps = await self._step_by_step(request, replace(params, to_end=False))
         else:
@@ -118,7 +131,7 @@ class TextEngine(EngineBase):
         """Return the rest of a text, each step from a call with a seed derived from the request's."""
         steps: list[Step] = []
         written, left = decoded(request.token_ids), params.max_tokens
-        while not steps or (steps[-1].finish is Finish.STEP and not request.answered_by(steps[-1].text)):
+        while not steps or _goes_on(request, steps):
             seed = derive_seed(request.seed, len(steps))
             params = replace(params, max_tokens=left)
             text = await self._text(request.question, written, seed, params) if left else params.delimiter
@@ -126,6 +139,60 @@ class TextEngine(EngineBase):
             steps.append(step)
             written, left = written + step.text, left - len(step.token_ids)
         return steps
+
+    async def _by_rule(self, request: GenerateRequest, params: TextParams) -> Completion:
+        """Return the steps of a request whose steps do not end at the delimiter alone."""
+        num_begun = len(request.begun.token_ids)
+        if not params.to_end:
+            begun = decoded(request.begun.token_ids)
+            steps = [await self._next(request, decoded(request.token_ids), begun, request.seed, params)]
+        elif self._by_steps:
+            steps = await self._rest(request, replace(params, to_end=False))
+        else:
+            steps = list(all_of(await self._whole(request, params), request.ends, params.max_tokens))
+        num_made = sum(len(s.token_ids) for s in steps) + len(encoded(_carried(steps))) - num_begun
+        num_read = len(encoded(request.question)) + len(request.token_ids) + num_begun
+        return Completion(tuple(steps), Usage(generated_tokens=num_made, prompt_tokens=num_read))
+
+    async def _whole(self, request: GenerateRequest, params: TextParams) -> str:
+        """Return the rest of a text, with what the request carries of it."""
+        begun, left = decoded(request.begun.token_ids), params.max_tokens - len(request.begun.token_ids)
+        if left <= 0:
+            return begun
+        written = decoded(request.token_ids) + begun
+        asked = replace(params, max_tokens=left)
+        return begun + await self._text(request.question, written, request.seed, asked)
+
+    async def _rest(self, request: GenerateRequest, params: TextParams) -> list[Step]:
+        """Return the rest of a text, each step from a call with a seed derived from the request's."""
+        steps: list[Step] = []
+        written, carried, left = (
+            decoded(request.token_ids),
+            decoded(request.begun.token_ids),
+            params.max_tokens,
+        )
+        while left > 0 and (not steps or _goes_on(request, steps)):
+            seed, params = derive_seed(request.seed, len(steps)), replace(params, max_tokens=left)
+            step = await self._next(request, written, carried, seed, params)
+            steps.append(replace(step, carried=None))
+            carried = _carried([step])
+            written, left = written + step.text, left - len(step.token_ids)
+        if steps and left <= 0 and _goes_on(request, steps):
+            steps[-1] = replace(steps[-1], finish=Finish.LENGTH)
+        return steps
+
+    async def _next(
+        self, request: GenerateRequest, written: str, carried: str, seed: int, params: TextParams
+    ) -> Step:
+        """Return the step that begins with ``carried``, from as many calls as it takes: none or one."""
+        left, ends = params.max_tokens - len(encoded(carried)), request.ends
+        if left <= 0 or ends_in(carried, ends):
+            step = first_of(carried, ends, params.max_tokens, ended=False)
+            return step if left > 0 or step.carried else replace(step, finish=Finish.LENGTH)
+        most = left if ends.tokens is None else min(left, ends.tokens)
+        new = await self._text(request.question, written + carried, seed, replace(params, max_tokens=most))
+        ended = not new or isinstance(new, LastStep)
+        return first_of(carried + new, ends, params.max_tokens, ended=ended)
 
     async def _text(self, question: str, written: str, seed: int, params: TextParams) -> str:
         try:
@@ -142,11 +209,23 @@ def _text_params(request: GenerateRequest, params: Sampling) -> TextParams:
         temperature=params.temperature,
         top_p=params.top_p,
         max_tokens=params.max_tokens,
-        delimiter=request.delimiter,
+        delimiter=request.ends.delimiter or "",
         to_end=request.to_end,
         answer_marker=request.answer_marker,
         instruction=request.instruction,
+        step=BY_DELIMITER if isinstance(request.step, UnsetType) else request.step,
     )
+
+
+def _carried(steps: Sequence[Step]) -> str:
+    carried = steps[-1].carried
+    return "" if carried is None else decoded(carried.token_ids)
+
+
+def _goes_on(request: GenerateRequest, steps: Sequence[Step]) -> bool:
+    *before, last = steps
+    after = "".join(step.text for step in before)
+    return last.finish is Finish.STEP and not request.answered_by(last.text, after)
 
 
 def _steps(text: str, params: TextParams) -> Iterator[Step]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from orchestrator.errors import ConfigError
 from orchestrator.schema import NotEmpty, checked
 from orchestrator.stated.answer import AnswerPlace, find_answer
+from orchestrator.steps.rule import BY_DELIMITER, StepRule
 from orchestrator.tasks.grading.graders import MathGrader
 from orchestrator.tasks.grading.pool import shared_pool
 from orchestrator.types import Problem
@@ -67,11 +68,12 @@ def problem_of(question: Question, reference: str = "") -> Problem:
 class TextTask:
     r"""A task from a few arguments.
 
-    ``delimiter`` ends a step. A step with ``answer_marker`` ends the solution; with None only the end of the
-    text does. ``read_answer`` reads the answer from a whole text; by default it is what follows the last
-    ``answer_marker``, else what is in ``\boxed{}``, in ``<answer>`` tags or after ``####``, else the last
-    line. ``is_right`` compares an answer with a reference; by default numbers and formulas are compared by
-    value and other texts by their words, in votes too. With ``is_right`` equal texts alone vote together.
+    ``delimiter`` ends a step, unless ``step`` says otherwise. A step with ``answer_marker`` ends the
+    solution; with None only the end of the text does. ``read_answer`` reads the answer from a whole text;
+    by default it is what follows the last ``answer_marker``, else what is in ``\boxed{}``, in ``<answer>``
+    tags or after ``####``, else the last line. ``is_right`` compares an answer with a reference; by default
+    numbers and formulas are compared by value and other texts by their words, in votes too. With ``is_right``
+    equal texts alone vote together.
 
     Example::
 
@@ -87,6 +89,10 @@ class TextTask:
     read_answer: Callable[[str], str | None] | None = None
     is_right: Callable[[str, str], bool] | None = None
     questions: Sequence[Question] = field(default=(), repr=False)
+    step: StepRule = BY_DELIMITER
+
+    def __post_init__(self) -> None:
+        self.step.check_beside(self.delimiter, self.answer_marker)
 
     @property
     def num_problems(self) -> int:

@@ -52,6 +52,7 @@ class Case:
     threads: bool = False  # of this process, two for the engine
     shared: tuple[str, str] | None = None  # the fixtures that hold both, where all tests share them
     beside: str = ""  # the fixture of another case that may start meanwhile
+    expressions: bool = True  # a step may end at one
 
 
 FAKE = Case(
@@ -80,8 +81,8 @@ CASES = {
     "threads": replace(FAKE, threads=True),
     "transformers in threads": replace(CHAIN, threads=True),
     "vllm": replace(CHAIN, shared=("vllm_policy", "vllm_verifier"), beside="openai_server"),
-    "openai": replace(CHAIN, shared=("openai_policy", "vllm_verifier")),
-    "http": replace(CHAIN, shared=("openai_policy", "http_verifier")),
+    "openai": replace(CHAIN, shared=("openai_policy", "vllm_verifier"), expressions=False),
+    "http": replace(CHAIN, shared=("openai_policy", "http_verifier"), expressions=False),
 }
 
 
@@ -98,7 +99,13 @@ def parts_of(case: Case, engine: Engine, verifier: Verifier) -> Parts:
     impossible = {"question": case.impossible}
     return Parts(
         case,
-        EngineCase(engine, case.question, answer_marker=case.marker, impossible=impossible),
+        EngineCase(
+            engine,
+            case.question,
+            answer_marker=case.marker,
+            impossible=impossible,
+            expressions=case.expressions,
+        ),
         VerifierCase(verifier, case.question, case.steps, case.wrong, impossible=case.unreadable),
     )
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from actors.transformers_engine.config import TransformersEngineConfig
 from actors.transformers_engine.engine import TransformersEngine
+from orchestrator.splitting import StepSplitter
+from orchestrator.steps.rule import StepEnds
 from orchestrator.types import Finish
 from tests.actors.small_models import ask, completed
 
@@ -35,7 +37,7 @@ def cut(
 ) -> StepSplitter:
     """Feed tokens as the decoder does; the tokens that the table skips are not looked at."""
     splitter = StepSplitter(ask(delimiter=delimiter, **options), detokenizer, (1,))
-    may_end = detokenizer.can_end(delimiter)
+    may_end = detokenizer.can_end(StepEnds(delimiter))
     for n in range(1, len(generated) + 1):
         at_limit = n == len(generated)
         looked_at = may_end[generated[n - 1]] or at_limit or splitter.held_back

@@ -19,10 +19,11 @@ from actors.embedded.models import build_tokenizer
 from actors.pool.placement import GPUS_VARIABLE
 from actors.text.generation import Generation, StopRules
 from actors.text.prompting import Prompter, PromptStyle
-from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from actors.vllm_engine.loading import _alone_on_its_card, count_parameters
 from actors.vllm_engine.settings import _of_cards, _of_cores
 from orchestrator.errors import ConfigError
+from orchestrator.splitting import StepSplitter
 from orchestrator.types import Finish
 from tests.actors.small_models import ALPHABET, ask, byte_level_tokenizer
 
@@ -37,7 +38,7 @@ def characters() -> Any:
 def generation(tokenizer: Any, **request: Any) -> Generation:
     detokenizer = Detokenizer(tokenizer, len(tokenizer), frozenset({2}))
     asked = ask(**request)
-    rules = StopRules.of(detokenizer, asked.delimiter)
+    rules = StopRules.of(detokenizer, asked.ends)
     return Generation(asked, (1, 5), 100, rules, StepSplitter(asked, detokenizer, (1, 5)))
 
 

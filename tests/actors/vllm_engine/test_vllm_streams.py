@@ -12,16 +12,18 @@ import pytest
 
 from actors.embedded.models import build_tokenizer
 from actors.text.generation import Generation, StopRules
-from actors.text.stepping import Detokenizer, StepSplitter
+from actors.text.stepping import Detokenizer
 from actors.vllm_engine.streams import Streams
 from orchestrator.errors import EngineDeadError, EngineError
+from orchestrator.splitting import StepSplitter
+from orchestrator.steps.rule import StepEnds
 from orchestrator.types import Finish
 from tests.actors.small_models import ALPHABET, ask
 
 PROMPT = (1, 5)
 TOKENIZER = build_tokenizer(ALPHABET)
 DETOKENIZER = Detokenizer(TOKENIZER, len(TOKENIZER), frozenset({2}))
-RULES = StopRules.of(DETOKENIZER, "\n")
+RULES = StopRules.of(DETOKENIZER, StepEnds("\n"))
 (NEWLINE,) = RULES.stop_token_ids
 STEP = 6  # tokens of every text's steps
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest, ModelInfo
 from orchestrator.testing import (
@@ -18,11 +19,22 @@ from orchestrator.testing import (
     engines,
     hold,
     name_of,
+    step_laws,
 )
 from orchestrator.types import Finish, Overhead, Step
 
 Replies = list[Completion | Failure]
 CASE: dict[str, Any] = {"question": "abca", "answer_marker": "=", "impossible": {"question": "bbbb"}}
+
+
+def cut_off(step: Step) -> Step:
+    """A full step, as one that its limit has cut off."""
+    return replace(step, finish=Finish.LENGTH) if len(step.token_ids) == 5 else step
+
+
+def without_carried(i: int, request: GenerateRequest) -> GenerateRequest:
+    """What a step carries on is read, and missing in the next."""
+    return replace(request, token_ids=request.token_ids + request.begun.token_ids, carried=UNSET)
 
 
 class Broken(FakeEngine):
@@ -232,6 +244,22 @@ BROKEN: list[tuple[Law[EngineCase], Callable[[], FakeEngine], str]] = [
     (engines.a_failure_is_a_value_in_its_place, Raising, "generate raised RuntimeError: too long"),
     (engines.a_failure_is_a_value_in_its_place, AllOrNothing, "Failure, Failure, Failure"),
     (engines.a_problem_is_released_once_and_can_come_again, Forgetful, "a second release returned"),
+    (step_laws.a_full_step_goes_on, lambda: Broken(answer=each_step(cut_off)), "5 a step: .*LENGTH"),
+    (
+        step_laws.steps_end_as_the_task_says,
+        lambda: Broken(ask=lambda i, r: replace(r, step=UNSET)),
+        "a step of more than|a step of less than",
+    ),
+    (
+        step_laws.steps_end_as_the_task_says,
+        lambda: Broken(answer=each(lambda r, c: times_said(c, 2) if r.step is not UNSET else c)),
+        "tokens were generated, and",
+    ),
+    (
+        step_laws.a_rule_splits_alike_in_one_go_and_by_steps,
+        lambda: Broken(ask=without_carried),
+        "were carried on, and lost|in one request",
+    ),
 ]  # fmt: skip
 
 
