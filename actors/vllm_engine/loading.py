@@ -23,6 +23,7 @@ from actors.environment import environment
 from actors.messages import brief
 from actors.stages import resumed, waiting
 from actors.vllm_engine.guard import Guard
+from actors.vllm_engine.lora import Lora, prepared
 from actors.vllm_engine.output import root_cause, stderr_kept
 from actors.vllm_engine.settings import Purpose, VllmConfig, engine_args, num_gpus
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
@@ -90,10 +91,23 @@ class Started:
     batch_invariant: bool
     seeds_by_position: bool
     guard: Guard
+    lora: Lora | None = None
 
     @property
     def healthy(self) -> bool:
         return not self.llm.errored
+
+    def generate(self, prompt: Any, params: Any, name: str) -> AsyncGenerator[Any, None]:
+        """Send a request for tokens, through the adapter where there is one."""
+        return self.llm.generate(prompt, params, name, **self._adapted)  # type: ignore[no-any-return]
+
+    def encode(self, prompt: Any, params: Any, name: str) -> AsyncGenerator[Any, None]:
+        """Send a request for a classifier's outputs, through the adapter where there is one."""
+        return self.llm.encode(prompt, params, name, **self._adapted)  # type: ignore[no-any-return]
+
+    @property
+    def _adapted(self) -> dict[str, Any]:
+        return {} if self.lora is None else {"lora_request": self.lora.request}
 
     async def answer(self, answers: AsyncGenerator[Any, None]) -> Any:
         """Return the only output of a request. Raises EngineDeadError, or EngineError where vLLM fails it."""
@@ -105,6 +119,8 @@ class Started:
 
         try:
             async with aclosing(answers):
+                if self.lora is not None:
+                    await self.lora.load(self.llm)
                 async for answer in answers:
                     yield answer
         except (VLLMError, ValueError) as error:
@@ -133,7 +149,9 @@ def start(config: VllmConfig, purpose: Purpose) -> Started:
         with warnings.catch_warnings(), environment(environ | guard.environ):
             warnings.simplefilter("ignore")  # deprecations inside vLLM and its libraries
             _import(config)
-            return _started(config, purpose, engine_args(config, purpose.fixed), guard)
+            lora = prepared(config)
+            arguments = engine_args(config, purpose.fixed, None if lora is None else lora.adapter)
+            return _started(config, purpose, arguments, guard, lora)
     except BaseException:
         guard.release()
         raise
@@ -168,7 +186,9 @@ def _checked_tokenizer(config: VllmConfig, purpose: Purpose, arguments: Any) -> 
     return tokenizer
 
 
-def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard) -> Started:
+def _started(
+    config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard, lora: Lora | None
+) -> Started:
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -181,6 +201,8 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
     try:
         with _alone_on_its_card(arguments), environment(environ), _explained():
             vllm_config = _config(purpose, arguments)
+            if lora is not None:
+                lora.check(vllm_config)
             llm = AsyncLLM.from_vllm_config(
                 vllm_config,
                 stat_loggers=[lambda *_: meter],
@@ -202,6 +224,7 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
         batch_invariant=config.batch_invariant,
         seeds_by_position=vllm_config.use_v2_model_runner,
         guard=guard,
+        lora=lora,
     )
 
 

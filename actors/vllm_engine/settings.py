@@ -7,8 +7,9 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from actors.checkpoints.adapters import Adapter
 from actors.checkpoints.models import resolve_model
 from actors.messages import brief
 from actors.pool.placement import GPUS_VARIABLE
@@ -57,7 +58,7 @@ class Purpose:
     checks: Sequence[Callable[[Any], object]] = ()
 
 
-def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
+def engine_args(config: VllmConfig, fixed: Mapping[str, Any], adapter: Adapter | None = None) -> Any:
     """Return vLLM's arguments; ``dtype`` auto is float32 on a CPU. Raises ConfigError."""
     from vllm import AsyncEngineArgs
     from vllm.platforms import current_platform
@@ -74,6 +75,7 @@ def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
             if on_cpu
             else _of_cards(group_of(config), config.args)
         ),
+        **(_of_adapter(adapter) if adapter is not None else {}),
         **{name: value for name, value in config.args.items() if value is not None},
         **fixed,
         "model": resolve_model(config.model),
@@ -86,6 +88,17 @@ def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
         return AsyncEngineArgs(**given)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{group_of(config)}.args", dict(config.args), brief(error)) from None
+
+
+def _of_adapter(adapter: Adapter) -> dict[str, Any]:
+    """Return the use of one adapter; vLLM takes some ranks, and fills the others up."""
+    from vllm.config.lora import MaxLoRARanks
+
+    ranks = sorted(get_args(MaxLoRARanks))
+    enough = next((rank for rank in ranks if rank >= adapter.rank), None)
+    if enough is None:
+        raise adapter.refused(f"has rank {adapter.rank}, and vLLM takes at most {ranks[-1]}")
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": enough}
 
 
 def _of_cores(dtype: str, args: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
