@@ -14,7 +14,7 @@ from actors.checkpoints.stored_model import StoredModel
 from actors.settings import Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from actors.verifiers.formats import build_format
-from actors.vllm_engine.arguments import absolute_paths, check_arguments
+from actors.vllm_engine.arguments import absolute_paths, check_arguments, num_stages
 from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Readout
@@ -63,11 +63,16 @@ class VllmEngineConfig(StoredModel):
             raise ConfigError("engine.sampler", "stream", allowed)
         PromptStyle.of(self)
         check_arguments("engine", self.args)
+        num_stages("engine", self.args)
         object.__setattr__(self, "args", absolute_paths(self.args))
 
     @property
     def takes(self) -> type[Params]:
         return Sampling
+
+    @property
+    def num_stages(self) -> int:
+        return num_stages("engine", self.args)
 
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""
@@ -106,7 +111,12 @@ class VllmVerifierConfig(StoredModel, ReplicaVerifier):
             allowed = "vLLM loads no such head: take verifier=transformers with verifier/format=skywork"
             raise ConfigError("verifier.format", self.format, allowed)
         check_arguments("verifier", self.args)
+        num_stages("verifier", self.args)
         object.__setattr__(self, "args", absolute_paths(self.args))
+
+    @property
+    def num_stages(self) -> int:
+        return num_stages("verifier", self.args)
 
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""

@@ -158,6 +158,12 @@ def test_parameters_are_counted_from_the_files(policy: Path) -> None:
             {"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
             {"distributed_executor_backend": "ray"},
         ),
+        (
+            "8",
+            {"pipeline_parallel_size": 2},
+            {"tensor_parallel_size": 4, "distributed_executor_backend": "ray"},
+        ),
+        ("0.5", {"pipeline_parallel_size": 1}, {"gpu_memory_utilization": 0.45}),
     ],
 )
 def test_a_replica_takes_the_cards_that_it_has(
@@ -195,6 +201,10 @@ def test_more_cards_than_the_replica_has_are_refused(monkeypatch: pytest.MonkeyP
         ConfigError, match=r"tensor_parallel_size=4: the replica has 1 GPUs: set cluster.verifier_g"
     ):
         _of_cards("verifier", {"tensor_parallel_size": 4})
+    with pytest.raises(
+        ConfigError, match=r"pipeline_parallel_size=2: the replica has 1 GPUs: set cluster.eng"
+    ):
+        _of_cards("engine", {"pipeline_parallel_size": 2})
 
 
 CHAT = (
