@@ -126,7 +126,7 @@ class ReplicaSpec:
     def __str__(self) -> str:
         each = (("GPUs", self.num_gpus), ("CPUs", self.num_cpus))
         what = " and ".join(f"{number:g} {name}" for name, number in each if number)
-        stages = f" in {self.num_stages} stages, each on one node" if self.num_stages > 1 else ""
+        stages = f" in {self.num_stages} stages of one node each" if self.num_stages > 1 else ""
         return f"{self.num_replicas} {self.kind} replicas" + (f" of {what}{stages}" if what else "")
 
 

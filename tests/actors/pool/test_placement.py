@@ -119,7 +119,7 @@ def test_the_stages_of_a_replica_may_be_on_several_nodes() -> None:
     nodes = {name: {"CPU": 8.0, "GPU": 3.0} for name in "abc"}
     spec = in_stages(nodes, 2, engine_gpus=4)
     assert (spec.strategy, spec.bundles, spec.stage.num_gpus) == ("PACK", [{"GPU": 1.0}] * 4, 2)
-    assert described([spec]) == "1 engine replicas of 4 GPUs in 2 stages, each on one node"
+    assert described([spec]) == "1 engine replicas of 4 GPUs in 2 stages of one node each"
     assert in_stages(nodes, 1, engine_gpus=3).strategy == "STRICT_PACK"
     assert in_stages({"a": {"CPU": 8.0}}, 2).num_stages == 1, "without cards"
     with pytest.raises(
