@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from actors.checkpoints.models import check_model_path, check_repository
 from actors.environment import environment
 from actors.messages import brief
-from actors.stages import resumed, waiting
 from actors.vllm_engine.guard import Guard
 from actors.vllm_engine.lora import Lora, prepared
 from actors.vllm_engine.output import root_cause, stderr_kept
 from actors.vllm_engine.settings import Purpose, VllmConfig, engine_args, num_gpus
+from actors.vllm_engine.turns import turn
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
 from orchestrator.schema import group_of
 
@@ -199,7 +197,7 @@ def _started(
         environ |= _EAGER if arguments.enforce_eager else {}
         environ |= _ONE_WORKER if arguments.distributed_executor_backend == "uni" else {}
     try:
-        with _alone_on_its_card(arguments), environment(environ), _explained():
+        with _in_turn(arguments), environment(environ), _explained():
             vllm_config = _config(purpose, arguments)
             if lora is not None:
                 lora.check(vllm_config)
@@ -256,21 +254,14 @@ def _explained() -> Iterator[None]:
 
 
 @contextmanager
-def _alone_on_its_card(arguments: Any) -> Iterator[None]:
-    """Start replicas that share a card one after another: vLLM measures free memory while it loads.
-
-    A cache whose size is given in bytes needs no measuring: such replicas start at the same time.
-    """
-    gpus = num_gpus()
-    if not 0 < gpus < 1 or arguments.kv_cache_memory_bytes is not None:
+def _in_turn(arguments: Any) -> Iterator[None]:
+    """Wait for a turn where replicas share a card."""
+    if not 0 < num_gpus() < 1:
         yield
         return
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
-    # A kernel lock ends with its process and is required: a soft lock may be left over.
     lock = Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock"
-    waiting("for its turn on a shared card")
-    with FileLock(lock, fallback_to_soft=False):
-        resumed()
+    with turn(lock, measures=arguments.kv_cache_memory_bytes is None):
         yield
 
 
