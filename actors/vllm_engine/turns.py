@@ -2,7 +2,8 @@
 
 vLLM 0.32 sizes its cache by what is free on the whole card before and after it loads
 (``MemoryProfilingResult.total_consumed``): what another replica takes meanwhile would count as its own. A
-cache whose size is given in bytes (``kv_cache_memory_bytes``) needs no measuring: such replicas load side by side.
+cache whose size is given in bytes (``kv_cache_memory_bytes``) needs no measuring: such replicas load side by
+side.
 """
 
 from __future__ import annotations
