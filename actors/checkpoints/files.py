@@ -110,6 +110,10 @@ def _check_folder(folder: Path) -> None:
     _check_weights(folder, config)
     if "adapter_config.json" in names and "adapter_model.bin" in names:  # peft would add it by itself
         raise Unsound("holds adapter_model.bin, a pickle: remove it together with adapter_config.json")
+    if {"adapter_config.json", "adapter_model.safetensors"} <= names:  # applied only where peft is installed
+        raise Unsound(
+            "holds an adapter beside its model: move it to a folder, and name that with the key lora"
+        )
 
 
 def _check_adapter(folder: Path) -> None:
