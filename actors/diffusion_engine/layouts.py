@@ -134,8 +134,8 @@ _BLOCK_DIFFUSION: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def layout_of(config: Mapping[str, Any], key: str, model: str) -> Layout:
     """Return the layout of a checkpoint. Raises ConfigError for an architecture that is not supported."""
     kind, architectures = config.get("model_type"), config.get("architectures") or ["unknown"]
-    if kind in _BLOCK_DIFFUSION:
-        name, more = _BLOCK_DIFFUSION[kind]
+    if (block_diffusion := _BLOCK_DIFFUSION.get(str(kind))) is not None:
+        name, more = block_diffusion
         missing = " and ".join(("attention that is causal from block to block", *more))
         allowed = (
             f"is a {name} ({architectures[0]}), a block-diffusion model: {missing} cannot be loaded here"

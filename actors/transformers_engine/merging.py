@@ -63,8 +63,7 @@ def _merge(adapter: Adapter, model: Any) -> None:
     if missing or loaded.unexpected_keys:
         wrong = f"lacks {some(missing)}" if missing else f"changes also {some(loaded.unexpected_keys)}"
         raise adapter.refused(f"is not what its adapter_config.json states: it {wrong}")
-    merged: Any = wrapped
-    merged.merge_and_unload(safe_merge=False)
+    wrapped.merge_and_unload()
 
 
 def _as_trained(model: Any, tensors: dict[str, Any]) -> Any:
