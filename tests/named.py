@@ -12,7 +12,7 @@ import yaml
 
 from tests.test_house import ROOT, module_name, source_files, tree_of
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _members(tree: ast.AST) -> Iterator[str]:

@@ -24,21 +24,21 @@ _SAMPLE_BYTES = 4096
 _HEAD_BYTES = 2**20
 
 
-def digest_of(model: str, revision: str | None = None) -> str | None:
+def digest_of(model: str, revision: str | None = None, *, file: str = "config.json") -> str | None:
     """Return a digest of the model that ``model`` names: equal digests, equal models. None if unknown.
 
     A folder gives ``sha256:...`` over the names, sizes and contents of the files that loaders read. Of a
     folder above ``WHOLE_BYTES`` only each file's beginning (with the header of safetensors) and evenly spread
     samples are read, which takes about a second at most. Training and quantising change every sample; a
     single changed number may be missed. A repository of the hub gives ``commit:...``, the commit that the
-    cache holds for ``revision``, or None where it has not been downloaded yet.
+    cache holds for ``revision``, or None where it has not been downloaded yet; ``file`` is one that it has.
 
     >>> digest_of("embedded:chain-policy") == digest_of("embedded:chain-policy")
     True
     """
     path = Path(resolve_model(model)) if model else None
     if path is None or not path.exists():
-        return _commit(model, revision)
+        return _commit(model, revision, file)
     try:
         return f"sha256:{_of_files(path)}"
     except OSError:
@@ -93,7 +93,7 @@ def _samples(file: Path, size: int, num_samples: int) -> Iterator[bytes]:
                 yield stream.read(_SAMPLE_BYTES)
 
 
-def _commit(model: str, revision: str | None) -> str | None:
+def _commit(model: str, revision: str | None, file: str) -> str | None:
     """The commit that the hub's cache holds for a repository's revision."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -101,7 +101,7 @@ def _commit(model: str, revision: str | None) -> str | None:
     if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
         return f"commit:{revision}"
     try:
-        path = try_to_load_from_cache(model, "config.json", revision=revision)
+        path = try_to_load_from_cache(model, file, revision=revision)
     except (HFValidationError, OSError):
         return None
     return f"commit:{Path(path).parent.name}" if isinstance(path, str) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,20 @@ def check_tokenizer_folder(key: str, name: str, folder: Path) -> None:
     _checked(key, name, _check_tokenizer, folder)
 
 
+def check_adapter_files(key: str, adapter: str, folder: Path) -> None:
+    """Raise ConfigError for ``key`` unless ``folder`` holds a complete adapter in PEFT's format."""
+    _checked(key, adapter, _check_adapter, folder)
+
+
+def header_of(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the name and the shape of each tensor of a file that was checked."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+    for name, entry in header.items():
+        if name != "__metadata__":
+            yield name, tuple(entry["shape"])
+
+
 def check_index(key: str, model: str, index: Path) -> list[str]:
     """Return the files that an index names. Raises ConfigError unless all are safetensors in its folder."""
     found: list[str] = _checked(key, model, _named_by, index)
@@ -96,6 +110,23 @@ def _check_folder(folder: Path) -> None:
     _check_weights(folder, config)
     if "adapter_config.json" in names and "adapter_model.bin" in names:  # peft would add it by itself
         raise Unsound("holds adapter_model.bin, a pickle: remove it together with adapter_config.json")
+    if {"adapter_config.json", "adapter_model.safetensors"} <= names:  # applied only where peft is installed
+        raise Unsound(
+            "holds an adapter beside its model: move it to a folder, and name that with the key lora"
+        )
+
+
+def _check_adapter(folder: Path) -> None:
+    _check_is_folder(folder, "adapter")
+    if not _is_there(folder / "adapter_config.json"):
+        raise Unsound("no such adapter: the folder holds no adapter_config.json")
+    _read_json(folder / "adapter_config.json")
+    if _is_there(folder / "adapter_model.safetensors"):
+        _check_tensors(folder / "adapter_model.safetensors")
+    elif (folder / "adapter_model.bin").exists():
+        raise Unsound("holds adapter_model.bin, a pickle, which is not loaded: save it as safetensors")
+    else:
+        raise Unsound("the folder holds no adapter_model.safetensors (other formats are not loaded)")
 
 
 def _check_tokenizer(folder: Path) -> None:
@@ -127,7 +158,7 @@ def _gguf(what: str) -> str:
 
 def _without_config(folder: Path, names: set[str]) -> str:
     if "adapter_config.json" in names:
-        return f"{_adapter(folder)}: merge it into that model, save the result, and name that folder"
+        return f"{_adapter(folder)}: name that model here and the adapter with the key lora, or merge them"
     if not any(name.endswith(".safetensors") for name in names) and any(n.endswith(".gguf") for n in names):
         return _gguf("holds only GGUF files")
     return "no such model: the folder holds no config.json"

@@ -51,19 +51,19 @@ def check_model_path(key: str, model: str, kind: str = "folder") -> None:
         raise ConfigError(key, model, "must name a model: a folder, or a repository on the hub")
     elif kind == GGUF and folder.suffix == ".gguf" and os.path.isfile(folder):
         check_gguf(key, model, folder)
-    elif _is_a_path(model):
+    elif is_a_path(model):
         check_folder(key, model, folder)
 
 
 def check_tokenizer_path(key: str, name: str) -> None:
     """Raise ConfigError for ``key`` when ``name`` names a local folder that holds no tokenizer."""
-    if _is_a_path(name) and not name.startswith(EMBEDDED):
+    if is_a_path(name) and not name.startswith(EMBEDDED):
         check_tokenizer_folder(key, name, Path(resolve_model(name)))
 
 
 def absolute(name: str) -> str:
     """Return the absolute path of a local folder: a replica may have another working directory."""
-    if name.startswith(EMBEDDED) or not _is_a_path(name):
+    if name.startswith(EMBEDDED) or not is_a_path(name):
         return name
     return os.path.abspath(os.path.expanduser(name))
 
@@ -75,8 +75,8 @@ def make_absolute(config: object, *names: str) -> None:
             object.__setattr__(config, name, absolute(value))
 
 
-def _is_a_path(name: str) -> bool:
-    """Whether a name can only be a local path, or is an existing one."""
+def is_a_path(name: str) -> bool:
+    """Return whether a name can only be a local path, or is an existing one."""
     looks_so = name.startswith(("/", ".", "~")) or name.endswith(".gguf")
     return looks_so or (bool(name) and os.path.exists(resolve_model(name)))  # Path's raises for long names
 

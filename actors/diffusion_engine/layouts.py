@@ -121,10 +121,26 @@ LAYOUTS = {
 }
 """By ``model_type`` of config.json."""
 
+_EXPERTS = "its mixture of experts"
+# Models that denoise block after block, by model_type: their names, and what they need beside block-causal
+# attention. LLaDA2: https://github.com/inclusionAI/LLaDA2.X; SDAR: arXiv 2510.06303.
+_BLOCK_DIFFUSION: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "llada2_moe": ("LLaDA2", (_EXPERTS,)),
+    "sdar": ("SDAR", ()),
+    "sdar_moe": ("SDAR", (_EXPERTS,)),
+}
+
 
 def layout_of(config: Mapping[str, Any], key: str, model: str) -> Layout:
     """Return the layout of a checkpoint. Raises ConfigError for an architecture that is not supported."""
     kind, architectures = config.get("model_type"), config.get("architectures") or ["unknown"]
+    if (block_diffusion := _BLOCK_DIFFUSION.get(str(kind))) is not None:
+        name, more = block_diffusion
+        missing = " and ".join(("attention that is causal from block to block", *more))
+        allowed = (
+            f"is a {name} ({architectures[0]}), a block-diffusion model: {missing} cannot be loaded here"
+        )
+        raise ConfigError(key, model, allowed)
     experts = any(config.get(name) for name in ("num_experts", "n_experts", "num_local_experts"))
     if kind not in LAYOUTS or experts:
         what = f"{architectures[0]} (model_type {kind}{', a mixture of experts' if experts else ''})"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, MinLen
 
 from orchestrator.errors import ConfigError
+from orchestrator.protocols import InStages
 from orchestrator.schema import Rule, Words, checked
 
 Resources = Mapping[str, float]
@@ -111,6 +112,7 @@ class ReplicaSpec:
     each with ``num_threads`` threads. ``num_gpus`` is a share of one GPU, or a whole number on one node.
     ``gpus_key`` is the key that settled ``num_gpus``. Up to ``num_extra`` more join during the run, as
     soon as the cluster has room. ``node_ids`` names the preferred node of each; empty where Ray decides.
+    The GPUs are those of ``num_stages`` stages, each of which is on one node.
     """
 
     kind: str
@@ -122,6 +124,17 @@ class ReplicaSpec:
     node_ids: tuple[str, ...] = ()
     gpus_key: str = "cluster.gpus_per_replica"
     num_extra: int = 0
+    num_stages: int = 1
+
+    @property
+    def stage(self) -> ReplicaSpec:
+        """One stage of it, as a replica."""
+        return replace(self, num_gpus=self.num_gpus / self.num_stages, num_stages=1)
+
+    @property
+    def strategy(self) -> str:
+        """How Ray places the bundles: on one node, or on as few as there is room on."""
+        return "STRICT_PACK" if self.num_stages == 1 else "PACK"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,7 +151,8 @@ class ReplicaSpec:
     def __str__(self) -> str:
         each = (("GPUs", self.num_gpus), ("CPUs", self.num_cpus))
         what = " and ".join(f"{number:g} {name}" for name, number in each if number)
-        return f"{self.num_replicas} {self.kind} replicas" + (f" of {what}" if what else "")
+        stages = f" in {self.num_stages} stages of one node each" if self.num_stages > 1 else ""
+        return f"{self.num_replicas} {self.kind} replicas" + (f" of {what}{stages}" if what else "")
 
 
 def described(specs: Sequence[ReplicaSpec]) -> str:
@@ -165,8 +179,22 @@ def plan(
         num_gpus, key = gpus[kind]
         cpus = config.cpus_per_replica
         extra = max(0, (getattr(config, f"max_{kind}_replicas") or num) - num)
-        specs.append(ReplicaSpec(kind, factory, num, cpus, num_gpus, threads, mine, key, extra))
+        stages = _stages(kind, factory, num_gpus, key)
+        specs.append(ReplicaSpec(kind, factory, num, cpus, num_gpus, threads, mine, key, extra, stages))
     return specs
+
+
+def _stages(kind: str, factory: Factory, num_gpus: float, key: str) -> int:
+    """Return the stages of a replica. Raises ConfigError where its GPUs cannot be divided among them.
+
+    A configuration's ``build`` is its factory; without cards all stages are on the replica's node.
+    """
+    owner = getattr(factory, "__self__", None)
+    stages = owner.num_stages if isinstance(owner, InStages) else 1
+    if stages > 1 and num_gpus and num_gpus % stages:
+        allowed = f"must be a multiple of the {stages} stages that {kind}.args.pipeline_parallel_size sets"
+        raise ConfigError(_own_key(kind, key), f"{num_gpus:g}", allowed)
+    return stages if num_gpus else 1
 
 
 def _gpus_of_each(
@@ -227,7 +255,7 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
     message = f"requested are {asked}; the cluster has {there}: lower "
     only_cpus_lack = _first_misfit([replace(spec, num_cpus=0.0) for spec in specs], nodes) is None
     value = misfit.num_cpus if only_cpus_lack else misfit.num_gpus
-    key = "cluster.cpus_per_replica" if only_cpus_lack else _key_to_lower(misfit)
+    key = "cluster.cpus_per_replica" if only_cpus_lack else _own_key(misfit.kind, misfit.gpus_key)
     if _first_misfit([replace(misfit, num_replicas=1)], nodes):  # not even one, alone
         raise ConfigError(key, f"{value:g}", f"{message}{key}")
     keys = ", ".join(f"cluster.{spec.kind}_replicas" for spec in specs)
@@ -236,17 +264,17 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
     raise ConfigError(f"cluster.{misfit.kind}_replicas", misfit.num_replicas, remedy)
 
 
-def _key_to_lower(spec: ReplicaSpec) -> str:
-    """Return the key to lower where one replica needs too many cards."""
-    return f"cluster.{spec.kind}_gpus" if spec.gpus_key == "cluster.share_gpu" else spec.gpus_key
+def _own_key(kind: str, key: str) -> str:
+    """Return the key to change where ``key`` has settled how many cards a replica of a kind has."""
+    return f"cluster.{kind}_gpus" if key == "cluster.share_gpu" else key
 
 
 def _first_misfit(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) -> ReplicaSpec | None:
     """Return the first spec that no node has room for, the largest laid out first; None where all fit."""
     left = [_Node(node) for node in nodes]
     for spec in sorted(specs, key=lambda s: -s.num_gpus):
-        for _ in range(spec.num_replicas):
-            if not any(node.take(spec) for node in left):
+        for _ in range(spec.num_replicas * spec.num_stages):
+            if not any(node.take(spec.stage) for node in left):
                 return spec
     return None
 

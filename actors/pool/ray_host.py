@@ -169,8 +169,11 @@ def _remote_class() -> Any:
 
 
 def _reserve(spec: ReplicaSpec) -> PlacementGroup | None:
-    """Reserve one bundle a GPU, all on one node. One group a replica: each can join and leave."""
-    return placement_group(spec.bundles, strategy="STRICT_PACK") if spec.bundles else None
+    """Reserve one bundle a GPU, on one node, or a stage on each. One group a replica: it can join and leave.
+
+    vLLM sorts the bundles by their nodes: a stage's cards are those of neighbouring ranks.
+    """
+    return placement_group(spec.bundles, strategy=spec.strategy) if spec.bundles else None
 
 
 def _strategy(group: PlacementGroup | None, node_id: str | None) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.checkpoints.adapters import HEADS, check_adapter
 from actors.checkpoints.models import GGUF, check_model_path, make_absolute
 from actors.checkpoints.stored_model import StoredModel
 from actors.settings import CacheBytes, Count, Device, Dtype, MaxContext
@@ -34,11 +35,13 @@ class TransformersEngineConfig(StoredModel):
     cache_bytes: CacheBytes = 256 * 2**20
     batch_invariant: bool | None = None
     revision: str | None = None
+    lora: str | None = None
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model, GGUF)
-        make_absolute(self, "model")
+        check_adapter("engine", self.model, self.lora, merged=True)
+        make_absolute(self, "model", "lora")
         PromptStyle.of(self)
 
     @property
@@ -69,13 +72,15 @@ class TransformersVerifierConfig(StoredModel, ReplicaVerifier):
     cache_bytes: CacheBytes = 256 * 2**20
     batch_invariant: bool | None = None
     revision: str | None = None
+    lora: str | None = None
     trust_remote_code: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_model_path("verifier.model", self.model)
-        make_absolute(self, "model")
-        build_format(self.format, self.options, self.readout)
+        has_head = build_format(self.format, self.options, self.readout).head == "classifier"
+        check_adapter("verifier", self.model, self.lora, merged=True, heads=HEADS if has_head else ())
+        make_absolute(self, "model", "lora")
 
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""

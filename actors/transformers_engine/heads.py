@@ -21,13 +21,18 @@ from safetensors import safe_open
 from torch import Tensor
 
 from actors.batching.linear import Float32Linear
+from actors.checkpoints.adapters import HEADS as HEAD_MODULES
+from actors.checkpoints.adapters import PREFIX, WEIGHTS_FILE, Adapter
 from actors.checkpoints.files import INDEX, check_index
+from actors.transformers_engine.merging import merge
 from actors.transformers_engine.pretrained import check_complete
 from actors.transformers_engine.text_models import TextOfSeveral, as_text, causal_lm, is_causal, text_part
 from actors.verifiers.formats import Verdict
 from orchestrator.errors import ConfigError
 
 _MODEL = "verifier.model"
+Place = tuple[str, str]
+"""A file of safetensors, and the key of a tensor in it."""
 
 # Keys of the linear layers of a head, with a ReLU between two: Qwen2ForProcessRewardModel (an MLP), the
 # token and sequence classifiers of transformers, and the value head of TRL and Skywork.
@@ -66,8 +71,12 @@ class HeadedModel(torch.nn.Module):
         return SimpleNamespace(logits=outputs)
 
 
-def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **options: Any) -> HeadedModel:
+def load_classifier(
+    name: str, _tokenizer: Any, adapter: Adapter | None, *, trust_remote_code: bool, **options: Any
+) -> HeadedModel:
     """Load a decoder with the head of its checkpoint. No remote code is run: none is needed.
+
+    An adapter may bring a head that was trained with it.
 
     Raises ConfigError where the checkpoint lacks a head or a weight, OSError where there is no checkpoint.
     """
@@ -77,18 +86,22 @@ def load_classifier(name: str, _tokenizer: Any, *, trust_remote_code: bool, **op
     decoder = text_part(model)
     _check_decoder(name, decoder)
     check_complete(_MODEL, name, info)
-    layers = _read_head(name, options.get("revision"))
+    merge(adapter, name, decoder, heads=HEAD_MODULES)
+    layers = _read_head(name, options.get("revision"), adapter)
     takes, gives = layers[0].weight.shape[1], int(decoder.config.get_text_config().hidden_size)
     if takes != gives:
         raise ConfigError(_MODEL, name, f"its head takes {takes} numbers, its layers give {gives}")
     return HeadedModel(decoder, layers)
 
 
-def load_lm(verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, **options: Any) -> Any:
+def load_lm(
+    verdict_of: Callable[[Any], Verdict], name: str, tokenizer: Any, adapter: Adapter | None, **options: Any
+) -> Any:
     """Load a language model that computes only the logits of the verdict's tokens, in ``outputs``' order."""
     with _quiet():
         model, info = causal_lm(name, **options)
     check_complete(_MODEL, name, info)
+    merge(adapter, name, model)
     rows = torch.tensor(verdict_of(tokenizer).outputs)
     whole = model.get_output_embeddings()
     if int(rows.max()) >= len(whole.weight):
@@ -113,22 +126,29 @@ def num_outputs(model: Any) -> int:
     return len(lm.get_output_embeddings().weight)
 
 
-def _read_head(name: str, revision: str | None) -> list[Float32Linear]:
-    files = _tensor_files(name, revision)
+def _read_head(name: str, revision: str | None, adapter: Adapter | None) -> list[Float32Linear]:
+    own = {} if adapter is None else _heads_of(adapter)
+    files = own or _tensor_files(name, revision)
     keys = next((head for head in HEADS if all(f"{key}.weight" in files for key in head)), None)
     if keys is None:
         known = " or ".join(f"{' and '.join(head)}" for head in HEADS)
         raise ConfigError(_MODEL, name, f"the checkpoint holds no reward head ({known})")
     return [
         Float32Linear(
-            _read(files, f"{key}.weight"), _read(files, f"{key}.bias") if f"{key}.bias" in files else None
+            _read(files[f"{key}.weight"]), _read(files[f"{key}.bias"]) if f"{key}.bias" in files else None
         )
         for key in keys
     ]
 
 
-def _tensor_files(name: str, revision: str | None) -> Mapping[str, str]:
-    """The safetensors file of each tensor of a checkpoint, in a folder or in the hub's cache."""
+def _heads_of(adapter: Adapter) -> Mapping[str, Place]:
+    """The tensors of the head that came with an adapter."""
+    named = (name for name in adapter.shapes if name.partition(".")[0] in HEAD_MODULES)
+    return {name: (str(adapter.folder / WEIGHTS_FILE), f"{PREFIX}{name}") for name in named}
+
+
+def _tensor_files(name: str, revision: str | None) -> Mapping[str, Place]:
+    """The place of each tensor of a checkpoint, in a folder or in the hub's cache."""
     from transformers.utils.hub import cached_file
 
     def find(file: str) -> str | None:
@@ -138,18 +158,18 @@ def _tensor_files(name: str, revision: str | None) -> Mapping[str, str]:
     single = find("model.safetensors")  # which transformers prefers too
     if single is not None:
         with safe_open(single, "pt") as file:
-            return dict.fromkeys(file.keys(), single)
+            return {key: (single, key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     index = find(INDEX)
     if index is None:
         raise ConfigError(_MODEL, name, "holds no model.safetensors (other formats are not loaded)")
     paths = {shard: find(shard) for shard in check_index(_MODEL, name, Path(index))}
     shards: Mapping[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
-    return {key: path for key, shard in shards.items() if (path := paths[shard]) is not None}
+    return {key: (path, key) for key, shard in shards.items() if (path := paths[shard]) is not None}
 
 
-def _read(files: Mapping[str, str], key: str) -> Tensor:
-    with safe_open(files[key], "pt") as file:
-        tensor: Tensor = file.get_tensor(key)
+def _read(place: Place) -> Tensor:
+    with safe_open(place[0], "pt") as file:
+        tensor: Tensor = file.get_tensor(place[1])
     return tensor
 
 

@@ -16,6 +16,7 @@ from actors.batching.attention import GROUPED, INVARIANT, PADDED, SINGLE, regist
 from actors.batching.forward import Runner, probe
 from actors.batching.kv import KVShape
 from actors.checkpoints import check_model_path, resolve_model
+from actors.checkpoints.adapters import find_adapter
 from actors.checkpoints.exclusive import LOADING
 from actors.checkpoints.gguf import gguf_file
 from actors.checkpoints.models import GGUF, check_repository
@@ -51,6 +52,9 @@ class ModelConfig(Protocol):
     def revision(self) -> str | None: ...
 
     @property
+    def lora(self) -> str | None: ...
+
+    @property
     def trust_remote_code(self) -> bool: ...
 
 
@@ -59,8 +63,8 @@ class Purpose:
     """How a model is loaded for its use, in addition to its configuration.
 
     ``auto_class`` names a class of transformers. ``decodes``: most forwards will add one token per row.
-    ``make`` creates the model where no class of transformers does: ``make(name, tokenizer, **keywords of
-    from_pretrained)``. ``checks`` are called with the tokenizer before weights are read.
+    ``make`` creates the model where no class of transformers does: ``make(name, tokenizer, adapter,
+    **keywords of from_pretrained)``. ``checks`` are called with the tokenizer before weights are read.
     """
 
     auto_class: str = "AutoModelForCausalLM"
@@ -137,7 +141,7 @@ def _from_pretrained(config: ModelConfig, purpose: Purpose) -> tuple[Any, Any]:
             check(tokenizer)
         how = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True, **where}
         make = purpose.make or partial(load_complete, (key, config.model), purpose.auto_class)
-        model = make(name, tokenizer, **how)
+        model = make(name, tokenizer, find_adapter(group_of(config), config.lora), **how)
     except ConfigError:
         raise
     except Exception as error:  # with bad files the libraries may raise anything

@@ -7,11 +7,20 @@ from typing import Any
 
 import transformers
 
+from actors.checkpoints.adapters import Adapter
+from actors.transformers_engine.merging import merge
 from actors.transformers_engine.text_models import as_text, causal_lm
 from orchestrator.errors import ConfigError
 
 
-def load_complete(named: tuple[str, str], auto_class: str, name: str, _tokenizer: Any, **how: Any) -> Any:
+def load_complete(
+    named: tuple[str, str],
+    auto_class: str,
+    name: str,
+    _tokenizer: Any,
+    adapter: Adapter | None = None,
+    **how: Any,
+) -> Any:
     """Load a model of the library's own classes. Raises ConfigError where its checkpoint lacks a weight.
 
     transformers would fill it with random numbers.
@@ -22,6 +31,7 @@ def load_complete(named: tuple[str, str], auto_class: str, name: str, _tokenizer
         cls = getattr(transformers, auto_class)
         model, info = cls.from_pretrained(name, output_loading_info=True, **how)
     check_complete(*named, info)
+    merge(adapter, named[1], model)
     return as_text(model)
 
 

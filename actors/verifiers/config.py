@@ -12,7 +12,7 @@ from actors.checkpoints.models import check_tokenizer_path, make_absolute, resol
 from actors.messages import brief
 from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, MayLackPrefixes, Readout
+from orchestrator.protocols import EngineConfig, HasWeights, InStages, MadeForTask, MayLackPrefixes, Readout
 from orchestrator.schema import Rule, Words, checked
 
 
@@ -31,6 +31,11 @@ class AskingVerifierConfig(ReplicaVerifier):
     def knows_task(self) -> str | None:
         """The one task of the engine's model; None: any task."""
         return self.engine.knows_task if isinstance(self.engine, MadeForTask) else None
+
+    @property
+    def num_stages(self) -> int:
+        """Those of the engine."""
+        return self.engine.num_stages if isinstance(self.engine, InStages) else 1
 
     def digest(self) -> str | None:
         """Return the digest of the engine's model; None where it has no files."""

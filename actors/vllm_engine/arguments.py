@@ -57,6 +57,17 @@ def argument_names() -> frozenset[str] | None:
     return frozenset(node.target.id for node in fields if isinstance(node.target, ast.Name))
 
 
+def num_stages(group: str, args: Mapping[str, Any]) -> int:
+    """Return the pipeline stages of a replica: 1 without the argument. Raises ConfigError."""
+    size = args.get("pipeline_parallel_size")
+    if size is None:
+        return 1
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        key = f"{group}.args.pipeline_parallel_size"
+        raise ConfigError(key, size, "must be a whole number of 1 or more: the stages of a replica")
+    return size
+
+
 def absolute_paths(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with absolute paths for local files and folders, also in nested mappings."""
     return {name: _absolute(name, value) for name, value in args.items()}

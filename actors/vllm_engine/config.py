@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
+from actors.checkpoints.adapters import check_adapter
 from actors.checkpoints.models import check_model_path, make_absolute
 from actors.checkpoints.stored_model import StoredModel
 from actors.settings import Dtype, MaxContext
 from actors.text.prompting import PromptStyle
 from actors.verifiers.formats import build_format
-from actors.vllm_engine.arguments import absolute_paths, check_arguments
+from actors.vllm_engine.arguments import absolute_paths, check_arguments, num_stages
 from orchestrator.backend import ReplicaVerifier
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Readout
@@ -49,22 +50,29 @@ class VllmEngineConfig(StoredModel):
     max_context: MaxContext = None
     batch_invariant: bool = False
     revision: str | None = None
+    lora: str | None = None
     trust_remote_code: bool = False
     args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_model_path("engine.model", self.model)
-        make_absolute(self, "model")
+        check_adapter("engine", self.model, self.lora, merged=False)
+        make_absolute(self, "model", "lora")
         if self.sampler == "stream" and self.thinking_budget is not None:
             allowed = "step where engine.thinking_budget is set: vLLM changes what would be sampled"
             raise ConfigError("engine.sampler", "stream", allowed)
         PromptStyle.of(self)
         check_arguments("engine", self.args)
+        num_stages("engine", self.args)
         object.__setattr__(self, "args", absolute_paths(self.args))
 
     @property
     def takes(self) -> type[Params]:
         return Sampling
+
+    @property
+    def num_stages(self) -> int:
+        return num_stages("engine", self.args)
 
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""
@@ -89,19 +97,26 @@ class VllmVerifierConfig(StoredModel, ReplicaVerifier):
     max_context: MaxContext = None
     batch_invariant: bool = False
     revision: str | None = None
+    lora: str | None = None
     trust_remote_code: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_model_path("verifier.model", self.model)
-        make_absolute(self, "model")
+        check_adapter("verifier", self.model, self.lora, merged=False)
+        make_absolute(self, "model", "lora")
         build_format(self.format, self.options, self.readout)
         if self.format == "value_head":
             allowed = "vLLM loads no such head: take verifier=transformers with verifier/format=skywork"
             raise ConfigError("verifier.format", self.format, allowed)
         check_arguments("verifier", self.args)
+        num_stages("verifier", self.args)
         object.__setattr__(self, "args", absolute_paths(self.args))
+
+    @property
+    def num_stages(self) -> int:
+        return num_stages("verifier", self.args)
 
     def build(self) -> Any:
         """Start vLLM. Raises ConfigError."""

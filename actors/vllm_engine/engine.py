@@ -279,7 +279,7 @@ class VllmEngine(EngineBase):
         from vllm.inputs.engine import tokens_input
 
         name = f"r{next(self._names)}"
-        return self._started.llm.generate(tokens_input(list(token_ids)), params, name)  # type: ignore[no-any-return]
+        return self._started.generate(tokens_input(list(token_ids)), params, name)
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
         prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids

@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from actors.checkpoints.models import check_model_path, check_repository
 from actors.environment import environment
 from actors.messages import brief
-from actors.stages import resumed, waiting
 from actors.vllm_engine.guard import Guard
+from actors.vllm_engine.lora import Lora, prepared
 from actors.vllm_engine.output import root_cause, stderr_kept
 from actors.vllm_engine.settings import Purpose, VllmConfig, engine_args, num_gpus
+from actors.vllm_engine.turns import turn
 from orchestrator.errors import ConfigError, EngineDeadError, EngineError
 from orchestrator.schema import group_of
 
@@ -90,10 +89,23 @@ class Started:
     batch_invariant: bool
     seeds_by_position: bool
     guard: Guard
+    lora: Lora | None = None
 
     @property
     def healthy(self) -> bool:
         return not self.llm.errored
+
+    def generate(self, prompt: Any, params: Any, name: str) -> AsyncGenerator[Any, None]:
+        """Send a request for tokens, through the adapter where there is one."""
+        return self.llm.generate(prompt, params, name, **self._adapted)  # type: ignore[no-any-return]
+
+    def encode(self, prompt: Any, params: Any, name: str) -> AsyncGenerator[Any, None]:
+        """Send a request for a classifier's outputs, through the adapter where there is one."""
+        return self.llm.encode(prompt, params, name, **self._adapted)  # type: ignore[no-any-return]
+
+    @property
+    def _adapted(self) -> dict[str, Any]:
+        return {} if self.lora is None else {"lora_request": self.lora.request}
 
     async def answer(self, answers: AsyncGenerator[Any, None]) -> Any:
         """Return the only output of a request. Raises EngineDeadError, or EngineError where vLLM fails it."""
@@ -105,6 +117,8 @@ class Started:
 
         try:
             async with aclosing(answers):
+                if self.lora is not None:
+                    await self.lora.load(self.llm)
                 async for answer in answers:
                     yield answer
         except (VLLMError, ValueError) as error:
@@ -133,7 +147,9 @@ def start(config: VllmConfig, purpose: Purpose) -> Started:
         with warnings.catch_warnings(), environment(environ | guard.environ):
             warnings.simplefilter("ignore")  # deprecations inside vLLM and its libraries
             _import(config)
-            return _started(config, purpose, engine_args(config, purpose.fixed), guard)
+            lora = prepared(config)
+            arguments = engine_args(config, purpose.fixed, None if lora is None else lora.adapter)
+            return _started(config, purpose, arguments, guard, lora)
     except BaseException:
         guard.release()
         raise
@@ -168,7 +184,9 @@ def _checked_tokenizer(config: VllmConfig, purpose: Purpose, arguments: Any) -> 
     return tokenizer
 
 
-def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard) -> Started:
+def _started(
+    config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard, lora: Lora | None
+) -> Started:
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -179,8 +197,10 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
         environ |= _EAGER if arguments.enforce_eager else {}
         environ |= _ONE_WORKER if arguments.distributed_executor_backend == "uni" else {}
     try:
-        with _alone_on_its_card(arguments), environment(environ), _explained():
+        with _in_turn(arguments), environment(environ), _explained():
             vllm_config = _config(purpose, arguments)
+            if lora is not None:
+                lora.check(vllm_config)
             llm = AsyncLLM.from_vllm_config(
                 vllm_config,
                 stat_loggers=[lambda *_: meter],
@@ -202,6 +222,7 @@ def _started(config: VllmConfig, purpose: Purpose, arguments: Any, guard: Guard)
         batch_invariant=config.batch_invariant,
         seeds_by_position=vllm_config.use_v2_model_runner,
         guard=guard,
+        lora=lora,
     )
 
 
@@ -233,21 +254,14 @@ def _explained() -> Iterator[None]:
 
 
 @contextmanager
-def _alone_on_its_card(arguments: Any) -> Iterator[None]:
-    """Start replicas that share a card one after another: vLLM measures free memory while it loads.
-
-    A cache whose size is given in bytes needs no measuring: such replicas start at the same time.
-    """
-    gpus = num_gpus()
-    if not 0 < gpus < 1 or arguments.kv_cache_memory_bytes is not None:
+def _in_turn(arguments: Any) -> Iterator[None]:
+    """Wait for a turn where replicas share a card."""
+    if not 0 < num_gpus() < 1:
         yield
         return
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-")
-    # A kernel lock ends with its process and is required: a soft lock may be left over.
     lock = Path(tempfile.gettempdir()) / f"murmuration-card-{os.getuid()}-{cards}.lock"
-    waiting("for its turn on a shared card")
-    with FileLock(lock, fallback_to_soft=False):
-        resumed()
+    with turn(lock, measures=arguments.kv_cache_memory_bytes is None):
         yield
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from actors.checkpoints.adapters import Adapter
 from actors.checkpoints.models import resolve_model
 from actors.messages import brief
 from actors.pool.placement import GPUS_VARIABLE
+from actors.vllm_engine.arguments import num_stages
 from actors.vllm_engine.config import VllmEngineConfig, VllmVerifierConfig
 from orchestrator.errors import ConfigError
 from orchestrator.schema import group_of
@@ -33,7 +34,7 @@ _SMALL_BLOCKS: Mapping[str, Any] = {
 # A seeded request whose prompt is read in parts kills the engine there (0.32: it rewinds the seed's generator
 # and "CPU Generator does not use offset"): prompts are read whole.
 _SEEDS_ON_CPU: Mapping[str, Any] = {"enable_chunked_prefill": False}
-_PARALLEL = ("tensor", "pipeline")
+_TENSOR, _PIPELINE = "tensor_parallel_size", "pipeline_parallel_size"
 # The workers of a replica use the bundles of its placement group, of one card each.
 _WORKERS_OF_RAY = {"distributed_executor_backend": "ray"}
 # The part of a whole card that vLLM would use; a share of a card gets that share of it.
@@ -57,7 +58,7 @@ class Purpose:
     checks: Sequence[Callable[[Any], object]] = ()
 
 
-def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
+def engine_args(config: VllmConfig, fixed: Mapping[str, Any], adapter: Adapter | None = None) -> Any:
     """Return vLLM's arguments; ``dtype`` auto is float32 on a CPU. Raises ConfigError."""
     from vllm import AsyncEngineArgs
     from vllm.platforms import current_platform
@@ -74,6 +75,7 @@ def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
             if on_cpu
             else _of_cards(group_of(config), config.args)
         ),
+        **(_of_adapter(adapter) if adapter is not None else {}),
         **{name: value for name, value in config.args.items() if value is not None},
         **fixed,
         "model": resolve_model(config.model),
@@ -88,9 +90,20 @@ def engine_args(config: VllmConfig, fixed: Mapping[str, Any]) -> Any:
         raise ConfigError(f"{group_of(config)}.args", dict(config.args), brief(error)) from None
 
 
+def _of_adapter(adapter: Adapter) -> dict[str, Any]:
+    """Return the use of one adapter; vLLM takes some ranks, and fills the others up."""
+    from vllm.config.lora import MaxLoRARanks
+
+    ranks = sorted(get_args(MaxLoRARanks))
+    enough = next((rank for rank in ranks if rank >= adapter.rank), None)
+    if enough is None:
+        raise adapter.refused(f"has rank {adapter.rank}, and vLLM takes at most {ranks[-1]}")
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": enough}
+
+
 def _of_cores(dtype: str, args: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
     """Return what suits a CPU; with several workers each has its process."""
-    alone = all((args.get(f"{kind}_parallel_size") or 1) == 1 for kind in _PARALLEL)
+    alone = all((args.get(name) or 1) == 1 for name in (_TENSOR, _PIPELINE))
     fitting = {k: v for k, v in _ON_CPU.items() if alone or k != "distributed_executor_backend"}
     if alone and _has_small_blocks(dtype, args):
         fitting |= _SMALL_BLOCKS
@@ -107,21 +120,20 @@ def _has_small_blocks(dtype: str, args: Mapping[str, Any]) -> bool:
 
 
 def _of_cards(group: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the use of cards: a share of one, or several that hold a part of each layer.
+    """Return the use of cards: a share of one, or several: those of a stage hold a part of each layer.
 
-    Raises ConfigError where the arguments need more cards than the replica has.
+    Raises ConfigError where the arguments need other cards than the replica has.
     """
-    gpus = num_gpus()
-    asked = [args.get(f"{kind}_parallel_size") for kind in _PARALLEL]
-    if any(size is not None for size in asked):
-        num_cards = math.prod(size or 1 for size in asked)
-        if num_cards > max(1, int(gpus)):
-            key = f"{group}.args.{_PARALLEL[0]}_parallel_size"
-            allowed = f"the replica has {gpus:g} GPUs: set cluster.{group}_gpus={num_cards}"
-            raise ConfigError(key, asked[0], allowed)
-        return _WORKERS_OF_RAY if num_cards > 1 else {}
-    if gpus > 1:
-        return {"tensor_parallel_size": int(gpus)} | _WORKERS_OF_RAY
+    gpus, stages, size = num_gpus(), num_stages(group, args), args.get(_TENSOR)
+    whole = max(1, int(gpus))
+    if size is not None and size * stages > whole:
+        allowed = f"the replica has {gpus:g} GPUs: set cluster.{group}_gpus={size * stages}"
+        raise ConfigError(f"{group}.args.{_TENSOR}", size, allowed)
+    if whole % stages:
+        allowed = f"the replica has {gpus:g} GPUs: set cluster.{group}_gpus to a multiple of it"
+        raise ConfigError(f"{group}.args.{_PIPELINE}", stages, allowed)
+    if whole > 1:
+        return ({_TENSOR: whole // stages} if size is None else {}) | _WORKERS_OF_RAY
     return {"gpu_memory_utilization": _MEMORY_OF_A_CARD * gpus} if gpus else {}
 
 

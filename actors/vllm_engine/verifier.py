@@ -154,7 +154,7 @@ class _Classifier:
 
         params = PoolingParams(task="token_classify", use_activation=False, skip_reading_prefix_cache=False)
         prompt, name = tokens_input(list(token_ids)), f"s{next(self._names)}"
-        answer = await self._started.answer(self._started.llm.encode(prompt, params, name))
+        answer = await self._started.answer(self._started.encode(prompt, params, name))
         rows, num_cached = answer.outputs.data, answer.num_cached_tokens or 0
         if rows.ndim != 2 or not 1 <= len(rows) <= len(token_ids):
             raise VerifierError(f"{len(token_ids)} tokens got outputs of shape {list(rows.shape)}")
@@ -194,7 +194,7 @@ class _LanguageModel:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         prompt, name = tokens_input(list(token_ids)), f"s{next(self._names)}"
-        answer = await self._started.answer(self._started.llm.generate(prompt, params, name))
+        answer = await self._started.answer(self._started.generate(prompt, params, name))
         (choice,) = answer.outputs
         if not choice.logprobs:
             raise VerifierError(f"vLLM ended the request without an answer: {choice.finish_reason}")

@@ -26,7 +26,7 @@ _OTHER = {
     "args", "batch_invariant", "cache_bytes", "calibration", "device", "dtype", "max_batch_size",
     "max_context", "trust_remote_code",
 }  # fmt: skip
-_BY_DIGEST = {"_target_", "model", "revision", "tokenizer"}
+_BY_DIGEST = {"_target_", "lora", "model", "revision", "tokenizer"}
 
 
 class _Knots(msgspec.Struct):

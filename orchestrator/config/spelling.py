@@ -20,7 +20,7 @@ from orchestrator.storage.folders import in_home
 from orchestrator.terminal import program
 
 # The last part of keys that name a file or a folder, and of keys whose value is text.
-_PATHS = frozenset({"path", "model", "tokenizer"})
+_PATHS = frozenset({"path", "lora", "model", "tokenizer"})
 _TEXTS = frozenset(
     {"template", "question_template", "step_template", "instruction", "system", "delimiter", "answer_marker"}
     | {"answer_after", "thinking_start", "thinking_end", "good", "bad", "verdict", "before_first", "between"}

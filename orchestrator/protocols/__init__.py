@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.protocols.configs import (
     EngineConfig,
     HasWeights,
+    InStages,
     LimitsSteps,
     MadeForTask,
     MayLackPrefixes,
@@ -53,6 +54,7 @@ __all__ = [
     "GenerateInChat",
     "GenerateRequest",
     "HasWeights",
+    "InStages",
     "LimitsSteps",
     "Loglik",
     "LoglikInChat",

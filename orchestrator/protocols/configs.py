@@ -31,6 +31,16 @@ class HasWeights(Protocol):
 
 
 @runtime_checkable
+class InStages(Protocol):
+    """A configuration of an engine or a verifier whose replica may hold its layers on several nodes."""
+
+    @property
+    def num_stages(self) -> int:
+        """The parts of the replica, one after another (pipeline parallel); each is on one node."""
+        ...
+
+
+@runtime_checkable
 class MadeForTask(Protocol):
     """A configuration of an engine or a verifier whose model may know one task alone."""
 

@@ -84,6 +84,11 @@ def leave_a_gguf(model: Path) -> None:
     (model / "q4.gguf").write_bytes(b"GGUF")
 
 
+def put_an_adapter(model: Path) -> None:
+    (model / "adapter_config.json").write_text("{}")
+    save_file({}, model / "adapter_model.safetensors")
+
+
 def put_a_pickled_adapter(model: Path) -> None:
     (model / "adapter_config.json").write_text("{}")
     (model / "adapter_model.bin").write_bytes(b"\x80\x02.")
@@ -107,9 +112,10 @@ def put_a_pickled_adapter(model: Path) -> None:
         (rewrite("config.json", "[]"), r"its config\.json is not a JSON object"),
         (rewrite("tokenizer.json", "<html>"), r"its tokenizer\.json is not JSON"),
         (rewrite("tokenizer_config.json", "{"), r"its tokenizer_config\.json cannot be read"),
-        (leave_an_adapter, r"only an adapter .* made for someone/base: merge it"),
+        (leave_an_adapter, r"only an adapter .* made for someone/base: name that model here"),
         (leave_a_gguf, r"holds only GGUF files: neither transformers nor vLLM"),
         (put_a_pickled_adapter, r"holds adapter_model\.bin, a pickle"),
+        (put_an_adapter, r"holds an adapter beside its model: .* with the key lora"),
         (shutil.rmtree, r"no such model: there is no such folder on this machine"),
     ],
 )  # fmt: skip

@@ -112,6 +112,10 @@ def configure(**changes: Any) -> Callable[[Path], None]:
 
 
 MOE = {"model_type": "llada", "architectures": ["LLaDAMoEModelLM"], "num_experts": 64}
+LLADA2 = {"model_type": "llada2_moe", "architectures": ["LLaDA2MoeModelLM"], "num_experts": 256}
+SDAR = {"model_type": "sdar", "architectures": ["SDARForCausalLM"]}
+SDAR_MOE = {"model_type": "sdar_moe", "architectures": ["SDARMoeForCausalLM"], "num_experts": 128}
+CAUSAL = "a block-diffusion model: attention that is causal from block to block"
 MISTAKES = {
     drop_a_tensor: "those of a bidirectional Llama (as LlamaForCausalLM): 1 missing: model.layers.1.mlp.up",
     add_a_tensor: "1 unexpected: model.layers.0.self_attn.q_norm.weight",
@@ -120,6 +124,11 @@ MISTAKES = {
     break_a_shard: "its model.safetensors is not a safetensors file (it begins with",
     lose_the_tokenizer: "neither tokenizer.json nor vocab.json and merges.txt",
     configure(**MOE): "its architecture is LLaDAMoEModelLM (model_type llada, a mixture of experts)",
+    configure(
+        **LLADA2
+    ): f"is a LLaDA2 (LLaDA2MoeModelLM), {CAUSAL} and its mixture of experts cannot be loaded",
+    configure(**SDAR): f"is a SDAR (SDARForCausalLM), {CAUSAL} cannot be loaded here",
+    configure(**SDAR_MOE): "is a SDAR (SDARMoeForCausalLM), a block-diffusion model",
     configure(model_type="gpt2"): "(model_type gpt2); those loaded are LLaDA (llada), Dream (Dream)",
     configure(mask_token_id=None): "is not a masked-diffusion model",
     configure(max_position_embeddings=None): "its config.json lacks max_position_embeddings",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from actors.pool.backend import RayCluster
 from actors.pool.inprocess import InProcessCluster
-from actors.pool.placement import ClusterConfig, ReplicaSpec, check_placement, plan
+from actors.pool.placement import ClusterConfig, ReplicaSpec, check_placement, described, plan
 from orchestrator.errors import ConfigError
 
 LAPTOP = {"a": {"CPU": 2.0, "memory": 1e9}}
@@ -98,6 +98,40 @@ def test_a_tensor_parallel_replica_has_a_bundle_for_each_gpu() -> None:
         ConfigError, match=r"^cluster.gpus_per_replica=2: .*on 2 nodes: lower cluster.gpus_per"
     ):
         check_placement([spec], TWO_NODES.values())
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A configuration whose replicas have stages."""
+
+    num_stages: int
+
+    def build(self) -> None: ...
+
+
+def in_stages(nodes: dict[str, dict[str, float]], num_stages: int, **keys: Any) -> ReplicaSpec:
+    specs = plan(ClusterConfig(**keys), Pipeline(num_stages).build, None, nodes)
+    check_placement(specs, nodes.values())
+    return specs[0]
+
+
+def test_the_stages_of_a_replica_may_be_on_several_nodes() -> None:
+    nodes = {name: {"CPU": 8.0, "GPU": 3.0} for name in "abc"}
+    spec = in_stages(nodes, 2, engine_gpus=4)
+    assert (spec.strategy, spec.bundles, spec.stage.num_gpus) == ("PACK", [{"GPU": 1.0}] * 4, 2)
+    assert described([spec]) == "1 engine replicas of 4 GPUs in 2 stages of one node each"
+    assert in_stages(nodes, 1, engine_gpus=3).strategy == "STRICT_PACK"
+    assert in_stages({"a": {"CPU": 8.0}}, 2).num_stages == 1, "without cards"
+    with pytest.raises(
+        ConfigError, match=r"^cluster.engine_gpus=8: requested are 1 .* in 4 stages.* has 9 GPUs"
+    ):
+        in_stages(nodes, 4, engine_gpus=8)  # 9 cards, but a node has room for one stage of two
+    with pytest.raises(
+        ConfigError, match=r"^cluster.engine_gpus=4: must be a multiple of the 3 stages that eng"
+    ):
+        in_stages(nodes, 3, engine_gpus=4)
+    with pytest.raises(ConfigError, match=r"^cluster.engine_gpus=1: must be a multiple of the 2 stages"):
+        in_stages(nodes, 2)
 
 
 def test_a_policy_and_its_verifier_share_a_card() -> None:

@@ -20,7 +20,7 @@ from actors.pool.placement import GPUS_VARIABLE
 from actors.text.generation import Generation, StopRules
 from actors.text.prompting import Prompter, PromptStyle
 from actors.text.stepping import Detokenizer
-from actors.vllm_engine.loading import _alone_on_its_card, count_parameters
+from actors.vllm_engine.loading import _in_turn, count_parameters
 from actors.vllm_engine.settings import _of_cards, _of_cores
 from orchestrator.errors import ConfigError
 from orchestrator.splitting import StepSplitter
@@ -159,6 +159,12 @@ def test_parameters_are_counted_from_the_files(policy: Path) -> None:
             {"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
             {"distributed_executor_backend": "ray"},
         ),
+        (
+            "8",
+            {"pipeline_parallel_size": 2},
+            {"tensor_parallel_size": 4, "distributed_executor_backend": "ray"},
+        ),
+        ("0.5", {"pipeline_parallel_size": 1}, {"gpu_memory_utilization": 0.45}),
     ],
 )
 def test_a_replica_takes_the_cards_that_it_has(
@@ -196,6 +202,10 @@ def test_more_cards_than_the_replica_has_are_refused(monkeypatch: pytest.MonkeyP
         ConfigError, match=r"tensor_parallel_size=4: the replica has 1 GPUs: set cluster.verifier_g"
     ):
         _of_cards("verifier", {"tensor_parallel_size": 4})
+    with pytest.raises(
+        ConfigError, match=r"pipeline_parallel_size=2: the replica has 1 GPUs: set cluster.eng"
+    ):
+        _of_cards("engine", {"pipeline_parallel_size": 2})
 
 
 CHAT = (
@@ -255,27 +265,28 @@ def test_replicas_of_one_card_start_one_after_another(card_lock: Path) -> None:
     first_is_ready, second_is_alone = threading.Event(), threading.Event()
 
     def start() -> None:
-        with _alone_on_its_card(arguments):
+        with _in_turn(arguments):
             assert first_is_ready.is_set()
             second_is_alone.set()
 
-    with _alone_on_its_card(arguments):
+    with _in_turn(arguments):
         assert card_lock.exists()
         second = threading.Thread(target=start)
         second.start()
-        with _alone_on_its_card(SimpleNamespace(kv_cache_memory_bytes=2**30)):
-            pass  # it measures nothing, so it waits for nobody
         assert not second_is_alone.wait(0.1)
         first_is_ready.set()
     second.join()
     assert second_is_alone.is_set()
+    in_bytes = SimpleNamespace(kv_cache_memory_bytes=2**30)
+    with _in_turn(in_bytes), _in_turn(in_bytes):
+        pass  # they measure nothing: side by side
 
 
 def test_a_link_in_the_place_of_a_cards_lock_is_not_followed(card_lock: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     card_lock.symlink_to(victim)
-    alone = _alone_on_its_card(SimpleNamespace(kv_cache_memory_bytes=None))
+    alone = _in_turn(SimpleNamespace(kv_cache_memory_bytes=None))
     with pytest.raises(OSError, match="symbolic links"), alone:
         pass
     assert victim.read_text() == "precious"
