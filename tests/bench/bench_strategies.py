@@ -1,9 +1,10 @@
 """Every table of strategies in the documents: ``python -m tests.bench.bench_strategies``.
 
-Four parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
+Five parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
 
-- ``chain``: every strategy at every budget at the shipped temperature, and again at the temperature that
-  development problems choose for each; how many times fewer samples the claimed methods need;
+- ``chain``: every strategy at every budget, at the shipped temperature; how many times fewer samples the
+  claimed methods need;
+- ``tuned``: the same at the temperature that development problems choose for each;
 - ``countdown``: particle filters, best of N and A* where the verifier is confident too early;
 - ``hex``: the votes of masked diffusion, and HEX beside single schedules with as many paths;
 - ``diffusion``: the options of the diffusion engine (tests/bench/bench_diffusion.py); its speeds need a
@@ -53,10 +54,14 @@ def chosen(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
 
 
 def chain(args: argparse.Namespace) -> None:
-    methods, bench = selected(on_chain(), args), measuring(args, "chain", "test")
-    write_table("chain", bench.table(methods, args.budgets, REFERENCE), args.data)
-    tuned = chosen(methods, args)
-    write_table("chain_tuned", bench.table(tuned, args.budgets, REFERENCE), args.data)
+    table = measuring(args, "chain", "test").table(selected(on_chain(), args), args.budgets, REFERENCE)
+    write_table("chain", table, args.data)
+
+
+def tuned(args: argparse.Namespace) -> None:
+    methods = chosen(selected(on_chain(), args), args)
+    table = measuring(args, "chain", "test").table(methods, args.budgets, REFERENCE)
+    write_table("chain_tuned", table, args.data)
 
 
 def countdown(args: argparse.Namespace) -> None:
@@ -87,6 +92,7 @@ def diffusion(args: argparse.Namespace) -> None:
 
 PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "chain": chain,
+    "tuned": tuned,
     "countdown": countdown,
     "hex": hexes,
     "diffusion": diffusion,
@@ -94,7 +100,7 @@ PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
 
 
 def selected(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
-    return [m for m in methods if not args.strategies or m.strategy in args.strategies]
+    return [m for m in methods if not args.strategies or m.name in args.strategies]
 
 
 def render(tables: Tables, folder: Path) -> None:
@@ -124,7 +130,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=[p for p in PARTS if p != "diffusion"])
-    parser.add_argument("--strategies", nargs="+", default=[], help="files of conf/strategy; all by default")
+    parser.add_argument("--strategies", nargs="+", default=[], help="rows by name; all by default")
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--problems", type=int, default=FULL[0])
     parser.add_argument("--seeds", type=int, default=FULL[1])
