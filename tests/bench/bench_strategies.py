@@ -111,7 +111,7 @@ def render(tables: Tables, folder: Path) -> None:
         print("no pictures: matplotlib is not installed (the bench extra)")
         return
     for name in ("chain", "hex"):
-        if name in tables:
+        if name in tables and tables[name].is_complete:
             draw(tables[name], REPOSITORY / "docs" / "strategies")
 
 

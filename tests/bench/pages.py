@@ -31,7 +31,7 @@ COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
 Tables = Mapping[str, Table]
 """By the names of their files."""
 TEXTS = ("its_hub", "cascade")
-TABLES = ("chain", "chain_tuned", "countdown", "hex", "hex_schedules")
+TABLES = ("chain", "chain_tuned", "countdown", "hex", "hex_schedules", "hex_development")
 
 
 def stored(folder: Path = DATA) -> Tables:
@@ -62,7 +62,10 @@ def compared(table: Table) -> str:
     budgets = budgets_of(table)
     parts = [provenance(table), *_older(table), *_temperatures(table), accuracy_table(table.curves, budgets)]
     if table.reference is not None:
-        intro = "Differences are paired by problem and seed, with 95 % intervals bootstrapped over problems."
+        intro = (
+            "Differences are paired by problem and seed, with 95 % intervals bootstrapped over problems, "
+            "each for itself:\nof forty intervals two miss by chance."
+        )
         parts += [intro, difference_table(table.curves, budgets, table.reference)]
     return "\n\n".join([*parts, *_claims(table)])
 
@@ -111,17 +114,24 @@ def picture(name: str) -> str:
     return f"![accuracy against cost: {name}](strategies/{name}.svg)"
 
 
-def schedules(table: Table) -> str:
-    """Return HEX beside the votes of single schedules with as many paths."""
+def schedules(table: Table, development: Table) -> str:
+    """Return HEX beside the votes of single schedules with as many paths, and of the two best together."""
     hex_, *others = table.curves
-    rows = []
-    for name in (hex_, *others):
-        cells = []
-        for point in table.curves[name]:
-            cells += [short(point.accuracy.value), _signed(point)]
-        rows.append([f"`{name}`" if name == hex_ else name, *cells])
-    columns = [c for p in table.curves[hex_] for c in (f"{p.budget} paths", f"minus {hex_}")]
-    return f"{provenance(table)}\n\n{markdown(['vote over', *columns], rows)}"
+    points = table.curves[hex_]
+    rows = [[f"`{hex_}`" if name == hex_ else name, *_beside(table, name)] for name in (hex_, *others)]
+    columns = [c for p in points for c in (f"{p.budget} paths", f"minus `{hex_}`")]
+    ranked = sorted(development.curves, key=lambda name: -development.curves[name][0].accuracy.value)
+    paths = development.curves[ranked[0]][0].budget
+    chosen = (
+        f"On {development.problems} development problems, with {paths} paths each, {ranked[0]} is "
+        f"the best single schedule and {ranked[len(ranked) // 2]} the median; the last row shares its paths "
+        "between the two best."
+    )
+    return "\n\n".join([provenance(table), markdown(["vote over", *columns], rows), chosen])
+
+
+def _beside(table: Table, name: str) -> list[str]:
+    return [cell for p in table.curves[name] for cell in (short(p.accuracy.value), _signed(p))]
 
 
 def _signed(point: Measured) -> str:
@@ -188,7 +198,8 @@ def diffusion(figures: Mapping[str, Any]) -> str:
 
 def diffusion_blocks(tables: Tables, folder: Path = DATA) -> dict[str, str]:
     """Return the blocks of docs/diffusion.md."""
-    blocks = {"schedules": schedules(tables["hex_schedules"])} if "hex_schedules" in tables else {}
+    votes, development = tables.get("hex_schedules"), tables.get("hex_development")
+    blocks = {"schedules": schedules(votes, development)} if votes and development else {}
     path = folder / "diffusion.json"
     return blocks | ({"diffusion": diffusion(json.loads(path.read_text()))} if path.exists() else {})
 

@@ -121,8 +121,10 @@ def test_ratios_leave_out_a_cost_that_a_method_does_not_have() -> None:
 
 
 def test_hex_stands_beside_single_schedules() -> None:
-    text = schedules(table_of(a=[[True, False]], b=[[True, True]]))
+    development = table_of(a=[[True, False]], b=[[True, True]], c=[[False, False]])
+    text = schedules(table_of(a=[[True, False]], b=[[True, True]]), development)
     assert "| b | 1.000 | +.500 (+.000 to +1.000) |" in text and "| `a` | .500 |  |" in text
+    assert "with 1 paths each, b is the best single schedule and a the median" in text
 
 
 def test_the_temperature_of_each_method_is_the_best_on_development_problems() -> None:
