@@ -30,6 +30,7 @@ from tests.strategies import (
     test_particle_gibbs,
 )
 from tests.strategies.parts import test_resampling
+from tests.toy import EVEN
 
 pytestmark = [pytest.mark.heavy, pytest.mark.slow]
 
@@ -63,7 +64,7 @@ def posterior(*, ancestor_sampling: bool) -> Callable[[], None]:
 
 def targets(weighting: str) -> Callable[[], None]:
     law = test_particle_filter.test_weighted_particles_match_the_enumerated_target
-    return partial(law, test_particle_filter.EVEN, 3, weighting)
+    return partial(law, EVEN, 3, weighting)
 
 
 WEIGHTING = "strategies.parts.weighting:"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -52,8 +53,8 @@ class Method:
     @property
     def is_independent(self) -> bool:
         """Whether a run with N samples holds those of every smaller N."""
-        node = OmegaConf.load(CHOICES / f"{self.strategy}.yaml")
-        return independent_knob(str(node.get(TARGET) or node.get("strategy", {}).get(TARGET))) is not None
+        node: Any = OmegaConf.load(CHOICES / f"{self.strategy}.yaml")
+        return independent_knob(str(node.get("strategy", node)[TARGET])) is not None
 
 
 def names() -> list[str]:

@@ -107,7 +107,8 @@ def with_intervals(table: Table) -> Table:
     """Return the table with intervals over problems, and differences from its reference."""
     shares, reference = resamples(table.problems), table.reference
     means = {name: shares @ table.rates(name) for name, points in table.curves.items() if points}
-    at = {p.budget: means[reference][:, i] for i, p in enumerate(table.curves.get(reference or "", ()))}
+    compared = table.curves.get(reference, ()) if reference else ()
+    at = {p.budget: means[str(reference)][:, i] for i, p in enumerate(compared)}
 
     def judged(name: str, index: int, point: Measured) -> Measured:
         own, other = means[name][:, index], at.get(point.budget) if name != reference else None
