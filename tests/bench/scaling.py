@@ -54,7 +54,8 @@ def needed(costs: npt.ArrayLike, curve: npt.ArrayLike, goal: npt.ArrayLike) -> F
     with np.errstate(invalid="ignore", divide="ignore"):
         part = np.where(high > low, np.clip((aim - low) / (high - low), 0.0, 1.0), 0.0)
     between = np.exp(x[right - 1] + part * (x[right] - x[right - 1]))
-    return np.where(reached[..., 0], np.exp(x[0]), np.where(reached.any(axis=-1), between, np.inf))
+    found = np.where(reached[..., 0], np.exp(x[0]), np.where(reached.any(axis=-1), between, np.inf))
+    return np.asarray(found, dtype=np.float64)
 
 
 def resamples(num_problems: int, num: int = NUM_RESAMPLES, seed: int = 0) -> Floats:
