@@ -69,6 +69,7 @@ def test_evidence_is_unbiased(resampling: Any, ess_threshold: float) -> None:
     hold_mean(lambda: evidence_of(session, strategy), evidence)
 
 
+@pytest.mark.heavy
 def test_a_session_without_models_draws_what_a_session_draws() -> None:
     """The law above through requests, seeds and the ledger as well, as far as 250 searches can show it."""
     evidence = sum(p * uneven("", path) for path, p in enumerate_paths(BRANCHING, 4).items())
