@@ -10,6 +10,8 @@ Five parts, each of which runs only what is missing in ``--out``, so that a benc
 - ``diffusion``: the options of the diffusion engine (tests/bench/bench_diffusion.py); its speeds need a
   machine that does nothing else.
 
+On two idle cores all of it takes some ten hours, and a sixth of that with ``--problems 100 --seeds 1``.
+
 Each part writes its figures to ``--data``. ``--docs`` then renders docs/strategies.md, docs/diffusion.md,
 the table of README.md and the pictures from the files there; ``--parts`` without a value only renders.
 Runs are in this process, without Ray, with as many problems at once as run.py has; ``--isolated`` starts a
@@ -129,7 +131,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=[p for p in PARTS if p != "diffusion"])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--strategies", nargs="+", default=[], help="rows by name; all by default")
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--problems", type=int, default=FULL[0])
