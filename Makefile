@@ -113,8 +113,8 @@ bench: $(STAMP) ## the benchmarks of tests/bench, one after another
 	    name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "tests.bench.$$name" $(ARGS); \
 	done
 
-bench-strategies: $(STAMP) ## every strategy's accuracy against its cost, into docs/strategies.md; takes hours
-	$(BIN)/python -m tests.bench.bench_strategies --docs docs/strategies.md $(ARGS)
+bench-strategies: $(STAMP) ## measure and render the tables of strategies in docs and README; takes hours, resumes
+	$(BIN)/python -m tests.bench.bench_strategies --docs $(ARGS)
 
 # Not triton: the CUDA builds of torch ask for one of their own.
 constraints: $(STAMP) ## pin what .venv holds now in constraints.txt, by name and version alone

@@ -131,7 +131,7 @@ HEX = {
                 "strategy.num_paths": 1, "strategy.denoising.threshold": 0.9,
                 "strategy.denoising.delimiter_threshold": 0.3, "engine.block_delimiter_ids": [198],
                 "strategy.denoising.gen_length": 512, "strategy.denoising.num_steps": 512,
-                "engine.chat": True,
+                "task.answer_in": ["hashes", "box", "tag"],
             },
         ),
     ],
@@ -155,6 +155,15 @@ def test_hex_asks_in_one_turn_and_begins_the_answer() -> None:
     assert turn.startswith("<|startoftext|><|start_header_id|>user<|end_header_id|>\n\nYou are a science")
     assert turn.endswith("<answer>\n\\boxed{...}\n</answer>\n\nWhich?")
     assert answer == "<|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>"
+
+
+def test_adablock_shows_five_examples_in_one_turn() -> None:
+    with composed("experiment=adablock_gsm8k") as config:
+        prompt = config.engine.template.format(question="Which?", instruction=config.task.instruction)
+    turn, answer = prompt.split("<|eot_id|>")
+    assert [turn.count(mark) for mark in ("Question: ", "#### ", "<|start_header_id|>")] == [6, 5, 1]
+    assert turn.endswith("a year\n#### 624\n\nQuestion: Which?\nAnswer:")
+    assert answer == "<|start_header_id|>assistant<|end_header_id|>\n\n"
 
 
 def test_the_command_line_wins_over_an_experiment() -> None:

@@ -19,6 +19,7 @@ from orchestrator.report.runs import SavedRun
 from orchestrator.report.settings import ReportPoint, Setting
 from orchestrator.search.budgets import independent_knob
 from orchestrator.storage.results import stream_results
+from orchestrator.storage.run_files import SUMMARY, sound_summary
 
 NUM_LEVELS = 5
 Levels = Mapping[str, int]
@@ -27,10 +28,14 @@ Levels = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The source of the samples that estimate difficulty, and by problem the share of them that are right."""
+    """The source of the samples that estimate difficulty, and by problem the share of them that are right.
+
+    ``seeds`` are those of their runs: independent samples with one of these seeds are partly the same ones.
+    """
 
     source: str
     rates: Mapping[str, float]
+    seeds: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class Level:
 class LevelRow:
     """One point: its accuracy on each level (None if it has no problem there), and where it is best.
 
-    Points are compared with those of the same N and limits.
+    Points are compared with those of the same N and limits. ``is_circular``: its own samples are among those
+    that difficulty was estimated from, which flatters it on easy problems and wrongs it on hard ones.
     """
 
     series: str
@@ -55,6 +61,7 @@ class LevelRow:
     accuracies: tuple[float | None, ...]
     is_best: tuple[bool, ...]
     allowed: str
+    is_circular: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ class ByDifficulty:
 
 def read_samples(reference: Path) -> Samples:
     """Return the samples of a run directory. Raises ConfigError if it has no results."""
-    return Samples(f"run {reference.resolve().name}", pass_rates(reference))
+    rates = pass_rates(reference)
+    seed = (sound_summary(reference / SUMMARY) or {}).get("seed")
+    return Samples(f"run {reference.resolve().name}", rates, frozenset(() if seed is None else (seed,)))
 
 
 def pass_rates(reference: Path) -> dict[str, float]:
@@ -94,7 +103,7 @@ def samples_of(setting: Setting) -> Samples | None:
         (_num_samples(point), series, point)
         for series in setting.series
         for point in series.points
-        if all(is_sampled(str(run.config["strategy"].get(TARGET))) for run in point.runs)
+        if all(_is_sampled(run) for run in point.runs)
     ]
     if not found:
         return None
@@ -102,13 +111,18 @@ def samples_of(setting: Setting) -> Samples | None:
     if num < 2:
         return None  # one sample per problem gives right or wrong, and no difficulty
     seeds = f", {len(point.runs)} seeds" if len(point.runs) > 1 else ""
-    return Samples(f"{series.name} N={point.budget}{seeds}", _rates(point.runs))
+    own = frozenset(run.seed for run in point.runs)
+    return Samples(f"{series.name} N={point.budget}{seeds}", _rates(point.runs), own)
 
 
 @cache
 def is_sampled(target: str) -> bool:
     """Return whether a strategy draws independent samples. Only classes of shipped groups are imported."""
     return target in shipped_strategies() and independent_knob(target) is not None
+
+
+def _is_sampled(run: SavedRun) -> bool:
+    return is_sampled(str(run.config["strategy"].get(TARGET)))
 
 
 def _num_samples(point: ReportPoint) -> float:
@@ -142,6 +156,7 @@ def by_difficulty(setting: Setting, samples: Samples) -> ByDifficulty | None:
             tuple(_accuracy(point, n.number, levels) for n in shown),
             (),
             point.allowed,
+            any(run.seed in samples.seeds and _is_sampled(run) for run in point.runs),
         )
         for series in setting.series
         for point in series.points

@@ -28,6 +28,7 @@ from strategies.particle_cascade import ParticleCascade
 from strategies.particle_filter import ParticleFilter
 from strategies.parts.weighting import WeightingName
 from tests.bench.curves import filled, markdown
+from tests.bench.stored import write_text
 from tests.bench.virtual_time import run_at_once
 
 SHORT, LONG = 2, 20
@@ -125,6 +126,7 @@ def main() -> None:
     text = f"{args.problems} problems; time in tokens of one after another.\n\n{markdown(header, rows)}"
     print(text)
     if args.docs is not None:
+        write_text("cascade", text)
         args.docs.write_text(filled(args.docs.read_text(), "cascade", text))
 
 

@@ -4,7 +4,7 @@ Each configuration denoises the same problems, one path each at temperature 0, a
 published loop unchanged (one path at a time, no cache): paths and tokens per second, accuracy with the
 difference paired by problem, and the share of equal canvas tokens. Then the collapse: how often the first
 token that a path commits is an end of text, with the whole canvas as one block and with blocks.
-``--docs`` writes the tables between the comments of a document.
+``--data`` keeps the figures; bench_strategies writes them into docs/diffusion.md.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from actors.diffusion_engine.engine import DiffusionEngine
 from orchestrator.intervals import paired_interval
 from orchestrator.protocols import GenerateRequest
 from orchestrator.seeds import derive_seed
+from orchestrator.storage.atomic import write_atomically
 from orchestrator.tasks.twoway import TwoWayTask
 from orchestrator.types import Denoising, Problem
 from tests.actors.diffusion_reference import generate
-from tests.bench.curves import filled, markdown
+from tests.bench.measuring import commit
+from tests.bench.pages import diffusion
+from tests.bench.stored import spread_out
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,6 @@ SETTINGS = (
     Setting("+ dual cache, threshold", cache="dual", threshold=0.9),
     Setting("all, not batch-invariant", "prefix", 0.9, False, True),
 )
-
-
-SPEED_COLUMNS = (
-    "setting", "paths/s", "tokens/s", "speed", "passes", "accuracy", "difference", "same tokens"
-)  # fmt: skip
-COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
 
 
 @dataclass(frozen=True)
@@ -229,7 +226,7 @@ def row(outcome: Outcome, reference: Outcome) -> list[str]:
     ]
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="embedded:twoway-diffusion")
     parser.add_argument("--template", default="{question}\n")
@@ -245,12 +242,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--docs", type=Path, help="a document to put the tables into")
-    return parser.parse_args()
+    parser.add_argument("--data", type=Path, help="a folder to keep the figures in")
+    return parser.parse_args(given)
 
 
-async def measure(args: argparse.Namespace) -> str:
-    """Both tables, as markdown."""
+def defaults() -> argparse.Namespace:
+    """The shipped model on its task."""
+    return arguments([])
+
+
+async def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """The cells of both tables, and what they are of."""
     bench = Bench(args)
     reference = await bench.published()
     rows = [row(outcome, reference) for outcome in [reference, *[await bench.run(s) for s in SETTINGS]]]
@@ -258,21 +260,29 @@ async def measure(args: argparse.Namespace) -> str:
         [schedule, f"{share:.1%}", f"{accuracy:.3f}"] for schedule, share, accuracy in await bench.collapse()
     ]
     size = f"canvas of {args.gen_length}, blocks of {args.block}"
-    parts = [
-        f"{args.problems} problems ({args.split}), one path each at temperature 0, {size}:",
-        markdown(SPEED_COLUMNS, rows),
-        f"The first token that a path commits, temperature {args.temperature:g}:",
-        markdown(COLLAPSE_COLUMNS, collapse),
-    ]
-    return "\n\n".join(parts)
+    return {
+        "commit": commit(),
+        "of": f"{args.problems} problems ({args.split}), one path each at temperature 0, {size}",
+        "temperature": args.temperature,
+        "speed": rows,
+        "collapse": collapse,
+    }
+
+
+def write(args: argparse.Namespace, folder: Path) -> None:
+    """Measure, and write FOLDER/diffusion.json."""
+    figures = asyncio.run(measure(args))
+    print(diffusion(figures))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "diffusion.json", spread_out(figures, 2) + "\n")
 
 
 def main() -> None:
     args = arguments()
-    text = asyncio.run(measure(args))
-    print(text)
-    if args.docs is not None:
-        args.docs.write_text(filled(args.docs.read_text(), "diffusion", text))
+    if args.data is not None:
+        write(args, args.data)
+    else:
+        print(diffusion(asyncio.run(measure(args))))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from orchestrator.types import Problem
 from strategies.particle_filter import ParticleFilter
 from tests.bench.curves import filled, markdown, short
 from tests.bench.its_hub_worlds import Solve, World, chain_world, fake_world, fake_worlds
+from tests.bench.stored import write_text
 from tests.bench.sweeps import interval
 from tests.bench.two_samples import two_sample_test
 from tests.toy import PROBLEM, Table
@@ -188,6 +189,7 @@ def main() -> None:
     text = f"its_hub {version('its_hub')}.\n\n{asyncio.run(report(args))}"
     print(text)
     if args.docs is not None:
+        write_text("its_hub", text)
         args.docs.write_text(filled(args.docs.read_text(), "its_hub", text))
 
 

@@ -1,177 +1,160 @@
-"""Every strategy's accuracy against what it costs: ``python -m tests.bench.bench_strategies``.
+"""Every table of strategies in the documents: ``python -m tests.bench.bench_strategies``.
 
-Runs ``run.py -m`` for each budget and compares result lines of the same problem and seed; intervals are
-bootstrapped over problems. Points that are complete are not run again, so a bench that was cut off goes on,
-and more budgets or seeds reuse what is there. Writes curves.json and curves.md, and pictures where
-matplotlib is installed; ``--docs`` puts the tables between the comments of a document too, the pictures
-beside it. Strategies that bring an engine and a task of their own are compared with each other alone.
+Five parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
 
-Wall times are those of points that follow one another on the same replicas: caches hold what earlier points
-read. ``--isolated`` starts afresh for each point, which takes some ten seconds more.
+- ``chain``: every strategy at every budget, at the shipped temperature; how many times fewer samples the
+  claimed methods need;
+- ``tuned``: the same at the temperature that development problems choose for each;
+- ``countdown``: particle filters, best of N and A* where the verifier is confident too early;
+- ``hex``: the votes of masked diffusion, and HEX beside single schedules with as many paths;
+- ``diffusion``: the options of the diffusion engine (tests/bench/bench_diffusion.py); its speeds need a
+  machine that does nothing else.
+
+On two idle cores all of it takes some ten hours, and a sixth of that with ``--problems 100 --seeds 1``.
+
+Each part writes its figures to ``--data``. ``--docs`` then renders docs/strategies.md, docs/diffusion.md,
+the table of README.md and the pictures from the files there; ``--parts`` without a value only renders.
+Runs are in this process, without Ray, with as many problems at once as run.py has; ``--isolated`` starts a
+process for each point instead, for wall times that no warm cache shortens.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from tests.bench.curves import (
-    Curves,
-    accuracy_table,
-    curve_table,
-    difference_table,
-    filled,
-    measure,
-    reach_table,
-)
+from tests.bench.measuring import Measuring, at_temperatures, best_temperatures
+from tests.bench.methods import REFERENCE, SYSTEMATIC, TEMPERATURES, Method, on_chain, on_countdown, schedule
+from tests.bench.pages import FULL, Tables, blocks_of, caption, fill, stored
 from tests.bench.plots import can_plot, plot_all, plot_one
-from tests.bench.sweeps import REPOSITORY, Outcomes, Point, Sweep
+from tests.bench.stored import DATA, Table, write_table
+from tests.bench.sweeps import REPOSITORY
 
-REFERENCE = "particle_filter"
-# Methods that do not read the budget: one point is their whole curve.
-ONE_SIZE = {"greedy"}
-# What the papers promise, to be read off the curves: the first needs less than the second.
-CLAIMS = (
-    ("particle_filter", "best_of_n"),
-    ("entropic_particle_filter", "particle_filter"),
-    ("astar", "particle_filter"),
-)
-FULL = (200, 3)
-CHOICES = REPOSITORY / "conf" / "strategy"
+BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+DEVELOPMENT_BUDGET = 8
+COUNTDOWN_BUDGETS = (4, 8, 16)
+PATHS = (1, 2, 5, 10, 25)
+EQUAL_PATHS = (10, 25)
+BLOCKS = (2, 4, 6, 12, 24)
 
 
-def names() -> list[str]:
-    """Every strategy, those on the default engine and task first."""
-    return sorted((f.stem for f in CHOICES.glob("*.yaml")), key=lambda name: (brings_its_own(name), name))
+def measuring(args: argparse.Namespace, task: str, split: str, *keys: str) -> Measuring:
+    problems = args.problems if split == "test" else args.development_problems
+    seeds = tuple(range(args.seeds)) if split == "test" else (0,)
+    return Measuring(args.out / "runs", task, split, problems, seeds, (*keys, *args.overrides), args.isolated)
 
 
-def brings_its_own(strategy: str) -> bool:
-    """Whether it selects an engine and a task, so that its accuracy is not to be compared with others'."""
-    return "@package _global_" in (CHOICES / f"{strategy}.yaml").read_text().partition("\n")[0]
+def chosen(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
+    """The methods at the temperatures that development problems choose."""
+    bench, budget = measuring(args, "chain", "dev"), (DEVELOPMENT_BUDGET,)
+    development = bench.table(at_temperatures(methods, args.temperatures), budget)
+    write_table("chain_development", development, args.data)
+    best = best_temperatures(development, methods)
+    return [replace(method, temperature=best.get(method.name)) for method in methods]
 
 
-def wanted(strategies: Sequence[str], budgets: Sequence[int], seeds: Sequence[int]) -> list[Point]:
-    return [
-        Point(budget, strategy, seed)
-        for strategy in strategies
-        for budget in budgets_of(strategy, budgets)
-        for seed in seeds
-    ]
+def chain(args: argparse.Namespace) -> None:
+    table = measuring(args, "chain", "test").table(selected(on_chain(), args), args.budgets, REFERENCE)
+    write_table("chain", table, args.data)
 
 
-def budgets_of(strategy: str, budgets: Sequence[int]) -> Sequence[int]:
-    return budgets[:1] if strategy in ONE_SIZE else budgets
+def tuned(args: argparse.Namespace) -> None:
+    methods = chosen(selected(on_chain(), args), args)
+    table = measuring(args, "chain", "test").table(methods, args.budgets, REFERENCE)
+    write_table("chain_tuned", table, args.data)
 
 
-def curves_of(
-    outcomes: Outcomes, strategies: Sequence[str], budgets: Sequence[int], seeds: Sequence[int]
-) -> Curves:
-    """What was measured, each compared with the reference where that was measured too."""
-
-    def reference_of(strategy: str) -> str | None:
-        return REFERENCE if REFERENCE in strategies and strategy != REFERENCE else None
-
-    return {
-        strategy: [
-            measure(outcomes, strategy, budget, seeds, reference_of(strategy))
-            for budget in budgets_of(strategy, budgets)
-        ]
-        for strategy in strategies
-    }
+def countdown(args: argparse.Namespace) -> None:
+    bench = measuring(args, "countdown", "test", "engine=countdown")
+    table = bench.table(selected(on_countdown(), args), COUNTDOWN_BUDGETS, SYSTEMATIC)
+    write_table("countdown", table, args.data)
 
 
-def caption(args: argparse.Namespace) -> str:
-    """What the figures are of."""
-    size = (args.problems, args.seeds)
-    reduced = "" if all(a >= b for a, b in zip(size, FULL, strict=True)) else "Reduced run: "
-    keys = f", {' '.join(args.overrides)}" if args.overrides else ""
-    seeds = f"{args.seeds} seed{'s' if args.seeds > 1 else ''}"
-    return f"{reduced}{args.problems} problems ({args.split}) x {seeds}{keys}"
+def hexes(args: argparse.Namespace) -> None:
+    """The votes by number of paths; then HEX beside each schedule, and beside the two best together."""
+    bench = measuring(args, "twoway", "test")
+    votes = [Method("hex", "hex"), Method("hex_weighted", "hex_weighted")]
+    write_table("hex", bench.table(votes, PATHS), args.data)
+    singles = [schedule((block,)) for block in BLOCKS]
+    development = measuring(args, "twoway", "dev").table(singles, EQUAL_PATHS[:1])
+    write_table("hex_development", development, args.data)
+    best = sorted(singles, key=lambda m: -development.curves[m.name][0].accuracy.value)[:2]
+    both = schedule(tuple(sorted(BLOCKS[singles.index(method)] for method in best)))
+    compared = [votes[0], *singles, both]
+    write_table("hex_schedules", bench.table(compared, EQUAL_PATHS, "hex"), args.data)
 
 
-def tables(curves: Curves, args: argparse.Namespace) -> str:
-    """The comparison of all strategies, as markdown."""
-    parts = [f"{caption(args)}.", accuracy_table(curves, args.budgets)]
-    if REFERENCE in curves:
-        intro = "Differences are paired by problem and seed, with 95 % intervals bootstrapped over problems."
-        parts += [intro, difference_table(curves, args.budgets, REFERENCE)]
-    claims = [(a, b) for a, b in CLAIMS if a in curves and b in curves]
-    if claims:
-        parts += ["The fewest tokens at which the second column's method is as accurate as the first's:"]
-        parts += [reach_table(curves, method, reference) for method, reference in claims]
-    return "\n\n".join(parts)
+def diffusion(args: argparse.Namespace) -> None:
+    from tests.bench import bench_diffusion  # which imports torch
+
+    bench_diffusion.write(bench_diffusion.defaults(), args.data)
 
 
-def write(curves: Curves, apart: Curves, outcomes: Outcomes, args: argparse.Namespace) -> None:
-    """curves.json, curves.md and the pictures, in the output folder."""
-    versions = next(iter(outcomes.values())).summary["versions"]
-    points = {strategy: [asdict(p) for p in points] for strategy, points in {**curves, **apart}.items()}
-    content = {"of": caption(args), "versions": versions, "curves": points}
-    (args.out / "curves.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    each = [f"## {strategy}\n\n{curve_table(points)}" for strategy, points in {**curves, **apart}.items()]
-    compared = [tables(curves, args)] if curves else []
-    (args.out / "curves.md").write_text("\n\n".join([*compared, *each]) + "\n")
+PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "chain": chain,
+    "tuned": tuned,
+    "countdown": countdown,
+    "hex": hexes,
+    "diffusion": diffusion,
+}
+
+
+def selected(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
+    return [m for m in methods if not args.strategies or m.name in args.strategies]
+
+
+def render(tables: Tables, folder: Path) -> None:
+    """Fill the documents, and draw the pictures where matplotlib is installed (the bench extra)."""
+    for page, blocks in blocks_of(tables, folder).items():
+        fill(REPOSITORY / page, blocks)
     if not can_plot():
         print("no pictures: matplotlib is not installed (the bench extra)")
-    elif curves:
-        plot_all(curves, caption(args), [args.out / "curves.png", args.out / "curves.svg"])
+        return
+    for name in ("chain", "hex"):
+        if name in tables and tables[name].is_complete:
+            draw(tables[name], REPOSITORY / "docs" / "strategies")
 
 
-def write_docs(curves: Curves, apart: Curves, args: argparse.Namespace) -> None:
-    """The tables between a document's comments, and a picture for each strategy in the folder beside it."""
-    folder = args.docs.with_suffix("")
+def draw(table: Table, folder: Path) -> None:
+    """One picture for each strategy; one of all where they can be compared."""
     folder.mkdir(exist_ok=True)
-    document = args.docs.read_text()
-    if curves:
-        document = filled(document, "measured", _shown(tables(curves, args), folder, "all"))
-        if can_plot():
-            plot_all(curves, caption(args), [folder / "all.svg"])
-    for family in (curves, apart):
-        for strategy, points in family.items():
-            text = f"{caption(args)}.\n\n{curve_table(points)}"
-            document = filled(document, f"measured {strategy}", _shown(text, folder, strategy))
-            if can_plot():
-                plot_one(family, strategy, caption(args), folder / f"{strategy}.svg")
-    args.docs.write_text(document)
+    for name in table.curves:
+        if name != SYSTEMATIC:
+            plot_one(table.curves, name, caption(table), folder / f"{name}.svg")
+    if REFERENCE in table.curves:
+        plot_all(table.curves, caption(table), [folder / "all.svg"])
 
 
-def _shown(text: str, folder: Path, name: str) -> str:
-    picture = f"![accuracy against cost: {name}]({folder.name}/{name}.svg)"
-    return f"{text}\n\n{picture}" if can_plot() else text
-
-
-def main() -> None:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--strategies", nargs="+", default=names())
-    parser.add_argument("--budgets", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--strategies", nargs="+", default=[], help="rows by name; all by default")
+    parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--problems", type=int, default=FULL[0])
     parser.add_argument("--seeds", type=int, default=FULL[1])
-    parser.add_argument("--split", default="test")
+    parser.add_argument("--development-problems", type=int, default=100)
+    parser.add_argument("--temperatures", nargs="+", type=float, default=list(TEMPERATURES))
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_strategies"))
+    parser.add_argument("--data", type=Path, help="where figures go: docs/data with --docs, else into --out")
     parser.add_argument("--isolated", action="store_true", help="a process of its own for each point")
-    parser.add_argument("--docs", type=Path, help="a document to put the tables into")
-    parser.add_argument("overrides", nargs="*", help="further keys for run.py")
-    args = parser.parse_args()
-    args.budgets = sorted(set(args.budgets))
-    sweep, seeds = (
-        Sweep(args.out / "runs", args.problems, args.split, tuple(args.overrides)),
-        range(args.seeds),
-    )
-    sweep.run(wanted(args.strategies, args.budgets, seeds), isolated=args.isolated)
-    outcomes = sweep.read()
-    curves, apart = (
-        curves_of(outcomes, [s for s in args.strategies if brings_its_own(s) is own], args.budgets, seeds)
-        for own in (False, True)
-    )
-    write(curves, apart, outcomes, args)
-    print((args.out / "curves.md").read_text())
-    if args.docs is not None:
-        write_docs(curves, apart, args)
+    parser.add_argument("--docs", action="store_true", help="render the documents from docs/data")
+    parser.add_argument("overrides", nargs="*", help="further keys for run.py, after --")
+    args = parser.parse_args(given)
+    args.budgets = tuple(sorted(set(args.budgets)))
+    args.data = args.data or (DATA if args.docs else args.out / "data")
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    for part in args.parts:
+        PARTS[part](args)
+    if args.docs:
+        render(stored(args.data), args.data)
 
 
 if __name__ == "__main__":

@@ -1,69 +1,18 @@
-"""What a benchmark of strategies reports: measured points, tables of them, and the tables in a document."""
+"""What a benchmark of strategies reports: tables of measured points, and the tables in a document."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import mean
+from collections.abc import Callable, Sequence
 
-from orchestrator.intervals import paired_interval
-from tests.bench.sweeps import Outcomes, Point, by_problem, interval
+from tests.bench.scaling import Estimate, make_curve, resamples, times_fewer
+from tests.bench.stored import Curves, Measured, Table
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One strategy at one budget: means over problems and seeds; costs are of one problem.
-
-    ``seconds`` is the wall time of a run over its problems, as many in flight as the run allows;
-    ``difference`` is the accuracy minus the reference's at the same budget, paired by problem and seed.
-    """
-
-    strategy: str
-    budget: int
-    accuracy: Estimate
-    pass_at_budget: float
-    generated_tokens: float
-    reward_calls: float
-    seconds: float
-    num_errors: int
-    difference: Estimate | None
-
-
-Curves = Mapping[str, Sequence[Measured]]
-"""By strategy, each by rising budget."""
-
-
-def measure(
-    outcomes: Outcomes, strategy: str, budget: int, seeds: Sequence[int], reference: str | None
-) -> Measured:
-    """The figures of one strategy at one budget; ``reference`` None compares with nothing."""
-    runs = [outcomes[Point(budget, strategy, seed)].summary for seed in seeds]
-    rows = by_problem(outcomes, strategy, budget, seeds)
-    num_problems = len(rows)
-    versus = None
-    if reference is not None:
-        versus = Estimate(*paired_interval(rows, by_problem(outcomes, reference, budget, seeds)))
-    return Measured(
-        strategy=strategy,
-        budget=budget,
-        accuracy=Estimate(*interval(rows)),
-        pass_at_budget=mean(run["pass_at_budget"] for run in runs),
-        generated_tokens=mean(run["usage"]["generated_tokens"] for run in runs) / num_problems,
-        reward_calls=mean(run["usage"]["reward_calls"] for run in runs) / num_problems,
-        seconds=mean(run["wall_seconds"] for run in runs) / num_problems,
-        num_errors=sum(run["num_errors"] for run in runs),
-        difference=versus,
-    )
+COSTS: dict[str, Callable[[Measured], float]] = {
+    "samples": lambda point: point.budget,
+    "tokens": lambda point: point.generated_tokens,
+    "reward calls": lambda point: point.reward_calls,
+}
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -86,7 +35,7 @@ def curve_table(points: Sequence[Measured]) -> str:
             short(p.pass_at_budget),
             f"{p.generated_tokens:,.0f}",
             f"{p.reward_calls:,.1f}",
-            f"{p.seconds:.2f}",
+            f"{p.seconds:.2f}" if p.seconds else "",
         ]
         for p in points
     ]
@@ -122,33 +71,36 @@ def _difference(e: Estimate | None) -> str:
     return f"{value} ({low} to {high})"
 
 
-def cheapest(points: Sequence[Measured], accuracy: float) -> Measured | None:
-    """The point of fewest generated tokens that is at least so accurate; None where no budget is enough."""
-    enough = [p for p in points if p.accuracy.value >= accuracy]
-    return min(enough, key=lambda p: p.generated_tokens, default=None)
+def ratio_table(table: Table, method: str, reference: str) -> str:
+    """How many times fewer samples, tokens and reward calls ``method`` needs to be as accurate as another.
 
-
-def reach_table(curves: Curves, method: str, reference: str) -> str:
-    """What ``method`` needs to be as accurate as ``reference`` is at each budget: measured points alone."""
-    rows = []
-    for goal in curves[reference]:
-        found = cheapest(curves[method], goal.accuracy.value)
-        cells = ["not reached", "", "", "", ""] if found is None else _ratios(goal, found)
-        rows.append([f"N = {goal.budget}: {short(goal.accuracy.value)}", *cells])
-    times = ["samples", "tokens", "reward calls"]
-    return markdown(
-        [f"`{reference}`", f"`{method}`", "accuracy", *(f"{t}, times fewer" for t in times)], rows
-    )
-
-
-def _ratios(goal: Measured, found: Measured) -> list[str]:
-    pairs = [
-        (goal.budget, found.budget),
-        (goal.generated_tokens, found.generated_tokens),
-        (goal.reward_calls, found.reward_calls),
+    For each budget of ``reference``, with intervals over problems. A cost that one of them does not have has
+    no column.
+    """
+    ours, theirs = table.curves[method], table.curves[reference]
+    shown = [name for name, cost in COSTS.items() if all(map(cost, [*ours, *theirs]))]
+    columns = [_ratios(table, method, reference, name) for name in shown]
+    rows = [
+        [f"N = {point.budget}: {short(point.accuracy.value)}", *cells]
+        for point, *cells in zip(theirs, *columns, strict=True)
     ]
-    ratios = [f"{a / b:.2f}" if b else "" for a, b in pairs]
-    return [f"N = {found.budget}", short(found.accuracy.value), *ratios]
+    return markdown([f"`{reference}`", *(f"`{method}`: {name}, times fewer" for name in shown)], rows)
+
+
+def _ratios(table: Table, method: str, reference: str, name: str) -> list[str]:
+    ours, theirs = ([COSTS[name](p) for p in table.curves[each]] for each in (method, reference))
+    found = times_fewer(
+        make_curve(ours, table.rates(method)),
+        make_curve(theirs, table.rates(reference)),
+        resamples(table.problems),
+    )
+    return [_times(e, cost / max(ours)) for e, cost in zip(found, sorted(theirs), strict=True)]
+
+
+def _times(e: Estimate, least: float) -> str:
+    """A ratio with its interval; 0 is "less than can be measured", which is ``least``."""
+    value, low, high = (f"{x:.2f}" if x else f"<{least:.2f}" for x in (e.value, e.low, e.high))
+    return f"{value} ({low} to {high})"
 
 
 def filled(document: str, name: str, text: str) -> str:

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.curves import Curves, Measured
+from tests.bench.methods import SYSTEMATIC
+from tests.bench.stored import Curves, Measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,13 +29,14 @@ KINDS = {
         "particle_gibbs",
         "parallel_tempering",
         "particle_cascade",
+        SYSTEMATIC,
     ),
     "trees": ("astar", "beam_search", "dvts", "rebase", "tree_of_thoughts"),
     "diffusion": ("hex", "hex_weighted"),
 }
 LOOKS: Mapping[str, tuple[Any, str]] = {
     "samples": (":", "sDP"),
-    "particles": ("-", "ovX*h"),
+    "particles": ("-", "ovX*hP"),
     "trees": ("--", "^<>dp"),
     "diffusion": ("-.", "hd"),
     "other": ((0, (5, 1, 1, 1, 1, 1)), "1234+"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.intervals import paired_interval
 from orchestrator.runs.execution import Status
+from orchestrator.runs.main import main as run
 from orchestrator.storage.atomic import write_json
 from orchestrator.storage.results import read_results
 from orchestrator.storage.run_files import CONFIG, SUMMARY
@@ -35,10 +36,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished run: its summary.json, and its result lines in the order of the problems' names."""
+    """A finished run: its summary.json, its result lines in the order of the problems' names, its folder."""
 
     summary: Mapping[str, Any]
     lines: tuple[Mapping[str, Any], ...]
+    folder: Path = Path()
 
 
 Outcomes = Mapping[Point, Outcome]
@@ -75,12 +77,14 @@ class Sweep:
     """Points in one folder, all on the same problems and with the same further keys of run.py.
 
     A point that was cut off is run again from its start, so that its wall time is that of a whole run.
+    ``in_process`` runs the points in this process, without Ray, which saves a start for each block.
     """
 
     folder: Path
     problems: int
     split: str = "test"
     overrides: tuple[str, ...] = ()
+    in_process: bool = False
 
     def run(self, points: Iterable[Point], *, isolated: bool = False) -> None:
         """Run what is missing; ``isolated`` starts a process, with empty caches, for each point.
@@ -103,7 +107,7 @@ class Sweep:
             if summary.get("complete"):
                 lines = tuple(sorted(read_results(folder), key=lambda line: str(line["problem_id"])))
                 point = Point(summary["budget"], summary["strategy"], summary["seed"])
-                outcomes[point] = Outcome(summary, lines)
+                outcomes[point] = Outcome(summary, lines, folder)
         return outcomes
 
     def _points(self) -> list[Path]:
@@ -125,15 +129,20 @@ class Sweep:
                 shutil.rmtree(folder)
 
     def _run(self, block: Block) -> None:
-        command = [
-            sys.executable, "run.py", "-m", *block.keys,
+        keys = [
+            "-m", *block.keys,
             f"task.limit={self.problems}", f"task.split={self.split}",
             f"run_dir={self.folder.resolve()}", "tracker=none", *self.overrides,
         ]  # fmt: skip
-        status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+        status = run([*keys, "cluster=inprocess"]) if self.in_process else _apart(keys)
         # A problem that ended in an error is counted as wrong, and the table says how many there were.
         if status not in (Status.FINISHED, Status.SOME_ERRORS):
             raise SystemExit(f"run.py ended with status {status}; what is complete is kept in {self.folder}")
+
+
+def _apart(keys: Sequence[str]) -> int:
+    """The status of run.py in a process of its own."""
+    return subprocess.run([sys.executable, "run.py", *keys], cwd=REPOSITORY, check=False).returncode
 
 
 def _singles(block: Block) -> list[Block]:

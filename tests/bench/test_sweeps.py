@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.storage.run_files import CONFIG, RESULTS, SUMMARY
-from tests.bench.bench_strategies import brings_its_own, names, write_docs
-from tests.bench.curves import Estimate, Measured, cheapest, filled, reach_table
+from tests.bench.curves import filled
+from tests.bench.methods import names
 from tests.bench.plots import plot_all, spread, styles
+from tests.bench.scaling import Estimate
+from tests.bench.stored import Measured
 from tests.bench.sweeps import Block, Point, Sweep, blocks, by_problem
 from tests.bench.two_samples import chi_square, two_sample_test
 from tests.orchestrator.report.made_runs import line
@@ -90,21 +90,6 @@ def measured(strategy: str, budget: int, accuracy: float) -> Measured:
     return Measured(strategy, budget, estimate, accuracy, 80.0 * budget, 9.0 * budget, 0.1, 0, None)
 
 
-def test_the_cheapest_point_that_is_accurate_enough() -> None:
-    curve = [measured("a", 1, 0.3), measured("a", 2, 0.6), measured("a", 4, 0.5), measured("a", 8, 0.7)]
-    assert cheapest(curve, 0.4) == curve[1]
-    assert cheapest(curve, 0.6) == curve[1]
-    assert cheapest(curve, 0.65) == curve[3]
-    assert cheapest(curve, 0.9) is None
-
-
-def test_ratios_say_how_many_times_less_is_needed() -> None:
-    curves = {"a": [measured("a", 2, 0.6)], "b": [measured("b", 8, 0.55), measured("b", 16, 0.7)]}
-    *_, reached, missed = reach_table(curves, "a", "b").splitlines()
-    assert reached == "| N = 8: .550 | N = 2 | .600 | 4.00 | 4.00 | 4.00 |"
-    assert "not reached" in missed
-
-
 @given(st.lists(st.floats(0, 1), max_size=15))
 def test_labels_lie_apart_in_order_and_within_the_figure(heights: list[float]) -> None:
     gap, at = 0.06, spread(heights, 0.06)
@@ -150,21 +135,6 @@ def test_a_document_is_filled_again_and_again() -> None:
     assert filled(once, "x", r"a \1 b") == once
     with pytest.raises(ValueError, match="once each"):
         filled(document, "y", "")
-
-
-def test_what_has_an_engine_of_its_own_stands_apart(tmp_path: Path) -> None:
-    """Its figures are written, and the comparison of the others is left as it is."""
-    assert names()[-2:] == ["hex", "hex_weighted"] and not any(map(brings_its_own, names()[:-2]))
-    docs = tmp_path / "page.md"
-    blocks = "<!-- measured -->\nolder\n<!-- /measured -->\n<!-- measured hex -->\n<!-- /measured hex -->\n"
-    docs.write_text(blocks)
-    args = Namespace(docs=docs, problems=200, seeds=1, split="test", overrides=[], budgets=[5])
-    point = replace(measured("hex", 5, 0.7), reward_calls=0.0)
-    write_docs({}, {"hex": [point]}, args)
-    text = docs.read_text()
-    assert "measured -->\nolder\n" in text
-    assert "Reduced run: 200 problems (test) x 1 seed." in text and "| 5 | .700 (.600 to .800) |" in text
-    assert "seconds a problem" in (tmp_path / "page" / "hex.svg").read_text()  # it has no reward calls
 
 
 def test_chi_square_by_hand() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import defaultdict
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.types import Solution, Trajectory
+from orchestrator.types import Trajectory
 from strategies.entropic_particle_filter import EntropicParticleFilter
 from strategies.particle_filter import ParticleFilter
 from strategies.parts.choosing import redraw
@@ -20,7 +19,8 @@ from strategies.parts.resampling import RESAMPLERS, resample
 from strategies.parts.tempering import Annealing, base_tempering, entropy_tempering, ess_tempering
 from strategies.parts.weighting import Incremental
 from strategies.parts.weights import log_mean_exp, normalise
-from tests.laws import assert_mean, total_variation
+from tests.laws import hold_mean, total_variation
+from tests.quick_session import QuickSession
 from tests.toy import (
     BRANCHING,
     EVEN,
@@ -163,12 +163,9 @@ def test_the_evidence_stays_unbiased(look_ahead: Any, annealing: Any) -> None:
     """Under incremental weighting both additions change the proposal, not the target."""
     evidence = sum(p * uneven("", path) for path, p in enumerate_paths(BRANCHING, 4).items())
     knobs: dict[str, Any] = {"annealing_threshold": 1.0, "early_phase": 1.0, "weighting": "incremental"}
-    strategy = entropic(annealing=annealing, look_ahead=look_ahead, **knobs)
-
-    async def run() -> list[Solution]:
-        return [await World(BRANCHING, uneven).solve(strategy, seed) for seed in range(250)]
-
-    assert_mean([math.exp(log_mean_exp(s.log_weights)) for s in asyncio.run(run())], evidence)
+    strategy = entropic(24, annealing=annealing, look_ahead=look_ahead, **knobs)
+    session = QuickSession(BRANCHING, uneven, 4)
+    hold_mean(lambda: math.exp(log_mean_exp(session.solve(strategy).log_weights)), evidence)
 
 
 def dies_at_the_second_step(_: str, steps: tuple[str, ...]) -> float:
@@ -185,19 +182,19 @@ START, GOOD, DEAD = (
 @pytest.mark.parametrize("resampling", list(RESAMPLERS))
 def test_a_look_ahead_to_a_reward_of_zero_leaves_the_evidence_unbiased(resampling: Any) -> None:
     """Three successors in ten have the reward 0. Without the floor the evidence would be .44, not .63."""
-    strategy = entropic(8, 2, weighting="incremental", resampling=resampling, look_ahead="fresh")
+    strategy = entropic(32, 2, weighting="incremental", resampling=resampling, look_ahead="fresh")
     rng, weighed_by = np.random.default_rng(5), Incremental()
-    before = Population((START,) * 8, (math.log(0.9),) * 8)
+    before = Population((START,) * 32, (math.log(0.9),) * 32)
 
     def successors() -> list[Trajectory]:
-        return [GOOD if u < 0.7 else DEAD for u in rng.random(8)]
+        return [GOOD if u < 0.7 else DEAD for u in rng.random(32)]
 
     def evidence() -> float:
         q = normalise(strategy._modulate(before, successors()))
-        redrawn = redraw(before, weighed_by, q, resample(resampling, rng, q, 8)).population
+        redrawn = redraw(before, weighed_by, q, resample(resampling, rng, q, 32)).population
         return math.exp(log_mean_exp(weighed_by.weigh(redrawn, successors())))
 
-    assert_mean([evidence() for _ in range(3000)], 0.9 * 0.7, z=4)
+    hold_mean(evidence, 0.9 * 0.7)
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])

@@ -38,7 +38,7 @@ def test_evidence_is_unbiased_in_any_order_of_arrival(latency: float, num_runs: 
     async def run() -> list[float]:
         return list(await asyncio.gather(*(estimate(seed) for seed in range(num_runs))))
 
-    assert_mean(asyncio.run(run()), evidence)
+    assert_mean(asyncio.run(run()), evidence, bias=0.15)
 
 
 def branched(

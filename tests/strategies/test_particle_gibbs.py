@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any
 
@@ -18,6 +17,7 @@ from strategies.parts.selection import draw
 from strategies.parts.sweeps import sweep, sweep_sizes
 from strategies.parts.weighting import Absolute, Incremental
 from tests.laws import chi_square_excess
+from tests.quick_session import QuickSession, at_once
 from tests.toy import (
     BRANCHING,
     EVEN,
@@ -32,6 +32,9 @@ from tests.toy import (
     trajectory_of,
     uneven,
 )
+
+NUM_SWEEPS = 4000
+"""So many that a share of the target that is off by a few per cent shows."""
 
 
 def gibbs(num_samples: int = 8, max_steps: int = 4, **knobs: Any) -> ParticleGibbs:
@@ -59,16 +62,15 @@ def after_one_sweep(
     paths, rng = list(target), np.random.default_rng(7)
     starts = rng.choice(len(paths), size=num_runs, p=list(target.values()))
 
-    async def move(seed: int, start: int) -> Steps:
-        session = World(language, reward).session(seed)
+    quick = QuickSession(language, reward, 4, seed=11)
+
+    async def move(start: int) -> Steps:
         reference = trajectory_of(paths[start], reward)
+        session = quick.as_session()
         population, _ = await sweep(session, 4, [reference], max_steps=4, params=sampling(), **knobs)
-        return path_of(population.particles[draw(session.rng, population.log_weights)])
+        return path_of(population.particles[draw(quick.rng, population.log_weights)])
 
-    async def run() -> list[Steps]:
-        return [await move(seed, int(start)) for seed, start in enumerate(starts)]
-
-    return Counter(asyncio.run(run()))
+    return Counter(at_once(move(int(start))) for start in starts)
 
 
 @pytest.mark.heavy
@@ -76,7 +78,7 @@ def after_one_sweep(
 def test_a_sweep_leaves_the_posterior_as_it_is(ancestor_sampling: bool) -> None:
     target = normalised({x: p * steep("", x) for x, p in enumerate_paths(BRANCHING, 4).items()})
     counts = after_one_sweep(
-        BRANCHING, steep, target, 600, weighting=Incremental(), ancestor_sampling=ancestor_sampling
+        BRANCHING, steep, target, NUM_SWEEPS, weighting=Incremental(), ancestor_sampling=ancestor_sampling
     )
     assert chi_square_excess(counts, target) < 4
 
@@ -84,7 +86,7 @@ def test_a_sweep_leaves_the_posterior_as_it_is(ancestor_sampling: bool) -> None:
 @pytest.mark.heavy
 def test_absolute_weighting_has_a_target_where_all_lengths_are_equal() -> None:
     target = normalised({x: p * odds_of_all_steps(x, 3) for x, p in enumerate_paths(EVEN, 3).items()})
-    counts = after_one_sweep(EVEN, uneven, target, 600, weighting=Absolute())
+    counts = after_one_sweep(EVEN, uneven, target, NUM_SWEEPS, weighting=Absolute())
     assert chi_square_excess(counts, target) < 4
 
 
@@ -92,7 +94,7 @@ def test_absolute_weighting_has_a_target_where_all_lengths_are_equal() -> None:
 def test_absolute_weighting_has_none_where_lengths_differ() -> None:
     """An ended trajectory's last reward counts as often as its population has steps: one sweep shows it."""
     target = normalised({x: p * odds_of_all_steps(x, 4) for x, p in enumerate_paths(BRANCHING, 4).items()})
-    counts = after_one_sweep(BRANCHING, uneven, target, 600, weighting=Absolute())
+    counts = after_one_sweep(BRANCHING, uneven, target, NUM_SWEEPS, weighting=Absolute())
     assert chi_square_excess(counts, target) > 8
 
 

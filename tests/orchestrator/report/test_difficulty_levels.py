@@ -50,6 +50,7 @@ def test_levels_are_fifths_by_the_pass_rate_of_samples(tmp_path: Path) -> None:
     ours, search = table.rows
     assert (ours.label, ours.accuracies) == ("N=9", (1, 1, 1, 1, 0.5))
     assert (search.label, search.accuracies) == ("N=9", (1, 1, 1, 0.5, 0))
+    assert (ours.is_circular, search.is_circular) == (True, False)
     assert search.is_best == (True, True, True, False, False)
     assert ours.is_best == (True,) * 5
 
@@ -74,6 +75,19 @@ def test_a_run_elsewhere_tells_the_levels_of_these_problems(tmp_path: Path) -> N
     table = by_difficulty(setting(tmp_path / "sweep"), samples)
     assert table is not None and table.rows[0].accuracies == (1, 1, 1, 0.5, 0)
     assert [level.num_problems for level in table.levels] == [2] * 5
+
+
+@pytest.mark.parametrize(("seed", "is_circular"), [(0, True), (1, False)])
+def test_samples_of_the_seed_that_estimated_difficulty_are_circular(
+    tmp_path: Path, seed: int, is_circular: bool
+) -> None:
+    """Four samples are the first of the nine of a run with the same seed; a search draws others."""
+    samples = read_samples(sampled(tmp_path / "samples", list(range(5)), num=9, seed=seed))
+    sampled(tmp_path / "sweep" / "a", [0, 1, 2, 3, 4], num=4, seed=0)
+    searched(tmp_path / "sweep" / "b", [0, 1, 1, 1, 1], seed=0)
+    table = by_difficulty(setting(tmp_path / "sweep"), samples)
+    assert table is not None
+    assert [row.is_circular for row in table.rows] == [is_circular, False]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +134,7 @@ def test_other_samples_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([str(tmp_path / "sweep"), f"reference={elsewhere}", f"out={tmp_path}"]) == 0
     text = (tmp_path / "report.html").read_text()
     assert "Accuracy by difficulty" in text and "the samples of run samples" in text
+    assert "N=4 (circular)</td>" in text  # both have seed 0
     write_run(tmp_path / "strange", [line("other", True)])
     assert main([str(tmp_path / "sweep"), f"reference={tmp_path / 'strange'}"]) == 2
     assert "has no problems of these runs" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""The rows of the tables of strategies: every shipped file, and settings that deserve a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from orchestrator.config.files import TARGET
+from orchestrator.search.budgets import independent_knob
+from tests.bench.sweeps import REPOSITORY
+
+CHOICES = REPOSITORY / "conf" / "strategy"
+REFERENCE = "particle_filter"
+SYSTEMATIC = "particle_filter, systematic"
+COMMON_TEMPERATURE = 0.8
+TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
+# What the papers promise, to be read off the curves: the first needs less than the second.
+CLAIMS = (
+    (REFERENCE, "best_of_n"),
+    (SYSTEMATIC, "best_of_n"),
+    ("entropic_particle_filter", SYSTEMATIC),
+    ("astar", REFERENCE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A row: a strategy's file, with further keys of run.py; ``temperature`` None leaves the shipped one."""
+
+    name: str
+    strategy: str
+    keys: tuple[str, ...] = ()
+    temperature: float | None = None
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """With the temperature, unless it is the one that is shipped: both are then the same run."""
+        if self.temperature in (None, COMMON_TEMPERATURE):
+            return self.keys
+        return (*self.keys, f"strategy.sampling.temperature={self.temperature:g}")
+
+    def budgets_of(self, budgets: tuple[int, ...]) -> tuple[int, ...]:
+        """Greedy decoding reads no budget: one point is its whole curve."""
+        return budgets[:1] if self.strategy == "greedy" else budgets
+
+    @property
+    def has_temperature(self) -> bool:
+        return self.strategy != "greedy" and not brings_its_own(self.strategy)
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether a run with N samples holds those of every smaller N."""
+        node: Any = OmegaConf.load(CHOICES / f"{self.strategy}.yaml")
+        return independent_knob(str(node.get("strategy", node)[TARGET])) is not None
+
+
+def names() -> list[str]:
+    """Every strategy, those on the default engine and task first."""
+    return sorted((f.stem for f in CHOICES.glob("*.yaml")), key=lambda name: (brings_its_own(name), name))
+
+
+@cache
+def brings_its_own(strategy: str) -> bool:
+    """Whether it selects an engine and a task, so that its accuracy is not to be compared with others'."""
+    return "@package _global_" in (CHOICES / f"{strategy}.yaml").read_text().partition("\n")[0]
+
+
+def on_chain() -> list[Method]:
+    """Every strategy of the default task. Without a plan `compute_optimal` is best of N, so it has no row."""
+    own = [name for name in names() if not brings_its_own(name) and name != "compute_optimal"]
+    rows = [Method(name, name) for name in own]
+    rows.insert(own.index(REFERENCE) + 1, Method(SYSTEMATIC, REFERENCE, ("strategy.resampling=systematic",)))
+    return rows
+
+
+def on_countdown() -> list[Method]:
+    """What the claims compare, where the verifier is confident too early."""
+    compared = (REFERENCE, SYSTEMATIC, "entropic_particle_filter", "best_of_n", "astar")
+    rows = [method for name in compared for method in on_chain() if method.name == name]
+    return [*rows, Method("astar, 4 goals", "astar", ("strategy.num_goals=4",))]
+
+
+def schedule(blocks: tuple[int, ...]) -> Method:
+    """HEX over some block lengths: with one, the vote of a single schedule."""
+    listed = ",".join(map(str, blocks))
+    name = f"blocks of {' and '.join(map(str, blocks))}"
+    return Method(name, "hex", (f"strategy.block_lengths=[{listed}]",))

@@ -1,0 +1,227 @@
+"""The blocks of the documents that benchmarks of strategies fill: text from stored tables, and nothing else.
+
+A block lies between the comments ``<!-- NAME -->`` and ``<!-- /NAME -->`` of a page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.bench.curves import (
+    accuracy_table,
+    curve_table,
+    difference_table,
+    filled,
+    markdown,
+    ratio_table,
+    short,
+)
+from tests.bench.methods import CLAIMS, REFERENCE, SYSTEMATIC
+from tests.bench.stored import DATA, Measured, Table, read_table
+
+FULL = (200, 3)
+AT_EQUAL_TOKENS = ("self_consistency", "best_of_n", REFERENCE)
+SPOKEN = ("self-consistency", "best-of-N", "particle filter")
+EQUAL = 16
+SPEED_COLUMNS = ("setting", "paths/s", "tokens/s", "speed", "passes", "accuracy", "difference", "same tokens")
+COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
+Tables = Mapping[str, Table]
+"""By the names of their files."""
+TEXTS = ("its_hub", "cascade")
+TABLES = ("chain", "chain_tuned", "countdown", "hex", "hex_schedules", "hex_development")
+
+
+def stored(folder: Path = DATA) -> Tables:
+    """Return every table that has a file."""
+    found = {name: read_table(name, folder) for name in TABLES}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def caption(table: Table) -> str:
+    """Return what the figures are of."""
+    size = (table.problems, len(table.seeds))
+    reduced = "" if all(a >= b for a, b in zip(size, FULL, strict=True)) else "Reduced run: "
+    return f"{reduced}{table.problems} problems ({table.split}) x {_size(table).partition(' x ')[2]}"
+
+
+def provenance(table: Table) -> str:
+    """Return what a reader needs to repeat the figures."""
+    seeds = ", ".join(map(str, table.seeds))
+    return f"{caption(table)}: problems 0 to {table.problems - 1}, seeds {seeds}, commit {table.commit}."
+
+
+def budgets_of(table: Table) -> list[int]:
+    return sorted({point.budget for points in table.curves.values() for point in points})
+
+
+def compared(table: Table) -> str:
+    """Return the comparison of all methods, with what the claims come to where it can be computed."""
+    budgets = budgets_of(table)
+    parts = [provenance(table), *_older(table), *_temperatures(table), accuracy_table(table.curves, budgets)]
+    if table.reference is not None:
+        intro = (
+            "Differences are paired by problem and seed, with 95 % intervals bootstrapped over problems, "
+            "each for itself:\nof forty intervals two miss by chance."
+        )
+        parts += [intro, difference_table(table.curves, budgets, table.reference)]
+    return "\n\n".join([*parts, *_claims(table)])
+
+
+def _older(table: Table) -> list[str]:
+    """A warning where figures were kept from a bench that did not keep the answers behind them."""
+    if table.is_complete:
+        return []
+    return ["Of an earlier commit, at powers of two; `make bench-strategies` measures all of it again."]
+
+
+def _temperatures(table: Table) -> list[str]:
+    if not table.temperatures:
+        return ["Every method samples at the shipped temperature, .8."]
+    chosen = ", ".join(f"`{name}` {short(t)[:-2]}" for name, t in table.temperatures.items())
+    return [f"Temperatures that development problems chose, where not .8: {chosen}."]
+
+
+def _claims(table: Table) -> list[str]:
+    pairs = [(a, b) for a, b in CLAIMS if a in table.curves and b in table.curves]
+    if not pairs or not table.is_complete:
+        return []
+    intro = "How many times fewer a method needs to be as accurate as another is at N, with 95 % intervals:"
+    return [intro, *(ratio_table(table, method, reference) for method, reference in pairs)]
+
+
+def strategy_blocks(tables: Tables) -> dict[str, str]:
+    """Return the blocks of docs/strategies.md."""
+    blocks: dict[str, str] = {}
+    chain, tuned = tables.get("chain"), tables.get("chain_tuned")
+    if chain:
+        parts = [compared(chain), *([compared(tuned)] if tuned else [])]
+        blocks["measured"] = "\n\n".join([*parts, picture("all")])
+    for table in filter(None, (chain, tables.get("hex"))):
+        blocks |= {
+            f"measured {name}": f"{caption(table)}.\n\n{curve_table(points)}\n\n{picture(name)}"
+            for name, points in table.curves.items()
+            if name != SYSTEMATIC
+        }
+    if countdown := tables.get("countdown"):
+        blocks["measured countdown"] = compared(countdown)
+    return blocks
+
+
+def picture(name: str) -> str:
+    return f"![accuracy against cost: {name}](strategies/{name}.svg)"
+
+
+def schedules(table: Table, development: Table) -> str:
+    """Return HEX beside the votes of single schedules with as many paths, and of the two best together."""
+    hex_, *others = table.curves
+    points = table.curves[hex_]
+    rows = [[f"`{hex_}`" if name == hex_ else name, *_beside(table, name)] for name in (hex_, *others)]
+    columns = [c for p in points for c in (f"{p.budget} paths", f"minus `{hex_}`")]
+    ranked = sorted(development.curves, key=lambda name: -development.curves[name][0].accuracy.value)
+    paths = development.curves[ranked[0]][0].budget
+    chosen = (
+        f"On {development.problems} development problems, with {paths} paths each, {ranked[0]} is "
+        f"the best single schedule and {ranked[len(ranked) // 2]} the median; the last row shares its paths "
+        "between the two best."
+    )
+    return "\n\n".join([provenance(table), markdown(["vote over", *columns], rows), chosen])
+
+
+def _beside(table: Table, name: str) -> list[str]:
+    return [cell for p in table.curves[name] for cell in (short(p.accuracy.value), _signed(p))]
+
+
+def _signed(point: Measured) -> str:
+    e = point.difference
+    if e is None:
+        return ""
+    value, low, high = (short(x, signed=True) for x in (e.value, e.low, e.high))
+    return f"{value} ({low} to {high})"
+
+
+def readme_blocks(tables: Tables) -> dict[str, str]:
+    """Return the blocks of README.md: three methods at equal tokens, and their differences."""
+    chain = tables.get("chain")
+    if chain is None or not all(name in chain.curves for name in AT_EQUAL_TOKENS):
+        return {}
+    found = [next(p for p in chain.curves[name] if p.budget == EQUAL) for name in AT_EQUAL_TOKENS]
+    return {"strategies": _at_equal_tokens(chain, found), "differences": _ahead(chain, found)}
+
+
+def _at_equal_tokens(table: Table, found: Sequence[Measured]) -> str:
+    tokens = max(point.generated_tokens for point in found)
+    columns = [
+        f"at equal tokens ({tokens:,.0f} a problem)",
+        "self-consistency",
+        "best-of-N",
+        "particle filter",
+    ]
+    *others, last = (short(point.accuracy.value) for point in found)
+    return markdown(columns, [[f"accuracy, {_size(table)}", *others, f"**{last}**"]])
+
+
+def _size(table: Table) -> str:
+    seeds = len(table.seeds)
+    return f"{table.problems} problems x {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _ahead(table: Table, found: Sequence[Measured]) -> str:
+    """The particle filter's lead, paired, in the words of the README."""
+    tokens = sorted({f"{point.generated_tokens:,.0f}" for point in found})
+    leads = []
+    for name, point in zip(("self-consistency", "best-of-N"), found, strict=False):
+        assert point.difference is not None
+        value, low, high = (
+            short(-x) for x in (point.difference.value, point.difference.high, point.difference.low)
+        )
+        leads.append(f"{name} by {value} (95 % interval {low} to {high})")
+    return (
+        f"In the comparison at the top of this page, {_size(table)} at N = {EQUAL} with the same two\n"
+        f"models, each method generates {' or '.join(tokens)} tokens a problem. Paired, particle filtering\n"
+        f"is ahead of {leads[0]} and of\n{leads[1]}."
+    )
+
+
+def diffusion(figures: Mapping[str, Any]) -> str:
+    """Return the tables of the diffusion engine's options, from the cells that bench_diffusion wrote."""
+    parts = [
+        f"{figures['of']}, commit {figures['commit']}:",
+        markdown(SPEED_COLUMNS, figures["speed"]),
+        f"The first token that a path commits, temperature {figures['temperature']:g}:",
+        markdown(COLLAPSE_COLUMNS, figures["collapse"]),
+    ]
+    return "\n\n".join(parts)
+
+
+def diffusion_blocks(tables: Tables, folder: Path = DATA) -> dict[str, str]:
+    """Return the blocks of docs/diffusion.md."""
+    votes, development = tables.get("hex_schedules"), tables.get("hex_development")
+    blocks = {"schedules": schedules(votes, development)} if votes and development else {}
+    path = folder / "diffusion.json"
+    return blocks | ({"diffusion": diffusion(json.loads(path.read_text()))} if path.exists() else {})
+
+
+def text_blocks(names: Sequence[str], folder: Path = DATA) -> dict[str, str]:
+    """Return the blocks that other benchmarks keep as text."""
+    paths = {name: folder / f"{name}.txt" for name in names}
+    return {name: path.read_text().rstrip("\n") for name, path in paths.items() if path.exists()}
+
+
+def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
+    """Return by page, from the root of the repository, what its blocks hold."""
+    return {
+        "README.md": readme_blocks(tables),
+        "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder),
+        "docs/diffusion.md": diffusion_blocks(tables, folder),
+    }
+
+
+def fill(page: Path, blocks: Mapping[str, str]) -> None:
+    """Write the blocks into a page. Raises ValueError where it has no place for one."""
+    text = page.read_text()
+    for name, block in blocks.items():
+        text = filled(text, name, block)
+    page.write_text(text)
