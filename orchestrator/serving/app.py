@@ -14,11 +14,12 @@ import msgspec
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response
 
 from orchestrator.serving.bodies import read_body
 from orchestrator.serving.errors import INTERNAL, ApiError
+from orchestrator.serving.hosts import KnownHosts
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.metrics import CONTENT_TYPE
 from orchestrator.serving.offers import NAME
@@ -31,7 +32,6 @@ from orchestrator.serving.service import Service
 from orchestrator.serving.streaming import ClientGone, SearchStream, Writer, unless_gone
 
 log = logging.getLogger(__name__)
-LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "::1", "[::1]", "testserver"]
 Read = Callable[[dict[str, Any], str | None], Query]
 
 
@@ -127,7 +127,8 @@ class Endpoint:
 
 def make_app(service: Service, keys: Keys) -> FastAPI:
     """Return the application of a service."""
-    app, routes = FastAPI(openapi_url=None, docs_url=None, redoc_url=None), Endpoint(service, keys)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    routes = Endpoint(service, keys)
     gets: dict[str, Callable[..., Awaitable[Response]]] = {
         "/": routes.page,
         "/healthz": routes.health,
@@ -137,12 +138,13 @@ def make_app(service: Service, keys: Keys) -> FastAPI:
         "/v1/models/{name:path}": routes.model,
     }
     for path, handler in gets.items():
-        app.add_api_route(path, handler, methods=["GET"], response_model=None)
+        app.add_api_route(path, handler, methods=["GET", "HEAD"], response_model=None)
     for path in ("/v1", "/v1/{strategy}"):
         app.add_api_route(f"{path}/chat/completions", routes.chat, methods=["POST"], response_model=None)
         app.add_api_route(f"{path}/completions", routes.completion, methods=["POST"], response_model=None)
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(ClientGone, _nothing)
+    app.add_exception_handler(ClientDisconnect, _nothing)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _bug)
     _guard(app, service, keys)
@@ -157,7 +159,7 @@ def _guard(app: FastAPI, service: Service, keys: Keys) -> None:
             CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["*"]
         )
     if not keys:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS, www_redirect=False)
+        app.add_middleware(KnownHosts)
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
