@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -60,7 +61,7 @@ class Offers:
         self.all = offers
         self.default = default
         self._left_out = left_out
-        self._plain = lru_cache(maxsize=256)(self._build_plain)
+        self._made = lru_cache(maxsize=256)(self._make)
 
     def named(self, name: str, param: str) -> Offer:
         """Return a strategy. Raises ApiError, with the reason where the server's models cannot serve it."""
@@ -82,19 +83,15 @@ class Offers:
 
     def build(self, offer: Offer, budget: int, knobs: Mapping[str, Any], decoding: Decoding) -> Strategy:
         """Return the strategy of a request. Raises ApiError."""
-        if not knobs and decoding == Decoding():
-            return self._plain(offer.name, budget)
         check_knobs(knobs, "search.knobs")
+        return self._made(offer.name, budget, json.dumps(knobs), decoding)
+
+    def _make(self, name: str, budget: int, knobs_json: str, decoding: Decoding) -> Strategy:
+        offer, knobs = self.all[name], json.loads(knobs_json)
         knob = offer.budget_knob(budget)
         if knob is not None and knob in knobs:
             raise bad(f"search.knobs.{knob}", knobs[knob], "is set by search.budget")
-        node = merged(offer.node(budget), knobs, "search.knobs")
-        return self._built(offer, decoded(node, decoding, offer.name))
-
-    def _build_plain(self, name: str, budget: int) -> Strategy:
-        return self._built(self.all[name], self.all[name].node(budget))
-
-    def _built(self, offer: Offer, node: Mapping[str, Any]) -> Strategy:
+        node = decoded(merged(offer.node(budget), knobs, "search.knobs"), decoding, name)
         try:
             strategy: Strategy = build_node(node, "strategy")
             offer.check(strategy)
