@@ -8,6 +8,8 @@ replicas follows the requests in flight, and one that is removed finishes its re
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +19,10 @@ from orchestrator.errors import ConfigError
 from orchestrator.serving.app import make_app
 from orchestrator.serving.composing import composed
 from orchestrator.serving.keys import Keys
+from orchestrator.serving.proxied import PROXY_CALLBACK
 from orchestrator.serving.service import Loaded, Service
 
+log = logging.getLogger(__name__)
 MAX_ONGOING_REQUESTS = 512
 """Requests that a replica holds: those that run, and those of its queue, which refuses more itself."""
 _TARGET = 32
@@ -59,6 +63,10 @@ def build(args: Mapping[str, Any]) -> serve.Application:
     if unknown or not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError("args", dict(args), "must be overrides: a list of KEY=VALUE")
     composed(overrides)  # a mistake ends the deployment, before a replica starts
+    if not os.environ.get(PROXY_CALLBACK):
+        log.warning(
+            "%s is not set where Ray starts: Serve's proxy answers with texts of its own", PROXY_CALLBACK
+        )
     make = serve.deployment(
         name="Endpoint",
         max_ongoing_requests=MAX_ONGOING_REQUESTS,

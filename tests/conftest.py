@@ -20,6 +20,8 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # A call of a process whose Ray was stopped fails; otherwise it joins or starts another one.
     "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Read where Ray starts, which any test may be the first to do: errors of Ray Serve's proxy have one form.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "orchestrator.serving.proxied:middlewares",
     # Float sums must not depend on the machine's cores, nor one test starve another.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

@@ -16,6 +16,8 @@ async def read_body(
     """Return the JSON object of a request's body. Raises ApiError."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "content-type: must be application/json")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ApiError(415, "content-encoding: must be left out, the body is plain JSON")
     try:
         async with asyncio.timeout(seconds):
             data = await _bounded(headers, pieces, most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from hydra.errors import HydraException
@@ -82,7 +82,8 @@ def _with_strategy(config: DictConfig, composed: DictConfig | Exception) -> Dict
 
 
 def _offer(plan: Plan, name: str, config: DictConfig) -> Offer:
-    return Offer(name, partial(_node, config), partial(check, plan, name))
+    # Resolving takes a millisecond, and every request reads it.
+    return Offer(name, lru_cache(maxsize=64)(partial(_node, config)), partial(check, plan, name))
 
 
 def _checked(offer: Offer) -> Offer:

@@ -19,6 +19,8 @@ _TYPES = {
     429: "rate_limit_error",
     503: "service_unavailable_error",
 }
+# What is refused before its body is read: the connection ends with it, also where the body has no end.
+_UNREAD = (401, 408, 413, 415)
 
 
 @dataclass(eq=False)
@@ -39,7 +41,10 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        headers = {"Connection": "close"} if self.status in _UNREAD else {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return headers
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object that OpenAI's clients read."""

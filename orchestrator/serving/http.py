@@ -15,12 +15,14 @@ import uvicorn
 
 from orchestrator.emit import emit
 from orchestrator.serving.app import make_app
+from orchestrator.serving.connection import Connection
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.service import Loaded, Service, ended
 
 _BACKLOG = 2048
 # Longer than clients keep idle connections: one that they use again is then not closed under them.
 _KEEP_ALIVE_S = 75
+_LAST_WORDS_S = 1.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -56,23 +58,36 @@ class HttpServer:
         self._stopping = asyncio.Event()
         config = uvicorn.Config(
             make_app(service, keys),
+            http=Connection,
+            ws="none",
             lifespan="off",
             log_config=None,
             log_level="critical",  # what goes wrong is logged where it is handled
             access_log=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=math.ceil(service.served.settings.drain_s),
+            # What is cut off after ``serve.drain_s`` has this much longer to reach its client.
+            timeout_graceful_shutdown=math.ceil(service.served.settings.drain_s + _LAST_WORDS_S),
         )
         self._server = _Server(config)
 
     def stop(self) -> None:
-        """Refuse new requests; those in flight may finish within ``serve.drain_s``, unless called again."""
+        """Refuse new requests; those in flight may finish within ``serve.drain_s``, unless called again.
+
+        Then they end with an error in OpenAI's shape. Must be called on the server's loop.
+        """
+        loop, settings = asyncio.get_running_loop(), self._service.served.settings
         if self._stopping.is_set():
-            self._server.force_exit = True
+            self._service.cut()
+            loop.call_later(_LAST_WORDS_S, self._force)
+        else:
+            loop.call_later(settings.drain_s, self._service.cut)
         self._service.close()
         self._stopping.set()
         self._server.should_exit = True
+
+    def _force(self) -> None:
+        self._server.force_exit = True
 
     async def run(self, loading: Coroutine[Any, Any, Loaded]) -> None:
         """Serve until ``stop``, and close the models. Raises what ``loading`` raises."""

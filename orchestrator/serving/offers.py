@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,7 +19,9 @@ from orchestrator.suggest import nearest
 NAME = "murmuration"
 """The model that stands for the server's own strategy; ``murmuration/greedy`` is another one."""
 MAX_KNOB = 10_000
-"""The largest whole number that a request may set a knob to."""
+"""The largest number that a request may set a knob to."""
+MIN_KNOB = 1e-6
+"""The smallest fraction: a model's numbers divided by a smaller temperature have no place in a float."""
 _MAX_TEXT = 64
 
 
@@ -58,7 +61,7 @@ class Offers:
         self.all = offers
         self.default = default
         self._left_out = left_out
-        self._plain = lru_cache(maxsize=256)(self._build_plain)
+        self._made = lru_cache(maxsize=256)(self._make)
 
     def named(self, name: str, param: str) -> Offer:
         """Return a strategy. Raises ApiError, with the reason where the server's models cannot serve it."""
@@ -66,7 +69,7 @@ class Offers:
             return self.all[name]
         if name in self._left_out:
             raise ApiError(400, f"{param}={name}: {self._left_out[name]}", param)
-        hint = nearest(name, self.all) or f"; known: {', '.join(self.all)}"
+        hint = nearest(name[:_MAX_TEXT], self.all) or f"; known: {', '.join(self.all)}"
         raise ApiError(400, f"{param}={name[:100]}: no such strategy{hint}", param)
 
     def of_model(self, model: str) -> Offer | None:
@@ -74,25 +77,21 @@ class Offers:
         first, slash, name = model.partition("/")
         if first != NAME or (slash and name not in {*self.all, *self._left_out}):
             known = [NAME, *(offer.model for offer in self.all.values())]
-            hint = nearest(model, known) or f"; GET /v1/models lists {len(known)}"
+            hint = nearest(model[:_MAX_TEXT], known) or f"; GET /v1/models lists {len(known)}"
             raise ApiError(404, f"model={model[:100]!r}: no such model{hint}", "model", "model_not_found")
         return self.named(name, "model") if slash else None
 
     def build(self, offer: Offer, budget: int, knobs: Mapping[str, Any], decoding: Decoding) -> Strategy:
         """Return the strategy of a request. Raises ApiError."""
-        if not knobs and decoding == Decoding():
-            return self._plain(offer.name, budget)
         check_knobs(knobs, "search.knobs")
+        return self._made(offer.name, budget, json.dumps(knobs), decoding)
+
+    def _make(self, name: str, budget: int, knobs_json: str, decoding: Decoding) -> Strategy:
+        offer, knobs = self.all[name], json.loads(knobs_json)
         knob = offer.budget_knob(budget)
         if knob is not None and knob in knobs:
             raise bad(f"search.knobs.{knob}", knobs[knob], "is set by search.budget")
-        node = merged(offer.node(budget), knobs, "search.knobs")
-        return self._built(offer, decoded(node, decoding, offer.name))
-
-    def _build_plain(self, name: str, budget: int) -> Strategy:
-        return self._built(self.all[name], self.all[name].node(budget))
-
-    def _built(self, offer: Offer, node: Mapping[str, Any]) -> Strategy:
+        node = decoded(merged(offer.node(budget), knobs, "search.knobs"), decoding, name)
         try:
             strategy: Strategy = build_node(node, "strategy")
             offer.check(strategy)
@@ -115,8 +114,10 @@ def check_knobs(value: Any, place: str) -> None:
             raise bad(place, value, f"must hold at most {_MAX_TEXT} values")
     elif isinstance(value, str) and len(value) > _MAX_TEXT:
         raise bad(place, value, f"must be at most {_MAX_TEXT} characters")
-    elif isinstance(value, int) and not -MAX_KNOB <= value <= MAX_KNOB:
+    elif isinstance(value, int | float) and not -MAX_KNOB <= value <= MAX_KNOB:
         raise bad(place, value, f"must be a number between {-MAX_KNOB:,} and {MAX_KNOB:,}")
+    elif isinstance(value, float) and 0 < abs(value) < MIN_KNOB:
+        raise bad(place, value, f"must be 0, or at least {MIN_KNOB:g} in size")
 
 
 def merged(node: Mapping[str, Any], knobs: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -125,8 +126,9 @@ def merged(node: Mapping[str, Any], knobs: Mapping[str, Any], place: str) -> dic
     for name, value in knobs.items():
         known = [key for key in node if key != TARGET]
         if name not in known:
-            hint = nearest(name, known) or f"; known: {', '.join(known)}"
-            raise ApiError(400, f"{place}.{name}: unknown knob{hint}", f"{place}.{name}")
+            hint = nearest(name[:_MAX_TEXT], known) or f"; known: {', '.join(known)}"
+            place = f"{place}.{name[:_MAX_TEXT]}"
+            raise ApiError(400, f"{place}: unknown knob{hint}", place)
         before = node[name]
         if isinstance(value, dict) != isinstance(before, dict):
             raise bad(f"{place}.{name}", value, "must be keys below it" if isinstance(before, dict) else
@@ -143,6 +145,7 @@ def decoded(node: Mapping[str, Any], decoding: Decoding, strategy: str) -> dict[
         value = getattr(decoding, name)
         if value is None:
             continue
+        check_knobs(value, name)
         if place is None and name == "temperature" and value > 0:
             raise bad(name, value, f"strategy {strategy} decodes at temperature 0")
         if place is not None and name not in result[place]:

@@ -20,10 +20,11 @@ from orchestrator.types import NodeRecord, Params, StepRecord, Trajectory, Usage
 class Progress:
     """A ``Watch``: what a search has reached. ``take`` returns what is new since it was last called.
 
-    Nothing waits for a slow client: what it has not taken grows by the search's history alone.
+    One that is not ``shown`` keeps the account alone. Nothing waits for a slow client: what it has not taken grows by the search's history alone.
     """
 
     task: Task
+    shown: bool = True
     account: Account = field(default_factory=lambda: Account(Limits()))
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     step: int = 0
@@ -44,6 +45,8 @@ class Progress:
         self.account = account
 
     def reached(self, trajectories: Sequence[Trajectory]) -> None:
+        if not self.shown:
+            return
         self.num_alive = sum(t.active for t in trajectories)
         self.step = max([self.step, *(len(t.steps) for t in trajectories)])
         for trajectory in trajectories:
@@ -52,6 +55,8 @@ class Progress:
         self.changed.set()
 
     def noted(self, scope: str, history: Sequence[StepRecord | NodeRecord]) -> None:
+        if not self.shown:
+            return
         known = self._histories.get((scope, self._sweeps[scope]), [])
         if len(history) < len(known):  # another sweep of the same scope
             self._sweeps[scope] += 1

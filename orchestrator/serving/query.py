@@ -171,6 +171,8 @@ def limited(stated: SearchLimits, caps: Caps) -> Limits:
 
 def _num_choices(request: Common, offer: Offer, budget: int) -> int:
     num = request.n or 1
+    if num == 1:
+        return num
     most = budget if offer.budget_knob(budget) is not None else 1
     if num > most:
         raise bad("n", num, f"must be at most {most}, the candidates of {offer.name} with budget {budget}")

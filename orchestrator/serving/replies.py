@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import ProblemError
@@ -49,7 +49,7 @@ class Reply:
 
     def search(self) -> dict[str, Any]:
         """Return what a search has to say of itself, as a line of results.jsonl does."""
-        query, line = self.query, result_line(self.result)
+        query, line = self.query, result_line(self._shown())
         best = self.chosen[0].trajectory.reward if self.chosen else None
         # Nothing is known of right answers here.
         candidates = [{k: v for k, v in c.items() if k != "correct"} for c in line["candidates"]]
@@ -68,6 +68,13 @@ class Reply:
             "seconds": line["seconds"],
             **({"history": line["history"]} if query.shows_progress else {}),
         }
+
+    def _shown(self) -> ProblemResult:
+        """Return the result without the history of a search that is not watched: no one reads it."""
+        solution = self.result.solution
+        if self.query.shows_progress or solution is None:
+            return self.result
+        return replace(self.result, solution=replace(solution, history=()))
 
     def whole(self) -> dict[str, Any]:
         """Return the answer to a request without a stream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orchestrator.serving.errors import ApiError, bad
 from orchestrator.suggest import nearest
@@ -48,6 +48,9 @@ class SearchOptions(Strict):
     problem_id: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
 
+_NO_MESSAGE = ("annotations", "audio", "function_call", "name", "refusal", "tool_calls")
+
+
 class TextPart(Strict):
     """A part of a message's content."""
 
@@ -60,6 +63,14 @@ class Message(Strict):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, value: Any) -> Any:
+        """Leave out what other servers add to their answers, and clients send back, where it says nothing."""
+        if not isinstance(value, dict):
+            return value
+        return {k: v for k, v in value.items() if k not in _NO_MESSAGE or v not in (None, [])}
 
     @property
     def text(self) -> str:
@@ -101,6 +112,7 @@ class CompletionRequest(Common):
 
 
 R = TypeVar("R", bound=Common)
+_MAX_KEY = 64  # characters of an unknown key that are shown
 
 # Fields of OpenAI's that are not honoured, with the values that request nothing of us.
 _NOTHING: Mapping[str, tuple[Any, ...]] = {
@@ -154,23 +166,35 @@ def _refusal(kind: type[Strict], failure: ValidationError) -> ApiError:
     errors = sorted(failure.errors(include_url=False), key=lambda e: _ORDER.get(e["type"], 2))
     first = errors[0]["loc"][:1]
     error = max((e for e in errors if e["loc"][:1] == first), key=lambda e: len(_place(e["loc"])))
+    if error["type"] == "extra_forbidden":
+        return _unknown(kind, _place(error["loc"][:-1]), str(error["loc"][-1]))
     names = _place(error["loc"])
     place = ".".join(names)
-    if error["type"] == "extra_forbidden":
-        known = _fields_at(kind, names[:-1])
-        hint = nearest(names[-1], known) or f"; known: {', '.join(known)}"
-        return ApiError(400, f"{place}: unknown key{hint}", place)
     if error["type"] == "missing":
         return ApiError(400, f"{place}: must be given", place)
+    if {"string_type", "list_type"} <= {e["type"] for e in errors if _place(e["loc"]) == names}:
+        return bad(place, error["input"], "must be a text or a list")
     return bad(place, error["input"], _allowed(error["type"], error["msg"], error.get("ctx", {})))
+
+
+def _unknown(kind: type[Strict], names: list[str], key: str) -> ApiError:
+    known = _fields_at(kind, names)
+    hint = nearest(key, known) or f"; known: {', '.join(known)}"
+    is_plain = key.isprintable() and 0 < len(key) <= _MAX_KEY
+    place = ".".join([*names, key if is_plain else repr(key[:_MAX_KEY])])
+    return ApiError(400, f"{place}: unknown key{hint}", place)
 
 
 def _allowed(kind: str, message: str, context: Mapping[str, Any]) -> str:
     """Return what a value must be, from pydantic's words."""
     if kind in ("too_short", "string_too_short"):
         return "must not be empty"
-    if kind in ("too_long", "string_too_long"):
+    if kind == "too_long":
         return f"must have at most {context['max_length']} of them"
+    if kind == "string_too_long":
+        return f"must have at most {context['max_length']} characters"
+    if kind in ("model_type", "dict_type"):
+        return "must be an object"
     words = message.removeprefix("Input should be ")
     return f"must be {words[0].lower()}{words[1:]}"
 

@@ -75,13 +75,16 @@ class Service:
         """Refuse new requests from now on; those in flight go to their end."""
         self.is_closing = True
 
+    def cut(self) -> None:
+        """End the requests in flight, and those that wait, with an error."""
+        self.close()
+        self.gate.break_off("the server is shutting down")
+
     @property
     def loaded(self) -> Loaded:
         """The models. Raises ApiError while there are none."""
-        if self.is_closing:
-            raise ApiError(503, "the server is shutting down", code="shutting_down", retry_after=5)
-        if self.gate.broken is not None:
-            raise ApiError(503, "no replica is left", code="no_replica", retry_after=30)
+        if self.is_closing or self.gate.broken is not None:
+            raise self._ended()
         if self._loaded is None:
             raise ApiError(503, "the models are loading", code="loading", retry_after=5)
         return self._loaded
@@ -117,9 +120,8 @@ class Service:
         begun, outcome = time.monotonic(), "cancelled"
         try:
             with self._admitted(query, holder, progress) as limits:
-                async with self.queue.place():
-                    controller = self._controller(query, limits, progress)
-                    result = await self._unless_broken(controller.solve(query.problem))
+                self.queue.check()  # at once: a stream that is refused has not begun
+                result = await self._unless_broken(self._placed(query, limits, progress))
             outcome = "ok" if result.error is None else "error"
             return result
         except ApiError as refusal:
@@ -138,6 +140,10 @@ class Service:
                 yield limits
             finally:
                 took(progress.usage.generated_tokens)
+
+    async def _placed(self, query: Query, limits: Limits, progress: Progress) -> ProblemResult:
+        async with self.queue.place():
+            return await self._controller(query, limits, progress).solve(query.problem)
 
     def _controller(self, query: Query, limits: Limits, progress: Progress) -> Controller:
         loaded, home = self.loaded, f"{query.problem.id}#{next(self._numbers)}"
@@ -161,15 +167,21 @@ class Service:
         )
 
     async def _unless_broken(self, work: Awaitable[T]) -> T:
-        """Return what ``work`` returns. Raises ApiError once no replica is left: the search would wait."""
+        """Return what ``work`` returns. Raises ApiError once the gate is broken: the search would wait."""
         search, broken = asyncio.ensure_future(work), asyncio.ensure_future(self.gate.breaks())
         try:
             await asyncio.wait({search, broken}, return_when=asyncio.FIRST_COMPLETED)
             if search.done():
                 return search.result()
-            raise ApiError(503, "no replica is left", code="no_replica", retry_after=30)
+            raise self._ended()
         finally:
             await ended(search, broken)
+
+    def _ended(self) -> ApiError:
+        """Return why no request is served any more."""
+        if self.is_closing:
+            return ApiError(503, "the server is shutting down", code="shutting_down", retry_after=5)
+        return ApiError(503, "no replica is left", code="no_replica", retry_after=30)
 
 
 async def ended(*tasks: asyncio.Future[Any]) -> None:

@@ -9,7 +9,6 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,21 +17,15 @@ from orchestrator.serving.errors import INTERNAL, ApiError
 from orchestrator.serving.progress import Progress
 from orchestrator.serving.query import Query
 from orchestrator.serving.replies import Reply, failed, make_chunk, opening, silent, usage_object
+from orchestrator.serving.server_sent import DONE, KEEP_ALIVE, event
 from orchestrator.serving.service import ended
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-KEEP_ALIVE = b": searching\n\n"
-DONE = b"data: [DONE]\n\n"
 
 
 class ClientGone(Exception):
     """The client has closed the connection before its answer was there."""
-
-
-def event(value: object) -> bytes:
-    """Return one event of a stream."""
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:

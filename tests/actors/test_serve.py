@@ -1,21 +1,24 @@
-"""The endpoint on a real Ray Serve: replicas that die, and what clients see of it. Needs ``ray[serve]``."""
+"""The endpoint on a real Ray Serve: replicas that die, and what clients see of it."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 import ray
 
 from orchestrator.errors import ConfigError
 
-serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed", exc_type=ImportError)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of its own models
+    from ray import serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PORT = 8197
@@ -39,25 +42,38 @@ def pids(name: str) -> list[int]:
     return [a["Pid"] for a in actors if a["State"] == "ALIVE" and a["ActorClassName"].startswith(name)]
 
 
-def under_load(url: str, num: int, pid: int) -> list[Any]:
-    """Make requests, kill a process by -9 meanwhile, and return the replies and errors."""
+def client_of(url: str, **how: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=200, **{"max_retries": 0, **how})
+
+
+def num_running(url: str) -> int:
+    text = httpx2.get(f"{url}/metrics", timeout=60, trust_env=False).text
+    return int(text.partition("\nmurmuration_searches_running ")[2].partition("\n")[0])
+
+
+def under_load(url: str, num: int, pid: int, *, streams: bool = False, max_retries: int = 0) -> list[Any]:
+    """Make requests, kill a process by -9 once all are searched, and return the replies and errors."""
     outcomes: list[Any] = []
 
     def ask(seed: int) -> None:
-        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=200) as client:
+        with client_of(url, max_retries=max_retries) as client:
             try:
-                search = {"search": {"budget": 32}}
                 made = client.chat.completions.create(
-                    model="murmuration", messages=QUESTION, seed=seed, extra_body=search
+                    model="murmuration",
+                    messages=QUESTION,
+                    seed=seed,
+                    stream=streams,  # type: ignore[call-overload]
+                    extra_body={"search": {"budget": 32}},
                 )
-                outcomes.append(made)
+                outcomes.append(list(made) if streams else made)
             except openai.APIError as error:
                 outcomes.append(error)
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(num)]
     for thread in threads:
         thread.start()
-    time.sleep(1.5)
+    while num_running(url) < num:
+        pass
     os.kill(pid, signal.SIGKILL)
     for thread in threads:
         thread.join()
@@ -69,11 +85,18 @@ def test_a_policy_that_is_killed_loses_no_request(deployed: str) -> None:
     assert [type(outcome).__name__ for outcome in outcomes] == ["ChatCompletion"] * 6
 
 
-def test_a_replica_of_serve_that_is_killed_loses_what_it_held(deployed: str) -> None:
-    outcomes = under_load(deployed, 4, pids("ServeReplica")[0])
-    assert {getattr(outcome, "status_code", None) for outcome in outcomes} == {500}
-    with openai.OpenAI(base_url=f"{deployed}/v1", api_key="none", max_retries=30, timeout=200) as client:
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_replica_of_serve_that_is_killed_loses_what_it_held(deployed: str, streams: bool) -> None:
+    outcomes = under_load(deployed, 4, pids("ServeReplica")[0], streams=streams)
+    assert [getattr(outcome, "code", outcome) for outcome in outcomes] == ["replica_lost"] * 4
+    assert {getattr(outcome, "status_code", None) for outcome in outcomes} == {None if streams else 503}
+    with client_of(deployed, max_retries=30) as client:
         assert client.chat.completions.create(model="murmuration", messages=QUESTION).choices
+
+
+def test_clients_that_retry_lose_nothing(deployed: str) -> None:
+    outcomes = under_load(deployed, 4, pids("ServeReplica")[0], max_retries=30)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["ChatCompletion"] * 4
 
 
 @pytest.mark.parametrize("args", [{"override": []}, {"overrides": "budget=8"}, {"overrides": [3]}])

@@ -77,6 +77,7 @@ class Server:
     port: int
     loop: asyncio.AbstractEventLoop
     stop: Callable[[], None]
+    connections: Callable[[], set[Any]]
     clients: list[Any] = field(default_factory=list)
 
     @property
@@ -151,7 +152,13 @@ def running(
     if failures:
         raise failures[0]
     service, loop, http = found
-    server = Server(service, listening.getsockname()[1], loop, lambda: loop.call_soon_threadsafe(http.stop))
+    server = Server(
+        service,
+        listening.getsockname()[1],
+        loop,
+        lambda: loop.call_soon_threadsafe(http.stop),
+        lambda: set(http._server.server_state.connections),
+    )
     try:
         _until_ready(server)
         yield server

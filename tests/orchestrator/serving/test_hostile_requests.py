@@ -83,6 +83,38 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"search": {"knobs": {"sampling": 3}}}, "search.knobs.sampling=3: must be keys below it"),
     ({"search": {"knobs": {"resampling": "${oc.env:HOME}"}}}, "search.knobs.resampling=${oc.env:HOME}: must"),
     ({"search": {"knobs": {"sampling": {"temperature": -1.0}}}}, "search.knobs.sampling.temperature=-1.0"),
+    ({"search": {"knobs": {"sampling": {"temperature": 1e-320}}}}, "must be 0, or at least 1e-06 in size"),
+    ({"search": {"knobs": {"sampling": {"temperature": 1e300}}}}, "temperature=1e+300: must be a number"),
+    ({"search": {"knobs": {"x" * 9_000: 1}}}, "xxx: unknown knob; known: num_particles"),
+    ({"search": {"knobs": {"max_steps": True}}}, "search.knobs.max_steps=True: must be a whole number"),
+    ({"search": {"knobs": []}}, "search.knobs=[]: must be an object"),
+    ({"search": None}, "search=None: must be an object"),
+    ({"search": {"limits": {"seconds": -1}}}, "search.limits.seconds=-1: must be greater than 0"),
+    ({"search": {"limits": {"generated_tokens": 1.5}}}, "generated_tokens=1.5: must be a valid integer"),
+    ({"search": {"progress": 1}}, "search.progress=1: must be a valid boolean"),
+    ({"temperature": 1e-320}, "temperature=1e-320: must be 0, or at least 1e-06 in size"),
+    ({"seed": -(2**63) - 1}, "seed=-9223372036854775809: must be greater than"),
+    ({"n": True}, "n=True: must be a valid integer"),
+    ({"stop": "x" * 257}, "must have at most 256 characters"),
+    ({"stop": 7}, "stop=7: must be a text or a list"),
+    ({"stop": [None]}, "stop.0=None: must be a valid string"),
+    ({"user": 7}, "user=7: must be a valid string"),
+    ({"stream": "true"}, "stream='true': must be a valid boolean"),
+    ({"stream": True, "stream_options": "x"}, "stream_options='x': must be an object"),
+    ({"messages": user(None)}, "messages.0.content=None: must be a text or a list"),
+    ({"messages": user(["abca"])}, "messages.0.content.0='abca': must be an object"),
+    ({"messages": user([{"type": "input_audio", "input_audio": {}}])}, "type='input_audio': must be 'text'"),
+    ({"messages": [{"role": "user"}]}, "messages.0.content: must be given"),
+    ({"messages": [None]}, "messages.0=None: must be an object"),
+    ({"messages": [{"role": "tool", "content": "x"}, *user("a")]}, "messages.0.role='tool': must be 'sys"),
+    ({"model": ""}, "model='': no such model"),
+    ({"model": "murmuration/../greedy"}, "no such model; did you mean 'murmuration/greedy'?"),
+    # Keys that are no names of Python, among them those of pydantic's own places.
+    ({"": 1}, "'': unknown key; known: model, "),
+    ({"a b": 1}, "a b: unknown key"),
+    ({"str": 1}, "str: unknown key"),
+    ({"a\nb": 1}, "'a\\nb': unknown key"),
+    ({"x" * 9_000: 1}, "xxx': unknown key"),
 ]  # fmt: skip
 
 
@@ -123,6 +155,26 @@ def test_a_body_that_is_no_request(server: Server, body: bytes, status: int, mes
     assert message in reply.json()["error"]["message"]
 
 
+ALIKE: list[dict[str, Any]] = [
+    {"n": None, "stop": [], "user": None, "temperature": None, "stream_options": None, "seed": None},
+    {"seed": -1},
+    {"temperature": 0, "n": 2, "model": "murmuration/best_of_n"},
+    {"max_tokens": 50, "max_completion_tokens": 50},
+    {"stop": ["q"] * 5},
+    {"messages": user([{"type": "text", "text": "ab"}, {"type": "text", "text": "ca"}])},
+    {"messages": [{"role": "user", "content": "abca", "name": None, "tool_calls": [], "refusal": None}]},
+    {"logprobs": False, "tools": [], "frequency_penalty": 0.0, "response_format": {"type": "text"}},
+    {"search": {"budget": None, "strategy": None, "problem_id": "../../etc/passwd"}},
+]
+
+
+@pytest.mark.parametrize("fields", ALIKE, ids=lambda value: str(value)[:60])
+def test_what_requests_nothing_unusual_is_served(server: Server, fields: dict[str, Any]) -> None:
+    reply = server.http().post("/v1/chat/completions", json={**GOOD, **fields})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["choices"][0]["message"]["content"]
+
+
 def test_a_large_body_is_refused_before_it_is_read(server: Server) -> None:
     def forever() -> Iterator[bytes]:
         for _ in range(1000):
@@ -147,11 +199,34 @@ def test_another_sites_name_is_refused(server: Server) -> None:
     assert "access-control-allow-origin" not in server.http().get("/v1/models").headers
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/docs", "/openapi.json", "/v1/astra/chat/completions"])
-def test_an_address_that_is_none(server: Server, path: str) -> None:
-    reply = server.http().post(path, json=GOOD)
-    assert reply.status_code in (400, 404, 405)
-    assert reply.json()["error"]["message"]
+ADDRESSES = [
+    ("POST", "/v1/nothing", 404, "POST /v1/nothing: Not Found"),
+    ("POST", "/docs", 404, "Not Found"),
+    ("POST", "/openapi.json", 404, "Not Found"),
+    ("POST", "/v1/chat/completions/", 404, "Not Found"),
+    ("POST", "/v1/astra/chat/completions", 400, "path=astra: no such strategy; did you mean 'astar'?"),
+    ("POST", "/v1/..%2f/chat/completions", 404, "Not Found"),
+    ("POST", "/v1/%2e%2e/chat/completions", 400, "path=..: no such strategy"),
+    ("POST", "/v1/a%00b/chat/completions", 400, "path=a\\x00b: no such strategy"),
+    ("GET", "/v1/models/..%2f..%2fetc", 404, "model='../../etc': no such model"),
+    ("GET", "/v1/chat/completions", 405, "Method Not Allowed"),
+    ("DELETE", "/v1/models", 405, "Method Not Allowed"),
+    ("OPTIONS", "/v1/models", 405, "Method Not Allowed"),
+    ("BREW", "/", 400, "this is no HTTP request"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "message"), ADDRESSES)
+def test_an_address_that_is_none(server: Server, method: str, path: str, status: int, message: str) -> None:
+    reply = server.http().request(method, path, json=GOOD)
+    assert reply.status_code == status
+    assert message in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/metrics"])
+def test_a_head_is_a_get_without_a_body(server: Server, path: str) -> None:
+    reply = server.http().head(path)
+    assert reply.status_code == 200 and reply.content == b""
 
 
 @pytest.mark.parametrize("prompt", [[1, 2, 3], ["a", "b"], "", [], None])

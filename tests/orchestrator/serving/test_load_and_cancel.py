@@ -191,17 +191,30 @@ def test_a_drain_lets_requests_finish_and_takes_no_more() -> None:
         assert done[0].choices[0].finish_reason == "stop"
 
 
-def test_a_drain_has_an_end() -> None:
-    engine = HeldEngine()
-    with running(fake_served(drain_s=0.3), engine=engine) as server:
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("num_signals", [1, 2])
+def test_a_drain_has_an_end(num_signals: int, streams: bool) -> None:
+    """Also for a request that waits: each gets an error. A second signal ends it at once."""
+    engine, drain_s = HeldEngine(), 0.3 if num_signals == 1 else 60.0
+    with running(fake_served(drain_s=drain_s, concurrency=1), engine=engine) as server:
         client = server.openai()
-        with in_background(
-            lambda: client.chat.completions.create(model="murmuration", messages=MESSAGES)
-        ) as done:
-            until(lambda: engine.num_rows == 4)
-            server.stop()
-        assert isinstance(done[0], openai.APIError)
-        assert engine.num_rows == 0
+
+        def ask() -> Any:
+            reply = client.chat.completions.create(
+                model="murmuration",
+                messages=MESSAGES,
+                stream=streams,  # type: ignore[call-overload]
+            )
+            return list(reply)
+
+        with in_background(ask) as first, in_background(ask) as second:
+            until(lambda: engine.num_rows == 4 and server.service.queue.num_waiting == 1)
+            for _ in range(num_signals):
+                server.stop()
+    for (error,) in (first, second):
+        assert isinstance(error, openai.APIError) and error.code == "shutting_down", error
+        assert getattr(error, "status_code", None) == (None if streams else 503)
+    assert engine.num_rows == 0
 
 
 @dataclass
