@@ -27,7 +27,7 @@ FLOORS = {
     "orchestrator": (
         ("errors", "seeds", "intervals", "suggest", "dotted", "emit", "renamed", "spans"),
         ("schema", "streams", "bounded", "stated"),
-        ("types", "terminal"),
+        ("types", "terminal", "prompts"),
         ("protocols", "tasks", "drawing"),
         ("outcome",),
         ("storage",),
@@ -55,7 +55,7 @@ MAY_KNOW = {
     "actors.embedded": (*_KERNEL, "intervals", "tasks"),
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),
     "actors.serve": ("errors", "serving"),
-    "actors": (*_KERNEL, "backend", "tasks.templates"),
+    "actors": (*_KERNEL, "backend", "prompts.fields"),
     "strategies": ("errors", "schema", "suggest", "types", "protocols", "search", "allocation"),
 }
 # Nothing else from outside the standard library, for whole packages.

@@ -19,7 +19,7 @@ from orchestrator.tasks.grading.pool import shared_pool
 from orchestrator.tasks.ids import first_twice, readable_ids
 from orchestrator.tasks.json_rows import Row
 from orchestrator.tasks.rows import Source, field_of, place_of, read_rows, text_of
-from orchestrator.tasks.templates import template_fields
+from orchestrator.prompts.fields import template_fields
 from orchestrator.types import Problem
 
 
