@@ -177,6 +177,7 @@ class Controller:
             usage=ledger.account.usage,
             overhead=ledger.overhead,
             seconds=time.monotonic() - begun,
+            by_role=dict(ledger.account.by_role),
         )
 
     def _ledger(self, problem: Problem, journal: Journal, granting: Granting | None) -> Ledger:
