@@ -56,7 +56,7 @@ MAY_KNOW = {
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),
     "actors.serve": ("errors", "serving"),
     "actors": (*_KERNEL, "backend", "prompts.fields"),
-    "strategies": ("errors", "schema", "suggest", "types", "protocols", "search", "allocation"),
+    "strategies": ("errors", "schema", "suggest", "types", "prompts", "protocols", "search", "allocation"),
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}
