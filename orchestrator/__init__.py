@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.observe.trackio_tracker import TrackioTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.outcome import Candidate, ProblemResult
+    from orchestrator.prompts.template import Template
     from orchestrator.protocols import (
         Completion,
         Engine,
@@ -118,6 +119,7 @@ _PLACES = {
     "StoredVerifierConfig": "orchestrator.stored.verifier",
     "Strategy": "orchestrator.search.strategy",
     "Task": "orchestrator.protocols",
+    "Template": "orchestrator.prompts.template",
     "TextEngine": "orchestrator.text.engine",
     "TextParams": "orchestrator.text.engine",
     "TextTask": "orchestrator.text.task",
@@ -187,6 +189,7 @@ __all__ = [
     "StoredVerifierConfig",
     "Strategy",
     "Task",
+    "Template",
     "TextEngine",
     "TextParams",
     "TextTask",

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from orchestrator.terminal import printable
-from orchestrator.types import NodeRecord, RoundRecord, StepRecord, Trajectory
+from orchestrator.types import NodeRecord, Record, StepRecord, Trajectory
 
 MAX_CANDIDATES, MAX_TEXT, MAX_NODES = 20, 2000, 400
 _WIDTH, _ROW, _EDGE = 640, 18, 24
 _STYLE = "font:13px sans-serif;max-width:900px"
 _RED, _GREEN, _GREY, _BLUE = (204, 51, 51), (34, 136, 68), "#999999", "#2266bb"
 
-History = Sequence[StepRecord | NodeRecord | RoundRecord]
+History = Sequence[Record]
 
 
 def page_of(

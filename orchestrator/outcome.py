@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.drawing import page_of
 from orchestrator.errors import ProblemError
@@ -33,8 +34,8 @@ class Candidate:
 class ProblemResult:
     """How one problem ended: candidates (the answer's first), or an error as a value.
 
-    ``usage`` is what accepted replies took, ``overhead`` what was retried or discarded. ``error.__cause__``
-    is what a model raised.
+    ``usage`` is what accepted replies took, ``overhead`` what was retried or discarded; ``by_role`` is the
+    part of the usage that answers to prompts took, by role. ``error.__cause__`` is what a model raised.
     """
 
     problem: Problem
@@ -46,6 +47,7 @@ class ProblemResult:
     usage: Usage
     overhead: Overhead
     seconds: float
+    by_role: Mapping[str, Usage] = field(default_factory=dict)
 
     @property
     def answer(self) -> str | None:

@@ -63,6 +63,23 @@ class Problem:
         return "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a text answers in place of the task's question: a revision's, a critique's, a judge's.
+
+    None keeps the task's ``instruction``, ``delimiter`` and ``answer_marker``. An empty ``delimiter`` is for
+    one text to its end, an empty ``answer_marker`` for a text that states no answer. ``history`` follows the
+    problem's own turns. ``role`` is the name under which the calls are counted.
+    """
+
+    question: str
+    instruction: str | None = None
+    history: tuple[Turn, ...] = ()
+    delimiter: str | None = None
+    answer_marker: str | None = None
+    role: str = "solve"
+
+
 @runtime_checkable
 class Params(Protocol):
     """Decoding parameters of one kind of engine; ``max_tokens`` bounds what one call may generate."""
@@ -190,9 +207,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A persistent sequence of steps: extending makes a new one, resampling is indexing."""
+    """A persistent sequence of steps: extending makes a new one, resampling is indexing.
+
+    ``prompt`` is what the steps answer; None: the task's question. Rewards and answers are about the task's
+    problem in both cases.
+    """
 
     steps: tuple[Step, ...] = ()
+    prompt: Prompt | None = None
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -248,7 +270,11 @@ class Trajectory:
         """Return this trajectory with more steps. Raises ValueError on one that is not active."""
         if not self.active:
             raise ValueError(f"cannot extend: {self.steps[-1].finish.value}")
-        return Trajectory((*self.steps, *steps))
+        return Trajectory((*self.steps, *steps), self.prompt)
+
+    def with_steps(self, steps: Sequence[Step]) -> Trajectory:
+        """Return a trajectory of these steps, which answers the same prompt."""
+        return Trajectory(tuple(steps), self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +379,43 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """Which attempts a candidate has seen: those at ``read``, in the order of its prompt.
+
+    ``candidate``, and ``read``, are indices of the solution's trajectories; ``iteration`` counts from 1.
+    """
+
+    candidate: int
+    chain: int
+    iteration: int
+    read: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRecord:
+    """What a model said in a role: its text, whether it could be read, and what it cost in tokens.
+
+    ``layer`` is the iteration, or the layer of a pipeline. ``policy`` is the model's name; "engine" is the
+    main one. ``num_removed`` counts the special strings that were taken out of what its prompt quotes, and
+    ``num_dropped`` the attempts that were left out for want of room.
+    """
+
+    role: str
+    layer: int
+    policy: str
+    prompt_digest: str
+    text: str
+    parsed: bool
+    tokens: int
+    num_removed: int = 0
+    num_dropped: int = 0
+
+
+Record = StepRecord | NodeRecord | RoundRecord | AttemptRecord | RoleRecord
+"""An entry of a solution's history."""
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
     """What a strategy returns: candidates, which one is the answer's, and how the search went.
 
@@ -364,7 +427,7 @@ class Solution:
     answer_index: int | None
     trajectories: tuple[Trajectory, ...]
     log_weights: tuple[float, ...]
-    history: tuple[StepRecord | NodeRecord | RoundRecord, ...] = ()
+    history: tuple[Record, ...] = ()
     usage: Usage = Usage()
     params: tuple[Params, ...] = ()
 

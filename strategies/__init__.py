@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from strategies.particle_gibbs import ParticleGibbs
     from strategies.parts.stopping import Stop
     from strategies.rebase import Rebase
+    from strategies.refine import Refine, RefineStop
     from strategies.self_consistency import SelfConsistency
     from strategies.tree_of_thoughts import TreeOfThoughts
 
@@ -40,6 +41,8 @@ _PLACES = {
     "ParticleFilter": "strategies.particle_filter",
     "ParticleGibbs": "strategies.particle_gibbs",
     "Rebase": "strategies.rebase",
+    "Refine": "strategies.refine",
+    "RefineStop": "strategies.refine",
     "SelfConsistency": "strategies.self_consistency",
     "Stop": "strategies.parts.stopping",
     "TreeOfThoughts": "strategies.tree_of_thoughts",
@@ -59,6 +62,8 @@ __all__ = [
     "ParticleFilter",
     "ParticleGibbs",
     "Rebase",
+    "Refine",
+    "RefineStop",
     "SelfConsistency",
     "Stop",
     "TreeOfThoughts",

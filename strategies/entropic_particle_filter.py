@@ -95,4 +95,4 @@ class EntropicParticleFilter(FilterBase):
 
 def _up_to(trajectory: Trajectory, num_steps: int) -> Trajectory:
     """Return the first steps; one that ended before is unchanged and counts its last reward again."""
-    return Trajectory(trajectory.steps[:num_steps])
+    return trajectory.with_steps(trajectory.steps[:num_steps])

@@ -76,8 +76,18 @@ def keys() -> frozenset[str]:
     found = {path.stem for path in conf.rglob("*.yaml")} | {path.name for path in conf.iterdir()}
     for path in conf.rglob("*.yaml"):
         text = path.read_text(encoding="utf-8")
-        found |= set(_keys_below(yaml.safe_load(text), _prefix(path.relative_to(conf).parts[:-1], text)))
+        node, prefix = yaml.safe_load(text), _prefix(path.relative_to(conf).parts[:-1], text)
+        found |= {*_keys_below(node, prefix), *(f"{prefix}{place}" for place in _filled(node))}
     return frozenset(found)
+
+
+def _filled(node: object) -> Iterator[str]:
+    """Yield the keys that a file's list of defaults fills from another group: ``/prompts@critique: ...``."""
+    listed = node.get("defaults", ()) if isinstance(node, dict) else ()
+    for entry in listed:
+        for group in entry if isinstance(entry, dict) else ():
+            if "@" in group and not group.startswith("override"):
+                yield group.partition("@")[2]
 
 
 def _prefix(folder: Sequence[str], text: str) -> str:

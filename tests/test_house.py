@@ -27,7 +27,7 @@ FLOORS = {
     "orchestrator": (
         ("errors", "seeds", "intervals", "suggest", "dotted", "emit", "renamed", "spans"),
         ("schema", "streams", "bounded", "stated"),
-        ("types", "terminal", "steps"),
+        ("types", "terminal", "steps", "prompts"),
         ("protocols", "tasks", "drawing"),
         ("outcome", "splitting"),
         ("storage",),
@@ -66,8 +66,8 @@ MAY_KNOW = {
     "actors.embedded": (*_KERNEL, "intervals", "tasks"),
     "actors.pool": (*_KERNEL, "backend", "observe.tracking", "storage.totals"),
     "actors.serve": ("errors", "serving"),
-    "actors": (*_KERNEL, "backend", "tasks.templates"),
-    "strategies": ("errors", "schema", "suggest", "types", "protocols", "search", "allocation"),
+    "actors": (*_KERNEL, "backend", "prompts.fields"),
+    "strategies": ("errors", "schema", "suggest", "types", "prompts", "protocols", "search", "allocation"),
 }
 # Nothing else from outside the standard library, for whole packages.
 THIRD_PARTY = {"strategies": {"annotated_types", "numpy"}}

@@ -11,7 +11,7 @@ from actors.text.chat_templates import DATE_NAME, ChatTemplate, check_date
 from actors.text.tokenising import PromptTokenizer
 from actors.text.tokens import TokenIds
 from orchestrator.errors import ConfigError, EngineError
-from orchestrator.tasks.templates import template_fields
+from orchestrator.prompts.fields import template_fields
 from orchestrator.types import Turn
 
 _FIELDS = {"question", "instruction"}

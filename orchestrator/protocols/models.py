@@ -42,6 +42,7 @@ class ModelInfo:
 
     With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache. With
     ``sampling`` a verifier draws what it judges by, and is given the run's seed.
+    ``special`` are the strings that mark a chat: the tokenizer reads them as one token wherever they stand.
     ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
     ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
     ``step_modes`` are the ways of ending a step (``GenerateRequest.step``) that an engine knows.
@@ -52,6 +53,7 @@ class ModelInfo:
     readout: Readout = "per_step"
     sampling: bool = False
     takes_history: bool = False
+    special: tuple[str, ...] = ()
     seeds_honoured: bool | None = None
     step_modes: tuple[Mode, ...] = ("delimiter",)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -12,7 +12,7 @@ from typing import Annotated
 from annotated_types import Gt
 
 from orchestrator.schema import Words, checked
-from orchestrator.types import Params, Usage, total
+from orchestrator.types import Params, Prompt, Usage, total
 
 _NO_LIMIT = Words("must be above 0 and finite, or null for no limit")
 
@@ -42,6 +42,7 @@ class Account:
         self.limits = limits
         self._seconds_before = seconds_before
         self.usage = usage_before
+        self.by_role: dict[str, Usage] = {}
         self.stopped_by: str | None = None
         self._reserved_tokens = 0
         self._reserved_calls = 0
@@ -95,6 +96,12 @@ class Account:
         if reward_calls is not None:
             spent = replace(spent, reward_calls=self.usage.reward_calls + reward_calls)
         self.usage = spent
+
+    def note_roles(self, replies: Iterable[tuple[Prompt | None, Usage]]) -> None:
+        """Note what replies to prompts have spent, by their roles; the task's own question has none."""
+        for prompt, usage in replies:
+            if prompt is not None:
+                self.by_role[prompt.role] = self.by_role.get(prompt.role, Usage()) + usage
 
     def reach(self, clock: int) -> None:
         """Note that a branch has reached this many sequential tokens; the longest one counts."""

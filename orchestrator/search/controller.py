@@ -192,6 +192,7 @@ class Controller:
             usage=ledger.account.usage,
             overhead=ledger.overhead,
             seconds=time.monotonic() - begun - ledger.account.seconds_paused,
+            by_role=dict(ledger.account.by_role),
         )
 
     def _ledger(self, problem: Problem, journal: Journal, granting: Granting | None) -> Ledger:

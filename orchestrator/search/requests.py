@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from msgspec import UNSET, UnsetType
@@ -24,7 +24,7 @@ from orchestrator.protocols import (
     step_rule_of,
 )
 from orchestrator.seeds import derive_seeds
-from orchestrator.types import Finish, Params, Problem, Step, Trajectory
+from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn
 
 
 def generate_requests(
@@ -36,28 +36,46 @@ def generate_requests(
     to_end: bool,
 ) -> list[GenerateRequest]:
     """Return one request per trajectory, with its parameters and its seed."""
-    # Resampled siblings are one value: its tokens are joined once.
+    # Resampled siblings are one value: its tokens are joined once. So are the prompts.
     token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
-    instruction, delimiter, answer_marker = task.instruction, task.delimiter, task.answer_marker
-    make = partial(GenerateInChat, history=problem.history) if problem.history else GenerateRequest
-    if (step := step_rule_of(task)) is not UNSET:
-        make = partial(make, step=step)
+    made = {t.prompt: _answering(problem, task, t.prompt, to_end) for t in trajectories}
+    by_rule = step_rule_of(task) is not UNSET
     return [
-        make(
-            home=problem.id,
-            question=problem.question,
-            instruction=instruction,
+        made[t.prompt](
             token_ids=token_ids[id(t)],
             params=p,
             seed=seed,
-            delimiter=delimiter,
-            answer_marker=answer_marker,
-            to_end=to_end,
             carried=t.carried or UNSET,
-            before=UNSET if step is UNSET or not t.steps else t.text[-LOOK_BACK:],
+            before=t.text[-LOOK_BACK:] if by_rule and t.steps else UNSET,
         )
         for t, p, seed in zip(trajectories, params, seeds, strict=True)
     ]
+
+
+def _answering(
+    problem: Problem, task: Task, prompt: Prompt | None, to_end: bool
+) -> Callable[..., GenerateRequest]:
+    """Return what makes the requests that answer a prompt, or without one the task's question."""
+    question, instruction, history = _conversation(problem, task, prompt)
+    delimiter, marker = (prompt.delimiter, prompt.answer_marker) if prompt is not None else (None, None)
+    return partial(
+        partial(GenerateInChat, history=history) if history else GenerateRequest,
+        home=problem.id,
+        question=question,
+        instruction=instruction,
+        delimiter=delimiter or task.delimiter,
+        answer_marker=task.answer_marker if marker is None else marker or None,
+        to_end=to_end or delimiter == "",
+        step=step_rule_of(task),
+    )
+
+
+def _conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[str, str, tuple[Turn, ...]]:
+    """Return the question, the instruction and the turns before, of a prompt or of the task's question."""
+    if prompt is None:
+        return problem.question, task.instruction, problem.history
+    instruction = task.instruction if prompt.instruction is None else prompt.instruction
+    return prompt.question, instruction, (*problem.history, *prompt.history)
 
 
 def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetType = UNSET) -> ScoreRequest:
@@ -76,11 +94,12 @@ def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetTyp
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
     """Return the request for the likelihood of steps after a prefix."""
-    make = partial(LoglikInChat, history=problem.history) if problem.history else LoglikRequest
+    question, instruction, history = _conversation(problem, task, prefix.prompt)
+    make = partial(LoglikInChat, history=history) if history else LoglikRequest
     return make(
         home=problem.id,
-        question=problem.question,
-        instruction=task.instruction,
+        question=question,
+        instruction=instruction,
         token_ids=prefix.token_ids,
         steps=tuple(s.token_ids for s in steps),
     )
@@ -148,7 +167,7 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
         Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried)
         for s, r in zip(steps[first:], reply.rewards, strict=True)
     ]
-    return Trajectory((*steps[:first], *scored))
+    return trajectory.with_steps((*steps[:first], *scored))
 
 
 def _finite(logprob: float | None) -> float | None:

@@ -29,7 +29,7 @@ from orchestrator.search.requests import (
 )
 from orchestrator.search.rows import Rows
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
-from orchestrator.types import NodeRecord, Params, Step, StepRecord, Trajectory, Usage
+from orchestrator.types import NodeRecord, Params, Prompt, Step, StepRecord, Trajectory, Usage
 
 
 class Session:
@@ -48,7 +48,7 @@ class Session:
         self._begun: dict[int, int] = {}
         self._branch = ledger.journal.branch(scope)
         self._num_calls: Counter[str] = Counter()
-        self._texts: dict[tuple[int, ...], list[int]] = {}
+        self._texts: dict[tuple[Prompt | None, tuple[int, ...]], list[int]] = {}
         self.rng: np.random.Generator = derive_rng(ledger.seed, ledger.problem.id, scope, "rng")
 
     def fork(self, name: str, *, after: Session | None = None) -> Session:
@@ -63,6 +63,16 @@ class Session:
     def meet(self, branches: Sequence[Session]) -> None:
         """Note that each of these branches waits here for all others; it matters to sequential tokens."""
         Clock.meet([branch._clock for branch in branches])
+
+    @property
+    def question(self) -> str:
+        """The task's question, for prompts that quote it."""
+        return self._ledger.problem.question
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        """The special strings of the policy's tokenizer: a prompt quotes no text of a model with them."""
+        return self._ledger.engine.info.special
 
     @property
     def usage(self) -> Usage:
@@ -131,6 +141,7 @@ class Session:
         if replies is None:
             return None
         account.spend([reply.usage for reply in replies])
+        account.note_roles((rows.result[i].prompt, r.usage) for i, r in zip(taken, replies, strict=True))
         ended = self._advance(requests, replies, begun)
         if rows.extend(taken, requests, replies):
             account.stop("generated_tokens")
@@ -269,7 +280,7 @@ class Session:
         seeds = derive_seeds((self._ledger.seed, self._ledger.problem.id, self._scope, call), pending)
         if not self._has_texts:
             return dict(zip(pending, seeds, strict=True))
-        left = {i: self._texts.get(t.token_ids, []) for i, t in pending.items()}
+        left = {i: self._texts.get((t.prompt, t.token_ids), []) for i, t in pending.items()}
         return {i: left[i].pop(0) if left[i] else seed for i, seed in zip(pending, seeds, strict=True)}
 
     def _numbered(
@@ -299,7 +310,7 @@ class Session:
             return
         self._texts = {}
         for trajectory, seed in ends:
-            self._texts.setdefault(trajectory.token_ids, []).append(seed)
+            self._texts.setdefault((trajectory.prompt, trajectory.token_ids), []).append(seed)
 
     def _count(self, method: str) -> int:
         """Return the number of this call of ``method`` in this scope, from 1."""

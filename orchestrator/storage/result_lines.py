@@ -9,19 +9,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, get_args
 
 from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.storage.line_checks import known_overhead, known_usage
 from orchestrator.storage.silence import Lengths
 from orchestrator.types import (
+    AttemptRecord,
     Denoising,
     Finish,
     Granted,
     NodeRecord,
     Overhead,
     Problem,
+    Record,
     Reward,
+    RoleRecord,
     RoundRecord,
     Solution,
     Step,
@@ -80,7 +83,7 @@ def schedule_entries(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def record_line(record: StepRecord | NodeRecord | RoundRecord) -> dict[str, Any]:
+def record_line(record: Record) -> dict[str, Any]:
     """Return an entry of ``history``; weights are for drawings, so six digits are enough."""
     values = {name: getattr(record, name) for name in _RECORD_NAMES[type(record)]}
     line = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
@@ -92,7 +95,15 @@ def record_line(record: StepRecord | NodeRecord | RoundRecord) -> dict[str, Any]
     return line
 
 
-_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (StepRecord, NodeRecord, RoundRecord)}
+_RECORD_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in get_args(Record)}
+# The field by which a stored entry of each kind is known.
+_KNOWN_BY: dict[str, type[Record]] = {
+    "node": NodeRecord,
+    "granted": RoundRecord,
+    "candidate": AttemptRecord,
+    "role": RoleRecord,
+    "ancestors": StepRecord,
+}
 
 
 def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str, Any]:
@@ -111,6 +122,7 @@ def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str
             candidate_line(c, lengths.cut_off_by(c.trajectory, result.stopped_by)) for c in result.candidates
         ],
         "usage": asdict(result.usage),
+        **({"usage_by_role": {k: asdict(v) for k, v in result.by_role.items()}} if result.by_role else {}),
         "overhead": asdict(result.overhead),
         "seconds": round(result.seconds, 6),
         "history": [record_line(record) for record in history],
@@ -132,6 +144,11 @@ def spent(line: Mapping[str, Any]) -> Usage:
 def overhead_of(line: Mapping[str, Any]) -> Overhead:
     """Return the overhead of a line (tokens that were discarded), without the fields of later releases."""
     return Overhead(**known_overhead(line))
+
+
+def by_role_of(line: Mapping[str, Any]) -> dict[str, Usage]:
+    """Return what the prompted calls of a line have spent, by role; empty where there were none."""
+    return {role: spent({"usage": usage}) for role, usage in line.get("usage_by_role", {}).items()}
 
 
 def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -210,15 +227,14 @@ def stored_result(line: Mapping[str, Any]) -> ProblemResult:
         usage=solution.usage,
         overhead=overhead_of(line),
         seconds=line["seconds"],
+        by_role=by_role_of(line),
     )
 
 
-def record_of(record: Mapping[str, Any]) -> StepRecord | NodeRecord | RoundRecord:
+def record_of(record: Mapping[str, Any]) -> Record:
     """Return an entry of ``history`` as a value; a number that JSON could not hold is NaN."""
-    if "granted" in record:
-        return RoundRecord(**{**record, "first": tuple(record.get("first", ()))})
-    kind = NodeRecord if "node" in record else StepRecord
-    values = {name: _value(name, record[name]) for name in _RECORD_NAMES[kind]}
+    kind = next(kind for key, kind in _KNOWN_BY.items() if key in record)
+    values = {name: _value(name, record[name]) for name in _RECORD_NAMES[kind] if name in record}
     return kind(**values)
 
 

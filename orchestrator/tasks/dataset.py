@@ -11,6 +11,7 @@ from typing import Annotated
 from annotated_types import Gt, Le, MinLen
 
 from orchestrator.errors import ConfigError
+from orchestrator.prompts.fields import template_fields
 from orchestrator.schema import NotEmpty, Words, checked
 from orchestrator.stated.answer import AnswerPlace, find_answer
 from orchestrator.steps.rule import BY_DELIMITER, StepRule
@@ -20,7 +21,6 @@ from orchestrator.tasks.grading.pool import shared_pool
 from orchestrator.tasks.ids import first_twice, readable_ids
 from orchestrator.tasks.json_rows import Row
 from orchestrator.tasks.rows import Source, field_of, place_of, read_rows, text_of
-from orchestrator.tasks.templates import template_fields
 from orchestrator.types import Problem
 
 

@@ -50,8 +50,9 @@ LETTERS = "abc"
 class Copying:
     """The default language: copy the question's letters, one per step, then answer ``=<letters>``.
 
-    The right letter has probability ``right``, the next in the alphabet two thirds of what remains, and
-    with ``stop`` the text ends early, without an answer. (Not symmetric, so that a sign error shows.)
+    Of a prompt of several lines it copies the first one of these letters alone. The right letter has
+    probability ``right``, the next in the alphabet two thirds of what remains, and with ``stop`` the text
+    ends early, without an answer. (Not symmetric, so that a sign error shows.)
     """
 
     right: float = 0.6
@@ -59,8 +60,10 @@ class Copying:
 
     def __call__(self, question: str, prefix: str) -> Mapping[str, float]:
         written = prefix.split("\n")[:-1]
-        if len(written) == len(question):
-            return {f"={''.join(written)}\n": 1.0}
+        lines = (line for line in question.splitlines() if line and not line.strip(LETTERS))
+        question = next(lines, question)
+        if len(written) >= len(question):
+            return {f"={''.join(written)}\n" if len(written) == len(question) else "": 1.0}
         first = LETTERS.index(question[len(written)])
         shares = (self.right, (1 - self.right) * 2 / 3, (1 - self.right) / 3)
         letters = (LETTERS[(first + i) % len(LETTERS)] for i in range(len(LETTERS)))

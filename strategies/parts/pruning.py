@@ -87,4 +87,4 @@ async def _extend(
 
 def _ended(trajectory: Trajectory, finish: Finish) -> Trajectory:
     *before, last = trajectory.steps
-    return Trajectory((*before, replace(last, finish=finish)))
+    return trajectory.with_steps((*before, replace(last, finish=finish)))

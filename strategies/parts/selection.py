@@ -12,7 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from orchestrator.search.session import Session
-from orchestrator.types import NodeRecord, Solution, StepRecord, Trajectory
+from orchestrator.types import Record, Solution, Trajectory
 from strategies.parts.population import Population
 from strategies.parts.voting import argmax, candidates, vote
 from strategies.parts.weights import Aggregation, LogWeights, log_odds_of, normalise
@@ -81,7 +81,7 @@ async def select(
 async def conclude(
     session: Session,
     population: Population,
-    history: Sequence[StepRecord | NodeRecord],
+    history: Sequence[Record],
     selection: Selection,
     aggregation: Aggregation,
 ) -> Solution:

@@ -31,7 +31,7 @@ class _Reference:
 
     def up_to(self, num_steps: int) -> Trajectory:
         """Return its first min(t, length) steps, with the reward it had there."""
-        return Trajectory(self.trajectory.steps[:num_steps])
+        return self.trajectory.with_steps(self.trajectory.steps[:num_steps])
 
 
 async def sweep(

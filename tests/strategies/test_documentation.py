@@ -35,8 +35,13 @@ def shared_defaults() -> Mapping[str, str]:
 
 
 def knobs(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every knob but those that are the budget, with its default as the document writes it."""
+    """Every knob but those that are the budget, with its default as the document writes it.
+
+    A template is a file of ``conf/prompts``: its text is not a default that a document states.
+    """
     for key, value in node.items():
+        if isinstance(value, dict) and value.get("_target_") == "orchestrator.Template":
+            continue
         if isinstance(value, dict):
             yield from knobs(value, f"{prefix}{key}.")
         elif key != "_target_" and value != "${budget}":

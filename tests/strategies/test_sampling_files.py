@@ -14,7 +14,8 @@ from orchestrator.runs.sweep import plan_sweep
 from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]
-WHOLE = {"best_of_n", "compute_optimal", "self_consistency"}
+REVISE = {"iad", "refine", "revisions", "self_refine"}
+WHOLE = {"best_of_n", "compute_optimal", "self_consistency", *REVISE}
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -22,7 +23,7 @@ def test_a_strategy_samples_steps_or_answers(name: str) -> None:
     length = "${task.max_tokens}" if name in WHOLE else "${task.max_step_tokens}"
     assert knobs_of(name)["sampling"] == {
         "_target_": "orchestrator.Sampling",
-        "temperature": 0.8,
+        "temperature": 0.7 if name == "iad" else 0.8,  # as published
         "top_p": 1.0,
         "max_tokens": length,
     }

@@ -5,23 +5,29 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from orchestrator.errors import EngineError
 from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.storage.atomic import write_json
-from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.result_lines import result_line, stored_result
 from orchestrator.storage.results import ResultLog, keep_finished, read_results
 from orchestrator.storage.run_files import RESULTS, SUMMARY
 from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import (
+    AttemptRecord,
     Finish,
+    NodeRecord,
     Overhead,
     Problem,
+    Record,
     Reward,
+    RoleRecord,
+    RoundRecord,
     Solution,
     Step,
     StepRecord,
@@ -57,6 +63,26 @@ def test_a_line_has_every_field_and_is_strict_json() -> None:
     assert line["candidates"][0]["reward"] == pytest.approx(1 / (1 + math.exp(-2.0)))
     assert line["history"][0]["entropy"] is None
     assert line["overhead"]["retried_tokens"] == 3
+
+
+def test_every_kind_of_record_is_read_as_it_was() -> None:
+    history = (
+        StepRecord(1, 1.0, 0.5, 1.0, 1, (0,), (1.0,)),
+        NodeRecord(0, None, "", None, 0.0, 1.0, 0),
+        RoundRecord(1, 0.5, 1.0, 2),
+        AttemptRecord(0, 0, 2, (0, 1)),
+        RoleRecord("critique", 2, "engine", "0f", "No error.", True, 9),
+    )
+    result = make_result()
+    assert result.solution is not None
+    spent = {"critique": Usage(generated_tokens=9)}
+    result = replace(result, solution=replace(result.solution, history=history), by_role=spent)
+    line = json.loads(json.dumps(result_line(result)))
+    stored = stored_result(line)
+    assert stored.solution is not None
+    assert stored.solution.history == history
+    assert stored.by_role == spent
+    assert {type(record) for record in history} == set(get_args(Record))
 
 
 def test_an_error_is_a_value() -> None:

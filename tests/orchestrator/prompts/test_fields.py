@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.tasks.templates import template_fields
+from orchestrator.prompts.fields import template_fields
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,194 @@
+"""The refine loop: its limit cases, its closed forms on a scripted reviser, and what its prompts show."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.prompts.template import Template
+from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
+from orchestrator.testing import World
+from orchestrator.types import AttemptRecord, Finish, Reward, RoleRecord, Solution, Step, Trajectory, Usage
+from strategies import BestOfN, Refine, RefineStop
+from strategies.parts.attempts import Chain, carried
+
+SHOW_ALL = Template("{question}\n{attempts}\n{notes}")
+CRITIQUE = Template("{question}\n{answer}\nErrors?", instruction="")
+
+
+class Reviser(EngineBase):
+    """Right with ``first``; a wrong attempt becomes right with ``f``, a right one wrong with ``b``.
+
+    A critique states that there is no error where the answer is right.
+    """
+
+    def __init__(self, first: float, f: float, b: float, special: tuple[str, ...] = ()) -> None:
+        self.first, self.f, self.b, self.special = first, f, b, special
+        self.requests: list[GenerateRequest] = []
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(batch_invariant=True, special=self.special)
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        self.requests += requests
+        return [self.reply(request) for request in requests]
+
+    def reply(self, request: GenerateRequest) -> Completion:
+        draw, shown = random.Random(request.seed).random(), request.question
+        was_right = shown.rfind("=r") > shown.rfind("=w")
+        if request.question.endswith("Errors?"):
+            text = "No error." if was_right else "Step 1 is wrong."
+        elif "=" not in shown:
+            text = "=r\n" if draw < self.first else "=w\n"
+        else:
+            text = "=r\n" if draw < (1 - self.b if was_right else self.f) else "=w\n"
+        step = Step(text, tuple(map(ord, text)), finish=Finish.EOS)
+        return Completion((step,), Usage(generated_tokens=len(text)))
+
+
+async def solve(strategy: Refine, engine: Reviser, seed: int = 0, **limits: Any) -> Solution:
+    world = World(engine=engine, reward=lambda _, steps: 1.0 if steps[-1].startswith("=r") else 0.0)  # type: ignore[arg-type]
+    return await world.solve(strategy, seed, **limits)
+
+
+def attempts_of(solution: Solution) -> list[AttemptRecord]:
+    return [record for record in solution.history if isinstance(record, AttemptRecord)]
+
+
+@pytest.mark.parametrize(("width", "chains"), [(8, 1), (1, 8), (2, 4)])
+async def test_one_iteration_is_best_of_n(width: int, chains: int) -> None:
+    for seed in range(5):
+        refined = await World().solve(Refine(width=width, chains=chains, iterations=1), seed)
+        sampled = await World().solve(BestOfN(num_samples=8), seed)
+        assert replace(refined, history=()) == sampled
+
+
+def share_right(solution: Solution) -> dict[int, list[bool]]:
+    by_iteration = defaultdict(list)
+    for record in attempts_of(solution):
+        text = solution.trajectories[record.candidate].text
+        by_iteration[record.iteration].append(text == "=r\n")
+    return by_iteration
+
+
+async def test_accuracy_by_iteration_is_the_chains_closed_form() -> None:
+    """A two-state chain: pi + (a - pi)(1 - f - b)^(i - 1), pi = f / (f + b)."""
+    first, f, b, num_chains = 0.3, 0.4, 0.15, 1000
+    strategy = Refine(chains=num_chains, iterations=4, prompt=SHOW_ALL, carry="last", within="last")
+    by_iteration = share_right(await solve(strategy, Reviser(first, f, b)))
+    stays = f / (f + b)
+    for iteration, right in by_iteration.items():
+        expected = stays + (first - stays) * (1 - f - b) ** (iteration - 1)
+        error = math.sqrt(expected * (1 - expected) / num_chains)
+        assert abs(sum(right) / num_chains - expected) < 4 * error, iteration
+    assert sorted(by_iteration) == [1, 2, 3, 4]
+
+
+async def test_with_perfect_selection_each_revision_is_one_more_chance() -> None:
+    """1 - (1 - a)(1 - f)^(i - 1): the sequential form of the test-time scaling model."""
+    first, f, num_chains = 0.3, 0.25, 1000
+    strategy = Refine(chains=num_chains, iterations=3, prompt=SHOW_ALL, carry="last")
+    solution = await solve(strategy, Reviser(first, f, b=0.9))
+    solved = {r.chain for r in attempts_of(solution) if solution.trajectories[r.candidate].text == "=r\n"}
+    expected = 1 - (1 - first) * (1 - f) ** 2
+    error = math.sqrt(expected * (1 - expected) / num_chains)
+    assert abs(len(solved) / num_chains - expected) < 4 * error
+
+
+def chain_of(*rewards: float) -> Chain:
+    chain = Chain(0)
+    steps = [Step("x", (1,), reward=Reward.from_value(r), finish=Finish.EOS) for r in rewards]
+    chain.add([Trajectory((step,)) for step in steps], iteration=1)
+    return chain
+
+
+@pytest.mark.parametrize(
+    ("carry", "shown"),
+    [("last", [5]), ("last_four", [2, 3, 4, 5]), ("all", [0, 1, 2, 3, 4, 5]), ("best_and_worst", [1, 3])],
+)
+def test_what_is_carried(carry: Any, shown: list[int]) -> None:
+    assert carried(chain_of(0.5, 0.9, 0.9, 0.1, 0.1, 0.3), carry, "last") == shown
+    first = carried(chain_of(0.5), carry, "last")
+    assert first == ([0, 0] if carry == "best_and_worst" else [0])
+
+
+async def test_a_prompt_shows_attempts_oldest_first_and_rewards() -> None:
+    engine = Reviser(0.0, 0.0, 0.0)
+    await solve(Refine(iterations=3, prompt=SHOW_ALL, feedback="score"), engine)
+    assert [r.question for r in engine.requests[1:]] == [
+        "abca\n[1] =w\nreward 0.00",
+        "abca\n[1] =w\n\n[2] =w\nreward 0.00",
+    ]
+
+
+async def test_marks_of_the_chat_are_taken_out_of_what_models_wrote() -> None:
+    engine = Reviser(0.0, 0.0, 0.0, special=("=w", ""))
+    strategy = Refine(iterations=2, prompt=SHOW_ALL, feedback="critique", critique=CRITIQUE)
+    solution = await solve(strategy, engine)
+    assert engine.requests[1].question == "abca\n\nErrors?"
+    (said,) = (record for record in solution.history if isinstance(record, RoleRecord))
+    assert (said.role, said.layer, said.text, said.num_removed) == ("critique", 2, "Step 1 is wrong.", 1)
+
+
+@pytest.mark.parametrize(
+    ("stop", "num_attempts"),
+    [
+        (RefineStop(), [4, 4]),
+        (RefineStop("no_error"), [1, 4]),
+        (RefineStop("threshold"), [1, 4]),
+        (RefineStop("threshold", 1.5), [4, 4]),
+    ],
+)
+async def test_when_a_chain_ends(stop: RefineStop, num_attempts: list[int]) -> None:
+    for first, number in zip([1.0, 0.0], num_attempts, strict=True):
+        strategy = Refine(4, prompt=SHOW_ALL, feedback="critique", critique=CRITIQUE, stop=stop)
+        solution = await solve(strategy, Reviser(first, 0.0, 0.0))
+        assert len(solution.trajectories) == number
+
+
+async def test_a_critique_is_beside_the_budget_and_counted_by_its_role() -> None:
+    engine = Reviser(0.0, 0.0, 0.0)
+    world = World(engine=engine, reward=lambda _, __: 0.5)  # type: ignore[arg-type]
+    session = world.session()
+    solution = await Refine(3, prompt=SHOW_ALL, feedback="critique", critique=CRITIQUE).solve(session)
+    assert len(solution.trajectories) == 3
+    by_role = session._ledger.account.by_role
+    assert {role: usage.generated_tokens for role, usage in by_role.items()} == {"critique": 32, "revise": 6}
+    critiques = [r for r in engine.requests if r.question.endswith("Errors?")]
+    assert {(r.instruction, r.answer_marker, r.to_end) for r in critiques} == {("", None, True)}
+    assert solution.usage.generated_tokens == 32 + 3 * 3
+
+
+@pytest.mark.parametrize("num_samples", range(1, 12))
+async def test_the_last_iteration_has_what_is_left(num_samples: int) -> None:
+    strategy = Refine(num_samples, width=2, chains=2, prompt=SHOW_ALL)
+    solution = await solve(strategy, Reviser(0.2, 0.2, 0.2))
+    assert len(solution.trajectories) == num_samples
+    assert sorted(r.candidate for r in attempts_of(solution)) == list(range(num_samples))
+    assert all(max(r.read, default=-1) < r.candidate for r in attempts_of(solution))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"iterations": 2}, "strategy.prompt=null: must be a template"),
+        ({"iterations": 1, "feedback": "critique"}, "strategy.critique=null"),
+        ({"prompt": Template("{question} {best}")}, "must be one of .*"),
+        ({"prompt": Template("{answer}")}, r"must hold \{question\}"),
+        ({"prompt": SHOW_ALL, "stop": RefineStop("no_error")}, "needs strategy.feedback=critique"),
+        ({"prompt": SHOW_ALL, "width": 0}, "strategy.width=0"),
+    ],
+)
+def test_settings_that_do_not_fit(knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Refine(**knobs)
+    with pytest.raises(ConfigError, match=r"strategy\.stop\.at=0\.5: needs"):
+        RefineStop("no_error", 0.5)
