@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import tempfile
 from collections.abc import Generator
 
@@ -54,6 +56,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
         settings.load_profile("quick")
         config.pluginmanager.register(QuickLevel())
+
+
+def pytest_collection_finish() -> None:
+    if "hydra" in sys.modules:  # no test module of those chosen composes otherwise
+        from tests.composing import compose_cheaply
+
+        compose_cheaply()
+    # What was imported lives as long as the tests: the collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
