@@ -1,7 +1,7 @@
-"""Compositions that cost a test less: most of the quick level's time is Hydra's, and most of that is spent twice.
+"""Cheaper compositions: most of the quick level's time was Hydra's, and half of that was spent twice.
 
-What a run composes is unchanged, which tests/test_composing.py shows. Processes that tests start have Hydra as
-it is.
+What a run composes is unchanged, which tests/test_composing.py shows. Processes that tests start have Hydra
+as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _kept: dict[Hashable, ConfigResult] = {}
 
 
 def compose_cheaply() -> None:
-    """Let Hydra read a file again only after it has changed, and compose a command line once instead of twice."""
+    """Let Hydra read a file again only after it has changed, and compose a command line once, not twice."""
     for source in (FileConfigSource, ImportlibResourcesConfigSource):
         source.load_config = _read_once(source.load_config)  # type: ignore[method-assign]
     Hydra.get_mode = _mode_where_it_is_set(Hydra.get_mode)  # type: ignore[method-assign]
@@ -53,7 +53,7 @@ def _state_of(source: Any, config_path: str) -> Hashable:
 
 
 def _mode_where_it_is_set(get_mode: Callable[..., Any]) -> Callable[..., Any]:
-    """Compose only where an argument sets ``hydra.mode``: no file of ``conf/`` does, and Hydra then finds None."""
+    """Compose only where an argument may set ``hydra.mode``; no file of ``conf/`` does, so it is None."""
 
     @wraps(get_mode)
     def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:

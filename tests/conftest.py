@@ -63,9 +63,11 @@ def pytest_collection_finish() -> None:
         from tests.composing import compose_cheaply
 
         compose_cheaply()
-    # What was imported lives as long as the tests: the collector need not walk through it again and again.
+    # What was imported lives as long as the tests: the collector need not walk through it again and again,
+    # nor look for cycles after every 700 objects.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.hookimpl(wrapper=True)

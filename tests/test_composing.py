@@ -22,10 +22,8 @@ def all_of(config: DictConfig) -> tuple[str, str]:
     return OmegaConf.to_yaml(config), OmegaConf.to_yaml(HydraConfig.instance().cfg)
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["experiment=pf_math500", "strategy=astar", "task/prompt=plain", "run_dir=x"]]
-)
-def test_a_file_read_before_composes_the_same(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_read_before_composes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["experiment=pf_math500", "strategy=astar", "task/prompt=plain", "run_dir=x"]
     cheap = [only_composed(arguments, all_of) for _ in range(2)]
     for source in (composing.FileConfigSource, composing.ImportlibResourcesConfigSource):
         monkeypatch.setattr(source, "load_config", source.load_config.__wrapped__)
