@@ -63,11 +63,8 @@ def pytest_collection_finish() -> None:
         from tests.composing import compose_cheaply
 
         compose_cheaply()
-    # What was imported lives as long as the tests: the collector need not walk through it again and again,
-    # nor look for cycles after every 700 objects.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
+    # Every 700 objects, as by default, the search for cycles would take a tenth of the time.
+    gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
 
 @pytest.hookimpl(wrapper=True)
