@@ -108,6 +108,7 @@ def answers(lines: Any) -> dict[str, Any]:
     return {line["problem_id"]: (line["answer"], line["candidates"]) for line in lines}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", OLD_STRATEGIES)
 def test_an_old_name_is_todays_strategy(name: str) -> None:
     now = configured(name)

@@ -109,7 +109,9 @@ def num_rows(lines: list[bytes]) -> int:
     return sum(len(json.loads(line)["replies"]) for line in lines)
 
 
-@pytest.mark.parametrize("limits", [{}, {"generated_tokens": 60}], ids=str)
+@pytest.mark.parametrize(
+    "limits", [{}, pytest.param({"generated_tokens": 60}, marks=pytest.mark.heavy)], ids=str
+)
 @pytest.mark.parametrize("name", STRATEGIES)
 async def test_any_order_of_arrival_is_met_again(name: str, limits: dict[str, float], tmp_path: Path) -> None:
     """Also by methods that depend on it, and by branches that compete for the last tokens."""
