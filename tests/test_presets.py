@@ -108,6 +108,7 @@ HEX = {
 }  # fmt: skip
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "published"),
     [
