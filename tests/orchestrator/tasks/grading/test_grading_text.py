@@ -229,6 +229,7 @@ def test_what_would_take_for_ever_is_not_carried_out(bomb: str) -> None:
     assert same(form, read_form(f" {bomb} ")) and not same(form, read_form("2"))
 
 
+@pytest.mark.heavy
 async def test_hostile_texts_in_one_vote() -> None:
     pool = GradingPool(num_workers=1, seconds=2.0)
     grader = make_grader("math", pool)
