@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Generator
 
@@ -57,6 +59,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
         settings.load_profile("quick")
         config.pluginmanager.register(QuickLevel())
+
+
+def pytest_collection_finish() -> None:
+    if "hydra" in sys.modules:  # no test module of those chosen composes otherwise
+        from tests.composing import compose_cheaply
+
+        compose_cheaply()
+    # Every 700 objects, as by default, the search for cycles would take a tenth of the time.
+    gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,7 @@ process, imports one of ``HEAVY`` or takes more than ``MAX_CPU_SECONDS``.
 
 from __future__ import annotations
 
+import gc
 import platform
 import sys
 import time
@@ -68,6 +69,10 @@ class QuickLevel:
     def _heed(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self._in_a_test and event in PROCESSES:
             self.refuse(f"{event} {arguments[0]!r}" if arguments else event)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        gc.set_threshold(10_000, 20, 100)  # no test here leaves much behind
 
     @pytest.hookimpl
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module:

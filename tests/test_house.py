@@ -99,7 +99,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        else:
+        elif isinstance(node, (ast.stmt, ast.excepthandler, ast.match_case)):  # no expression imports
             yield from imported(node)
 
 

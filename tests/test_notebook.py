@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_house import ROOT
 
-pytestmark = pytest.mark.heavy  # a kernel, and the shipped models
+slow = pytest.mark.slow  # half a minute: a kernel that imports torch and loads the shipped models
 NOTEBOOK = ROOT / "docs" / "first_search.ipynb"
 
 
@@ -27,6 +27,7 @@ def outputs() -> list[list[dict[str, Any]]]:
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@slow
 def test_each_method_solves_most_problems(outputs: list[list[dict[str, Any]]]) -> None:
     lines = "".join(part["text"] for part in outputs[2]).splitlines()
     assert [line.split("  ")[0] for line in lines] == ["self-consistency", "best-of-N", "particle filter"]
@@ -35,6 +36,7 @@ def test_each_method_solves_most_problems(outputs: list[list[dict[str, Any]]]) -
     assert 6 < right[2] <= 12
 
 
+@slow
 def test_a_result_is_drawn(outputs: list[list[dict[str, Any]]]) -> None:
     (shown,) = [part["data"] for part in outputs[3] if "data" in part]
     assert "<svg" in shown["text/html"] and "<script" not in shown["text/html"]

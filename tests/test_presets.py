@@ -57,6 +57,7 @@ def name_open_keys(config: DictConfig) -> None:
         OmegaConf.update(config, key, OPEN[key.rpartition(".")[2]])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("file", group_files())
 def test_every_file_composes_and_every_group_is_built(file: str) -> None:
     """Engines and verifiers are light descriptions: no model is loaded and no row is read."""
@@ -69,6 +70,7 @@ def test_every_file_composes_and_every_group_is_built(file: str) -> None:
         assert built is not None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", experiments())
 def test_every_experiment_is_a_plan(name: str, tmp_path: Path) -> None:
     """All that run.py checks before a model loads, on real rows where the task has rows."""
@@ -106,6 +108,7 @@ HEX = {
 }  # fmt: skip
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "published"),
     [

@@ -20,8 +20,8 @@ from tests.test_run import answers_of, summary_of
 
 LONG = ("task.limit=12", "budget=4", "concurrency=3")
 
-# Ray starts some twenty processes, on whatever machine this is.
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+# Ray starts some twenty processes, on whatever machine this is: a minute before the first job has ended.
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,6 @@ def test_without_the_token_nobody_gets_in(cluster: JobCluster, code: Path, folde
     assert "Uploading" not in refused.stdout + refused.stderr
 
 
-@pytest.mark.slow
 def test_a_stopped_job_is_resumed(cluster: JobCluster, code: Path, folder: Path, tmp_path: Path) -> None:
     """``ray job stop`` in mid-run, another job with ``resume=``: nothing finished is lost or done again."""
     run_dir = folder / "run"
@@ -142,7 +141,6 @@ def wait_for_results(cluster: JobCluster, run_dir: Path, num: int) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.slow
 def test_a_run_dir_that_would_be_lost_is_refused(cluster: JobCluster, code: Path, folder: Path) -> None:
     """The default is relative: it would be inside the upload, on whichever node the job runs."""
     refused = cluster.submit(code, "python", "run.py", "task.limit=1", cwd=folder)
@@ -150,7 +148,6 @@ def test_a_run_dir_that_would_be_lost_is_refused(cluster: JobCluster, code: Path
     assert "must be absolute and outside" in refused.stdout
 
 
-@pytest.mark.slow
 def test_code_may_come_from_an_archive_on_the_nodes(cluster: JobCluster, code: Path, folder: Path) -> None:
     """As docs/cluster/rayjob.yaml has it; and the job says where the replicas would go."""
     shutil.make_archive(str(folder / "murmuration"), "zip", code.parent, code.name)
@@ -163,7 +160,6 @@ def test_code_may_come_from_an_archive_on_the_nodes(cluster: JobCluster, code: P
     assert not (folder / "fits" / RESULTS).exists()
 
 
-@pytest.mark.slow
 def test_a_stopped_sweep_is_resumed(cluster: JobCluster, code: Path, folder: Path, tmp_path: Path) -> None:
     """Stopped in its second point, resumed by the folder of the sweep."""
     sweep = folder / "stopped_sweep"

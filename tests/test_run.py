@@ -134,6 +134,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_resume_finishes_with_the_answers_of_an_undisturbed_run(undisturbed: Path, tmp_path: Path) -> None:
     """Half of the lines are lost, one is torn and one ended in an error: all are made up for."""
     run_dir = tmp_path / "run"

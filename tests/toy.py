@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from orchestrator.search.strategy import Strategy
 from orchestrator.testing import EOS, PROBLEM, Language, RewardFunction, Table, World
@@ -107,12 +108,18 @@ def knobs_of(name: str) -> Mapping[str, Any]:
 
 def load(name: str, budget: int = 4, task: Mapping[str, int] | None = None, **knobs: Any) -> Strategy:
     """The strategy that ``strategy=name budget=budget`` makes on the toy task, or on a changed one."""
-    node = {"budget": budget, "task": TASK | dict(task or {}), "strategy": knobs_of(name)}
-    config = OmegaConf.create(node)
+    config = _config_of(name, budget, tuple((TASK | dict(task or {})).items()))
+    if knobs:
+        config = copy.deepcopy(config)
     for knob, value in knobs.items():
         OmegaConf.update(config, f"strategy.{knob}", value)
     strategy: Strategy = instantiate(config.strategy)
     return strategy
+
+
+@cache
+def _config_of(name: str, budget: int, task: tuple[tuple[str, int], ...]) -> DictConfig:
+    return OmegaConf.create({"budget": budget, "task": dict(task), "strategy": knobs_of(name)})
 
 
 def trajectory_of(path: Steps, reward: RewardFunction) -> Trajectory:

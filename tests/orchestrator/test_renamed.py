@@ -31,6 +31,7 @@ from orchestrator.storage.totals import Totals
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from tests.fake_plans import fake_conf
 from tests.orchestrator.real_runs import composed
+from tests.toy import knobs_of
 
 # What a summary says of the settings of a run.
 SETTINGS = {
@@ -108,6 +109,7 @@ def answers(lines: Any) -> dict[str, Any]:
     return {line["problem_id"]: (line["answer"], line["candidates"]) for line in lines}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", OLD_STRATEGIES)
 def test_an_old_name_is_todays_strategy(name: str) -> None:
     now = configured(name)
@@ -177,7 +179,7 @@ def test_an_old_run_replays_and_is_reported_on(
 @pytest.mark.parametrize("target", SINCE)
 def test_a_run_keeps_the_behaviour_that_it_began_with(target: str) -> None:
     """Its file has every knob of then; a file of today's has the new ones too, and keeps their values."""
-    name = next(name for name in OLD_STRATEGIES if configured(name)["strategy"][TARGET] == target)
+    name = next(name for name in OLD_STRATEGIES if knobs_of(name)[TARGET] == target)
     now = configured(name)
     then = {k: v for k, v in now["strategy"].items() if k not in SINCE[target].knobs}
     assert as_begun(now) == now

@@ -54,6 +54,7 @@ def settings() -> dict[str, Any]:
     }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", settings())
 async def test_every_setting_keeps_the_laws(name: str) -> None:
     """One that runs ahead spends more at the models than its usage says: the rest is overhead (below)."""

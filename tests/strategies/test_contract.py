@@ -45,7 +45,7 @@ async def test_it_keeps_the_laws(name: str, law: Law[StrategyCase]) -> None:
         await hold(law, case_of(name))
 
 
-@pytest.mark.parametrize("budget", [1, 2, 5, 8])
+@pytest.mark.parametrize("budget", [1, *(pytest.param(n, marks=pytest.mark.heavy) for n in (2, 5, 8))])
 @pytest.mark.parametrize("law", AT_EVERY_BUDGET, ids=name_of)
 async def test_it_keeps_these_at_every_budget(name: str, law: Law[StrategyCase], budget: int) -> None:
     await hold(law, case_of(name, budget))

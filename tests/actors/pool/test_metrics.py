@@ -158,9 +158,11 @@ def scraped(port: int) -> Values:
     return found
 
 
-def finished(values: Values) -> float:
-    """How many problems the node has heard of: a busy one is behind."""
-    return sum(values.get("ray_murmuration_problems_finished_total", {}).values())
+def is_final(values: Values, num_problems: int) -> bool:
+    """Whether the node's agent has passed on what a run reported last; before that it has earlier figures."""
+    finished = values.get("ray_murmuration_problems_finished_total", {})
+    alive = values.get("ray_murmuration_replicas", {(): 1.0})
+    return sum(finished.values()) == num_problems and not any(alive.values())
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -184,11 +186,11 @@ async def test_ray_exports_the_figures_of_a_run() -> None:
         await asyncio.to_thread(running.finish, {})
         port = ray.nodes()[0]["MetricsExportPort"]  # type: ignore[no-untyped-call]
         async with asyncio.timeout(60):
-            while finished(values := await asyncio.to_thread(scraped, port)) < 12:
+            while not is_final(values := await asyncio.to_thread(scraped, port), 12):
                 await asyncio.sleep(0.5)
     assert pool.generated_tokens == totals.usage.generated_tokens > 0
     sums = {name: sum(series.values()) for name, series in values.items()}
-    assert finished(values) == 12
+    assert sums["ray_murmuration_problems_finished_total"] == 12
     assert sums["ray_murmuration_problems_correct_total"] == totals.num_correct
     assert sums["ray_murmuration_generated_tokens_total"] == totals.usage.generated_tokens
     by_replica = values["ray_murmuration_generated_tokens_total"]

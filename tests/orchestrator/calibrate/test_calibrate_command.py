@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from tests.orchestrator.allocation.made_samples import write_samples
 LOCAL = ("verifier=self_certainty", "strategy=best_of_n", "tracker=none", "run_dir=outputs/none")
 
 
+@cache
 def planned(*overrides: str) -> Plan:
+    """A plan; a test that names a file names one of its own."""
     return only_composed([*LOCAL, *overrides], plan_of)
 
 

@@ -1,6 +1,7 @@
 """What an unknown key is said to be: never a key that this configuration has not."""
 
 import re
+from functools import cache
 
 import pytest
 
@@ -9,6 +10,11 @@ from orchestrator.config.explain import explain
 from orchestrator.config.files import CONF
 from orchestrator.config.hints import hint
 from orchestrator.errors import ConfigError
+
+
+@cache
+def keys_with(*chosen: str) -> list[str]:
+    return known_keys(chosen)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,7 @@ from orchestrator.errors import ConfigError
     ],
 )
 def test_hints(chosen: list[str], key: str, line: str) -> None:
-    assert hint(key, known_keys(chosen), CONF) == line
+    assert hint(key, keys_with(*chosen), CONF) == line
 
 
 @pytest.mark.parametrize("strategy", ["greedy", "astar", "hex"])
@@ -44,7 +50,7 @@ def test_hints(chosen: list[str], key: str, line: str) -> None:
     "key", ["strategy.weight", "strategy.num_sample", "engine.path", "modle", "task.box"]
 )
 def test_what_is_suggested_is_there(strategy: str, key: str) -> None:
-    keys = known_keys([f"strategy={strategy}"])
+    keys = keys_with(f"strategy={strategy}")
     said = hint(key, keys, CONF)
     assert set(re.findall(r"'(.*?)'", said)) <= set(keys)
 

@@ -26,11 +26,8 @@ def planned(*overrides: str) -> Plan:
     "overrides",
     [
         ("strategy=astar",),
-        ("budget=3", "seed=5"),
-        ("task.limit=3", "task.offset=7", "task.split=dev"),
-        ("limits.generated_tokens=100",),
-        ("strategy.sampling.temperature=0.5",),
-        ("concurrency=1", "tracker=none"),
+        ("budget=3", "seed=5", "task.limit=3", "task.offset=7", "task.split=dev"),
+        ("limits.generated_tokens=100", "strategy.sampling.temperature=0.5", "concurrency=1", "tracker=none"),
     ],
     ids=" ".join,
 )

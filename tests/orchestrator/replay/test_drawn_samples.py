@@ -63,7 +63,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "knobs"), CASES)
+@pytest.mark.parametrize(
+    ("method", "knobs"),
+    [pytest.param(*case, marks=[pytest.mark.heavy] * (i % 4 > 0)) for i, case in enumerate(CASES)],
+)
 def test_it_equals_a_real_run(
     method: str, knobs: tuple[str, ...], folder: Path, chosen: list[str], capsys: Any
 ) -> None:

@@ -34,6 +34,7 @@ def evil(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 def test_any_text_makes_a_report_that_runs_nothing_of_it(evil: Path) -> None:
     page = write_report(evil, evil, 1e6)
     text = page.read_bytes().decode()

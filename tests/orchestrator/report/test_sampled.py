@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from orchestrator.report.page import make_section, write_report
 from orchestrator.report.runs import read_runs
 from orchestrator.report.settings import arrange
@@ -26,6 +28,7 @@ def test_the_page_shows_saturation_bounds_and_calibration(tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.heavy
 def test_the_largest_run_of_samples_counts(tmp_path: Path) -> None:
     for num in (8, 16):
         write_samples(tmp_path / f"n{num}", num_samples=num, num_problems=12)

@@ -110,6 +110,7 @@ def test_a_signal_stops_a_run_that_goes_on_where_it_was(
 RAY = {"engine_replicas": 2, "address": "10.0.0.1:6379"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "cluster",
     [{"_target_": "actors.pool.placement.ClusterConfig", **RAY}, RAY, {"_target_": "actors.gone.Gone"}],

@@ -403,6 +403,7 @@ def check_storm(num: int, at_once: int) -> None:
         assert grown < 64 * 2**20
 
 
+@pytest.mark.heavy
 def test_streams_that_leave_at_random_leave_nothing_behind() -> None:
     check_storm(num=60, at_once=30)
 

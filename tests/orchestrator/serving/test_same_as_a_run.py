@@ -111,7 +111,8 @@ def check_strategies(names: Sequence[str], num_problems: int, budget: int, *argu
 
 
 def test_a_few_strategies() -> None:
-    check_strategies(("astar", "particle_filter", "self_consistency"), 2, 2)
+    """One of steps and one of whole answers; the slow tests hold each strategy to it."""
+    check_strategies(("particle_filter", "self_consistency"), 2, 2)
 
 
 @pytest.mark.slow

@@ -83,7 +83,17 @@ def num_asked(world: World) -> int:
     return len(world.engine.requests) + len(world.verifier.requests)
 
 
-@pytest.mark.parametrize("limits", [{}, {"generated_tokens": 40}, {"reward_calls": 7}], ids=str)
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        *(
+            pytest.param(each, marks=pytest.mark.heavy)
+            for each in ({"generated_tokens": 40}, {"reward_calls": 7})
+        ),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("name", STRATEGIES)
 async def test_a_search_goes_on_from_any_line(name: str, limits: dict[str, float], tmp_path: Path) -> None:
     """Wherever it was cut off, it ends as if it had not been, and asks for nothing that was answered."""
@@ -109,7 +119,9 @@ def num_rows(lines: list[bytes]) -> int:
     return sum(len(json.loads(line)["replies"]) for line in lines)
 
 
-@pytest.mark.parametrize("limits", [{}, {"generated_tokens": 60}], ids=str)
+@pytest.mark.parametrize(
+    "limits", [{}, pytest.param({"generated_tokens": 60}, marks=pytest.mark.heavy)], ids=str
+)
 @pytest.mark.parametrize("name", STRATEGIES)
 async def test_any_order_of_arrival_is_met_again(name: str, limits: dict[str, float], tmp_path: Path) -> None:
     """Also by methods that depend on it, and by branches that compete for the last tokens."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,22 @@ ALSO_RIGHT = {
 }  # fmt: skip
 
 
-def task(name: str, **knobs: Any) -> Task:
-    """A task of conf/task on the rows of its file."""
+@cache
+def node_of(name: str) -> Mapping[Any, Any]:
+    """What a file of conf/task composes, on the rows of its file."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [f"task={name}", f"task.path={shared(BENCHMARKS[name])}"])
     node = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(node, dict)
-    made: Task = build_task({**node, **knobs})
+    return node
+
+
+def task(name: str, **knobs: Any) -> Task:
+    made: Task = build_task({**node_of(name), **knobs})
     return made
 
 
+@cache
 def problems(name: str) -> list[Problem]:
     return list(task(name).problems(0, None))
 

@@ -199,6 +199,7 @@ def test_what_is_no_answer_is_found_to_be_none(text: str) -> None:
         form_of_tokens(tokens_of(tidy(text)))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_text_takes_long(name: str) -> None:
     """100 kB of anything, and 10 kB, which is still looked into: a fraction of a second of the event loop."""
@@ -228,6 +229,7 @@ def test_what_would_take_for_ever_is_not_carried_out(bomb: str) -> None:
     assert same(form, read_form(f" {bomb} ")) and not same(form, read_form("2"))
 
 
+@pytest.mark.heavy
 async def test_hostile_texts_in_one_vote() -> None:
     pool = GradingPool(num_workers=1, seconds=2.0)
     grader = make_grader("math", pool)

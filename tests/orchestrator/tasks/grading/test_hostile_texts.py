@@ -12,6 +12,7 @@ LENGTH = 40_000
 BOUND = 2.0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_long_hostile_texts_take_no_time(name: str) -> None:
     for index, piece in enumerate(PIECES):
