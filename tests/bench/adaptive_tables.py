@@ -23,8 +23,8 @@ def intro(data: Data) -> str:
     dev = f"{data['dev problems']} development problems ({data['dev samples']} samples each)"
     return (
         f"{data['problems']} test problems x {seeds}, N = {data['samples']}, recomputed from samples\n"
-        "that were drawn once. Differences are paired by problem and seed, with 95 % intervals over problems. A\n"
-        f"bold level was chosen on {dev}:\n"
+        "that were drawn once. Differences are paired by problem and seed, with 95 % intervals over problems.\n"
+        f"A bold level was chosen on {dev}:\n"
         f"the fewest tokens that lose at most {short(data['slack'])} there. Sequential tokens are those of\n"
         "samples drawn one after another, without `stop.ahead`."
     )
