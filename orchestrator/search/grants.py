@@ -72,7 +72,8 @@ class Block:
 
     async def pool(self, problem: int, rewards: Sequence[float]) -> tuple[float, ...]:
         """Return the rewards of the block's first samples, once every problem has drawn them."""
-        self._pooling[problem] = prior = asyncio.get_running_loop().create_future()
+        prior: asyncio.Future[tuple[float, ...]] = asyncio.get_running_loop().create_future()
+        self._pooling[problem] = prior
         self.board.pool(problem, rewards)
         self._settle()
         return await prior
@@ -82,7 +83,8 @@ class Block:
 
         A bid that was answered by an earlier part of the run is granted the same again.
         """
-        self._waiting[problem] = granted = asyncio.get_running_loop().create_future()
+        granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[problem] = granted
         self.board.bid(problem, bid, recorded)
         self._settle()
         parcels = await granted

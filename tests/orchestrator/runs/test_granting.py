@@ -58,6 +58,15 @@ def test_shards_of_whole_blocks(folder: Path, chosen: list[str], capsys: Any) ->
     assert shards == whole
 
 
+@pytest.mark.parametrize("num_replicas", [2, 8])
+def test_any_number_of_replicas(num_replicas: int, folder: Path, chosen: list[str], capsys: Any) -> None:
+    arguments = (*chosen, *ROUNDS, "allocator.gain=improvement")
+    run_dir = folder / "one replica"
+    one = lines_of(run_dir) if run_dir.exists() else solved(capsys, run_dir, *arguments)
+    replicas = f"cluster.engine_replicas={num_replicas}"
+    assert solved(capsys, folder / f"{num_replicas} replicas", *arguments, replicas) == one
+
+
 def test_a_run_that_lost_lines_grants_the_rest_again(folder: Path, chosen: list[str], capsys: Any) -> None:
     """As after a kill, without journals: the finished ones bid as they did."""
     whole = solved(capsys, folder / "lost", *chosen, *ROUNDS)
