@@ -92,7 +92,7 @@ async def test_the_budget_is_spent_to_the_sample_where_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize("how", GAINS)
-@pytest.mark.parametrize("concurrency", [1, 2, 8])
+@pytest.mark.parametrize("concurrency", [1, pytest.param(2, marks=pytest.mark.heavy), 8])
 async def test_the_same_grants_for_any_concurrency_and_order(concurrency: int, how: str) -> None:
     """One place is enough: a problem that waits holds none."""
     expected = plain(await solve(**GAINS[how]))
@@ -121,7 +121,7 @@ async def test_samples_are_those_of_the_list() -> None:
     assert granted.trajectories == listed.trajectories[: len(granted.trajectories)]
 
 
-@pytest.mark.parametrize("how", ["need", "improvement"])
+@pytest.mark.parametrize("how", ["need", pytest.param("improvement", marks=pytest.mark.heavy)])
 async def test_a_run_that_was_interrupted_grants_the_same(how: str, tmp_path: Path) -> None:
     """Finished problems repeat their bids from their lines, and the others run again on their journals."""
     whole = await solve(concurrency=2, **GAINS[how])
@@ -163,7 +163,7 @@ class CountingEngine(FakeEngine):
 
 
 @pytest.mark.parametrize("how", ["need", "improvement", "parcels"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.heavy) for i in (1, 2))])
 async def test_journals_that_lost_their_last_lines(how: str, seed: int, tmp_path: Path) -> None:
     """As after a kill between the lines of a round, or a power cut: each journal ends wherever it ends."""
     whole, rng = await solve(**GAINS[how]), random.Random(seed)
