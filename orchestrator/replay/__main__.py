@@ -126,7 +126,7 @@ def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source
     folder.mkdir(parents=True, exist_ok=True)
     summary = {**summarise(run, what, lines), REPLAYED: str(source)}
     strategy = what.node({TARGET: run.target, **run.config["strategy"]})
-    node = allocator_node(what)
+    node = allocator_node(run, what)
     allocator = {} if node is None else {"allocator": node}
     config = {**run.config, "budget": summary["budget"], "strategy": strategy, **allocator}
     if run.is_own:

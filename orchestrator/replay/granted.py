@@ -15,6 +15,7 @@ from orchestrator.allocation.rounds import Rounds
 from orchestrator.config.build import build_node, build_task, read_range
 from orchestrator.config.compatibility import check_allocator
 from orchestrator.config.files import TARGET
+from orchestrator.config.planned import with_floors
 from orchestrator.errors import ConfigError
 from orchestrator.replay.whatif import Recorded, Replayer, WhatIf, make_replayer, replay_all, replay_line
 from orchestrator.search.grants import Block, Granting, blocks_of
@@ -29,7 +30,7 @@ GRANTED = ("allocator", *(f"allocator.{f.name}" for f in fields(Rounds)))
 """The keys of a run that grant samples across problems."""
 
 
-def allocator_node(what: WhatIf) -> dict[str, Any] | None:
+def allocator_node(run: Recorded, what: WhatIf) -> dict[str, Any] | None:
     """Return the node of ``allocator`` that a what-if would have; None: as the run has it.
 
     Raises ConfigError for an unknown name, and keys without ``allocator=rounds``.
@@ -43,12 +44,15 @@ def allocator_node(what: WhatIf) -> dict[str, Any] | None:
         if name != "rounds":
             raise ConfigError(key, value, "needs allocator=rounds")
     knobs = {key.removeprefix("allocator."): value for key, value in given.items()}
-    return None if name is None else {TARGET: NAMES[name], **knobs}
+    if name is None:
+        return None
+    node = {TARGET: NAMES[name], **knobs}
+    return dict(with_floors({"allocator": node, "verifier": run.config["verifier"]})["allocator"])
 
 
 async def replay(run: Recorded, what: WhatIf) -> list[dict[str, Any]]:
     """Return every result line, recomputed. Raises ConfigError for what would require a model."""
-    node = allocator_node(what)
+    node = allocator_node(run, what)
     if node is None or node[TARGET] == UNIFORM:
         return await replay_all(run, what)
     rounds: Rounds = build_node(node, "allocator")

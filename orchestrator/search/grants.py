@@ -83,7 +83,8 @@ class Block:
 
         A bid that was answered by an earlier part of the run is granted the same again.
         """
-        self._waiting[problem] = granted = asyncio.get_running_loop().create_future()
+        granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[problem] = granted
         self.board.bid(problem, bid, recorded)
         self._settle()
         parcels = await granted

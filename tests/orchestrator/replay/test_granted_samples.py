@@ -90,6 +90,7 @@ def test_allocators_are_compared_and_corrected_for_their_number(
         (("allocator.gain=need",), "allocator.gain=need: needs allocator=rounds"),
         (("allocator=rounds", "allocator.gain=ned"), "did you mean 'need'?"),
         (("allocator=rounds", "allocator.mean=4"), "allocator.mean=4: unknown key"),
+        (("allocator=rounds", "allocator.give_up=none.json"), "allocator.give_up=none.json: is no file"),
         (("allocator=rounds", "budget=1"), "allocator.first=2: must be at most budget=1"),
         (("allocator=rounds", "strategy.stop.rule=threshold"), "allocator=rounds: needs independent samples"),
     ],

@@ -58,6 +58,16 @@ def test_shards_of_whole_blocks(folder: Path, chosen: list[str], capsys: Any) ->
     assert shards == whole
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("num_replicas", [2, 8])
+def test_any_number_of_replicas(num_replicas: int, folder: Path, chosen: list[str], capsys: Any) -> None:
+    arguments = (*chosen, *ROUNDS, "allocator.gain=improvement")
+    run_dir = folder / "one replica"
+    one = lines_of(run_dir) if run_dir.exists() else solved(capsys, run_dir, *arguments)
+    replicas = f"cluster.engine_replicas={num_replicas}"
+    assert solved(capsys, folder / f"{num_replicas} replicas", *arguments, replicas) == one
+
+
 def test_a_run_that_lost_lines_grants_the_rest_again(folder: Path, chosen: list[str], capsys: Any) -> None:
     """As after a kill, without journals: the finished ones bid as they did."""
     whole = solved(capsys, folder / "lost", *chosen, *ROUNDS)
@@ -80,18 +90,8 @@ def test_a_run_that_lost_lines_grants_the_rest_again(folder: Path, chosen: list[
             ("strategy=self_consistency", "allocator.gain=improvement"),
             "allocator.gain=improvement: needs rewards",
         ),
-        (
-            ("strategy=self_consistency", "allocator.gain=vote", "allocator.give_up={2: .1}"),
-            "a vote has none",
-        ),
-        (
-            ("allocator.gain=improve",),
-            "allocator.gain=improve: must be one of need, improvement, vote; did you",
-        ),
         (("allocator.first=5",), "allocator.first=5: must be at most budget=4, the mean of all samples"),
-        (("allocator.most=0",), "allocator.most=0"),
         (("allocator.give_up=nothing.json",), "allocator.give_up=nothing.json: is no file"),
-        (("allocator.give_up={2: 2}",), "allocator.give_up={2: 2}: must be null, or"),
         (("allocator.share=0",), "allocator.share=0"),
         (("allocator.shares=1",), "allocator.shares"),
     ],

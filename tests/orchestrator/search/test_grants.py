@@ -92,7 +92,7 @@ async def test_the_budget_is_spent_to_the_sample_where_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize("how", GAINS)
-@pytest.mark.parametrize("concurrency", [1, 2, 8])
+@pytest.mark.parametrize("concurrency", [1, pytest.param(2, marks=pytest.mark.heavy), 8])
 async def test_the_same_grants_for_any_concurrency_and_order(concurrency: int, how: str) -> None:
     """One place is enough: a problem that waits holds none."""
     expected = plain(await solve(**GAINS[how]))
@@ -106,8 +106,10 @@ async def test_the_same_grants_for_any_concurrency_and_order(concurrency: int, h
 @pytest.mark.parametrize("how", GAINS)
 async def test_shards_of_whole_blocks_grant_the_same(how: str) -> None:
     parts = GAINS[how]
-    whole, first, rest = await solve(**parts), await solve(limit=4, **parts), await solve(offset=4, **parts)
-    assert plain(whole) == plain(first | rest)
+    whole, shards = await solve(**parts), dict[str, ProblemResult]()
+    for offset in (0, 4, 8):
+        shards |= await solve(offset=offset, limit=min(4, TASK.num_problems - offset), **parts)
+    assert plain(whole) == plain(shards)
 
 
 async def test_samples_are_those_of_the_list() -> None:
@@ -119,7 +121,7 @@ async def test_samples_are_those_of_the_list() -> None:
     assert granted.trajectories == listed.trajectories[: len(granted.trajectories)]
 
 
-@pytest.mark.parametrize("how", ["need", "improvement"])
+@pytest.mark.parametrize("how", ["need", pytest.param("improvement", marks=pytest.mark.heavy)])
 async def test_a_run_that_was_interrupted_grants_the_same(how: str, tmp_path: Path) -> None:
     """Finished problems repeat their bids from their lines, and the others run again on their journals."""
     whole = await solve(concurrency=2, **GAINS[how])
@@ -161,7 +163,7 @@ class CountingEngine(FakeEngine):
 
 
 @pytest.mark.parametrize("how", ["need", "improvement", "parcels"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.heavy) for i in (1, 2))])
 async def test_journals_that_lost_their_last_lines(how: str, seed: int, tmp_path: Path) -> None:
     """As after a kill between the lines of a round, or a power cut: each journal ends wherever it ends."""
     whole, rng = await solve(**GAINS[how]), random.Random(seed)
@@ -193,7 +195,9 @@ async def test_each_grant_is_one_line_of_the_journal(tmp_path: Path) -> None:
 async def test_improvement_bids_by_the_pooled_first_samples_of_its_block() -> None:
     """By hand: the rewards of the block's first samples, and of the problem's own."""
     rounds = Rounds(block=4, gain="improvement", prior_weight=3.0)
-    results = await solve(rounds=rounds)
+    results = await solve(rounds=rounds, strategy=BestOfN(BUDGET, Sampling(max_tokens=10)))
+    endless = [not c.trajectory.finished for r in results.values() for c in r.candidates]
+    assert any(endless) and not all(endless)  # a text without an end counts as 0
     for block in (range(4), range(4, 8), range(8, 10)):
         rewards = {i: rewards_of(results[f"fake-{i}"]) for i in block}
         prior = [x for i in block for x in rewards[i][: rounds.first]]
@@ -301,15 +305,27 @@ class FailingLater(FakeEngine):
         return await super().generate(requests)
 
 
-async def test_what_a_limit_withheld_goes_to_the_others() -> None:
-    """One that met its limit inside a parcel gives the rest of it back, and a resumed run knows that."""
-    parts: dict[str, Any] = {"rounds": Rounds(block=4, parcel=3), "limits": Limits(reward_calls=4)}
+@pytest.mark.parametrize("limits", [Limits(reward_calls=4), Limits(generated_tokens=60)])
+async def test_a_run_that_is_resumed_knows_what_a_limit_withheld(limits: Limits) -> None:
+    parts: dict[str, Any] = {"rounds": Rounds(block=4, parcel=3), "limits": limits}
     results = await solve(limit=4, **parts)
     assert any(r.stopped_by for r in results.values())
     for num in range(1, 4):
         done = {i: r for i, r in results.items() if int(i.split("-")[1]) < num}
         rest = await solve(granted(done), limit=4, **parts)
         assert plain(done | rest) == plain(results)
+
+
+async def test_what_was_granted_and_not_drawn_goes_back() -> None:
+    """Of a parcel of 3 one sample is drawn before a limit: 2 are left for the others."""
+    block, account = Block(Rounds(parcel=3), 2, BUDGET), Account(Limits())
+    one, other = Granting(block, 0), Granting(block, 1)
+    bids = [g.ask("1", Bid(gain, 3.0), Journal(), account) for g, gain in ((one, 0.9), (other, 0.1))]
+    waiting = [asyncio.ensure_future(bid) for bid in bids]
+    await asyncio.sleep(0.001)
+    assert waiting[0].result() == 1 and block.board.left == 3.0
+    one.end(Journal(), ROUNDS.first + 1)
+    assert await waiting[1] == 1 and block.board.left == 2.0
 
 
 async def test_a_second_bid_beside_one_that_waits_is_refused() -> None:

@@ -19,7 +19,7 @@ from orchestrator.storage.appending import OpenFiles
 from orchestrator.storage.journal import Journal, Journals
 from orchestrator.storage.journal_lines import Record, checksum_of, read_record, write_record
 from orchestrator.testing import RandomLatency
-from orchestrator.types import Solution, Trajectory, Usage
+from orchestrator.types import RoundRecord, Solution, Trajectory, Usage
 from strategies.parts.concurrent import concurrently
 from tests.laws import assert_sound
 from tests.toy import PROBLEM, STRATEGIES, World, load, sampling
@@ -396,3 +396,17 @@ def test_a_full_disk_leaves_whole_lines_and_says_which_file(tmp_path: Path) -> N
     files.append(path, b"again\n")
     files.close_all()
     assert path.read_bytes() == b"whole\nagain\n"
+
+
+def test_a_grant_is_read_again_until_it_is_given_back(tmp_path: Path) -> None:
+    """Of two lines of one bid the later one counts; they are no calls, whose order matters."""
+    path, first, second = tmp_path / "p.jsonl", RoundRecord(1, 0.25, 1.0, 1), RoundRecord(4, 1 / 3, 2.0, 0)
+    journal = Journal(path)
+    journal.record_grant("1", 0.5, first)
+    journal.record_grant("2", 0.75, second)
+    again = Journal(path)
+    assert again.grants == [first, second] and again.grant("2") == second and not again.num_left
+    again.record_grant("1", 0.75, None)
+    assert Journal(path).grant("1") is None and Journal(path).grants == [second]
+    again.record_grant("1", 0.75, second)
+    assert Journal(path).grant("1") == second

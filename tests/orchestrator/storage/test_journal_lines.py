@@ -29,7 +29,7 @@ from orchestrator.storage.journal_lines import (
     read_record,
     write_record,
 )
-from orchestrator.types import Denoising, Finish, Reward, Sampling, Step, Usage
+from orchestrator.types import Denoising, Finish, Reward, RoundRecord, Sampling, Step, Usage
 
 numbers = st.floats(allow_nan=False)
 counts = st.integers(0, 2**40)
@@ -46,6 +46,7 @@ replies: st.SearchStrategy[Reply] = st.one_of(
     st.builds(Completion, st.lists(steps, max_size=3).map(tuple), usages),
     st.builds(ScoreReply, st.lists(numbers.map(Reward), max_size=3).map(tuple), usages),
     st.builds(Loglik, st.lists(numbers, max_size=3).map(tuple), usages),
+    st.builds(RoundRecord, counts, st.floats(0, 1), st.floats(0, 1e6), counts),
 )
 
 REQUEST = GenerateRequest("p", "q", "i", (1, 2, 3), Sampling(0.8, 1.0, 16), 7, "\n", None)
