@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest
+from orchestrator.schema import converted
 from orchestrator.seeds import derive_seed
 from orchestrator.text.calling import Function, FunctionRaised, check_function, raised
 from orchestrator.text.tokens import cut, decoded, encoded
@@ -87,7 +88,7 @@ class TextEngine(EngineBase):
     ) -> None:
         check_function("engine.propose", propose, "question", "written", seed="seed", params="params")
         self._propose = Function(propose, max_threads)
-        self._by_steps = by_steps
+        self._by_steps: bool = converted("engine.by_steps", by_steps, bool)
 
     @property
     def description(self) -> Mapping[str, Any]:

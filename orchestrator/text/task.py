@@ -85,7 +85,7 @@ class TextTask:
     """
 
     delimiter: NotEmpty = "\n"
-    answer_marker: str | None = None
+    answer_marker: NotEmpty | None = None
     instruction: str = ""
     read_answer: Callable[[str], str | None] | None = None
     is_right: Callable[[str, str], bool | Awaitable[bool]] | None = None

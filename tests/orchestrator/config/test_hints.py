@@ -19,6 +19,7 @@ from orchestrator.errors import ConfigError
         ([], "n", "; did you mean 'budget'?"),
         ([], "repeats", "; did you mean 'budget'?"),
         ([], "num_samples", "; did you mean 'budget'?"),
+        ([], "k", "; did you mean 'budget'?"),
         (["strategy=best_of_n"], "num_samples", "; did you mean 'budget'?"),
         ([], "temperature", "; did you mean 'strategy.sampling.temperature'?"),
         ([], "engine.temperature", "; did you mean 'strategy.sampling.temperature'?"),
