@@ -137,8 +137,12 @@ def test_limits_hold_over_both_parts(tmp_path: Path) -> None:
 
 def test_a_smaller_budget_and_a_search_are_refused(tmp_path: Path) -> None:
     solve(tmp_path / "samples", METHODS["best_of_n"](4), 4)
-    with pytest.raises(ConfigError, match="budget=2: differs from the run"):
+    with pytest.raises(ConfigError, match=r"^budget=2: differs from .*; a larger one than its 4 extends it"):
         make(tmp_path / "samples", METHODS["best_of_n"](2), 2, FakeEngine())
+    other = {"budget": 8, "strategy": {"num_samples": 8}, "seed": 1}
+    growing = ("budget", "strategy.num_samples")
+    with pytest.raises(ConfigError, match=r"^seed=1: differs from the run in"):  # not the budget
+        open_run_dir(tmp_path / "samples", other, [], resume=True, growing=growing)
     search = {n: ParticleFilter(num_particles=n, max_steps=8, sampling=SAMPLING) for n in (2, 4)}
     solve(tmp_path / "search", search[2], 2)
     with pytest.raises(ConfigError, match="budget=4: differs from the run"):
