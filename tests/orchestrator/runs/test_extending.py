@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.results import read_results
 from orchestrator.storage.run_directory import open_run_dir
 from orchestrator.storage.samples import SAMPLES, StoredLines, set_aside
+from orchestrator.stored.engine import StoredEngineConfig
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, TokenLatency
 from orchestrator.types import Denoising, Sampling
 from strategies import BestOfN, Hex, ParticleFilter, SelfConsistency
@@ -147,6 +149,14 @@ def test_a_smaller_budget_and_a_search_are_refused(tmp_path: Path) -> None:
     solve(tmp_path / "search", search[2], 2)
     with pytest.raises(ConfigError, match="budget=4: differs from the run"):
         make(tmp_path / "search", search[4], 4, FakeEngine())
+
+
+def test_an_import_is_not_extended(tmp_path: Path) -> None:
+    """Its engine reads the results that an extension would set aside, and has no more samples than they."""
+    plan = fake_plan(tmp_path, TASK, METHODS["best_of_n"](4))
+    assert growing_keys(plan) == ("budget", "strategy.num_samples")
+    for path, keys in ((tmp_path, ()), (tmp_path / "other", growing_keys(plan))):
+        assert growing_keys(replace(plan, engine=StoredEngineConfig(path=str(path)))) == keys
 
 
 def test_a_run_with_unfinished_problems_is_finished_first(tmp_path: Path) -> None:
