@@ -9,6 +9,8 @@ from orchestrator.drawing import page_of
 from orchestrator.errors import ProblemError
 from orchestrator.types import Overhead, Params, Problem, Solution, Trajectory, Usage
 
+_MOST_SHOWN = 300  # characters of an answer or an error in a result's one line
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -77,9 +79,9 @@ class ProblemResult:
     def _outcome(self) -> str:
         if self.error is not None:
             message = " ".join(f"{type(self.error).__name__}: {self.error}".split())
-            return f"error={message!r}"
+            return f"error={_shortened(repr(message))}"
         stopped = f", stopped by limits.{self.stopped_by}" if self.stopped_by else ""
-        return f"answer={self.answer!r}{stopped}"
+        return f"answer={_shortened(repr(self.answer))}{stopped}"
 
     @property
     def _cost(self) -> str:
@@ -88,3 +90,7 @@ class ProblemResult:
             f"{len(self.candidates)} candidates, {usage.generated_tokens:,} tokens, "
             f"{usage.reward_calls:,} reward calls, {self.seconds:.1f} s"
         )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

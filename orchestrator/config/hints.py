@@ -14,15 +14,23 @@ from orchestrator.terminal import program
 
 _MOST_SHOWN = 3
 # How other tools name the samples of a problem, and the number of problems: vLLM, search-and-learn,
-# lm-evaluation-harness, NeMo-Skills, inspect_ai.
+# lm-evaluation-harness, NeMo-Skills, inspect_ai, TRL, transformers.
 _IN_OTHER_TOOLS = {
     "n": "budget",
     "repeats": "budget",
     "num_samples": "budget",
+    "samples": "budget",
+    "N": "budget",
+    "k": "budget",
+    "best_of": "budget",
+    "num_generations": "budget",
+    "num_return_sequences": "budget",
     "num_random_seeds": "budget",
     "epochs": "budget",
     "limit": "task.limit",
     "max_samples": "task.limit",
+    "max_examples": "task.limit",
+    "num_problems": "task.limit",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -28,6 +29,7 @@ from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open
 from orchestrator.storage.samples import StoredLines
 from orchestrator.storage.silence import Lengths
 from orchestrator.storage.totals import finished_summary
+from orchestrator.stored.engine import StoredEngineConfig
 from orchestrator.types import Granted
 from orchestrator.verifiers.calibrated import calibrated
 
@@ -79,8 +81,13 @@ def describe(plan: Plan) -> None:
 
 
 def growing_keys(plan: Plan) -> tuple[str, ...]:
-    """Return the keys that may be larger when a run resumes: what the budget of independent samples sets."""
-    knob = independent_knob_of(plan.strategy) if plan.rounds is None else None
+    """Return the keys that may be larger when a run resumes: what the budget of independent samples sets.
+
+    None of an import: its engine serves the samples of its own directory, and has no others.
+    """
+    source = Path(plan.engine.path) if isinstance(plan.engine, StoredEngineConfig) else None
+    serves_itself = source is not None and source.absolute() == plan.run_dir.absolute()
+    knob = None if plan.rounds is not None or serves_itself else independent_knob_of(plan.strategy)
     return () if knob is None else ("budget", f"strategy.{knob}")
 
 

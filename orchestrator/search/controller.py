@@ -229,6 +229,8 @@ class Controller:
             answers = [self.task.extract(t.text) if t.finished else None for t in trajectories]
             grades = {a: await self.task.grade(a, problem.answer) for a in dict.fromkeys(answers)}
             groups = await self._groups(answers)
+        except GradingError:
+            raise
         except Exception as failure:  # a task is a plug-in: its failure ends this problem only
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
         return tuple(

@@ -247,6 +247,8 @@ class Session:
         try:
             answers = [self._ledger.task.extract(t.text) if t.finished else None for t in trajectories]
             return await self._ledger.task.keys(answers)
+        except GradingError:
+            raise
         except Exception as failure:  # a task is a plug-in: its failure ends one problem
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
 

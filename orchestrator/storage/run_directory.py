@@ -51,6 +51,7 @@ FREE_KEYS = (
     "log_level",
     "tracing",
 )
+_BUDGET = "budget"
 _LATER = {"allocator": {"_target_": "orchestrator.Uniform"}}
 _LATER_KEYS = {"task.step.mode": "delimiter"}
 _LOCK = ".lock"
@@ -175,10 +176,10 @@ def open_run_dir(
     if is_resumed:
         is_extended = _grows(before := as_begun(read_own(run_dir / CONFIG, "run_dir")), config, growing)
         if not is_extended:
-            _compare(before, config, run_dir)
+            _compare(before, config, run_dir, growing)
     earlier = _take_over(run_dir, check)
     if is_extended:
-        _extend(run_dir, earlier, dotted(config)["budget"])
+        _extend(run_dir, earlier, dotted(config)[_BUDGET])
         is_resumed, earlier = False, Earlier()
     command = {"overrides": list(overrides)}
     # The command first: a run that is killed between the two can still be resumed by its directory.
@@ -237,13 +238,16 @@ def _extend(run_dir: Path, earlier: Earlier, budget: int) -> None:
     journals.close()
 
 
-def _compare(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path) -> None:
-    """Raise ConfigError that names the first key that differs and may not."""
-    for key in differing_keys(before, json.loads(json.dumps(after))):
-        allowed = (
-            f"differs from the run in {run_dir}; only {', '.join(FREE_KEYS[:-1])} and {FREE_KEYS[-1]} may"
-        )
-        raise ConfigError(key, dotted(after).get(key), allowed)
+def _compare(
+    before: Mapping[str, Any], after: Mapping[str, Any], run_dir: Path, growing: Collection[str]
+) -> None:
+    """Raise ConfigError that names the first key that differs and may not; one that may grow comes last."""
+    keys = differing_keys(before, json.loads(json.dumps(after)))
+    for key in sorted(keys, key=lambda key: (key in growing) + (key in growing and key != _BUDGET)):
+        may = f"only {', '.join(FREE_KEYS[:-1])} and {FREE_KEYS[-1]} may"
+        if key == _BUDGET and key in growing:
+            may = f"a larger one than its {dotted(before).get(key)} extends it"
+        raise ConfigError(key, dotted(after).get(key), f"differs from the run in {run_dir}; {may}")
 
 
 def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

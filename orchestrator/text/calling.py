@@ -55,8 +55,7 @@ class Function:
 
     @property
     def name(self) -> str:
-        """The function's name, for messages."""
-        return getattr(self._function, "__name__", type(self._function).__name__)
+        return name_of(self._function)
 
     @property
     def reference(self) -> str:
@@ -73,6 +72,11 @@ class Function:
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._max_threads, thread_name_prefix=self.name)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the function's name, for messages."""
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _called(
@@ -111,7 +115,7 @@ def check_function(key: str, function: Callable[..., Any], *arguments: str, **op
         try:
             signature.bind(*arguments, **options)
         except TypeError:
-            raise ConfigError(key, f"{Function(function, 1).name}{signature}", allowed) from None
+            raise ConfigError(key, f"{name_of(function)}{signature}", allowed) from None
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -11,6 +11,7 @@ from msgspec import UnsetType
 
 from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
+from orchestrator.schema import converted
 from orchestrator.seeds import derive_seed
 from orchestrator.steps.rule import BY_DELIMITER, MODES, StepRule
 from orchestrator.text.calling import Function, FunctionRaised, check_function, raised
@@ -94,7 +95,7 @@ class TextEngine(EngineBase):
     ) -> None:
         check_function("engine.propose", propose, "question", "written", seed="seed", params="params")
         self._propose = Function(propose, max_threads)
-        self._by_steps = by_steps
+        self._by_steps: bool = converted("engine.by_steps", by_steps, bool)
 
     @property
     def info(self) -> ModelInfo:

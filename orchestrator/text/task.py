@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, GradingError
 from orchestrator.schema import NotEmpty, checked
 from orchestrator.stated.answer import AnswerPlace, find_answer
 from orchestrator.steps.rule import BY_DELIMITER, StepRule
 from orchestrator.tasks.grading.graders import MathGrader
 from orchestrator.tasks.grading.pool import shared_pool
+from orchestrator.text.calling import Function, FunctionRaised, name_of, raised
 from orchestrator.types import Problem
 
 Question = str | tuple[str, str] | Problem
@@ -21,6 +22,7 @@ Question = str | tuple[str, str] | Problem
 
 _QUESTION = "must be a text, a pair of texts (question, reference answer), or a Problem of texts"
 _PLACES: tuple[AnswerPlace, ...] = ("box", "tag", "hashes")
+_MAX_THREADS = 32
 _NUM_GRADERS, _GRADING_SECONDS = 2, 3.0  # as conf/task/dataset.yaml has them
 
 
@@ -73,7 +75,8 @@ class TextTask:
     by default it is what follows the last ``answer_marker``, else what is in ``\boxed{}``, in ``<answer>``
     tags or after ``####``, else the last line. ``is_right`` compares an answer with a reference; by default
     numbers and formulas are compared by value and other texts by their words, in votes too. With ``is_right``
-    equal texts alone vote together.
+    equal texts alone vote together. It
+    may be async, and it may block: a plain one is called in a thread. What either raises ends its problem.
 
     Example::
 
@@ -84,10 +87,10 @@ class TextTask:
     """
 
     delimiter: NotEmpty = "\n"
-    answer_marker: str | None = None
+    answer_marker: NotEmpty | None = None
     instruction: str = ""
     read_answer: Callable[[str], str | None] | None = None
-    is_right: Callable[[str, str], bool] | None = None
+    is_right: Callable[[str, str], bool | Awaitable[bool]] | None = None
     questions: Sequence[Question] = field(default=(), repr=False)
     step: StepRule = BY_DELIMITER
 
@@ -103,7 +106,7 @@ class TextTask:
 
     def extract(self, text: str) -> str | None:
         if self.read_answer is not None:
-            return self.read_answer(text)
+            return _read(self.read_answer, text)
         if self.answer_marker is not None and self.answer_marker in text:
             return _found(text) or _first_line(text.rpartition(self.answer_marker)[2])
         return _found(text) or (None if self.answer_marker else _last_line(text))
@@ -114,8 +117,11 @@ class TextTask:
     async def grade(self, answer: str | None, reference: str) -> bool:
         if answer is None or not reference:
             return False
-        if self.is_right is not None:
-            return bool(self.is_right(answer, reference))
+        if self._judge is not None:
+            try:
+                return bool(await self._judge(answer, reference))
+            except FunctionRaised as call:
+                raise GradingError(raised(self._judge.name, call.failure)) from call.failure
         return await self._grader.grade(answer, reference)
 
     @cached_property
@@ -123,8 +129,24 @@ class TextTask:
         return tuple(problems_of(self.questions))
 
     @cached_property
+    def _judge(self) -> Function | None:
+        return None if self.is_right is None else Function(self.is_right, _MAX_THREADS)
+
+    @cached_property
     def _grader(self) -> MathGrader:
         return MathGrader(shared_pool(_NUM_GRADERS, _GRADING_SECONDS))
+
+
+def _read(read_answer: Callable[[str], str | None], text: str) -> str | None:
+    """Return the answer that a user's function reads. Raises GradingError."""
+    try:
+        answer = read_answer(text)
+    except Exception as failure:
+        raise GradingError(raised(name_of(read_answer), failure)) from failure
+    if answer is not None and not isinstance(answer, str):
+        said = f"{name_of(read_answer)} returned {answer!r}; it must return a str or None"
+        raise GradingError(said)
+    return answer
 
 
 def _found(text: str) -> str | None:

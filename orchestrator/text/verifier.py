@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from orchestrator.errors import VerifierError
 from orchestrator.protocols import Failure, ModelInfo, Readout, ScoreReply, ScoreRequest, VerifierBase
+from orchestrator.schema import converted
 from orchestrator.text.calling import Function, FunctionRaised, check_function, raised
 from orchestrator.text.tokens import encoded
 from orchestrator.types import Reward, Usage
@@ -55,7 +56,7 @@ class TextVerifier(VerifierBase):
     ) -> None:
         check_function("verifier.reward", reward, "question", "steps")
         self._reward = Function(reward, max_threads)
-        self._info = ModelInfo(readout=readout)
+        self._info = ModelInfo(readout=converted("verifier.readout", readout, Readout))
 
     @property
     def info(self) -> ModelInfo:

@@ -29,7 +29,7 @@ from orchestrator import (
     solve_many,
     solve_sync,
 )
-from orchestrator.errors import ConfigError, EngineError, VerifierError
+from orchestrator.errors import ConfigError, EngineError, GradingError, VerifierError
 from orchestrator.protocols import NO_REPLICA, Failure
 from orchestrator.report.page import write_report
 from orchestrator.storage.journal import JOURNAL
@@ -387,6 +387,43 @@ def counted(count: list[str], function: Callable[..., str] = digits_alone) -> Te
         return function(question, written, seed=seed, params=params)
 
     return TextEngine(propose)
+
+
+@pytest.mark.parametrize("value", [7, b"no", ["7"]])
+async def test_an_answer_that_is_read_must_be_a_text(value: Any) -> None:
+    def reads(text: str) -> Any:
+        return value
+
+    (result,) = await all_of([("a", "7")], task=TextTask(read_answer=reads))
+    assert str(result.error) == f"reads returned {value!r}; it must return a str or None"
+
+
+async def test_what_a_task_of_functions_raises_ends_its_problem_with_its_traceback() -> None:
+    def fails(*texts: str) -> Any:
+        raise KeyError("of mine")
+
+    for task in (TextTask(read_answer=fails), TextTask(is_right=fails)):
+        (result,) = await all_of([("a", "7")], task=task)
+        assert isinstance(result.error, GradingError)
+        assert isinstance(result.error.__cause__, KeyError)
+        assert f"fails raised KeyError: 'of mine' ({__file__}:" in str(result.error)
+
+
+async def test_a_judge_may_block_or_be_async() -> None:
+    together = threading.Barrier(2)
+
+    def blocks(answer: str, reference: str) -> bool:
+        together.wait(timeout=20)
+        return True
+
+    async def later(answer: str, reference: str) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    for judge in (blocks, later):
+        how = {"strategy": SelfConsistency(1), "task": TextTask(is_right=judge)}
+        results = await all_of([("a", "1"), ("b", "2")], **how)
+        assert [result.correct for result in results] == [True, True]
 
 
 async def test_a_run_directory_is_continued(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ async def test_one_line_says_the_answer_and_the_cost() -> None:
     assert repr(failed).startswith("<ProblemResult error='EngineError: two lines'; 0 candidates")
     assert "stopped by limits.seconds" in repr(replace(result, stopped_by="seconds"))
     assert (failed.text, failed.answer) == ("", None)
+    long = replace(failed, error=EngineError("x" * 10_000))
+    assert len(repr(long)) < 400
+    assert "…; 0 candidates" in repr(long)
 
 
 async def test_html_is_well_formed_and_escapes_what_a_model_wrote() -> None:

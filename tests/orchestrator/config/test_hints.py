@@ -25,6 +25,7 @@ def keys_with(*chosen: str) -> list[str]:
         ([], "n", "; did you mean 'budget'?"),
         ([], "repeats", "; did you mean 'budget'?"),
         ([], "num_samples", "; did you mean 'budget'?"),
+        ([], "k", "; did you mean 'budget'?"),
         (["strategy=best_of_n"], "num_samples", "; did you mean 'budget'?"),
         ([], "temperature", "; did you mean 'strategy.sampling.temperature'?"),
         ([], "engine.temperature", "; did you mean 'strategy.sampling.temperature'?"),

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.results import read_results
 from orchestrator.storage.run_directory import open_run_dir
 from orchestrator.storage.samples import SAMPLES, StoredLines, set_aside
+from orchestrator.stored.engine import StoredEngineConfig
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier, TokenLatency
 from orchestrator.types import Denoising, Sampling
 from strategies import BestOfN, Hex, ParticleFilter, SelfConsistency
@@ -137,12 +139,24 @@ def test_limits_hold_over_both_parts(tmp_path: Path) -> None:
 
 def test_a_smaller_budget_and_a_search_are_refused(tmp_path: Path) -> None:
     solve(tmp_path / "samples", METHODS["best_of_n"](4), 4)
-    with pytest.raises(ConfigError, match="budget=2: differs from the run"):
+    with pytest.raises(ConfigError, match=r"^budget=2: differs from .*; a larger one than its 4 extends it"):
         make(tmp_path / "samples", METHODS["best_of_n"](2), 2, FakeEngine())
+    other = {"budget": 8, "strategy": {"num_samples": 8}, "seed": 1}
+    growing = ("budget", "strategy.num_samples")
+    with pytest.raises(ConfigError, match=r"^seed=1: differs from the run in"):  # not the budget
+        open_run_dir(tmp_path / "samples", other, [], resume=True, growing=growing)
     search = {n: ParticleFilter(num_particles=n, max_steps=8, sampling=SAMPLING) for n in (2, 4)}
     solve(tmp_path / "search", search[2], 2)
     with pytest.raises(ConfigError, match="budget=4: differs from the run"):
         make(tmp_path / "search", search[4], 4, FakeEngine())
+
+
+def test_an_import_is_not_extended(tmp_path: Path) -> None:
+    """Its engine reads the results that an extension would set aside, and has no more samples than they."""
+    plan = fake_plan(tmp_path, TASK, METHODS["best_of_n"](4))
+    assert growing_keys(plan) == ("budget", "strategy.num_samples")
+    for path, keys in ((tmp_path, ()), (tmp_path / "other", growing_keys(plan))):
+        assert growing_keys(replace(plan, engine=StoredEngineConfig(path=str(path)))) == keys
 
 
 def test_a_run_with_unfinished_problems_is_finished_first(tmp_path: Path) -> None:

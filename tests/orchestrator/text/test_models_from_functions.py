@@ -242,6 +242,12 @@ def test_a_function_with_other_arguments_is_refused_at_once() -> None:
 def test_a_bad_argument_is_named() -> None:
     with pytest.raises(ConfigError, match=r"task\.delimiter"):
         TextTask(delimiter="")
+    with pytest.raises(ConfigError, match=r"task\.answer_marker"):  # every step would hold it
+        TextTask(answer_marker="")
+    with pytest.raises(ConfigError, match="did you mean 'whole'"):
+        TextVerifier(lambda question, steps: 0.5, readout="hole")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"engine\.by_steps=no"):
+        TextEngine(sums, by_steps="no")  # type: ignore[arg-type]
 
 
 @given(st.text(st.characters(codec="utf-8")), st.integers(0, 30))
