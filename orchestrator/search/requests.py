@@ -40,8 +40,7 @@ def generate_requests(
     token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
     instruction, delimiter, answer_marker = task.instruction, task.delimiter, task.answer_marker
     make = partial(GenerateInChat, history=problem.history) if problem.history else GenerateRequest
-    if (step := step_rule_of(task)) is not UNSET:
-        make = partial(make, step=step)
+    step = step_rule_of(task)
     return [
         make(
             home=problem.id,
@@ -53,6 +52,7 @@ def generate_requests(
             delimiter=delimiter,
             answer_marker=answer_marker,
             to_end=to_end,
+            step=step,
             carried=t.carried or UNSET,
             before=UNSET if step is UNSET or not t.steps else t.text[-LOOK_BACK:],
         )

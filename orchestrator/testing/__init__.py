@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from orchestrator.testing.engine_case import EngineCase
 from orchestrator.testing.engines import ENGINE_LAWS, check_engine
+from orchestrator.testing.fake_tokens import EOS
 from orchestrator.testing.fakes import (
-    EOS,
     LETTERS,
     Copying,
     FakeEngine,
