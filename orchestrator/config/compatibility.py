@@ -88,6 +88,7 @@ def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) ->
         return
     if isinstance(engine, LimitsSteps) and (because := engine.no_steps_by(step)) is not None:
         key, value, why = because
+        value = str(value).lower() if isinstance(value, bool) else value
         shown = f"{key}={value}" if key != "engine" else f"engine={names['engine']}"
         part = "markers" if isinstance(step.markers, str) else "mode"
         allowed = f"does not go with {shown}: {why}"

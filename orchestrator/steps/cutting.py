@@ -26,6 +26,7 @@ class OpenStep:
     ends: StepEnds
     held_back: bool = False
     _least: int | None = None
+    _opened: int = 0
     _seen: int = 0
 
     def end(self, text_of: TextOf, num_tokens: int) -> int | None:
@@ -33,8 +34,8 @@ class OpenStep:
 
         It has to be called after each token at which the step is full, whose text holds what
         ``StepEnds.can_end_with``, or which follows one that left it ``held_back``. A step has one token or
-        more: a marker at its very beginning is its own. Where it is cut before its last token, the rest
-        begins the next step.
+        more: a marker that begins in its first one is its own. Where it is cut before its last token, the
+        rest begins the next step.
         """
         text = text_of(num_tokens)
         delimiter_end = self._delimiter_end(text)
@@ -62,7 +63,11 @@ class OpenStep:
             if self._least is None:
                 return None
         # What ended before was looked at when it did; the last characters may have been parts of one then.
-        found = self.ends.marker_in(text, max(self._least, self._seen - self.ends.reach - _MOST_BYTES))
+        begin = max(self._opened, self._seen - self.ends.reach - _MOST_BYTES)
+        found = self.ends.marker_in(text, begin)
+        if found is not None and found[0] < self._least:  # its own, with which nothing else may overlap
+            self._opened = found[1]
+            found = self.ends.marker_in(text, self._opened)
         self._seen = len(text)
         if found is None:
             return None
@@ -93,11 +98,19 @@ def first_end(text: str, ends: StepEnds, fits: Callable[[str], int] | None = Non
     delimiter = ends.delimiter
     at = -1 if delimiter is None else text.find(delimiter)
     found: list[tuple[int, int]] = [] if delimiter is None or at < 0 else [(at + len(delimiter),) * 2]
-    if ends.markers and (marker := ends.marker_in(text, 1)) is not None:
+    if (marker := _next_marker(text, ends)) is not None:
         found.append((marker[1], marker[0]))
     if ends.tokens is not None and fits is not None and (most := fits(text)) < len(text):
         found.append((max(1, most), max(1, most)))
     return min(found, key=lambda each: each[0])[1] if found else None
+
+
+def _next_marker(text: str, ends: StepEnds) -> tuple[int, int] | None:
+    """Return the marker that begins the next step, after the one with which the text itself begins."""
+    if not ends.markers:
+        return None
+    marker = ends.marker_in(text, 0)
+    return ends.marker_in(text, marker[1]) if marker is not None and marker[0] == 0 else marker
 
 
 def split(text: str, ends: StepEnds, fits: Callable[[str], int] | None = None) -> Iterator[str]:

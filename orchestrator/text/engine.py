@@ -13,7 +13,7 @@ from orchestrator.errors import EngineError
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
 from orchestrator.schema import converted
 from orchestrator.seeds import derive_seed
-from orchestrator.steps.rule import BY_DELIMITER, MODES, StepRule
+from orchestrator.steps.rule import BY_DELIMITER, MODES, Mode, StepRule
 from orchestrator.text.calling import Function, FunctionRaised, check_function, raised
 from orchestrator.text.pieces import all_of, ends_in, first_of
 from orchestrator.text.tokens import cut, decoded, encoded
@@ -66,8 +66,9 @@ class TextEngine(EngineBase):
     ``params.to_end`` everything to the end. A step without its delimiter gets it, as most libraries remove
     the text that they stop at. An empty text, or a ``LastStep``, ends the solution. With ``by_steps`` the
     function is only ever asked for the next step, and the engine repeats it where a method samples whole
-    answers. A plain function is called in up to ``max_threads`` threads, so it may block; give 1 for a model
-    that is not safe for threads.
+    answers. With ``ends_steps`` it reads ``params.step``, and tasks may say what ends a step. A plain
+    function is called in up to ``max_threads`` threads, so it may block; give 1 for a model that is not
+    safe for threads.
 
     What the function raises ends that problem alone: ``result.error.__cause__`` is the exception itself.
 
@@ -91,15 +92,17 @@ class TextEngine(EngineBase):
         propose: Propose | Callable[..., str | Awaitable[str]],
         *,
         by_steps: bool = False,
+        ends_steps: bool = False,
         max_threads: int = 32,
     ) -> None:
         check_function("engine.propose", propose, "question", "written", seed="seed", params="params")
         self._propose = Function(propose, max_threads)
         self._by_steps: bool = converted("engine.by_steps", by_steps, bool)
+        self._modes: tuple[Mode, ...] = MODES if ends_steps else ("delimiter",)
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(step_modes=MODES)
+        return ModelInfo(step_modes=self._modes)
 
     @property
     def description(self) -> Mapping[str, Any]:

@@ -20,8 +20,10 @@ def first_of(text: str, ends: StepEnds, most: int, *, ended: bool) -> Step:
     if end is not None:
         token_ids = encoded(kept[:end])
         return Step(kept[:end], token_ids, carried=_carried(cut(kept[end:], most - len(token_ids))))
-    finish = Finish.EOS if ended else Finish.STEP
-    return Step(kept, encoded(kept), finish=finish if kept == text else Finish.LENGTH)
+    token_ids = encoded(kept)
+    is_cut = kept != text or (not ended and most <= len(token_ids) != ends.tokens)
+    finish = Finish.LENGTH if is_cut else Finish.EOS if ended else Finish.STEP
+    return Step(kept, token_ids, finish=finish)
 
 
 def ends_in(text: str, ends: StepEnds) -> bool:

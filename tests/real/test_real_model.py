@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 import torch
 import transformers
+from msgspec import UNSET
 
 from actors.transformers_engine.config import TransformersEngineConfig
 from actors.verifiers.config import GenerativeVerifierConfig, LikelihoodVerifierConfig
@@ -29,8 +30,9 @@ from orchestrator.config.plan import Plan, plan_of
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Completion, EngineBase, GenerateRequest, Verifier
 from orchestrator.search.controller import Controller
+from orchestrator.steps.rule import StepRule
 from orchestrator.storage.journal import Journals
-from orchestrator.types import Finish, Problem, Sampling
+from orchestrator.types import Finish, Problem, Sampling, Step
 from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
 from tests.actors.openai_server import KEY, KEY_VARIABLE, started_server
 from tests.shared_data import BENCHMARKS, shared, shared_rows
@@ -156,6 +158,34 @@ async def test_steps_end_at_blank_lines_and_make_the_text(model: Model) -> None:
             (step,) = reply.steps
             assert (step.text, step.token_ids) == (expected.text, expected.token_ids)
             prefix += step.token_ids
+
+
+@pytest.mark.parametrize(
+    "rule", [StepRule("tokens", 16), StepRule("hybrid", 24, r"\.|\n\n?")], ids=lambda rule: rule.mode
+)
+async def test_steps_by_a_rule_make_the_text(rule: StepRule, model: Model) -> None:
+    """As steps at blank lines do; a full step is followed by another, and the text alone is cut off."""
+    params = Sampling(0.0, 1.0, 96)
+    for question in questions(3):
+        asked = request(question, params, step=rule)
+        (whole,) = await model.engine.generate([asked])
+        assert isinstance(whole, Completion)
+        assert len(whole.steps) > 2
+        ids = [t for step in whole.steps for t in step.token_ids]
+        text = "".join(step.text for step in whole.steps)
+        assert model.tokenizer.decode(ids, skip_special_tokens=True) == text
+        assert all(0 < len(step.token_ids) <= (rule.tokens or 0) for step in whole.steps)
+        assert all(step.finish is Finish.STEP for step in whole.steps[:-1])
+        steps = list[Step]()
+        for _ in whole.steps:
+            prefix = tuple(t for step in steps for t in step.token_ids)
+            carried = (steps[-1].carried if steps else None) or UNSET
+            left = Sampling(0.0, 1.0, 96 - len(prefix))
+            now = replace(asked, params=left, to_end=False, token_ids=prefix, carried=carried)
+            (reply,) = await model.engine.generate([now])
+            assert isinstance(reply, Completion)
+            steps += reply.steps
+        assert [(s.text, s.token_ids) for s in steps] == [(s.text, s.token_ids) for s in whole.steps]
 
 
 def planned(strategy: str, folder: Path) -> Plan:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 from transformers import AutoTokenizer
 
 from actors.text.stepping import Detokenizer
 from actors.transformers_engine.config import TransformersEngineConfig
 from actors.transformers_engine.engine import TransformersEngine
 from orchestrator.splitting import StepSplitter
-from orchestrator.steps.rule import StepEnds
-from orchestrator.types import Finish
+from orchestrator.steps.rule import StepEnds, StepRule
+from orchestrator.types import Finish, Sampling, Step
 from tests.actors.small_models import ask, completed
 
 
@@ -144,4 +146,46 @@ async def test_steps_of_a_byte_level_model_join_to_its_text(
                 assert delimiter not in shorter or shorter.endswith("\ufffd"), "it ended as soon as it could"
             if step.finish is Finish.LENGTH and len(reply.steps) == 1:
                 assert len(step.token_ids) == 60
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        StepRule("tokens", 4),
+        StepRule("markers", markers=["th", "é"]),
+        StepRule("hybrid", 6, r"e[a-z]|\n\n"),
+        StepRule("hybrid", 5),
+    ],
+)
+async def test_steps_by_a_rule_join_to_the_text_of_a_byte_level_model(
+    bpe_policy: Path, tokenizer: Any, rule: StepRule
+) -> None:
+    """Its tokens are parts of characters too. By steps the greedy text and its steps are the same."""
+    engine = TransformersEngine(TransformersEngineConfig(str(bpe_policy)))
+    asked = ask("the step", to_end=True, delimiter="x", max_tokens=40, marker=None, temperature=1.2)
+    requests = [replace(asked, seed=s, step=rule) for s in range(8)]
+    for reply in completed(await engine.generate(requests)):
+        token_ids = [i for step in reply.steps for i in step.token_ids]
+        assert len(token_ids) == reply.usage.generated_tokens <= 40
+        assert len(token_ids) == 40 or reply.steps[-1].finish is Finish.EOS
+        assert all(len(step.token_ids) <= (rule.tokens or 40) for step in reply.steps)
+        if all(not step.text.endswith("\ufffd") for step in reply.steps[:-1]):  # bytes that are no text
+            whole = tokenizer.decode(token_ids, skip_special_tokens=True)
+            assert "".join(s.text for s in reply.steps) == whole
+    greedy = replace(requests[0], params=Sampling(0.0, 1.0, 40))
+    (reply,) = completed(await engine.generate([greedy]))
+    steps = list[Step]()
+    while not steps or (steps[-1].finish is Finish.STEP and sum(len(s.token_ids) for s in steps) < 40):
+        num, carried = sum(len(s.token_ids) for s in steps), steps[-1].carried if steps else None
+        now = replace(
+            greedy,
+            to_end=False,
+            params=Sampling(0.0, 1.0, 40 - num),
+            token_ids=tuple(i for s in steps for i in s.token_ids),
+            carried=carried or UNSET,
+        )
+        steps += completed(await engine.generate([now]))[0].steps
+    assert [(s.text, s.token_ids) for s in steps] == [(s.text, s.token_ids) for s in reply.steps]
+    assert [s.logprob for s in steps] == pytest.approx([s.logprob for s in reply.steps])
     await engine.close()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from actors.embedded.models import build_tokenizer
 from actors.text.generation import Generation, StopRules
@@ -16,8 +17,8 @@ from actors.text.stepping import Detokenizer
 from actors.vllm_engine.streams import Streams
 from orchestrator.errors import EngineDeadError, EngineError
 from orchestrator.splitting import StepSplitter
-from orchestrator.steps.rule import StepEnds
-from orchestrator.types import Finish
+from orchestrator.steps.rule import StepEnds, StepRule
+from orchestrator.types import Carried, Finish
 from tests.actors.small_models import ALPHABET, ask
 
 PROMPT = (1, 5)
@@ -98,6 +99,25 @@ async def test_all_steps_of_a_text_are_one_request() -> None:
         # The first reads the prompt but for the token that was cached; later ones find all there is.
         assert usage.cached_tokens == (1 if step == 0 else usage.prompt_tokens)
         assert usage.flops == (len(PROMPT) - 1 + STEP - 1 if step == 0 else STEP)
+    assert vllm.begun == [(3, 0)]
+    streams.close()
+
+
+async def test_all_steps_between_markers_are_one_request() -> None:
+    """The marker that ended a step was taken with it, and begins the next."""
+    rule, vllm = StepRule("markers", markers=["\n"]), Typewriter()
+    streams, rules = Streams(vllm, lookahead=40), StopRules.of(DETOKENIZER, rule.ends("\n"))
+    tokens: list[int] = []
+    carried: Carried | None = None
+    for step in range(3):
+        asked = replace(ask(seed=3, token_ids=tuple(tokens)), step=rule, carried=carried or UNSET)
+        started = Generation.of(asked, (*PROMPT, *tokens), 1000, rules, DETOKENIZER)
+        (done,) = await complete(streams, started)
+        (said,) = done.completion(1.0, has_logprobs=True).steps
+        tokens, carried = [*tokens, *said.token_ids], said.carried
+        assert tokens == text_of(3, STEP * (step + 1) - 1)
+        assert carried is not None and carried.token_ids == (NEWLINE,)
+        assert done.completion(1.0, has_logprobs=True).usage.generated_tokens == STEP
     assert vllm.begun == [(3, 0)]
     streams.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +25,9 @@ from orchestrator import (
     TextVerifier,
 )
 from orchestrator.errors import ConfigError
-from orchestrator.testing import check_engine, check_task, check_verifier
+from orchestrator.steps.rule import StepRule
+from orchestrator.testing import EngineCase, Law, check_engine, check_task, check_verifier, hold, name_of
+from orchestrator.testing.step_laws import STEP_LAWS
 from orchestrator.text.tokens import BYTES_PER_TOKEN, cut, decoded, encoded
 from orchestrator.types import Denoising, Finish, Params
 from tests.guide import example_of, run_in
@@ -261,3 +264,39 @@ def test_tokens_are_the_text(text: str, num: int) -> None:
 
 def test_half_a_character_is_a_text_too() -> None:
     assert decoded(encoded("a\ud800b")) == "a\ud800b"
+
+
+RECITED = "One line.\nWait, another one, which is long.\nWait, a third.\nHmm. That is all of it."
+
+
+def recite(question: str, written: str, *, seed: int, params: Any) -> str:
+    """A known text: as much of it as is requested."""
+    rest = RECITED[len(written) :]
+    asked = rest if params.to_end else rest[: 4 * params.max_tokens]
+    return LastStep(asked) if asked == rest else asked
+
+
+@pytest.mark.parametrize("by_steps", [False, True])
+@pytest.mark.parametrize("law", STEP_LAWS, ids=name_of)
+async def test_a_function_that_ends_steps_keeps_their_laws(law: Law[EngineCase], by_steps: bool) -> None:
+    await hold(law, EngineCase(TextEngine(recite, by_steps=by_steps, ends_steps=True), "Recite!"))
+
+
+async def test_a_function_gets_how_a_step_ends() -> None:
+    seen: list[Any] = []
+
+    def propose(question: str, written: str, *, seed: int, params: Any) -> str:
+        seen.append((params.step, params.delimiter, params.max_tokens, written))
+        return "a Wait b"
+
+    rule = StepRule("markers", markers=["Wait"])
+    engine = TextEngine(propose, ends_steps=True)
+    asked = GenerateRequest("p", "q", "", (), Sampling(max_tokens=9), 7, "|", None, step=rule)
+    (reply,) = await engine.generate([asked])
+    assert isinstance(reply, Completion)
+    (step,) = reply.steps
+    assert (step.text, step.finish, seen) == ("a ", Finish.STEP, [(rule, "", 9, "")])
+    assert step.carried is not None
+    (reply,) = await engine.generate([replace(asked, token_ids=step.token_ids, carried=step.carried)])
+    assert isinstance(reply, Completion)
+    assert (reply.steps[0].text, seen[1][3]) == ("Wait ba ", "a Wait b")
