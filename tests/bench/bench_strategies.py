@@ -33,6 +33,8 @@ from tests.bench.sweeps import REPOSITORY, Outcomes, Point, Sweep
 REFERENCE = "particle_filter"
 # Methods that do not read the budget: one point is their whole curve.
 ONE_SIZE = {"greedy"}
+# Methods that follow a plan, which bench_adaptive measures.
+FOLLOWS_A_PLAN = {"compute_optimal"}
 # What the papers promise, to be read off the curves: the first needs less than the second.
 CLAIMS = (
     ("particle_filter", "best_of_n"),
@@ -44,8 +46,9 @@ CHOICES = REPOSITORY / "conf" / "strategy"
 
 
 def names() -> list[str]:
-    """Every strategy, those on the default engine and task first."""
-    return sorted((f.stem for f in CHOICES.glob("*.yaml")), key=lambda name: (brings_its_own(name), name))
+    """Every strategy without a plan, those on the default engine and task first."""
+    found = {f.stem for f in CHOICES.glob("*.yaml")} - FOLLOWS_A_PLAN
+    return sorted(found, key=lambda name: (brings_its_own(name), name))
 
 
 def brings_its_own(strategy: str) -> bool:
