@@ -39,7 +39,7 @@ UNCOMPILED := /(tests?|testing)/|/transformers/models/(?!auto/|__init__)|/ray/(r
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run serve vllm install chromium test-quick test test-slow test-gpu real coverage simulate check docs format \
-    demo bench bench-strategies constraints clean always
+    demo bench bench-strategies bench-adaptive constraints clean always
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 ~/p' Makefile | awk -F '~' '{ printf "%-19s%s\n", $$1, $$2 }'
@@ -115,6 +115,9 @@ bench: $(STAMP) ## the benchmarks of tests/bench, one after another
 
 bench-strategies: $(STAMP) ## measure and render the tables of strategies in docs and README; takes hours, resumes
 	$(BIN)/python -m tests.bench.bench_strategies --docs $(ARGS)
+
+bench-adaptive: $(STAMP) ## every rule that saves compute against its cost, into docs/adaptive.md; takes an hour
+	$(BIN)/python -m tests.bench.bench_adaptive --docs $(ARGS)
 
 # Not triton: the CUDA builds of torch ask for one of their own.
 constraints: $(STAMP) ## pin what .venv holds now in constraints.txt, by name and version alone

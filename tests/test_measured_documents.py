@@ -1,4 +1,4 @@
-"""The commands of docs/saturation.md and docs/calibration.md, one after another, on a few problems."""
+"""The commands of docs/saturation.md and docs/calibration.md, and the walk of docs/adaptive.md, in small."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.calibrate.__main__ import main as calibrate
 from orchestrator.planning.command import main as allocation
+from orchestrator.replay.__main__ import main as replay
 from orchestrator.report.__main__ import main as report
 from orchestrator.runs.main import main as run
 from orchestrator.saturation.__main__ import main as saturation
@@ -24,6 +25,8 @@ TOOLS: dict[str, Callable[[list[str]], int]] = {
     "orchestrator.saturation": saturation,
     "orchestrator.calibrate": calibrate,
     "orchestrator.allocation": allocation,
+    "orchestrator.replay": replay,
+    "orchestrator.report": report,
 }
 SMALLER = {"task.limit=200": "task.limit=6", "budget=64": "budget=8", "budget=16": "budget=8"}
 
@@ -34,6 +37,26 @@ def execute(line: str) -> int:
     if words[1] == "-m":
         return TOOLS[words[2]](words[3:])
     return int(run([*words[2:], "cluster=inprocess", "tracker=none"]))
+
+
+def test_the_walk_of_adaptive_compute_ends_in_a_report_that_shows_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pilot, saturation, calibration, what-ifs, a plan, a stop and grants."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "adaptive.md").read_text(encoding="utf-8")
+    (tmp_path / "walk.md").write_text(text.partition("\n## One walk\n")[2].partition("\n## ")[0])
+    lines = list(documented(tmp_path / "walk.md"))
+    assert len(lines) == 10
+    for line in lines:
+        assert execute(line) == 0, line
+    page = (tmp_path / "walk" / "report.html").read_text()
+    shown = ("Saturation and bounds", "Reliability of the last reward", "Accuracy against sequential tokens",
+             "stop.at=0.9", "gain, cross-validated", "Samples by problem", "allocator=rounds")  # fmt: skip
+    assert [name for name in shown if name not in page] == []
+    assert {path.stem.rpartition("-")[2] for path in (tmp_path / "walk" / "figures").iterdir()} >= {
+        "saturation", "surface", "reliability", "accuracy_sequential_tokens",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("page", "num_commands"), [("saturation", 6), ("calibration", 3)])

@@ -137,6 +137,23 @@ HEX = {
                 "task.answer_in": ["hashes", "box", "tag"],
             },
         ),
+        (
+            "ttspm_aime24",
+            {
+                "task.name": "aime24", "engine.model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+                "strategy.num_samples": 32, "strategy.sampling.temperature": 0.6,
+                "strategy.sampling.top_p": 0.95, "strategy.sampling.max_tokens": 32768,
+            },
+        ),
+        ("snell_math500", {"task.name": "math500", "budget": 64, "strategy.num_samples": 64}),
+        (
+            "adaptive_gsm8k",
+            {
+                "engine.model": "meta-llama/Llama-3.1-8B-Instruct", "strategy.num_samples": 16,
+                "strategy.stop.rule": "threshold", "strategy.stop.at": 0.9,
+                "verifier.model": "Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B",
+            },
+        ),
     ],
 )  # fmt: skip
 def test_published_settings(name: str, published: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size"}
 _FITTED = ("strategy.plan.", "verifier.calibration.")
 # Knobs by which one method spends more or less of its budget: their values are points of one curve.
 DIALS = ("stop.at", "prune")
+# Knobs that no budget sets: runs that differ in them are no points of one curve.
+RULES = ("stop.rule", "prune", "temperatures", "allocator")
 UNIFORM = {"_target_": "orchestrator.Uniform"}
 Flat = dict[str, Any]
 Dials = tuple[tuple[str, Any], ...]
@@ -162,13 +164,15 @@ def spends_all(run: SavedRun) -> bool:
 def _varied(runs: Sequence[SavedRun], knobs: Sequence[Flat]) -> list[str]:
     """Return the knobs that differ between runs of one budget: the others follow from the budget.
 
-    Those of an allocator are compared among the runs that have it, and dials make no series.
+    Rules are compared among all runs, the knobs of an allocator among those that have it, and dials make no
+    series.
     """
     by_budget: dict[int, list[Flat]] = defaultdict(list)
     for run, values in zip(runs, knobs, strict=True):
         by_budget[run.budget].append(values)
     keys = {key for values in knobs for key in values}
-    return sorted(k for k in keys if k != "stop.at" and any(_differs(k, same) for same in by_budget.values()))
+    varied = {k for k in keys if k != "stop.at" and any(_differs(k, same) for same in by_budget.values())}
+    return sorted(varied | {k for k in RULES if len({v[k] for v in knobs if k in v}) > 1})
 
 
 def _differs(key: str, knobs: Sequence[Flat]) -> bool:

@@ -15,12 +15,12 @@ from orchestrator.allocation.saturation_study import Samples, fit_all
 from orchestrator.planning.fitting import FittedPlan, fit_plan, gain_of
 from orchestrator.planning.outcomes import read_swept
 from orchestrator.samples.stored import StoredSamples
-from strategies.compute_optimal import ComputeOptimal
+from tests.bench.adaptive_arrays import Answered, Floats, Problem
 from tests.bench.adaptive_rounds import Value, as_it_is, uniform_at_tokens
 from tests.bench.adaptive_rules import Row, row
-from tests.bench.adaptive_samples import Answered, Floats, List
+from tests.bench.adaptive_samples import List
 
-PILOT, EPSILON, NUM_RESAMPLES = 8, 0.005, 500
+PILOT, EPSILON, NUM_RESAMPLES, PROBES = 8, 0.005, 500, 4
 
 
 def fitted_maps(dev: StoredSamples) -> dict[str, Map]:
@@ -102,12 +102,14 @@ def planned(sweep: Path, reference: Path, test: Sequence[List], budgets: Sequenc
 
     A plan whose settings are not all best of N needs a run: its row has no ``deployed``.
     """
-    swept = read_swept(sweep, reference, "predicted", 4)
+    swept = read_swept(sweep, reference, "predicted", PROBES)
     rows: list[Row] = []
     plans: set[tuple[int, tuple[int, ...]]] = set()
     for budget in budgets:
         for across in (False, True):
-            fitted = fit_plan(swept, "predicted", levels=5, folds=2, budget=budget, probes=4, across=across)
+            fitted = fit_plan(
+                swept, "predicted", levels=5, folds=2, budget=budget, probes=PROBES, across=across
+            )
             if (budget, fitted.table.chosen) in plans:
                 continue  # across gave the same plan
             plans.add((budget, fitted.table.chosen))
@@ -137,11 +139,10 @@ def _deployed(fitted: FittedPlan, test: Sequence[List]) -> Row:
 
 def _follow(samples: List, cuts: Sequence[float], numbers: Sequence[int]) -> Answered:
     """Return what strategy=compute_optimal answers and costs: its settings continue the probes."""
-    probes = 0 if len({*numbers}) == 1 else ComputeOptimal.__dataclass_fields__["probes"].default
-    under = {n: samples.under(budget=n) for n in {*numbers, *([probes] if probes else [])}}
-    eases = [float(np.mean([as_it_is(x) for x, _, _ in each[:4]])) for each in samples.arrays]
-    levels = [sum(ease < cut for cut in cuts) for ease in eases]
-    chosen = [numbers[level] for level in levels]
+    probes = 0 if len({*numbers}) == 1 else PROBES
+    under = {n: samples.first(n) for n in {*numbers, *([probes] if probes else [])}}
+    eases = [_ease(each[:PROBES]) for each in samples.problems]
+    chosen = [numbers[sum(ease < cut for cut in cuts)] for ease in eases]
     paid = [max(n, probes) for n in chosen]
 
     def column(name: str, of: Sequence[int]) -> Floats:
@@ -150,3 +151,8 @@ def _follow(samples: List, cuts: Sequence[float], numbers: Sequence[int]) -> Ans
     return Answered(
         column("right", chosen), *(column(c, paid) for c in ("samples", "tokens", "sequential", "calls"))
     )
+
+
+def _ease(probes: Problem) -> float:
+    """Return the mean reward of the probes, as strategies/compute_optimal.py has it."""
+    return float(np.mean([as_it_is(s.reward) if s.finished else 0.0 for s in probes]))

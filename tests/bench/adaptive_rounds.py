@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +11,9 @@ from orchestrator.allocation.allocator import TopShare
 from orchestrator.allocation.bids import Bid, need
 from orchestrator.allocation.board import Board
 from orchestrator.types import Reward
-from tests.bench.adaptive_samples import Answered, Floats, List
+from tests.bench.adaptive_arrays import Answered, Floats, Outcome, Problem, answered, best_of
+from tests.bench.adaptive_samples import List
 
-Sample = tuple[float, bool, int]
 Value = Callable[[float], float]
 """From a reward's log-odds to a value in [0, 1]: a calibration, or the reward as it is."""
 
@@ -39,7 +38,7 @@ def as_it_is(log_odds: float) -> float:
 
 def rounds(samples: List, mean: int, setting: Setting, value: Value = as_it_is) -> Answered:
     """Return what a run with a mean of ``mean`` samples in one block answers and costs."""
-    problems, first = samples.arrays, setting.first
+    problems, first = samples.problems, setting.first
     board = Board(TopShare(setting.share), range(len(problems)), (mean - first) * len(problems))
     counts = [first] * len(problems)
     thinking = list(range(len(problems)))
@@ -53,25 +52,19 @@ def rounds(samples: List, mean: int, setting: Setting, value: Value = as_it_is) 
         thinking = [i for i, num in granted.items() if num]
         for i in thinking:
             counts[i] += granted[i]
-    return _best(problems, counts, first)
+    granted_samples = [each[:num] for each, num in zip(problems, counts, strict=True)]
+    return answered(granted_samples, lambda drawn: _outcome(drawn, first))
 
 
-def _gain(samples: Sequence[Sample], value: Value) -> float:
-    return need([value(log_odds) for log_odds, _, _ in samples if log_odds > -math.inf])
+def _gain(samples: Problem, value: Value) -> float:
+    return need([value(s.reward) for s in samples if s.finished])
 
 
-def _best(problems: Sequence[Sequence[Sample]], counts: Sequence[int], first: int) -> Answered:
-    """Return best of the first samples of each problem; those after ``first`` came one after another."""
-    own = [each[:num] for each, num in zip(problems, counts, strict=True)]
-    best = [max(range(len(each)), key=lambda i, each=each: (each[i][0], -i)) for each in own]  # type: ignore[misc]
-    waits = [max(t for _, _, t in each[:first]) + sum(t for _, _, t in each[first:]) for each in own]
-    return Answered(
-        np.asarray([float(each[i][1]) for each, i in zip(own, best, strict=True)]),
-        np.asarray(counts, dtype=float),
-        np.asarray([float(sum(t for _, _, t in each)) for each in own]),
-        np.asarray(waits, dtype=float),
-        np.asarray(counts, dtype=float),
-    )
+def _outcome(samples: Problem, first: int) -> Outcome:
+    """Return the best of samples of which those after the ``first`` came one after another."""
+    tokens = [s.num_tokens for s in samples]
+    waits = max(tokens[:first]) + sum(tokens[first:])
+    return best_of(samples), len(samples), sum(tokens), waits, len(samples)
 
 
 def uniform_at_tokens(samples: List, tokens: float) -> Floats:
@@ -79,11 +72,8 @@ def uniform_at_tokens(samples: List, tokens: float) -> Floats:
 
     Between two N some problems, drawn by lot, have one sample more: the two accuracies are mixed.
     """
-    costs, rights = [], []
-    for n in range(1, samples.size + 1):
-        own = _best(samples.arrays, [n] * len(samples.arrays), n)
-        costs.append(float(own.tokens.mean()))
-        rights.append(own.right)
+    each = [samples.first(n) for n in range(1, samples.size + 1)]
+    costs = [float(own.tokens.mean()) for own in each]
     above = int(np.clip(np.searchsorted(costs, tokens), 1, len(costs) - 1))
     weight = float(np.clip((tokens - costs[above - 1]) / (costs[above] - costs[above - 1]), 0.0, 1.0))
-    return (1 - weight) * rights[above - 1] + weight * rights[above]
+    return (1 - weight) * each[above - 1].right + weight * each[above].right

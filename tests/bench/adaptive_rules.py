@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from orchestrator.intervals import paired_interval, sign_test
+from tests.bench.adaptive_arrays import (
+    Answered,
+    Floats,
+    Outcome,
+    Problem,
+    answered,
+    at_once,
+    beta,
+    decided,
+    one_by_one,
+    pruned,
+    threshold,
+)
 from tests.bench.adaptive_rounds import Setting, Value, rounds, uniform_at_tokens
-from tests.bench.adaptive_samples import Answered, Floats, List
+from tests.bench.adaptive_samples import List
 
 N, MEAN = 16, 6
-SLACK = 0.005  # accuracy that a choice on development problems may lose
+SLACK = 0.03  # accuracy that the interval of a choice on development problems may lose
 LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
-PRUNES: Mapping[str, Sequence[Mapping[int, int]]] = {
-    "chain": ({1: 8}, {2: 8}, {3: 8}, {4: 8}, {4: 4}, {6: 4}),
-    "countdown": ({1: 8}, {2: 8}, {3: 8}, {3: 4}, {3: 2}),
+PRUNES: Mapping[str, Sequence[tuple[int, int]]] = {
+    "chain": ((1, 8), (2, 8), (3, 8), (4, 8), (4, 4), (6, 4)),
+    "countdown": ((1, 8), (2, 8), (3, 8), (3, 4), (3, 2)),
 }
 SETTINGS = tuple(Setting(first, most) for first in (1, 2, 3) for most in (9, 12, 16))
 Row = dict[str, Any]
@@ -30,36 +43,39 @@ class Rule:
 
     family: str
     level: str
-    drawn: Mapping[str, Any] = field(default_factory=dict)
+    outcome: Callable[[Problem], Outcome]
     votes: bool = False
-    budget: int | None = None
 
     def on(self, samples: Sequence[List]) -> list[Answered]:
-        return [each.under(self.drawn, budget=self.budget, votes=self.votes) for each in samples]
+        return [answered(each.problems, self.outcome) for each in samples]
 
 
 def rules_of(task: str) -> list[Rule]:
     """Return every rule at each of its levels."""
     return [
-        *(Rule("fewer samples", f"N = {n}", budget=n) for n in (1, 2, 4, 6, 8)),
-        *(Rule("threshold", f"at {at:g}", _stop("threshold", at)) for at in LEVELS),
-        *(Rule("beta", f"at {at:g}", _stop("beta", at)) for at in CONFIDENCES),
-        *(Rule("prune", _points(p), {"strategy.prune": _as_json(p)}) for p in PRUNES[task]),
-        *(Rule("vote, beta", f"at {at:g}", _stop("beta", at), True) for at in CONFIDENCES),
-        Rule("vote, decided", "", {"strategy.stop.rule": "decided", "strategy.wave_size": 1}, True),
+        *(Rule("fewer samples", f"N = {n}", _first(n)) for n in (1, 2, 4, 6, 8)),
+        *(Rule("threshold", f"at {at:g}", _until(threshold(at))) for at in LEVELS),
+        *(Rule("beta", f"at {at:g}", _until(beta(at))) for at in CONFIDENCES),
+        *(Rule("prune", _points(p), _pruned(p)) for p in PRUNES[task]),
+        *(Rule("vote, beta", f"at {at:g}", _until(beta(at), True), True) for at in CONFIDENCES),
+        Rule("vote, decided", "", _until(decided, True), True),
     ]
 
 
-def _stop(rule: str, at: float) -> dict[str, Any]:
-    return {"strategy.stop.rule": rule, "strategy.stop.at": at}
+def _first(num: int, votes: bool = False) -> Callable[[Problem], Outcome]:
+    return lambda samples: at_once(samples[:num], votes)
 
 
-def _as_json(prune: Mapping[int, int]) -> dict[str, int]:
-    return {str(step): num for step, num in prune.items()}
+def _until(stops: Callable[[Problem, int], bool], votes: bool = False) -> Callable[[Problem], Outcome]:
+    return lambda samples: one_by_one(samples, stops, votes)
 
 
-def _points(prune: Mapping[int, int]) -> str:
-    return ", ".join(f"step {s} keeps {k}" for s, k in prune.items())
+def _pruned(prune: tuple[int, int]) -> Callable[[Problem], Outcome]:
+    return lambda samples: pruned(samples, *prune)
+
+
+def _points(prune: tuple[int, int]) -> str:
+    return f"after step {prune[0]} keep {prune[1]}"
 
 
 def estimate(values: Sequence[Floats]) -> list[float]:
@@ -86,7 +102,8 @@ COSTS = ("samples", "tokens", "sequential", "calls")
 
 def measured_rules(task: str, dev: Sequence[List], test: Sequence[List], hedged: Sequence[List]) -> list[Row]:
     """Return a row for each rule and level; ``chosen`` are the levels that development problems chose."""
-    whole, votes = Rule("all", f"N = {N}"), Rule("vote, all", f"N = {N}", votes=True)
+    whole = Rule("all", f"N = {N}", _first(N))
+    votes = Rule("vote, all", f"N = {N}", _first(N, True), True)
     every = {rule.votes: rule.on(test) for rule in (whole, votes)}
     plain = {key: [a.right for a in own] for key, own in every.items()}
     rows = [row(rule.family, rule.level, every[rule.votes], plain[rule.votes]) for rule in (whole, votes)]
@@ -104,19 +121,31 @@ def measured_rules(task: str, dev: Sequence[List], test: Sequence[List], hedged:
 def choose(
     rules: Sequence[Rule], dev: Sequence[List], whole: Mapping[bool, Sequence[Answered]]
 ) -> list[Rule]:
-    """Return of each family the level of fewest tokens that loses at most SLACK on development problems.
+    """Return of each family the level of fewest tokens that loses less than SLACK on development problems.
 
-    Where every level loses more, it is the most accurate one.
+    By the lower end of the paired difference's interval. Where no level does, it is the most accurate one.
     """
-    goals = {votes: np.mean([a.right for a in own]) - SLACK for votes, own in whole.items()}
     chosen = []
     for family in dict.fromkeys(r.family for r in rules if r.family != "fewer samples"):
         found = [(r, r.on(dev)) for r in rules if r.family == family]
-        scored = [(r, np.mean([a.right for a in own]), np.mean([a.tokens for a in own])) for r, own in found]
-        enough = [each for each in scored if each[1] >= goals[each[0].votes]]
-        best = min(enough, key=lambda each: each[2]) if enough else max(scored, key=lambda each: each[1])
+        enough = [(r, own) for r, own in found if _lowest(own, whole[r.votes]) >= -SLACK]
+        best = min(enough, key=_tokens) if enough else max(found, key=_accuracy)
         chosen.append(best[0])
     return chosen
+
+
+def _lowest(own: Sequence[Answered], whole: Sequence[Answered]) -> float:
+    """Return the lower end of the interval of what is gained."""
+    gains = np.stack([a.right - b.right for a, b in zip(own, whole, strict=True)], axis=1)
+    return paired_interval(gains.tolist(), [[0.0]] * len(gains))[1]
+
+
+def _tokens(measured: tuple[Rule, Sequence[Answered]]) -> float:
+    return float(np.mean([a.tokens for a in measured[1]]))
+
+
+def _accuracy(measured: tuple[Rule, Sequence[Answered]]) -> float:
+    return float(np.mean([a.right for a in measured[1]]))
 
 
 def measured_rounds(dev: Sequence[List], test: Sequence[List], maps: Mapping[str, Value]) -> list[Row]:
@@ -132,12 +161,12 @@ def measured_rounds(dev: Sequence[List], test: Sequence[List], maps: Mapping[str
         {**_against(test, on(test, key), f"{key[0]}; {key[1].name}"), "chosen": key == best}
         for key in dict.fromkeys((default, best))
     ]
-    uniform = [each.under(budget=MEAN) for each in test]
+    uniform = [each.first(MEAN) for each in test]
     return [row("uniform", f"N = {MEAN}", uniform, [a.right for a in uniform]), *rows]
 
 
 def _against(test: Sequence[List], own: Sequence[Answered], level: str) -> Row:
-    same = [each.under(budget=MEAN).right for each in test]
+    same = [each.first(MEAN).right for each in test]
     paid = [uniform_at_tokens(each, float(a.tokens.mean())) for each, a in zip(test, own, strict=True)]
     found = row("rounds", level, own, paid)
     gains = [a.right - b for a, b in zip(own, same, strict=True)]

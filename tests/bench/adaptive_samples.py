@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from orchestrator.replay.__main__ import read_recorded
-from orchestrator.replay.whatif import Recorded, WhatIf, replay_all
+from orchestrator.replay.whatif import Recorded
 from orchestrator.samples.stored import StoredSamples, read_stored
 from orchestrator.storage.result_lines import in_recorded_order
 from orchestrator.storage.run_files import CONFIG, read_summary
+from tests.bench.adaptive_arrays import Answered, Problem, answered, at_once, problems_of
 from tests.bench.sweeps import Point, Sweep
 
-Floats = npt.NDArray[np.float64]
-Drawn = Mapping[str, Any]
-"""Knobs of ``strategy.`` by their keys, as ``python -m orchestrator.replay`` takes them."""
 KEYS = {"chain": (), "countdown": ("experiment=embedded_countdown",)}
-VOTE = "strategies.SelfConsistency"
 
 
 @dataclass(frozen=True)
@@ -79,30 +71,11 @@ def _seed(path: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A list of samples under a setting, by problem: right or wrong, and what it cost."""
-
-    right: Floats
-    samples: Floats
-    tokens: Floats
-    sequential: Floats
-    calls: Floats
-
-
-@dataclass(frozen=True)
 class List:
     """N samples of each problem, as a run with budget N has them."""
 
     run: Recorded
     size: int
-
-    def under(
-        self, drawn: Drawn | None = None, *, budget: int | None = None, votes: bool = False
-    ) -> Answered:
-        """Return what a run with these knobs answers and costs, exactly (``orchestrator/replay``)."""
-        keys = {"strategy.stop.rule": "none", **(drawn or {})}
-        run = _voting(self.run) if votes else self.run
-        return answered(asyncio.run(replay_all(run, WhatIf(budget=budget, drawn=tuple(keys.items())))))
 
     def hedged(self, greedy: Recorded) -> List:
         """Return the list whose first sample is the greedy one."""
@@ -114,34 +87,13 @@ class List:
         return replace(self, run=replace(self.run, lines=lines))
 
     @cached_property
-    def arrays(self) -> list[list[tuple[float, bool, int]]]:
-        """Of each problem's samples the last log-odds (-inf without an end), whether right, and tokens."""
-        return [[_sample(c) for c in in_recorded_order(line)] for line in self.run.lines]
+    def problems(self) -> list[Problem]:
+        """The samples of each problem."""
+        return problems_of(self.run)
 
-
-def _sample(candidate: Mapping[str, Any]) -> tuple[float, bool, int]:
-    steps = [float(x) for x in candidate["step_log_odds"] if x is not None]
-    log_odds = steps[-1] if steps and candidate["finished"] else -np.inf
-    return log_odds, bool(candidate["correct"]), int(candidate["num_tokens"])
-
-
-def _voting(run: Recorded) -> Recorded:
-    """Return the run as self_consistency would have made it: its samples are those of best_of_n."""
-    own = run.config["strategy"]
-    node = {"_target_": VOTE, "num_samples": own["num_samples"], "sampling": own["sampling"]}
-    return replace(run, config={**run.config, "strategy": node})
-
-
-def answered(lines: Sequence[Mapping[str, Any]]) -> Answered:
-    """Return result lines as columns."""
-    usage = [line["usage"] for line in lines]
-    return Answered(
-        np.asarray([float(line["correct"]) for line in lines]),
-        np.asarray([float(len(line["candidates"])) for line in lines]),
-        np.asarray([float(u["generated_tokens"]) for u in usage]),
-        np.asarray([float(u["sequential_tokens"]) for u in usage]),
-        np.asarray([float(u["reward_calls"]) for u in usage]),
-    )
+    def first(self, num: int) -> Answered:
+        """Return best of the first samples of each problem."""
+        return answered(self.problems, lambda samples: at_once(samples[:num]))
 
 
 def recorded(folder: Path) -> Recorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,13 +21,15 @@ def interval(three: Sequence[float], *, signed: bool = False) -> str:
 def intro(data: Data) -> str:
     """Say what was measured."""
     seeds = f"{data['seeds']} seeds" if data["seeds"] > 1 else "1 seed"
+    size = f"{data['problems']} test problems x {seeds}, N = {data['samples']}"
     dev = f"{data['dev problems']} development problems ({data['dev samples']} samples each)"
-    return (
-        f"{data['problems']} test problems x {seeds}, N = {data['samples']}, recomputed from samples\n"
-        "that were drawn once. Differences are paired by problem and seed, with 95 % intervals over problems.\n"
-        f"A bold level was chosen on {dev}:\n"
-        f"the fewest tokens that lose at most {short(data['slack'])} there. Sequential tokens are those of\n"
-        "samples drawn one after another, without `stop.ahead`."
+    return textwrap.fill(
+        f"{size}, recomputed from samples that were drawn once. Differences are paired by problem and seed, "
+        f"with 95 % intervals over problems. A bold level was chosen on {dev}: the fewest tokens of those "
+        f"whose interval there ends above {short(-data['slack'])}. Sequential tokens are those of samples "
+        "drawn one after another, without `stop.ahead`.",
+        width=118,
+        break_on_hyphens=False,
     )
 
 
@@ -141,6 +144,12 @@ def _plan_cells(task: str, r: Row) -> list[str]:
     ]  # fmt: skip
 
 
+def strategy_block(data: Data) -> str:
+    """Return what docs/strategies.md says of compute_optimal."""
+    of = f"{data['problems']} problems (test) x {data['seeds']} seeds"
+    return f"{of}; [adaptive.md](adaptive.md#measured) has the rest.\n\n{plan_table(data['tasks'])}"
+
+
 REGIONS: Mapping[str, Callable[[Data], str]] = {
     "measured adaptive": intro,
     **{
@@ -153,10 +162,12 @@ REGIONS: Mapping[str, Callable[[Data], str]] = {
     "measured plans": lambda data: plan_table(data["tasks"]),
 }
 """The marked regions of docs/adaptive.md."""
+BLOCKS: Mapping[str, Callable[[Data], str]] = {"measured compute_optimal": strategy_block}
+"""Those of docs/strategies.md."""
 
 
-def written(document: str, data: Data) -> str:
+def written(document: str, data: Data, regions: Mapping[str, Callable[[Data], str]] = REGIONS) -> str:
     """Return the document with every region as the data has it."""
-    for name, table in REGIONS.items():
+    for name, table in regions.items():
         document = filled(document, name, table(data))
     return document

@@ -16,6 +16,7 @@ CHOICES = REPOSITORY / "conf" / "strategy"
 REFERENCE = "particle_filter"
 SYSTEMATIC = "particle_filter, systematic"
 COMMON_TEMPERATURE = 0.8
+_WITHOUT_A_ROW = {"compute_optimal", "iad", "refine", "revisions", "self_refine"}
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
 # What the papers promise, to be read off the curves: the first needs less than the second.
 CLAIMS = (
@@ -69,8 +70,11 @@ def brings_its_own(strategy: str) -> bool:
 
 
 def on_chain() -> list[Method]:
-    """Every strategy of the default task. Without a plan `compute_optimal` is best of N, so it has no row."""
-    own = [name for name in names() if not brings_its_own(name) and name != "compute_optimal"]
+    """Every strategy of the default task that its policy can follow.
+
+    Without a plan `compute_optimal` is best of N, and the shipped policies cannot read a reviser's prompt.
+    """
+    own = [name for name in names() if not brings_its_own(name) and name not in _WITHOUT_A_ROW]
     rows = [Method(name, name) for name in own]
     rows.insert(own.index(REFERENCE) + 1, Method(SYSTEMATIC, REFERENCE, ("strategy.resampling=systematic",)))
     return rows

@@ -25,14 +25,14 @@ def arranged(folder: Path) -> Setting:
 
 def ran(folder: Path, right: list[int], tokens: int, num: int, **knobs: Any) -> None:
     """A run of best_of_n whose problems have ``num`` samples; ``allocator`` is no knob of the strategy."""
-    allocator = knobs.pop("allocator", None)
+    allocator, budget = knobs.pop("allocator", None), knobs.pop("budget", 16)
     node = {"_target_": "strategies.BestOfN", "selection": "argmax", "stop": NEVER, "prune": None, **knobs}
     config = {"strategy": node, **({"allocator": allocator} if allocator else {})}
     rows = [
         line(f"p{i}", bool(r), tokens=tokens, candidates=[candidate("1", right=bool(r))] * (num + i))
         for i, r in enumerate(right)
     ]
-    write_run(folder, rows, budget=16, config=config)
+    write_run(folder, rows, budget=budget, config=config)
 
 
 @pytest.fixture
@@ -58,6 +58,15 @@ def test_the_levels_of_a_rule_are_points_of_one_curve(sweep: Path) -> None:
         ],
         "best_of_n (allocator=rounds, prune=null, stop.rule=none)": ["N=16"],
     }
+
+
+def test_rules_with_other_budgets_are_other_series(tmp_path: Path) -> None:
+    ran(tmp_path / "stop", [1, 0], 40, 2, stop={"rule": "threshold", "at": 0.9})
+    ran(tmp_path / "rounds", [1, 0], 40, 2, budget=6, allocator={"_target_": "orchestrator.Rounds"})
+    assert [s.name for s in arranged(tmp_path).series] == [
+        "best_of_n (allocator=rounds, stop.rule=none)",
+        "best_of_n (allocator=uniform, stop.rule=threshold)",
+    ]
 
 
 def test_the_curve_is_drawn_against_both_costs(sweep: Path) -> None:
