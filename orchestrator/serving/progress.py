@@ -20,7 +20,8 @@ from orchestrator.types import NodeRecord, Params, StepRecord, Trajectory, Usage
 class Progress:
     """A ``Watch``: what a search has reached. ``take`` returns what is new since it was last called.
 
-    One that is not ``shown`` keeps the account alone. Nothing waits for a slow client: what it has not taken grows by the search's history alone.
+    One that is not ``shown`` keeps the account alone. Nothing waits for a slow client: what it has not taken
+    grows by the search's history alone.
     """
 
     task: Task
