@@ -186,5 +186,8 @@ def usage_object(usage: Usage, num_answer_tokens: int = 0) -> dict[str, Any]:
 
 
 def failed(error: ProblemError) -> ApiError:
-    """Return what a client learns of a search that ended in an error."""
+    """Return what a client learns of a search that ended in an error: a text without room is its own."""
+    kind, _, message = str(error).partition(": ")
+    if kind == "ContextOverflow":
+        return ApiError(400, f"the conversation is too long: {message}", None, "context_length_exceeded")
     return ApiError(500, f"the search failed: {type(error).__name__}: {error}", code=type(error).__name__)

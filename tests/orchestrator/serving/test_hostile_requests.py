@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import EngineError
 from orchestrator.serving.bodies import parse_body
 from orchestrator.serving.errors import ApiError
+from orchestrator.serving.replies import failed
 from tests.orchestrator.serving.served import Server, fake_served, running
 
 GOOD: dict[str, Any] = {"model": "murmuration", "messages": [{"role": "user", "content": "abca"}]}
@@ -239,6 +241,13 @@ def test_a_prompt_is_one_text(server: Server, prompt: Any) -> None:
 def test_the_server_still_answers(server: Server) -> None:
     assert server.http().post("/v1/chat/completions", json=GOOD).status_code == 200
     assert server.on_loop(server.service.gauges)["rows_in_flight"] == 0
+
+
+def test_a_conversation_without_room_is_the_clients_mistake() -> None:
+    message = "9 tokens; the model's context has room for 8"
+    error = failed(EngineError(f"ContextOverflow: {message}"))
+    assert (error.status, error.code) == (400, "context_length_exceeded") and message in error.message
+    assert failed(EngineError("ValueError: x")).status == 500
 
 
 def test_texts_are_checked_wherever_they_are() -> None:
