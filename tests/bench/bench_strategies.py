@@ -73,16 +73,16 @@ def countdown(args: argparse.Namespace) -> None:
 
 
 def hexes(args: argparse.Namespace) -> None:
-    """The votes by number of paths; then HEX beside each schedule, and beside the two best together."""
+    """The votes by number of paths; then HEX beside two best schedules, the median, and both."""
     bench = measuring(args, "twoway", "test")
     votes = [Method("hex", "hex"), Method("hex_weighted", "hex_weighted")]
     write_table("hex", bench.table(votes, PATHS), args.data)
     singles = [schedule((block,)) for block in BLOCKS]
     development = measuring(args, "twoway", "dev").table(singles, EQUAL_PATHS[:1])
     write_table("hex_development", development, args.data)
-    best = sorted(singles, key=lambda m: -development.curves[m.name][0].accuracy.value)[:2]
-    both = schedule(tuple(sorted(BLOCKS[singles.index(method)] for method in best)))
-    compared = [votes[0], *singles, both]
+    ranked = sorted(singles, key=lambda m: -development.curves[m.name][0].accuracy.value)
+    both = schedule(tuple(sorted(BLOCKS[singles.index(method)] for method in ranked[:2])))
+    compared = [votes[0], *ranked[:2], ranked[len(ranked) // 2], both]
     write_table("hex_schedules", bench.table(compared, EQUAL_PATHS, "hex"), args.data)
 
 

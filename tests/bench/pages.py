@@ -50,7 +50,10 @@ def caption(table: Table) -> str:
 def provenance(table: Table) -> str:
     """Return what a reader needs to repeat the figures."""
     seeds = ", ".join(map(str, table.seeds))
-    return f"{caption(table)}: problems 0 to {table.problems - 1}, seeds {seeds}, commit {table.commit}."
+    plural = "s" if len(table.seeds) > 1 else ""
+    return (
+        f"{caption(table)}: problems 0 to {table.problems - 1}, seed{plural} {seeds}, commit {table.commit}."
+    )
 
 
 def budgets_of(table: Table) -> list[int]:
