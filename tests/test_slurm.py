@@ -47,6 +47,7 @@ RAY = (
     NOTE
     + """\
 [ "$SLURM_PROCID" = 0 ] || exit 1
+sleep ${WAITS:-0}
 while [ "$1" != -- ]; do shift; done
 shift
 "$@"
@@ -112,7 +113,12 @@ def submit(arguments: list[str], environ: Mapping[str, str]) -> subprocess.Popen
     """As slurmd starts a batch script: on the first node, with its arguments."""
     command = ["bash", str(SCRIPT), *arguments]
     return subprocess.Popen(
-        command, env=dict(environ), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=dict(environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -162,6 +168,19 @@ def test_a_run_that_slurm_cuts_is_queued_again(
     assert job.returncode == status, output
     assert (["scontrol", "requeue", "4711"] in notes(tmp_path)) is requeued
     assert list(tmp_path.glob("murmuration-*")) == []
+
+
+@pytest.mark.heavy
+def test_a_job_whose_run_has_not_begun_is_queued_again_at_once(tmp_path: Path) -> None:
+    job = submit(["run_dir=/shared/x"], environ(tmp_path, WAITS="60"))
+    while not (tmp_path / "notes").exists():
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    while ["scontrol", "requeue", "4711"] not in notes(tmp_path):
+        assert job.poll() is None
+        time.sleep(0.02)
+    os.killpg(job.pid, signal.SIGKILL)  # as Slurm does to a job that it queues again
+    job.communicate(timeout=60)
 
 
 @pytest.mark.slow
