@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.config.build import as_plain
@@ -44,6 +47,7 @@ RAY = (
     NOTE
     + """\
 [ "$SLURM_PROCID" = 0 ] || exit 1
+sleep ${WAITS:-0}
 while [ "$1" != -- ]; do shift; done
 shift
 "$@"
@@ -59,6 +63,29 @@ touch "$NOTES.begun"
 while :; do sleep 0.05; done
 """
 )
+
+# Ray's own command line, which sees and ends no Ray but the one of this test.
+REAL_RAY = """
+import os, sys
+import psutil
+from ray._private import services
+from ray.scripts.scripts import main
+if sys.argv[1] == "stop":
+    own = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
+    marks = (os.environ["RAY_TMPDIR"], f"--address={os.environ['HEAD_ADDRESS']}:{os.environ['OWN_PORT']}")
+    ended = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.pid not in own and any(m in " ".join(process.info["cmdline"] or ()) for m in marks)
+    ]
+    for process in ended:
+        process.terminate()
+    for process in psutil.wait_procs(ended, timeout=5)[1]:
+        process.kill()
+else:
+    services.find_gcs_addresses = lambda *_: set()
+    main()
+"""
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -82,13 +109,16 @@ def notes(folder: Path) -> list[list[str]]:
     return [shlex.split(line) for line in (folder / "notes").read_text().splitlines()]
 
 
-def submit(
-    arguments: list[str], environ: Mapping[str, str], prefix: tuple[str, ...] = ()
-) -> subprocess.Popen[str]:
+def submit(arguments: list[str], environ: Mapping[str, str]) -> subprocess.Popen[str]:
     """As slurmd starts a batch script: on the first node, with its arguments."""
-    command = [*prefix, "bash", str(SCRIPT), *arguments]
+    command = ["bash", str(SCRIPT), *arguments]
     return subprocess.Popen(
-        command, env=dict(environ), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=dict(environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -140,38 +170,42 @@ def test_a_run_that_slurm_cuts_is_queued_again(
     assert list(tmp_path.glob("murmuration-*")) == []
 
 
-def isolated() -> tuple[str, ...]:
-    """How to run where no other Ray is seen, which symmetric-run would refuse and ``ray stop`` would end."""
-    for prefix in (("unshare", "-pf", "--mount-proc"), ("unshare", "-Upfr", "--mount-proc")):
-        try:
-            subprocess.run([*prefix, "true"], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return prefix
-    return ()
+@pytest.mark.heavy
+def test_a_job_whose_run_has_not_begun_is_queued_again_at_once(tmp_path: Path) -> None:
+    job = submit(["run_dir=/shared/x"], environ(tmp_path, WAITS="60"))
+    while not (tmp_path / "notes").exists():
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    while ["scontrol", "requeue", "4711"] not in notes(tmp_path):
+        assert job.poll() is None
+        time.sleep(0.02)
+    os.killpg(job.pid, signal.SIGKILL)  # as Slurm does to a job that it queues again
+    job.communicate(timeout=60)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_rays_own_symmetric_run_runs_it(tmp_path: Path) -> None:
-    """One node, and everything but Slurm real: twice, as after a requeue."""
-    folder = tmp_path / "code"
+    """One node, and everything but Slurm real: Ray's command line, and the run."""
+    folder, short = tmp_path / "code", tempfile.mkdtemp(prefix="m", dir="/tmp")  # sockets have short paths
     given = environ(folder, SLURM_JOB_NUM_NODES="1", SLURM_GPUS_ON_NODE="0", SLURM_CPUS_ON_NODE="2")
-    for name in ("python", "ray"):
-        program(folder / ".venv" / "bin", name, f'exec {Path(sys.executable).parent / name} "$@"\n')
+    program(folder / ".venv" / "bin", "python", f'exec {sys.executable} "$@"\n')
+    program(folder / ".venv" / "bin", "ray", f'exec {sys.executable} -c {shlex.quote(REAL_RAY)} "$@"\n')
     for name in ("run.py", "conf", "orchestrator", "actors", "strategies"):
         (folder / name).symlink_to(ROOT / name)
     given |= {
         "HEAD_ADDRESS": "127.0.0.1",
         "SLURM_JOB_ID": str(os.getpid()),
-        "RAY_TMPDIR": f"/tmp/m{os.getpid()}",
+        "OWN_PORT": str(20000 + os.getpid() % 10000),
+        "RAY_TMPDIR": short,
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "PYTHONPATH": str(ROOT),
     }
-    for limit in ("2", "2"):
-        job = submit([f"run_dir={tmp_path}/run", f"task.limit={limit}", "budget=2"], given, isolated())
-        output, _ = job.communicate(timeout=500)
-        assert job.returncode == 0, output
+    job = submit([f"run_dir={tmp_path}/run", "task.limit=2", "budget=2"], given)
+    output, _ = job.communicate(timeout=500)
+    shutil.rmtree(short)
+    assert job.returncode == 0, output
+    assert "Running command on head node" in output
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["num_problems"] == 2 and summary["complete"]
-    assert "Running command on head node" in output
+    assert not [p for p in psutil.process_iter(["cmdline"]) if short in " ".join(p.info["cmdline"] or ())]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import subprocess
 import sys
 from collections import Counter
@@ -51,3 +53,15 @@ def test_replicas_do_not_give_way_to_the_controller(found: dict[str, Any]) -> No
     """Ray's default would cost a search through Ray a tenth of its speed where they share the cores."""
     replicas = [found["engine"], *found["verifiers"].values()]
     assert {r["niceness"] for r in replicas} == {found["niceness"]}
+
+
+def test_the_stages_of_a_replica_are_on_a_node_each() -> None:
+    """Four cards in two stages, on two nodes of two cards (a cluster of its own)."""
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    command = [sys.executable, "-m", "tests.actors.staging"]
+    environ = {**os.environ, **own, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=500
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [2, 2]

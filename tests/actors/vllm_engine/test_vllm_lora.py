@@ -18,8 +18,8 @@ from orchestrator.protocols import ScoreRequest
 from tests.actors.openai_server import started_server
 from tests.actors.shared_vllm import SMALL
 from tests.actors.small_adapters import save_adapter
-from tests.actors.small_models import ask, completed
-from tests.actors.small_reward_models import save_math_shepherd
+from tests.actors.small_models import ask, completed, save_policy
+from tests.actors.small_reward_models import sentencepiece_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARGUMENTS = [
@@ -82,7 +82,7 @@ def test_ranks_are_those_that_vllm_takes(policy: Path, tmp_path: Path) -> None:
 async def test_one_server_holds_the_base_once_with_both_adapters(tmp_path: Path) -> None:
     """As docs/models.md has it: a policy and a reward model that is a language model, by their names."""
     base = tmp_path / "base"
-    save_math_shepherd(base)
+    save_policy(base, sentencepiece_tokenizer())
     targets = ("q_proj", "v_proj", "down_proj")
     loras = {
         name: str(save_adapter(tmp_path / name, base, targets=targets, seed=seed))
