@@ -12,8 +12,8 @@ import inspect
 import re
 import textwrap
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -105,12 +105,21 @@ def generated(page: str) -> str:
 
 
 def fields_of(cls: type[Any]) -> Mapping[str, Field]:
-    """Return the fields that a class is built from. Raises ValueError for one without a docstring."""
+    """Return the fields that a class is built from; those of a dataclass in it have dotted names.
+
+    Raises ValueError for one without a docstring.
+    """
     hints, said = get_type_hints(cls, include_extras=True), docstrings_of(cls)
     parameters = parameters_of(cls)
     if unsaid := parameters.keys() - said.keys():
         raise ValueError(f"{cls.__name__} has no docstring below {', '.join(sorted(unsaid))}")
-    return {n: Field(hints[n], each.default, in_markdown(said[n])) for n, each in parameters.items()}
+    found: dict[str, Field] = {}
+    for name, each in parameters.items():
+        if isinstance(hints[name], type) and is_dataclass(hints[name]):
+            found |= {f"{name}.{inner}": field for inner, field in fields_of(hints[name]).items()}
+        else:
+            found[name] = Field(hints[name], each.default, in_markdown(said[name]))
+    return found
 
 
 def parameters_of(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
@@ -167,7 +176,7 @@ def _without_pydantic(hint: Any) -> Any:
 def _kind_in_words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
-    if get_origin(kind) is tuple:
+    if get_origin(kind) in (tuple, Sequence):
         return f"a list, each {values_of(get_args(kind)[0])}"
     return _WORDS[kind]
 
@@ -178,9 +187,15 @@ def defaults_of(group: str) -> Mapping[str, Any]:
     config = _read("config")
     chosen = ChainMap(*(each for each in config["defaults"] if isinstance(each, dict)))
     if group in chosen:
-        return _read(f"{group}/{chosen[group]}")
+        return _dotted(_read(f"{group}/{chosen[group]}"))
     node: Mapping[str, Any] = config[group] if group else config
     return node
+
+
+def _dotted(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a node with the keys of the nodes in it."""
+    inner = {f"{k}.{n}": value for k, v in node.items() if isinstance(v, dict) for n, value in v.items()}
+    return {**node, **inner}
 
 
 def _read(name: str) -> Mapping[str, Any]:

@@ -39,9 +39,12 @@ class StepRule:
     """
 
     mode: Mode = "delimiter"
+    """How a step ends (docs/tasks.md#steps)."""
     # A character may be four tokens of a byte each, and no step ends within one.
     tokens: Annotated[int | None, Ge(4)] = None
+    """Of one step, with ``tokens`` and ``hybrid``."""
     markers: Sequence[str] | str | None = None
+    """What begins a step, with ``markers`` and ``hybrid``: a list of texts, or one regular expression."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.markers, str | None):

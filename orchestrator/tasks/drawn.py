@@ -64,6 +64,7 @@ class DrawnTask(ABC):
     split: Split = "test"
     """Which problems: the splits have none in common."""
     step: StepRule = BY_DELIMITER
+    """How a step ends (docs/tasks.md#steps)."""
 
     def __post_init__(self) -> None:
         self.step.check_beside(self.delimiter, self.answer_marker)

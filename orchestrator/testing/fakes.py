@@ -194,7 +194,9 @@ class FakeEngine(EngineBase):
         if prefix[-1:] in ("", "\n") and "\n" not in _text(token_ids[:-1]):
             return self._logprob(question, prefix, token_ids)
         language = TokenLanguage(partial(self.language, question), "\n", lambda line: line.startswith("="))
-        return language.logprob(prefix, token_ids)
+        logprob = language.logprob(prefix, token_ids)
+        # A language may have a step that ends otherwise than with a line.
+        return logprob if logprob > -math.inf else self._logprob(question, prefix, token_ids)
 
     def _logprob(self, question: str, prefix: str, token_ids: tuple[int, ...]) -> float:
         """Return that of a step, or of the start of a cut one: the sum over all steps with that start."""

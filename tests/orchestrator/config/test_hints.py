@@ -31,7 +31,7 @@ def keys_with(*chosen: str) -> list[str]:
         ([], "engine.temperature", "; did you mean 'strategy.sampling.temperature'?"),
         ([], "strategy.sampling.temp", "; did you mean 'strategy.sampling.temperature'?"),
         ([], "limits.secs", "; did you mean 'limits.seconds'?"),
-        ([], "limits.tokens", "; limits has generated_tokens, reward_calls, seconds"),
+        ([], "limits.tokens", "; did you mean 'limits.generated_tokens'?"),
         ([], "strategy.annealing", "; strategy=entropic_particle_filter has it"),
         (["strategy=entropic_particle_filter"], "strategy.anealing", "; did you mean 'strategy.annealing'?"),
         ([], "tracker.project", "; tracker=trackio or wandb has it"),
