@@ -38,8 +38,8 @@ def hint(key: str, keys: Sequence[str], conf: Path) -> str:
     """Return ``; did you mean 'x'?``, or where to look.
 
     ``keys`` are those of the configuration; ``conf`` is the folder of the groups. The name in other tools
-    comes first, then a name beside it of which it is a word, the same name elsewhere, a misspelling, a prefix, other choices of the group, a
-    similar key.
+    comes first, then a name beside it of which it is a word, the same name elsewhere, a misspelling, a
+    prefix, other choices of the group, a similar key.
     """
     parent, _, last = key.rpartition(".")
     beside = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent and k != key}
