@@ -13,6 +13,7 @@ from orchestrator.allocation.saturation import MAX_SAMPLES
 from orchestrator.report.figures import Drawing
 from orchestrator.report.levels import Level
 from orchestrator.report.measures import generic
+from orchestrator.report.revised import Share
 
 
 def inline_svg(drawing: Drawing) -> Markup:
@@ -43,6 +44,11 @@ def engineering(value: float) -> str:
     return EngFormatter(sep="")(value)
 
 
+def share(share: Share) -> str:
+    """Return a share in per cent with its interval, and what it is a share of."""
+    return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)}) of {share.num_attempts:,}"
+
+
 def short(value: float) -> str:
     """Return a number for a table: three significant digits, thousands grouped, or a power of ten."""
     if abs(value) >= 1e7:
@@ -69,5 +75,5 @@ def temperature(value: float) -> str:
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     each.__name__: each
-    for each in (engineering, inline_svg, percent, quoted, rates, samples, short, temperature)
+    for each in (engineering, inline_svg, percent, quoted, rates, samples, share, short, temperature)
 }

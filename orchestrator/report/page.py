@@ -29,6 +29,7 @@ from orchestrator.report.granted import Granted, granted
 from orchestrator.report.larger_model import SHARES, Exchange, exchanged
 from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
 from orchestrator.report.measures import COSTS, Measured, measure_all, pareto, quoted_columns
+from orchestrator.report.revised import RevisedPoint, revised_points
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.sampled import Sampled, sampled
 from orchestrator.report.settings import Setting, arrange
@@ -56,6 +57,7 @@ class Section:
     by_difficulty: ByDifficulty | None
     sampled: Sampled | None
     granted: Sequence[Granted] = ()
+    revised: Sequence[RevisedPoint] = ()
     exchange: Exchange | None = None
 
     @property
@@ -132,6 +134,7 @@ def make_section(
         by_difficulty=by_difficulty(setting, used) if used else None,
         sampled=sampled(setting, prefix),
         granted=granted(setting),
+        revised=revised_points(setting),
         exchange=exchanged(setting, curves, times_larger) if times_larger else None,
     )
 

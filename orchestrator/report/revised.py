@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.config.files import TARGET
+from orchestrator.report.settings import Setting
 from orchestrator.storage.result_lines import in_recorded_order
+from orchestrator.storage.results import stream_results
 
 _NUM_RESAMPLES = 2000
+_REVISES = "strategies.Refine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,26 @@ class Revised:
     accuracies: tuple[Share, ...]
     mends: Share | None
     breaks: Share | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisedPoint:
+    """What revising has done in one point of the report, over its seeds."""
+
+    series: str
+    label: str
+    found: Revised
+
+
+def revised_points(setting: Setting) -> list[RevisedPoint]:
+    """Return a row for each point whose strategy revises attempts."""
+    return [
+        RevisedPoint(series.name, point.label, found)
+        for series in setting.series
+        for point in series.points
+        if point.runs[0].config["strategy"].get(TARGET) == _REVISES
+        and (found := revised(line for run in point.runs for line in stream_results(run.folder))) is not None
+    ]
 
 
 def revised(lines: Iterable[Mapping[str, Any]]) -> Revised | None:
