@@ -39,6 +39,7 @@ def execute(line: str) -> int:
     return int(run([*words[2:], "cluster=inprocess", "tracker=none"]))
 
 
+@pytest.mark.timeout(600)
 def test_the_walk_of_adaptive_compute_ends_in_a_report_that_shows_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
