@@ -52,6 +52,15 @@ async def test_a_text_by_steps_is_one_text(rule: StepRule, sampler: Any) -> None
         ]
 
 
+async def test_a_reward_leaves_what_a_step_carries_on() -> None:
+    world = World(task=FakeTask(step=MARKERS))
+    session, (text,) = world.session(seed=5), (Trajectory(),)
+    while text.active:
+        (text,) = await session.score(await session.generate([text], Sampling(1.0, 1.0, 40)))
+    assert any(isinstance(request.carried, Carried) for request in world.engine.requests)
+    assert session.usage.generated_tokens == text.num_tokens
+
+
 @pytest.mark.parametrize("rule", RULES)
 async def test_an_answer_is_never_cut_in_two(rule: StepRule) -> None:
     """A step may end within an answer's line: the search ends once the line has."""
