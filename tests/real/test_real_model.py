@@ -166,7 +166,7 @@ async def test_steps_end_at_blank_lines_and_make_the_text(model: Model) -> None:
 async def test_steps_by_a_rule_make_the_text(rule: StepRule, model: Model) -> None:
     """As steps at blank lines do; a full step is followed by another, and the text alone is cut off."""
     params = Sampling(0.0, 1.0, 96)
-    for question in questions(3):
+    for question in questions(1):
         asked = request(question, params, step=rule)
         (whole,) = await model.engine.generate([asked])
         assert isinstance(whole, Completion)
