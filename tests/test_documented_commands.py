@@ -73,7 +73,7 @@ def documented(page: Path) -> Iterator[str]:
 
 
 ALL = {line: page.stem for page in reversed(PAGES) for line in documented(page)}
-COMMANDS = [pytest.param(line, id=f"{page}: {line[:70]}") for line, page in ALL.items()]
+COMMANDS = [pytest.param(line, id=f"{n} {page}: {line[:70]}") for n, (line, page) in enumerate(ALL.items())]
 
 
 def handed_over(shell: str, folder: Path) -> dict[str, list[str]]:
