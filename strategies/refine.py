@@ -101,6 +101,11 @@ class Refine:
         return readouts_for(self.aggregation) if self._scores else ()
 
     @property
+    def prompts(self) -> bool:
+        """Whether it asks anything else than the task's question: a first iteration does not."""
+        return self._num_iterations > 1
+
+    @property
     def _num_chains(self) -> int:
         return self.chains or max(1, round(math.sqrt(self.num_samples / self.width)))
 

@@ -21,7 +21,7 @@ import pytest
 from strategies.parts import resampling
 from strategies.parts.weighting import Absolute, Incremental
 from strategies.parts.weights import aggregate, log_sum_exp
-from tests.bench import test_scaling
+from tests.bench import test_times_fewer
 from tests.orchestrator import test_intervals
 from tests.strategies import (
     test_entropic_particle_filter,
@@ -230,15 +230,15 @@ MUTATIONS = [
     ),
     Mutation(
         "a curve that may fall",
-        "tests.bench.test_scaling:isotonic",
+        "tests.bench.test_times_fewer:isotonic",
         lambda _: lambda values: np.asarray(values, dtype=float),
-        partial(test_scaling.test_the_closest_curve_that_never_falls, [0.4, 0.2], [0.3, 0.3]),
+        partial(test_times_fewer.test_the_closest_curve_that_never_falls, [0.4, 0.2], [0.3, 0.3]),
     ),
     Mutation(
         "a curve that is straight in the cost, not in its logarithm",
-        "tests.bench.test_scaling:needed",
+        "tests.bench.test_times_fewer:needed",
         lambda needed: lambda costs, *rest: np.log(needed(np.exp(costs), *rest)),
-        test_scaling.test_between_two_budgets_a_curve_is_straight_in_the_logarithm,
+        test_times_fewer.test_between_two_budgets_a_curve_is_straight_in_the_logarithm,
     ),
 ]
 

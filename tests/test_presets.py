@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from orchestrator.config.build import GROUPS, as_plain, build_node, build_task
 from orchestrator.config.plan import plan_of
 from orchestrator.errors import ConfigError
+from orchestrator.prompts.template import Template
 from orchestrator.runs.sweep import plan_sweep
 from tests.shared_data import BENCHMARKS, shared
 
@@ -62,9 +63,14 @@ def name_open_keys(config: DictConfig) -> None:
 def test_every_file_composes_and_every_group_is_built(file: str) -> None:
     """Engines and verifiers are light descriptions: no model is loaded and no row is read."""
     group, _, choice = file.rpartition("/")
-    with composed(f"{group}={choice}", *WITH.get(file, WITH.get(group, []))) as config:
+    override = f"+prompts={choice}" if group == "prompts" else f"{group}={choice}"
+    with composed(override, *WITH.get(file, WITH.get(group, []))) as config:
         name_open_keys(config)
+        with open_dict(config):
+            prompt = config.pop("prompts", None)
         plain = as_plain(config)
+    if prompt is not None:
+        assert isinstance(build_node(OmegaConf.to_container(prompt), "prompts"), Template)
     for name in GROUPS:
         built = build_task(plain[name]) if name == "task" else build_node(plain[name], name)
         assert built is not None

@@ -12,7 +12,7 @@ from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import LimitsSteps, MadeForTask, MayLackPrefixes, Task, step_rule_of
 from orchestrator.search.budgets import independent_knob_of
-from orchestrator.search.strategy import Budgeted, Strategy, Whole
+from orchestrator.search.strategy import Budgeted, Prompting, Strategy, Whole
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
@@ -98,6 +98,14 @@ def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) ->
     if by_steps and step.tokens is not None and most is not None and most < step.tokens:
         allowed = f"must be at least task.step.tokens={step.tokens}: it would cut steps off"
         raise ConfigError("strategy.sampling.max_tokens", most, allowed)
+
+
+def check_prompts(names: Names, strategy: Strategy, engine: object) -> None:
+    """Raise ConfigError if the strategy prompts in words, and the engine knows the characters of one task."""
+    made_for = engine.knows_task if isinstance(engine, MadeForTask) else None
+    if made_for is not None and isinstance(strategy, Prompting) and strategy.prompts:
+        reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
+        raise ConfigError("strategy", names["strategy"], f"{reason}: choose another engine=")
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:

@@ -34,6 +34,7 @@ from orchestrator.config.compatibility import (
     check_allocator,
     check_language,
     check_params,
+    check_prompts,
     check_readout,
     check_steps,
     check_whole,
@@ -132,6 +133,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_steps(names, task, strategy, engine)
+    check_prompts(names, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
     plan = Plan(
         plain=plain,

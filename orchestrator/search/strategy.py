@@ -70,3 +70,13 @@ class Whole(Protocol):
 
     whole_answers: ClassVar[bool]
     """Whether every request is for a whole answer, and none for one step or for the rest of an answer."""
+
+
+@runtime_checkable
+class Prompting(Protocol):
+    """A strategy that may ask the policy something else than the task's question."""
+
+    @property
+    def prompts(self) -> bool:
+        """Whether it does, with these knobs."""
+        ...

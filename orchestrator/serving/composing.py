@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.config.build import build_node
-from orchestrator.config.compatibility import check_language, check_params, check_readout
+from orchestrator.config.compatibility import check_language, check_params, check_prompts, check_readout
 from orchestrator.config.compose import each_choice, only_composed
 from orchestrator.config.plan import Plan, plan_of
 from orchestrator.errors import ConfigError, MurmurationError
@@ -86,8 +86,12 @@ def _offer(plan: Plan, name: str, config: DictConfig) -> Offer:
     return Offer(name, lru_cache(maxsize=64)(partial(_node, config)), partial(check, plan, name))
 
 
+_MANY = 64
+
+
 def _checked(offer: Offer) -> Offer:
-    offer.check(build_node(offer.node(1), "strategy"))
+    # With one sample a strategy may be able to do without what it needs for more.
+    offer.check(build_node(offer.node(_MANY), "strategy"))
     return offer
 
 
@@ -104,4 +108,5 @@ def check(plan: Plan, name: str, strategy: Strategy) -> None:
     names = {**plan.names, "strategy": name}
     check_readout(names, strategy, plan.verifier.readout)
     check_params(names, strategy, plan.engine.takes)
+    check_prompts(names, strategy, plan.engine)
     check_language(names, plan.task, strategy, plan.engine, plan.verifier)
