@@ -19,7 +19,7 @@ Noise = Callable[[int, int], tuple[Tensor, Tensor]]
 
 def logits_of(model: Any, x: Tensor) -> Tensor:
     """``[rows, length, vocab]`` with attention that sees both ways."""
-    mask = torch.zeros(len(x), 1, x.shape[1], x.shape[1], dtype=model.dtype)
+    mask = torch.zeros(len(x), 1, x.shape[1], x.shape[1], dtype=model.dtype, device=x.device)
     logits: Tensor = model(input_ids=x, attention_mask=mask, use_cache=False).logits
     return logits
 
@@ -32,8 +32,8 @@ def generate(
 ) -> tuple[list[int], float]:  # fmt: skip
     """The canvas, and the sum of log p of its tokens at the passes that committed them."""
     start, total = len(prompt), 0.0
-    x = torch.full((1, start + gen_length), mask_id)
-    x[0, :start] = torch.tensor(prompt)
+    x = torch.full((1, start + gen_length), mask_id, device=model.device)
+    x[0, :start] = torch.tensor(prompt, device=model.device)
     prompt_index = x != mask_id
     num_blocks = gen_length // block_length
     for block in range(num_blocks):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,11 @@ from orchestrator.seeds import derive_seed
 from orchestrator.storage.atomic import write_atomically
 from orchestrator.tasks.twoway import TwoWayTask
 from orchestrator.types import Denoising, Problem
+from tests.actors.diffusion_models import masked_tokenizer
 from tests.actors.diffusion_reference import generate
 from tests.bench.measuring import commit
 from tests.bench.pages import diffusion
+from tests.bench.shapes import SHAPES, save_random
 from tests.bench.stored import spread_out
 
 
@@ -83,6 +86,9 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        if args.shape is not None:
+            self._folder = TemporaryDirectory()
+            args.model = str(save_random(Path(self._folder.name), SHAPES[args.shape], masked_tokenizer()))
         self.task = TwoWayTask(split=args.split)
         self.problems = list(self.task.problems(0, args.problems))
 
@@ -229,6 +235,7 @@ def row(outcome: Outcome, reference: Outcome) -> list[str]:
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="embedded:twoway-diffusion")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of this size instead of a model")
     parser.add_argument("--template", default="{question}\n")
     parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--split", default="test")

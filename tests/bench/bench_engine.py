@@ -4,8 +4,9 @@ A particle filter (64 problems x 8 particles x 8 steps of 12 tokens) with a veri
 through session, controller, Ray and result files, over as many tokens through bare vLLM with every request
 known in advance: each particle's 96 tokens in one request, all submitted at once. Between the two stands the
 same search with the engine in this process, without Ray. All three use the same model (3.2 M parameters,
-random), the same arguments of vLLM and the same machine, in turn; loading is in none of the figures. With
-``--sampler stream`` the search's texts run ahead of it; tokens that it left count for nothing.
+random; ``--shape`` takes a real size), the same arguments of vLLM and the same machine, in turn; loading is
+in none of the figures. With ``--sampler stream`` the search's texts run ahead of it; tokens that it left
+count for nothing.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from orchestrator.storage.results import ResultLog
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.types import Finish, Overhead, Problem, Reward, Sampling, Usage
 from strategies.particle_filter import ParticleFilter
+from tests.bench.shapes import SHAPES, save_random
 
 ALPHABET = "\n #*+-/0123456789=abcdefgh"
 
@@ -139,9 +141,13 @@ def build_engine(config: VllmEngineConfig) -> StepsOfALength:
     return StepsOfALength(Endless(**asdict(config)))
 
 
-def save_model(folder: Path) -> None:
-    """3.2 M parameters; the tokenizer has no end of text, so that nothing ends before its time."""
+def save_model(folder: Path, shape: str | None) -> None:
+    """3.2 M parameters, or a real shape; the tokenizer has no end of text, so that nothing ends early."""
     tokenizer = build_tokenizer(ALPHABET)
+    if shape is not None:
+        tokenizer.eos_token = None
+        save_random(folder, SHAPES[shape], tokenizer)
+        return
     torch.manual_seed(0)
     config = llama_config(tokenizer, width=256, num_layers=4)
     config.eos_token_id = None
@@ -204,11 +210,11 @@ def _check(num_tokens: int, size: Size) -> None:
     assert num_tokens == size.num_tokens, f"{num_tokens} tokens, not {size.num_tokens}"
 
 
-async def compare(size: Size, rounds: int, config: VllmEngineConfig, console: Console) -> None:
+async def compare(size: Size, rounds: int, config: VllmEngineConfig, gpus: float, console: Console) -> None:
     engine = replace(config, sampler="step").build()
     search = build_engine(config)
     shares: dict[str, list[float]] = {"in this process": [], "through Ray": []}
-    cluster = ClusterConfig(threads_per_replica=1, start_timeout_s=900)
+    cluster = ClusterConfig(threads_per_replica=1, start_timeout_s=900, gpus_per_replica=gpus)
     async with await Pool.start(cluster, partial(build_engine, config)) as pool:
         for i in range(-1, rounds):
             offset = (i + 1) * size.problems
@@ -245,13 +251,17 @@ def main() -> None:
     parser.add_argument("--lookahead", type=int, default=64, help="tokens that a stream runs ahead")
     parser.add_argument("--stream-interval", type=int, help="tokens that vLLM tells of at once; 1 by default")
     parser.add_argument("--logprobs", action="store_true", help="ask for them, as a run does by default")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of a real size")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     size = Size(options.problems, options.particles, options.steps, options.step_tokens)
     start_ray(ClusterConfig())
     try:
         with tempfile.TemporaryDirectory() as folder:
-            save_model(Path(folder))
+            save_model(Path(folder), options.shape)
             args: dict[str, Any] = {"max_num_seqs": 512}
+            if options.device == "cuda":  # three engines share the card
+                args["kv_cache_memory_bytes"] = 4 * 2**30
             if options.block_size:
                 args["block_size"] = options.block_size
             if options.stream_interval:
@@ -261,9 +271,11 @@ def main() -> None:
                 logprobs=options.logprobs,
                 sampler=options.sampler,
                 lookahead=options.lookahead,
+                dtype="bfloat16" if options.shape else "float32",
                 args=args,
             )
-            asyncio.run(compare(size, options.rounds, config, Console()))
+            gpus = 0.3 if options.device == "cuda" else 0.0
+            asyncio.run(compare(size, options.rounds, config, gpus, Console()))
     finally:
         stop_ray()
 

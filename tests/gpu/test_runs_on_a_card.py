@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from tests.gpu.cards import candidates_of, finish, options, pids_on_cards, run, start
 
@@ -81,3 +82,12 @@ def _engine_core(pid: int) -> int:
             if any("EngineCore" in word for word in child.cmdline()):
                 return int(child.pid)
     raise AssertionError("no engine core")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two cards")
+def test_a_policy_over_two_cards_gives_the_texts_of_one(tmp_path: Path) -> None:
+    keys = ["engine=vllm", "engine.model=embedded:chain-policy", "engine.dtype=float32", "verifier=none"]
+    keys += ["strategy=greedy", "task.limit=8", *options("engine")]
+    for cards in (1, 2):
+        run(tmp_path / str(cards), *keys, f"cluster.engine_gpus={cards}")
+    assert candidates_of(tmp_path / "2") == candidates_of(tmp_path / "1")
