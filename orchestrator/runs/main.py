@@ -77,6 +77,7 @@ def _run(given: Sequence[str]) -> Status:
     finally:
         ignore_signals()
         models.close()
+        ignore_signals()  # Ray's shutdown has set SIGTERM back to its default, which kills
         flush_streams()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import random
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,9 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
+    with warnings.catch_warnings():  # a driver that was killed has closed none of its files
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def first_seeds() -> list[object]:

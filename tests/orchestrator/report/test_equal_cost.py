@@ -71,6 +71,7 @@ def test_the_exchange_with_a_larger_model() -> None:
     assert exchange(2.0, 1.0) == 5.0
 
 
+@pytest.mark.heavy
 def test_a_page_shows_what_a_larger_model_would_pay_for(tmp_path: Path) -> None:
     """An answer has 5 tokens; twice the parameters pay for 20.75, 5.8 and 2.1 of them."""
     for budget, tokens in ((1, 5), (4, 20), (16, 80)):
