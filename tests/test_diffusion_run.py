@@ -126,6 +126,7 @@ def test_other_candidates_have_no_schedule(model: str, tmp_path: Path) -> None:
     assert "schedules" not in Totals().summary()
 
 
+@pytest.mark.slow
 def test_a_run_from_the_command_line(model: str, tmp_path: Path) -> None:
     """On a local Ray: the vote's accuracy beside each schedule's, in the table and in summary.json."""
     keys = ("strategy=hex", f"engine.model={model}", "budget=7", "task.limit=3", f"run_dir={tmp_path}")

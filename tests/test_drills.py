@@ -168,7 +168,8 @@ def killed(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("seed", seeds(MANY))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(MANY))
 def test_nodes_are_lost(
     seed: int, stage: Stage, runner: asyncio.Runner, undisturbed: dict[str, ProblemResult]
 ) -> None:

@@ -103,6 +103,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     return Watched(folder / "run", output, process.returncode, server.keys, listeners, modes)
 
 
+@pytest.mark.slow
 def test_the_run_is_what_it_should_be(watched: Watched) -> None:
     """The key was used, so it was there to be leaked; W&B has its files, and all of Ray was seen."""
     assert watched.status == 0, watched.output
@@ -114,6 +115,7 @@ def test_the_run_is_what_it_should_be(watched: Watched) -> None:
         assert part in commands
 
 
+@pytest.mark.slow
 def test_nothing_listens_beyond_loopback(watched: Watched) -> None:
     """A mapped address such as ::ffff:127.0.0.1 is IPv4's loopback."""
     addresses = {(ipaddress.ip_address(ip), command) for ip, command in watched.listeners}
@@ -125,11 +127,13 @@ def test_nothing_listens_beyond_loopback(watched: Watched) -> None:
     assert outside == set()
 
 
+@pytest.mark.slow
 def test_the_token_is_on(watched: Watched) -> None:
     """Nobody asked for it: the environment of this run says nothing of a token."""
     assert watched.auth_modes == {"token"}
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_a_file_or_in_the_output(watched: Watched) -> None:
     files = [f for f in watched.run_dir.rglob("*") if f.is_file()]
     names = {f.name for f in files}

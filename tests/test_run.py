@@ -102,9 +102,8 @@ def test_replicas_and_concurrency_change_no_answer(undisturbed: Path, tmp_path: 
     assert answers_of(tmp_path) == answers_of(undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_whole(number: int, status: int, tmp_path: Path) -> None:
     limit = "task.limit=200"
     process = subprocess.Popen(

@@ -210,7 +210,7 @@ def test_the_shortest_are_left_for_the_end() -> None:
     assert [p.id for p in longest_first(problems, 99) if len(p.question) == 7] == ["3", "4"]
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_run_of_any_length_takes_the_same_memory(tmp_path: Path) -> None:
     """With its files: from the 300th problem to the 1,200th nothing is kept."""
     used: dict[int, int] = {}

@@ -110,6 +110,7 @@ def check_strategies(names: Sequence[str], num_problems: int, budget: int, *argu
                     check_same(replies[problem.id], expected[name][problem.id])
 
 
+@pytest.mark.slow
 def test_a_few_strategies() -> None:
     """One of steps and one of whole answers; the slow tests hold each strategy to it."""
     check_strategies(("particle_filter", "self_consistency"), 2, 2)
