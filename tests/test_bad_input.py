@@ -54,6 +54,7 @@ from tests.in_process import run_here
         ),
     ],
 )
+@pytest.mark.heavy
 def test_bad_input_is_one_line_and_status_2(
     arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def stop(rule: str, at: float | None = None) -> dict[str, Any]:
         ),
     ],
 )  # fmt: skip
+@pytest.mark.heavy
 def test_they_equal_the_strategy(strategy: Any, drawn: Any, outcome: Callable[[Problem], Outcome]) -> None:
     run = recorded(strategy)
     lines = asyncio.run(replay_all(run, WhatIf(drawn=tuple(drawn.items()))))

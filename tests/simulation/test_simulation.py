@@ -23,7 +23,7 @@ from tests.simulation.mutations import MUTATIONS, mutated
 from tests.simulation.schedule import drawn
 from tests.simulation.simulate import Report, simulate
 
-NUM_QUICK, NUM_HEAVY, NUM_SLOW, NUM_AT_ONCE, NUM_TO_FIND = 10, 200, 2000, 50, 60
+NUM_QUICK, NUM_HEAVY, NUM_SLOW, NUM_AT_ONCE, NUM_TO_FIND = 5, 200, 2000, 50, 60
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -82,6 +82,7 @@ def test_a_fault_of_our_own_is_found(mutation: str) -> None:
         run_all()
 
 
+@pytest.mark.heavy
 def test_a_seed_decides_everything() -> None:
     assert drawn(5) == drawn(5) != drawn(6)
     first, second = Report(), Report()

@@ -81,7 +81,7 @@ def share_right(solution: Solution) -> dict[int, list[bool]]:
 
 async def test_accuracy_by_iteration_is_the_chains_closed_form() -> None:
     """A two-state chain: pi + (a - pi)(1 - f - b)^(i - 1), pi = f / (f + b)."""
-    first, f, b, num_chains = 0.3, 0.4, 0.15, 1000
+    first, f, b, num_chains = 0.3, 0.4, 0.15, 400
     strategy = Refine(chains=num_chains, iterations=4, prompt=SHOW_ALL, carry="last", within="last")
     by_iteration = share_right(await solve(strategy, Reviser(first, f, b)))
     stays = f / (f + b)
@@ -94,7 +94,7 @@ async def test_accuracy_by_iteration_is_the_chains_closed_form() -> None:
 
 async def test_with_perfect_selection_each_revision_is_one_more_chance() -> None:
     """1 - (1 - a)(1 - f)^(i - 1): the sequential form of the test-time scaling model."""
-    first, f, num_chains = 0.3, 0.25, 1000
+    first, f, num_chains = 0.3, 0.25, 400
     strategy = Refine(chains=num_chains, iterations=3, prompt=SHOW_ALL, carry="last")
     solution = await solve(strategy, Reviser(first, f, b=0.9))
     solved = {r.chain for r in attempts_of(solution) if solution.trajectories[r.candidate].text == "=r\n"}

@@ -280,6 +280,7 @@ def bomb(wbits: int, layers: int = 1) -> bytes:
 @pytest.mark.parametrize(
     ("encoding", "packing"), [("gzip", (31,)), ("deflate", (15,)), ("gzip, gzip", (31, 2))]
 )
+@pytest.mark.heavy
 async def test_a_packed_reply_is_bounded_while_it_is_unpacked(
     encoding: str, packing: tuple[int, ...]
 ) -> None:
@@ -368,6 +369,7 @@ def dripping_packed(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("script", [dripping_body, dripping_head, dripping_packed])
+@pytest.mark.heavy
 async def test_a_reply_is_bounded_in_time_from_its_start_to_its_end(script: Any) -> None:
     started = time.monotonic()
     message, requests = await failure_of(script, request_timeout_s=0.3, max_attempts=2)
@@ -377,6 +379,7 @@ async def test_a_reply_is_bounded_in_time_from_its_start_to_its_end(script: Any)
 
 
 @pytest.mark.parametrize("script", [dripping_body, dripping_head])
+@pytest.mark.heavy
 def test_so_is_the_list_of_models(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.openai_engine.client._CONNECT_TIMEOUT_S", 0.3)
     with raw_server(script) as server, pytest.raises(ConfigError, match=r"no whole reply within 0.3 s"):

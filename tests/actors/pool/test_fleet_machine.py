@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -341,4 +342,4 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-TestFleetMachine = FleetMachine.TestCase
+TestFleetMachine = pytest.mark.heavy(FleetMachine.TestCase)

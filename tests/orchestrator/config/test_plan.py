@@ -16,6 +16,8 @@ from orchestrator.config.plan import Plan, make_plan, plan_of
 from orchestrator.errors import ConfigError
 from orchestrator.types import Sampling
 
+pytestmark = pytest.mark.heavy
+
 
 @cache
 def planned(*overrides: str) -> Plan:
@@ -68,13 +70,13 @@ def test_a_strategy_of_whole_answers_takes_it(strategy: str) -> None:
     assert planned(*CHAT, f"strategy={strategy}", "verifier=self_certainty").engine.takes is Sampling
 
 
-@pytest.mark.heavy
 def test_a_strategy_that_prompts_in_words_refuses_a_policy_of_one_tasks_characters() -> None:
     assert planned("strategy=revisions", "budget=1", "engine=embedded").names["strategy"] == "revisions"
     with pytest.raises(ConfigError, match=r"^strategy=revisions: .*engine=embedded knows task=chain alone"):
         planned("strategy=revisions", "budget=4", "engine=embedded")
 
 
+@pytest.mark.heavy
 def test_what_cfg_job_prints_is_the_same_plan_again() -> None:
     keys = ("strategy=astar", "strategy.branching=2", "budget=3", "task.limit=2", "run_dir=outputs/none")
     command = [sys.executable, "run.py", "--cfg", "job", *keys]

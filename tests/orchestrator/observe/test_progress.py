@@ -141,6 +141,7 @@ def test_tokens_of_problems_that_have_not_ended_count() -> None:
     assert "0 tokens/s" in finished.figures  # those of an earlier part do not count
 
 
+@pytest.mark.heavy
 def test_a_bar_on_a_terminal_goes_on_while_no_problem_ends() -> None:
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
     asked = threading.Semaphore(0)

@@ -140,6 +140,7 @@ def test_a_file_has_a_line_a_span(tmp_path: Path) -> None:
     assert problem["resource"]["attributes"]["service.name"] == "murmuration"
 
 
+@pytest.mark.heavy
 def test_a_collector_that_does_not_answer_costs_a_line_and_a_few_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -117,6 +117,7 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("where", ["start", "problem", "finish"])
+@pytest.mark.heavy
 def test_a_process_that_hangs_is_waited_for_once_a_sweep(
     where: str,
     no_memory: None,

@@ -67,6 +67,7 @@ CASES = [
     ("method", "knobs"),
     [pytest.param(*case, marks=[pytest.mark.heavy] * (i % 4 > 0)) for i, case in enumerate(CASES)],
 )
+@pytest.mark.heavy
 def test_it_equals_a_real_run(
     method: str, knobs: tuple[str, ...], folder: Path, chosen: list[str], capsys: Any
 ) -> None:

@@ -21,6 +21,8 @@ from orchestrator.storage.result_lines import result_line
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from tests.orchestrator.real_runs import composed
 
+pytestmark = pytest.mark.heavy
+
 NUM_PROBLEMS, BUDGET = 20, 8
 SAME = ("answer", "correct", "candidates", "answer_index")
 Answers = dict[str, dict[str, Any]]

@@ -15,6 +15,8 @@ from orchestrator.report.runs import read_runs
 from orchestrator.report.settings import Setting, arrange
 from tests.orchestrator.report.made_runs import candidate, line, write_run
 
+pytestmark = pytest.mark.heavy
+
 NEVER = {"rule": "none", "at": None}
 
 

@@ -260,6 +260,7 @@ DAMAGED = ["", "{", "[]", "{}", "null", '{"wall_seconds": NaN}', "\x00" * 20, "[
 
 
 @pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.heavy
 def test_a_damaged_summary_hinders_nobody(
     text: str, tmp_path: Path, undisturbed: dict[str, dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -284,6 +285,7 @@ def test_a_damaged_summary_hinders_nobody(
         {"wall_seconds": 1e300},  # a report would not take it either
     ],
 )
+@pytest.mark.heavy
 def test_a_summary_of_another_shape_is_as_good_as_none(change: dict[str, Any], tmp_path: Path) -> None:
     assert run(tmp_path) is Status.FINISHED
     totals = open_run_dir(tmp_path, CONFIG, [], resume=True).totals

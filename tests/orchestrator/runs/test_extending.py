@@ -67,6 +67,7 @@ def lines_of(run_dir: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.heavy
 def test_an_extended_run_is_one_of_the_larger_budget(method: str, keep: bool, tmp_path: Path) -> None:
     """Line by line and in every figure; what was drawn before is not requested again."""
     solve(tmp_path / "whole", METHODS[method](9), 9)
@@ -89,6 +90,7 @@ class Interrupted(FakeEngine):
         return await super().generate(requests)
 
 
+@pytest.mark.heavy
 def test_an_extension_that_was_interrupted_continues(tmp_path: Path) -> None:
     solve(tmp_path / "whole", METHODS["best_of_n"](9), 9)
     solve(tmp_path, METHODS["best_of_n"](4), 4)
@@ -177,6 +179,7 @@ def test_time_and_overhead_add_up(tmp_path: Path) -> None:
     assert all(line["seconds"] > before[line["problem_id"]] for line in read_results(tmp_path))
 
 
+@pytest.mark.heavy
 def test_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_uniform_is_the_strategy(folder: Path, chosen: list[str], capsys: Any) -
     assert solved(capsys, folder / "uniform", *chosen, "allocator=uniform") == plain
 
 
+@pytest.mark.heavy
 def test_shards_of_whole_blocks(folder: Path, chosen: list[str], capsys: Any) -> None:
     whole = solved(capsys, folder / "again", *chosen, *ROUNDS)
     shards: dict[str, Any] = {}
@@ -96,6 +97,7 @@ def test_a_run_that_lost_lines_grants_the_rest_again(folder: Path, chosen: list[
         (("allocator.shares=1",), "allocator.shares"),
     ],
 )
+@pytest.mark.heavy
 def test_mistakes(
     arguments: tuple[str, ...], message: str, folder: Path, chosen: list[str], capsys: Any
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_sweep_runs_in_process(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.heavy
 def test_a_signal_stops_a_run_that_goes_on_where_it_was(
     number: signal.Signals, status: int, quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_bad_point_is_told_and_the_others_run(tmp_path: Path, capsys: pytest.C
     ]  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_what_is_wrong_with_every_point_is_one_line_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +223,7 @@ def test_a_sweep_of_a_file_and_globs(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.heavy
 def test_a_sweep_goes_on_by_its_directory(tmp_path: Path) -> None:
     command = ["seed=0,1", "tracker=none"]
     run_sweep(planned(tmp_path, *command), lambda _: Status.INTERRUPTED, console())

@@ -16,6 +16,8 @@ from tests.orchestrator.serving.served import Server, fake_served, running
 from tests.orchestrator.serving.test_hostile_requests import GOOD
 from tests.orchestrator.serving.test_load_and_cancel import num_tasks, until
 
+pytestmark = pytest.mark.heavy
+
 POST = b"POST /v1/chat/completions HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\nContent-Type: application/json\r\n"
 BODY = json.dumps(GOOD).encode()

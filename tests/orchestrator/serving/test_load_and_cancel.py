@@ -27,6 +27,8 @@ from orchestrator.serving.settings import ServeSettings
 from orchestrator.testing.fakes import FakeEngine, FakeVerifier
 from tests.orchestrator.serving.served import Server, fake_served, running
 
+pytestmark = pytest.mark.heavy
+
 MESSAGES: Any = [{"role": "user", "content": "abca"}]
 BODY: dict[str, Any] = {"model": "murmuration", "messages": MESSAGES}
 

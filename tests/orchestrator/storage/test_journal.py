@@ -123,6 +123,7 @@ def num_rows(lines: list[bytes]) -> int:
     "limits", [{}, pytest.param({"generated_tokens": 60}, marks=pytest.mark.heavy)], ids=str
 )
 @pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.heavy
 async def test_any_order_of_arrival_is_met_again(name: str, limits: dict[str, float], tmp_path: Path) -> None:
     """Also by methods that depend on it, and by branches that compete for the last tokens."""
     for latency_seed in range(4):

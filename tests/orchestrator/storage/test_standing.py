@@ -69,6 +69,7 @@ FOLDERS: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("strike", "message"), FOLDERS, ids=lambda x: getattr(x, "__name__", ""))
+@pytest.mark.heavy
 def test_a_run_directory_that_goes_away_ends_the_run(
     strike: Callable[[Path], object], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +113,7 @@ FILES: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("strike", "message"), FILES)
+@pytest.mark.heavy
 def test_results_that_go_away_end_the_run(
     strike: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
@@ -215,6 +217,7 @@ def test_a_held_folder_is_told_from_one_in_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["in a point", "a point that has ended"])
+@pytest.mark.heavy
 def test_a_sweeps_folder_that_goes_away_ends_it(
     when: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

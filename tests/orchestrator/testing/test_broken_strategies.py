@@ -16,6 +16,8 @@ from orchestrator.search.session import Session
 from orchestrator.testing import STRATEGY_LAWS, Law, StrategyCase, check_strategy, hold, name_of, strategies
 from orchestrator.types import Finish, Sampling, Solution, Trajectory, Usage
 
+pytestmark = pytest.mark.heavy
+
 CASE: dict[str, Any] = {"budget": 4, "sample_tokens": 14}
 
 
