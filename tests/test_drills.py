@@ -262,7 +262,8 @@ def controller(run_dir: Path, stage: Stage, **environ: str) -> subprocess.Comple
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", seeds(MANY))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(MANY))
 def test_controllers_are_killed(
     seed: int, stage: Stage, tmp_path: Path, undisturbed_lines: drills.Lines
 ) -> None:
@@ -288,9 +289,10 @@ def test_controllers_are_killed(
         assert asked[problem_id] + num_rows == num_rows_of(undisturbed_lines[problem_id])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130)],
 )
 def test_a_preempted_controller_leaves_what_it_has(
     number: int, status: int, stage: Stage, tmp_path: Path, undisturbed_lines: drills.Lines

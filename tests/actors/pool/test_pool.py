@@ -336,6 +336,7 @@ async def test_what_does_not_fit_is_said_at_once() -> None:
         await Pool.start(ClusterConfig(gpus_per_replica=1), engine)
 
 
+@pytest.mark.slow
 async def test_an_idle_extra_replica_gives_its_core_back_and_comes_again(tmp_path: Path) -> None:
     """A core each: where it was, another program's actor finds room."""
     config = ClusterConfig(max_engine_replicas=2, cpus_per_replica=1, idle_s=0.5, max_in_flight=1)

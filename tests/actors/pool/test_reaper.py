@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="it look
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("parent_dies_first", [False, True])
+@pytest.mark.slow
 def test_it_ends_what_is_marked_and_what_that_has_started(parent_dies_first: bool) -> None:
     mark = f"test-{os.getpid()}-{parent_dies_first}"
     stranger = subprocess.Popen(["sleep", "100"])

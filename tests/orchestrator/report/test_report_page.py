@@ -257,6 +257,7 @@ def test_the_keyboard_is_enough(report: Path, opened: Any) -> None:
     assert page.evaluate("document.activeElement.textContent") == problem
 
 
+@pytest.mark.slow
 def test_ten_thousand_problems_open_quickly(sweep: Path, tmp_path: Path, browser: Browser) -> None:
     """The searches are those of a real filter, over and over.
 
