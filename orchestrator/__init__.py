@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from orchestrator.tasks.choices import DrawnChoices, ListedChoices
     from orchestrator.tasks.countdown import CountdownTask
     from orchestrator.tasks.dataset import DatasetTask
+    from orchestrator.tasks.long_chain import LongChainTask
     from orchestrator.tasks.twoway import TwoWayTask
     from orchestrator.text.engine import LastStep, TextEngine, TextParams
     from orchestrator.text.task import TextTask
@@ -91,6 +92,7 @@ _PLACES = {
     "ListedChoices": "orchestrator.tasks.choices",
     "Loglik": "orchestrator.protocols",
     "LoglikRequest": "orchestrator.protocols",
+    "LongChainTask": "orchestrator.tasks.long_chain",
     "MlflowTracker": "orchestrator.observe.mlflow_tracker",
     "ModelInfo": "orchestrator.protocols",
     "Models": "orchestrator.starting",
@@ -161,6 +163,7 @@ __all__ = [
     "ListedChoices",
     "Loglik",
     "LoglikRequest",
+    "LongChainTask",
     "MlflowTracker",
     "ModelInfo",
     "Models",

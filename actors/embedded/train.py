@@ -30,6 +30,7 @@ from actors.embedded.models import build_tokenizer, llama_config
 from actors.embedded.solutions import sample_solutions
 from actors.embedded.trainer import Trainer, console
 from actors.transformers_engine.config import TransformersEngineConfig
+from actors.transformers_engine.engine import TransformersEngine
 
 SNAPSHOT_EVERY = 200_000
 DIFFUSION_SNAPSHOT_EVERY = 500_000
@@ -41,12 +42,13 @@ def snapshot(work: Path, index: int) -> Path:
     return work / "policy" / f"snapshot-{index:03d}"
 
 
-def train_policy(family: Family, work: Path) -> None:
+def train_policy(family: Family, work: Path, device: str = "cpu") -> None:
     """Train a causal model on right solutions, with a snapshot every SNAPSHOT_EVERY tokens."""
     recipe = family.policy
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(family.alphabet)
     model = LlamaForCausalLM(llama_config(tokenizer, width=recipe.width, num_layers=recipe.num_layers))
+    model.to(device)  # after its weights are drawn: they are the same on every device
     trainer = Trainer(
         model,
         recipe,
@@ -62,13 +64,22 @@ def train_policy(family: Family, work: Path) -> None:
     model.save_pretrained(work / "policy" / "last")
 
 
+def sampler(folder: Path) -> TransformersEngine:
+    """Return an engine of a snapshot; a card takes many rows at once."""
+    most = 1024 if torch.cuda.is_available() else 128
+    config = TransformersEngineConfig(str(folder), template="{question}\n", max_batch_size=most)
+    return TransformersEngine(config)
+
+
 async def write_rollouts(family: Family, work: Path) -> None:
     """Write solutions by several snapshots, one JSON line each."""
     lines = []
     for i, (index, temperature) in enumerate(family.rollouts):
-        engine = TransformersEngineConfig(str(snapshot(work, index)), template="{question}\n").build()
+        engine = sampler(snapshot(work, index))
         problems = list(family.draw("train", FIRST_ROLLOUT_PROBLEM + i * 10_000, family.num_rollout_problems))
-        groups = await sample_solutions(engine, problems, NUM_ROLLOUTS_EACH, temperature)
+        groups = await sample_solutions(
+            engine, problems, NUM_ROLLOUTS_EACH, temperature, max_tokens=family.max_tokens
+        )
         await engine.close()
         for problem, samples in zip(problems, groups, strict=True):
             for steps in samples:
@@ -79,12 +90,13 @@ async def write_rollouts(family: Family, work: Path) -> None:
     os.replace(work / "rollouts.tmp", work / "rollouts.jsonl")
 
 
-def train_verifier(family: Family, work: Path) -> None:
+def train_verifier(family: Family, work: Path, device: str = "cpu") -> None:
     """Train right-or-wrong at every character, starting from the layers of the longest-trained policy."""
     recipe, tokenizer = family.verifier, build_tokenizer(family.alphabet)
     torch.manual_seed(recipe.seed + 1)
     model = Verifier(recipe, family.alphabet)
     start_from_policy(model, LlamaForCausalLM.from_pretrained(work / "policy" / "last"))
+    model.to(device)
     rollouts = [json.loads(line) for line in (work / "rollouts.jsonl").read_text().splitlines()]
 
     def examples(index: int, progress: float) -> list[Example]:
@@ -93,6 +105,7 @@ def train_verifier(family: Family, work: Path) -> None:
     trainer = Trainer(model, recipe, work / "verifier", collating(tokenizer, examples), verifier_loss)
     for _ in trainer.run():
         pass
+    model.cpu()
     backbone = LlamaForCausalLM(model.model.config)  # with its language-model head, for a control
     backbone.model.load_state_dict(model.model.state_dict())
     backbone.lm_head.load_state_dict(model.lm_head.state_dict())
@@ -148,7 +161,7 @@ def scaled(family: Family, scale: float) -> Family:
     return replace(family, policy=policy, verifier=verifier)
 
 
-def stages_of(task: str, scale: float) -> dict[str, Callable[[Path, Path], None]]:
+def stages_of(task: str, scale: float, device: str = "cpu") -> dict[str, Callable[[Path, Path], None]]:
     """Return the stages of a task, in order; each takes the work folder and the folder of the weights."""
     if task in DIFFUSION_FAMILIES:
         diffusion = DIFFUSION_FAMILIES[task]
@@ -160,9 +173,9 @@ def stages_of(task: str, scale: float) -> dict[str, Callable[[Path, Path], None]
         }
     family = scaled(FAMILIES[task], scale)
     return {
-        "policy": lambda work, _: train_policy(family, work),
+        "policy": lambda work, _: train_policy(family, work, device),
         "rollouts": lambda work, _: asyncio.run(write_rollouts(family, work)),
-        "verifier": lambda work, _: train_verifier(family, work),
+        "verifier": lambda work, _: train_verifier(family, work, device),
         "export": lambda work, weights: export(family, work, weights),
     }
 
@@ -176,9 +189,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints, snapshots and rollouts")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where export writes")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="trains policy and verifier there: cpu, cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recipes' tokens, for a trial")
     args = parser.parse_args()
-    stages = stages_of(args.task, args.scale)
+    stages = stages_of(args.task, args.scale, args.device)
     if unknown := set(args.stages) - set(stages):
         parser.error(f"unknown stage {unknown.pop()!r}; stages of {args.task} are {', '.join(stages)}")
     torch.set_num_threads(args.threads)

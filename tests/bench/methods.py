@@ -15,6 +15,7 @@ from tests.bench.sweeps import REPOSITORY
 CHOICES = REPOSITORY / "conf" / "strategy"
 REFERENCE = "particle_filter"
 SYSTEMATIC = "particle_filter, systematic"
+AHEAD = "entropic_particle_filter, fresh look-ahead"
 COMMON_TEMPERATURE = 0.8
 _WITHOUT_A_ROW = {"compute_optimal", "iad", "refine", "revisions", "self_refine"}
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
@@ -85,6 +86,16 @@ def on_countdown() -> list[Method]:
     compared = (REFERENCE, SYSTEMATIC, "entropic_particle_filter", "best_of_n", "astar")
     rows = [method for name in compared for method in on_chain() if method.name == name]
     return [*rows, Method("astar, 4 goals", "astar", ("strategy.num_goals=4",))]
+
+
+def on_long_chain() -> list[Method]:
+    """The entropic filter, with and without look-ahead, beside the plain filter of either resampling."""
+    entropic = "entropic_particle_filter"
+    rows = [m for m in on_chain() if m.strategy in (REFERENCE, entropic)]
+    return [
+        *sorted(rows, key=lambda m: m.strategy != REFERENCE),
+        Method(AHEAD, entropic, ("strategy.look_ahead=fresh",)),
+    ]
 
 
 def schedule(blocks: tuple[int, ...]) -> Method:
