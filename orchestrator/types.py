@@ -147,6 +147,16 @@ class Denoising:
 
 
 @dataclass(frozen=True, slots=True)
+class EstimatedDenoising(Denoising):
+    """Denoising, and an estimate of the canvas's NLL (``Step.one_step_nll``) for one pass more.
+
+    A class of its own: the digests of other requests stay the same.
+    """
+
+    one_step_nll: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Reward:
     """A verifier's number: ``log_odds`` in [-inf, inf]; ``value`` = sigmoid(log_odds) in [0, 1]."""
 
@@ -194,7 +204,9 @@ class Step:
     ``text`` keeps its delimiter. ``logprob`` is the sum over its tokens of their log-probability under
     the policy at temperature 1 (None where the engine does not report it). ``reward`` is None until scored.
     Where a step ends before a marker, an engine has generated the beginning of the next one already:
-    ``carried``, which the next request returns to it.
+    ``carried``, which the next request returns to it. ``one_step_nll``, of the last step of a canvas whose
+    ``EstimatedDenoising`` asks for it, is the mean of -log p over the canvas's tokens, all of them under the
+    logits of the first pass, where every position is masked.
     """
 
     text: str
@@ -203,6 +215,7 @@ class Step:
     reward: Reward | None = None
     finish: Finish = Finish.STEP
     carried: Carried | None = None
+    one_step_nll: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +258,11 @@ class Trajectory:
     def rewards(self) -> tuple[Reward, ...]:
         """The rewards locked so far, in step order."""
         return tuple([s.reward for s in self.steps if s.reward is not None])
+
+    @property
+    def one_step_nll(self) -> float | None:
+        """The estimate of its canvas; None where none was asked for."""
+        return self.steps[-1].one_step_nll if self.steps else None
 
     @property
     def finished(self) -> bool:

@@ -122,10 +122,11 @@ def train(family: Family, work: Path, weights: Path, num_problems: int, argument
     running = [subprocess.Popen([*words, "--labels", name]) for name in LABELS]
     for process in running:
         process.wait()
-    figures = {name: json.loads((work / name / "figures.json").read_text()) for name in LABELS}
-    for name in LABELS:
-        console.print(f"{name} fails: {', '.join(figures[name]['failed_gates']) or 'nothing'}")
-    best = min(PREFERENCE, key=lambda name: len(figures[name]["failed_gates"]))
+    written = [name for name in PREFERENCE if (work / name / "figures.json").exists()]
+    figures = {name: json.loads((work / name / "figures.json").read_text()) for name in written}
+    for name in written:
+        console.print(f"{name} fails: {', '.join(figures[name]['failed_gates']) or 'none'}")
+    best = min(written, key=lambda name: len(figures[name]["failed_gates"]))
     shutil.copyfile(work / best / "figures.json", work / "figures.json")
     export(family, work / best, weights)
     console.print(f"exported snapshot {index} and the verifier of {best} labels")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from msgspec import UNSET, UnsetType
@@ -155,6 +156,8 @@ def mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]
     for i, step in enumerate(reply.steps):
         if step.finish is not Finish.LENGTH and request.answered_by(step.text, after):
             answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
+            if (nll := reply.steps[-1].one_step_nll) is not None:  # of the canvas, what follows included
+                answer = replace(answer, one_step_nll=nll)
             return (*reply.steps[:i], answer)
         after = (after + step.text)[-LOOK_BACK:]
     return reply.steps
@@ -164,7 +167,7 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
     """Return the trajectory with the rewards of its last steps; earlier rewards are unchanged."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = [
-        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried)
+        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried, s.one_step_nll)
         for s, r in zip(steps[first:], reply.rewards, strict=True)
     ]
     return trajectory.with_steps((*steps[:first], *scored))

@@ -14,12 +14,13 @@ import pytest
 from orchestrator.errors import EngineError
 from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.storage.atomic import write_json
-from orchestrator.storage.result_lines import result_line, stored_result
+from orchestrator.storage.result_lines import candidate_line, result_line, stored_result, trajectory_of
 from orchestrator.storage.results import ResultLog, keep_finished, read_results
 from orchestrator.storage.run_files import RESULTS, SUMMARY
 from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import (
     AttemptRecord,
+    Denoising,
     Finish,
     NodeRecord,
     Overhead,
@@ -63,6 +64,14 @@ def test_a_line_has_every_field_and_is_strict_json() -> None:
     assert line["candidates"][0]["reward"] == pytest.approx(1 / (1 + math.exp(-2.0)))
     assert line["history"][0]["entropy"] is None
     assert line["overhead"]["retried_tokens"] == 3
+
+
+def test_the_estimate_of_a_canvas_is_kept_where_there_is_one() -> None:
+    for estimate in (None, 0.5):
+        trajectory = Trajectory((Step("a", (1,), -0.5), Step("b", (2,), -1.0, one_step_nll=estimate)))
+        line = candidate_line(Candidate(trajectory, 0.0, "7", False, Denoising(gen_length=4)))
+        assert (line["nll"], line.get("one_step_nll", "none")) == (1.5, estimate or "none")
+        assert trajectory_of(line).one_step_nll == estimate
 
 
 def test_every_kind_of_record_is_read_as_it_was() -> None:
