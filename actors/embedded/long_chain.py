@@ -14,6 +14,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,7 @@ from actors.embedded.train import (
 from actors.embedded.trainer import console
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+EVALUATION_SECONDS = 30.0
 PREFERENCE = ("outcome", "mixed", "cue")
 EARLY, LATE = range(1, 7), range(12, 18)
 AIM, LEAST, MOST = 0.25, 0.1, 0.4
@@ -107,18 +109,33 @@ def candidate(family: Family, work: Path, labels: str, index: int, num_problems:
     examples = partial(verifier_examples, labels=LABELS[labels])
     train_verifier(replace(family, verifier_examples=examples), own, DEVICE)
     models = (str(snapshot(work, index)), str(own / "verifier" / "last"))
-    figures = asyncio.run(evaluate(family, *models, num_problems, 32))
+    figures = asyncio.run(evaluate(family, *models, num_problems, 16))
     figures["failed_gates"] = failed_gates(figures)
     (own / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def train(family: Family, work: Path, weights: Path, num_problems: int, arguments: list[str]) -> None:
-    """Train and choose everything; the verifiers in processes of their own."""
+def affordable(family: Family, tokens_per_second: float, seconds: float) -> int:
+    """Return how many tokens a verifier may learn: its recipe's, or what ``seconds`` allow beside two others.
+
+    It takes about four times as long for a token as the policy, in smaller batches and with more heads.
+    """
+    return min(family.verifier.num_tokens, max(0, round(tokens_per_second / 4 * seconds)))
+
+
+def train(
+    family: Family, work: Path, weights: Path, num_problems: int, seconds: float, arguments: list[str]
+) -> None:
+    """Train and choose everything; the verifiers in processes of their own, which end within ``seconds``."""
+    begun = time.monotonic()
     train_policy(family, work, DEVICE)
+    speed = family.policy.num_tokens / (time.monotonic() - begun)
     index = chosen_snapshot(family, work, num_problems)
     family = with_snapshot(family, index)
     asyncio.run(write_rollouts(family, work))
+    tokens = affordable(family, speed, seconds - (time.monotonic() - begun) - EVALUATION_SECONDS)
+    console.print(f"{speed:,.0f} tokens of the policy a second; {tokens:,} tokens for each verifier")
     words = [sys.executable, "-m", "actors.embedded.long_chain", *arguments, "--snapshot", str(index)]
+    words += ["--tokens", str(tokens)]
     running = [subprocess.Popen([*words, "--labels", name]) for name in LABELS]
     for process in running:
         process.wait()
@@ -139,16 +156,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recipes' tokens, for a trial")
     parser.add_argument("--problems", type=int, default=100)
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="fewer tokens where it takes longer"
+    )
     parser.add_argument("--labels", choices=LABELS, help="train this verifier alone, after the policy")
     parser.add_argument("--snapshot", type=int, default=LONG_CHAIN.shipped_snapshot, help="with --labels")
+    parser.add_argument("--tokens", type=int, help="of the verifier, with --labels")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     family = scaled(LONG_CHAIN, args.scale)
     family = replace(family, num_rollout_problems=max(2, round(family.num_rollout_problems * args.scale)))
     if args.labels:
+        num_tokens = args.tokens or family.verifier.num_tokens
+        family = replace(family, verifier=replace(family.verifier, num_tokens=num_tokens))
         candidate(family, args.work, args.labels, args.snapshot, args.problems)
     else:
-        train(family, args.work, args.weights, args.problems, sys.argv[1:])
+        train(family, args.work, args.weights, args.problems, args.seconds, sys.argv[1:])
 
 
 if __name__ == "__main__":

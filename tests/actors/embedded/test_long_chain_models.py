@@ -10,7 +10,7 @@ import pytest
 from actors.embedded.corpus import IGNORE, annotate
 from actors.embedded.evaluate import calibration_error, judge, slips
 from actors.embedded.families import LONG_CHAIN
-from actors.embedded.long_chain import failed_gates, with_snapshot
+from actors.embedded.long_chain import affordable, failed_gates, with_snapshot
 from actors.embedded.long_chain_models import LABELS, NOT_EARLY, WHOLLY_EARLY, share_at, verifier_examples
 from actors.embedded.trainer import Recipe
 from orchestrator.tasks.chain import draw_chain, parse_question
@@ -87,6 +87,11 @@ def test_each_gate_can_fail(step: int, changes: dict[str, float], gate: str | No
 def test_the_rollouts_are_those_of_the_shipped_snapshot_and_its_neighbours() -> None:
     assert with_snapshot(LONG_CHAIN, 9).rollouts == ((7, 0.8), (9, 0.8), (11, 0.8), (11, 1.0))
     assert with_snapshot(LONG_CHAIN, 1).rollouts[0] == (1, 0.8)
+
+
+def test_a_verifier_learns_what_there_is_time_for() -> None:
+    assert affordable(LONG_CHAIN, 100_000.0, float("inf")) == LONG_CHAIN.verifier.num_tokens
+    assert (affordable(LONG_CHAIN, 100_000.0, 10.0), affordable(LONG_CHAIN, 1.0, -5.0)) == (250_000, 0)
 
 
 def test_slips_and_calibration_are_counted() -> None:
