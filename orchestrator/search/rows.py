@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.protocols import Completion, GenerateRequest, Task
 from orchestrator.search.requests import generate_requests, mark_answer
@@ -15,13 +15,14 @@ class Rows:
     """The trajectories of one call of ``Session.generate``, with their parameters and seeds by row.
 
     A row is ``pending`` until its reply is there. A limit of tokens may admit the leading ones alone, so one
-    call may be made in parts.
+    call may be made in parts. With ``room`` a prompt must leave that many tokens of the context.
     """
 
     result: list[Trajectory]
     params: Sequence[Params]
     seeds: Mapping[int, int]
     to_end: bool
+    room: int | None = None
     pending: list[int] = field(init=False)
     num_parts: int = field(default=0, init=False)
 
@@ -48,7 +49,8 @@ class Rows:
     ) -> list[GenerateRequest]:
         """Return the requests of some rows, with the parameters that were admitted for them."""
         starts, seeds = [self.result[i] for i in rows], [self.seeds[i] for i in rows]
-        return generate_requests(problem, task, starts, params, seeds, self.to_end)
+        requests = generate_requests(problem, task, starts, params, seeds, self.to_end)
+        return requests if self.room is None else [replace(q, room=self.room) for q in requests]
 
     def extend(
         self, rows: Sequence[int], requests: Sequence[GenerateRequest], replies: Sequence[Completion]

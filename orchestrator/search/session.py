@@ -14,6 +14,7 @@ from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
 from orchestrator.protocols import Completion, GenerateRequest
+from orchestrator.search import labels
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
 from orchestrator.search.requests import (
@@ -21,6 +22,7 @@ from orchestrator.search.requests import (
     check_logprobs,
     check_numbers,
     check_rewards,
+    fitting,
     lock,
     loglik_request,
     per_row,
@@ -96,21 +98,23 @@ class Session:
         *,
         to_end: bool = False,
         samples: Sequence[int] | None = None,
+        room: int | None = None,
     ) -> list[Trajectory]:
         """Extend each active trajectory by one step, or with ``to_end`` to its end.
 
         A trajectory that is not active, or whose call a limit withholds, is returned unchanged. ``params``
         are one for all rows, or one per row. ``samples`` number the rows: what a row becomes depends on its
         number and its text so far, not on the call, so that any calls for the samples 0 to n give the first
-        ones of the same list. Raises EngineError when a request fails, and StrategyError unless each row has
-        a number of its own.
+        ones of the same list. A row whose prompt leaves less than ``room`` tokens of the model's context is
+        returned unchanged; without ``room`` one that leaves none is an error. Raises EngineError when a
+        request fails, and StrategyError unless each row has a number of its own.
         """
         call, requested = self._count("generate"), per_row(params, len(trajectories))
         if samples is not None:
             check_numbers(samples, len(trajectories))
         active = {i: t for i, t in enumerate(trajectories) if t.active}
         seeds = self._seeds(call, active) if samples is None else self._numbered(call, active, samples)
-        rows, begun = Rows(list(trajectories), requested, seeds, to_end), self._clock.now
+        rows, begun = Rows(list(trajectories), requested, seeds, to_end, room), self._clock.now
         while rows.pending:
             ended = await self._generate_part(call, rows, begun)
             if ended is None:
@@ -135,7 +139,8 @@ class Session:
         taken = rows.take(len(admitted))
         requests = rows.requests(ledger.problem, ledger.task, taken, admitted)
         try:
-            replies = await ledger.ask(name, ledger.generate, requests, check_completion, EngineError)
+            method = ledger.generate if rows.room is None else fitting(ledger.generate)
+            replies = await ledger.ask(name, method, requests, check_completion, EngineError)
         finally:
             account.release_tokens(admitted)
         if replies is None:
@@ -146,7 +151,8 @@ class Session:
         if rows.extend(taken, requests, replies):
             account.stop("generated_tokens")
         if ledger.granting is not None:
-            ledger.granting.num_drawn += sum(not q.token_ids for q in requests)
+            pairs = zip(requests, replies, strict=True)
+            ledger.granting.num_drawn += sum(not q.token_ids and r.steps != () for q, r in pairs)
         return ended
 
     def _advance(self, requests: Sequence[GenerateRequest], replies: Sequence[Completion], begun: int) -> int:
@@ -251,6 +257,14 @@ class Session:
             raise
         except Exception as failure:  # a task is a plug-in: its failure ends one problem
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
+
+    async def is_right(self, trajectory: Trajectory) -> bool:
+        """Return whether a trajectory's answer is right, for a strategy that ``knows_answers``."""
+        return await labels.is_right(self._ledger.task, self._ledger.problem, trajectory)
+
+    async def reveals(self, text: str) -> bool:
+        """Return whether a text holds the reference answer, for a strategy that ``knows_answers``."""
+        return await labels.reveals(self._ledger.task, self._ledger.problem, text)
 
     async def loglik(self, prefix: Trajectory, steps: Sequence[Step]) -> list[float]:
         """Return the natural-log likelihood of each of ``steps`` as one continuation of ``prefix``."""
