@@ -26,7 +26,7 @@ from orchestrator.prompts.replies import finds_no_error
 from orchestrator.prompts.template import Template
 from orchestrator.schema import Count, Words, checked
 from orchestrator.search.session import Session
-from orchestrator.types import Prompt, Record, Reward, Sampling, Solution, Trajectory
+from orchestrator.types import ENGINE, Prompt, Record, Reward, Sampling, Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.attempts import Carry, Chain, carried, fields_of, kept, show, turns
 from strategies.parts.concurrent import concurrently
@@ -86,7 +86,7 @@ class Refine:
     feedback: Feedback = "none"
     critique: Template | None = None
     critique_sampling: Sampling = Sampling()
-    teacher: str = "engine"
+    teacher: str = ENGINE
     stop: RefineStop = RefineStop()
     within: Literal["last"] | SelectionName = "argmax"
     across: SelectionName = "argmax"

@@ -139,6 +139,8 @@ def fitting(
 
     async def generate(requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         replies = await method(requests)
+        if all(q.room is UNSET for q in requests):
+            return replies
         return [NO_ROOM if isinstance(r, Failure) and r.type == OVERFLOW else r for r in replies]
 
     return generate
@@ -186,7 +188,7 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
     """Return the trajectory with the rewards of its last steps; earlier rewards are unchanged."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = [
-        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried)
+        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried, s.policy)
         for s, r in zip(steps[first:], reply.rewards, strict=True)
     ]
     return trajectory.with_steps((*steps[:first], *scored))

@@ -48,8 +48,8 @@ class Notes:
                 Prompt(filled.text, self.template.instruction, (), "", "", role=self.kind), filled.num_removed
             )
 
-        replied = await reply_to(session, prompt, len(shown), self.params)
+        replied = await reply_to(session, prompt, len(shown), self.params, policy=self.teacher)
         text = "".join(reply.text for reply in replied.replies)
         is_hidden = self.kind == "hint" and await session.reveals(text)
-        chain.said.append(replied.record(iteration, bool(text.strip()) and not is_hidden, self.teacher))
+        chain.said.append(replied.record(iteration, bool(text.strip()) and not is_hidden))
         return "" if is_hidden else text

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.search.session import Session
-from orchestrator.types import Params, Prompt, RoleRecord, Trajectory
+from orchestrator.types import ENGINE, Params, Prompt, RoleRecord, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,16 @@ class Replied:
     shown: Shown
     num_shown: int
     num_dropped: int
+    policy: str
     replies: list[Trajectory] = field(default_factory=list)
 
-    def record(self, layer: int, parsed: bool, policy: str = "engine") -> RoleRecord:
+    def record(self, layer: int, parsed: bool) -> RoleRecord:
         """Return the record of the only reply, or of none, in ``layer``."""
         prompt, reply = self.shown.prompt, self.replies[0] if self.replies else Trajectory()
         return RoleRecord(
             role=prompt.role,
             layer=layer,
-            policy=policy,
+            policy=self.policy,
             prompt_digest=digest_of(prompt),
             text=reply.text,
             parsed=parsed,
@@ -59,6 +60,7 @@ async def reply_to(
     *,
     num_replies: int = 1,
     fewest: int = 1,
+    policy: str = ENGINE,
 ) -> Replied:
     """Return replies to ``show(n)``, the prompt with the best n candidates, with the greatest n that fits.
 
@@ -66,10 +68,11 @@ async def reply_to(
     """
     for shown, num, room in _ways(show, num_candidates, fewest, params.max_tokens):
         starts = [Trajectory(prompt=shown.prompt)] * num_replies
-        replies = [t for t in await session.generate(starts, params, to_end=True, room=room) if t.steps]
+        found = await session.generate(starts, params, to_end=True, policy=policy, room=room)
+        replies = [reply for reply in found if reply.steps]
         if replies or session.exhausted:
-            return Replied(shown, num, num_candidates - num, replies)
-    return Replied(shown, 0, num_candidates)
+            return Replied(shown, num, num_candidates - num, policy, replies)
+    return Replied(shown, 0, num_candidates, policy)
 
 
 def _ways(
