@@ -94,7 +94,7 @@ def test_a_digest_takes_any_text(one: str, two: str) -> None:
 def test_the_estimate_of_a_canvas_is_kept_and_no_other_line_has_one() -> None:
     """Lines and digests of requests without it are those of earlier releases."""
     plain, estimated = (
-        Completion((Step("a", (1,), -1.0, None, Finish.EOS, None, x),), Usage()) for x in (None, 0.5)
+        Completion((Step("a", (1,), -1.0, None, Finish.EOS, one_step_nll=x),), Usage()) for x in (None, 0.5)
     )
     for reply in (plain, estimated):
         line = write_record(Record("c", "", 0.0, 1, 1, (reply,)))
