@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -43,7 +42,7 @@ from actors.embedded.train import (
 from actors.embedded.trainer import console
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-EVALUATION_SECONDS = 30.0
+EVALUATION_SECONDS = 25.0
 PREFERENCE = ("outcome", "mixed", "cue")
 EARLY, LATE = range(1, 7), range(12, 18)
 AIM, LEAST, MOST = 0.25, 0.1, 0.4
@@ -117,9 +116,9 @@ def candidate(family: Family, work: Path, labels: str, index: int, num_problems:
 def affordable(family: Family, tokens_per_second: float, seconds: float) -> int:
     """Return how many tokens a verifier may learn: its recipe's, or what ``seconds`` allow beside two others.
 
-    It takes about four times as long for a token as the policy, in smaller batches and with more heads.
+    It takes about three times as long for a token as the policy, in smaller batches and with more heads.
     """
-    return min(family.verifier.num_tokens, max(0, round(tokens_per_second / 4 * seconds)))
+    return min(family.verifier.num_tokens, max(0, round(tokens_per_second / 3 * seconds)))
 
 
 def train(
@@ -141,11 +140,13 @@ def train(
         process.wait()
     written = [name for name in PREFERENCE if (work / name / "figures.json").exists()]
     figures = {name: json.loads((work / name / "figures.json").read_text()) for name in written}
+    failed = {name: figures[name].pop("failed_gates") for name in written}
     for name in written:
-        console.print(f"{name} fails: {', '.join(figures[name]['failed_gates']) or 'none'}")
-    best = min(written, key=lambda name: len(figures[name]["failed_gates"]))
-    shutil.copyfile(work / best / "figures.json", work / "figures.json")
+        console.print(f"{name} fails: {', '.join(failed[name]) or 'none'}")
+    best = min(written, key=lambda name: len(failed[name]))
     export(family, work / best, weights)
+    of = {"labels": best, "snapshot": index, "verifier_tokens": tokens, "candidates": failed}
+    (work / "gates.json").write_text(json.dumps(of | figures[best], indent=1) + "\n")
     console.print(f"exported snapshot {index} and the verifier of {best} labels")
 
 

@@ -91,7 +91,7 @@ def test_the_rollouts_are_those_of_the_shipped_snapshot_and_its_neighbours() -> 
 
 def test_a_verifier_learns_what_there_is_time_for() -> None:
     assert affordable(LONG_CHAIN, 100_000.0, float("inf")) == LONG_CHAIN.verifier.num_tokens
-    assert (affordable(LONG_CHAIN, 100_000.0, 10.0), affordable(LONG_CHAIN, 1.0, -5.0)) == (250_000, 0)
+    assert (affordable(LONG_CHAIN, 100_000.0, 10.0), affordable(LONG_CHAIN, 1.0, -5.0)) == (333_333, 0)
 
 
 def test_slips_and_calibration_are_counted() -> None:
