@@ -118,7 +118,7 @@ def affordable(family: Family, tokens_per_second: float, seconds: float) -> int:
 
     It takes about three times as long for a token as the policy, in smaller batches and with more heads.
     """
-    return min(family.verifier.num_tokens, max(0, round(tokens_per_second / 3 * seconds)))
+    return round(max(0.0, min(family.verifier.num_tokens, tokens_per_second / 3 * seconds)))
 
 
 def train(
