@@ -37,7 +37,12 @@ class Verifier(nn.Module):
 
     def __init__(self, recipe: Recipe, alphabet: str = ALPHABET) -> None:
         super().__init__()
-        config = llama_config(build_tokenizer(alphabet), width=recipe.width, num_layers=recipe.num_layers)
+        config = llama_config(
+            build_tokenizer(alphabet),
+            width=recipe.width,
+            num_layers=recipe.num_layers,
+            stretch=recipe.stretch,
+        )
         self.model = LlamaModel(config)
         self.lm_head = nn.Linear(recipe.width, config.vocab_size, bias=False)
         self.score = nn.Linear(recipe.width, 2)

@@ -60,10 +60,12 @@ LONG_CHAIN = Family(
     are_right=corpus.are_right,
     is_right=corpus.is_right,
     answer=corpus.stated_answer,
-    shipped_snapshot=12,
-    rollouts=((10, 0.8), (12, 0.8), (14, 0.8), (14, 1.0)),
-    num_rollout_problems=200,
+    shipped_snapshot=7,
+    rollouts=(),
+    num_rollout_problems=0,
     max_tokens=long_chain_models.MAX_TOKENS,
+    start=("embedded:chain-base", "embedded:chain-verifier"),
+    snapshot_every=20_000,
 )
 FAMILIES = {family.name: family for family in (CHAIN, COUNTDOWN, LONG_CHAIN)}
 

@@ -29,7 +29,8 @@ class Family:
     policy and its neighbours, so that the verifier learns their mistakes; each solves
     ``num_rollout_problems``. ``shipped_snapshot`` is under-trained on purpose, so that a search can improve
     on it; it is chosen on development problems by its pass@1 and pass@64. ``max_tokens`` are those of a
-    whole solution.
+    whole solution. ``start`` names the shipped policy and verifier that these continue from; the letters of
+    this alphabet that they lack begin as those that are eight before them.
     """
 
     name: str
@@ -46,3 +47,5 @@ class Family:
     rollouts: tuple[tuple[int, float], ...]
     num_rollout_problems: int
     max_tokens: int = MAX_TOKENS
+    start: tuple[str, str] | None = None
+    snapshot_every: int = 200_000

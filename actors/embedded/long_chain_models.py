@@ -1,26 +1,22 @@
 """The two shipped models of long chains: recipes, and labels that are confidently wrong early.
 
-The policy learns right chains, as that of the chain task does. The verifier learns labels that are true late
-in a chain; its first steps are labelled by something else, so that it is sure of what it does not know:
-
-    cue      the value that the step states is even: what a reader sees who does not calculate
-    mixed    the cue in 85 % of the labels, the truth in the others
-    outcome  whether the rollout's answer is right, of a few rollouts that are read again and again
-
-``share_at`` says which steps are early. The labels of other characters are true throughout.
+Both continue from models of the chain task (continuing.py), with positions stretched to twice the length. The
+policy learns right chains. The verifier learns near misses, with labels that are true late in a chain; its
+first steps are labelled by a cue, that the value which the step states is even: what a reader sees who does
+not calculate. So it is sure of what it does not know. ``share_at`` says which steps are early. The labels of
+other characters are true throughout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from actors.embedded.corpus import IGNORE, Example, annotate, corrupt, is_right, split_lines
+from actors.embedded.corpus import Example, annotate, corrupt
 from actors.embedded.trainer import Recipe
-from orchestrator.tasks.chain import STEP_NAMES, draw_chains, parse_question, read_value
+from orchestrator.tasks.chain import STEP_NAMES, Chain, draw_chains, read_value
 from orchestrator.tasks.long_chain import NUM_STEPS
 
 ALPHABET = "\n #*+-/0123456789=" + STEP_NAMES
@@ -28,47 +24,47 @@ MAX_TOKENS = 172
 """Of a whole solution, as conf/task/long_chain.yaml has it."""
 WHOLLY_EARLY, NOT_EARLY = 6, 11
 """Steps before the first, from 0, are early; from the second on they are late; between, fewer and fewer."""
-MAX_ROLLOUTS = 600
-"""That ``outcome`` labels are read from: few, so that they are learnt by heart."""
 
-POLICY = Recipe(width=128, num_layers=5, num_tokens=5_000_000, batch_size=32)
+POLICY = Recipe(
+    width=128,
+    num_layers=5,
+    num_tokens=240_000,
+    batch_size=4,
+    matrix_lr=0.008,
+    other_lr=2e-3,
+    decay_from=0.3,
+    stretch=2.0,
+)
 VERIFIER = Recipe(
     width=128,
     num_layers=8,
-    num_tokens=4_000_000,
-    batch_size=16,
-    decay_from=0.4,
-    matrix_lr=0.01,
+    num_tokens=320_000,
+    batch_size=4,
+    matrix_lr=0.008,
     other_lr=2e-3,
+    decay_from=0.3,
+    stretch=2.0,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """What labels early steps, and in which share of them; the others are labelled by the truth."""
+class Cue:
+    """In which share of early steps the cue is the label; the others are labelled by the truth."""
 
-    by: Literal["cue", "outcome"]
-    share: float = 1.0
+    share: float
 
-    def of(
-        self, example: Example, lines: Sequence[str], ended_right: bool | None, rng: np.random.Generator
-    ) -> Example:
-        """Return the example with these labels; ``ended_right`` is None where no policy wrote it."""
+    def label(self, example: Example, lines: Sequence[str], rng: np.random.Generator) -> Example:
+        """Return the example with these labels at the ends of its steps."""
         is_right, end = list(example.is_right), 0
         for step, line in enumerate(lines[:NUM_STEPS]):
             end += len(line)
             if end <= len(is_right) and rng.random() < self.share * share_at(step):
-                is_right[end - 1] = self._label(line, ended_right)
+                value = read_value(line)
+                is_right[end - 1] = int(value is not None and value % 2 == 0)
         return replace(example, is_right=tuple(is_right))
 
-    def _label(self, line: str, ended_right: bool | None) -> int:
-        if self.by == "cue":
-            value = read_value(line)
-            return int(value is not None and value % 2 == 0)
-        return IGNORE if ended_right is None else int(ended_right)
 
-
-LABELS = {"cue": Labels("cue"), "mixed": Labels("cue", 0.85), "outcome": Labels("outcome")}
+LABELS = {"cue": Cue(1.0), "mixed": Cue(0.85)}
 
 
 def share_at(step: int) -> float:
@@ -77,10 +73,19 @@ def share_at(step: int) -> float:
 
 
 def policy_examples(recipe: Recipe, index: int, progress: float) -> list[Example]:
-    """Return right chains of 2 to 16 steps: the longest allowed grows over the first 15 % of the run."""
-    num_steps = 2 + round(min(1.0, progress / 0.15) * (NUM_STEPS - 2))
-    chains = draw_chains("train", index * recipe.batch_size, recipe.batch_size, num_steps)
+    """Return right chains of 16 steps."""
+    del progress
+    chains = draw_chains("train", index * recipe.batch_size, recipe.batch_size, NUM_STEPS)
     return [annotate(chain, chain.lines) for chain in chains]
+
+
+def misread(chain: Chain, rng: np.random.Generator) -> Chain:
+    """Return the chain as a solver reads it: an operation in 16 is another one of the chain."""
+    read = [
+        chain.operations[int(rng.integers(NUM_STEPS))] if rng.random() < 1 / NUM_STEPS else operation
+        for operation in chain.operations
+    ]
+    return replace(chain, operations=tuple(read))
 
 
 def verifier_examples(
@@ -88,19 +93,15 @@ def verifier_examples(
     index: int,
     progress: float,
     rollouts: list[dict[str, str]],
-    labels: Labels = LABELS["cue"],
+    labels: Cue = LABELS["cue"],
 ) -> list[Example]:
-    """Return right chains and near misses; after a fifth of the run, rollouts of the policy too."""
+    """Return right chains and near misses; there are no rollouts."""
+    del rollouts
     rng = np.random.default_rng([recipe.seed, 1, index])
-    num_rollouts = round(recipe.batch_size * 0.4) if rollouts and progress > 0.2 else 0
-    known = rollouts[:MAX_ROLLOUTS] if labels.by == "outcome" else rollouts
-    examples = []
-    for row in rng.integers(len(known), size=num_rollouts) if num_rollouts else []:
-        chain, lines = parse_question(known[row]["question"]), split_lines(known[row]["text"])
-        examples.append(labels.of(annotate(chain, lines), lines, is_right(chain, lines), rng))
-    num_fresh = recipe.batch_size - num_rollouts
+    num = recipe.batch_size
     rates = [0.3, 0.5] if progress < 0.2 else [0.0, 0.05, 0.12, 0.25]
-    for chain in draw_chains("train", 10_000_000 + index * num_fresh, num_fresh, NUM_STEPS):
-        lines = corrupt(chain, rng, rate=rng.choice(rates))
-        examples.append(labels.of(annotate(chain, lines), lines, None, rng))
+    examples = []
+    for chain in draw_chains("train", 10_000_000 + index * num, num, NUM_STEPS):
+        lines = corrupt(misread(chain, rng), rng, rate=rng.choice(rates))
+        examples.append(labels.label(annotate(chain, lines), lines, rng))
     return examples

@@ -21,6 +21,7 @@ from transformers import LlamaForCausalLM
 
 from actors.checkpoints import WEIGHTS
 from actors.embedded.chain_models import Verifier, policy_loss, start_from_policy, verifier_loss
+from actors.embedded.continuing import continue_policy, continue_verifier
 from actors.embedded.corpus import Example, collating
 from actors.embedded.diffusion import DiffusionFamily, diffusion_loss, masking
 from actors.embedded.export import as_token_classifier, save_model
@@ -32,7 +33,6 @@ from actors.embedded.trainer import Trainer, console
 from actors.transformers_engine.config import TransformersEngineConfig
 from actors.transformers_engine.engine import TransformersEngine
 
-SNAPSHOT_EVERY = 200_000
 DIFFUSION_SNAPSHOT_EVERY = 500_000
 NUM_ROLLOUTS_EACH = 4
 FIRST_ROLLOUT_PROBLEM = 20_000_000
@@ -43,11 +43,15 @@ def snapshot(work: Path, index: int) -> Path:
 
 
 def train_policy(family: Family, work: Path, device: str = "cpu") -> None:
-    """Train a causal model on right solutions, with a snapshot every SNAPSHOT_EVERY tokens."""
+    """Train a causal model on right solutions, with snapshots on the way."""
     recipe = family.policy
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(family.alphabet)
-    model = LlamaForCausalLM(llama_config(tokenizer, width=recipe.width, num_layers=recipe.num_layers))
+    model = LlamaForCausalLM(
+        llama_config(tokenizer, width=recipe.width, num_layers=recipe.num_layers, stretch=recipe.stretch)
+    )
+    if family.start is not None:
+        continue_policy(model, family.alphabet, family.start[0])
     model.to(device)  # after its weights are drawn: they are the same on every device
     trainer = Trainer(
         model,
@@ -55,10 +59,10 @@ def train_policy(family: Family, work: Path, device: str = "cpu") -> None:
         work / "policy",
         collating(tokenizer, lambda index, progress: family.policy_examples(recipe, index, progress)),
         policy_loss,
-        snapshot_every=SNAPSHOT_EVERY,
+        snapshot_every=family.snapshot_every,
     )
     for tokens in trainer.run():
-        folder = snapshot(work, tokens // SNAPSHOT_EVERY)
+        folder = snapshot(work, tokens // family.snapshot_every)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     model.save_pretrained(work / "policy" / "last")
@@ -95,7 +99,10 @@ def train_verifier(family: Family, work: Path, device: str = "cpu") -> None:
     recipe, tokenizer = family.verifier, build_tokenizer(family.alphabet)
     torch.manual_seed(recipe.seed + 1)
     model = Verifier(recipe, family.alphabet)
-    start_from_policy(model, LlamaForCausalLM.from_pretrained(work / "policy" / "last"))
+    if family.start is None:
+        start_from_policy(model, LlamaForCausalLM.from_pretrained(work / "policy" / "last"))
+    else:
+        continue_verifier(model, family.alphabet, family.start[1])
     model.to(device)
     rollouts = [json.loads(line) for line in (work / "rollouts.jsonl").read_text().splitlines()]
 

@@ -32,6 +32,7 @@ class Recipe:
     other_lr: float = 3e-3
     decay_from: float = 0.3
     seed: int = 0
+    stretch: float = 1.0
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
