@@ -85,9 +85,11 @@ def test_every_experiment_is_a_plan(name: str, tmp_path: Path) -> None:
         if benchmark is not None:
             config.task.path = str(shared(BENCHMARKS[benchmark]))
         plan = plan_of(config)
-    assert plan.num_problems == {"embedded_demo": 40, "embedded_countdown": 200}.get(
-        name, 60 if benchmark is None else plan.task.num_problems
-    )
+    assert plan.num_problems == {
+        "embedded_demo": 40,
+        "embedded_countdown": 200,
+        "embedded_long_chain": 200,
+    }.get(name, 60 if benchmark is None else plan.task.num_problems)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,6 +19,7 @@ from tests.bench.curves import (
     ratio_table,
     short,
 )
+from tests.bench.gates import gates
 from tests.bench.methods import CLAIMS, REFERENCE, SYSTEMATIC
 from tests.bench.stored import DATA, Measured, Table, read_table
 
@@ -31,7 +32,7 @@ COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
 Tables = Mapping[str, Table]
 """By the names of their files."""
 TEXTS = ("its_hub", "cascade")
-TABLES = ("chain", "chain_tuned", "countdown", "hex", "hex_schedules", "hex_development")
+TABLES = ("chain", "chain_tuned", "countdown", "long_chain", "hex", "hex_schedules", "hex_development")
 
 
 def stored(folder: Path = DATA) -> Tables:
@@ -108,9 +109,16 @@ def strategy_blocks(tables: Tables) -> dict[str, str]:
             for name, points in table.curves.items()
             if name != SYSTEMATIC
         }
-    if countdown := tables.get("countdown"):
-        blocks["measured countdown"] = compared(countdown)
+    for name in ("countdown", "long_chain"):
+        if table := tables.get(name):
+            blocks[f"measured {name}"] = compared(table)
     return blocks
+
+
+def gates_blocks(folder: Path = DATA) -> dict[str, str]:
+    """Return what models had to show before they were searched with."""
+    path = folder / "long_chain_gates.json"
+    return {"gates long_chain": gates(json.loads(path.read_text()))} if path.exists() else {}
 
 
 def picture(name: str) -> str:
@@ -217,7 +225,7 @@ def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
     """Return by page, from the root of the repository, what its blocks hold."""
     return {
         "README.md": readme_blocks(tables),
-        "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder),
+        "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder) | gates_blocks(folder),
         "docs/diffusion.md": diffusion_blocks(tables, folder),
     }
 
