@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import EngineError, JournalError, StrategyError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest, ModelInfo
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.storage.journal import Journal
@@ -166,11 +166,20 @@ async def test_usage_is_counted_by_policy_where_there_are_several() -> None:
     assert alone.account.by_policy == {}
 
 
+async def test_no_prompt_quotes_the_special_strings_of_any_policy() -> None:
+    class Marked(FakeEngine):
+        @property
+        def info(self) -> ModelInfo:
+            return replace(super().info, special=("<a>", "<b>"))
+
+    assert Session(ledger_of(FakeEngine(), judge=Marked(), other=Marked())).special == ("<a>", "<b>")
+
+
 async def test_an_unknown_policy_is_one_line_that_names_what_there_is() -> None:
     session = Session(ledger_of(FakeEngine(), draft=FakeEngine()))
-    with pytest.raises(StrategyError, match="policy='judge': this run has draft, engine"):
+    with pytest.raises(StrategyError, match="policy='judge': this run has engine, draft"):
         await session.generate(START, PARAMS, policy="judge")
-    with pytest.raises(StrategyError, match="policy='judge': this run has draft, engine"):
+    with pytest.raises(StrategyError, match="policy='judge': this run has engine, draft"):
         await session.loglik(Trajectory(), [Step("a\n", (1,))], policy="judge")
 
 
