@@ -9,8 +9,17 @@ from typing import Any
 from msgspec import UnsetType
 
 from orchestrator.allocation.rounds import Rounds
+from orchestrator.config.naming import placed
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import LimitsSteps, MadeForTask, MayChat, MayLackPrefixes, Task, step_rule_of
+from orchestrator.protocols import (
+    EngineConfig,
+    LimitsSteps,
+    MadeForTask,
+    MayChat,
+    MayLackPrefixes,
+    Task,
+    step_rule_of,
+)
 from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Chatting, Prompting, Strategy, Whole
 from orchestrator.types import Params, Sampling
@@ -133,3 +142,15 @@ def check_language(names: Names, task: Task, strategy: Strategy, engine: object,
             model = f" with {config.model}" if hasattr(config, "model") else ""
             reason = f"{group}={names[group]}{model} knows task={made_for} alone"
             raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")
+
+
+def check_policy(names: Names, name: str, config: EngineConfig, strategy: Strategy, task: Task) -> None:
+    """Raise ConfigError where a further policy cannot decode as the strategy asks, or knows another task."""
+    try:
+        check_params({**names, "engine": type(config).__name__}, strategy, config.takes)
+    except ConfigError as error:
+        raise placed(name, error) from None
+    made_for = config.knows_task if isinstance(config, MadeForTask) else None
+    if made_for is not None and made_for != module_of(task):
+        allowed = f"knows task={made_for} alone; choose another model, or that task"
+        raise ConfigError(f"policies.{name}.model", getattr(config, "model", None), allowed)

@@ -34,11 +34,11 @@ from orchestrator.config.compatibility import (
     check_allocator,
     check_language,
     check_params,
+    check_policy,
     check_prompts,
     check_readout,
     check_steps,
     check_whole,
-    module_of,
 )
 from orchestrator.config.naming import check_policies
 from orchestrator.config.planned import check_planned
@@ -47,14 +47,13 @@ from orchestrator.config.policies import (
     POLICIES,
     Policies,
     build_engine,
-    placed,
     read_policies,
     without_price,
 )
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import check_tracing
 from orchestrator.observe.tracking import GuardedTracker, Tracker
-from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Task
+from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.search.account import Limits
 from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.storage.inputs import Inputs
@@ -156,7 +155,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_prompts(names, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
     for name, other in others.configs.items():
-        _check_other(names, name, other, strategy, task)
+        check_policy(names, name, other, strategy, task)
     plan = Plan(
         plain=plain,
         names=names,
@@ -179,21 +178,6 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         _check_calibration(plan, calibration)
     check_planned(plan.plain)
     return plan
-
-
-def _check_other(
-    names: Mapping[str, str], name: str, config: EngineConfig, strategy: Strategy, task: Task
-) -> None:
-    """Raise ConfigError where a further policy cannot decode as the strategy asks, or knows another task."""
-    shown = {**names, "engine": type(config).__name__}
-    try:
-        check_params(shown, strategy, config.takes)
-    except ConfigError as error:
-        raise placed(name, error) from None
-    made_for = config.knows_task if isinstance(config, MadeForTask) else None
-    if made_for is not None and made_for != module_of(task):
-        allowed = f"knows task={made_for} alone; choose another model, or that task"
-        raise ConfigError(f"{POLICIES}.{name}.model", getattr(config, "model", None), allowed)
 
 
 def _without_calibration(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.config.build import build, build_node
 from orchestrator.config.files import TARGET
+from orchestrator.config.naming import placed
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Engine, EngineConfig
 from orchestrator.search.account import Limits
@@ -110,11 +111,3 @@ def _built(name: str, node: Mapping[str, Any]) -> EngineConfig:
         return build_engine(node)
     except ConfigError as error:
         raise placed(name, error) from None
-
-
-def placed(name: str, error: ConfigError) -> ConfigError:
-    """Return an engine's error with its key among the policies: an engine only knows ``engine.model``."""
-    head, dot, rest = error.key.partition(".")
-    return (
-        ConfigError(f"{POLICIES}.{name}{dot}{rest}", error.value, error.allowed) if head == ENGINE else error
-    )

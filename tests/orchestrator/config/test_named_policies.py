@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.compatibility import check_policy
 from orchestrator.config.naming import check_policies
 from orchestrator.config.policies import check_name, read_policies
 from orchestrator.errors import ConfigError
 from orchestrator.search.account import Limits
 from orchestrator.search.prices import Price
 from orchestrator.storage.run_directory import differing_keys
+from orchestrator.tasks.chain import ChainTask
 from orchestrator.testing import FakeEngine
+from orchestrator.types import Denoising, Params, Sampling
 
 STORED = {"_target_": "orchestrator.StoredEngineConfig", "path": "outputs/mine"}
 
@@ -117,3 +120,23 @@ def test_names_are_those_of_replicas() -> None:
     check_name("draft_2")
     with pytest.raises(ConfigError, match=r"^policies=verifier: "):
         check_name("verifier")
+
+
+@dataclass(frozen=True)
+class Made:
+    takes: type[Params] = Sampling
+    knows_task: str | None = "chain"
+    model: str = "m"
+
+    def build(self) -> None: ...
+
+
+def test_a_policy_decodes_as_the_strategy_asks_and_knows_its_task() -> None:
+    names = {"strategy": "mine", "engine": "vllm"}
+    check_policy(names, "draft", Made(), Layered(), ChainTask())  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"^policies\.draft=Made: takes Denoising, and strategy=mine asks for"
+    ):
+        check_policy(names, "draft", Made(Denoising), Layered(), ChainTask())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^policies\.draft\.model=m: knows task=countdown alone"):
+        check_policy(names, "draft", Made(knows_task="countdown"), Layered(), ChainTask())  # type: ignore[arg-type]
