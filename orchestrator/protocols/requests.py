@@ -74,7 +74,8 @@ class GenerateRequest:
         ``after`` is the text of the steps before it in the same reply. It matters where steps do not end at
         the delimiter alone: an answer may then be in two steps, and counts once nothing can be added to it.
         """
-        prompts = (self.instruction, self.question)
+        # What a prompt with ``room`` quotes are answers of models: one that repeats them is an answer too.
+        prompts = (self.instruction, *((self.question,) if isinstance(self.room, UnsetType) else ()))
         if isinstance(self.step, UnsetType) or self.step.mode == "delimiter":
             return states_answer(step, self.answer_marker, prompts)
         if self.step.mode == "hybrid" and self.delimiter in step:

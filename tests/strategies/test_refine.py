@@ -286,7 +286,15 @@ async def test_a_run_that_was_killed_between_a_critique_and_its_revision_ends_as
     tmp_path: Path,
 ) -> None:
     """After each line that may have been the last one; attempts that had no room are dropped again."""
-    strategy = Refine(3, sampling=SHORT, prompt=SHOW_ALL, carry="all", feedback="critique", critique=CRITIQUE)
+    strategy = Refine(
+        3,
+        sampling=SHORT,
+        prompt=SHOW_ALL,
+        carry="all",
+        feedback="critique",
+        critique=CRITIQUE,
+        critique_sampling=Sampling(max_tokens=17),
+    )
     context, path = len("abca\n[1] =w\nStep 1 is wrong.") + 4, tmp_path / "whole.jsonl"
     whole = await resumed(strategy, path, Narrow(context))
     assert [r.num_dropped for r in attempts_of(whole)] == [0, 0, 1]
