@@ -100,12 +100,13 @@ def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) ->
         raise ConfigError("strategy.sampling.max_tokens", most, allowed)
 
 
-def check_prompts(names: Names, strategy: Strategy, engine: object) -> None:
-    """Raise ConfigError if the strategy prompts in words, and the engine knows the characters of one task."""
+def check_prompts(names: Names, strategy: Strategy, engine: object, verifier: object = None) -> None:
+    """Raise ConfigError if a part prompts in words, and the engine knows the characters of one task."""
     made_for = engine.knows_task if isinstance(engine, MadeForTask) else None
-    if made_for is not None and isinstance(strategy, Prompting) and strategy.prompts:
-        reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
-        raise ConfigError("strategy", names["strategy"], f"{reason}: choose another engine=")
+    for group, part in {"strategy": strategy, "verifier": verifier if strategy.readouts else None}.items():
+        if made_for is not None and isinstance(part, Prompting) and part.prompts:
+            reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
+            raise ConfigError(group, names[group], f"{reason}: choose another engine=")
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:

@@ -35,6 +35,7 @@ from orchestrator.protocols.requests import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    Reasons,
     ScoreReply,
     ScoreRequest,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "ModelBase",
     "ModelInfo",
     "Readout",
+    "Reasons",
     "Sampler",
     "ScoreReply",
     "ScoreRequest",

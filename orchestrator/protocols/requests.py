@@ -134,6 +134,9 @@ class ScoreRequest:
     ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
     its engine does not report it) and its length in the policy's tokens. ``seed`` is the run's, for verifiers
     whose ``info`` is ``sampling``; other requests do not have it, nor does their digest.
+
+    A verifier whose ``info`` says ``lists_constraints`` receives one request a problem without any steps: its
+    reply has no reward, and as its reasons the list, which later requests carry as their ``constraints``.
     """
 
     home: str
@@ -143,14 +146,27 @@ class ScoreRequest:
     logprobs: tuple[float | None, ...] = ()
     num_tokens: tuple[int, ...] = ()
     seed: int | UnsetType = UNSET
+    constraints: str | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """What a verifier says of a reward; ``parsed`` is whether the reward was read from this text."""
+
+    text: str
+    parsed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreReply:
-    """One reward a new step (read-out per_step), or a single one for the whole trajectory (whole)."""
+    """One reward a new step (read-out per_step), or a single one for the whole trajectory (whole).
+
+    ``reasons`` are what a verifier that gives reasons says, one a reward.
+    """
 
     rewards: tuple[Reward, ...]
     usage: Usage
+    reasons: tuple[Reasons, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
