@@ -21,6 +21,7 @@ from orchestrator.types.records import (
 )
 from orchestrator.types.rewards import Reward
 from orchestrator.types.values import (
+    ENGINE,
     Carried,
     Finish,
     Overhead,
@@ -37,6 +38,7 @@ from orchestrator.types.values import (
 )
 
 __all__ = [
+    "ENGINE",
     "REMASKINGS",
     "AttemptRecord",
     "Carried",
