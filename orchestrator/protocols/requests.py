@@ -28,6 +28,7 @@ class GenerateRequest:
     ``step`` says how a step ends where the ``delimiter`` alone does not say it, and ``carried`` is what the
     last step's reply has generated of this one: it counts among the first ``max_tokens`` tokens and opens the
     reply's first step. ``before`` is the end of the steps' text so far, ``LOOK_BACK`` characters of it.
+    With ``quotes`` the question is a prompt that quotes answers of models: to repeat one is to state it.
     Other requests have none of them, nor does their digest.
     """
 
@@ -43,6 +44,7 @@ class GenerateRequest:
     step: StepRule | UnsetType = UNSET
     carried: Carried | UnsetType = UNSET
     before: str | UnsetType = UNSET
+    quotes: bool | UnsetType = UNSET
 
     @property
     def history(self) -> tuple[Turn, ...]:
@@ -67,7 +69,7 @@ class GenerateRequest:
         ``after`` is the text of the steps before it in the same reply. It matters where steps do not end at
         the delimiter alone: an answer may then be in two steps, and counts once nothing can be added to it.
         """
-        prompts = (self.instruction, self.question)
+        prompts = (self.instruction, *(() if self.quotes is True else (self.question,)))
         if isinstance(self.step, UnsetType) or self.step.mode == "delimiter":
             return states_answer(step, self.answer_marker, prompts)
         if self.step.mode == "hybrid" and self.delimiter in step:

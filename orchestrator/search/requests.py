@@ -67,6 +67,7 @@ def _answering(
         answer_marker=task.answer_marker if marker is None else marker or None,
         to_end=to_end or delimiter == "",
         step=step_rule_of(task),
+        quotes=prompt is not None or UNSET,
     )
 
 
