@@ -9,6 +9,7 @@ from orchestrator.protocols.configs import (
     LimitsSteps,
     MadeForTask,
     MayLackPrefixes,
+    Remote,
     VerifierConfig,
     WholeOnly,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "ModelInfo",
     "Readout",
     "Reasons",
+    "Remote",
     "Sampler",
     "ScoreReply",
     "ScoreRequest",
