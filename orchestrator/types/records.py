@@ -67,12 +67,14 @@ class AttemptRecord:
     """Which attempts a candidate has seen: those at ``read``, in the order of its prompt.
 
     ``candidate``, and ``read``, are indices of the solution's trajectories; ``iteration`` counts from 1.
+    ``num_dropped`` counts the attempts that were left out for want of room.
     """
 
     candidate: int
     chain: int
     iteration: int
     read: tuple[int, ...] = ()
+    num_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,9 @@ class TrialRecord:
     """A trial of a strategy among several: the ``number``-th, from 1, of the strategy named ``arm``.
 
     ``score`` is its answer's reward in [0, 1], 0 for one without an end. ``bound`` is the upper confidence
-    bound by which it was chosen. ``draft`` is the candidate that its prompt has shown, None without a prompt,
-    and ``num_removed`` counts the special strings that were taken out of what the prompt quotes.
+    bound by which it was chosen. ``draft`` is the candidate that its prompt has shown, None without a prompt.
+    ``num_removed`` counts the special strings that were taken out of what the prompt quotes, and
+    ``num_dropped`` the texts that answer the question alone for want of room.
     """
 
     number: int
@@ -110,6 +113,7 @@ class TrialRecord:
     bound: float
     draft: int | None = None
     num_removed: int = 0
+    num_dropped: int = 0
 
 
 Record = StepRecord | NodeRecord | RoundRecord | AttemptRecord | RoleRecord | TrialRecord

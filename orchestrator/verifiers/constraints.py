@@ -36,10 +36,10 @@ from orchestrator.protocols import (
     Verifier,
     VerifierBase,
 )
-from orchestrator.schema import Words, checked
+from orchestrator.schema import NotEmpty, Words, checked
 from orchestrator.search.requests import generate_requests
 from orchestrator.seeds import derive_seed
-from orchestrator.types import Problem, Prompt, Reward, Sampling, Trajectory, Usage, total
+from orchestrator.types import ENGINE, Problem, Prompt, Reward, Sampling, Trajectory, Usage, total
 
 LOW, HIGH = -100, 100
 """The worst and the best score that a judgement may state."""
@@ -53,6 +53,7 @@ class ConstraintsVerifierConfig(LocalVerifier):
     constraints: Template
     prompt: Template
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=1024)
+    policy: NotEmpty = ENGINE
     missing: Annotated[
         float | None, Ge(0), Le(1), Words("must be a reward in [0, 1], or null to fail the problem")
     ] = None
@@ -68,7 +69,7 @@ class ConstraintsVerifierConfig(LocalVerifier):
         return True
 
     def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier:
-        return ConstraintsVerifier(self, backend.engine, task)
+        return ConstraintsVerifier(self, backend.policies[self.policy], task)
 
 
 @dataclass(frozen=True)

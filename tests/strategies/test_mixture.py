@@ -8,11 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from orchestrator.config.build import build_node
 from orchestrator.errors import ConfigError
 from orchestrator.prompts.template import Template
-from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo, ScoreReply
+from orchestrator.protocols import (
+    OVERFLOW,
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    ModelInfo,
+    ScoreReply,
+)
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
@@ -32,7 +41,7 @@ from orchestrator.types import (
 from strategies import BestOfN, Greedy, Mixture, MixtureArm, Refine, SelfConsistency, TreeOfThoughts
 from strategies.mixture import cut
 from strategies.parts import bandit
-from strategies.parts.prompted import prompted
+from strategies.parts.answering import Answering
 from tests.laws import assert_sound
 from tests.toy import sampling
 
@@ -191,7 +200,7 @@ async def test_one_call_gives_the_prior(said: str, arm: str, parsed: bool) -> No
 
 async def test_the_prior_is_asked_of_its_policy_and_only_for_a_choice() -> None:
     engine, other = Reviser(), Reviser()
-    mixture = Mixture(arms_of(BestOfN(1), Greedy()), 64, prior=ASK, prior_policy="judge")
+    mixture = Mixture(arms_of(BestOfN(1), Greedy()), 64, prior=ASK, policy="judge")
     solution = await mixture.solve(session_of(engine, judge=other))
     assert [r.question[-9:] for r in other.requests] == ["suitable?"]
     assert not any(r.question.endswith("suitable?") for r in engine.requests)
@@ -226,14 +235,12 @@ async def test_attempts_of_an_arm_are_numbered_among_all_candidates() -> None:
 
 async def test_a_prompted_session_prompts_forks_and_likelihoods_and_generates_nothing_ahead() -> None:
     world = World()
-    session = prompted(world.session(), Prompt("bbaa", role="revise"))
-    assert prompted(session, None) is session
+    session = Answering(Prompt("bbaa", role="revise")).within(world.session())
     branch = session.fork("x")
     (text,) = await branch.generate([Trajectory()], sampling())
     session.meet([session, branch])
     assert text.prompt == Prompt("bbaa", role="revise")
-    (scored,) = await branch.score([Trajectory(text.steps)])
-    assert scored.prompt == text.prompt and scored.reward is not None
+    assert (await branch.generate([text], sampling()))[0].prompt == text.prompt
     await branch.loglik(Trajectory(), text.steps)
     branch.expect([sampling()], samples=[7])
     assert {r.question for r in world.engine.requests} == {"bbaa"}
@@ -304,10 +311,24 @@ async def test_reasons_reach_the_next_prompt() -> None:
     assert "said Line 1 is wrong.\n" in engine.requests[-1].question
 
 
+async def test_a_prompt_without_room_leaves_the_question() -> None:
+    class Small(Reviser):
+        async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+            replies = await super().generate(requests)
+            full = [r.room is not UNSET and "best" in r.question for r in requests]
+            return [
+                Failure(OVERFLOW, "no room") if f else reply for f, reply in zip(full, replies, strict=True)
+            ]
+
+    solution = await Mixture(arms_of(BestOfN(2)), 64, trials=1, prompt=SHOW).solve(session_of(Small()))
+    assert [(r.draft, r.num_dropped) for r in trials_of(solution)] == [(0, 2)]
+    assert {t.prompt for t in solution.trajectories} == {None}
+
+
 async def test_an_answer_in_words_that_repeats_the_draft_is_an_answer() -> None:
     """A question that holds the line is no statement of it, but a prompt quotes it as one."""
     world = World()
-    branch = prompted(world.session(), Prompt("abca", role="revise"))
+    branch = Answering(Prompt("abca", role="revise")).within(world.session())
     await branch.generate([Trajectory()], sampling())
     (request,) = world.engine.requests
     quoting = replace(request, question="An earlier solution:\n=abca\n")
