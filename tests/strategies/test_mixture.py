@@ -68,7 +68,7 @@ def test_the_bound_against_a_hand_table(arm: bandit.Arm, num_trials: int, bound:
 def test_which_arm_is_chosen() -> None:
     """The prior decides first, then what has been tried less, and a tie goes to the first."""
     arms, weights = [bandit.Arm(0.5), bandit.Arm(0.7), bandit.Arm(0.7)], bandit.Weights()
-    chosen = []
+    chosen = list[int]()
     for score in (0.3, 0.9, 0.0, 0.0):
         best, bound = bandit.choose(arms, weights)
         assert bound == max(arm.bound(len(chosen), weights) for arm in arms)
