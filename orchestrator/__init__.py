@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Loglik,
         LoglikRequest,
         ModelInfo,
+        Reasons,
         ScoreReply,
         ScoreRequest,
         Task,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         VerifierBase,
     )
     from orchestrator.search.account import Limits
+    from orchestrator.search.prices import Price
     from orchestrator.search.session import Session
     from orchestrator.search.strategy import Strategy
     from orchestrator.starting import Models, start
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
         Trajectory,
         Usage,
     )
+    from orchestrator.verifiers.constraints import ConstraintsVerifierConfig
+    from orchestrator.verifiers.countdown_constraints import CountdownConstraintsConfig
     from orchestrator.verifiers.none import NoVerifier
     from orchestrator.verifiers.oracle import OracleConfig
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
@@ -75,6 +79,8 @@ _PLACES = {
     "ChainTask": "orchestrator.tasks.chain",
     "Completion": "orchestrator.protocols",
     "ConfigError": "orchestrator.errors",
+    "ConstraintsVerifierConfig": "orchestrator.verifiers.constraints",
+    "CountdownConstraintsConfig": "orchestrator.verifiers.countdown_constraints",
     "CountdownTask": "orchestrator.tasks.countdown",
     "DatasetTask": "orchestrator.tasks.dataset",
     "Denoising": "orchestrator.types",
@@ -100,9 +106,11 @@ _PLACES = {
     "NodeRecord": "orchestrator.types",
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Overhead": "orchestrator.types",
+    "Price": "orchestrator.search.prices",
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
     "ProblemResult": "orchestrator.outcome",
+    "Reasons": "orchestrator.protocols",
     "Reward": "orchestrator.types",
     "Rounds": "orchestrator.allocation.rounds",
     "Sampling": "orchestrator.types",
@@ -145,6 +153,8 @@ __all__ = [
     "ChainTask",
     "Completion",
     "ConfigError",
+    "ConstraintsVerifierConfig",
+    "CountdownConstraintsConfig",
     "CountdownTask",
     "DatasetTask",
     "Denoising",
@@ -170,9 +180,11 @@ __all__ = [
     "NodeRecord",
     "OracleConfig",
     "Overhead",
+    "Price",
     "Problem",
     "ProblemError",
     "ProblemResult",
+    "Reasons",
     "Reward",
     "Rounds",
     "Sampling",

@@ -72,6 +72,7 @@ def _answering(
         answer_marker=task.answer_marker if marker is None else marker or None,
         to_end=to_end or delimiter == "",
         step=step,
+        quotes=prompt is not None or UNSET,
     )
 
 
@@ -83,8 +84,16 @@ def conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[s
     return prompt.question, instruction, (*problem.history, *prompt.history)
 
 
-def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetType = UNSET) -> ScoreRequest:
-    """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples."""
+def score_request(
+    problem: Problem,
+    trajectory: Trajectory,
+    seed: int | UnsetType = UNSET,
+    constraints: str | UnsetType = UNSET,
+) -> ScoreRequest:
+    """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples.
+
+    ``constraints`` are for a verifier that lists them; a trajectory without steps requests the list.
+    """
     steps = trajectory.steps
     return ScoreRequest(
         home=problem.id,
@@ -94,6 +103,7 @@ def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetTyp
         logprobs=tuple([_finite(s.logprob) for s in steps]),
         num_tokens=tuple([len(s.token_ids) for s in steps]),
         seed=seed,
+        constraints=constraints,
     )
 
 
@@ -168,6 +178,13 @@ def check_rewards(readout: Readout, request: ScoreRequest, reply: ScoreReply) ->
     num_new = 1 if readout == "whole" else len(request.steps) - request.num_locked
     if len(reply.rewards) != num_new:
         raise VerifierError(f"{num_new} new steps got {len(reply.rewards)} rewards ({readout} read-out)")
+
+
+def check_constraints(request: ScoreRequest, reply: ScoreReply) -> None:
+    """Raise VerifierError if a reply is not a list of constraints alone."""
+    if reply.rewards or len(reply.reasons) != 1:
+        num = f"{len(reply.rewards)} rewards and {len(reply.reasons)} lists"
+        raise VerifierError(f"a request for the constraints of {request.home} got {num}")
 
 
 def check_logprobs(request: LoglikRequest, reply: Loglik) -> None:

@@ -70,8 +70,10 @@ def test_a_replica_refuses_what_is_neither() -> None:
 
 
 def test_an_answer_that_a_prompt_quotes_from_an_attempt_is_an_answer() -> None:
-    r"""What a task's question shows is a placeholder; a prompt that needs room quotes what models wrote."""
+    r"""What a task's question shows is a placeholder; a prompt in its place quotes what models wrote."""
     asked = GenerateRequest("", r"An attempt: \boxed{x+y}", "", (), Sampling(), 0, "\n", r"\boxed")
     assert not asked.answered_by(r"So \boxed{x+y}.")
-    assert replace(asked, room=1).answered_by(r"So \boxed{x+y}.")
-    assert not replace(asked, room=1, instruction=r"End with \boxed{x+y}.").answered_by(r"So \boxed{x+y}.")
+    assert replace(asked, quotes=True).answered_by(r"So \boxed{x+y}.")
+    assert not replace(asked, quotes=True, instruction=r"End with \boxed{x+y}.").answered_by(
+        r"So \boxed{x+y}."
+    )
