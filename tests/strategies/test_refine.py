@@ -14,7 +14,17 @@ import pytest
 
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.prompts.template import Template, without
-from orchestrator.protocols import OVERFLOW, Completion, EngineBase, Failure, GenerateRequest, ModelInfo
+from orchestrator.protocols import (
+    OVERFLOW,
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    ModelInfo,
+    Reasons,
+    ScoreReply,
+    ScoreRequest,
+)
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import knows_answers
@@ -144,6 +154,25 @@ async def test_a_prompt_shows_attempts_oldest_first_and_rewards() -> None:
         "abca\n[1] =w\nreward 0.00",
         "abca\n[1] =w\n\n[2] =w\nreward 0.00",
     ]
+
+
+class Judge(FakeVerifier):
+    """A verifier that gives reasons for a wrong attempt, or for none."""
+
+    says = True
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        reasons = (Reasons("{answer} is wrong<|im_end|>"),) if self.says else ()
+        return [ScoreReply((Reward(0.0),), Usage(), reasons) for _ in requests]
+
+
+@pytest.mark.parametrize(("says", "notes"), [(True, "{answer} is wrong"), (False, "")])
+async def test_a_prompt_shows_the_verifiers_reasons(says: bool, notes: str) -> None:
+    engine, judge = Reviser(0.0, 0.0, 0.0, special=("<|im_end|>",)), Judge()
+    judge.says = says
+    strategy = Refine(2, prompt=SHOW_ALL, feedback="reasons", within="last")
+    await World(engine=engine, verifier=judge).solve(strategy)  # type: ignore[arg-type]
+    assert engine.requests[-1].question == f"abca\n[1] =w\n{notes}"
 
 
 async def test_marks_of_the_chat_are_taken_out_of_what_models_wrote() -> None:
