@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from strategies.entropic_particle_filter import EntropicParticleFilter
     from strategies.greedy import Greedy
     from strategies.hex import Hex
+    from strategies.mixture import Mixture, MixtureArm
     from strategies.parallel_tempering import ParallelTempering
     from strategies.particle_cascade import ParticleCascade
     from strategies.particle_filter import ParticleFilter
@@ -36,6 +37,8 @@ _PLACES = {
     "EntropicParticleFilter": "strategies.entropic_particle_filter",
     "Greedy": "strategies.greedy",
     "Hex": "strategies.hex",
+    "Mixture": "strategies.mixture",
+    "MixtureArm": "strategies.mixture",
     "ParallelTempering": "strategies.parallel_tempering",
     "ParticleCascade": "strategies.particle_cascade",
     "ParticleFilter": "strategies.particle_filter",
@@ -57,6 +60,8 @@ __all__ = [
     "EntropicParticleFilter",
     "Greedy",
     "Hex",
+    "Mixture",
+    "MixtureArm",
     "ParallelTempering",
     "ParticleCascade",
     "ParticleFilter",
