@@ -15,7 +15,7 @@ from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]
 REVISE = {"iad", "refine", "revisions", "self_refine"}
-WHOLE = {"best_of_n", "compute_optimal", "self_consistency", *REVISE}
+WHOLE = {"best_of_n", "compute_optimal", "pipeline", "self_consistency", *REVISE}
 
 
 @pytest.mark.parametrize("name", SAMPLED)

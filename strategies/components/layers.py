@@ -1,0 +1,137 @@
+"""The layers of a pipeline: built from their configuration, held to its rules, and scaled to a budget.
+
+The rules are those of Archon (https://arxiv.org/abs/2409.15254): the first layer generates and no other does,
+a layer holds one kind of component, a critique comes before what reads it, and tests directly before they are
+evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
+from itertools import pairwise
+from typing import Annotated, Any, cast
+
+from orchestrator.errors import ConfigError
+from orchestrator.schema import Words, check_fields, converted, hints_of
+from orchestrator.suggest import nearest
+from strategies.components.critique import Critique
+from strategies.components.fuse import Fuse
+from strategies.components.generate import Generate
+from strategies.components.rank import Rank
+from strategies.components.select import Select
+from strategies.components.stage import Component
+from strategies.components.unit_tests import Evaluate, UnitTests
+from strategies.components.verify import Verify
+
+_KINDS: Mapping[str, type[Component]] = {
+    kind.kind: kind for kind in (Generate, Critique, Rank, Fuse, Verify, UnitTests, Evaluate, Select)
+}
+_FORM = "must be a list of layers, each a list of components such as [{generate: {samples: 8}}]"
+
+Layer = tuple[Component, ...]
+Layers = tuple[Layer, ...]
+LayersKnob = Annotated[Sequence[Any], Words(_FORM)]
+"""Layers as they are configured, or built."""
+
+
+def layers_of(given: Sequence[Any], key: str = "strategy.layers") -> Layers:
+    """Return the layers of a configuration. Raises ConfigError of the key of what is wrong.
+
+    A component is ``{kind: {knob: value}}``, or one that is built.
+    """
+    layers = tuple(
+        tuple(_component(f"{key}.{i}.{j}", each) for j, each in enumerate(_listed(f"{key}.{i}", layer)))
+        for i, layer in enumerate(_listed(key, given))
+    )
+    _check(key, layers)
+    return layers
+
+
+def _listed(key: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ConfigError(key, value, _FORM)
+    return value
+
+
+def _component(key: str, given: Any) -> Component:
+    if isinstance(given, tuple(_KINDS.values())):
+        built = cast(Component, given)
+        check_fields(f"{key}.{built.kind}", built)
+        return built
+    if not isinstance(given, Mapping) or len(given) != 1:
+        raise ConfigError(key, given, "must be one component, such as {rank: {top_k: 5}}")
+    ((kind, knobs),) = given.items()
+    if kind not in _KINDS:
+        raise ConfigError(f"{key}.{kind}", knobs, f"unknown component{_hint(kind, _KINDS)}")
+    return _built(f"{key}.{kind}", _KINDS[kind], knobs)
+
+
+def _built(key: str, kind: Any, knobs: Any) -> Component:
+    """Return a component with these knobs; None is no knob."""
+    if knobs is not None and not isinstance(knobs, Mapping):
+        raise ConfigError(key, knobs, "must be the knobs of the component, such as {}")
+    known, hints = [field.name for field in fields(kind)], hints_of(kind)
+    for name, value in (knobs or {}).items():
+        if name not in known:
+            raise ConfigError(f"{key}.{name}", value, f"unknown key{_hint(name, known)}")
+    values = {name: converted(f"{key}.{name}", value, hints[name]) for name, value in (knobs or {}).items()}
+    return cast(Component, kind(**values))
+
+
+def _hint(name: object, known: Collection[str]) -> str:
+    return nearest(str(name), known) or f"; known: {', '.join(known) or 'none'}"
+
+
+def _check(key: str, layers: Layers) -> None:
+    """Raise ConfigError for the first layer that stands where its kind cannot."""
+    kinds = [layer[0].kind for layer in layers]
+    for i, layer in enumerate(layers):
+        if any(component.kind != kinds[i] for component in layer):
+            shown = ", ".join(component.kind for component in layer)
+            raise ConfigError(f"{key}.{i}", shown, "must hold one kind of component")
+        if layer[0].alone and len(layer) > 1:
+            raise ConfigError(
+                f"{key}.{i}", kinds[i], "must be alone in its layer: generate and fuse may be several"
+            )
+        if i == 0 and kinds[i] != "generate":
+            raise ConfigError(f"{key}.{i}", kinds[i], "must be generate: the first layer makes the drafts")
+        if i > 0 and kinds[i] == "generate":
+            raise ConfigError(f"{key}.{i}", kinds[i], "must be in the first layer, and there alone")
+        if kinds[i] == "critique" and not {"rank", "fuse"} & set(kinds[i + 1 :]):
+            raise ConfigError(f"{key}.{i}", "critique", "needs a later layer that reads it: rank or fuse")
+    for i, (kind, following) in enumerate(pairwise([*kinds, ""])):
+        if kind == "unit_tests" and following != "evaluate":
+            raise ConfigError(f"{key}.{i}", kind, "must be directly before evaluate")
+        if following == "evaluate" and kind != "unit_tests":
+            raise ConfigError(f"{key}.{i + 1}", following, "must be directly after unit_tests")
+
+
+def scaled(layers: Layers, num_answers: int) -> Layers:
+    """Return the layers with the ``samples`` that a budget leaves for generators without a number.
+
+    Each has its share of what other generators and fusions leave. Where that is not two drafts to
+    fuse, there is no fusion, and no critique: all of the budget are samples.
+    """
+    first = cast("tuple[Generate, ...]", layers[0])
+    open_ones = [each for each in first if each.samples is None]
+    if not open_ones:
+        return layers
+    left = num_answers - sum(each.samples or 0 for each in first)
+    num_fused = sum(c.copies for layer in layers for c in layer if isinstance(c, Fuse))
+    if num_fused and left - num_fused < max(2, len(open_ones)):
+        num_fused = 0
+        layers = tuple(layer for layer in layers if layer[0].kind not in ("fuse", "critique"))
+    if left < len(open_ones):
+        allowed = (
+            f"must be at least {num_answers - left + len(open_ones)}: strategy.layers.0 needs a sample each"
+        )
+        raise ConfigError("strategy.num_samples", num_answers, allowed)
+    shares = iter(_shares(left - num_fused, len(open_ones)))
+    generators = (each if each.samples else replace(each, samples=next(shares)) for each in first)
+    return (tuple(generators), *layers[1:])
+
+
+def _shares(total: int, num: int) -> list[int]:
+    """Return ``num`` whole numbers of this total, the greater ones first."""
+    return [total // num + (i < total % num) for i in range(num)]
