@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from orchestrator.schema import Count, checked
 from orchestrator.search.session import Session
-from orchestrator.types import Sampling, Solution
+from orchestrator.types import ENGINE, Sampling, Solution
 from strategies.components.layers import Layer, Layers, LayersKnob, layers_of, scaled
 from strategies.components.progress import Progress
 from strategies.components.select import Select
@@ -66,8 +66,14 @@ class Pipeline:
 
     @property
     def prompts(self) -> bool:
-        """Whether a component asks anything else than the task's question."""
-        return any(component.roles for layer in self._scaled() for component in layer)
+        """Whether a component asks the main policy anything else than the task's question."""
+        return any(c.roles and ENGINE in c.calls for layer in self._scaled() for c in layer)
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The names of all policies that it calls."""
+        names = (name for layer in self._scaled() for c in layer for name in c.calls)
+        return tuple(dict.fromkeys(names))
 
     @property
     def _scores(self) -> bool:

@@ -20,8 +20,8 @@ class UnitTest:
 class Draft:
     """An answer to the problem. ``number`` is its place in the solution, None for a new one.
 
-    ``read`` are the places of the drafts that a fused one was made from. ``verdict`` is None until it was
-    verified.
+    ``read`` are the places of the drafts that a fused one was made from, ``num_dropped`` were left out
+    for want of room. ``verdict`` is None until it was verified.
     """
 
     trajectory: Trajectory
@@ -30,6 +30,7 @@ class Draft:
     tests: tuple[UnitTest, ...] = ()
     number: int | None = None
     read: tuple[int, ...] = ()
+    num_dropped: int = 0
 
     @property
     def text(self) -> str:

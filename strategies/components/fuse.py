@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from orchestrator.schema import Count
-from orchestrator.types import Prompt, Trajectory
+from orchestrator.schema import Count, NotEmpty
+from orchestrator.types import ENGINE
 from strategies.components.draft import Draft, Drafts
 from strategies.components.stage import Stage
 
@@ -15,7 +15,8 @@ from strategies.components.stage import Stage
 class Fuse:
     """``copies`` new drafts in place of the old ones, from the drafts and their critiques.
 
-    They are answers to the problem, so the budget counts them. Where a limit withheld all, the drafts stay.
+    They are answers to the problem, so the budget counts them. Where a limit withheld all, or not
+    one draft has room in the prompt, the drafts stay.
     """
 
     kind: ClassVar[str] = "fuse"
@@ -23,11 +24,15 @@ class Fuse:
     alone: ClassVar[bool] = False
 
     copies: Count = 1
+    policy: NotEmpty = ENGINE
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return (self.policy,)
 
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
-        template, fields = stage.templates.of("fuse"), stage.about_all(drafts)
-        filled = template.fill(fields.given, fields.written, stage.session.special)
-        start = Trajectory(prompt=Prompt(filled.text, template.instruction, role="fuse"))
-        fused = await stage.session.generate([start] * self.copies, stage.sampling, to_end=True)
-        read = tuple(draft.number for draft in drafts if draft.number is not None)
-        return [Draft(trajectory, read=read) for trajectory in fused if trajectory.steps] or drafts
+        fused = await stage.fuse(drafts, self.copies, self.policy)
+        shown = drafts[: fused.num_shown]
+        read = tuple(draft.number for draft in shown if draft.number is not None)
+        new = [Draft(text, read=read, num_dropped=fused.num_dropped) for text in fused.replies]
+        return new or drafts

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from orchestrator.schema import Count
-from orchestrator.types import Trajectory
+from orchestrator.schema import Count, Rule
+from orchestrator.search.session import Session
+from orchestrator.types import ENGINE, Trajectory
 from strategies.components.draft import Draft, Drafts
 from strategies.components.stage import Stage
+from strategies.parts.concurrent import concurrently
+
+Policies = Annotated[
+    tuple[str, ...],
+    Rule(lambda names: 0 < len(names) == len(set(names)), "must be names of policies, each of them once"),
+]
 
 
 @dataclass(frozen=True)
 class Generate:
-    """Independent answers to the question. ``samples`` None: what the budget leaves for them.
+    """``samples`` independent answers of each policy. None: what the budget leaves for them.
 
     A draft that a limit withheld is none.
     """
@@ -23,9 +30,21 @@ class Generate:
     alone: ClassVar[bool] = False
 
     samples: Count | None = None
+    policies: Policies = (ENGINE,)
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return self.policies
 
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
+        scopes = [stage.session] if len(self.policies) == 1 else [*map(stage.session.fork, self.policies)]
+        made = await concurrently(
+            self._sampled(stage, *each) for each in zip(scopes, self.policies, strict=True)
+        )
+        stage.session.meet([stage.session, *scopes])
+        return [Draft(trajectory) for own in made for trajectory in own if trajectory.steps]
+
+    async def _sampled(self, stage: Stage, session: Session, policy: str) -> list[Trajectory]:
         num = self.samples or 1
-        starts = [Trajectory()] * num
-        found = await stage.session.generate(starts, stage.sampling, to_end=True, samples=range(num))
-        return [Draft(trajectory) for trajectory in found if trajectory.steps]
+        starts, numbers = [Trajectory()] * num, range(num)
+        return await session.generate(starts, stage.sampling, to_end=True, samples=numbers, policy=policy)

@@ -110,28 +110,22 @@ def _check(key: str, layers: Layers) -> None:
 def scaled(layers: Layers, num_answers: int) -> Layers:
     """Return the layers with the ``samples`` that a budget leaves for generators without a number.
 
-    Each has its share of what other generators and fusions leave. Where that is not two drafts to
-    fuse, there is no fusion, and no critique: all of the budget are samples.
+    Each policy of each has an equal share, rounded down, of what other generators and fusions leave. Where
+    that is not two drafts to fuse, there is no fusion, and no critique: all of the budget are samples.
     """
     first = cast("tuple[Generate, ...]", layers[0])
-    open_ones = [each for each in first if each.samples is None]
-    if not open_ones:
+    num_open = sum(len(each.policies) for each in first if each.samples is None)
+    if not num_open:
         return layers
-    left = num_answers - sum(each.samples or 0 for each in first)
+    num_given = sum(each.samples * len(each.policies) for each in first if each.samples)
+    left = num_answers - num_given
+    if left < num_open:
+        allowed = f"must be at least {num_given + num_open}: each policy of strategy.layers.0 has a sample"
+        raise ConfigError("strategy.num_samples", num_answers, allowed)
     num_fused = sum(c.copies for layer in layers for c in layer if isinstance(c, Fuse))
-    if num_fused and left - num_fused < max(2, len(open_ones)):
+    if num_fused and left - num_fused < max(2, num_open):
         num_fused = 0
         layers = tuple(layer for layer in layers if layer[0].kind not in ("fuse", "critique"))
-    if left < len(open_ones):
-        allowed = (
-            f"must be at least {num_answers - left + len(open_ones)}: strategy.layers.0 needs a sample each"
-        )
-        raise ConfigError("strategy.num_samples", num_answers, allowed)
-    shares = iter(_shares(left - num_fused, len(open_ones)))
-    generators = (each if each.samples else replace(each, samples=next(shares)) for each in first)
+    share = (left - num_fused) // num_open
+    generators = (each if each.samples else replace(each, samples=share) for each in first)
     return (tuple(generators), *layers[1:])
-
-
-def _shares(total: int, num: int) -> list[int]:
-    """Return ``num`` whole numbers of this total, the greater ones first."""
-    return [total // num + (i < total % num) for i in range(num)]

@@ -40,7 +40,11 @@ class Progress:
         number = len(self.answers)
         self.answers.append(draft.trajectory)
         if draft.read:
-            self.history.append(AttemptRecord(number, chain=0, iteration=layer, read=draft.read))
+            self.history.append(
+                AttemptRecord(
+                    number, chain=0, iteration=layer, read=draft.read, num_dropped=draft.num_dropped
+                )
+            )
         return replace(draft, number=number)
 
     def solution(self, session: Session, aggregation: Aggregation | None) -> Solution:

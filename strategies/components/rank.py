@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from orchestrator.prompts.replies import read_order
-from orchestrator.schema import Count
+from orchestrator.schema import Count, NotEmpty
+from orchestrator.types import ENGINE
 from strategies.components.draft import Drafts
 from strategies.components.stage import Stage
 
@@ -24,10 +24,15 @@ class Rank:
     alone: ClassVar[bool] = True
 
     top_k: Count = 5
+    policy: NotEmpty = ENGINE
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return (self.policy,)
 
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
         if len(drafts) == 1:
             return drafts
-        read = partial(read_order, num_items=len(drafts))
-        (order,) = await stage.ask("rank", [stage.about_all(drafts)], read)
-        return [drafts[i] for i in (order or range(len(drafts)))[: self.top_k]]
+        order = await stage.ask_of_all("rank", drafts, read_order, self.policy) or ()
+        ranked = [drafts[i] for i in order]
+        return [*ranked, *drafts[len(ranked) :]][: self.top_k]

@@ -27,6 +27,10 @@ class Select:
 
     by: By = "vote"
 
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ()
+
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
         if self.by == "reward":
             drafts = await stage.score(drafts)

@@ -7,10 +7,10 @@ from functools import partial
 from typing import ClassVar
 
 from orchestrator.prompts.replies import read_marks, read_statements
-from orchestrator.schema import Count
+from orchestrator.schema import Count, NotEmpty
+from orchestrator.types import ENGINE
 from strategies.components.draft import Draft, Drafts, UnitTest
-from strategies.components.stage import Stage
-from strategies.parts.roles import Fields, numbered
+from strategies.components.stage import Stage, numbered
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,15 @@ class UnitTests:
     alone: ClassVar[bool] = True
 
     number: Count = 5
+    policy: NotEmpty = ENGINE
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return (self.policy,)
 
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
-        asked = Fields({"question": stage.session.question, "number": str(self.number)}, {})
-        (statements,) = await stage.ask("unit_tests", [asked], partial(read_statements, most=self.number))
+        asked, read = {"number": str(self.number)}, partial(read_statements, most=self.number)
+        (statements,) = await stage.ask("unit_tests", [asked], read, self.policy)
         tests = tuple(UnitTest(statement) for statement in statements or ())
         return [replace(draft, tests=tests) for draft in drafts]
 
@@ -41,14 +46,20 @@ class Evaluate:
     roles: ClassVar[tuple[str, ...]] = ("evaluate",)
     alone: ClassVar[bool] = True
 
+    policy: NotEmpty = ENGINE
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return (self.policy,)
+
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
         tests = drafts[0].tests
         if not tests:
             return drafts
         statements = numbered([test.statement for test in tests])
         read = partial(read_marks, good="[Passed]", bad="[Failed]", num_items=len(tests))
-        asked = [stage.about(draft, statements=statements) for draft in drafts]
-        marks = await stage.ask("evaluate", asked, read)
+        asked = [{"answer": draft.text, "statements": statements} for draft in drafts]
+        marks = await stage.ask("evaluate", asked, read, self.policy)
         judged = [_evaluated(draft, own or ()) for draft, own in zip(drafts, marks, strict=True)]
         return sorted(judged, key=lambda draft: -draft.num_passed)
 

@@ -7,6 +7,8 @@ from functools import partial
 from typing import ClassVar
 
 from orchestrator.prompts.replies import read_mark
+from orchestrator.schema import NotEmpty
+from orchestrator.types import ENGINE
 from strategies.components.draft import Drafts
 from strategies.components.stage import Stage
 
@@ -22,11 +24,17 @@ class Verify:
     roles: ClassVar[tuple[str, ...]] = ("reason", "verdict")
     alone: ClassVar[bool] = True
 
+    policy: NotEmpty = ENGINE
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return (self.policy,)
+
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
-        reasons = await stage.ask("reason", [stage.about(d) for d in drafts], _read_text)
-        asked = [stage.about(d, notes=why or "") for d, why in zip(drafts, reasons, strict=True)]
+        reasons = await stage.ask("reason", [{"answer": d.text} for d in drafts], _read_text, self.policy)
+        asked = [{"answer": d.text, "notes": why or ""} for d, why in zip(drafts, reasons, strict=True)]
         read = partial(read_mark, good="[Correct]", bad="[Incorrect]")
-        verdicts = await stage.ask("verdict", asked, read)
+        verdicts = await stage.ask("verdict", asked, read, self.policy)
         judged = [replace(d, verdict=v is True) for d, v in zip(drafts, verdicts, strict=True)]
         return [draft for draft in judged if draft.verdict] or judged
 

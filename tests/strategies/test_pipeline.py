@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.prompts.template import Template
-from orchestrator.protocols import GenerateRequest
+from orchestrator.protocols import OVERFLOW, Completion, Failure, GenerateRequest
 from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
@@ -25,6 +25,7 @@ from strategies.components.layers import scaled
 from strategies.components.rank import Rank
 from tests.laws import assert_prefers_finished, assert_sound
 from tests.scripted import ScriptedEngine
+from tests.strategies.hostile_replies import MARKS, REPLIES
 
 # Each prompt says its role first.
 TEMPLATES = PipelineTemplates(
@@ -185,36 +186,19 @@ async def test_one_draft_is_not_ranked() -> None:
     assert len(engine.requests) == 1
 
 
-HOSTILE = [
-    "",
-    " \n",
-    "\0",
-    "x" * 9_999,
-    "[" * 5_000,
-    "{question} {answers}",
-    "[9] > [0]",
-    "[]",
-    "<|end|>",
-    "\ud800",
-]
-
-
-@pytest.mark.parametrize("reply", HOSTILE)
-async def test_replies_that_cannot_be_read_change_nothing(reply: str) -> None:
-    """The order is kept, all drafts stay, and every reply is in the record, as one that was not read."""
-    engine = scripted(dict.fromkeys(("critique", "rank", "verdict", "evaluate"), reply), special=("<|end|>",))
-    solution = await solve(engine, pipeline(ALL[:-2]))
+@pytest.mark.parametrize("name", REPLIES)
+async def test_whatever_roles_say_the_drafts_stay_in_their_order(name: str) -> None:
+    """What cannot be read changes nothing, and every reply is in the record, as one that was not read."""
+    read = ("critique", "rank", "verdict", "evaluate")
+    engine = scripted(dict.fromkeys((*read, "reason"), REPLIES[name]), special=MARKS)
+    solution = await solve(engine, pipeline(ALL[:-2], role_sampling=Sampling(max_tokens=99)))
     assert texts(solution) == ["=1", "=2", "=3", "=4"]
     assert solution.answer_index == 0
-    parsed = {
-        record.role: record.parsed
-        for record in roles(solution)
-        if record.role not in ("reason", "unit_tests")
-    }
-    assert parsed == dict.fromkeys(("critique", "rank", "verdict", "evaluate"), False)
-    assert {role_of(request) for request in engine.requests} == {
-        "solve", "critique", "rank", "reason", "verdict", "unit_tests", "evaluate",
-    }  # fmt: skip
+    parsed = {record.role: record.parsed for record in roles(solution) if record.role in read}
+    accepts = {"verdict": True} if name == "the marks of verdicts" else {}
+    assert parsed == dict.fromkeys(read, False) | accepts
+    marked = [mark for request in engine.requests for mark in MARKS if mark in request.question]
+    assert not marked
 
 
 async def test_marks_and_fields_in_what_models_wrote_are_text() -> None:
@@ -226,6 +210,60 @@ async def test_marks_and_fields_in_what_models_wrote_are_text() -> None:
     assert engine.requests[2].question == "rank\nabca\n[1] {answers}\n\n[2] [1] "
     assert [record.num_removed for record in roles(solution)] == [3]
     assert solution.answer_index == 1
+
+
+class Narrow(ScriptedEngine):
+    """Its context holds 40 characters, what may be generated included."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        fits = [len(request.question) + request.least_room <= 40 for request in requests]
+        replies = iter(await super().generate([q for q, fit in zip(requests, fits, strict=True) if fit]))
+        return [next(replies) if fit else Failure(OVERFLOW, "too long") for fit in fits]
+
+
+async def test_drafts_without_room_are_left_out_from_the_tail() -> None:
+    """The ranking keeps them behind those that it has seen; a fusion has read the others alone."""
+    engine = Narrow(scripted({"rank": "[2] > [1]"}).script)
+    small = Sampling(max_tokens=9)
+    layers = [[{"generate": {"samples": 4}}], [{"rank": {}}], [{"fuse": {}}]]
+    solution = await solve(engine, pipeline(layers, sampling=small, role_sampling=small))
+    assert engine.requests[4].question == "rank\nabca\n[1] =1\n\n[2] =2"
+    (said,), (fused,) = roles(solution), solution.history[1:]
+    assert (said.num_dropped, said.parsed) == (2, True)
+    assert fused == AttemptRecord(4, 0, 3, read=(1, 0), num_dropped=2)
+
+
+async def test_a_prompt_without_room_for_one_draft_changes_nothing() -> None:
+    engine = Narrow(scripted({"solve": "=" + "x" * 40}).script)
+    layers = [[{"generate": {"samples": 2}}], [{"rank": {}}], [{"verify": {}}], [{"fuse": {}}]]
+    solution = await solve(engine, pipeline(layers))
+    assert len(engine.requests) == 2
+    assert len(solution.trajectories) == 2
+    said = [(r.role, r.parsed, r.text, r.num_dropped) for r in roles(solution)]
+    assert said == [
+        ("rank", False, "", 2), *[("reason", False, "", 0)] * 2, *[("verdict", False, "", 0)] * 2,
+        ("fuse", False, "", 2),
+    ]  # fmt: skip
+
+
+async def test_each_role_may_have_a_policy() -> None:
+    """Samples of both models, which the judge alone criticises; what each has said is by its name."""
+    policies = {"draft": scripted({"solve": "=d"}), "judge": scripted({"rank": "[3]"})}
+    layers = [
+        [{"generate": {"samples": 2, "policies": ["engine", "draft"]}}],
+        [{"rank": {"policy": "judge"}}],
+    ]
+    strategy = pipeline(layers)
+    assert strategy.policies == ("engine", "draft", "judge")
+    assert not strategy.prompts
+    ledger = Ledger(PROBLEM, main := scripted({}), None, FakeTask(), policies=policies)
+    solution = await strategy.solve(session := Session(ledger))
+    assert texts(solution) == ["=1", "=2", "=d", "=d"]
+    assert [s.policy for t in solution.trajectories for s in t.steps] == ["engine"] * 2 + ["draft"] * 2
+    assert solution.answer_index == 2
+    assert [(record.role, record.policy) for record in roles(solution)] == [("rank", "judge")]
+    assert [len(engine.requests) for engine in (main, *policies.values())] == [2, 2, 1]
+    assert session.usage.sequential_tokens == 3 + 4
 
 
 async def test_an_answer_with_an_end_is_preferred() -> None:
@@ -288,10 +326,16 @@ def test_what_the_budget_leaves_is_sampled(num_answers: int, kinds: str, samples
     assert layers[0][0].samples == samples
 
 
-def test_generators_share_what_is_left() -> None:
+def test_policies_of_a_generator_have_equal_shares() -> None:
+    strategy = pipeline([[{"generate": {"policies": ["a", "b"]}}], [{"fuse": {}}]], 8)
+    layers: Any = scaled(strategy.layers, 8)  # type: ignore[arg-type]
+    assert layers[0][0].samples == 3
+
+
+def test_generators_have_equal_shares_of_what_is_left() -> None:
     strategy = pipeline([[{"generate": {}}, {"generate": {"samples": 2}}, {"generate": None}]], 7)
     layers: Any = scaled(strategy.layers, 7)  # type: ignore[arg-type]
-    assert [each.samples for each in layers[0]] == [3, 2, 2]
+    assert [each.samples for each in layers[0]] == [2, 2, 2]
     with pytest.raises(ConfigError, match=r"strategy\.num_samples=3: must be at least 4"):
         replace(strategy, num_samples=3)
 
@@ -314,11 +358,13 @@ def test_a_component_may_be_built() -> None:
         ([[{"generate": {}, "rank": {}}]], r"layers\.0\.0=.*: must be one component"),
         ([[{"generte": {}}]], r"layers\.0\.0\.generte={}: unknown component; did you mean 'generate'"),
         ([[{"generate": 8}]], r"layers\.0\.0\.generate=8: must be the knobs"),
-        ([[{"generate": {"num": 8}}]], r"generate\.num=8: unknown key; known: samples"),
+        ([[{"generate": {"num": 8}}]], r"generate\.num=8: unknown key; known: samples, policies"),
         ([[{"generate": {"samples": 0}}]], r"generate\.samples=0: must be a whole number of 1 or more"),
+        ([[{"generate": {"policies": ["a", "a"]}}]], r"generate\.policies=.*: must be names of policies"),
+        ([[{"generate": {"policies": "a"}}]], r"generate\.policies=a: must be "),
         ([*ALL[:1], [Rank(0)]], r"layers\.1\.0\.rank\.top_k=0: must be a whole number"),
         ([*ALL[:1], [{"select": {"by": "votes"}}]], r"select\.by=votes: .*did you mean 'vote'"),
-        ([*ALL[:1], [{"critique": {"a": 1}}]], r"critique\.a=1: unknown key; known: none"),
+        ([*ALL[:1], [{"critique": {"a": 1}}]], r"critique\.a=1: unknown key; known: policy"),
         ([[{"rank": {}}]], r"layers\.0=rank: must be generate"),
         ([*ALL[:1], *ALL[:1]], r"layers\.1=generate: must be in the first layer"),
         ([*ALL[:1], [{"rank": {}}, {"fuse": {}}]], r"layers\.1=rank, fuse: must hold one kind"),
