@@ -85,7 +85,7 @@ class Pipeline:
             stages = self._stages(session, number, layer)
             drafts = progress.drafts
             made = await concurrently(c.run(s, drafts) for c, s in zip(layer, stages, strict=True))
-            session.meet([session, *(stage.session for stage in stages)])
+            session.meet([session])  # the next layer's forks follow all calls of this one
             progress.add(stages, made)
             if not progress.drafts:
                 break

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from orchestrator.schema import Count, Rule
-from orchestrator.search.session import Session
 from orchestrator.types import ENGINE, Trajectory
 from strategies.components.draft import Draft, Drafts
 from strategies.components.stage import Stage
@@ -38,13 +37,9 @@ class Generate:
 
     async def run(self, stage: Stage, drafts: Drafts) -> Drafts:
         scopes = [stage.session] if len(self.policies) == 1 else [*map(stage.session.fork, self.policies)]
+        starts = [Trajectory()] * (self.samples or 1)
         made = await concurrently(
-            self._sampled(stage, *each) for each in zip(scopes, self.policies, strict=True)
+            scope.generate(starts, stage.sampling, to_end=True, policy=policy)
+            for scope, policy in zip(scopes, self.policies, strict=True)
         )
-        stage.session.meet([stage.session, *scopes])
         return [Draft(trajectory) for own in made for trajectory in own if trajectory.steps]
-
-    async def _sampled(self, stage: Stage, session: Session, policy: str) -> list[Trajectory]:
-        num = self.samples or 1
-        starts, numbers = [Trajectory()] * num, range(num)
-        return await session.generate(starts, stage.sampling, to_end=True, samples=numbers, policy=policy)

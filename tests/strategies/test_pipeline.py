@@ -18,7 +18,7 @@ from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.storage.appending import OpenFiles
 from orchestrator.storage.journal import Journal
-from orchestrator.testing import PROBLEM, FakeTask, FakeVerifier, World
+from orchestrator.testing import PROBLEM, FakeEngine, FakeTask, FakeVerifier, World
 from orchestrator.types import AttemptRecord, RoleRecord, Sampling, Solution
 from strategies import BestOfN, Pipeline, PipelineTemplates, SelfConsistency
 from strategies.components.layers import scaled
@@ -256,6 +256,7 @@ async def test_each_role_may_have_a_policy() -> None:
     strategy = pipeline(layers)
     assert strategy.policies == ("engine", "draft", "judge")
     assert not strategy.prompts
+    assert pipeline().policies == ("engine",)
     ledger = Ledger(PROBLEM, main := scripted({}), None, FakeTask(), policies=policies)
     solution = await strategy.solve(session := Session(ledger))
     assert texts(solution) == ["=1", "=2", "=d", "=d"]
@@ -283,6 +284,22 @@ async def test_under_a_limit_what_was_withheld_is_no_reply(limit: int) -> None:
     solution = await solve(scripted({}), strategy, generated_tokens=limit)
     assert_sound(solution)
     assert solution.usage.generated_tokens <= limit
+    assert all(record.tokens for record in roles(solution))
+
+
+async def test_without_a_draft_there_is_no_further_call() -> None:
+    world = World(engine=FakeEngine(latency=lambda request, completion: 30.0))
+    solution = await world.solve(pipeline(), seconds=0.001)
+    assert (solution.answer_index, solution.trajectories) == (None, ())
+    assert len(world.engine.requests) == 4
+
+
+async def test_drafts_that_cannot_be_fused_stay_once() -> None:
+    engine = Narrow(scripted({"solve": ["=" + c * 40 for c in "yxx"]}).script)
+    layers = [[{"generate": {"samples": 3}}], ALL[6], [{"verify": {}}], [{"select": {"by": "vote"}}]]
+    solution = await solve(engine, pipeline(layers))
+    assert Counter(record.role for record in roles(solution)) == {"fuse": 2, "reason": 3, "verdict": 3}
+    assert solution.answer_index == 1
 
 
 async def test_a_kill_between_a_critique_and_the_rank_changes_nothing(tmp_path: Path) -> None:
