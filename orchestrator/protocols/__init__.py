@@ -10,6 +10,7 @@ from orchestrator.protocols.configs import (
     MadeForTask,
     MayChat,
     MayLackPrefixes,
+    Remote,
     VerifierConfig,
     WholeOnly,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "ModelBase",
     "ModelInfo",
     "Readout",
+    "Remote",
     "Sampler",
     "ScoreReply",
     "ScoreRequest",
