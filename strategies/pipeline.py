@@ -70,12 +70,6 @@ class Pipeline:
         return any(c.roles and ENGINE in c.calls for layer in self._scaled() for c in layer)
 
     @property
-    def policies(self) -> tuple[str, ...]:
-        """The names of all policies that it calls."""
-        names = (name for layer in self._scaled() for c in layer for name in c.calls)
-        return tuple(dict.fromkeys(names))
-
-    @property
     def _scores(self) -> bool:
         return any(isinstance(c, Select) and c.by == "reward" for layer in self._scaled() for c in layer)
 
