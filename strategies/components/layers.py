@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from itertools import pairwise
 from typing import Annotated, Any, cast
 
 from orchestrator.errors import ConfigError
@@ -84,27 +83,33 @@ def _hint(name: object, known: Collection[str]) -> str:
 
 
 def _check(key: str, layers: Layers) -> None:
-    """Raise ConfigError for the first layer that stands where its kind cannot."""
-    kinds = [layer[0].kind for layer in layers]
+    """Raise ConfigError for the first layer whose components cannot be together, or cannot be there."""
     for i, layer in enumerate(layers):
-        if any(component.kind != kinds[i] for component in layer):
-            shown = ", ".join(component.kind for component in layer)
-            raise ConfigError(f"{key}.{i}", shown, "must hold one kind of component")
+        kinds = [component.kind for component in layer]
+        if len(set(kinds)) > 1:
+            raise ConfigError(f"{key}.{i}", ", ".join(kinds), "must hold one kind of component")
         if layer[0].alone and len(layer) > 1:
-            raise ConfigError(
-                f"{key}.{i}", kinds[i], "must be alone in its layer: generate and fuse may be several"
-            )
-        if i == 0 and kinds[i] != "generate":
-            raise ConfigError(f"{key}.{i}", kinds[i], "must be generate: the first layer makes the drafts")
-        if i > 0 and kinds[i] == "generate":
-            raise ConfigError(f"{key}.{i}", kinds[i], "must be in the first layer, and there alone")
-        if kinds[i] == "critique" and not {"rank", "fuse"} & set(kinds[i + 1 :]):
-            raise ConfigError(f"{key}.{i}", "critique", "needs a later layer that reads it: rank or fuse")
-    for i, (kind, following) in enumerate(pairwise([*kinds, ""])):
-        if kind == "unit_tests" and following != "evaluate":
-            raise ConfigError(f"{key}.{i}", kind, "must be directly before evaluate")
-        if following == "evaluate" and kind != "unit_tests":
-            raise ConfigError(f"{key}.{i + 1}", following, "must be directly after unit_tests")
+            allowed = "must be alone in its layer: generate and fuse may be several"
+            raise ConfigError(f"{key}.{i}", kinds[0], allowed)
+    order = [layer[0].kind for layer in layers]
+    for i, kind in enumerate(order):
+        if allowed := _misplaced(kind, order[:i], order[i + 1 :]):
+            raise ConfigError(f"{key}.{i}", kind, allowed)
+
+
+def _misplaced(kind: str, before: Sequence[str], after: Sequence[str]) -> str:
+    """Return where a kind must be, or nothing where it is there."""
+    if kind != "generate" and not before:
+        return "must be generate: the first layer makes the drafts"
+    if kind == "generate" and before:
+        return "must be in the first layer, and there alone"
+    if kind == "critique" and not {"rank", "fuse"} & set(after):
+        return "needs a later layer that reads it: rank or fuse"
+    if kind == "unit_tests" and after[:1] != ["evaluate"]:
+        return "must be directly before evaluate"
+    if kind == "evaluate" and before[-1] != "unit_tests":
+        return "must be directly after unit_tests"
+    return ""
 
 
 def scaled(layers: Layers, num_answers: int) -> Layers:
