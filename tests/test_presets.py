@@ -182,6 +182,16 @@ HEX = {
             )
             for benchmark in ("gpqa", "olympiad")
         ),
+        (
+            "archon_math",
+            {
+                "task.name": "math500", "strategy.num_samples": 11, "strategy.sampling.temperature": 0.7,
+                "strategy.role_sampling.temperature": 0.7, "strategy.layers": [
+                    [{"generate": {"samples": None}}], [{"critique": {}}], [{"rank": {"top_k": 5}}],
+                    [{"fuse": {"copies": 1}}],
+                ],
+            },
+        ),
         ("snell_math500", {"task.name": "math500", "budget": 64, "strategy.num_samples": 64}),
         (
             "snell_revisions_math500",

@@ -20,6 +20,7 @@ _WITHOUT_A_ROW = {
     "compute_optimal",
     "iad",
     "mixture",
+    "pipeline",
     "refine",
     "revisions",
     "self_refine",
