@@ -18,7 +18,7 @@ OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, Attribu
 """What reading a value of an unexpected shape raises."""
 
 # As OpenAI's server, vLLM and llama.cpp say that a prompt and its answer do not fit.
-_TOO_LONG = re.compile(r"context_length_exceeded|maximum context length|available context size", re.I)
+_TOO_LONG = re.compile(r"(?i)context_length_exceeded|maximum context length|available context size")
 
 
 async def guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failure:
