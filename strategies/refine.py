@@ -114,6 +114,12 @@ class Refine:
         return self._num_iterations > 1
 
     @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies that it asks, the main one first."""
+        asks = self.prompts and self.feedback in PROMPTED
+        return tuple(dict.fromkeys((ENGINE, self.teacher))) if asks else (ENGINE,)
+
+    @property
     def in_chat(self) -> bool:
         """Whether its prompts have earlier turns, for which a policy needs a chat template."""
         return self.prompts and self.carry == "conversation"

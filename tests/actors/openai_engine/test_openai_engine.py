@@ -19,7 +19,7 @@ from actors.embedded.models import build_tokenizer
 from actors.openai_engine.config import OpenAIEngineConfig
 from actors.openai_engine.probing import SEEDS
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, Loglik, LoglikRequest
+from orchestrator.protocols import OVERFLOW, Completion, Failure, Loglik, LoglikRequest
 from orchestrator.types import Finish, Usage
 from tests.actors.shared_vllm import Elsewhere
 from tests.actors.small_models import ALPHABET, ask, completed
@@ -209,6 +209,15 @@ async def test_a_refused_request_is_not_asked_again_and_fails_alone(server: Scri
     assert [type(r) for r in replies] == [Completion, Failure, Completion]
     assert "HTTP 400: too long" in replies[1].message
     assert len(server.bodies) == 3
+
+
+async def test_a_prompt_without_room_at_the_server_is_known_as_such(server: Scripted, engine: Any) -> None:
+    """A search that can show less then does so (docs/roles.md)."""
+    message = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"
+    server.replies = [(400, {}, {"error": {"message": message}})]
+    reply = await one(engine())
+    assert isinstance(reply, Failure)
+    assert (reply.type, message in reply.message) == (OVERFLOW, True)
 
 
 async def test_a_slow_server_times_out_and_a_lost_one_is_retried(server: Scripted, engine: Any) -> None:
