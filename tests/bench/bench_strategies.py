@@ -1,9 +1,10 @@
 """Every table of strategies in the documents: ``python -m tests.bench.bench_strategies``.
 
-Five parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
+Six parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
 
-- ``chain``: every strategy at every budget, at the shipped temperature; how many times fewer samples the
-  claimed methods need;
+- ``claims``: what the claims compare, at every budget and the shipped temperature: how many times fewer
+  samples a method needs than another;
+- ``chain``: every strategy likewise, which runs what ``claims`` has run no second time;
 - ``tuned``: the same at the temperature that development problems choose for each;
 - ``countdown``: particle filters, best of N and A* where the verifier is confident too early;
 - ``hex``: the votes of masked diffusion, and HEX beside single schedules with as many paths;
@@ -26,7 +27,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.measuring import Measuring, at_temperatures, best_temperatures
-from tests.bench.methods import REFERENCE, SYSTEMATIC, TEMPERATURES, Method, on_chain, on_countdown, schedule
+from tests.bench.methods import (
+    REFERENCE,
+    SYSTEMATIC,
+    TEMPERATURES,
+    Method,
+    in_claims,
+    on_chain,
+    on_countdown,
+    schedule,
+)
 from tests.bench.pages import FULL, Tables, blocks_of, caption, fill, stored
 from tests.bench.plots import can_plot, plot_all, plot_one
 from tests.bench.stored import DATA, Table, write_table
@@ -53,6 +63,11 @@ def chosen(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
     write_table("chain_development", development, args.data)
     best = best_temperatures(development, methods)
     return [replace(method, temperature=best.get(method.name)) for method in methods]
+
+
+def claims(args: argparse.Namespace) -> None:
+    table = measuring(args, "chain", "test").table(selected(in_claims(), args), args.budgets, REFERENCE)
+    write_table("chain_claims", table, args.data)
 
 
 def chain(args: argparse.Namespace) -> None:
@@ -93,6 +108,7 @@ def diffusion(args: argparse.Namespace) -> None:
 
 
 PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "claims": claims,
     "chain": chain,
     "tuned": tuned,
     "countdown": countdown,

@@ -95,6 +95,12 @@ def on_chain() -> list[Method]:
     return rows
 
 
+def in_claims() -> list[Method]:
+    """What the claims compare, and the vote without a verifier."""
+    names_ = {name for pair in CLAIMS for name in pair} | {"self_consistency"}
+    return [method for method in on_chain() if method.name in names_]
+
+
 def on_countdown() -> list[Method]:
     """What the claims compare, where the verifier is confident too early."""
     compared = (REFERENCE, SYSTEMATIC, "entropic_particle_filter", "best_of_n", "astar")

@@ -31,7 +31,7 @@ COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
 Tables = Mapping[str, Table]
 """By the names of their files."""
 TEXTS = ("its_hub", "cascade")
-TABLES = ("chain", "chain_tuned", "countdown", "hex", "hex_schedules", "hex_development")
+TABLES = ("chain", "chain_claims", "chain_tuned", "countdown", "hex", "hex_schedules", "hex_development")
 
 
 def stored(folder: Path = DATA) -> Tables:
@@ -98,10 +98,10 @@ def _claims(table: Table) -> list[str]:
 def strategy_blocks(tables: Tables) -> dict[str, str]:
     """Return the blocks of docs/strategies.md."""
     blocks: dict[str, str] = {}
-    chain, tuned = tables.get("chain"), tables.get("chain_tuned")
+    chain = tables.get("chain")
     if chain:
-        parts = [compared(chain), *([compared(tuned)] if tuned else [])]
-        blocks["measured"] = "\n\n".join([*parts, picture("all")])
+        others = filter(None, map(tables.get, ("chain_claims", "chain_tuned")))
+        blocks["measured"] = "\n\n".join([*map(compared, (*others, chain)), picture("all")])
     for table in filter(None, (chain, tables.get("hex"))):
         blocks |= {
             f"measured {name}": f"{caption(table)}.\n\n{curve_table(points)}\n\n{picture(name)}"
