@@ -34,7 +34,7 @@ FLOORS = {
         ("observe", "allocation"),
         ("backend", "search"),
         ("config", "verifiers", "stored", "testing", "text", "recording", "described", "samples"),
-        ("api", "starting"),
+        ("api", "starting", "cassettes"),
         ("runs", "replay", "report", "exchange", "saturation", "calibrate"),
         ("planning", "serving"),
     ),

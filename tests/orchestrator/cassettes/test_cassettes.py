@@ -1,0 +1,279 @@
+"""Replies are kept by the digest of their requests: a second run makes no call, and has equal results."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from orchestrator.backend import Backend, DirectBackend
+from orchestrator.cassettes.models import identity
+from orchestrator.cassettes.playing import played
+from orchestrator.config.plan import Plan
+from orchestrator.errors import ConfigError
+from orchestrator.protocols import Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
+from orchestrator.runs.execution import Status
+from orchestrator.runs.point import make_run
+from orchestrator.search.strategy import Strategy
+from orchestrator.storage.results import read_results
+from orchestrator.storage.run_directory import Earlier, open_run_dir
+from orchestrator.storage.run_files import read_summary
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
+from orchestrator.types import Sampling, Usage
+from strategies import BeamSearch, BestOfN, SelfConsistency, Stop
+from tests.fake_plans import FakeEngineConfig, fake_conf, fake_plan
+from tests.in_process import run_here
+
+TASK = FakeTask(num_problems=3)
+SAMPLING = Sampling(max_tokens=64)
+METHODS: dict[str, Strategy] = {
+    "whole": BestOfN(4, SAMPLING),
+    "by steps": BeamSearch(4, sampling=SAMPLING, max_steps=8),
+    "ahead": SelfConsistency(6, SAMPLING, wave_size=2, stop=Stop("decided", ahead=2)),
+}
+
+
+class Warmer(FakeEngine):
+    """Finds more of a prompt in its cache at each call, as real engines do."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        replies = await super().generate(requests)
+        return [
+            replace(r, usage=replace(r.usage, cached_tokens=len(self.requests)))
+            if isinstance(r, Completion)
+            else r
+            for r in replies
+        ]
+
+
+class WarmerJudge(FakeVerifier):
+    """The same of a verifier: equal texts cost less the second time."""
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        replies = await super().score(requests)
+        usage = Usage(reward_calls=1, cached_reward_tokens=len(self.requests))
+        return [
+            ScoreReply(r.rewards, replace(usage, reward_tokens=i)) if isinstance(r, ScoreReply) else r
+            for i, r in enumerate(replies)
+        ]
+
+
+def plan_of(run_dir: Path, cassette: Path, strategy: Strategy, **how: Any) -> Plan:
+    only = how.pop("only", False)
+    plan = fake_plan(run_dir, TASK, strategy, **how)
+    update = {"cassette": str(cassette), "cassette_only": only}
+    return replace(plan, settings=plan.settings.model_copy(update=update))
+
+
+def solve(
+    run_dir: Path, cassette: Path, strategy: Strategy, engine: FakeEngine | None = None, **how: Any
+) -> tuple[FakeEngine, FakeVerifier]:
+    """Run with a cassette; return the models with their requests."""
+    engine, verifier = engine or Warmer(), how.pop("verifier", None) or WarmerJudge()
+    if (config := how.pop("engine_config", None)) is not None:
+        how["engine"] = config
+    plan = plan_of(run_dir, cassette, strategy, **how)
+
+    def start(_: Plan) -> Backend:
+        return DirectBackend(engine, verifier)
+
+    with asyncio.Runner() as runner, played(plan, start) as (backend, counts):
+        assert counts is not None
+        open_run_dir(run_dir, {}, [], resume=True)
+        run = make_run(plan, backend, Earlier())
+        run.console = Console(quiet=True)
+        run.more = lambda: {"cassette": counts.summary()}
+        assert run.execute({}, runner) in (Status.FINISHED, Status.SOME_ERRORS)
+    return engine, verifier
+
+
+def lines_of(run_dir: Path) -> list[dict[str, Any]]:
+    lines = sorted(read_results(run_dir), key=lambda line: str(line["problem_id"]))
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("sampler", ["step", "stream"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_second_run_makes_no_call_and_has_equal_results(method: str, sampler: Any, tmp_path: Path) -> None:
+    first, _ = solve(tmp_path / "a", tmp_path / "tape", METHODS[method], Warmer(sampler=sampler))
+    again, judge = solve(tmp_path / "b", tmp_path / "tape", METHODS[method], Warmer(sampler=sampler))
+    assert first.requests and not again.requests and not judge.requests
+    assert lines_of(tmp_path / "b") == lines_of(tmp_path / "a")
+    spent = read_summary(tmp_path / "b", "run_dir")["cassette"]
+    assert spent["asked"] == spent["asked_tokens"] == 0 < spent["found"]
+
+
+def test_a_cassette_changes_no_answer(tmp_path: Path) -> None:
+    solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"], FakeEngine(), verifier=FakeVerifier())
+    plan = fake_plan(tmp_path / "b", TASK, METHODS["whole"])
+    with (
+        asyncio.Runner() as runner,
+        played(plan, lambda _: DirectBackend(FakeEngine(), FakeVerifier())) as it,
+    ):
+        assert it[1] is None
+        run = make_run(plan, it[0], Earlier())
+        run.console = Console(quiet=True)
+        (tmp_path / "b").mkdir()
+        run.execute({}, runner)
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+
+
+def test_a_larger_run_asks_for_what_is_new(tmp_path: Path) -> None:
+    """As pipelines do that share leading layers."""
+    few, _ = solve(tmp_path / "few", tmp_path / "tape", BestOfN(4, SAMPLING))
+    more, _ = solve(tmp_path / "more", tmp_path / "tape", BestOfN(8, SAMPLING))
+    assert len(few.requests) == len(more.requests) == 4 * TASK.num_problems
+    assert not {r.seed for r in few.requests} & {r.seed for r in more.requests}
+    alone, _ = solve(tmp_path / "alone", tmp_path / "other", BestOfN(8, SAMPLING), FakeEngine())
+    assert len(alone.requests) == 8 * TASK.num_problems
+    assert [c["candidates"] for c in lines_of(tmp_path / "more")] == [
+        c["candidates"] for c in lines_of(tmp_path / "alone")
+    ]
+
+
+def test_a_problem_that_failed_is_asked_again(tmp_path: Path) -> None:
+    """A failure is not kept, nor a reply that the search refuses: it would fail in every later run."""
+
+    class Short(FakeVerifier):
+        async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+            good = await super().score(requests)
+            return [Failure("Poison", "no"), ScoreReply((), Usage()), *good[2:]]
+
+    solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"], verifier=Short())
+    assert all(line["error"] for line in lines_of(tmp_path / "a"))
+    engine, judge = solve(tmp_path / "b", tmp_path / "tape", METHODS["whole"])
+    assert not engine.requests and len(judge.requests) == 2 * TASK.num_problems
+    assert not any(line["error"] for line in lines_of(tmp_path / "b"))
+
+
+def test_a_wrong_number_of_replies_fails_its_problem(tmp_path: Path) -> None:
+    class Mute(FakeEngine):
+        async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+            return []
+
+    solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"], Mute())
+    assert {line["error"]["message"] for line in lines_of(tmp_path / "a")} == {
+        "ValueError: 4 requests got 0 replies"
+    }
+
+
+def test_lines_that_were_cut_short_or_changed_are_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a kill -9, or a lost page; what several runs have added is found."""
+    solve(tmp_path / "a", tmp_path / "tape", BestOfN(4, SAMPLING), FakeEngine())
+    solve(tmp_path / "b", tmp_path / "tape", BestOfN(6, SAMPLING), FakeEngine())
+    first, second = sorted((tmp_path / "tape").glob("engine-*/*.jsonl"), key=lambda f: -f.stat().st_size)
+    first.write_bytes(first.read_bytes()[:-10])
+    second.write_bytes(second.read_bytes().replace(b'"steps":[', b'"steps":{', 1))
+    engine, judge = solve(tmp_path / "c", tmp_path / "tape", BestOfN(6, SAMPLING), FakeEngine())
+    assert len(engine.requests) == 2 and not judge.requests
+    assert lines_of(tmp_path / "b") == lines_of(tmp_path / "c")
+    assert "it is not used" in caplog.text
+
+
+def test_a_full_disk_costs_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if "/engine-" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(os, "write", full)
+        solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"])
+    assert not any(line["error"] for line in lines_of(tmp_path / "a"))
+    assert caplog.text.count("no more replies are kept") == 1
+    engine, judge = solve(tmp_path / "b", tmp_path / "tape", METHODS["whole"])
+    assert len(engine.requests) == 12 and not judge.requests
+
+
+class Weights(FakeEngineConfig):
+    """A policy whose files are on this machine."""
+
+    def digest(self) -> str | None:
+        return "sha256:1"
+
+
+class Trained(FakeEngineConfig):
+    """The same name with other files."""
+
+    def digest(self) -> str | None:
+        return "sha256:2"
+
+
+def test_other_files_are_another_model(tmp_path: Path) -> None:
+    for config, num_calls in ((Weights(), 12), (Trained(), 12), (Weights(), 0)):
+        folder = tmp_path / f"{config.digest()}-{num_calls}"
+        engine, _ = solve(folder, tmp_path / "tape", METHODS["whole"], engine_config=config)
+        assert len(engine.requests) == num_calls
+
+
+def test_no_model_is_loaded_where_only_the_cassette_may_answer(tmp_path: Path) -> None:
+    """The model's files may be gone: the tape is found by its name, and promises what the model did."""
+    strategy, tape = METHODS["whole"], tmp_path / "tape"
+    solve(tmp_path / "a", tape, strategy, Warmer(sampler="stream"), engine_config=Weights())
+    for config in (Weights(), FakeEngineConfig()):
+        folder = tmp_path / type(config).__name__
+        solve(folder, tape, strategy, only=True, engine_config=config)
+        assert lines_of(folder) == lines_of(tmp_path / "a")
+        assert set(read_summary(folder, "run_dir")["replicas"].values()) == {0}
+    solve(tmp_path / "more", tape, BestOfN(5, SAMPLING), only=True, engine_config=FakeEngineConfig())
+    (error,) = {line["error"]["message"] for line in lines_of(tmp_path / "more")}
+    assert error.startswith("NotInCassette: the cassette has no reply to this request")
+
+
+def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    def refusal(cassette: Path | None, **how: Any) -> str:
+        plan = plan_of(tmp_path / "run", cassette or tmp_path, METHODS["whole"], **how)
+        if cassette is None:
+            plan = replace(plan, settings=plan.settings.model_copy(update={"cassette": None}))
+        models = DirectBackend(FakeEngine(), FakeVerifier())
+        with pytest.raises(ConfigError) as refused, played(plan, lambda _: models):
+            pass
+        return str(refused.value)
+
+    assert "needs a cassette: cassette=DIR" in refusal(None, only=True)
+    assert "has no tape of this engine, and cassette_only=true loads no model" in refusal(tmp_path, only=True)
+    (tmp_path / "file").write_text("")
+    assert "must be a folder" in refusal(tmp_path / "file")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    solve(tmp_path / "a", tape := tmp_path / "tape", METHODS["whole"], engine_config=Weights())
+    solve(tmp_path / "b", tape, METHODS["whole"], engine_config=Trained())
+    assert "has 2 tapes of this engine" in refusal(tape, only=True)
+    (model,) = tape.glob("verifier-*/model.json")
+    model.write_text("{}")
+    assert "its model.json was not written by Murmuration" in refusal(tape)
+
+
+def test_speed_is_no_part_of_a_model(tmp_path: Path) -> None:
+    node = {"_target_": "actors.X", "model": "/a/b", "dtype": "float32", "max_batch_size": 8, "lora": None}
+    other = {**node, "model": "/elsewhere", "max_batch_size": 9}
+    assert identity(node, "sha256:1") == identity(other, "sha256:1")
+    assert identity(node, None) != identity(other, None) == identity({**other, "cache_bytes": 1}, None)
+    assert identity(node, "sha256:1") != identity({**node, "dtype": "bfloat16"}, "sha256:1")
+
+
+@pytest.mark.heavy
+def test_a_command_keeps_and_repeats_replies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Real replicas below the cassette; another run resumes without it."""
+    chosen = [*fake_conf(tmp_path / "conf"), "budget=3"]
+    tape = f"cassette={tmp_path / 'tape'}"
+    for name, added in {"a": [], "b": ["cassette_only=true"]}.items():
+        assert run_here(capsys, *chosen, tape, *added, f"run_dir={tmp_path / name}").returncode == 0
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    assert read_summary(tmp_path / "b", "run_dir")["cassette"] == {"found": 12, "asked": 0, "asked_tokens": 0}
+    assert run_here(capsys, f"resume={tmp_path / 'a'}", "cassette=null").returncode == 0
+    done = run_here(capsys, *chosen, "cassette_only=true", f"run_dir={tmp_path / 'c'}")
+    assert (done.returncode, "cassette_only=true: needs a cassette" in done.stderr) == (2, True)
