@@ -36,7 +36,7 @@ FLOORS = {
         ("config", "verifiers", "stored", "testing", "text", "recording", "described", "samples"),
         ("api", "starting", "cassettes"),
         ("runs", "replay", "report", "exchange", "saturation", "calibrate"),
-        ("planning", "serving"),
+        ("planning", "serving", "architectures"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings", "stages"),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -49,20 +50,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on. With ``arguments`` another program may call it from its main thread, any number of times: signal
     handlers, and what else it sets for the process, are restored.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     if arguments is None:
-        return _run(sys.argv[1:])
+        return with_models(partial(run_arguments, given))
     with process_as_it_was():
-        return _run(arguments)
+        return with_models(partial(run_arguments, given))
 
 
-def _run(given: Sequence[str]) -> Status:
+def with_models(use: Callable[[Models], Status]) -> Status:
+    """Return ``use(models)``; explain what it raises, heed signals, and end the replicas afterwards.
+
+    Signals are ignored from then on (``process_as_it_was`` restores their handlers).
+    """
     run_console()  # closed standard streams are opened before anything else
     logging.lastResort = StderrHandler()  # until a run adds its own handlers
     models = Models()
     try:
         heed_signals()
         raise_file_limit()
-        return _command(given)(models)
+        return use(models)
     except (MurmurationError, HydraException) as mistake:
         complain(explain(mistake, (), ()))
         return Status.BAD_CONFIGURATION
@@ -81,19 +87,14 @@ def _run(given: Sequence[str]) -> Status:
         flush_streams()
 
 
-def _command(given: Sequence[str]) -> Callable[[Models], Status]:
-    """Return what the arguments request. Raises MurmurationError and Hydra's errors for bad arguments."""
+def run_arguments(given: Sequence[str], models: Models) -> Status:
+    """Run what a command line requests. Raises MurmurationError and Hydra's errors for bad arguments."""
     arguments = without_comment(given)
     check_no_secrets(arguments)
     check_flags(arguments)
     arguments = folder_names(continued_command(with_open_keys(arguments)))
-    command = sweep_command if is_sweep(arguments) else run_command
-
-    def run(models: Models) -> Status:
-        with folders_claimed():
-            return command(arguments, models)
-
-    return run
+    with folders_claimed():
+        return sweep_command(arguments, models) if is_sweep(arguments) else run_command(arguments, models)
 
 
 def run_command(arguments: Sequence[str], models: Models) -> Status:

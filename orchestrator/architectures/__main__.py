@@ -1,0 +1,121 @@
+"""``python -m orchestrator.architectures DIR to=FILE task=... engine=...``: search for a pipeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+from rich.table import Table
+
+from orchestrator.architectures.grid import Architecture
+from orchestrator.architectures.halving import Outcome, halve
+from orchestrator.architectures.measuring import Runs, StoppedError, first_problem
+from orchestrator.architectures.request import Request, read_request
+from orchestrator.errors import ConfigError
+from orchestrator.intervals import wilson_interval
+from orchestrator.observe.events import warnings_shown
+from orchestrator.observe.progress import stdout_console
+from orchestrator.runs.execution import Status
+from orchestrator.runs.main import process_as_it_was, with_models
+from orchestrator.runs.models import Models
+from orchestrator.storage.atomic import write_atomically
+from orchestrator.terminal import complain
+
+USAGE = """usage: python -m orchestrator.architectures DIR to=FILE [AXIS=VALUE,VALUE ...] [KEY=VALUE ...]
+
+Searches for a pipeline (strategy=pipeline): every combination of the axes on a few problems, the better half
+on twice as many, until one is left. Its runs and their cassette are in DIR; started again, it resumes.
+  to=          the file to write: strategy=NAME takes it from DIR/strategy/NAME.yaml with --config-dir DIR
+  policies=    who writes drafts: names of policies, several joined by + (engine)
+  samples=     drafts of each (1,4,8)
+  fusions=     layers of fusions (0,1)
+  fusers=      fusions a layer (1,4)
+  ranked=      whether a critique and a ranking come before a fusion (false,true)
+  last=        what makes one answer: vote, reward, random, fuse (vote,fuse)
+  top_k=       drafts that a ranking keeps (5)
+  judge=       the policy that criticises and ranks (engine)
+  first=       problems of the first round (8)
+  problems=    problems at most (64)
+  cost=        generated tokens to spend at most; repeated replies are free (no limit)
+Other keys are those of run.py: task=gsm8k engine=transformers engine.model=NAME verifier=none"""
+
+
+def search(request: Request, models: Models) -> Outcome:
+    """Measure the architectures by halving. Raises StoppedError where a run does not reach its end."""
+    runs = Runs(
+        request.folder, request.architectures, request.overrides, models, first_problem(request.overrides)
+    )
+    return halve(
+        len(request.architectures),
+        runs.measure,
+        first=request.first,
+        num_problems=request.num_problems,
+        cost=request.cost,
+    )
+
+
+def ranking_table(outcome: Outcome, architectures: Sequence[Architecture], most: int = 20) -> Table:
+    """Return the best architectures: what each got right, and its cost, on the problems that it has seen."""
+    table = Table()
+    for name in ("", "pipeline", "problems", "accuracy (95 %)", "tokens a problem"):
+        table.add_column(name, no_wrap=name != "pipeline")
+    for place, number in enumerate(outcome.ranking[:most], 1):
+        table.add_row(str(place), architectures[number].name, *_figures(outcome, number))
+    return table
+
+
+def _figures(outcome: Outcome, number: int) -> list[str]:
+    arm = outcome.arms[number]
+    if not arm.right:
+        return ["0", "", ""]
+    low, high = wilson_interval(round(sum(arm.right)), len(arm.right))
+    return [f"{len(arm.right):,}", f"{arm.accuracy:.3f} ({low:.3f} to {high:.3f})", f"{arm.cost:,.0f}"]
+
+
+def strategy_file(architecture: Architecture, outcome: Outcome) -> str:
+    """Return the text of a file for ``strategy=``: the shipped pipeline with other layers."""
+    num, accuracy, tokens = _figures(outcome, outcome.best.number)
+    said = f"# {architecture.name}: chosen of {len(outcome.arms)} by python -m orchestrator.architectures.\n"
+    figures = f"# On the {num} problems that chose it: accuracy {accuracy}, {tokens} tokens a problem.\n"
+    content = {"defaults": ["pipeline", "_self_"], "layers": architecture.layers}
+    return said + figures + OmegaConf.to_yaml(OmegaConf.create(content))
+
+
+def run(request: Request, models: Models) -> Status:
+    """Search, write the file and print the table."""
+    try:
+        outcome = search(request, models)
+    except StoppedError as stop:
+        return stop.status
+    best = request.architectures[outcome.best.number]
+    request.to.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(request.to, strategy_file(best, outcome))
+    console = stdout_console()
+    console.print(ranking_table(outcome, request.architectures))
+    console.print(f"{outcome.stopped}: {outcome.spent:,.0f} tokens were generated", soft_wrap=True)
+    console.print(f"strategy: {request.to}", soft_wrap=True)
+    return Status.FINISHED
+
+
+def main(arguments: list[str]) -> int:
+    """Search and return the exit status: 2, with one line, for bad arguments."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    try:
+        request = read_request(arguments)
+    except ConfigError as mistake:
+        complain(str(mistake))
+        return 2
+    try:
+        with process_as_it_was():
+            return with_models(lambda models: run(request, models))
+    except OSError as failure:
+        complain(f"DIR: {failure}")
+        return 2
+
+
+if __name__ == "__main__":
+    with warnings_shown():
+        sys.exit(main(sys.argv[1:]))
