@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from strategies.particle_cascade import ParticleCascade
     from strategies.particle_filter import ParticleFilter
     from strategies.particle_gibbs import ParticleGibbs
+    from strategies.parts.checklist import Checklist
+    from strategies.parts.mbr import Mbr
     from strategies.parts.stopping import Stop
     from strategies.rebase import Rebase
     from strategies.refine import Refine, RefineStop
@@ -31,11 +33,13 @@ _PLACES = {
     "AStar": "strategies.astar",
     "BeamSearch": "strategies.beam_search",
     "BestOfN": "strategies.best_of_n",
+    "Checklist": "strategies.parts.checklist",
     "ComputeOptimal": "strategies.compute_optimal",
     "DiverseTreeSearch": "strategies.dvts",
     "EntropicParticleFilter": "strategies.entropic_particle_filter",
     "Greedy": "strategies.greedy",
     "Hex": "strategies.hex",
+    "Mbr": "strategies.parts.mbr",
     "ParallelTempering": "strategies.parallel_tempering",
     "ParticleCascade": "strategies.particle_cascade",
     "ParticleFilter": "strategies.particle_filter",
@@ -52,11 +56,13 @@ __all__ = [
     "AStar",
     "BeamSearch",
     "BestOfN",
+    "Checklist",
     "ComputeOptimal",
     "DiverseTreeSearch",
     "EntropicParticleFilter",
     "Greedy",
     "Hex",
+    "Mbr",
     "ParallelTempering",
     "ParticleCascade",
     "ParticleFilter",

@@ -103,9 +103,15 @@ def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) ->
 def check_prompts(names: Names, strategy: Strategy, engine: object) -> None:
     """Raise ConfigError if the strategy prompts in words, and the engine knows the characters of one task."""
     made_for = engine.knows_task if isinstance(engine, MadeForTask) else None
-    if made_for is not None and isinstance(strategy, Prompting) and strategy.prompts:
+    if made_for is not None and any(isinstance(p, Prompting) and p.prompts for p in _prompting(strategy)):
         reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
         raise ConfigError("strategy", names["strategy"], f"{reason}: choose another engine=")
+
+
+def _prompting(strategy: Strategy) -> list[object]:
+    """Return a strategy and its knobs, such as a selection by a checklist, which may prompt by themselves."""
+    names: list[str] = [f.name for f in fields(strategy)] if is_dataclass(strategy) else []
+    return [strategy, *(getattr(strategy, name) for name in names)]
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:
