@@ -24,11 +24,12 @@ from orchestrator.protocols import (
     Verifier,
     VerifierBase,
 )
-from orchestrator.search.requests import check_completion, check_logprobs, check_rewards
+from orchestrator.search.requests import check_completion, check_logprobs, check_rewards, fitting
 from orchestrator.storage.journal_lines import digest_of
-from orchestrator.types import Overhead
+from orchestrator.types import Overhead, Step, Usage
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
+TokenIds = tuple[int, ...]
 R = TypeVar("R", Completion, ScoreReply, Loglik)
 
 
@@ -74,6 +75,25 @@ class Deck:
             known |= zip(new, replies, strict=True)
         return [known[i] for i in range(len(requests))]
 
+    async def encode(
+        self, method: Callable[[Sequence[str]], Awaitable[list[TokenIds | Failure]]], texts: Sequence[str]
+    ) -> list[TokenIds | Failure]:
+        """Return the token ids of texts. They depend on nothing else, so that equal texts are one entry."""
+        keys = [digest_of([text]) for text in texts]
+        found = [self.tape.find(key) for key in keys]
+        known: dict[int, TokenIds | Failure] = {
+            i: r.steps[0].token_ids for i, r in enumerate(found) if isinstance(r, Completion) and r.steps
+        }
+        new = [i for i in range(len(texts)) if i not in known]
+        self.counts.found += len(known)
+        self.counts.asked += len(new)
+        if new:
+            read = dict(zip(new, await method([texts[i] for i in new]), strict=True))
+            kept = ((keys[i], ids) for i, ids in read.items() if not isinstance(ids, Failure))
+            self.tape.keep([(key, Completion((Step("", ids),), Usage())) for key, ids in kept])
+            known |= read
+        return [known[i] for i in range(len(texts))]
+
     def _key(self, request: GenerateRequest | LoglikRequest | ScoreRequest) -> str:
         """Return the request's digest and which of the problem's equal ones it is, from 1.
 
@@ -114,10 +134,15 @@ class PlayedEngine(EngineBase):
         return self._engine.info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        return await self._deck.ask(self._engine.generate, requests, check_completion, Completion)
+        # A prompt that has no room is a reply, as in the journal: its search shows less then.
+        method = fitting(self._engine.generate)
+        return await self._deck.ask(method, requests, check_completion, Completion)
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return await self._deck.ask(self._engine.loglik, requests, check_logprobs, Loglik)
+
+    async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
+        return await self._deck.encode(self._engine.encode, texts)
 
     async def release(self, home: str) -> Overhead:
         self._deck.counts.by_home.pop(home, None)
@@ -161,6 +186,9 @@ class AbsentEngine(EngineBase):
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return [_ABSENT] * len(requests)
+
+    async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
+        return [_ABSENT] * len(texts)
 
 
 @dataclass(frozen=True)

@@ -22,22 +22,28 @@ from orchestrator.cassettes.tape import KEY, MODEL, Tape
 from orchestrator.config.plan import Plan
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracking import Tracker
-from orchestrator.protocols import Engine, HasWeights, Verifier
+from orchestrator.protocols import Engine, HasWeights, ModelInfo, Verifier
 from orchestrator.storage.fitted_files import digest_text
 from orchestrator.storage.folders import in_home
 from orchestrator.storage.json_reading import BadJson, read_object
+from orchestrator.types import ENGINE
 
+VERIFIER = "verifier"
 ONLY = "cassette_only"
 
 
 @dataclass(frozen=True)
 class PlayedBackend:
-    """A backend whose engine and verifier answer from a cassette first; the rest is that of ``inner``."""
+    """A backend whose engines and verifier answer from a cassette first; the rest is that of ``inner``."""
 
     inner: Backend
-    engine: Engine
+    policies: Mapping[str, Engine]
     verifier: Verifier | None
     replicas: Mapping[str, int]
+
+    @property
+    def engine(self) -> Engine:
+        return self.policies[ENGINE]
 
     def num_alive(self) -> int:
         return self.inner.num_alive()
@@ -69,12 +75,13 @@ def played(plan: Plan, start: Callable[[Plan], Backend]) -> Iterator[tuple[Backe
         yield start(plan), None
         return
     found = _models(plan)
-    tapes = {kind: _tape(Path(in_home(path)), kind, model, only=only) for kind, model in found.items()}
+    tapes = _open(Path(in_home(path)), found, only=only)
     counts = Counts()
     try:
         inner = _absent(tapes) if only else start(plan)
         for kind, model in _of(inner).items():
-            tapes[kind].begin(found[kind], model.info)
+            if kind in tapes:
+                tapes[kind].begin(found[kind], model.info)
         yield _backend(inner, tapes, counts, only=only), counts
     finally:
         for tape in tapes.values():
@@ -82,26 +89,30 @@ def played(plan: Plan, start: Callable[[Plan], Backend]) -> Iterator[tuple[Backe
 
 
 def _of(backend: Backend) -> dict[str, Engine | Verifier]:
-    """Return the models by kind."""
-    verifier = {} if backend.verifier is None else {"verifier": backend.verifier}
-    return {"engine": backend.engine, **verifier}
+    """Return the models by kind: the names of policies, and the verifier."""
+    verifier = {} if backend.verifier is None else {VERIFIER: backend.verifier}
+    return {**backend.policies, **verifier}
 
 
 def _backend(inner: Backend, tapes: Mapping[str, Tape], counts: Counts, *, only: bool) -> Backend:
-    engine = PlayedEngine(inner.engine, Deck(tapes["engine"], counts))
+    # By object: an alias stays one engine, and has no tape of its own.
+    named = {name: engine for name, engine in inner.policies.items() if name in tapes}
+    engines = {id(engine): PlayedEngine(engine, Deck(tapes[name], counts)) for name, engine in named.items()}
+    policies = {name: engines[id(engine)] for name, engine in inner.policies.items()}
     verifier = None
     if inner.verifier is not None:
-        verifier = PlayedVerifier(inner.verifier, Deck(tapes["verifier"], counts))
+        verifier = PlayedVerifier(inner.verifier, Deck(tapes[VERIFIER], counts))
     replicas = dict.fromkeys(inner.replicas, 0) if only else inner.replicas
-    return PlayedBackend(inner, engine, verifier, replicas)
+    return PlayedBackend(inner, policies, verifier, replicas)
 
 
 def _models(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return what ``model.json`` says of each model that has replicas, by its kind."""
-    configs = {"engine": plan.engine, "verifier": plan.verifier}
-    if plan.verifier.of_replicas is None:
-        del configs["verifier"]
-    return {kind: _model(plan.plain.get(kind, {}), config) for kind, config in configs.items()}
+    nodes = {**plan.plain.get("policies", {}), ENGINE: plan.plain.get(ENGINE, {})}
+    found = {name: _model(nodes.get(name, {}), config) for name, config in plan.policies.items()}
+    if plan.verifier.of_replicas is not None:
+        found[VERIFIER] = _model(plan.plain.get(VERIFIER, {}), plan.verifier)
+    return found
 
 
 def _model(node: Mapping[str, Any], config: object) -> dict[str, Any]:
@@ -109,17 +120,23 @@ def _model(node: Mapping[str, Any], config: object) -> dict[str, Any]:
     return {"identity": identity(node, digest), "name": identity(node, None)}
 
 
-def _tape(folder: Path, kind: str, model: Mapping[str, Any], *, only: bool) -> Tape:
-    """Open the tape of a model; where only tapes may answer, that of its name will do.
+def _open(folder: Path, models: Mapping[str, Mapping[str, Any]], *, only: bool) -> dict[str, Tape]:
+    """Return the tape of each model; policies that are one model by two names have one."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(KEY, folder, "must be a folder")
+    places = {kind: _place(folder, kind, model, only=only) for kind, model in models.items()}
+    tapes = {place: Tape(place) for place in dict.fromkeys(places.values())}
+    return {kind: tapes[place] for kind, place in places.items()}
+
+
+def _place(folder: Path, kind: str, model: Mapping[str, Any], *, only: bool) -> Path:
+    """Return the folder of a model's tape; where only tapes may answer, that of its name will do.
 
     The model's files, of which a digest is part of its identity, may not be on this machine.
     """
-    place = folder / f"{kind}-{digest_text(model['identity']).removeprefix('blake2b_')}"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(KEY, folder, "must be a folder")
-    if only and not (place / MODEL).exists():
-        place = _of_name(folder, kind, model)
-    return Tape(place)
+    prefix = VERIFIER if kind == VERIFIER else ENGINE
+    place = folder / f"{prefix}-{digest_text(model['identity']).removeprefix('blake2b_')}"
+    return _of_name(folder, prefix, model) if only and not (place / MODEL).exists() else place
 
 
 def _of_name(folder: Path, kind: str, model: Mapping[str, Any]) -> Path:
@@ -140,7 +157,7 @@ def _name_in(place: Path) -> object:
 
 def _absent(tapes: Mapping[str, Tape]) -> Backend:
     """Return models that promise what the recorded ones did."""
-    infos = {kind: tape.info for kind, tape in tapes.items()}
-    engine, verifier = infos["engine"], infos.get("verifier")
-    assert engine is not None
-    return DirectBackend(AbsentEngine(engine), None if verifier is None else AbsentVerifier(verifier))
+    infos = {kind: tape.info or ModelInfo() for kind, tape in tapes.items()}
+    verifier = AbsentVerifier(infos.pop(VERIFIER)) if VERIFIER in infos else None
+    engines: dict[str, Engine] = {name: AbsentEngine(info) for name, info in infos.items()}
+    return DirectBackend(engines.pop(ENGINE), verifier, engines)

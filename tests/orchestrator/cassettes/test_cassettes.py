@@ -15,13 +15,15 @@ import pytest
 from rich.console import Console
 
 from orchestrator.backend import Backend, DirectBackend
-from orchestrator.cassettes.models import identity
+from orchestrator.cassettes.models import AbsentEngine, Counts, Deck, PlayedEngine, identity
 from orchestrator.cassettes.playing import played
+from orchestrator.cassettes.tape import Tape
 from orchestrator.config.plan import Plan
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
+from orchestrator.protocols import OVERFLOW, Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
 from orchestrator.runs.execution import Status
 from orchestrator.runs.point import make_run
+from orchestrator.search.requests import NO_ROOM
 from orchestrator.search.strategy import Strategy
 from orchestrator.storage.results import read_results
 from orchestrator.storage.run_directory import Earlier, open_run_dir
@@ -255,6 +257,48 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     (model,) = tape.glob("verifier-*/model.json")
     model.write_text("{}")
     assert "its model.json was not written by Murmuration" in refusal(tape)
+
+
+class Reader(FakeEngine):
+    """Has token ids for all texts but one, and no room for a prompt that must leave some."""
+
+    num_encoded = 0
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        self.num_encoded += len(texts)
+        return [Failure("X", "no") if text == "?" else tuple(map(ord, text)) for text in texts]
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        self.requests += requests
+        return [Failure(OVERFLOW, "too long") for _ in requests]
+
+
+async def test_token_ids_and_prompts_without_room_are_kept(tmp_path: Path) -> None:
+    """Both decide what a search does next: a policy reads another one's steps, or is shown fewer."""
+    plain = GenerateRequest("p", "abca", "", (), SAMPLING, 1, "\n", "=")
+    for num_calls, engine in ((1, Reader()), (0, Reader())):
+        tape = Tape(tmp_path)
+        keeping = PlayedEngine(engine, Deck(tape, Counts()))
+        assert await keeping.encode(["ab", "?"]) == [(97, 98), Failure("X", "no")]
+        assert engine.num_encoded == 1 + num_calls  # the failure is requested again
+        assert await keeping.generate([replace(plain, room=64)]) == [NO_ROOM]
+        assert len(engine.requests) == num_calls
+        assert await keeping.generate([plain]) == [Failure(OVERFLOW, "too long")]
+        await keeping.close()
+        tape.close()
+    absent = AbsentEngine(engine.info)
+    assert absent.info.sampler == "step" and isinstance((await absent.encode(["ab"]))[0], Failure)
+
+
+async def test_an_alias_of_a_policy_stays_one_engine(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    models = DirectBackend(engine, None, {"judge": engine})
+    plan = plan_of(tmp_path / "run", tmp_path / "tape", METHODS["whole"])
+    with played(plan, lambda _: models) as (backend, _):
+        assert backend.policies["judge"] is backend.engine is not engine
+        assert (backend.num_alive(), backend.template_notes(), backend.trackers(1, {})) == (2, {}, ())
+        assert backend.used() == models.used()
+        await backend.close()
 
 
 def test_speed_is_no_part_of_a_model(tmp_path: Path) -> None:
