@@ -11,10 +11,9 @@ with and cannot win (X-MBR).
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from annotated_types import Ge
@@ -22,9 +21,10 @@ from annotated_types import Ge
 from orchestrator.prompts.template import Template
 from orchestrator.schema import CountOrZero, checked
 from orchestrator.search.session import Session
-from orchestrator.types import Prompt, RoleRecord, Sampling, Trajectory
+from orchestrator.types import ENGINE, Prompt, RoleRecord, Sampling, Trajectory
 from strategies.parts import checks
 from strategies.parts.chooser import Chooser, Chosen, Offered
+from strategies.parts.prompted import Shown, reply_to
 from strategies.parts.similarity import TextUtility, similarities
 from strategies.parts.voting import candidates
 from strategies.parts.weights import normalise
@@ -39,7 +39,8 @@ class Mbr(Chooser):
     """By answer (1 for equivalent ones, else 0: the vote), words (``f1``) or characters (``chrf``).
 
     w_j is 1, or with ``weighted`` a candidate's normalised weight; ``evidence_weight`` for each of
-    ``evidence`` samples, which answer ``evidence_prompt``. Equal sums go as in the vote among them.
+    ``evidence`` samples of ``policy``, which answer ``evidence_prompt``. Equal sums go as in the vote among
+    them.
     """
 
     utility: Utility = "chrf"
@@ -48,6 +49,7 @@ class Mbr(Chooser):
     evidence_weight: Annotated[float, Ge(0)] = 1.0
     evidence_prompt: Template | None = None
     sampling: Sampling = Sampling()
+    policy: str = ENGINE
 
     def __post_init__(self) -> None:
         allowed = (
@@ -91,12 +93,13 @@ class Mbr(Chooser):
         if self.evidence_prompt is None or not self.evidence:
             return [], ()
         text = self.evidence_prompt.fill({"question": session.question}, {}).text
-        start = Trajectory(prompt=Prompt(text, self.evidence_prompt.instruction, role=ROLE))
-        drawn = await session.generate([start] * self.evidence, self.sampling, to_end=True)
-        begun = [t for t in drawn if t.steps]
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        said = tuple(RoleRecord(ROLE, 0, "engine", digest, t.text, t.finished, t.num_tokens) for t in begun)
-        return [begun[i] for i in candidates(begun)], said
+        shown = Shown(Prompt(text, self.evidence_prompt.instruction, role=ROLE))
+        replied = await reply_to(
+            session, lambda _: shown, 1, self.sampling, num_replies=self.evidence, policy=self.policy
+        )
+        drawn = replied.replies
+        said = tuple(replace(replied, replies=[t]).record(0, t.finished) for t in drawn)
+        return [drawn[i] for i in candidates(drawn)], said
 
 
 def most_alike(utilities: Sequence[Sequence[float]], weights: Sequence[float]) -> list[int]:

@@ -173,9 +173,9 @@ async def test_one_draft_is_returned_without_a_call(chooser: Chooser) -> None:
 @pytest.mark.parametrize(
     ("reply", "index", "parsed"),
     [
-        ("2", 1, True),
-        ("Number 3 is best, not 1", 2, True),
-        ("0 9 1", 0, True),
+        ("1", 1, True),  # the prompt lists the greatest reward first
+        ("Number 2 is best, not 1", 2, True),
+        ("0 9 3", 0, True),
         ("none", 1, False),
         ("[7]", 1, False),
         ("", 1, False),
@@ -187,7 +187,7 @@ async def test_a_checklist_picks_or_else_the_vote(reply: str, index: int, parsed
     asked, engine = world(lambda prompt: reply if prompt.endswith("Number:") else "- it is <|end|>right")
     chosen = await Checklist(LIST, PICK).choose(asked.session(), offered(["7", "8", "8"], [0.0, 2.0, 1.0]))
     assert chosen.index == index
-    assert engine.roles == ["abca: what must hold?", "[1] 7\n\n[2] 8\n\n[3] 8\nBy: - it is right\nNumber:"]
+    assert engine.roles == ["abca: what must hold?", "[1] 8\n\n[2] 8\n\n[3] 7\nBy: - it is right\nNumber:"]
     assert [(r.role, r.parsed, r.num_removed) for r in chosen.said] == [
         ("checklist", True, 0),
         ("pick", parsed, 1),
@@ -202,7 +202,8 @@ async def test_without_a_checklist_the_vote_decides() -> None:
     assert (chosen.index, len(engine.roles), chosen.said[0].parsed) == (1, 1, False)
     strategy = SelfConsistency(4, Sampling(max_tokens=4), selection=Checklist(LIST, PICK))
     withheld = await world(str)[0].solve(strategy, generated_tokens=12)
-    assert withheld.answer_index is not None and not said_in(withheld.history)
+    assert withheld.answer_index is not None
+    assert [(r.text, r.parsed) for r in said_in(withheld.history)] == [("", False)]
 
 
 @pytest.mark.parametrize(
