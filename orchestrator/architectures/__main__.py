@@ -41,20 +41,6 @@ on twice as many, until one is left. Its runs and their cassette are in DIR; sta
 Other keys are those of run.py: task=gsm8k engine=transformers engine.model=NAME verifier=none"""
 
 
-def search(request: Request, models: Models) -> Outcome:
-    """Measure the architectures by halving. Raises StoppedError where a run does not reach its end."""
-    runs = Runs(
-        request.folder, request.architectures, request.overrides, models, first_problem(request.overrides)
-    )
-    return halve(
-        len(request.architectures),
-        runs.measure,
-        first=request.first,
-        num_problems=request.num_problems,
-        cost=request.cost,
-    )
-
-
 def ranking_table(outcome: Outcome, architectures: Sequence[Architecture], most: int = 20) -> Table:
     """Return the best architectures: what each got right, and its cost, on the problems that it has seen."""
     table = Table()
@@ -83,9 +69,24 @@ def strategy_file(architecture: Architecture, outcome: Outcome) -> str:
 
 
 def run(request: Request, models: Models) -> Status:
-    """Search, write the file and print the table."""
+    """Search on these models."""
+    begin = first_problem(request.overrides)
+    return search(request, Runs(request.folder, request.architectures, request.overrides, models, begin))
+
+
+def search(request: Request, runs: Runs) -> Status:
+    """Measure the architectures by halving, write the file of the best one and print the table.
+
+    Returns the status of a run that does not reach its end.
+    """
     try:
-        outcome = search(request, models)
+        outcome = halve(
+            len(request.architectures),
+            runs.measure,
+            first=request.first,
+            num_problems=request.num_problems,
+            cost=request.cost,
+        )
     except StoppedError as stop:
         return stop.status
     best = request.architectures[outcome.best.number]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,8 @@ class StoppedError(Exception):
 class Runs:
     """The runs below ``folder`` that measure architectures; ``overrides`` choose task, models and the rest.
 
-    They resume: a search that is started again measures nothing twice. ``begin`` is the first problem.
+    They resume: a search that is started again measures nothing twice. ``begin`` is the first problem;
+    ``run`` runs a command line.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Runs:
     overrides: Sequence[str]
     models: Models
     begin: int = 0
+    run: Callable[[list[str], Models], Status] = run_arguments
 
     def measure(self, arm: int, offset: int, num: int) -> Measured:
         """Run an architecture on ``num`` problems from ``offset``; a problem with an error is not right.
@@ -51,7 +53,7 @@ class Runs:
         architecture = self.architectures[arm]
         run_dir = self.folder / f"{arm:03d}" / f"{offset}-{offset + num}"
         run_console().print(f"[{arm}] {architecture.name}", markup=False, highlight=False)
-        status = run_arguments(self._arguments(architecture, run_dir, offset, num), self.models)
+        status = self.run(self._arguments(architecture, run_dir, offset, num), self.models)
         if status not in _ENDED or not read_summary(run_dir, "DIR")["complete"]:
             raise StoppedError(status)
         return self._measured(run_dir)

@@ -31,7 +31,16 @@ DEFAULTS = {
     "problems": "64",
     "cost": "",
 }
-OWNED = ("strategy", "budget", "cassette", "cassette_only", "run_dir", "resume", "task.limit")
+OWNED = (
+    "strategy",
+    "strategy.layers",
+    "budget",
+    "cassette",
+    "cassette_only",
+    "run_dir",
+    "resume",
+    "task.limit",
+)
 T = TypeVar("T")
 
 
@@ -54,7 +63,7 @@ def read_request(arguments: Sequence[str]) -> Request:
     overrides = [a for a in arguments if a not in own]
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key in OWNED or key.startswith("strategy."):
+        if key in OWNED:
             raise ConfigError(key, override.partition("=")[2], "is set by the search: leave it out")
     folder, options = read_arguments(own, DEFAULTS, "DIR")
     if not options["to"].endswith(".yaml"):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from orchestrator.architectures.__main__ import main, ranking_table, strategy_file
+from orchestrator.architectures.__main__ import main, ranking_table, search, strategy_file
 from orchestrator.architectures.grid import LASTS, Architecture, grid
 from orchestrator.architectures.halving import Measured, Outcome, halve
-from orchestrator.architectures.measuring import first_problem
+from orchestrator.architectures.measuring import Runs, first_problem
 from orchestrator.architectures.request import read_request
+from orchestrator.backend import Backend, DirectBackend
+from orchestrator.config.build import Range
+from orchestrator.config.plan import Plan
 from orchestrator.errors import ConfigError
+from orchestrator.runs.execution import Status
+from orchestrator.runs.main import process_as_it_was
+from orchestrator.runs.models import Models
+from orchestrator.runs.point import run_point
+from orchestrator.testing import FakeEngine, FakeTask
+from orchestrator.types import Sampling
+from orchestrator.verifiers.none import NoVerifier
+from strategies import SelfConsistency
+from tests.fake_plans import fake_plan
 
 
 @pytest.mark.parametrize(
@@ -140,6 +156,55 @@ def test_the_table_and_the_file_say_what_was_found() -> None:
     assert text.startswith("# generate 8 > critique > rank 5 > fuse 1: chosen of 2 by python -m")
     node = OmegaConf.to_container(OmegaConf.create(text))
     assert node == {"defaults": ["pipeline", "_self_"], "layers": architectures[1].layers}
+
+
+class Fakes(Models):
+    """The fakes, with what they are asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = FakeEngine()
+
+    def of(self, plan: Plan) -> Backend:
+        return DirectBackend(self.engine)
+
+
+def run_samples(arguments: Sequence[str], models: Models) -> Status:
+    """Run a command line of the search, with the vote over its samples in place of the pipeline."""
+    given = {key: value.strip("'") for key, _, value in (a.partition("=") for a in arguments)}
+    offset, limit = int(given["task.offset"]), int(given["task.limit"])
+    num = int(re.findall(r"samples:(\d+)", given["strategy.layers"])[0])
+    strategy = SelfConsistency(num, Sampling(max_tokens=64))
+    folder, task = Path(given["run_dir"]), FakeTask(num_problems=offset + limit)
+    plan = fake_plan(folder, task, strategy, range=Range(offset, limit), verifier=NoVerifier())
+    settings = plan.settings.model_copy(update={"cassette": given["cassette"]})
+    return run_point(replace(plan, settings=settings), models, {})
+
+
+def test_a_search_runs_what_is_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pipelines that share their samples share their cost; a search that is started again has none."""
+    axes = ["samples=1,2,4", "fusions=0", "last=vote", "first=2", "problems=8"]
+    request = read_request([str(tmp_path / "search"), f"to={tmp_path / 'conf/strategy/best.yaml'}", *axes])
+    for num_calls in (2 * 4, 0):
+        with process_as_it_was(), closing(models := Fakes()):
+            runs = Runs(request.folder, request.architectures, (), models, run=run_samples)
+            assert search(request, runs) is Status.FINISHED
+        seen = {(r.home, r.seed) for r in models.engine.requests}
+        assert len(models.engine.requests) == len(seen) >= num_calls
+        assert bool(seen) == bool(num_calls)
+        told = capsys.readouterr().out
+    assert f"strategy: {request.to}" in told and " tokens were generated" in told
+    samples = {int(name) for name in re.findall(r"generate (\d)", request.to.read_text())}
+    assert samples <= {1, 2, 4} and request.to.read_text().startswith("# generate ")
+
+
+@pytest.mark.parametrize("status", [Status.BAD_CONFIGURATION, Status.INTERRUPTED])
+def test_a_run_that_is_refused_or_interrupted_ends_the_search(status: Status, tmp_path: Path) -> None:
+    request = read_request([str(tmp_path), f"to={tmp_path / 'best.yaml'}"])
+    with closing(Fakes()) as models:
+        runs = Runs(tmp_path, request.architectures, (), models, run=lambda *_: status)
+        assert search(request, runs) is status
+    assert not request.to.exists()
 
 
 def test_a_command_line_is_read(tmp_path: Path) -> None:
