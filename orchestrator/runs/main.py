@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -37,6 +39,7 @@ from orchestrator.runs.models import Models
 from orchestrator.runs.point import run_point
 from orchestrator.runs.sweep import plan_sweep, run_sweep
 from orchestrator.storage.hydra_record import hydra_record
+from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.secret_keys import check_no_secrets
 from orchestrator.storage.standing import stopped
 from orchestrator.streams import flush_streams, raise_file_limit
@@ -97,21 +100,34 @@ def run_arguments(given: Sequence[str], models: Models) -> Status:
         return sweep_command(arguments, models) if is_sweep(arguments) else run_command(arguments, models)
 
 
+class _Ended(NamedTuple):
+    """How a run has ended, and where its files are."""
+
+    status: Status
+    run_dir: Path
+
+    @property
+    def accuracy(self) -> float | None:
+        """What another sweeper, such as an optimiser, gets of the run."""
+        return (sound_summary(self.run_dir / SUMMARY) or {}).get("accuracy")
+
+
 def run_command(arguments: Sequence[str], models: Models) -> Status:
     """Compose and run the run of a command line, and explain every error."""
 
-    def run(config: DictConfig) -> Status:
+    def run(config: DictConfig) -> _Ended:
         plan = plan_of(config)
         plan = replace(plan, overrides=[*kept_flags(arguments), *searched(arguments), *plan.overrides])
         try:
-            return run_point(plan, models, hydra_record(config))
+            return _Ended(run_point(plan, models, hydra_record(config)), plan.run_dir)
         except OSError as failure:
             complain(stopped(failure, plan.run_dir))
-            return Status.SOME_ERRORS
+            return _Ended(Status.SOME_ERRORS, plan.run_dir)
 
     try:
         check_choices(arguments)
-        return max(with_config(arguments, run), default=Status.FINISHED)
+        ended = with_config(arguments, run, figure=lambda each: each.accuracy)
+        return max((each.status for each in ended), default=Status.FINISHED)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # before the first problem
         complain(explain(mistake, known_keys(arguments), arguments))
     except BrokenPipeError:  # what Hydra prints (--help, --cfg) has lost its reader
