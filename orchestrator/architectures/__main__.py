@@ -37,14 +37,17 @@ on twice as many, until one is left. Its runs and their cassette are in DIR; sta
   judge=       the policy that criticises and ranks (engine)
   first=       problems of the first round (8)
   problems=    problems at most (64)
-  cost=        generated tokens to spend at most; repeated replies are free (no limit)
+  tokens=      generated tokens to spend at most; repeated replies are free (no limit)
+  cost=        the same in money, at the prices of the policies: engine.price.generated=15
 Other keys are those of run.py: task=gsm8k engine=transformers engine.model=NAME verifier=none"""
 
 
-def ranking_table(outcome: Outcome, architectures: Sequence[Architecture], most: int = 20) -> Table:
+def ranking_table(
+    outcome: Outcome, architectures: Sequence[Architecture], unit: str = "tokens", most: int = 20
+) -> Table:
     """Return the best architectures: what each got right, and its cost, on the problems that it has seen."""
     table = Table()
-    for name in ("", "pipeline", "problems", "accuracy (95 %)", "tokens a problem"):
+    for name in ("", "pipeline", "problems", "accuracy (95 %)", f"{unit} a problem"):
         table.add_column(name, no_wrap=name != "pipeline")
     for place, number in enumerate(outcome.ranking[:most], 1):
         table.add_row(str(place), architectures[number].name, *_figures(outcome, number))
@@ -56,14 +59,18 @@ def _figures(outcome: Outcome, number: int) -> list[str]:
     if not arm.right:
         return ["0", "", ""]
     low, high = wilson_interval(round(sum(arm.right)), len(arm.right))
-    return [f"{len(arm.right):,}", f"{arm.accuracy:.3f} ({low:.3f} to {high:.3f})", f"{arm.cost:,.0f}"]
+    return [
+        f"{len(arm.right):,}",
+        f"{arm.accuracy:.3f} ({low:.3f} to {high:.3f})",
+        f"{arm.cost:,.0f}" if arm.cost >= 10 else f"{arm.cost:.3g}",
+    ]
 
 
-def strategy_file(architecture: Architecture, outcome: Outcome) -> str:
+def strategy_file(architecture: Architecture, outcome: Outcome, unit: str = "tokens") -> str:
     """Return the text of a file for ``strategy=``: the shipped pipeline with other layers."""
-    num, accuracy, tokens = _figures(outcome, outcome.best.number)
+    num, accuracy, cost = _figures(outcome, outcome.best.number)
     said = f"# {architecture.name}: chosen of {len(outcome.arms)} by python -m orchestrator.architectures.\n"
-    figures = f"# On the {num} problems that chose it: accuracy {accuracy}, {tokens} tokens a problem.\n"
+    figures = f"# On the {num} problems that chose it: accuracy {accuracy}, {unit} a problem {cost}.\n"
     content = {"defaults": ["pipeline", "_self_"], "layers": architecture.layers}
     return said + figures + OmegaConf.to_yaml(OmegaConf.create(content))
 
@@ -71,7 +78,8 @@ def strategy_file(architecture: Architecture, outcome: Outcome) -> str:
 def run(request: Request, models: Models) -> Status:
     """Search on these models."""
     begin = first_problem(request.overrides)
-    return search(request, Runs(request.folder, request.architectures, request.overrides, models, begin))
+    how = (request.folder, request.architectures, request.overrides, models, begin)
+    return search(request, Runs(*how, priced=request.priced))
 
 
 def search(request: Request, runs: Runs) -> Status:
@@ -85,16 +93,17 @@ def search(request: Request, runs: Runs) -> Status:
             runs.measure,
             first=request.first,
             num_problems=request.num_problems,
-            cost=request.cost,
+            cost=request.most,
         )
     except StoppedError as stop:
         return stop.status
-    best = request.architectures[outcome.best.number]
+    best, unit = request.architectures[outcome.best.number], "cost" if request.priced else "tokens"
     request.to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(request.to, strategy_file(best, outcome))
+    write_atomically(request.to, strategy_file(best, outcome, unit))
     console = stdout_console()
-    console.print(ranking_table(outcome, request.architectures))
-    console.print(f"{outcome.stopped}: {outcome.spent:,.0f} tokens were generated", soft_wrap=True)
+    spent = f"a cost of {outcome.spent:,.4g}" if request.priced else f"{outcome.spent:,.0f} generated tokens"
+    console.print(ranking_table(outcome, request.architectures, unit))
+    console.print(f"{outcome.stopped}: {spent}", soft_wrap=True)
     console.print(f"strategy: {request.to}", soft_wrap=True)
     return Status.FINISHED
 

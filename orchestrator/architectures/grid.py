@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import MinLen
 
-from orchestrator.backend import ENGINE
 from orchestrator.schema import Count, CountOrZero, NotEmpty, checked
+from orchestrator.types import ENGINE
 
 Last = Literal["vote", "reward", "random", "fuse"]
 LASTS: tuple[Last, ...] = get_args(Last)

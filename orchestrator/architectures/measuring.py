@@ -35,7 +35,7 @@ class Runs:
     """The runs below ``folder`` that measure architectures; ``overrides`` choose task, models and the rest.
 
     They resume: a search that is started again measures nothing twice. ``begin`` is the first problem;
-    ``run`` runs a command line.
+    ``run`` runs a command line. Costs are generated tokens, or ``priced`` what they cost.
     """
 
     folder: Path
@@ -44,6 +44,7 @@ class Runs:
     models: Models
     begin: int = 0
     run: Callable[[list[str], Models], Status] = run_arguments
+    priced: bool = False
 
     def measure(self, arm: int, offset: int, num: int) -> Measured:
         """Run an architecture on ``num`` problems from ``offset``; a problem with an error is not right.
@@ -71,12 +72,18 @@ class Runs:
         ]
 
     def _measured(self, run_dir: Path) -> Measured:
+        """Read a run. Raises ConfigError where its policies have no price and costs are ``priced``."""
         lines = list(stream_results(run_dir))
-        spent = read_summary(run_dir, "DIR").get("cassette", {}).get("asked_tokens", 0)
+        spent = read_summary(run_dir, "DIR").get("cassette", {})
+        if self.priced and not all("cost" in line for line in lines):
+            allowed = "needs the prices of policies: engine.price.generated, policies.NAME.price.generated"
+            raise ConfigError("cost", "given", allowed)
         return Measured(
             tuple(float(line["correct"]) for line in lines),
-            tuple(float(line["usage"]["generated_tokens"]) for line in lines),
-            float(spent),
+            tuple(
+                float(line["cost"] if self.priced else line["usage"]["generated_tokens"]) for line in lines
+            ),
+            float(spent.get("asked_cost" if self.priced else "asked_tokens", 0)),
         )
 
 

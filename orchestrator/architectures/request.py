@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.architectures.grid import LASTS, Architecture, grid
-from orchestrator.backend import ENGINE
 from orchestrator.config.arguments import read_arguments
 from orchestrator.errors import ConfigError
 from orchestrator.suggest import nearest
+from orchestrator.types import ENGINE
 
 AXES = {
     "policies": ENGINE,
@@ -29,6 +29,7 @@ DEFAULTS = {
     "judge": ENGINE,
     "first": "8",
     "problems": "64",
+    "tokens": "",
     "cost": "",
 }
 OWNED = (
@@ -53,7 +54,8 @@ class Request:
     architectures: Sequence[Architecture]
     first: int
     num_problems: int
-    cost: float
+    most: float
+    priced: bool
     overrides: Sequence[str]
 
 
@@ -74,9 +76,27 @@ def read_request(arguments: Sequence[str]) -> Request:
         _grid(options),
         _number("first", options["first"], 1),
         _number("problems", options["problems"], 1),
-        float(_number("cost", options["cost"], 1)) if options["cost"] else math.inf,
+        *_bound(options),
         overrides,
     )
+
+
+def _bound(options: Mapping[str, str]) -> tuple[float, bool]:
+    """Return the most to spend, and whether that is at prices."""
+    given = [key for key in ("tokens", "cost") if options[key]]
+    if len(given) == 2:
+        raise ConfigError("cost", options["cost"], "is another unit of tokens=: give one of them")
+    if given == ["tokens"]:
+        return float(_number("tokens", options["tokens"], 1)), False
+    if not given:
+        return math.inf, False
+    try:
+        most = float(options["cost"])
+    except ValueError:
+        most = math.nan
+    if not 0 < most < math.inf:
+        raise ConfigError("cost", options["cost"], "must be above 0 and finite")
+    return most, True
 
 
 def _grid(options: Mapping[str, str]) -> list[Architecture]:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from orchestrator.cassettes.tape import Reply, Tape
@@ -24,9 +25,10 @@ from orchestrator.protocols import (
     Verifier,
     VerifierBase,
 )
+from orchestrator.search.prices import Price
 from orchestrator.search.requests import check_completion, check_logprobs, check_rewards, fitting
 from orchestrator.storage.journal_lines import digest_of
-from orchestrator.types import Overhead, Step, Usage
+from orchestrator.types import ENGINE, Overhead, Step, Usage
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 TokenIds = tuple[int, ...]
@@ -35,24 +37,37 @@ R = TypeVar("R", Completion, ScoreReply, Loglik)
 
 @dataclass
 class Counts:
-    """How many requests of a run were ``found``, and how many ``asked`` of a model, with their tokens."""
+    """How many requests of a run were ``found``, how many ``asked`` of models, and the usage of these."""
 
     found: int = 0
     asked: int = 0
-    asked_tokens: int = 0
+    usage: dict[str, Usage] = field(default_factory=dict)
     by_home: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter), repr=False)
 
-    def summary(self) -> dict[str, int]:
-        """Return the entry of ``summary.json``."""
-        return {"found": self.found, "asked": self.asked, "asked_tokens": self.asked_tokens}
+    def spend(self, name: str, usage: Usage) -> None:
+        """Add what a model took for a reply."""
+        self.usage[name] = self.usage.get(name, Usage()) + usage
+
+    def summary(self, prices: Mapping[str, Price] = MappingProxyType({})) -> dict[str, float]:
+        """Return the entry of ``summary.json``; what was asked has a cost where a policy has a price."""
+        tokens = sum(usage.generated_tokens for usage in self.usage.values())
+        spent = {"found": self.found, "asked": self.asked, "asked_tokens": tokens}
+        if not prices:
+            return {**spent}
+        cost = sum(p.cost(self.usage.get(name, Usage())) for name, p in prices.items())
+        return {**spent, "asked_cost": cost}
 
 
 @dataclass(frozen=True)
 class Deck:
-    """One model's tape in a run. A request that a problem makes twice is two requests, as without a tape."""
+    """One model's tape in a run, and its name there.
+
+    A request that a problem makes twice is two requests, as without a tape.
+    """
 
     tape: Tape
     counts: Counts
+    name: str = ENGINE
 
     async def ask(
         self,
@@ -113,7 +128,7 @@ class Deck:
             self.counts.asked += 1
             if isinstance(reply, Failure):
                 continue
-            self.counts.asked_tokens += reply.usage.generated_tokens
+            self.counts.spend(self.name, reply.usage)
             try:
                 check(request, reply)
             except ProblemError:

@@ -97,11 +97,13 @@ def _of(backend: Backend) -> dict[str, Engine | Verifier]:
 def _backend(inner: Backend, tapes: Mapping[str, Tape], counts: Counts, *, only: bool) -> Backend:
     # By object: an alias stays one engine, and has no tape of its own.
     named = {name: engine for name, engine in inner.policies.items() if name in tapes}
-    engines = {id(engine): PlayedEngine(engine, Deck(tapes[name], counts)) for name, engine in named.items()}
+    engines = {
+        id(engine): PlayedEngine(engine, Deck(tapes[name], counts, name)) for name, engine in named.items()
+    }
     policies = {name: engines[id(engine)] for name, engine in inner.policies.items()}
     verifier = None
     if inner.verifier is not None:
-        verifier = PlayedVerifier(inner.verifier, Deck(tapes[VERIFIER], counts))
+        verifier = PlayedVerifier(inner.verifier, Deck(tapes[VERIFIER], counts, VERIFIER))
     replicas = dict.fromkeys(inner.replicas, 0) if only else inner.replicas
     return PlayedBackend(inner, policies, verifier, replicas)
 

@@ -39,7 +39,7 @@ class Checklist(Chooser):
 
     @property
     def prompts(self) -> bool:
-        return True
+        return self.policy == ENGINE
 
     async def choose(self, session: Session, offered: Offered) -> Chosen:
         if len(offered.trajectories) == 1:

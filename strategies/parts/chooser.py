@@ -48,7 +48,7 @@ class Chooser(ABC):
     @property
     @abstractmethod
     def prompts(self) -> bool:
-        """Whether it asks the policy something else than the task's question."""
+        """Whether it asks the main policy something else than the task's question."""
 
     @abstractmethod
     async def choose(self, session: Session, offered: Offered) -> Chosen:

@@ -62,7 +62,7 @@ class Mbr(Chooser):
 
     @property
     def prompts(self) -> bool:
-        return self.evidence > 0
+        return self.evidence > 0 and self.policy == ENGINE
 
     async def choose(self, session: Session, offered: Offered) -> Chosen:
         if len(offered.trajectories) == 1:

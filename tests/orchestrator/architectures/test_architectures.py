@@ -23,11 +23,13 @@ from orchestrator.architectures.request import read_request
 from orchestrator.backend import Backend, DirectBackend
 from orchestrator.config.build import Range
 from orchestrator.config.plan import Plan
+from orchestrator.config.policies import NO_POLICIES, Policies
 from orchestrator.errors import ConfigError
 from orchestrator.runs.execution import Status
 from orchestrator.runs.main import process_as_it_was
 from orchestrator.runs.models import Models
 from orchestrator.runs.point import run_point
+from orchestrator.search.prices import Price
 from orchestrator.testing import FakeEngine, FakeTask
 from orchestrator.types import Sampling
 from orchestrator.verifiers.none import NoVerifier
@@ -169,7 +171,7 @@ class Fakes(Models):
         return DirectBackend(self.engine)
 
 
-def run_samples(arguments: Sequence[str], models: Models) -> Status:
+def run_samples(arguments: Sequence[str], models: Models, others: Policies = NO_POLICIES) -> Status:
     """Run a command line of the search, with the vote over its samples in place of the pipeline."""
     given = {key: value.strip("'") for key, _, value in (a.partition("=") for a in arguments)}
     offset, limit = int(given["task.offset"]), int(given["task.limit"])
@@ -178,7 +180,7 @@ def run_samples(arguments: Sequence[str], models: Models) -> Status:
     folder, task = Path(given["run_dir"]), FakeTask(num_problems=offset + limit)
     plan = fake_plan(folder, task, strategy, range=Range(offset, limit), verifier=NoVerifier())
     settings = plan.settings.model_copy(update={"cassette": given["cassette"]})
-    return run_point(replace(plan, settings=settings), models, {})
+    return run_point(replace(plan, settings=settings, others=others), models, {})
 
 
 def test_a_search_runs_what_is_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,9 +195,29 @@ def test_a_search_runs_what_is_new(tmp_path: Path, capsys: pytest.CaptureFixture
         assert len(models.engine.requests) == len(seen) >= num_calls
         assert bool(seen) == bool(num_calls)
         told = capsys.readouterr().out
-    assert f"strategy: {request.to}" in told and " tokens were generated" in told
+    assert f"strategy: {request.to}" in told and " generated tokens\n" in told
     samples = {int(name) for name in re.findall(r"generate (\d)", request.to.read_text())}
     assert samples <= {1, 2, 4} and request.to.read_text().startswith("# generate ")
+
+
+def test_at_prices_what_is_spent_is_money(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Repeated replies count in a pipeline's own cost, and are not spent."""
+
+    def run_priced(arguments: Sequence[str], models: Models) -> Status:
+        return run_samples(arguments, models, Policies(prices={"engine": Price(generated=1e6)}))
+
+    axes = ["samples=2,4", "fusions=0", "last=vote", "first=2", "problems=2", "cost=1000"]
+    request = read_request([str(tmp_path), f"to={tmp_path / 'best.yaml'}", *axes])
+    with process_as_it_was(), closing(Fakes()) as models:
+        runs = Runs(request.folder, request.architectures, (), models, run=run_priced, priced=True)
+        both = [runs.measure(arm, 0, 2) for arm in range(2)]
+        assert both[0].spent == sum(both[0].costs)
+        assert both[0].spent + both[1].spent == sum(both[1].costs)
+        assert search(request, runs) is Status.FINISHED
+        assert "a cost of " in capsys.readouterr().out
+        free = Runs(tmp_path / "free", request.architectures, (), models, run=run_samples, priced=True)
+        with pytest.raises(ConfigError, match="needs the prices of policies"):
+            free.measure(0, 0, 2)
 
 
 @pytest.mark.parametrize("status", [Status.BAD_CONFIGURATION, Status.INTERRUPTED])
@@ -209,16 +231,18 @@ def test_a_run_that_is_refused_or_interrupted_ends_the_search(status: Status, tm
 
 def test_a_command_line_is_read(tmp_path: Path) -> None:
     own = ["policies=engine,engine+draft", "samples=2", "fusions=0", "ranked=true", "last=vote,reward"]
-    found = read_request([str(tmp_path), "to=a/strategy/b.yaml", "cost=5000", *own, "task=gsm8k", "seed=3"])
+    found = read_request([str(tmp_path), "to=a/strategy/b.yaml", "tokens=5000", *own, "task=gsm8k", "seed=3"])
     assert [each.name for each in found.architectures] == [
         "generate 2 > select vote",
         "generate 2 > select reward",
         "generate 2 + generate 2 draft > select vote",
         "generate 2 + generate 2 draft > select reward",
     ]
-    assert (found.overrides, found.cost, found.first) == (["task=gsm8k", "seed=3"], 5000.0, 8)
+    assert (found.overrides, found.most, found.priced) == (["task=gsm8k", "seed=3"], 5000.0, False)
     assert (first_problem(found.overrides), first_problem(["task.offset=7"])) == (0, 7)
-    assert math.isinf(read_request([str(tmp_path), "to=a.yaml"]).cost)
+    assert math.isinf(read_request([str(tmp_path), "to=a.yaml"]).most)
+    priced = read_request([str(tmp_path), "to=a.yaml", "cost=0.5", "engine.price.generated=15"])
+    assert (priced.most, priced.priced, priced.first) == (0.5, True, 8)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +255,9 @@ def test_a_command_line_is_read(tmp_path: Path) -> None:
         (["x", "to=a.yaml", "ranked=yes"], "ranked=yes: must be one of false, true"),
         (["x", "to=a.yaml", "strategy=best_of_n"], "strategy=best_of_n: is set by the search"),
         (["x", "to=a.yaml", "+strategy.layers=[]"], "strategy.layers=[]: is set by the search"),
+        (["x", "to=a.yaml", "cost=0"], "cost=0: must be above 0 and finite"),
+        (["x", "to=a.yaml", "cost=much"], "cost=much: must be above 0 and finite"),
+        (["x", "to=a.yaml", "cost=1", "tokens=9"], "cost=1: is another unit of tokens=: give one of them"),
         (["x", "to=a.yaml", "budget=8"], "budget=8: is set by the search: leave it out"),
     ],
 )
