@@ -19,10 +19,13 @@ from orchestrator.cassettes.models import AbsentEngine, Counts, Deck, PlayedEngi
 from orchestrator.cassettes.playing import played
 from orchestrator.cassettes.tape import Tape
 from orchestrator.config.plan import Plan
+from orchestrator.config.policies import Policies
 from orchestrator.errors import ConfigError
+from orchestrator.prompts.template import Template
 from orchestrator.protocols import OVERFLOW, Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
 from orchestrator.runs.execution import Status
 from orchestrator.runs.point import make_run
+from orchestrator.search.prices import Price
 from orchestrator.search.requests import NO_ROOM
 from orchestrator.search.strategy import Strategy
 from orchestrator.storage.results import read_results
@@ -30,8 +33,8 @@ from orchestrator.storage.run_directory import Earlier, open_run_dir
 from orchestrator.storage.run_files import read_summary
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from orchestrator.types import Sampling, Usage
-from strategies import BeamSearch, BestOfN, SelfConsistency, Stop
-from tests.fake_plans import FakeEngineConfig, fake_conf, fake_plan
+from strategies import BeamSearch, BestOfN, Checklist, SelfConsistency, Stop
+from tests.fake_plans import PLAIN, FakeEngineConfig, fake_conf, fake_plan
 from tests.in_process import run_here
 
 TASK = FakeTask(num_problems=3)
@@ -82,17 +85,18 @@ def solve(
     engine, verifier = engine or Warmer(), how.pop("verifier", None) or WarmerJudge()
     if (config := how.pop("engine_config", None)) is not None:
         how["engine"] = config
+    others = how.pop("policies", {})
     plan = plan_of(run_dir, cassette, strategy, **how)
 
     def start(_: Plan) -> Backend:
-        return DirectBackend(engine, verifier)
+        return DirectBackend(engine, verifier, others)
 
     with asyncio.Runner() as runner, played(plan, start) as (backend, counts):
         assert counts is not None
         open_run_dir(run_dir, {}, [], resume=True)
         run = make_run(plan, backend, Earlier())
         run.console = Console(quiet=True)
-        run.more = lambda: {"cassette": counts.summary()}
+        run.more = lambda: {"cassette": counts.summary(plan.others.prices)}
         assert run.execute({}, runner) in (Status.FINISHED, Status.SOME_ERRORS)
     return engine, verifier
 
@@ -288,6 +292,27 @@ async def test_token_ids_and_prompts_without_room_are_kept(tmp_path: Path) -> No
         tape.close()
     absent = AbsentEngine(engine.info)
     assert absent.info.sampler == "step" and isinstance((await absent.encode(["ab"]))[0], Failure)
+
+
+def test_each_policy_has_its_tape(tmp_path: Path) -> None:
+    """Two names of one model have one; what models were asked has a cost where they have prices."""
+    pick = Checklist(Template("{question}: list"), Template("{answers}: pick"), policy="draft")
+    strategy, draft = SelfConsistency(4, SAMPLING, selection=pick), FakeEngine(lambda *_: {"1": 1.0})
+    prices = {"engine": Price(generated=1e6), "draft": Price(generated=2e6)}
+    named = Policies({"draft": FakeEngineConfig(), "twin": FakeEngineConfig()}, {"judge": "draft"}, prices)
+    node = {"_target_": "actors.X", "model": "small"}
+    how: dict[str, Any] = {
+        "others": named,
+        "plain": {**PLAIN, "policies": {"draft": node, "twin": node}},
+        "policies": {"draft": draft, "twin": FakeEngine()},
+    }
+    solve(tmp_path / "a", tmp_path / "tape", strategy, FakeEngine(), **how)
+    assert len(draft.requests) == 2 * TASK.num_problems
+    assert len(list((tmp_path / "tape").glob("engine-*"))) == 2
+    solve(tmp_path / "b", tmp_path / "tape", strategy, only=True, **how)
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    first, again = (read_summary(tmp_path / name, "run_dir") for name in "ab")
+    assert first["cost"] == again["cost"] == first["cassette"]["asked_cost"] > again["cassette"]["asked_cost"]
 
 
 async def test_an_alias_of_a_policy_stays_one_engine(tmp_path: Path) -> None:
