@@ -78,7 +78,7 @@ def test_a_grid_holds_each_pipeline_once() -> None:
 def worlds(rates: list[float], seed: int) -> tuple[list[list[float]], list[tuple[int, int, int]]]:
     """Right answers of arms on problems of different ease, and an empty record of what was measured."""
     rng = random.Random(seed)
-    return [[float(rng.random() < rate) for _ in range(2048)] for rate in rates], []
+    return [[float(rng.random() < rate) for _ in range(1024)] for rate in rates], []
 
 
 def searched(
@@ -95,7 +95,7 @@ def searched(
 
 def test_halving_finds_the_planted_best_of_64() -> None:
     """At a seventh of what all 64 would cost on as many problems as the last two see."""
-    for seed in range(20):
+    for seed in range(6):
         planted = random.Random(seed).randrange(64)
         outcome, measured = searched([0.85 if i == planted else 0.45 for i in range(64)], seed)
         assert outcome.best.number == planted and outcome.stopped == "one is left"
@@ -185,9 +185,9 @@ def run_samples(arguments: Sequence[str], models: Models, others: Policies = NO_
 
 def test_a_search_runs_what_is_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Pipelines that share their samples share their cost; a search that is started again has none."""
-    axes = ["samples=1,2,4", "fusions=0", "last=vote", "first=2", "problems=8"]
+    axes = ["samples=1,2", "fusions=0", "last=vote", "first=1", "problems=2"]
     request = read_request([str(tmp_path / "search"), f"to={tmp_path / 'conf/strategy/best.yaml'}", *axes])
-    for num_calls in (2 * 4, 0):
+    for num_calls in (2, 0):
         with process_as_it_was(), closing(models := Fakes()):
             runs = Runs(request.folder, request.architectures, (), models, run=run_samples)
             assert search(request, runs) is Status.FINISHED
@@ -197,10 +197,10 @@ def test_a_search_runs_what_is_new(tmp_path: Path, capsys: pytest.CaptureFixture
         told = capsys.readouterr().out
     assert f"strategy: {request.to}" in told and " generated tokens\n" in told
     samples = {int(name) for name in re.findall(r"generate (\d)", request.to.read_text())}
-    assert samples <= {1, 2, 4} and request.to.read_text().startswith("# generate ")
+    assert samples <= {1, 2} and request.to.read_text().startswith("# generate ")
 
 
-def test_at_prices_what_is_spent_is_money(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_at_prices_what_is_spent_is_money(tmp_path: Path) -> None:
     """Repeated replies count in a pipeline's own cost, and are not spent."""
 
     def run_priced(arguments: Sequence[str], models: Models) -> Status:
@@ -213,8 +213,6 @@ def test_at_prices_what_is_spent_is_money(tmp_path: Path, capsys: pytest.Capture
         both = [runs.measure(arm, 0, 2) for arm in range(2)]
         assert both[0].spent == sum(both[0].costs)
         assert both[0].spent + both[1].spent == sum(both[1].costs)
-        assert search(request, runs) is Status.FINISHED
-        assert "a cost of " in capsys.readouterr().out
         free = Runs(tmp_path / "free", request.architectures, (), models, run=run_samples, priced=True)
         with pytest.raises(ConfigError, match="needs the prices of policies"):
             free.measure(0, 0, 2)

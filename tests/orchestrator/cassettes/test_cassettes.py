@@ -7,12 +7,11 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from orchestrator.backend import Backend, DirectBackend
 from orchestrator.cassettes.models import AbsentEngine, Counts, Deck, PlayedEngine, identity
@@ -21,15 +20,15 @@ from orchestrator.cassettes.tape import Tape
 from orchestrator.config.plan import Plan
 from orchestrator.config.policies import Policies
 from orchestrator.errors import ConfigError
+from orchestrator.outcome import ProblemResult
 from orchestrator.prompts.template import Template
 from orchestrator.protocols import OVERFLOW, Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
-from orchestrator.runs.execution import Status
-from orchestrator.runs.point import make_run
+from orchestrator.search.controller import Controller
 from orchestrator.search.prices import Price
 from orchestrator.search.requests import NO_ROOM
 from orchestrator.search.strategy import Strategy
+from orchestrator.storage.result_lines import result_line
 from orchestrator.storage.results import read_results
-from orchestrator.storage.run_directory import Earlier, open_run_dir
 from orchestrator.storage.run_files import read_summary
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from orchestrator.types import Sampling, Usage
@@ -78,27 +77,49 @@ def plan_of(run_dir: Path, cassette: Path, strategy: Strategy, **how: Any) -> Pl
     return replace(plan, settings=plan.settings.model_copy(update=update))
 
 
-def solve(
-    run_dir: Path, cassette: Path, strategy: Strategy, engine: FakeEngine | None = None, **how: Any
-) -> tuple[FakeEngine, FakeVerifier]:
-    """Run with a cassette; return the models with their requests."""
+@dataclass(frozen=True)
+class Solved:
+    """What a run would write of its problems, what models were asked, and what the cassette has saved."""
+
+    lines: list[dict[str, Any]]
+    engine: FakeEngine
+    verifier: FakeVerifier
+    saved: dict[str, float]
+
+
+def solve(cassette: Path, strategy: Strategy, engine: FakeEngine | None = None, **how: Any) -> Solved:
+    """Solve the problems with a cassette, on models that are called directly."""
     engine, verifier = engine or Warmer(), how.pop("verifier", None) or WarmerJudge()
     if (config := how.pop("engine_config", None)) is not None:
         how["engine"] = config
     others = how.pop("policies", {})
-    plan = plan_of(run_dir, cassette, strategy, **how)
+    plan = plan_of(cassette.parent, cassette, strategy, **how)
+    results: list[ProblemResult] = []
 
     def start(_: Plan) -> Backend:
         return DirectBackend(engine, verifier, others)
 
-    with asyncio.Runner() as runner, played(plan, start) as (backend, counts):
+    with played(plan, start) as (backend, counts):
         assert counts is not None
-        open_run_dir(run_dir, {}, [], resume=True)
-        run = make_run(plan, backend, Earlier())
-        run.console = Console(quiet=True)
-        run.more = lambda: {"cassette": counts.summary(plan.others.prices)}
-        assert run.execute({}, runner) in (Status.FINISHED, Status.SOME_ERRORS)
-    return engine, verifier
+        asyncio.run(_controller(plan, backend).run(TASK.problems(0, None), results.append))
+        saved = counts.summary(plan.others.prices)
+    return Solved(_lines(results), engine, verifier, saved)
+
+
+def _controller(plan: Plan, backend: Backend) -> Controller:
+    return Controller(
+        plan.strategy,
+        backend.engine,
+        plan.verifier.open(backend, plan.task, {}),
+        plan.task,
+        policies=plan.others.engines(backend.policies),
+        prices=plan.others.prices,
+    )
+
+
+def _lines(results: list[ProblemResult]) -> list[dict[str, Any]]:
+    lines = [dict(result_line(result)) for result in sorted(results, key=lambda r: r.problem.id)]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
 def lines_of(run_dir: Path) -> list[dict[str, Any]]:
@@ -109,40 +130,31 @@ def lines_of(run_dir: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("sampler", ["step", "stream"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_second_run_makes_no_call_and_has_equal_results(method: str, sampler: Any, tmp_path: Path) -> None:
-    first, _ = solve(tmp_path / "a", tmp_path / "tape", METHODS[method], Warmer(sampler=sampler))
-    again, judge = solve(tmp_path / "b", tmp_path / "tape", METHODS[method], Warmer(sampler=sampler))
-    assert first.requests and not again.requests and not judge.requests
-    assert lines_of(tmp_path / "b") == lines_of(tmp_path / "a")
-    spent = read_summary(tmp_path / "b", "run_dir")["cassette"]
-    assert spent["asked"] == spent["asked_tokens"] == 0 < spent["found"]
+    first = solve(tmp_path / "tape", METHODS[method], Warmer(sampler=sampler))
+    again = solve(tmp_path / "tape", METHODS[method], Warmer(sampler=sampler))
+    assert first.engine.requests and not again.engine.requests and not again.verifier.requests
+    assert again.lines == first.lines
+    assert again.saved["asked"] == again.saved["asked_tokens"] == 0 < again.saved["found"]
 
 
 def test_a_cassette_changes_no_answer(tmp_path: Path) -> None:
-    solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"], FakeEngine(), verifier=FakeVerifier())
-    plan = fake_plan(tmp_path / "b", TASK, METHODS["whole"])
-    with (
-        asyncio.Runner() as runner,
-        played(plan, lambda _: DirectBackend(FakeEngine(), FakeVerifier())) as it,
-    ):
-        assert it[1] is None
-        run = make_run(plan, it[0], Earlier())
-        run.console = Console(quiet=True)
-        (tmp_path / "b").mkdir()
-        run.execute({}, runner)
-    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    found = solve(tmp_path / "tape", METHODS["whole"], FakeEngine(), verifier=FakeVerifier())
+    plan, results = fake_plan(tmp_path, TASK, METHODS["whole"]), list[ProblemResult]()
+    with played(plan, lambda _: DirectBackend(FakeEngine(), FakeVerifier())) as (backend, counts):
+        assert counts is None
+        asyncio.run(_controller(plan, backend).run(TASK.problems(0, None), results.append))
+    assert found.lines == _lines(results)
 
 
 def test_a_larger_run_asks_for_what_is_new(tmp_path: Path) -> None:
     """As pipelines do that share leading layers."""
-    few, _ = solve(tmp_path / "few", tmp_path / "tape", BestOfN(4, SAMPLING))
-    more, _ = solve(tmp_path / "more", tmp_path / "tape", BestOfN(8, SAMPLING))
-    assert len(few.requests) == len(more.requests) == 4 * TASK.num_problems
-    assert not {r.seed for r in few.requests} & {r.seed for r in more.requests}
-    alone, _ = solve(tmp_path / "alone", tmp_path / "other", BestOfN(8, SAMPLING), FakeEngine())
-    assert len(alone.requests) == 8 * TASK.num_problems
-    assert [c["candidates"] for c in lines_of(tmp_path / "more")] == [
-        c["candidates"] for c in lines_of(tmp_path / "alone")
-    ]
+    few = solve(tmp_path / "tape", BestOfN(4, SAMPLING), FakeEngine()).engine
+    more = solve(tmp_path / "tape", BestOfN(8, SAMPLING), FakeEngine(), verifier=FakeVerifier())
+    assert len(few.requests) == len(more.engine.requests) == 4 * TASK.num_problems
+    assert not {r.seed for r in few.requests} & {r.seed for r in more.engine.requests}
+    alone = solve(tmp_path / "other", BestOfN(8, SAMPLING), FakeEngine(), verifier=FakeVerifier())
+    assert len(alone.engine.requests) == 8 * TASK.num_problems
+    assert [line["candidates"] for line in more.lines] == [line["candidates"] for line in alone.lines]
 
 
 def test_a_problem_that_failed_is_asked_again(tmp_path: Path) -> None:
@@ -153,11 +165,11 @@ def test_a_problem_that_failed_is_asked_again(tmp_path: Path) -> None:
             good = await super().score(requests)
             return [Failure("Poison", "no"), ScoreReply((), Usage()), *good[2:]]
 
-    solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"], verifier=Short())
-    assert all(line["error"] for line in lines_of(tmp_path / "a"))
-    engine, judge = solve(tmp_path / "b", tmp_path / "tape", METHODS["whole"])
-    assert not engine.requests and len(judge.requests) == 2 * TASK.num_problems
-    assert not any(line["error"] for line in lines_of(tmp_path / "b"))
+    first = solve(tmp_path / "tape", METHODS["whole"], verifier=Short())
+    assert all(line["error"] for line in first.lines)
+    again = solve(tmp_path / "tape", METHODS["whole"])
+    assert not again.engine.requests and len(again.verifier.requests) == 2 * TASK.num_problems
+    assert not any(line["error"] for line in again.lines)
 
 
 def test_a_wrong_number_of_replies_fails_its_problem(tmp_path: Path) -> None:
@@ -165,24 +177,22 @@ def test_a_wrong_number_of_replies_fails_its_problem(tmp_path: Path) -> None:
         async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
             return []
 
-    solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"], Mute())
-    assert {line["error"]["message"] for line in lines_of(tmp_path / "a")} == {
-        "ValueError: 4 requests got 0 replies"
-    }
+    lines = solve(tmp_path / "tape", METHODS["whole"], Mute()).lines
+    assert {line["error"]["message"] for line in lines} == {"ValueError: 4 requests got 0 replies"}
 
 
 def test_lines_that_were_cut_short_or_changed_are_asked_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a kill -9, or a lost page; what several runs have added is found."""
-    solve(tmp_path / "a", tmp_path / "tape", BestOfN(4, SAMPLING), FakeEngine())
-    solve(tmp_path / "b", tmp_path / "tape", BestOfN(6, SAMPLING), FakeEngine())
+    solve(tmp_path / "tape", BestOfN(4, SAMPLING), FakeEngine())
+    whole = solve(tmp_path / "tape", BestOfN(6, SAMPLING), FakeEngine())
     first, second = sorted((tmp_path / "tape").glob("engine-*/*.jsonl"), key=lambda f: -f.stat().st_size)
     first.write_bytes(first.read_bytes()[:-10])
     second.write_bytes(second.read_bytes().replace(b'"steps":[', b'"steps":{', 1))
-    engine, judge = solve(tmp_path / "c", tmp_path / "tape", BestOfN(6, SAMPLING), FakeEngine())
-    assert len(engine.requests) == 2 and not judge.requests
-    assert lines_of(tmp_path / "b") == lines_of(tmp_path / "c")
+    again = solve(tmp_path / "tape", BestOfN(6, SAMPLING), FakeEngine())
+    assert len(again.engine.requests) == 2 and not again.verifier.requests
+    assert again.lines == whole.lines
     assert "it is not used" in caplog.text
 
 
@@ -198,11 +208,11 @@ def test_a_full_disk_costs_no_problem(
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(os, "write", full)
-        solve(tmp_path / "a", tmp_path / "tape", METHODS["whole"])
-    assert not any(line["error"] for line in lines_of(tmp_path / "a"))
+        found = solve(tmp_path / "tape", METHODS["whole"])
+    assert not any(line["error"] for line in found.lines)
     assert caplog.text.count("no more replies are kept") == 1
-    engine, judge = solve(tmp_path / "b", tmp_path / "tape", METHODS["whole"])
-    assert len(engine.requests) == 12 and not judge.requests
+    again = solve(tmp_path / "tape", METHODS["whole"])
+    assert len(again.engine.requests) == 4 * TASK.num_problems and not again.verifier.requests
 
 
 class Weights(FakeEngineConfig):
@@ -220,24 +230,25 @@ class Trained(FakeEngineConfig):
 
 
 def test_other_files_are_another_model(tmp_path: Path) -> None:
-    for config, num_calls in ((Weights(), 12), (Trained(), 12), (Weights(), 0)):
-        folder = tmp_path / f"{config.digest()}-{num_calls}"
-        engine, _ = solve(folder, tmp_path / "tape", METHODS["whole"], engine_config=config)
-        assert len(engine.requests) == num_calls
+    for config, is_asked in ((Weights(), True), (Trained(), True), (Weights(), False)):
+        engine = solve(tmp_path / "tape", METHODS["whole"], engine_config=config).engine
+        assert bool(engine.requests) == is_asked
 
 
 def test_no_model_is_loaded_where_only_the_cassette_may_answer(tmp_path: Path) -> None:
     """The model's files may be gone: the tape is found by its name, and promises what the model did."""
-    strategy, tape = METHODS["whole"], tmp_path / "tape"
-    solve(tmp_path / "a", tape, strategy, Warmer(sampler="stream"), engine_config=Weights())
-    for config in (Weights(), FakeEngineConfig()):
-        folder = tmp_path / type(config).__name__
-        solve(folder, tape, strategy, only=True, engine_config=config)
-        assert lines_of(folder) == lines_of(tmp_path / "a")
-        assert set(read_summary(folder, "run_dir")["replicas"].values()) == {0}
-    solve(tmp_path / "more", tape, BestOfN(5, SAMPLING), only=True, engine_config=FakeEngineConfig())
-    (error,) = {line["error"]["message"] for line in lines_of(tmp_path / "more")}
+    strategy, tape, gone = METHODS["whole"], tmp_path / "tape", FakeEngineConfig()
+    found = solve(tape, strategy, Warmer(sampler="stream"), engine_config=Weights())
+    for config in (Weights(), gone):
+        again = solve(tape, strategy, only=True, engine_config=config)
+        assert again.lines == found.lines and not again.engine.requests
+    more = solve(tape, BestOfN(5, SAMPLING), only=True, engine_config=gone)
+    (error,) = {line["error"]["message"] for line in more.lines}
     assert error.startswith("NotInCassette: the cassette has no reply to this request")
+    plan = plan_of(tmp_path, tape, strategy, only=True, engine=gone)
+    with played(plan, lambda _: pytest.fail("a model was loaded")) as (backend, _):
+        assert backend.engine.info.sampler == "stream"
+        assert set(backend.replicas.values()) == {0}
 
 
 def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
@@ -254,9 +265,8 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert "has no tape of this engine, and cassette_only=true loads no model" in refusal(tmp_path, only=True)
     (tmp_path / "file").write_text("")
     assert "must be a folder" in refusal(tmp_path / "file")
-    (tmp_path / "closed").mkdir(mode=0o500)
-    solve(tmp_path / "a", tape := tmp_path / "tape", METHODS["whole"], engine_config=Weights())
-    solve(tmp_path / "b", tape, METHODS["whole"], engine_config=Trained())
+    solve(tape := tmp_path / "tape", METHODS["whole"], engine_config=Weights())
+    solve(tape, METHODS["whole"], engine_config=Trained())
     assert "has 2 tapes of this engine" in refusal(tape, only=True)
     (model,) = tape.glob("verifier-*/model.json")
     model.write_text("{}")
@@ -306,13 +316,12 @@ def test_each_policy_has_its_tape(tmp_path: Path) -> None:
         "plain": {**PLAIN, "policies": {"draft": node, "twin": node}},
         "policies": {"draft": draft, "twin": FakeEngine()},
     }
-    solve(tmp_path / "a", tmp_path / "tape", strategy, FakeEngine(), **how)
+    first = solve(tmp_path / "tape", strategy, FakeEngine(), **how)
     assert len(draft.requests) == 2 * TASK.num_problems
     assert len(list((tmp_path / "tape").glob("engine-*"))) == 2
-    solve(tmp_path / "b", tmp_path / "tape", strategy, only=True, **how)
-    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
-    first, again = (read_summary(tmp_path / name, "run_dir") for name in "ab")
-    assert first["cost"] == again["cost"] == first["cassette"]["asked_cost"] > again["cassette"]["asked_cost"]
+    again = solve(tmp_path / "tape", strategy, only=True, **how)
+    assert again.lines == first.lines and again.saved["asked_cost"] == 0
+    assert sum(line["cost"] for line in first.lines) == first.saved["asked_cost"] > 0
 
 
 async def test_an_alias_of_a_policy_stays_one_engine(tmp_path: Path) -> None:
