@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from strategies.astar import AStar
     from strategies.beam_search import BeamSearch
     from strategies.best_of_n import BestOfN
+    from strategies.components.templates import PipelineTemplates
     from strategies.compute_optimal import ComputeOptimal
     from strategies.dvts import DiverseTreeSearch
     from strategies.entropic_particle_filter import EntropicParticleFilter
     from strategies.greedy import Greedy
     from strategies.hex import Hex
+    from strategies.mixture import Mixture, MixtureArm
     from strategies.parallel_tempering import ParallelTempering
     from strategies.particle_cascade import ParticleCascade
     from strategies.particle_filter import ParticleFilter
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from strategies.parts.checklist import Checklist
     from strategies.parts.mbr import Mbr
     from strategies.parts.stopping import Stop
+    from strategies.pipeline import Pipeline
     from strategies.rebase import Rebase
     from strategies.refine import Refine, RefineStop
     from strategies.self_consistency import SelfConsistency
@@ -40,10 +43,14 @@ _PLACES = {
     "Greedy": "strategies.greedy",
     "Hex": "strategies.hex",
     "Mbr": "strategies.parts.mbr",
+    "Mixture": "strategies.mixture",
+    "MixtureArm": "strategies.mixture",
     "ParallelTempering": "strategies.parallel_tempering",
     "ParticleCascade": "strategies.particle_cascade",
     "ParticleFilter": "strategies.particle_filter",
     "ParticleGibbs": "strategies.particle_gibbs",
+    "Pipeline": "strategies.pipeline",
+    "PipelineTemplates": "strategies.components.templates",
     "Rebase": "strategies.rebase",
     "Refine": "strategies.refine",
     "RefineStop": "strategies.refine",
@@ -63,10 +70,14 @@ __all__ = [
     "Greedy",
     "Hex",
     "Mbr",
+    "Mixture",
+    "MixtureArm",
     "ParallelTempering",
     "ParticleCascade",
     "ParticleFilter",
     "ParticleGibbs",
+    "Pipeline",
+    "PipelineTemplates",
     "Rebase",
     "Refine",
     "RefineStop",

@@ -145,7 +145,7 @@ class Refine:
         chooses = {self.within, self.across if self._num_chains > 1 else self.within}
         return (
             any(how != "last" and reads_rewards(how) for how in chooses)
-            or self.feedback == "score"
+            or self.feedback in ("score", "reasons")
             or self.carry == "best_and_worst"
             or self.stop.rule == "threshold"
         )

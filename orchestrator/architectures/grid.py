@@ -17,7 +17,7 @@ from annotated_types import MinLen
 from orchestrator.schema import Count, CountOrZero, NotEmpty, checked
 from orchestrator.types import ENGINE
 
-Last = Literal["vote", "reward", "random", "fuse"]
+Last = Literal["vote", "reward", "random", "mbr", "checklist", "fuse"]
 LASTS: tuple[Last, ...] = get_args(Last)
 Layers = list[list[dict[str, dict[str, Any]]]]
 
@@ -29,7 +29,8 @@ class Architecture:
 
     Each of ``policies`` writes ``samples`` drafts; each of ``fusions`` layers writes ``fusers`` new ones in
     their place; with ``ranked`` the drafts are criticised and the best ``top_k`` kept before that. ``last``
-    makes one answer of what is left: a selection, or one fusion. ``judge`` criticises and ranks.
+    makes one answer of what is left: a selection, or one fusion. ``judge`` criticises, ranks and
+    picks by a checklist.
     """
 
     policies: Annotated[tuple[str, ...], MinLen(1)] = (ENGINE,)
@@ -44,7 +45,8 @@ class Architecture:
     @property
     def layers(self) -> Layers:
         """The layers as a configuration has them; a layer that has one draft to read is left out."""
-        layers: Layers = [[{"generate": {"samples": self.samples, **_by(name)}} for name in self.policies]]
+        several = {} if self.policies == (ENGINE,) else {"policies": list(self.policies)}
+        layers: Layers = [[{"generate": {"samples": self.samples, **several}}]]
         num_drafts = self.samples * len(self.policies)
         for _ in range(self.fusions):
             if num_drafts > 1:
@@ -53,7 +55,8 @@ class Architecture:
         if num_drafts > 1 and self.last == "fuse":
             layers += [*self._ranking(), [{"fuse": {"copies": 1}}]]
         elif num_drafts > 1:
-            layers += [[{"select": {"by": self.last}}]]
+            by = _by(self.judge) if self.last == "checklist" else {}
+            layers += [[{"select": {"by": self.last, **by}}]]
         return layers
 
     def _ranking(self) -> Layers:
@@ -74,7 +77,7 @@ def _by(policy: str) -> dict[str, str]:
 
 def _in_words(component: dict[str, dict[str, Any]]) -> str:
     ((kind, knobs),) = component.items()
-    return " ".join([kind, *map(str, knobs.values())])
+    return " ".join([kind, *("+".join(v) if isinstance(v, list) else str(v) for v in knobs.values())])
 
 
 def grid(

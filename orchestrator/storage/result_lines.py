@@ -30,6 +30,7 @@ from orchestrator.types import (
     Step,
     StepRecord,
     Trajectory,
+    TrialRecord,
     Usage,
 )
 
@@ -102,6 +103,7 @@ _KNOWN_BY: dict[str, type[Record]] = {
     "granted": RoundRecord,
     "candidate": AttemptRecord,
     "role": RoleRecord,
+    "arm": TrialRecord,
     "ancestors": StepRecord,
 }
 

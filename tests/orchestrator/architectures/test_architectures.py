@@ -49,7 +49,7 @@ from tests.fake_plans import fake_plan
         ),
         (
             Architecture(("engine", "draft"), 1, ranked=True, last="fuse", judge="strong"),
-            "generate 1 + generate 1 draft > critique strong > rank 5 strong > fuse 1",
+            "generate 1 engine+draft > critique strong > rank 5 strong > fuse 1",
         ),
     ],
 )
@@ -69,8 +69,8 @@ def test_a_grid_holds_each_pipeline_once() -> None:
     )
     names = [each.name for each in found]
     assert len(set(names)) == len(names) and names.count("generate 1") == 1
-    # 8 samples: 3 selections, one fusion that is ranked or not, and 4 fusers, ranked or not, with 4 lasts.
-    assert len(names) == 1 + 3 + 2 + 8
+    # 8 samples: 5 selections, one fusion that is ranked or not, and 4 fusers, ranked or not, with 6 lasts.
+    assert len(names) == 1 + 5 + 2 + 12
     with pytest.raises(ConfigError, match="samples=0"):
         Architecture(samples=0)
 
@@ -233,8 +233,8 @@ def test_a_command_line_is_read(tmp_path: Path) -> None:
     assert [each.name for each in found.architectures] == [
         "generate 2 > select vote",
         "generate 2 > select reward",
-        "generate 2 + generate 2 draft > select vote",
-        "generate 2 + generate 2 draft > select reward",
+        "generate 2 engine+draft > select vote",
+        "generate 2 engine+draft > select reward",
     ]
     assert (found.overrides, found.most, found.priced) == (["task=gsm8k", "seed=3"], 5000.0, False)
     assert (first_problem(found.overrides), first_problem(["task.offset=7"])) == (0, 7)
@@ -249,7 +249,10 @@ def test_a_command_line_is_read(tmp_path: Path) -> None:
         ([], "DIR=null: must be one directory"),
         (["x"], "to=null: must be the file to write, and end in .yaml"),
         (["x", "to=a.yaml", "samples=0"], "samples=0: must be a whole number of 1 or more"),
-        (["x", "to=a.yaml", "last=vote,rewards"], "must be one of vote, reward, random, fuse"),
+        (
+            ["x", "to=a.yaml", "last=vote,rewards"],
+            "must be one of vote, reward, random, mbr, checklist, fuse",
+        ),
         (["x", "to=a.yaml", "ranked=yes"], "ranked=yes: must be one of false, true"),
         (["x", "to=a.yaml", "strategy=best_of_n"], "strategy=best_of_n: is set by the search"),
         (["x", "to=a.yaml", "+strategy.layers=[]"], "strategy.layers=[]: is set by the search"),

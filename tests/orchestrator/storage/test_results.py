@@ -32,6 +32,7 @@ from orchestrator.types import (
     Step,
     StepRecord,
     Trajectory,
+    TrialRecord,
     Usage,
 )
 
@@ -72,6 +73,7 @@ def test_every_kind_of_record_is_read_as_it_was() -> None:
         RoundRecord(1, 0.5, 1.0, 2),
         AttemptRecord(0, 0, 2, (0, 1)),
         RoleRecord("critique", 2, "engine", "0f", "No error.", True, 9),
+        TrialRecord(1, "rebase", 0.25, 1.5, 0, 2),
     )
     result = make_result()
     assert result.solution is not None
