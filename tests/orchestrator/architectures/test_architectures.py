@@ -30,11 +30,13 @@ from orchestrator.runs.main import process_as_it_was
 from orchestrator.runs.models import Models
 from orchestrator.runs.point import run_point
 from orchestrator.search.prices import Price
+from orchestrator.storage.run_files import read_summary
 from orchestrator.testing import FakeEngine, FakeTask
 from orchestrator.types import Sampling
 from orchestrator.verifiers.none import NoVerifier
 from strategies import SelfConsistency
-from tests.fake_plans import fake_plan
+from tests.fake_plans import fake_conf, fake_plan
+from tests.in_process import run_here
 
 
 @pytest.mark.parametrize(
@@ -272,3 +274,27 @@ def test_a_wrong_offset_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         first_problem(["task.offset=x"])
     assert (main([]), main(["--help"])) == (2, 0)
     assert "usage: python -m orchestrator.architectures DIR" in capsys.readouterr().out
+
+
+@pytest.mark.heavy
+def test_a_command_searches_pipelines_and_its_file_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real runs of strategy=pipeline, and a run of the strategy that they chose."""
+    conf = tmp_path / "conf"
+    kept = [a for a in fake_conf(conf)[2:] if a != "strategy=best_of_n"]
+    lengths = "strategy.role_sampling.max_tokens=64"
+    axes = ["samples=2", "fusions=0,1", "fusers=1", "ranked=false", "last=vote", "first=2", "problems=2"]
+    mine = [*kept, lengths, f"hydra.searchpath=['file://{conf}']"]
+    found = conf / "strategy" / "best.yaml"
+    assert main([str(tmp_path / "search"), f"to={found}", *axes, *mine]) == 0
+    told = capsys.readouterr().out
+    for pipeline in ("generate 2 > select vote", "generate 2 > fuse 1"):
+        assert pipeline in told
+    summaries = [read_summary(f.parent, "DIR") for f in (tmp_path / "search").rglob("summary.json")]
+    asked = sum(summary["cassette"]["asked_tokens"] for summary in summaries)
+    assert f"{asked:,} generated tokens" in told
+    assert asked < sum(summary["usage"]["generated_tokens"] for summary in summaries)
+    command = ["--config-dir", str(conf), *kept, lengths, "strategy=best", f"run_dir={tmp_path / 'run'}"]
+    assert run_here(capsys, *command).returncode == 0
+    assert main([str(tmp_path / "other"), f"to={found}", *axes, *mine, "task.nonsense=1"]) == 2

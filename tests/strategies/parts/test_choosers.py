@@ -16,7 +16,8 @@ from orchestrator.prompts.template import Template
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
 from orchestrator.testing import World
 from orchestrator.types import Finish, RoleRecord, Sampling, Step, Trajectory, Usage
-from strategies import BestOfN, Checklist, Mbr, ParticleFilter, Refine, SelfConsistency
+from strategies import BestOfN, Checklist, Mbr, ParticleFilter, Pipeline, Refine, SelfConsistency
+from strategies.components.templates import PipelineTemplates
 from strategies.parts.chooser import Chooser, Offered
 from strategies.parts.mbr import most_alike
 from strategies.parts.selection import reads_rewards, select
@@ -228,6 +229,27 @@ async def test_it_works_wherever_an_answer_is_selected(strategy: Any) -> None:
         "pick": 1,
     }
     assert solution.usage.generated_tokens == 6 * 3 + 6
+
+
+async def test_a_pipeline_selects_by_a_checklist_or_by_likeness() -> None:
+    """As self-consistency does over the same samples; the record of a reply has its layer."""
+    samples: list[Any] = [[{"generate": {"samples": 6}}]]
+    templates = PipelineTemplates(checklist=LIST, pick=PICK)
+    for by, other in (("mbr", "mbr"), ("checklist", Checklist(LIST, PICK))):
+        asked = world(lambda prompt: "6" if prompt.endswith("Number:") else "right")[0]
+        pipeline = Pipeline(6, [*samples, [{"select": {"by": by}}]], templates=templates)
+        found = await asked.solve(pipeline, seed=2)
+        plain = await world(lambda prompt: "6" if prompt.endswith("Number:") else "right")[0].solve(
+            SelfConsistency(6, selection=cast("Any", other)), seed=2
+        )
+        assert (found.answer_index, found.trajectories) == (plain.answer_index, plain.trajectories)
+        assert {record.layer for record in said_in(found.history)} <= {2}
+        assert len(said_in(found.history)) == len(said_in(plain.history)) == (2 if by == "checklist" else 0)
+        assert pipeline.prompts == (by == "checklist")
+    with pytest.raises(ConfigError, match=r"prompts@strategy\.templates\.pick=pick"):
+        Pipeline(
+            6, [*samples, [{"select": {"by": "checklist"}}]], templates=PipelineTemplates(checklist=LIST)
+        )
 
 
 async def test_likeness_needs_no_verifier() -> None:
