@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError
 from orchestrator.prompts.template import Template
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
-from orchestrator.testing import World
+from orchestrator.testing import World, check_strategy
 from orchestrator.types import Finish, RoleRecord, Sampling, Step, Trajectory, Usage
 from strategies import BestOfN, Checklist, Mbr, ParticleFilter, Pipeline, Refine, SelfConsistency
 from strategies.components.templates import PipelineTemplates
@@ -250,6 +250,18 @@ async def test_a_pipeline_selects_by_a_checklist_or_by_likeness() -> None:
         Pipeline(
             6, [*samples, [{"select": {"by": "checklist"}}]], templates=PipelineTemplates(checklist=LIST)
         )
+
+
+@pytest.mark.parametrize(
+    "chooser",
+    [
+        Checklist(Template("{question}\nlist"), Template("{question}\n{answers}"), Sampling(max_tokens=14)),
+        Mbr(evidence=2, evidence_prompt=Template("{question}\nin French"), sampling=Sampling(max_tokens=14)),
+    ],
+)
+async def test_it_keeps_the_laws(chooser: Chooser) -> None:
+    strategy = SelfConsistency(8, Sampling(max_tokens=14), selection=chooser)
+    await check_strategy(strategy, budget=8, sample_tokens=14)
 
 
 async def test_likeness_needs_no_verifier() -> None:
