@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from strategies.particle_cascade import ParticleCascade
     from strategies.particle_filter import ParticleFilter
     from strategies.particle_gibbs import ParticleGibbs
+    from strategies.parts.checklist import Checklist
+    from strategies.parts.mbr import Mbr
     from strategies.parts.stopping import Stop
     from strategies.pipeline import Pipeline
     from strategies.rebase import Rebase
@@ -34,11 +36,13 @@ _PLACES = {
     "AStar": "strategies.astar",
     "BeamSearch": "strategies.beam_search",
     "BestOfN": "strategies.best_of_n",
+    "Checklist": "strategies.parts.checklist",
     "ComputeOptimal": "strategies.compute_optimal",
     "DiverseTreeSearch": "strategies.dvts",
     "EntropicParticleFilter": "strategies.entropic_particle_filter",
     "Greedy": "strategies.greedy",
     "Hex": "strategies.hex",
+    "Mbr": "strategies.parts.mbr",
     "Mixture": "strategies.mixture",
     "MixtureArm": "strategies.mixture",
     "ParallelTempering": "strategies.parallel_tempering",
@@ -59,11 +63,13 @@ __all__ = [
     "AStar",
     "BeamSearch",
     "BestOfN",
+    "Checklist",
     "ComputeOptimal",
     "DiverseTreeSearch",
     "EntropicParticleFilter",
     "Greedy",
     "Hex",
+    "Mbr",
     "Mixture",
     "MixtureArm",
     "ParallelTempering",

@@ -34,9 +34,9 @@ FLOORS = {
         ("observe", "allocation"),
         ("backend", "search"),
         ("config", "verifiers", "stored", "testing", "text", "recording", "described", "samples"),
-        ("api", "starting"),
+        ("api", "starting", "cassettes"),
         ("runs", "replay", "report", "exchange", "saturation", "calibrate"),
-        ("planning", "serving"),
+        ("planning", "serving", "architectures"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings", "stages"),
