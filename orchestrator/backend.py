@@ -9,9 +9,6 @@ from typing import Any, Protocol
 from orchestrator.observe.tracking import Tracker
 from orchestrator.protocols import Engine, EngineConfig, Readout, Task, Verifier, VerifierConfig
 
-ENGINE = "engine"
-"""The main policy among the policies of a run; for now the only one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Routing:

@@ -13,9 +13,10 @@ from typing import Any
 from actors.pool.fleet import Fleet
 from actors.pool.placement import ClusterConfig, check_placement, described, plan
 from actors.pool.pool import Pool
-from orchestrator.backend import ENGINE, Backend
+from orchestrator.backend import Backend
 from orchestrator.observe.tracking import Tracker
 from orchestrator.protocols import EngineConfig, VerifierConfig
+from orchestrator.types import ENGINE
 
 
 @dataclass(frozen=True, slots=True)

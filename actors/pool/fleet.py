@@ -321,7 +321,7 @@ class Fleet:
         if member.life is None:
             return None
         member.life.num_rows += len(job.requests)
-        if self._infos[0].model.sampler == "stream":
+        if job.method == "generate" and self._infos[0].model.sampler == "stream":
             self._served[job.home].add(name)
         if member.life.num_rows == len(job.requests):  # it was idle: its silence begins to count now
             member.life.last_progress = time.monotonic()

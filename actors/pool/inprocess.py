@@ -29,10 +29,10 @@ from actors.pool.placement import (
 )
 from actors.pool.pool import Pool
 from actors.pool.replica import Raised, Replica, ReplicaInfo, Restarted
-from orchestrator.backend import ENGINE, Backend
+from orchestrator.backend import Backend
 from orchestrator.protocols import EngineConfig, Method, VerifierConfig
 from orchestrator.schema import checked
-from orchestrator.types import Overhead
+from orchestrator.types import ENGINE, Overhead
 
 _NODE = "this process"
 _Work = Callable[[Replica], Coroutine[Any, Any, Any]]

@@ -55,6 +55,9 @@ class PooledEngine(EngineBase):
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return await self.fleet.ask("loglik", requests[0].home, requests) if requests else []
 
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        return await self.fleet.ask("encode", "", texts) if texts else []
+
     async def close(self) -> None:
         await self.fleet.close()
 

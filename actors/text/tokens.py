@@ -17,11 +17,14 @@ class InnerTokenizer:
     """Tokenises texts as they would be after ``anchor``, each once.
 
     Some tokenizers put a space before a whole text, and none before its continuation. A text that merges
-    with the anchor is tokenised alone.
+    with the anchor is tokenised alone. Without ``special`` the names of special tokens are read as text,
+    where the tokenizer can do that.
     """
 
-    def __init__(self, tokenizer: Any, anchor: str = _LETTER) -> None:
+    def __init__(self, tokenizer: Any, anchor: str = _LETTER, *, special: bool = True) -> None:
         self._tokenizer = tokenizer
+        splits = not special and getattr(tokenizer, "is_fast", False)
+        self._how = {"add_special_tokens": False} | ({"split_special_tokens": True} if splits else {})
         self._anchor = anchor
         self._before = self._plain(anchor)
         self.ids = lru_cache(maxsize=65536)(self._ids)
@@ -32,7 +35,7 @@ class InnerTokenizer:
         return both[len(self._before) :] if is_behind else self._plain(text)
 
     def _plain(self, text: str) -> TokenIds:
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()
+        return tuple(self._tokenizer(text, **self._how)["input_ids"]) if text else ()
 
 
 def refuse_tokens(token_ids: TokenIds, max_length: int, vocab_size: int) -> Failure | None:

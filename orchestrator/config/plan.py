@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from orchestrator.allocation.calibration import Calibration
 from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
-from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster
+from orchestrator.backend import AnyVerifierConfig, Cluster
 from orchestrator.config.build import (
     Range,
     RunSettings,
@@ -48,6 +48,7 @@ from orchestrator.search.account import Limits
 from orchestrator.search.strategy import Strategy
 from orchestrator.storage.inputs import Inputs
 from orchestrator.storage.run_directory import check_place
+from orchestrator.types import ENGINE
 
 NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
 LOADED_GROUPS = ("engine", "verifier", "cluster")

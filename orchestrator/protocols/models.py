@@ -32,7 +32,7 @@ on the seed and on what came before it, not on where its request begins: one tex
 piece under one seed, and the engine may continue it before the next request.
 """
 
-Method = Literal["generate", "loglik", "score"]
+Method = Literal["generate", "loglik", "score", "encode"]
 """The name of a model's method."""
 
 
@@ -46,6 +46,8 @@ class ModelInfo:
     ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
     ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
     ``step_modes`` are the ways of ending a step (``GenerateRequest.step``) that an engine knows.
+    ``tokenizer`` is a digest of an engine's tokenizer: engines with equal ones read each other's token ids.
+    None: no other engine reads them.
     """
 
     batch_invariant: bool = False
@@ -56,6 +58,7 @@ class ModelInfo:
     special: tuple[str, ...] = ()
     seeds_honoured: bool | None = None
     step_modes: tuple[Mode, ...] = ("delimiter",)
+    tokenizer: str | None = None
 
 
 class Engine(Protocol):
@@ -67,6 +70,8 @@ class Engine(Protocol):
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]: ...
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]: ...
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]: ...
 
     async def release(self, home: str) -> Overhead: ...
 
@@ -164,6 +169,14 @@ class EngineBase(ModelBase, ABC):
         """Return the likelihood of each request's steps; by default a Failure each."""
         message = f"{type(self).__name__} reports no likelihoods"
         return [Failure("EngineError", message) for _ in requests]
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        """Return the token ids of each text as it continues another one; by default a Failure each.
+
+        The search asks for them where this engine continues what an engine with another tokenizer wrote.
+        """
+        message = f"{type(self).__name__} reports no token ids of a text"
+        return [Failure("EngineError", message) for _ in texts]
 
     async def release(self, home: str) -> Overhead:
         """Forget a problem that has ended; return the overhead that it has caused since it began, once."""

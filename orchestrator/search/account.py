@@ -43,6 +43,7 @@ class Account:
         self._seconds_before = seconds_before
         self.usage = usage_before
         self.by_role: dict[str, Usage] = {}
+        self.by_policy: dict[str, Usage] = {}
         self.stopped_by: str | None = None
         self._reserved_tokens = 0
         self._reserved_calls = 0
@@ -102,6 +103,10 @@ class Account:
         for prompt, usage in replies:
             if prompt is not None:
                 self.by_role[prompt.role] = self.by_role.get(prompt.role, Usage()) + usage
+
+    def note_policy(self, policy: str, usages: Sequence[Usage]) -> None:
+        """Note what a policy's replies have spent."""
+        self.by_policy[policy] = total((self.by_policy.get(policy, Usage()), *usages))
 
     def reach(self, clock: int) -> None:
         """Note that a branch has reached this many sequential tokens; the longest one counts."""

@@ -164,7 +164,7 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
     """Return the trajectory with the rewards of its last steps; earlier rewards are unchanged."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = [
-        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried)
+        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried, s.policy)
         for s, r in zip(steps[first:], reply.rewards, strict=True)
     ]
     return trajectory.with_steps((*steps[:first], *scored))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.protocols import Completion, GenerateRequest, Task
+from orchestrator.search.reading import by
 from orchestrator.search.requests import generate_requests, mark_answer
-from orchestrator.types import Params, Problem, Trajectory
+from orchestrator.types import ENGINE, Params, Problem, Trajectory
 
 
 @dataclass
@@ -15,13 +16,15 @@ class Rows:
     """The trajectories of one call of ``Session.generate``, with their parameters and seeds by row.
 
     A row is ``pending`` until its reply is there. A limit of tokens may admit the leading ones alone, so one
-    call may be made in parts.
+    call may be made in parts. ``read`` are the rows as their ``policy`` reads them, where that differs.
     """
 
     result: list[Trajectory]
     params: Sequence[Params]
     seeds: Mapping[int, int]
     to_end: bool
+    policy: str = ENGINE
+    read: Mapping[int, Trajectory] = field(default_factory=dict)
     pending: list[int] = field(init=False)
     num_parts: int = field(default=0, init=False)
 
@@ -47,7 +50,7 @@ class Rows:
         self, problem: Problem, task: Task, rows: Sequence[int], params: Sequence[Params]
     ) -> list[GenerateRequest]:
         """Return the requests of some rows, with the parameters that were admitted for them."""
-        starts, seeds = [self.result[i] for i in rows], [self.seeds[i] for i in rows]
+        starts, seeds = [self.read.get(i, self.result[i]) for i in rows], [self.seeds[i] for i in rows]
         return generate_requests(problem, task, starts, params, seeds, self.to_end)
 
     def extend(
@@ -56,7 +59,7 @@ class Rows:
         """Extend some rows by their replies; return whether a limit has cut one of them short."""
         is_cut = False
         for i, request, reply in zip(rows, requests, replies, strict=True):
-            self.result[i] = self.result[i].extend(*mark_answer(request, reply))
+            self.result[i] = self.result[i].extend(*by(self.policy, mark_answer(request, reply)))
             is_clipped = request.params.max_tokens < self.params[i].max_tokens
             is_cut |= is_clipped and self.result[i].truncated
         return is_cut

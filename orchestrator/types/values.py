@@ -28,6 +28,9 @@ class Finish(Enum):
 _STEP, _LENGTH, _ENDS = Finish.STEP, Finish.LENGTH, (Finish.EOS, Finish.ANSWER)
 
 
+ENGINE = "engine"
+"""The name of the main policy."""
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -93,7 +96,8 @@ class Step:
     ``text`` keeps its delimiter. ``logprob`` is the sum over its tokens of their log-probability under
     the policy at temperature 1 (None where the engine does not report it). ``reward`` is None until scored.
     Where a step ends before a marker, an engine has generated the beginning of the next one already:
-    ``carried``, which the next request returns to it.
+    ``carried``, which the next request returns to it. ``policy`` is the name of the engine whose token ids
+    these are.
     """
 
     text: str
@@ -102,6 +106,7 @@ class Step:
     reward: Reward | None = None
     finish: Finish = Finish.STEP
     carried: Carried | None = None
+    policy: str = ENGINE
 
 
 @dataclass(frozen=True, slots=True)
