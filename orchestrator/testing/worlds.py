@@ -13,6 +13,8 @@ from orchestrator.search.strategy import Strategy
 from orchestrator.testing.fakes import FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
 from orchestrator.types import Problem, Solution
 
+USUAL = ("draft",)
+"""The names of policies that strategies use without being told of others."""
 PROBLEM = Problem(id="toy", question="abca", answer="abca")
 
 
@@ -31,6 +33,8 @@ class Table:
 class World:
     """Fakes with new records, and the sessions that ask them.
 
+    ``policies`` are engines by name. The names of ``USUAL`` that are not given are other names of ``engine``.
+
     Example::
 
         world = World(reward=lambda question, steps: 0.5)
@@ -43,6 +47,7 @@ class World:
     task: FakeTask = field(default_factory=FakeTask)
     engine: FakeEngine = field(default_factory=FakeEngine)
     verifier: FakeVerifier | None = field(default_factory=FakeVerifier)
+    policies: Mapping[str, FakeEngine] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.language is not None:
@@ -60,6 +65,7 @@ class World:
                 task=self.task,
                 seed=seed,
                 limits=Limits(**limits),
+                policies={**dict.fromkeys(USUAL, self.engine), **self.policies},
             )
         )
 

@@ -22,6 +22,7 @@ from orchestrator.types.records import (
 )
 from orchestrator.types.rewards import Reward
 from orchestrator.types.values import (
+    ENGINE,
     Carried,
     Finish,
     Overhead,
@@ -38,6 +39,7 @@ from orchestrator.types.values import (
 )
 
 __all__ = [
+    "ENGINE",
     "REMASKINGS",
     "AttemptRecord",
     "Carried",

@@ -1,4 +1,4 @@
-"""Speculative reasoning: its two limits bit for bit, its law on an enumerable toy, its cost in closed form."""
+"""Speculative reasoning: its limits bit for bit, its law on an enumerable toy, its cost in closed form."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_a_path_has_the_law_of_the_mixture() -> None:
     assert chi_square_excess(counts, law) < 4
     base = enumerate_paths(EVEN, 3)
     impossible = sum(counts[path] for path in counts if path not in base)
-    assert impossible > 50  # it is not the base's distribution, as that of speculative decoding would be
+    assert impossible > 20  # it is not the base's distribution, as that of speculative decoding would be
 
 
 async def test_its_cost_is_the_closed_form() -> None:
@@ -159,9 +159,9 @@ async def test_the_first_steps_may_be_the_bases() -> None:
     assert [record.step for record in drafts_of(solution)] == [4, 5] * 2
 
 
-@pytest.mark.parametrize(("repeats", "num_steps"), [(2, 2), (3, 3), (None, 7)])
+@pytest.mark.parametrize(("repeats", "num_steps"), [(2, 3), (3, 4), (None, 7)])
 async def test_a_path_that_repeats_itself_ends(repeats: int | None, num_steps: int) -> None:
-    same = Table({}, {"a\n": 1.0})
+    same = Table({"": {"b\n": 1.0}}, {"a\n": 1.0})
     solution = await world_of(same, same).solve(both(accept=0.0, repeats=repeats))
     assert len(solution.trajectories[0].steps) == num_steps
     turns = Table({"a\n": {"b\n": 1.0}, "a\nb\n": {"a\n": 1.0}, "a\nb\na\n": {"b\n": 1.0}}, {"a\n": 1.0})
