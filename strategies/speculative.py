@@ -134,7 +134,7 @@ class Speculative:
             return drafted, None
         step = drafted.steps[-1]
         (loglik,) = await session.loglik(path, [step], policy=self.base)
-        return drafted, None if math.isnan(loglik) else math.exp(loglik / len(step.token_ids))
+        return drafted, None if math.isnan(loglik) else math.exp(loglik / max(1, len(step.token_ids)))
 
     def _is_stuck(self, path: Trajectory) -> bool:
         if self.repeats is None or len(path.steps) < self.repeats:
