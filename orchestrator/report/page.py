@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from orchestrator.errors import ConfigError
 from orchestrator.report.comparison import Compared, compare_all, reference_of
+from orchestrator.report.drafted import Drafted, drafted_points
 from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
 from orchestrator.report.filters import FILTERS
@@ -58,6 +59,7 @@ class Section:
     sampled: Sampled | None
     granted: Sequence[Granted] = ()
     revised: Sequence[RevisedPoint] = ()
+    drafted: Sequence[Drafted] = ()
     exchange: Exchange | None = None
 
     @property
@@ -135,6 +137,7 @@ def make_section(
         sampled=sampled(setting, prefix),
         granted=granted(setting),
         revised=revised_points(setting),
+        drafted=drafted_points(setting),
         exchange=exchanged(setting, curves, times_larger) if times_larger else None,
     )
 

@@ -2,8 +2,7 @@
 
 From ``chain-policy``, which drafts, to ``chain-base``, which rewrites: one path a problem, over levels of
 acceptance, by three judges. The shipped verifier and the base's likelihood are those of a search; a coin is
-the control, which refuses as many drafts without reading them. Writes docs/data/speculative.json and the block
-of docs/roles.md.
+the control, which refuses without reading. Writes docs/data/speculative.json and the block of docs/roles.md.
 """
 
 from __future__ import annotations
