@@ -48,7 +48,7 @@ def train_policy(family: Family, work: Path, device: str = "cpu") -> None:
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(family.alphabet)
     model = LlamaForCausalLM(llama_config(tokenizer, width=recipe.width, num_layers=recipe.num_layers))
-    model.to(device)  # after its weights are drawn: they are the same on every device
+    torch.nn.Module.to(model, device)  # after its weights are drawn: they are the same on every device
     trainer = Trainer(
         model,
         recipe,

@@ -299,8 +299,9 @@ async def check_strategy(
 
 def _tokens_beside(record: Record) -> int:
     """Return the tokens of a record that are in no candidate."""
-    is_beside = isinstance(record, RoleRecord) or (isinstance(record, DraftRecord) and not record.accepted)
-    return record.tokens if is_beside else 0
+    if isinstance(record, DraftRecord):
+        return 0 if record.accepted else record.tokens
+    return record.tokens if isinstance(record, RoleRecord) else 0
 
 
 def _shown(solution: Solution) -> str:

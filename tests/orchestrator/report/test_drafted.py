@@ -9,6 +9,8 @@ import pytest
 
 from orchestrator.report.drafted import drafted
 from orchestrator.report.page import write_report
+from orchestrator.report.runs import read_runs
+from orchestrator.report.settings import arrange
 from tests.orchestrator.report.made_runs import candidate, write_run
 from tests.orchestrator.report.made_runs import line as stored_line
 
@@ -38,6 +40,16 @@ def test_where_nothing_was_drafted_all_is_the_bases() -> None:
     assert found is not None and found.accepted is None
     assert found.base.value == 1.0
     assert drafted("s", "N = 1", [line([], [])]) is drafted("s", "N = 1", []) is None
+
+
+def test_levels_of_acceptance_are_points_of_one_curve(tmp_path: Path) -> None:
+    for accept in (0.5, 0.9):
+        strategy = {"_target_": "strategies.Speculative", "selection": "majority", "accept": accept}
+        write_run(tmp_path / str(accept), [stored_line("p", True)], config={"strategy": strategy})
+    (setting,) = arrange(read_runs(tmp_path, 0))
+    assert [[p.label.partition(", ")[2] for p in s.points] for s in setting.series] == [
+        ["accept=0.5", "accept=0.9"]
+    ]
 
 
 def test_the_report_has_a_row_for_a_run_with_drafts(tmp_path: Path) -> None:
