@@ -10,6 +10,7 @@ from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
+from orchestrator.storage.journal import Journal
 from orchestrator.testing.fakes import FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
 from orchestrator.types import Problem, Solution
 
@@ -55,7 +56,7 @@ class World:
         if self.reward is not None and self.verifier is not None:
             self.verifier.reward = self.reward
 
-    def session(self, seed: int = 0, **limits: Any) -> Session:
+    def session(self, seed: int = 0, journal: Journal | None = None, **limits: Any) -> Session:
         """Return a session of ``PROBLEM``; ``limits`` are fields of ``Limits``."""
         return Session(
             Ledger(
@@ -65,6 +66,7 @@ class World:
                 task=self.task,
                 seed=seed,
                 limits=Limits(**limits),
+                journal=journal or Journal(),
                 policies={**dict.fromkeys(USUAL, self.engine), **self.policies},
             )
         )
