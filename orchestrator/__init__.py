@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         VerifierBase,
     )
     from orchestrator.search.account import Limits
+    from orchestrator.search.prices import Price
     from orchestrator.search.session import Session
     from orchestrator.search.strategy import Strategy
     from orchestrator.starting import Models, start
@@ -100,6 +101,7 @@ _PLACES = {
     "NodeRecord": "orchestrator.types",
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Overhead": "orchestrator.types",
+    "Price": "orchestrator.search.prices",
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
     "ProblemResult": "orchestrator.outcome",
@@ -170,6 +172,7 @@ __all__ = [
     "NodeRecord",
     "OracleConfig",
     "Overhead",
+    "Price",
     "Problem",
     "ProblemError",
     "ProblemResult",

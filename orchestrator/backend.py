@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from orchestrator.observe.tracking import Tracker
 from orchestrator.protocols import Engine, EngineConfig, Readout, Task, Verifier, VerifierConfig
+from orchestrator.types import ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,11 @@ class Backend(Protocol):
 
     @property
     def engine(self) -> Engine: ...
+
+    @property
+    def policies(self) -> Mapping[str, Engine]:
+        """All engines by name; ``engine`` is the main one."""
+        ...
 
     @property
     def verifier(self) -> Verifier | None: ...
@@ -144,8 +150,8 @@ class LocalVerifier(AnyVerifierConfig, Protocol):
 class Cluster(Protocol):
     """The keys of ``conf/cluster/*.yaml``: where replicas run.
 
-    ``policies`` are engines by name; ``engine`` is the main one, and for now the only one. Modules that only
-    the replicas need are imported in these methods, so that a mistake in a key is reported at once.
+    ``policies`` are engines by name; ``engine`` is the main one. Modules that only the replicas need are
+    imported in these methods, so that a mistake in a key is reported at once.
     """
 
     @property
@@ -175,17 +181,25 @@ class Cluster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DirectBackend:
-    """An engine and a verifier that exist already, called directly: no replicas, no retries, no counts."""
+    """Engines and a verifier that exist already, called directly: no replicas, no retries, no counts.
+
+    ``others`` are the further policies by name.
+    """
 
     engine: Engine
     verifier: Verifier | None = None
+    others: Mapping[str, Engine] = field(default_factory=dict)
+
+    @property
+    def policies(self) -> Mapping[str, Engine]:
+        return {ENGINE: self.engine, **self.others}
 
     @property
     def replicas(self) -> Mapping[str, int]:
-        return {"engine": 1, "verifier": self.num_alive() - 1}
+        return {ENGINE: 1, "verifier": int(self.verifier is not None)} | dict.fromkeys(self.others, 1)
 
     def num_alive(self) -> int:
-        return 1 if self.verifier is None else 2
+        return sum(self.replicas.values())
 
     def used(self) -> Used:
         return Used()
@@ -197,6 +211,7 @@ class DirectBackend:
         return ()
 
     async def close(self) -> None:
-        await self.engine.close()
+        for engine in {id(engine): engine for engine in self.policies.values()}.values():
+            await engine.close()
         if self.verifier is not None:
             await self.verifier.close()

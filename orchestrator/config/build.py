@@ -124,10 +124,12 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
     plain = {str(k): v for k, v in container.items()}
-    known = (*GROUPS, "limits", *RunSettings.model_fields)
+    known = (*GROUPS, "limits", "policies", *RunSettings.model_fields)
     for key, value in plain.items():
         if key not in known:
             raise ConfigError(key, value, f"unknown key{nearest(key, known)}")
+        if key == "policies" and not isinstance(value, Mapping):
+            raise ConfigError(key, value, "must be keys below it, such as +engine@policies.draft=NAME")
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
     check_config(plain)

@@ -27,7 +27,11 @@ _SWITCHES = {"true", "false"}
 _MAX_COMMAND = 50_000
 # ``folder_names`` sets it again.
 _EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
-_OPEN = re.compile(r"(engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)\.[^=]+=")
+_OPEN = re.compile(
+    r"((engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)|engine\.price|policies"
+    r"|cluster\.(policy_replicas|policy_gpus|max_policy_replicas))\.[^=]+="
+)
+_POLICY = re.compile(r"engine@policies\.[^=]+=")  # Hydra adds it to its list of choices
 # Flags of Hydra that request something other than a run.
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
 # With one of these, Hydra composes and runs the points.
@@ -155,8 +159,12 @@ def _make_own(run_dir: Path, files: Mapping[str, bytes]) -> None:
 
 
 def with_open_keys(arguments: Sequence[str]) -> list[str]:
-    """Add the ``++`` that overrides below a node with a library's keys (``engine.args``) need."""
-    return [f"++{a}" if _OPEN.match(a) else a for a in arguments]
+    """Add the ``++`` that overrides below a node with other keys than a file's (``engine.args``) need.
+
+    And the ``+`` of ``engine@policies.NAME``.
+    """
+    marked = [f"+{a}" if _POLICY.match(a) else a for a in arguments]
+    return [f"++{a}" if _OPEN.match(a) else a for a in marked]
 
 
 def searched(arguments: Sequence[str]) -> list[str]:

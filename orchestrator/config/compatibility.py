@@ -108,6 +108,11 @@ def check_prompts(names: Names, strategy: Strategy, engine: object) -> None:
         raise ConfigError("strategy", names["strategy"], f"{reason}: choose another engine=")
 
 
+def module_of(task: Task) -> str:
+    """Return the module of a task in ``orchestrator.tasks``, as a model names the one that it knows."""
+    return type(task).__module__.rpartition(".")[2]
+
+
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:
     """Raise ConfigError if a shipped model is combined with a task that it was not made for.
 
@@ -117,7 +122,7 @@ def check_language(names: Names, task: Task, strategy: Strategy, engine: object,
     configs = {"engine": engine, "verifier": verifier} if strategy.readouts else {"engine": engine}
     for group, config in configs.items():
         made_for = config.knows_task if isinstance(config, MadeForTask) else None
-        if made_for is not None and made_for != type(task).__module__.rpartition(".")[2]:
+        if made_for is not None and made_for != module_of(task):
             model = f" with {config.model}" if hasattr(config, "model") else ""
             reason = f"{group}={names[group]}{model} knows task={made_for} alone"
             raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")

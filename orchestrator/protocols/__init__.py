@@ -9,6 +9,7 @@ from orchestrator.protocols.configs import (
     LimitsSteps,
     MadeForTask,
     MayLackPrefixes,
+    Remote,
     VerifierConfig,
     WholeOnly,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "ModelBase",
     "ModelInfo",
     "Readout",
+    "Remote",
     "Sampler",
     "ScoreReply",
     "ScoreRequest",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from orchestrator.protocols.models import Readout
 from orchestrator.steps.rule import StepRule
@@ -38,6 +38,13 @@ class InStages(Protocol):
     def num_stages(self) -> int:
         """The parts of the replica, one after another (pipeline parallel); each is on one node."""
         ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A configuration of an engine whose model runs on a server: its replica needs no card."""
+
+    is_remote: ClassVar[bool]
 
 
 @runtime_checkable

@@ -27,6 +27,7 @@ from orchestrator.search.ahead import Ahead
 from orchestrator.search.extending import NOTHING_DRAWN, Drawn
 from orchestrator.search.gate import Gate
 from orchestrator.search.grants import Granting
+from orchestrator.search.prices import Billing, Price
 from orchestrator.search.reading import Reading
 from orchestrator.search.requests import generate_requests
 from orchestrator.search.watching import Watch
@@ -61,6 +62,8 @@ class Ledger:
     watch: Watch | None = None
     granting: Granting | None = None
     policies: Mapping[str, Engine] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    billing: Billing = field(init=False)
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
     _is_over: bool = field(default=False, init=False)
@@ -69,7 +72,8 @@ class Ledger:
     _asking: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
-        self.account = Account(self.limits, self.seconds_before, self.drawn.usage)
+        self.account = Account(self.limits, self.seconds_before, self.drawn.usage, self.prices)
+        self.billing = Billing(self.problem, self.task, {} if self.limits.cost is None else self.prices)
         self.overhead = self.drawn.overhead
         self._ahead = Ahead(self.engine, self.gate)
         self.policies = {**self.policies, ENGINE: self.engine}
@@ -83,11 +87,13 @@ class Ledger:
         return max(self.journal.elapsed, self.drawn.seconds)
 
     def expect(self, params: Sequence[Params], seeds: Sequence[int]) -> bool:
-        """Have whole samples generated ahead, unless a limit of tokens must decide first; return whether.
+        """Have whole samples generated ahead, unless a limit of tokens or cost must decide first.
+
+        Return whether they are.
 
         While the journal answers nothing is sent: the replies may be recorded.
         """
-        if self.limits.generated_tokens is not None:
+        if self.limits.generated_tokens is not None or self.limits.cost is not None:
             return False
         if not self.journal.num_left and not self.gate.closed and not self._is_over:
             starts = [Trajectory()] * len(seeds)
@@ -111,9 +117,9 @@ class Ledger:
         return await self._reading.read_by(policy, trajectories)
 
     def spend(self, policy: str, usages: Sequence[Usage]) -> None:
-        """Add the usage of a policy's replies; by policy where the run has several."""
+        """Add the usage of a policy's replies; by policy where the run has several, or prices."""
         self.account.spend(usages)
-        if len(self.policies) > 1:
+        if len(self.policies) > 1 or self.prices:
             self.account.note_policy(policy, usages)
 
     def withhold(self, limit: str) -> None:

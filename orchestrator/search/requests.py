@@ -56,7 +56,7 @@ def _answering(
     problem: Problem, task: Task, prompt: Prompt | None, to_end: bool
 ) -> Callable[..., GenerateRequest]:
     """Return what makes the requests that answer a prompt, or without one the task's question."""
-    question, instruction, history = _conversation(problem, task, prompt)
+    question, instruction, history = conversation(problem, task, prompt)
     delimiter, marker = (prompt.delimiter, prompt.answer_marker) if prompt is not None else (None, None)
     return partial(
         partial(GenerateInChat, history=history) if history else GenerateRequest,
@@ -70,7 +70,7 @@ def _answering(
     )
 
 
-def _conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[str, str, tuple[Turn, ...]]:
+def conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[str, str, tuple[Turn, ...]]:
     """Return the question, the instruction and the turns before, of a prompt or of the task's question."""
     if prompt is None:
         return problem.question, task.instruction, problem.history
@@ -94,7 +94,7 @@ def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetTyp
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
     """Return the request for the likelihood of steps after a prefix."""
-    question, instruction, history = _conversation(problem, task, prefix.prompt)
+    question, instruction, history = conversation(problem, task, prefix.prompt)
     make = partial(LoglikInChat, history=history) if history else LoglikRequest
     return make(
         home=problem.id,

@@ -36,6 +36,14 @@ class Rows:
         """The parameters of the pending rows."""
         return [self.params[i] for i in self.pending]
 
+    @property
+    def starts(self) -> list[Trajectory]:
+        """The pending rows as the policy reads them."""
+        return [self._start(i) for i in self.pending]
+
+    def _start(self, row: int) -> Trajectory:
+        return self.read.get(row, self.result[row])
+
     def name(self, call: int) -> str:
         """Return the name of the next part of the call."""
         self.num_parts += 1
@@ -50,7 +58,7 @@ class Rows:
         self, problem: Problem, task: Task, rows: Sequence[int], params: Sequence[Params]
     ) -> list[GenerateRequest]:
         """Return the requests of some rows, with the parameters that were admitted for them."""
-        starts, seeds = [self.read.get(i, self.result[i]) for i in rows], [self.seeds[i] for i in rows]
+        starts, seeds = [self._start(i) for i in rows], [self.seeds[i] for i in rows]
         return generate_requests(problem, task, starts, params, seeds, self.to_end)
 
     def extend(

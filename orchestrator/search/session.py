@@ -129,31 +129,33 @@ class Session:
         return rows.result
 
     async def _generate_part(self, call: int, rows: Rows, begun: int) -> int | None:
-        """Generate the pending rows that a limit of tokens admits; return the sequential tokens since then.
+        """Generate the pending rows that the limits admit; return the sequential tokens since then.
 
         Returns None where a limit withheld them all. ``begun`` are the sequential tokens before this part.
         """
         ledger, account = self._ledger, self._ledger.account
         name = await self._enter_call(rows.name(call))
-        admitted = await account.reserve_tokens(rows.requested)
-        if not admitted:
-            ledger.withhold("generated_tokens")
+        reserved = await account.reserve(rows.requested, ledger.billing.of(rows.policy, rows.starts))
+        if not reserved.rows:
+            ledger.withhold(reserved.limit)
             return None
-        taken = rows.take(len(admitted))
-        requests = rows.requests(ledger.problem, ledger.task, taken, admitted)
+        taken = rows.take(len(reserved.rows))
+        requests = rows.requests(ledger.problem, ledger.task, taken, reserved.rows)
         try:
             replies = await ledger.ask(
                 name, ledger.generate(rows.policy), requests, check_completion, EngineError, rows.policy
             )
         finally:
-            account.release_tokens(admitted)
+            account.release(reserved)
         if replies is None:
             return None
         ledger.spend(rows.policy, [reply.usage for reply in replies])
-        account.note_roles((rows.result[i].prompt, r.usage) for i, r in zip(taken, replies, strict=True))
+        prompts = [rows.result[i].prompt for i in taken]
+        account.note_roles(zip(prompts, (reply.usage for reply in replies), strict=True))
+        ledger.billing.learn(rows.policy, prompts, requests, replies)
         ended = self._advance(requests, replies, begun)
         if rows.extend(taken, requests, replies):
-            account.stop("generated_tokens")
+            account.stop(reserved.limit)
         if ledger.granting is not None:
             ledger.granting.num_drawn += sum(not q.token_ids for q in requests)
         return ended
@@ -206,7 +208,7 @@ class Session:
 
         ``generate`` with the same numbers and parameters then waits less, and returns what it would have
         returned. What is not requested before the search ends is cancelled, and stands in the overhead.
-        Nothing runs ahead where ``limits.generated_tokens`` is set.
+        Nothing runs ahead where ``limits.generated_tokens`` or ``limits.cost`` is set.
         """
         check_numbers(samples, len(params))
         starts = {i: Trajectory() for i in range(len(params))}
@@ -264,8 +266,8 @@ class Session:
     async def loglik(self, prefix: Trajectory, steps: Sequence[Step], *, policy: str = ENGINE) -> list[float]:
         """Return the natural-log likelihood of each of ``steps`` as one continuation of ``prefix``.
 
-        ``policy`` names the engine that reads them. Raises EngineError when the request fails, and
-        StrategyError where the run has no such policy.
+        NaN each where a limit withholds the call. ``policy`` names the engine that reads them. Raises
+        EngineError when the request fails, and StrategyError where the run has no such policy.
         """
         ledger, num_before = self._ledger, len(prefix.steps)
         engine = ledger.policy(policy)
@@ -273,7 +275,14 @@ class Session:
         prefix, steps = prefix.with_steps(whole.steps[:num_before]), whole.steps[num_before:]
         requests = [loglik_request(ledger.problem, ledger.task, prefix, steps)]
         name = await self._enter_call(f"loglik {self._count('loglik')}")
-        replies = await ledger.ask(name, engine.loglik, requests, check_logprobs, EngineError, policy)
+        reserved = await ledger.account.reserve_cost(ledger.billing.of_reading(policy, prefix, steps))
+        if reserved is None:
+            ledger.withhold("cost")
+            return [math.nan] * len(steps)
+        try:
+            replies = await ledger.ask(name, engine.loglik, requests, check_logprobs, EngineError, policy)
+        finally:
+            ledger.account.release(reserved)
         if replies is None:
             return [math.nan] * len(steps)
         ledger.spend(policy, [replies[0].usage])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar, Protocol, runtime_checkable
 
 from orchestrator.search.session import Session
@@ -79,4 +80,14 @@ class Prompting(Protocol):
     @property
     def prompts(self) -> bool:
         """Whether it does, with these knobs."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A strategy that declares which policies it asks, where no knob ``policy`` or ``policies`` says so."""
+
+    @property
+    def policies(self) -> Collection[str]:
+        """Their names; ``engine`` is the main one."""
         ...
