@@ -63,6 +63,11 @@ class Speculative:
         return readouts_for(self.aggregation) if self._verifies or self._chooses else ()
 
     @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies that it asks: above an ``accept`` of 1 nothing is drafted."""
+        return (self.base,) if self.accept > 1 else (self.draft, self.base)
+
+    @property
     def _verifies(self) -> bool:
         """Whether the verifier decides: at its limits every draft is accepted, or none is made."""
         return self.judge == "verifier" and 0 < self.accept <= 1

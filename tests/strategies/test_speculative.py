@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.naming import check_policies
 from orchestrator.errors import ConfigError
 from orchestrator.testing import FakeEngine, FakeVerifier
 from orchestrator.types import DraftRecord, Sampling, Solution, Trajectory
@@ -196,6 +197,14 @@ async def test_the_main_policy_may_draft_for_itself() -> None:
     assert {record.accepted for record in drafts_of(solution)} == {True, False}
     seeds = [request.seed for request in world.engine.requests]
     assert len(seeds) == len(set(seeds))
+
+
+def test_it_names_the_policies_that_it_asks() -> None:
+    assert set(both(draft="small").policies) == {"small", "engine"}
+    assert both(accept=1.5).policies == ("engine",)
+    with pytest.raises(ConfigError, match=r"strategy\.policies=draft: .*\+engine@policies\.draft=NAME"):
+        check_policies(both(), ["engine"])
+    check_policies(both(), ["engine", "draft"])
 
 
 @pytest.mark.parametrize(
