@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.protocols import Failure, GenerateRequest
+from orchestrator.protocols import OVERFLOW, Failure, GenerateRequest
 from orchestrator.types import Sampling
 
 TokenIds = tuple[int, ...]
@@ -43,9 +43,7 @@ def refuse_tokens(token_ids: TokenIds, max_length: int, vocab_size: int) -> Fail
     if not token_ids:
         return Failure("EngineError", "the prompt is empty")
     if len(token_ids) > max_length:
-        return Failure(
-            "ContextOverflow", f"{len(token_ids)} tokens; the model's context has room for {max_length}"
-        )
+        return Failure(OVERFLOW, f"{len(token_ids)} tokens; the model's context has room for {max_length}")
     if not 0 <= min(token_ids) <= max(token_ids) < vocab_size:
         return Failure(
             "EngineError", f"token ids {min(token_ids)}..{max(token_ids)}; the vocabulary has {vocab_size}"
@@ -65,7 +63,7 @@ def refuse_request(
         return Failure("EngineError", f"{params}: max_tokens >= 1, temperature >= 0, 0 < top_p <= 1")
     if not request.delimiter:
         return Failure("EngineError", "the step delimiter is empty")
-    if refusal := refuse_tokens(prefix, max_context - 1, vocab_size):
+    if refusal := refuse_tokens(prefix, max_context - request.least_room, vocab_size):
         return refusal
     begun = request.begun.token_ids
     return refuse_tokens(begun, max_context - len(prefix), vocab_size) if begun else None

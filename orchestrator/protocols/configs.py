@@ -57,6 +57,14 @@ class MadeForTask(Protocol):
         ...
 
 
+@runtime_checkable
+class MayChat(Protocol):
+    """A configuration of an engine that renders prompts with a chat template, or without one."""
+
+    @property
+    def chat(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class WholeOnly:
     """Why an engine makes whole answers alone: the ``key`` and the ``value`` of its configuration.

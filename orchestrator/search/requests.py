@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from msgspec import UNSET, UnsetType
@@ -11,7 +11,9 @@ from msgspec import UNSET, UnsetType
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.protocols import (
     LOOK_BACK,
+    OVERFLOW,
     Completion,
+    Failure,
     GenerateInChat,
     GenerateRequest,
     Loglik,
@@ -24,7 +26,7 @@ from orchestrator.protocols import (
     step_rule_of,
 )
 from orchestrator.seeds import derive_seeds
-from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn
+from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn, Usage
 
 
 def generate_requests(
@@ -127,8 +129,30 @@ def check_numbers(samples: Sequence[int], num_rows: int) -> None:
         raise StrategyError(f"{num_rows} trajectories need a sample number each, 0 or more: {samples}")
 
 
+def fitting(
+    method: Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]],
+) -> Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]]:
+    """Return the engine's method for requests with ``room``: where a prompt has none, the reply is empty.
+
+    The journal holds it like any other, so that a resumed search continues in the same way.
+    """
+
+    async def generate(requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        replies = await method(requests)
+        if all(q.room is UNSET for q in requests):
+            return replies
+        return [NO_ROOM if isinstance(r, Failure) and r.type == OVERFLOW else r for r in replies]
+
+    return generate
+
+
+NO_ROOM = Completion((), Usage())
+
+
 def check_completion(request: GenerateRequest, reply: Completion) -> None:
-    """Raise EngineError if a completion is empty or too long."""
+    """Raise EngineError if a completion is too long, or empty without ``room`` as the reason."""
+    if reply == NO_ROOM and request.room is not UNSET:
+        return
     num_tokens = sum([len(s.token_ids) for s in reply.steps])
     if not reply.steps or num_tokens > request.params.max_tokens:
         raise EngineError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.protocols import Completion, GenerateRequest, Task
 from orchestrator.search.reading import by
@@ -16,7 +16,8 @@ class Rows:
     """The trajectories of one call of ``Session.generate``, with their parameters and seeds by row.
 
     A row is ``pending`` until its reply is there. A limit of tokens may admit the leading ones alone, so one
-    call may be made in parts. ``read`` are the rows as their ``policy`` reads them, where that differs.
+    call may be made in parts. ``read`` are the rows as their ``policy`` reads them, where that differs. With
+    ``room`` a prompt must leave that many tokens of the context.
     """
 
     result: list[Trajectory]
@@ -25,6 +26,7 @@ class Rows:
     to_end: bool
     policy: str = ENGINE
     read: Mapping[int, Trajectory] = field(default_factory=dict)
+    room: int | None = None
     pending: list[int] = field(init=False)
     num_parts: int = field(default=0, init=False)
 
@@ -59,7 +61,8 @@ class Rows:
     ) -> list[GenerateRequest]:
         """Return the requests of some rows, with the parameters that were admitted for them."""
         starts, seeds = [self._start(i) for i in rows], [self.seeds[i] for i in rows]
-        return generate_requests(problem, task, starts, params, seeds, self.to_end)
+        requests = generate_requests(problem, task, starts, params, seeds, self.to_end)
+        return requests if self.room is None else [replace(q, room=self.room) for q in requests]
 
     def extend(
         self, rows: Sequence[int], requests: Sequence[GenerateRequest], replies: Sequence[Completion]

@@ -14,6 +14,7 @@ from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
 from orchestrator.protocols import Completion, GenerateRequest
+from orchestrator.search import labels
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
 from orchestrator.search.requests import (
@@ -21,6 +22,7 @@ from orchestrator.search.requests import (
     check_logprobs,
     check_numbers,
     check_rewards,
+    fitting,
     lock,
     loglik_request,
     per_row,
@@ -97,6 +99,7 @@ class Session:
         to_end: bool = False,
         samples: Sequence[int] | None = None,
         policy: str = ENGINE,
+        room: int | None = None,
     ) -> list[Trajectory]:
         """Extend each active trajectory by one step, or with ``to_end`` to its end.
 
@@ -104,8 +107,10 @@ class Session:
         are one for all rows, or one per row. ``samples`` number the rows: what a row becomes depends on its
         number and its text so far, not on the call, so that any calls for the samples 0 to n give the first
         ones of the same list. ``policy`` names the engine that writes; calls of all policies are counted
-        together, so that no two of them have the same seeds. Raises EngineError when a request fails, and
-        StrategyError unless each row has a number of its own, and where the run has no such policy.
+        together, so that no two of them have the same seeds. A row whose prompt leaves less than ``room``
+        tokens of the policy's context is returned unchanged; without ``room`` one that leaves none is an
+        error. Raises EngineError when a request fails, and StrategyError unless each row has a number of its
+        own, and where the run has no such policy.
         """
         self._ledger.policy(policy)
         call, requested = self._count("generate"), per_row(params, len(trajectories))
@@ -117,7 +122,7 @@ class Session:
         else:
             seeds = self._numbered(call, active, samples, policy)
         read = dict(zip(active, await self._ledger.read_by(policy, [*active.values()]), strict=True))
-        rows, begun = Rows(list(trajectories), requested, seeds, to_end, policy, read), self._clock.now
+        rows, begun = Rows(list(trajectories), requested, seeds, to_end, policy, read, room), self._clock.now
         while rows.pending:
             ended = await self._generate_part(call, rows, begun)
             if ended is None:
@@ -142,9 +147,8 @@ class Session:
         taken = rows.take(len(reserved.rows))
         requests = rows.requests(ledger.problem, ledger.task, taken, reserved.rows)
         try:
-            replies = await ledger.ask(
-                name, ledger.generate(rows.policy), requests, check_completion, EngineError, rows.policy
-            )
+            method = fitting(ledger.generate(rows.policy))
+            replies = await ledger.ask(name, method, requests, check_completion, EngineError, rows.policy)
         finally:
             account.release(reserved)
         if replies is None:
@@ -157,7 +161,8 @@ class Session:
         if rows.extend(taken, requests, replies):
             account.stop(reserved.limit)
         if ledger.granting is not None:
-            ledger.granting.num_drawn += sum(not q.token_ids for q in requests)
+            pairs = zip(requests, replies, strict=True)
+            ledger.granting.num_drawn += sum(not q.token_ids and r.steps != () for q, r in pairs)
         return ended
 
     def _advance(self, requests: Sequence[GenerateRequest], replies: Sequence[Completion], begun: int) -> int:
@@ -262,6 +267,14 @@ class Session:
             raise
         except Exception as failure:  # a task is a plug-in: its failure ends one problem
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
+
+    async def is_right(self, trajectory: Trajectory) -> bool:
+        """Return whether a trajectory's answer is right, for a strategy that ``knows_answers``."""
+        return await labels.is_right(self._ledger.task, self._ledger.problem, trajectory)
+
+    async def reveals(self, text: str) -> bool:
+        """Return whether a text holds the reference answer, for a strategy that ``knows_answers``."""
+        return await labels.reveals(self._ledger.task, self._ledger.problem, text)
 
     async def loglik(self, prefix: Trajectory, steps: Sequence[Step], *, policy: str = ENGINE) -> list[float]:
         """Return the natural-log likelihood of each of ``steps`` as one continuation of ``prefix``.

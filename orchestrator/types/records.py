@@ -67,12 +67,14 @@ class AttemptRecord:
     """Which attempts a candidate has seen: those at ``read``, in the order of its prompt.
 
     ``candidate``, and ``read``, are indices of the solution's trajectories; ``iteration`` counts from 1.
+    ``num_dropped`` counts the attempts that were left out for want of room.
     """
 
     candidate: int
     chain: int
     iteration: int
     read: tuple[int, ...] = ()
+    num_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
