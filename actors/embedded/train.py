@@ -2,9 +2,9 @@
 
 An interrupted stage resumes. The stages are ``policy`` (with snapshots: one is shipped, and the verifier
 starts from the last one), ``rollouts`` (solutions by several snapshots, from which the verifier learns),
-``verifier``, ``export`` (into ``--weights``) and, where the task ships it, ``export-base`` (the last policy,
-as ``NAME-base``). A task with a masked-diffusion model has ``diffusion`` and ``export``. Without a stage,
-all of them run in order.
+``verifier``, ``export`` (into ``--weights``) and, where the task ships it, ``export-base`` (a later snapshot,
+as ``NAME-base``). A task with a masked-diffusion model has ``diffusion`` and ``export``. Without a stage, all
+of them run in order.
 """
 
 from __future__ import annotations
@@ -116,8 +116,9 @@ def export(family: Family, work: Path, weights: Path) -> None:
 
 
 def export_base(family: Family, work: Path, weights: Path) -> None:
-    """Write the policy at the end of its schedule."""
-    base = LlamaForCausalLM.from_pretrained(work / "policy" / "last")
+    """Write the later snapshot that is shipped too."""
+    assert family.base_snapshot is not None
+    base = LlamaForCausalLM.from_pretrained(snapshot(work, family.base_snapshot))
     save_model(base, build_tokenizer(family.alphabet), weights / f"{family.name}-base")
 
 
@@ -174,7 +175,7 @@ def stages_of(task: str, scale: float, device: str = "cpu") -> dict[str, Callabl
         "rollouts": lambda work, _: asyncio.run(write_rollouts(family, work)),
         "verifier": lambda work, _: train_verifier(family, work, device),
         "export": lambda work, weights: export(family, work, weights),
-        **(base if family.has_base else {}),
+        **(base if family.base_snapshot is not None else {}),
     }
 
 

@@ -34,9 +34,9 @@ from tests.bench.sweeps import REPOSITORY
 SAMPLING = Sampling(temperature=0.6, top_p=0.95, max_tokens=16)
 LEVELS: Mapping[str, tuple[float, ...]] = {
     "none": (0.0, 1.01),
-    "verifier": (0.1, 0.3, 0.5, 0.7, 0.9, 0.97),
-    "likelihood": (0.7, 0.9, 0.95, 0.97, 0.99, 0.995),
-    "coin": (0.1, 0.25, 0.5, 0.75),
+    "verifier": (0.1, 0.3, 0.5, 0.7, 0.9),
+    "likelihood": (0.7, 0.9, 0.95, 0.98, 0.995),
+    "coin": (0.25, 0.5, 0.75),
 }
 """The levels of ``accept`` by judge; at its two limits nothing judges."""
 
