@@ -272,7 +272,7 @@ def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
         "README.md": readme_blocks(tables),
         "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder),
         "docs/diffusion.md": diffusion_blocks(tables, folder),
-        **({"docs/roles.md": blocks} if (blocks := roles_blocks(folder)) else {}),
+        "docs/roles.md": roles_blocks(folder),
     }
 
 
