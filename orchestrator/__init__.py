@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Loglik,
         LoglikRequest,
         ModelInfo,
+        Reasons,
         ScoreReply,
         ScoreRequest,
         Task,
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
         Trajectory,
         Usage,
     )
+    from orchestrator.verifiers.constraints import ConstraintsVerifierConfig
+    from orchestrator.verifiers.countdown_constraints import CountdownConstraintsConfig
     from orchestrator.verifiers.none import NoVerifier
     from orchestrator.verifiers.oracle import OracleConfig
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
@@ -76,6 +79,8 @@ _PLACES = {
     "ChainTask": "orchestrator.tasks.chain",
     "Completion": "orchestrator.protocols",
     "ConfigError": "orchestrator.errors",
+    "ConstraintsVerifierConfig": "orchestrator.verifiers.constraints",
+    "CountdownConstraintsConfig": "orchestrator.verifiers.countdown_constraints",
     "CountdownTask": "orchestrator.tasks.countdown",
     "DatasetTask": "orchestrator.tasks.dataset",
     "Denoising": "orchestrator.types",
@@ -105,6 +110,7 @@ _PLACES = {
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
     "ProblemResult": "orchestrator.outcome",
+    "Reasons": "orchestrator.protocols",
     "Reward": "orchestrator.types",
     "Rounds": "orchestrator.allocation.rounds",
     "Sampling": "orchestrator.types",
@@ -147,6 +153,8 @@ __all__ = [
     "ChainTask",
     "Completion",
     "ConfigError",
+    "ConstraintsVerifierConfig",
+    "CountdownConstraintsConfig",
     "CountdownTask",
     "DatasetTask",
     "Denoising",
@@ -176,6 +184,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "ProblemResult",
+    "Reasons",
     "Reward",
     "Rounds",
     "Sampling",

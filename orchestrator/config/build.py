@@ -240,6 +240,8 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
             raise _placed(error, key) from None
     if isinstance(value, Mapping) and (parts := _dataclasses(hint)):
         return build(parts[0], value, key)
+    if isinstance(value, Mapping) and (kind := _entries(hint)) is not None:
+        return {name: _knob(f"{key}.{name}", item, kind) for name, item in value.items()}
     if isinstance(value, list | tuple) and (kind := _items(hint)) is not None:
         return tuple(_knob(f"{key}.{i}", item, kind) for i, item in enumerate(value))
     if (allowed := _allowed_form(key, value, hint)) is not None:
@@ -271,6 +273,14 @@ def _items(hint: Any) -> Any:
     """Return the type of a tuple's items where objects are built of them; None for any other knob."""
     for kind in options(hint):
         if get_origin(kind) is tuple and _takes_object(item := get_args(kind)[0]):
+            return item
+    return None
+
+
+def _entries(hint: Any) -> Any:
+    """Return the type of a mapping's values where objects are built of them; None for any other knob."""
+    for kind in options(hint):
+        if get_origin(kind) is abc.Mapping and _takes_object(item := get_args(kind)[1]):
             return item
     return None
 

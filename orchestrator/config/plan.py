@@ -153,7 +153,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_steps(names, task, strategy, engine)
-    check_prompts(names, strategy, engine)
+    check_prompts(names, strategy, engine, verifier)
     check_language(names, task, strategy, engine, verifier)
     for name, other in others.configs.items():
         _check_other(names, name, other, strategy, task)

@@ -38,6 +38,7 @@ from orchestrator.protocols.requests import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    Reasons,
     ScoreReply,
     ScoreRequest,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "ModelBase",
     "ModelInfo",
     "Readout",
+    "Reasons",
     "Remote",
     "Sampler",
     "ScoreReply",

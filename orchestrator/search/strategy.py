@@ -75,7 +75,7 @@ class Whole(Protocol):
 
 @runtime_checkable
 class Prompting(Protocol):
-    """A strategy that may ask the policy something else than the task's question."""
+    """A strategy, or a verifier, that may ask the policy something else than the task's question."""
 
     @property
     def prompts(self) -> bool:

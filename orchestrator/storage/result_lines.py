@@ -31,6 +31,7 @@ from orchestrator.types import (
     Step,
     StepRecord,
     Trajectory,
+    TrialRecord,
     Usage,
 )
 
@@ -104,6 +105,7 @@ _KNOWN_BY: dict[str, type[Record]] = {
     "candidate": AttemptRecord,
     "accepted": DraftRecord,
     "role": RoleRecord,
+    "arm": TrialRecord,
     "ancestors": StepRecord,
 }
 

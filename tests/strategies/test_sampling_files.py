@@ -14,10 +14,10 @@ from orchestrator.runs.sweep import plan_sweep
 from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]
-REVISE = {"iad", "refine", "revisions", "self_refine"}
+REVISE = {"iad", "refine", "revisions", "self_refine", "sequential_hints"}
 PUBLISHED = {"iad": (0.7, 1.0), "speculative": (0.6, 0.95)}
 """Temperature and nucleus, where they are not those that are shipped."""
-WHOLE = {"best_of_n", "compute_optimal", "self_consistency", *REVISE}
+WHOLE = {"best_of_n", "compute_optimal", "mixture", "pipeline", "self_consistency", *REVISE}
 
 
 @pytest.mark.parametrize("name", SAMPLED)
