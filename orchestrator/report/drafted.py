@@ -62,7 +62,7 @@ def drafted(series: str, label: str, lines: Iterable[Mapping[str, Any]]) -> Draf
 
 
 def _counts(line: Mapping[str, Any]) -> tuple[int, int, int, int, int, int]:
-    """Return 1 for a right answer, the drafts, those accepted; tokens: of candidates, drafts kept, refused."""
+    """Return 1 for a right answer, the drafts, those accepted; tokens of candidates, drafts kept, refused."""
     drafts = [entry for entry in line["history"] if "accepted" in entry]
     accepted = [entry for entry in drafts if entry["accepted"]]
     tokens, kept = sum(c["num_tokens"] for c in line["candidates"]), sum(e["tokens"] for e in accepted)
