@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strategies.rebase import Rebase
     from strategies.refine import Refine, RefineStop
     from strategies.self_consistency import SelfConsistency
+    from strategies.speculative import Speculative
     from strategies.tree_of_thoughts import TreeOfThoughts
 
 _PLACES = {
@@ -55,6 +56,7 @@ _PLACES = {
     "Refine": "strategies.refine",
     "RefineStop": "strategies.refine",
     "SelfConsistency": "strategies.self_consistency",
+    "Speculative": "strategies.speculative",
     "Stop": "strategies.parts.stopping",
     "TreeOfThoughts": "strategies.tree_of_thoughts",
 }
@@ -82,6 +84,7 @@ __all__ = [
     "Refine",
     "RefineStop",
     "SelfConsistency",
+    "Speculative",
     "Stop",
     "TreeOfThoughts",
 ]

@@ -132,6 +132,14 @@ HEX = {
     "engine.model": "GSAI-ML/LLaDA-8B-Instruct", "engine.cache": "none",
 }  # fmt: skip
 
+SPECREASON = {
+    "engine.model": "Qwen/QwQ-32B", "policies.draft.model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+    "strategy.accept": 0.7777, "strategy.first_base_steps": 0, "strategy.repeats": 2,
+    "strategy.sampling.temperature": 0.6, "strategy.sampling.top_p": 0.95,
+    "strategy.sampling.max_tokens": 512, "strategy.draft_sampling.max_tokens": 512,
+    "strategy.max_tokens": 8192, "task.delimiter": "\n\n",
+}  # fmt: skip
+
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
@@ -193,6 +201,7 @@ HEX = {
             },
         ),
         ("snell_math500", {"task.name": "math500", "budget": 64, "strategy.num_samples": 64}),
+        *((f"specreason_{name}", {**SPECREASON, "task.name": name}) for name in ("aime24", "math500")),
         (
             "snell_revisions_math500",
             {

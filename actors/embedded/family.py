@@ -26,7 +26,8 @@ class Family:
     answer in a form that can be counted, or None. ``rollouts`` are (snapshot, temperature) pairs: the shipped
     policy and its neighbours, so that the verifier learns their mistakes; each solves
     ``num_rollout_problems``. ``shipped_snapshot`` is under-trained on purpose, so that a search can improve
-    on it; it is chosen on development problems by its pass@1 and pass@64.
+    on it; it is chosen on development problems by its pass@1 and pass@64. ``base_snapshot``, where there is
+    one, is a later one, shipped as ``NAME-base``: a stronger model for methods that have two.
     """
 
     name: str
@@ -42,3 +43,4 @@ class Family:
     shipped_snapshot: int
     rollouts: tuple[tuple[int, float], ...]
     num_rollout_problems: int
+    base_snapshot: int | None = None

@@ -2,8 +2,9 @@
 
 An interrupted stage resumes. The stages are ``policy`` (with snapshots: one is shipped, and the verifier
 starts from the last one), ``rollouts`` (solutions by several snapshots, from which the verifier learns),
-``verifier``, and ``export`` (into ``--weights``). A task with a masked-diffusion model has two: ``diffusion``
-and ``export``. Without a stage, all of them run in order.
+``verifier``, ``export`` (into ``--weights``) and, where the task ships it, ``export-base`` (a later snapshot,
+as ``NAME-base``). A task with a masked-diffusion model has ``diffusion`` and ``export``. Without a stage, all
+of them run in order.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ def snapshot(work: Path, index: int) -> Path:
     return work / "policy" / f"snapshot-{index:03d}"
 
 
-def train_policy(family: Family, work: Path) -> None:
+def train_policy(family: Family, work: Path, device: str = "cpu") -> None:
     """Train a causal model on right solutions, with a snapshot every SNAPSHOT_EVERY tokens."""
     recipe = family.policy
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(family.alphabet)
     model = LlamaForCausalLM(llama_config(tokenizer, width=recipe.width, num_layers=recipe.num_layers))
+    torch.nn.Module.to(model, device)  # after its weights are drawn: they are the same on every device
     trainer = Trainer(
         model,
         recipe,
@@ -79,12 +81,13 @@ async def write_rollouts(family: Family, work: Path) -> None:
     os.replace(work / "rollouts.tmp", work / "rollouts.jsonl")
 
 
-def train_verifier(family: Family, work: Path) -> None:
+def train_verifier(family: Family, work: Path, device: str = "cpu") -> None:
     """Train right-or-wrong at every character, starting from the layers of the longest-trained policy."""
     recipe, tokenizer = family.verifier, build_tokenizer(family.alphabet)
     torch.manual_seed(recipe.seed + 1)
     model = Verifier(recipe, family.alphabet)
     start_from_policy(model, LlamaForCausalLM.from_pretrained(work / "policy" / "last"))
+    model.to(device)
     rollouts = [json.loads(line) for line in (work / "rollouts.jsonl").read_text().splitlines()]
 
     def examples(index: int, progress: float) -> list[Example]:
@@ -110,6 +113,13 @@ def export(family: Family, work: Path, weights: Path) -> None:
         target = weights / f"{family.name}-verifier" / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
+
+
+def export_base(family: Family, work: Path, weights: Path) -> None:
+    """Write the later snapshot that is shipped too."""
+    assert family.base_snapshot is not None
+    base = LlamaForCausalLM.from_pretrained(snapshot(work, family.base_snapshot))
+    save_model(base, build_tokenizer(family.alphabet), weights / f"{family.name}-base")
 
 
 def train_diffusion(family: DiffusionFamily, work: Path) -> None:
@@ -148,7 +158,7 @@ def scaled(family: Family, scale: float) -> Family:
     return replace(family, policy=policy, verifier=verifier)
 
 
-def stages_of(task: str, scale: float) -> dict[str, Callable[[Path, Path], None]]:
+def stages_of(task: str, scale: float, device: str = "cpu") -> dict[str, Callable[[Path, Path], None]]:
     """Return the stages of a task, in order; each takes the work folder and the folder of the weights."""
     if task in DIFFUSION_FAMILIES:
         diffusion = DIFFUSION_FAMILIES[task]
@@ -159,11 +169,13 @@ def stages_of(task: str, scale: float) -> dict[str, Callable[[Path, Path], None]
             "export": lambda work, weights: export_diffusion(diffusion, work, weights),
         }
     family = scaled(FAMILIES[task], scale)
+    base = {"export-base": lambda work, weights: export_base(family, work, weights)}
     return {
-        "policy": lambda work, _: train_policy(family, work),
+        "policy": lambda work, _: train_policy(family, work, device),
         "rollouts": lambda work, _: asyncio.run(write_rollouts(family, work)),
-        "verifier": lambda work, _: train_verifier(family, work),
+        "verifier": lambda work, _: train_verifier(family, work, device),
         "export": lambda work, weights: export(family, work, weights),
+        **(base if family.base_snapshot is not None else {}),
     }
 
 
@@ -176,9 +188,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints, snapshots and rollouts")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where export writes")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="trains policy and verifier there: cpu, cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the recipes' tokens, for a trial")
     args = parser.parse_args()
-    stages = stages_of(args.task, args.scale)
+    stages = stages_of(args.task, args.scale, args.device)
     if unknown := set(args.stages) - set(stages):
         parser.error(f"unknown stage {unknown.pop()!r}; stages of {args.task} are {', '.join(stages)}")
     torch.set_num_threads(args.threads)

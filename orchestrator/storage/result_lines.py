@@ -17,6 +17,7 @@ from orchestrator.storage.silence import Lengths
 from orchestrator.types import (
     AttemptRecord,
     Denoising,
+    DraftRecord,
     Finish,
     Granted,
     NodeRecord,
@@ -102,6 +103,7 @@ _KNOWN_BY: dict[str, type[Record]] = {
     "node": NodeRecord,
     "granted": RoundRecord,
     "candidate": AttemptRecord,
+    "accepted": DraftRecord,
     "role": RoleRecord,
     "arm": TrialRecord,
     "ancestors": StepRecord,

@@ -12,6 +12,7 @@ from orchestrator.types.decoding import (
 )
 from orchestrator.types.records import (
     AttemptRecord,
+    DraftRecord,
     Granted,
     NodeRecord,
     Record,
@@ -44,6 +45,7 @@ __all__ = [
     "AttemptRecord",
     "Carried",
     "Denoising",
+    "DraftRecord",
     "Finish",
     "Granted",
     "NodeRecord",

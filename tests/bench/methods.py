@@ -25,6 +25,7 @@ _WITHOUT_A_ROW = {
     "revisions",
     "self_refine",
     "sequential_hints",
+    "speculative",
 }
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
 # What the papers promise, to be read off the curves: the first needs less than the second.
@@ -87,7 +88,8 @@ def brings_its_own(strategy: str) -> bool:
 def on_chain() -> list[Method]:
     """Every strategy of the default task that its policy can follow.
 
-    Without a plan `compute_optimal` is best of N, and the shipped policies cannot read a reviser's prompt.
+    Without a plan `compute_optimal` is best of N, the shipped policies cannot read a reviser's prompt, and
+    `speculative` needs a second policy (``bench_speculative``).
     """
     own = [name for name in names() if not brings_its_own(name) and name not in _WITHOUT_A_ROW]
     rows = [Method(name, name) for name in own]

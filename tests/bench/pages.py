@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tests.bench.curves import (
     accuracy_table,
     curve_table,
@@ -20,6 +22,7 @@ from tests.bench.curves import (
     short,
 )
 from tests.bench.methods import CLAIMS, REFERENCE, SYSTEMATIC
+from tests.bench.scaling import Estimate, estimate, resamples
 from tests.bench.stored import DATA, Measured, Table, read_table
 
 FULL = (200, 3)
@@ -27,6 +30,18 @@ AT_EQUAL_TOKENS = ("self_consistency", "best_of_n", REFERENCE)
 SPOKEN = ("self-consistency", "best-of-N", "particle filter")
 EQUAL = 16
 SPEED_COLUMNS = ("setting", "paths/s", "tokens/s", "speed", "passes", "accuracy", "difference", "same tokens")
+DRAFT_COLUMNS = (
+    "judge",
+    "accept",
+    "accepted",
+    "the base's share",
+    "accuracy (95 %)",
+    "minus the base",
+    "cost",
+    "sequential",
+)
+PRICES = (1.0, 21.0)
+"""Of a token of the draft and of the base: the published pair has 1.5 B and 32 B parameters."""
 COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
 Tables = Mapping[str, Table]
 """By the names of their files."""
@@ -139,10 +154,7 @@ def _beside(table: Table, name: str) -> list[str]:
 
 def _signed(point: Measured) -> str:
     e = point.difference
-    if e is None:
-        return ""
-    value, low, high = (short(x, signed=True) for x in (e.value, e.low, e.high))
-    return f"{value} ({low} to {high})"
+    return "" if e is None else _interval(e)
 
 
 def readme_blocks(tables: Tables) -> dict[str, str]:
@@ -207,6 +219,47 @@ def diffusion_blocks(tables: Tables, folder: Path = DATA) -> dict[str, str]:
     return blocks | ({"diffusion": diffusion(json.loads(path.read_text()))} if path.exists() else {})
 
 
+def speculative(figures: Mapping[str, Any]) -> str:
+    """Return accuracy against the base's share and against cost, from what bench_speculative wrote."""
+    (alone,) = (row for row in figures["rows"] if row["accept"] > 1)
+    rows = [_drafted(row, alone, figures["problems"]) for row in figures["rows"]]
+    of = (
+        f"{figures['problems']} problems (test), one path each, seed 0, commit {figures['commit']}; "
+        "differences are paired by problem.\n"
+        "Cost and sequential tokens are over those of the base alone; a judge's reading is not in them."
+    )
+    return f"{of}\n\n{markdown(DRAFT_COLUMNS, rows)}"
+
+
+def _drafted(row: Mapping[str, Any], alone: Mapping[str, Any], problems: int) -> list[str]:
+    shares = resamples(problems)
+    right, reference = (np.array([int(c) for c in r["right"]], dtype=float) for r in (row, alone))
+    accuracy, difference = estimate(shares @ right), estimate(shares @ (right - reference))
+    draft, base = PRICES
+    cost = draft * row["draft_tokens"] + base * row["base_tokens"]
+    return [
+        {"none": "base alone" if row is alone else "draft alone"}.get(row["judge"], row["judge"]),
+        "" if row["judge"] == "none" else f"{row['accept']:g}",
+        short(row["accepted"] / row["drafts"]) if row["drafts"] else "",
+        short(1 - row["kept_tokens"] / row["answer_tokens"]),
+        f"{short(accuracy.value)} ({short(accuracy.low)} to {short(accuracy.high)})",
+        "" if row is alone else _interval(difference),
+        f"{cost / base / alone['base_tokens']:.2f}",
+        f"{row['sequential_tokens'] / alone['sequential_tokens']:.2f}",
+    ]
+
+
+def _interval(e: Estimate) -> str:
+    value, low, high = (short(x, signed=True) for x in (e.value, e.low, e.high))
+    return f"{value} ({low} to {high})"
+
+
+def roles_blocks(folder: Path = DATA) -> dict[str, str]:
+    """Return the blocks of docs/roles.md."""
+    path = folder / "speculative.json"
+    return {"speculative": speculative(json.loads(path.read_text()))} if path.exists() else {}
+
+
 def text_blocks(names: Sequence[str], folder: Path = DATA) -> dict[str, str]:
     """Return the blocks that other benchmarks keep as text."""
     paths = {name: folder / f"{name}.txt" for name in names}
@@ -219,6 +272,7 @@ def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
         "README.md": readme_blocks(tables),
         "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder),
         "docs/diffusion.md": diffusion_blocks(tables, folder),
+        "docs/roles.md": roles_blocks(folder),
     }
 
 

@@ -20,6 +20,7 @@ from orchestrator.storage.run_files import RESULTS, SUMMARY
 from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import (
     AttemptRecord,
+    DraftRecord,
     Finish,
     NodeRecord,
     Overhead,
@@ -73,6 +74,8 @@ def test_every_kind_of_record_is_read_as_it_was() -> None:
         RoundRecord(1, 0.5, 1.0, 2),
         AttemptRecord(0, 0, 2, (0, 1)),
         RoleRecord("critique", 2, "engine", "0f", "No error.", True, 9),
+        DraftRecord(0, 3, False, 0.25, 7),
+        DraftRecord(1, 1, True, None, 7),
         TrialRecord(1, "rebase", 0.25, 1.5, 0, 2),
     )
     result = make_result()
