@@ -32,8 +32,8 @@ from orchestrator.intervals import holm, mean_interval, sign_test
 from orchestrator.report.settings import Setting
 from orchestrator.storage.results import stream_results
 
-FEWEST = 5
-"""Problems with right and wrong candidates below which nothing is said of a point."""
+FEWEST = 10
+"""Problems with right and wrong candidates below which nothing is said of a point: no sign test could tell."""
 
 MOST = 2000
 """Problems of a run that are read: more of them would change little, and take long."""

@@ -100,22 +100,22 @@ def test_only_finished_candidates_of_mixed_problems_count() -> None:
 
 
 def test_the_report_has_the_section_where_there_is_enough(tmp_path: Path) -> None:
-    lines = [mixed(f"p{i}", "Thus 1.", "Maybe 0. Wait.") for i in range(8)]
+    lines = [mixed(f"p{i}", "Thus 1.", "Maybe 0. Wait.") for i in range(12)]
     write_run(tmp_path / "many", lines)
-    write_run(tmp_path / "few", lines[:4], strategy="self_consistency")
+    write_run(tmp_path / "few", lines[:9], strategy="self_consistency")
     (setting,) = arrange(read_runs(tmp_path, 1e6))
     (found,) = traces(setting)
-    assert found.num_problems == 8
+    assert found.num_problems == 12
     rows = {row.feature: row for row in found.differences}
     assert rows.keys() == {"tokens", "steps", "hedges", "thinking", "discourse"}
     assert (rows["hedges"].auc[0], rows["discourse"].auc[0], rows["tokens"].auc[0]) == (0.0, 1.0, 0.5)
-    assert rows["hedges"].p_holm == pytest.approx(5 * 2 / 2**8)
+    assert rows["hedges"].p_holm == pytest.approx(5 * 2 / 2**12)
     assert interval(rows["discourse"].difference) == "250 (250 to 250)"
 
 
 @pytest.mark.heavy
 def test_the_page_shows_it(tmp_path: Path) -> None:
-    write_run(tmp_path / "many", [mixed(f"p{i}", "Thus 1.", "Maybe 0. Wait.") for i in range(8)])
+    write_run(tmp_path / "many", [mixed(f"p{i}", "Thus 1.", "Maybe 0. Wait.") for i in range(12)])
     (setting,) = arrange(read_runs(tmp_path, 1e6))
     page = render("runs", [make_section(setting, "s0")])
     assert "<h3>Traces: best_of_n" in page
