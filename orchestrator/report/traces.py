@@ -33,7 +33,7 @@ from orchestrator.report.settings import Setting
 from orchestrator.storage.results import stream_results
 
 FEWEST = 10
-"""Problems with right and wrong candidates below which nothing is said of a point: no sign test could tell."""
+"""Problems with right and wrong candidates below which nothing is said: no sign test could tell."""
 
 MOST = 2000
 """Problems of a run that are read: more of them would change little, and take long."""
