@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from strategies.astar import AStar
     from strategies.beam_search import BeamSearch
     from strategies.best_of_n import BestOfN
+    from strategies.components.templates import PipelineTemplates
     from strategies.compute_optimal import ComputeOptimal
     from strategies.dvts import DiverseTreeSearch
     from strategies.entropic_particle_filter import EntropicParticleFilter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from strategies.particle_filter import ParticleFilter
     from strategies.particle_gibbs import ParticleGibbs
     from strategies.parts.stopping import Stop
+    from strategies.pipeline import Pipeline
     from strategies.rebase import Rebase
     from strategies.refine import Refine, RefineStop
     from strategies.self_consistency import SelfConsistency
@@ -43,6 +45,8 @@ _PLACES = {
     "ParticleCascade": "strategies.particle_cascade",
     "ParticleFilter": "strategies.particle_filter",
     "ParticleGibbs": "strategies.particle_gibbs",
+    "Pipeline": "strategies.pipeline",
+    "PipelineTemplates": "strategies.components.templates",
     "Rebase": "strategies.rebase",
     "Refine": "strategies.refine",
     "RefineStop": "strategies.refine",
@@ -66,6 +70,8 @@ __all__ = [
     "ParticleCascade",
     "ParticleFilter",
     "ParticleGibbs",
+    "Pipeline",
+    "PipelineTemplates",
     "Rebase",
     "Refine",
     "RefineStop",

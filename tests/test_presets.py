@@ -182,7 +182,38 @@ HEX = {
             )
             for benchmark in ("gpqa", "olympiad")
         ),
+        (
+            "archon_math",
+            {
+                "task.name": "math500", "strategy.num_samples": 11, "strategy.sampling.temperature": 0.7,
+                "strategy.role_sampling.temperature": 0.7, "strategy.layers": [
+                    [{"generate": {"samples": None}}], [{"critique": {}}], [{"rank": {"top_k": 5}}],
+                    [{"fuse": {"copies": 1}}],
+                ],
+            },
+        ),
         ("snell_math500", {"task.name": "math500", "budget": 64, "strategy.num_samples": 64}),
+        (
+            "snell_revisions_math500",
+            {
+                "task.name": "math500", "strategy.num_samples": 64, "strategy.carry": "last_four",
+                "strategy.across": "weighted_majority",
+            },
+        ),
+        (
+            "complex_tasks_aime24",
+            {
+                "task.name": "aime24", "strategy.num_samples": 5, "strategy.chains": 5,
+                "strategy.carry": "conversation", "strategy.stop.rule": "oracle", "engine.chat": True,
+            },
+        ),
+        (
+            "bag_of_tricks_self_refine",
+            {
+                "task.name": "gsm8k", "strategy.num_samples": 3, "strategy.sampling.temperature": 0.8,
+                "strategy.sampling.top_p": 0.9, "strategy.feedback": "critique",
+            },
+        ),
         (
             "adaptive_gsm8k",
             {

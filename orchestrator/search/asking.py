@@ -81,7 +81,7 @@ class Ledger:
         self.billing = Billing(self.problem, self.task, {} if self.limits.cost is None else self.prices)
         self.overhead = self.drawn.overhead
         self._ahead = Ahead(self.engine, self.gate)
-        self.policies = {**self.policies, ENGINE: self.engine}
+        self.policies = {ENGINE: self.engine, **self.policies} | {ENGINE: self.engine}
         self._reading = Reading(self.policies, self.gate, self.problem.id)
         if self.watch is not None:
             self.watch.begins(self.account)

@@ -26,6 +26,7 @@ from orchestrator.protocols import (
     step_rule_of,
 )
 from orchestrator.seeds import derive_seeds
+from orchestrator.steps.rule import StepRule
 from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn, Usage
 
 
@@ -36,26 +37,28 @@ def generate_requests(
     params: Sequence[Params],
     seeds: Sequence[int],
     to_end: bool,
+    room: int | None = None,
 ) -> list[GenerateRequest]:
-    """Return one request per trajectory, with its parameters and its seed."""
+    """Return one request per trajectory, with its parameters, its seed and the ``room`` that it needs."""
     # Resampled siblings are one value: its tokens are joined once. So are the prompts.
     token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
-    made = {t.prompt: _answering(problem, task, t.prompt, to_end) for t in trajectories}
-    by_rule = step_rule_of(task) is not UNSET
+    step = step_rule_of(task)
+    made = {t.prompt: _answering(problem, task, t.prompt, to_end, step) for t in trajectories}
     return [
         made[t.prompt](
             token_ids=token_ids[id(t)],
             params=p,
             seed=seed,
             carried=t.carried or UNSET,
-            before=t.text[-LOOK_BACK:] if by_rule and t.steps else UNSET,
+            before=t.text[-LOOK_BACK:] if step is not UNSET and t.steps else UNSET,
+            room=UNSET if room is None else room,
         )
         for t, p, seed in zip(trajectories, params, seeds, strict=True)
     ]
 
 
 def _answering(
-    problem: Problem, task: Task, prompt: Prompt | None, to_end: bool
+    problem: Problem, task: Task, prompt: Prompt | None, to_end: bool, step: StepRule | UnsetType
 ) -> Callable[..., GenerateRequest]:
     """Return what makes the requests that answer a prompt, or without one the task's question."""
     question, instruction, history = conversation(problem, task, prompt)
@@ -68,7 +71,7 @@ def _answering(
         delimiter=delimiter or task.delimiter,
         answer_marker=task.answer_marker if marker is None else marker or None,
         to_end=to_end or delimiter == "",
-        step=step_rule_of(task),
+        step=step,
         quotes=prompt is not None or UNSET,
     )
 

@@ -73,8 +73,9 @@ class Session:
 
     @property
     def special(self) -> tuple[str, ...]:
-        """The special strings of the policy's tokenizer: a prompt quotes no text of a model with them."""
-        return self._ledger.engine.info.special
+        """The special strings of the policies' tokenizers: a prompt quotes no text of a model with them."""
+        policies = self._ledger.policies.values()
+        return tuple(dict.fromkeys(mark for policy in policies for mark in policy.info.special))
 
     @property
     def usage(self) -> Usage:

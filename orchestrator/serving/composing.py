@@ -38,7 +38,7 @@ def served_of(config: DictConfig, arguments: Sequence[str]) -> tuple[Served, Pla
     assert isinstance(node, dict)
     settings = read_serve({str(key): value for key, value in node.items()})
     plan = plan_of(OmegaConf.masked_copy(config, [str(key) for key in config if key != SERVE]))
-    if plan.knows_answers:
+    if plan.verifier.knows_answers:
         allowed = "rewards by the reference answer, and a question that is asked here has none"
         raise ConfigError("verifier", plan.names["verifier"], allowed)
     return served(plan, settings, config, arguments), plan

@@ -91,6 +91,10 @@ def test_what_a_library_names_needs_no_plus() -> None:
     [
         ("task=null", "task=null: must be the name of a file of conf/task"),
         ("task=1", "task=1: must be the name of a file of conf/task"),
+        (
+            "+engine@policies.draft=countdown",
+            "engine@policies.draft=countdown: chooses a task too: take engine@",
+        ),
         ("strategy=true", "strategy=true: must be the name of a file of conf/strategy"),
         ("engine=", "engine=: must be the name of a file of conf/engine"),
         ("task/prompt=null", "task/prompt=null: must be the name of a file of conf/task/prompt"),

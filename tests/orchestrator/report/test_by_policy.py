@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 from orchestrator.report.by_policy import policy_shares
-from orchestrator.report.page import make_section
+from orchestrator.report.measures import measure_all
+from orchestrator.report.page import Section
 from orchestrator.report.runs import read_runs
-from orchestrator.report.settings import arrange
+from orchestrator.report.settings import Setting, arrange
 from orchestrator.types import Usage
 from tests.orchestrator.report.made_runs import lines, write_run
+
+
+def section_of(setting: Setting) -> Section:
+    return Section(setting, measure_all(setting), (), None, (), (), None, None)
 
 
 def test_shares_are_of_all_problems_and_seeds(tmp_path: Path) -> None:
@@ -27,7 +32,7 @@ def test_shares_are_of_all_problems_and_seeds(tmp_path: Path) -> None:
     assert found.keys() == {"draft", "engine"}
     assert (found["draft"].generated, found["draft"].read, found["draft"].cached) == (30, 8, 2)
     assert found["draft"].share == pytest.approx(0.75)
-    section = make_section(setting, "s0")
+    section = section_of(setting)
     assert section.heads["cost"] == "cost"
     assert section.curves["speculative"][0].costs["cost"] == pytest.approx(0.5)
 
@@ -35,7 +40,7 @@ def test_shares_are_of_all_problems_and_seeds(tmp_path: Path) -> None:
 def test_without_prices_there_is_no_column_of_money(tmp_path: Path) -> None:
     write_run(tmp_path / "alone", lines([1, 1]))
     (setting,) = arrange(read_runs(tmp_path, 1e6))
-    section = make_section(setting, "s0")
+    section = section_of(setting)
     assert policy_shares(setting) == []
     assert list(section.heads.values()) == ["tokens", "sequential tokens", "reward calls", "FLOPs", "wall s"]
 

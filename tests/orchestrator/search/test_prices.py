@@ -87,6 +87,14 @@ async def test_a_row_is_cut_to_what_is_left_and_the_next_call_withheld() -> None
     assert ledger.account.cost <= 4.5
 
 
+async def test_a_call_without_a_price_goes_on_when_a_prompt_was_longer_than_reckoned() -> None:
+    session = Session(ledger := ledger_of(Limits(cost=1.0), engine=PRICE))
+    ledger.spend("engine", [Usage(prompt_tokens=100)])
+    assert ledger.account.cost > 1
+    assert (await session.generate([Trajectory()], PARAMS, policy="draft"))[0].steps
+    assert await session.generate([Trajectory()], PARAMS) == [Trajectory()]
+
+
 async def test_what_stopped_a_search_is_the_limit_that_withheld() -> None:
     both = Session(ledger_of(Limits(generated_tokens=2, cost=100.0), engine=PRICE))
     await both.generate([Trajectory()] * 2, PARAMS, to_end=True)
