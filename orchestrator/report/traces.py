@@ -83,10 +83,10 @@ _Phrases = Mapping[str, Sequence[tuple[int, Sequence[str]]]]
 
 @cache
 def _phrases() -> _Phrases:
-    """Return the phrases by their first word, the longest first, each with the number of its list."""
+    """Return the phrases by their first word, each with the number of its list."""
     found: dict[str, list[tuple[int, Sequence[str]]]] = defaultdict(list)
     for i, phrases in enumerate(trace_words().values()):
-        for words in sorted(map(_words, phrases), key=len, reverse=True):
+        for words in map(_words, phrases):
             found[words[0]].append((i, words))
     return dict(found)
 
@@ -103,15 +103,11 @@ def feature_names() -> tuple[str, ...]:
 def features_of(text: str, num_tokens: int, num_steps: int) -> list[float]:
     """Return tokens, steps, and the counts of each list per 1,000 tokens.
 
-    A list counts at most one phrase from each word on, the longest.
+    A list counts at most one phrase from each word on.
     """
     counts, phrases, words = [0] * (len(feature_names()) - 2), _phrases(), _words(text)
     for at, word in enumerate(words):
-        seen = set[int]()
-        for i, phrase in phrases.get(word, ()):
-            if i not in seen and words[at : at + len(phrase)] == phrase:
-                seen.add(i)
-        for i in seen:
+        for i in {i for i, phrase in phrases.get(word, ()) if words[at : at + len(phrase)] == phrase}:
             counts[i] += 1
     per = 1000 / max(1, num_tokens)
     return [num_tokens, num_steps, *(per * count for count in counts)]

@@ -343,7 +343,7 @@ async def test_a_mixture_runs_through_with_a_judge_by_constraints(model: Model, 
         assert [r.number for r in trials] == [1, 2]
         assert all(r.draft is not None and r.num_dropped == 0 for r in trials)
         assert {t.prompt.role for t in result.solution.trajectories if t.prompt} == {"revise"}
-        assert set(result.by_role) == {"select", "revise"}
+        assert set(result.by_role) == {"constraints", "revise", "score", "select"}
     assert len(judging.lists) == 2 and all(each.text.strip() for each in judging.lists)
     read = [r.parsed for x in results if x.solution for r in x.solution.history if isinstance(r, RoleRecord)]
     share = f"{sum(r.parsed for r in judging.judged)} of {len(judging.judged)} judgements"

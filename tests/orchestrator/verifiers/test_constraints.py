@@ -34,7 +34,7 @@ from orchestrator.testing import PROBLEM, FakeEngine, FakeTask, check_verifier
 from orchestrator.types import Finish, Sampling, Step, Trajectory, Usage
 from orchestrator.verifiers.constraints import ConstraintsVerifierConfig
 from orchestrator.verifiers.countdown_constraints import CountdownConstraintsConfig, judge
-from strategies import BestOfN
+from strategies import BestOfN, Greedy, Mixture, MixtureArm
 
 LIST = Template("{question}\nList", instruction="")
 SCORE = Template("{question}\n{constraints}\n{answer}\nScore", instruction="")
@@ -99,6 +99,9 @@ async def test_the_list_is_made_once_for_all_branches_and_counted_once() -> None
     assert await session.constraints() == "Reach =."
     spent = sum(len(judge.reply(r).steps[0].text) + len(r.question) for r in judge.requests)
     assert (session.usage.reward_calls, session.usage.reward_tokens) == (6, spent)
+    by_role = session._ledger.account.by_role
+    assert by_role.keys() == {"constraints", "score"}
+    assert sum(usage.reward_tokens for usage in by_role.values()) == spent
 
 
 async def test_a_verifier_without_constraints_lists_none() -> None:
@@ -185,6 +188,25 @@ async def test_a_judge_that_draws_follows_the_runs_seed() -> None:
         await session.score([Trajectory((Step("=1\n", (1,), finish=Finish.ANSWER),))])
         seeds += [request.seed for request in judge.requests]
     assert len(set(seeds)) == 4
+
+
+async def test_a_mixture_shows_the_list_and_the_reasons() -> None:
+    class Policy(Judge):
+        def reply(self, request: GenerateRequest) -> Completion:
+            judges = request.question.endswith(("List", "Score"))
+            return super().reply(request if judges else replace(request, question="List"))
+
+    engine = Policy("Line 1 is wrong.\nScore: 20")
+    verifier = config_of().open(DirectBackend(engine), FakeTask(), {})
+    session = Session(Ledger(PROBLEM, engine, verifier, FakeTask()))
+    arms = {"a": MixtureArm(BestOfN(1)), "b": MixtureArm(Greedy())}
+    shown = Template("{question}|{answer}|{notes}|{constraints}")
+    await Mixture(arms, 2, prompt=shown, prior=Template("{question}|{constraints}|{methods}")).solve(session)
+    questions = [request.question for request in engine.requests]
+    assert questions.count("abca|Reach =.|Line 1 is wrong.\nScore: 20|Reach =.") == 1
+    assert questions.count("abca|Reach =.|a: A method.\nb: A method.") == 1
+    assert engine.count("List") == 1
+    assert session._ledger.account.by_role.keys() == {"constraints", "score", "select", "revise"}
 
 
 @pytest.mark.parametrize("readout", ["per_step", "whole"])
