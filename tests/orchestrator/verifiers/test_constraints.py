@@ -29,9 +29,9 @@ from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.storage.appending import OpenFiles
 from orchestrator.storage.journal import Journal
-from orchestrator.tasks.countdown import Puzzle, draw_puzzle
+from orchestrator.tasks.countdown import CountdownTask, Puzzle, draw_puzzle
 from orchestrator.testing import PROBLEM, FakeEngine, FakeTask, check_verifier
-from orchestrator.types import Finish, Sampling, Step, Trajectory, Usage
+from orchestrator.types import Finish, Problem, Sampling, Step, Trajectory, TrialRecord, Usage
 from orchestrator.verifiers.constraints import ConstraintsVerifierConfig
 from orchestrator.verifiers.countdown_constraints import CountdownConstraintsConfig, judge
 from strategies import BestOfN, Greedy, Mixture, MixtureArm
@@ -262,6 +262,28 @@ def test_the_constraints_of_countdown(text: str, score: int, reasons: str) -> No
     found, said = judge(PUZZLE, text)
     assert found == score
     assert reasons in said and said.startswith(NUMBERS) and said.endswith(f"Score: {score}")
+
+
+async def test_a_mixture_stops_at_the_first_solution_that_meets_them() -> None:
+    """On Countdown, without a model: the policy writes these texts one after another."""
+    puzzle = draw_puzzle("test", 0)
+    wrong, right = f"#{puzzle.target}\n", "".join(puzzle.lines)
+    texts = iter([wrong, wrong, wrong, wrong, right, wrong, wrong, wrong])
+
+    class Policy(Judge):
+        def reply(self, request: GenerateRequest) -> Completion:
+            text = next(texts)
+            return Completion((Step(text, tuple(map(ord, text)), finish=Finish.EOS),), Usage())
+
+    task = CountdownTask()
+    verifier = CountdownConstraintsConfig("whole").open(DirectBackend(FakeEngine()), task, {})
+    problem = Problem("p", puzzle.question, puzzle.question)
+    session = Session(Ledger(problem, Policy(), verifier, task))
+    solution = await Mixture({"a": MixtureArm(BestOfN(2))}, 32).solve(session)
+    scores = [(r.number, r.score) for r in solution.history if isinstance(r, TrialRecord)]
+    assert scores == [(1, pytest.approx(0.25)), (2, 1.0)]
+    assert solution.answer_index is not None
+    assert solution.trajectories[solution.answer_index].text == right
 
 
 def test_every_known_solution_meets_all_constraints() -> None:
