@@ -259,6 +259,7 @@ class Session:
                 result[i] = lock(trajectories[i], reply)
                 if reply.reasons:
                     ledger.reasons[result[i].prompt, result[i].token_ids] = reply.reasons[-1]
+                    account.note_role("score", reply.usage)
         if ledger.watch is not None:
             ledger.watch.reached(result)
         return result
