@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.observe.trackio_tracker import TrackioTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.outcome import Candidate, ProblemResult
+    from orchestrator.prompts.question import PrefixQuestion
     from orchestrator.prompts.template import Template
     from orchestrator.protocols import (
         Completion,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from orchestrator.verifiers.none import NoVerifier
     from orchestrator.verifiers.oracle import OracleConfig
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
+    from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
 
 _PLACES = {
     "Candidate": "orchestrator.outcome",
@@ -100,6 +102,7 @@ _PLACES = {
     "NodeRecord": "orchestrator.types",
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Overhead": "orchestrator.types",
+    "PrefixQuestion": "orchestrator.prompts.question",
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
     "ProblemResult": "orchestrator.outcome",
@@ -109,6 +112,7 @@ _PLACES = {
     "ScoreReply": "orchestrator.protocols",
     "ScoreRequest": "orchestrator.protocols",
     "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
+    "SelfEvaluationVerifierConfig": "orchestrator.verifiers.self_evaluation",
     "Session": "orchestrator.search.session",
     "Solution": "orchestrator.types",
     "Step": "orchestrator.types",
@@ -170,6 +174,7 @@ __all__ = [
     "NodeRecord",
     "OracleConfig",
     "Overhead",
+    "PrefixQuestion",
     "Problem",
     "ProblemError",
     "ProblemResult",
@@ -179,6 +184,7 @@ __all__ = [
     "ScoreReply",
     "ScoreRequest",
     "SelfCertaintyVerifierConfig",
+    "SelfEvaluationVerifierConfig",
     "Session",
     "Solution",
     "Step",

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.backend import ENGINE, AnyVerifierConfig, Backend, Cluster
+from orchestrator.backend import ENGINE, AnyVerifierConfig, Backend, Cluster, asked_policies
 from orchestrator.config.build import build_node
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.compose import chosen_node
@@ -78,7 +78,7 @@ async def start(
     if judge.knows_answers:
         raise ConfigError("verifier", node_of(judge)["_target_"], "knows the answers: only a run may use it")
     try:
-        backend = await where.start({ENGINE: policy}, judge.of_replicas)
+        backend = await where.start(asked_policies({ENGINE: policy}, judge), judge.of_replicas)
         try:
             yield _models(backend, policy, judge)
         finally:

@@ -22,7 +22,6 @@ from typing import Any
 from actors.text.tokens import InnerTokenizer, TokenIds
 from actors.verifiers.asking import AskingVerifier
 from actors.verifiers.config import GenerativeVerifierConfig
-from actors.verifiers.likelihood import reward_usage
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     EngineBase,
@@ -35,6 +34,7 @@ from orchestrator.protocols import (
 )
 from orchestrator.seeds import derive_seed
 from orchestrator.types import Finish, Reward, Sampling, Step, Usage, total
+from orchestrator.verifiers.spending import reward_usage
 
 FIELDS = re.compile(r"\{(question|steps|step|number)\}")
 """The fields of a template; any other brace is literal."""

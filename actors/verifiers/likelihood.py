@@ -26,7 +26,8 @@ from orchestrator.protocols import (
     ScoreReply,
     ScoreRequest,
 )
-from orchestrator.types import Reward, Usage
+from orchestrator.types import Reward
+from orchestrator.verifiers.spending import reward_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +124,6 @@ class _Sums:
         self._sums[question, steps] = total
         if len(self._sums) > self._size:
             self._sums.popitem(last=False)
-
-
-def reward_usage(usage: Usage) -> Usage:
-    """Return an engine's usage as that of a verifier."""
-    return Usage(
-        reward_tokens=usage.prompt_tokens - usage.cached_tokens + usage.generated_tokens,
-        cached_reward_tokens=usage.cached_tokens,
-        flops=usage.flops,
-    )
 
 
 def _joined(steps: Sequence[TokenIds]) -> TokenIds:

@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.text.generation import Generation, StopRules, logprobs_of
 from actors.text.prompting import Prompter, PromptStyle
+from actors.text.questions import Questions
 from actors.text.stepping import Detokenizer
 from actors.text.thinking import Thinking, Thought, common_end
 from actors.text.tokens import TokenIds, refuse_request, refuse_tokens
@@ -28,6 +29,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikRequest,
     ModelInfo,
+    OptionsRequest,
 )
 from orchestrator.steps.rule import MODES
 from orchestrator.types import Finish, Overhead, Sampling, Usage
@@ -63,6 +65,7 @@ class VllmEngine(EngineBase):
         self._logprobs = 0 if config.logprobs else None
         self._prompter = Prompter(started.tokenizer, style, started.vocab_size)
         self._prompt_ids = self._prompter.token_ids
+        self._questions = Questions(started.tokenizer, self._prompter, started.eos_ids)
         self._thinking = _thinking(config, started.tokenizer)
         self._detokenizer = Detokenizer(started.tokenizer, started.vocab_size, started.eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
@@ -116,6 +119,10 @@ class VllmEngine(EngineBase):
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """Return the likelihood of each request's steps; vLLM reads the whole text again for it."""
         return list(await asyncio.gather(*(self._read(r) for r in requests)))
+
+    def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
+        """Raise ConfigError of ``key`` where the tokenizer has no such question, or no such options."""
+        self._questions.check(key, asked, options)
 
     async def close(self) -> None:
         """End vLLM's processes; requests in flight raise."""
@@ -282,6 +289,8 @@ class VllmEngine(EngineBase):
         return self._started.generate(tokens_input(list(token_ids)), params, name)
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
+        if isinstance(request, OptionsRequest):
+            return await self._read_options(request)
         prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         # vLLM generates at least one token more.
@@ -298,6 +307,35 @@ class VllmEngine(EngineBase):
         logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
         flops = self._flops_per_token * len(token_ids)
         return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), flops=flops))
+
+    async def _read_options(self, request: OptionsRequest) -> Loglik | Failure:
+        """Return the likelihoods of options; what vLLM's blocks hold of the prefix is not read again."""
+        from vllm import SamplingParams
+
+        found = self._questions.passage(request)
+        if isinstance(found, Failure):
+            return found
+        token_ids, options = found
+        if refusal := refuse_tokens(token_ids, self._started.max_context - 1, self._started.vocab_size):
+            return refusal
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, logprob_token_ids=list(options), detokenize=False
+        )
+        try:
+            output = await self._started.answer(self._ask(token_ids, params))
+        except EngineDeadError:
+            raise
+        except EngineError as error:
+            return Failure("EngineError", str(error))
+        num_cached = output.num_cached_tokens or 0
+        self._num_read += len(token_ids) - num_cached
+        (entry,) = output.outputs[0].logprobs
+        usage = Usage(
+            prompt_tokens=len(token_ids),
+            cached_tokens=num_cached,
+            flops=self._flops_per_token * (len(token_ids) - num_cached),
+        )
+        return Loglik(tuple(entry[token].logprob for token in options), usage)
 
     async def _read_logprobs(self, token_ids: Sequence[int], first: int) -> list[float]:
         """Read the tokens and return the log-probabilities from ``first`` on. Raises as ``answer`` does."""

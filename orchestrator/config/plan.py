@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from orchestrator.allocation.calibration import Calibration
 from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
-from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster
+from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster, asked_policies
 from orchestrator.config.build import (
     Range,
     RunSettings,
@@ -92,7 +92,7 @@ class Plan:
     @property
     def policies(self) -> Mapping[str, EngineConfig]:
         """The engines by name, as a cluster takes them."""
-        return {ENGINE: self.engine}
+        return asked_policies({ENGINE: self.engine}, self.verifier)
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -135,6 +135,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_steps(names, task, strategy, engine)
     check_prompts(names, strategy, engine)
     check_language(names, task, strategy, engine, verifier)
+    asked_policies({ENGINE: engine}, verifier)
     plan = Plan(
         plain=plain,
         names=names,

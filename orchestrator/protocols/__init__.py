@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.protocols.configs import (
+    AsksPolicy,
     EngineConfig,
     HasWeights,
     InStages,
@@ -35,6 +36,8 @@ from orchestrator.protocols.requests import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    OptionsRequest,
+    PolicyPrefix,
     ScoreReply,
     ScoreRequest,
 )
@@ -45,6 +48,7 @@ __all__ = [
     "NOTHING_CARRIED",
     "NO_REPLICA",
     "READOUTS",
+    "AsksPolicy",
     "Completion",
     "EndsSteps",
     "Engine",
@@ -64,6 +68,8 @@ __all__ = [
     "Method",
     "ModelBase",
     "ModelInfo",
+    "OptionsRequest",
+    "PolicyPrefix",
     "Readout",
     "Sampler",
     "ScoreReply",

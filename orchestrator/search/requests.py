@@ -17,6 +17,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    PolicyPrefix,
     Readout,
     ScoreReply,
     ScoreRequest,
@@ -78,8 +79,16 @@ def _conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[
     return prompt.question, instruction, (*problem.history, *prompt.history)
 
 
-def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetType = UNSET) -> ScoreRequest:
-    """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples."""
+def score_request(
+    problem: Problem,
+    trajectory: Trajectory,
+    seed: int | UnsetType = UNSET,
+    prefix: PolicyPrefix | UnsetType = UNSET,
+) -> ScoreRequest:
+    """Return the request for the rewards of a trajectory's new steps.
+
+    ``seed`` is for a verifier that samples, ``prefix`` for one that reads a policy's token ids.
+    """
     steps = trajectory.steps
     return ScoreRequest(
         home=problem.id,
@@ -89,7 +98,17 @@ def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetTyp
         logprobs=tuple([_finite(s.logprob) for s in steps]),
         num_tokens=tuple([len(s.token_ids) for s in steps]),
         seed=seed,
+        prefix=prefix,
     )
+
+
+def policy_prefix(problem: Problem, task: Task, trajectory: Trajectory) -> PolicyPrefix:
+    """Return what a policy has read and written, as an answer to the task's question, whatever the prompt.
+
+    Rewards are about the problem: all candidates are judged after the same question.
+    """
+    question, instruction, history = _conversation(problem, task, None)
+    return PolicyPrefix(question, instruction, history, tuple([s.token_ids for s in trajectory.steps]))
 
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
-from orchestrator.protocols import Completion, GenerateRequest
+from orchestrator.protocols import Completion, GenerateRequest, PolicyPrefix
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
 from orchestrator.search.requests import (
@@ -24,6 +24,7 @@ from orchestrator.search.requests import (
     lock,
     loglik_request,
     per_row,
+    policy_prefix,
     sample_seeds,
     score_request,
 )
@@ -228,7 +229,10 @@ class Session:
             account.stop("reward_calls")
             rows = rows[:num_admitted]
         seed = ledger.seed if verifier.info.sampling else UNSET
-        requests = [score_request(ledger.problem, trajectories[i], seed) for i in rows]
+        requests = [
+            score_request(ledger.problem, trajectories[i], seed, prefix)
+            for i, prefix in zip(rows, self._prefixes([trajectories[i] for i in rows]), strict=True)
+        ]
         try:
             check = partial(check_rewards, verifier.info.readout)
             replies = await ledger.ask(name, verifier.score, requests, check, VerifierError)
@@ -241,6 +245,13 @@ class Session:
         if ledger.watch is not None:
             ledger.watch.reached(result)
         return result
+
+    def _prefixes(self, trajectories: Sequence[Trajectory]) -> Sequence[PolicyPrefix | UnsetType]:
+        """Return what the policy that the verifier reads has written; UNSET where it reads texts alone."""
+        ledger = self._ledger
+        if ledger.verifier is None or ledger.verifier.info.reads is None:
+            return [UNSET] * len(trajectories)
+        return [policy_prefix(ledger.problem, ledger.task, t) for t in trajectories]
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
         """Return one key per trajectory: equivalent final answers have equal keys; None without an answer."""
