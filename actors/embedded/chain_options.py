@@ -40,6 +40,8 @@ GROUP = 4
 """How many attempts at one problem are ranked against each other."""
 MARGIN = 0.1
 SHARE_OF_ROLLOUTS = 0.5
+KEPT = 5.0
+"""The weight of the divergence from the policy among the losses."""
 FIRST_PROBLEM = 40_000_000
 """Of those that the copy learns from: the other shipped models have not seen them."""
 
@@ -168,7 +170,7 @@ class OptionLoss:
         losses = {
             "option": _option_loss(margin, options, torch.ones_like(ends)),
             "step": _option_loss(margin, options, ends),
-            "policy": 2 * _divergence(own, logits, _predicts(is_text), ranked.num_rollouts),
+            "policy": KEPT * _divergence(own, logits, _predicts(is_text), ranked.num_rollouts),
             **_heads(model, hidden, given, ends),
         }
         return torch.stack(list(losses.values())).sum(), {k: v.item() for k, v in losses.items()}
