@@ -219,10 +219,13 @@ def self_evaluation(figures: Mapping[str, Any]) -> str:
         for rule in judges["self_evaluation"]["rules"]
     ]
     names = [f"`{name}`" for name in judges]
+    greedy, sampled = (
+        f"{short(own[f'{kind}_copy'])} (the policy {short(own[f'{kind}_policy'])})"
+        for kind in ("greedy", "sampled")
+    )
     kept = (
-        f"What the copy has kept of `chain-policy`: greedy accuracy {short(own['greedy_copy'])} (the policy "
-        f"{short(own['greedy_policy'])}), of\nsamples at T .8 {short(own['sampled_copy'])} "
-        f"({short(own['sampled_policy'])}); {own['same_greedy']:.0%} of the greedy solutions are the same text."
+        f"What the copy has kept of `chain-policy`: greedy accuracy {greedy},\nof samples at T .8 {sampled}; "
+        f"{own['same_greedy']:.0%} of the greedy solutions are the same text."
     )
     read = " and ".join(f"{judges[name]['read']:.0f} with `{name}`" for name in list(judges)[:2])
     return "\n\n".join(
