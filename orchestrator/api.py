@@ -28,7 +28,7 @@ from orchestrator.recording import Recording, model_labels
 from orchestrator.schema import Count, CountOrZero, converted
 from orchestrator.search.account import Limits
 from orchestrator.search.controller import Controller
-from orchestrator.search.strategy import Strategy
+from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.storage.inputs import Inputs, check_inputs
 from orchestrator.storage.journal import Journals
 from orchestrator.storage.result_lines import stored_result
@@ -198,10 +198,12 @@ def _labels(config: Mapping[str, Any], controller: Controller) -> dict[str, Any]
 
 
 def _check_fit(strategy: Strategy, verifier: Verifier | None) -> None:
-    """Raise ConfigError if the verifier does not give what the strategy reads."""
+    """Raise ConfigError if the verifier does not give what the strategy reads, or it reads the answers."""
     name = "none" if verifier is None else type(verifier).__name__
     names = {"strategy": type(strategy).__name__, "verifier": name}
     check_readout(names, strategy, None if verifier is None else verifier.info.readout)
+    if knows_answers(strategy):
+        raise ConfigError("strategy", names["strategy"], "knows the answers: only a run may use it")
 
 
 def _waited_for(work: Coroutine[Any, Any, T]) -> T:

@@ -10,9 +10,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.observe.tracking import Tracker
 from orchestrator.protocols import AsksPolicy, Engine, EngineConfig, Readout, Task, Verifier, VerifierConfig
 from orchestrator.suggest import nearest
-
-ENGINE = "engine"
-"""The main policy among the policies of a run; for now the only one."""
+from orchestrator.types import ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,11 @@ class Backend(Protocol):
 
     @property
     def engine(self) -> Engine: ...
+
+    @property
+    def policies(self) -> Mapping[str, Engine]:
+        """All engines by name; ``engine`` is the main one."""
+        ...
 
     @property
     def verifier(self) -> Verifier | None: ...
@@ -165,8 +168,8 @@ class LocalVerifier(AnyVerifierConfig, Protocol):
 class Cluster(Protocol):
     """The keys of ``conf/cluster/*.yaml``: where replicas run.
 
-    ``policies`` are engines by name; ``engine`` is the main one, and for now the only one. Modules that only
-    the replicas need are imported in these methods, so that a mistake in a key is reported at once.
+    ``policies`` are engines by name; ``engine`` is the main one. Modules that only the replicas need are
+    imported in these methods, so that a mistake in a key is reported at once.
     """
 
     @property
@@ -196,17 +199,25 @@ class Cluster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DirectBackend:
-    """An engine and a verifier that exist already, called directly: no replicas, no retries, no counts."""
+    """Engines and a verifier that exist already, called directly: no replicas, no retries, no counts.
+
+    ``others`` are the further policies by name.
+    """
 
     engine: Engine
     verifier: Verifier | None = None
+    others: Mapping[str, Engine] = field(default_factory=dict)
+
+    @property
+    def policies(self) -> Mapping[str, Engine]:
+        return {ENGINE: self.engine, **self.others}
 
     @property
     def replicas(self) -> Mapping[str, int]:
-        return {"engine": 1, "verifier": self.num_alive() - 1}
+        return {ENGINE: 1, "verifier": int(self.verifier is not None)} | dict.fromkeys(self.others, 1)
 
     def num_alive(self) -> int:
-        return 1 if self.verifier is None else 2
+        return sum(self.replicas.values())
 
     def used(self) -> Used:
         return Used()
@@ -218,6 +229,7 @@ class DirectBackend:
         return ()
 
     async def close(self) -> None:
-        await self.engine.close()
+        for engine in {id(engine): engine for engine in self.policies.values()}.values():
+            await engine.close()
         if self.verifier is not None:
             await self.verifier.close()

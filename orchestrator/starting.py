@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.backend import ENGINE, AnyVerifierConfig, Backend, Cluster, asked_policies
+from orchestrator.backend import AnyVerifierConfig, Backend, Cluster, asked_policies
 from orchestrator.config.build import build_node
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.compose import chosen_node
@@ -30,7 +30,7 @@ from orchestrator.protocols import (
 )
 from orchestrator.schema import Count, converted
 from orchestrator.text.task import TextTask
-from orchestrator.types import Overhead
+from orchestrator.types import ENGINE, Overhead
 
 _NO_VERIFIER = "none"
 
@@ -150,6 +150,11 @@ class StartedEngine(_Started):
         self._check_loop()
         replies: list[Loglik | Failure] = await self.inner.loglik(requests)
         return replies
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        self._check_loop()
+        found: list[tuple[int, ...] | Failure] = await self.inner.encode(texts)
+        return found
 
     async def release(self, home: str) -> Overhead:
         self._check_loop()

@@ -1,8 +1,9 @@
 """Revise earlier attempts: chains of whole answers, each made from a prompt that shows what came before.
 
 One loop, of which methods are settings (docs/roles.md): revisions ("Scaling LLM Test-Time Compute
-Optimally", https://arxiv.org/abs/2408.03314), review-refine-repeat (IAD, https://arxiv.org/abs/2504.01931)
-and self-refine (https://arxiv.org/abs/2303.17651).
+Optimally", https://arxiv.org/abs/2408.03314), review-refine-repeat (IAD, https://arxiv.org/abs/2504.01931),
+self-refine (https://arxiv.org/abs/2303.17651) and sequential search with hints
+(https://arxiv.org/abs/2504.00294).
 
     chain_1 = width samples of the question
     chain_i = chain_{i-1} + width answers to prompt(question, carry(chain_{i-1}), feedback(chain_{i-1}))
@@ -12,10 +13,10 @@ Every attempt is an answer to the problem: it is rewarded, offered and graded as
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Annotated, ClassVar, Literal
 
@@ -25,16 +26,18 @@ from orchestrator.prompts.replies import finds_no_error
 from orchestrator.prompts.template import Template
 from orchestrator.schema import Count, Words, checked
 from orchestrator.search.session import Session
-from orchestrator.types import Prompt, Record, Reward, RoleRecord, Sampling, Solution, Trajectory
+from orchestrator.types import ENGINE, Prompt, Record, Reward, Sampling, Solution, Trajectory
 from strategies.parts import checks
-from strategies.parts.attempts import Carry, Chain, carried, fields_of, show
+from strategies.parts.attempts import Carry, Chain, carried, fields_of, kept, show, turns
 from strategies.parts.concurrent import concurrently
+from strategies.parts.feedback import PROMPTED, Feedback, Notes
+from strategies.parts.prompted import Shown, reply_to
 from strategies.parts.selection import SelectionName, select
 from strategies.parts.weights import Aggregation, log_odds_of, readouts_for
 
-RefineRule = Literal["none", "threshold", "no_error"]
+RefineRule = Literal["none", "threshold", "no_error", "oracle"]
 _NEEDS_PROMPT = "must be a template, such as prompts@strategy.prompt=revise, for more than one iteration"
-_NEEDS_CRITIQUE = "must be a template, such as prompts@strategy.critique=critique, with feedback=critique"
+_NEEDS_CRITIQUE = "must be a template, such as prompts@strategy.critique={0}, with feedback={0}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class RefineStop:
     """When a chain ends before its last iteration.
 
     ``threshold``: an attempt has a reward of ``at`` or more (null: 0.9). ``no_error``: a critique finds none.
+    ``oracle``: the latest attempt is right by the reference answer, and the files of the run say so.
     """
 
     rule: RefineRule = "none"
@@ -64,8 +68,8 @@ class Refine:
     Budget N: ``num_samples`` = N attempts. With ``iterations`` null they are N over the attempts of an
     iteration, rounded up (the last one has what is left of N); with ``chains`` null there are about
     sqrt(N / width) chains. ``within`` chooses each chain's attempt (``last``: the latest), ``across`` among
-    these. A critique is a call beside the N, counted under its role. ``Solution.log_weights``: the aggregated
-    reward's log-odds, 0 without a verifier.
+    these. A critique or a hint is a call of ``teacher`` beside the N, counted under its role.
+    ``Solution.log_weights``: the aggregated reward's log-odds, 0 without a verifier.
     """
 
     budget_knob: ClassVar[str] = "num_samples"
@@ -79,18 +83,22 @@ class Refine:
     sampling: Sampling = Sampling()
     prompt: Template | None = None
     carry: Carry = "last_four"
-    feedback: Literal["none", "score", "critique"] = "none"
+    feedback: Feedback = "none"
     critique: Template | None = None
     critique_sampling: Sampling = Sampling()
+    teacher: str = ENGINE
     stop: RefineStop = RefineStop()
     within: Literal["last"] | SelectionName = "argmax"
     across: SelectionName = "argmax"
     aggregation: Aggregation = "last"
 
     def __post_init__(self) -> None:
-        fields = fields_of(self.carry)
-        _check(self.prompt, "prompt", fields, self._num_iterations > 1, _NEEDS_PROMPT)
-        _check(self.critique, "critique", fields, self.feedback == "critique", _NEEDS_CRITIQUE)
+        fields, in_chat = fields_of(self.carry), self.carry == "conversation"
+        _check(self.prompt, "prompt", fields, self._num_iterations > 1, _NEEDS_PROMPT, in_chat)
+        needs_critique = _NEEDS_CRITIQUE.format(self.feedback)
+        _check(self.critique, "critique", fields, self.feedback in PROMPTED, needs_critique)
+        allowed = "must be 1 with strategy.carry=conversation: a chat has one reply to each message"
+        checks.require(self.width == 1 or not in_chat, "width", self.width, allowed)
         allowed = "needs strategy.feedback=critique"
         checks.require(
             self.stop.rule != "no_error" or self.feedback == "critique", "stop.rule", "no_error", allowed
@@ -104,6 +112,16 @@ class Refine:
     def prompts(self) -> bool:
         """Whether it asks anything else than the task's question: a first iteration does not."""
         return self._num_iterations > 1
+
+    @property
+    def in_chat(self) -> bool:
+        """Whether its prompts have earlier turns, for which a policy needs a chat template."""
+        return self.prompts and self.carry == "conversation"
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether it uses the reference answers; the files of the run must then say so."""
+        return self.prompts and (self.stop.rule == "oracle" or self.feedback == "hint")
 
     @property
     def _num_chains(self) -> int:
@@ -144,51 +162,47 @@ class Refine:
     async def _revise(self, session: Session, chain: Chain) -> None:
         for iteration in range(2, self._num_iterations + 1):
             size = self._num_attempts(chain.number, iteration)
-            if not size or session.exhausted or self._reached(chain):
+            if not size or session.exhausted or await self._reached(session, chain):
                 return
             shown = carried(chain, self.carry, self.aggregation)
-            notes = await self._notes(session, chain, shown, iteration)
+            notes = await self._notes.of(session, chain, shown, iteration)
             if self.stop.rule == "no_error" and finds_no_error(notes):
                 return
-            assert self.prompt is not None
-            filled = show(self.prompt, session.question, chain, shown, notes, session.special)
-            prompt = Prompt(filled.text, self.prompt.instruction, role="revise")
-            chain.add(await self._attempt(session, [Trajectory(prompt=prompt)] * size), iteration, shown)
+            prompt = partial(self._prompt, session, chain, shown, notes)
+            replied = await reply_to(session, prompt, len(shown), self.sampling, num_replies=size)
+            if not replied.num_shown:
+                chain.said.append(replied.record(iteration, parsed=False))
+                return
+            attempts = await self._score(session, replied.replies)
+            read = kept(self.carry, shown, replied.num_shown)
+            chain.add(attempts, iteration, read, replied.num_dropped, replied.shown.prompt.question)
 
-    def _reached(self, chain: Chain) -> bool:
+    @property
+    def _notes(self) -> Notes:
+        keep = partial(kept, self.carry)
+        return Notes(self.feedback, self.critique, self.critique_sampling, self.teacher, keep)
+
+    def _prompt(self, session: Session, chain: Chain, shown: Sequence[int], notes: str, num: int) -> Shown:
+        """Return the prompt for a revision that shows ``num`` of the attempts that are carried."""
+        assert self.prompt is not None
+        those = kept(self.carry, shown, num)
+        filled = show(self.prompt, session.question, chain, those, notes, session.special)
+        history = turns(session.question, chain, those, session.special) if self.in_chat else ()
+        return Shown(Prompt(filled.text, self.prompt.instruction, history, role="revise"), filled.num_removed)
+
+    async def _reached(self, session: Session, chain: Chain) -> bool:
+        if self.stop.rule == "oracle":
+            return await session.is_right(chain.attempts[-1])
         if self.stop.rule != "threshold":
             return False
         best = max(log_odds_of(t, self.aggregation) for t in chain.attempts)
         return Reward(best).value >= self.stop.level
 
     async def _attempt(self, session: Session, starts: Sequence[Trajectory]) -> list[Trajectory]:
-        attempts = await session.generate(starts, self.sampling, to_end=True)
-        return await session.score(attempts) if self._scores else attempts
+        return await self._score(session, await session.generate(starts, self.sampling, to_end=True))
 
-    async def _notes(self, session: Session, chain: Chain, shown: Sequence[int], iteration: int) -> str:
-        """Return what the next prompt says of the latest attempt shown; a critique is recorded."""
-        if self.feedback != "critique":
-            reward = chain.attempts[shown[-1]].reward
-            return f"reward {reward.value:.2f}" if self.feedback == "score" and reward else ""
-        assert self.critique is not None
-        filled = show(self.critique, session.question, chain, shown, "", session.special)
-        prompt = Prompt(filled.text, self.critique.instruction, (), "", "", role="critique")
-        (reply,) = await session.generate([Trajectory(prompt=prompt)], self.critique_sampling, to_end=True)
-        digest = hashlib.sha256(filled.text.encode()).hexdigest()[:16]
-        text = reply.text
-        chain.said.append(
-            RoleRecord(
-                role="critique",
-                layer=iteration,
-                policy="engine",
-                prompt_digest=digest,
-                text=text,
-                parsed=bool(text.strip()),
-                tokens=reply.num_tokens,
-                num_removed=filled.num_removed,
-            )
-        )
-        return text
+    async def _score(self, session: Session, attempts: list[Trajectory]) -> list[Trajectory]:
+        return await session.score(attempts) if self._scores else attempts
 
     async def _conclude(self, session: Session, chains: Sequence[Chain]) -> Solution:
         """Return all attempts, those of the first iteration before the later ones of each chain."""
@@ -236,8 +250,15 @@ def _places(chains: Sequence[Chain]) -> list[list[int]]:
     return places
 
 
-def _check(template: Template | None, knob: str, fields: Sequence[str], needed: bool, allowed: str) -> None:
+def _check(
+    template: Template | None,
+    knob: str,
+    fields: Sequence[str],
+    needed: bool,
+    allowed: str,
+    in_chat: bool = False,
+) -> None:
     if template is None:
         checks.require(not needed, knob, None, allowed)
         return
-    template.check(f"strategy.{knob}", fields, {"question"})
+    template.check(f"strategy.{knob}", fields, set() if in_chat else {"question"})

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
@@ -28,6 +28,8 @@ class OpenAIEngineConfig:
     With ``api`` chat it makes whole answers alone, ``max_n`` of them in one request; None: as many as a call
     needs, where a probe finds that the server takes ``n``. Without ``probe`` nothing is found out.
     """
+
+    is_remote: ClassVar[bool] = True
 
     model: Annotated[str, MinLen(1), Words("must be the name under which it is served", quoted=True)]
     base_url: str

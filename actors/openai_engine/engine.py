@@ -27,7 +27,8 @@ from actors.text.generation import End, Generation, StopRules
 from actors.text.prompting import Prompter, PromptStyle
 from actors.text.questions import Questions
 from actors.text.stepping import Detokenizer
-from actors.text.tokens import TokenIds, refuse_request, refuse_tokens
+from actors.text.tokenising import tokenizer_digest
+from actors.text.tokens import InnerTokenizer, TokenIds, refuse_request, refuse_tokens
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import (
     Completion,
@@ -62,6 +63,8 @@ class OpenAIEngine(EngineBase):
         self._vocab_size = len(self._tokenizer)
         self._prompter = Prompter(self._tokenizer, PromptStyle.of(config))
         self._prompt_ids = self._prompter.token_ids
+        self._ids = InnerTokenizer(self._tokenizer, special=False).ids
+        self._tokenizer_digest = tokenizer_digest(self._tokenizer)
         eos_ids = ends_of_text(self._tokenizer, name, chat_options=config.chat_options)
         self._end_names = end_names(self._tokenizer, eos_ids)
         self._detokenizer = Detokenizer(self._tokenizer, self._vocab_size, eos_ids)
@@ -79,6 +82,7 @@ class OpenAIEngine(EngineBase):
             seeds_honoured=self._seeds_honoured,
             takes_history=self._prompter.takes_history,
             step_modes=("delimiter",) if self._as_text else MODES,
+            tokenizer=self._tokenizer_digest,
         )
 
     @property
@@ -107,6 +111,10 @@ class OpenAIEngine(EngineBase):
             replace(r, message=self._client.clean(r.message)) if isinstance(r, Failure) else r
             for r in replies
         ]
+
+    async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
+        """Return the token ids of each text as it continues another one, by the local tokenizer."""
+        return [self._ids(text) for text in texts]
 
     def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
         """Raise ConfigError of ``key`` where the server or the tokenizer has no such question or options."""

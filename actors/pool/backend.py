@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.pool.fleet import Fleet
-from actors.pool.placement import ClusterConfig, check_placement, described, plan
+from actors.pool.placement import ClusterConfig, check_placement, described, factories_of, plan
 from actors.pool.pool import Pool
-from orchestrator.backend import ENGINE, Backend
+from orchestrator.backend import Backend
 from orchestrator.observe.tracking import Tracker
 from orchestrator.protocols import EngineConfig, VerifierConfig
 
@@ -30,8 +30,8 @@ class RayCluster(ClusterConfig):
         from actors.pool.ray_host import RayHost
 
         start_ray(self)
-        factory = None if verifier is None else verifier.build
-        return Pool.start(self, policies[ENGINE].build, factory, RayHost(), self._trackers)
+        engine, factory, others = factories_of(policies, verifier)
+        return Pool.start(self, engine, factory, RayHost(), self._trackers, others)
 
     def _trackers(
         self, fleets: Mapping[str, Fleet], num_problems: int, tags: Mapping[str, str]
@@ -49,16 +49,16 @@ class RayCluster(ClusterConfig):
         machine, which is not started for this. Raises ConfigError where the cluster does not answer or
         cannot hold the replicas.
         """
-        factories = policies[ENGINE].build, None if verifier is None else verifier.build
+        engine, factory, others = factories_of(policies, verifier)
         address = self.address or os.environ.get("RAY_ADDRESS")
         if not address or address == "local":
-            return f"{described(plan(self, *factories, {}))} on a local Ray"
+            return f"{described(plan(self, engine, factory, {}, others))} on a local Ray"
         from actors.pool.cluster import living_nodes, start_ray, stop_ray
 
         start_ray(self)
         try:
             nodes = living_nodes()
-            specs = plan(self, *factories, nodes)
+            specs = plan(self, engine, factory, nodes, others)
             check_placement(specs, nodes.values())
         finally:
             stop_ray()

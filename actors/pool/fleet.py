@@ -21,6 +21,7 @@ from actors.pool.routing import ranking, route
 from actors.pool.scaling import Scaler
 from orchestrator.backend import Routing
 from orchestrator.emit import emit
+from orchestrator.errors import ConfigError
 from orchestrator.protocols import NO_REPLICA, Failure, Method, ModelInfo
 from orchestrator.spans import span
 from orchestrator.types import Overhead
@@ -68,7 +69,10 @@ class Fleet:
     async def start(self) -> None:
         """Make every engine that was requested. Raises ConfigError or EngineError with what went wrong."""
         members = list(self._members.values())[: self.spec.num_replicas]
-        await together(*(member.start() for member in members))
+        try:
+            await together(*(member.start() for member in members))
+        except ConfigError as error:
+            raise self.spec.placed(error) from error
         self._infos = [m.life.info for m in members if m.life is not None]
         if self.template_notes:
             notes = "; ".join(f"{what} {done}" for what, done in self.template_notes.items())
@@ -321,7 +325,7 @@ class Fleet:
         if member.life is None:
             return None
         member.life.num_rows += len(job.requests)
-        if self._infos[0].model.sampler == "stream":
+        if job.method == "generate" and self._infos[0].model.sampler == "stream":
             self._served[job.home].add(name)
         if member.life.num_rows == len(job.requests):  # it was idle: its silence begins to count now
             member.life.last_progress = time.monotonic()

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from actors.pool.handles import ReplicaDied, ReplicaError
@@ -19,17 +19,19 @@ from actors.pool.placement import (
     ClusterConfig,
     Factory,
     Number,
+    Numbers,
     ReplicaSpec,
     Resources,
     Seconds,
     Whole,
     WholeOrZero,
     described,
+    factories_of,
     plan,
 )
 from actors.pool.pool import Pool
 from actors.pool.replica import Raised, Replica, ReplicaInfo, Restarted
-from orchestrator.backend import ENGINE, Backend
+from orchestrator.backend import Backend
 from orchestrator.protocols import EngineConfig, Method, VerifierConfig
 from orchestrator.schema import checked
 from orchestrator.types import Overhead
@@ -45,6 +47,7 @@ class InProcessCluster:
 
     engine_replicas: Whole = 1
     verifier_replicas: Whole = 1
+    policy_replicas: Numbers = field(default_factory=dict)
     spill_margin: WholeOrZero = 32
     max_in_flight: Whole = 1024
     max_attempts: Whole = 3
@@ -57,30 +60,25 @@ class InProcessCluster:
 
     async def start(self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None) -> Backend:
         """Make all replicas, and wait until they are ready."""
-        factories = _factories(policies, verifier)
+        engine, judge, others = factories_of(policies, verifier)
         host = ThreadHost()
-        (spec, *_) = plan(self._as_pool(), *factories, host.living_nodes())
+        (spec, *_) = plan(self._as_pool(), engine, judge, host.living_nodes(), others)
         # Libraries read them when they are imported, which is mostly now; what a user has set wins.
         threads = {name: str(spec.num_threads) for name in THREAD_VARIABLES if name not in os.environ}
         os.environ.update(threads)
         try:
-            return await Pool.start(self._as_pool(), *factories, host)
+            return await Pool.start(self._as_pool(), engine, judge, host, policies=others)
         finally:
             for name in threads:
                 os.environ.pop(name, None)
 
     def survey(self, policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None) -> str:
         """Say what would run where, for a person."""
-        return f"{described(plan(self._as_pool(), *_factories(policies, verifier), {}))} in this process"
+        engine, judge, others = factories_of(policies, verifier)
+        return f"{described(plan(self._as_pool(), engine, judge, {}, others))} in this process"
 
     def stop(self) -> None:
         """Do nothing: there is nothing beside the replicas."""
-
-
-def _factories(
-    policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None
-) -> tuple[Factory, Factory | None]:
-    return policies[ENGINE].build, None if verifier is None else verifier.build
 
 
 class ThreadHost:

@@ -68,7 +68,7 @@ class Member(Keeper):
         assert task is not None
         life.most_work = max(life.most_work, *(most_work(r) for r in requests))
         rows = max(life.num_rows, len(requests))
-        flight = Flight(task, time.monotonic(), life.work_done, rows, home=requests[0].home)
+        flight = Flight(task, time.monotonic(), life.work_done, rows, home=getattr(requests[0], "home", ""))
         life.flights.add(flight)
         return flight
 

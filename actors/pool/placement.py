@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from annotated_types import Ge, MinLen
 
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import InStages
+from orchestrator.protocols import EngineConfig, InStages, Remote, VerifierConfig
 from orchestrator.schema import Rule, Words, checked
+from orchestrator.suggest import nearest
+from orchestrator.types import ENGINE
 
 Resources = Mapping[str, float]
 """What one node has, by Ray's names: ``{"CPU": 8.0, "GPU": 2.0, ...}``."""
@@ -26,6 +29,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 """The environment variables from which libraries take their number of threads when they are imported."""
 
 _EPSILON = 1e-9
+_OWN_KEYS = (ENGINE, "verifier")  # the kinds with keys of their own; those of other policies hold their names
 
 
 _DEFAULT = "or null for the default"
@@ -50,6 +54,9 @@ GPUs = Annotated[
     Annotated[float, Ge(0), _SHARE] | None,
     Words(f"must be a number of 0 or more, {_DEFAULT}"),
 ]
+_BY_NAME = "by the names of policies"
+Numbers = Annotated[Mapping[str, Whole], Words(f"must be whole numbers of 1 or more, {_BY_NAME}")]
+Cards = Annotated[Mapping[str, GPUs], Words(f"must be fractions of one GPU or numbers of GPUs, {_BY_NAME}")]
 Address = Annotated[str | None, MinLen(1), Words(f"must be an address such as auto or host:6379, {_DEFAULT}")]
 
 
@@ -82,6 +89,14 @@ class ClusterConfig:
     """
     max_verifier_replicas: WholeOrDefault = None
     """The same for the verifier."""
+    policy_replicas: Numbers = field(default_factory=dict)
+    """Copies of each further policy, by its name: ``cluster.policy_replicas.draft=2``; 1 of one without a
+    number.
+    """
+    policy_gpus: Cards = field(default_factory=dict)
+    """``engine_gpus`` for further policies: ``cluster.policy_gpus.draft=0.5``; one behind HTTP needs none."""
+    max_policy_replicas: Numbers = field(default_factory=dict)
+    """``max_engine_replicas`` for further policies: ``cluster.max_policy_replicas.draft=4``."""
     cpus_per_replica: Number = 0.0
     """Cores reserved for each, and for each GPU of it; 0 lets replicas share the cores."""
     threads_per_replica: WholeOrDefault = None
@@ -108,11 +123,11 @@ class ClusterConfig:
 class ReplicaSpec:
     """One kind of replica: how it is made, how many there are, and what each one reserves.
 
-    ``kind`` is ``engine`` or ``verifier``. ``num_cpus`` 0 reserves nothing: replicas then share the cores,
-    each with ``num_threads`` threads. ``num_gpus`` is a share of one GPU, or a whole number on one node.
-    ``gpus_key`` is the key that settled ``num_gpus``. Up to ``num_extra`` more join during the run, as
-    soon as the cluster has room. ``node_ids`` names the preferred node of each; empty where Ray decides.
-    The GPUs are those of ``num_stages`` stages, each of which is on one node.
+    ``kind`` is ``engine``, ``verifier`` or the name of a further policy. ``num_cpus`` 0 reserves nothing:
+    replicas then share the cores, each with ``num_threads`` threads. ``num_gpus`` is a share of one GPU, or a
+    whole number on one node. ``gpus_key`` is the key that settled ``num_gpus``. Up to ``num_extra`` more join
+    during the run, as soon as the cluster has room. ``node_ids`` names the preferred node of each; empty
+    where Ray decides. The GPUs are those of ``num_stages`` stages, each of which is on one node.
     """
 
     kind: str
@@ -148,11 +163,26 @@ class ReplicaSpec:
         bundle = {"GPU": min(1.0, self.num_gpus), "CPU": self.num_cpus}
         return [{k: v for k, v in bundle.items() if v}] * math.ceil(self.num_gpus)
 
+    def placed(self, error: ConfigError) -> ConfigError:
+        """Return an error in making a replica with its key in the run: an engine knows ``engine.model``."""
+        if self.kind in _OWN_KEYS or not error.key.startswith(f"{ENGINE}."):
+            return error
+        key = error.key.removeprefix(f"{ENGINE}.")
+        return ConfigError(f"policies.{self.kind}.{key}", error.value, error.allowed)
+
     def __str__(self) -> str:
         each = (("GPUs", self.num_gpus), ("CPUs", self.num_cpus))
         what = " and ".join(f"{number:g} {name}" for name, number in each if number)
         stages = f" in {self.num_stages} stages of one node each" if self.num_stages > 1 else ""
         return f"{self.num_replicas} {self.kind} replicas" + (f" of {what}{stages}" if what else "")
+
+
+def factories_of(
+    policies: Mapping[str, EngineConfig], verifier: VerifierConfig | None
+) -> tuple[Factory, Factory | None, dict[str, Factory]]:
+    """Return what makes the main policy, the verifier and each further policy."""
+    others = {name: config.build for name, config in policies.items() if name != ENGINE}
+    return policies[ENGINE].build, None if verifier is None else verifier.build, others
 
 
 def described(specs: Sequence[ReplicaSpec]) -> str:
@@ -161,14 +191,24 @@ def described(specs: Sequence[ReplicaSpec]) -> str:
 
 
 def plan(
-    config: ClusterConfig, engine: Factory, verifier: Factory | None, nodes: Mapping[str, Resources]
+    config: ClusterConfig,
+    engine: Factory,
+    verifier: Factory | None,
+    nodes: Mapping[str, Resources],
+    policies: Mapping[str, Factory] = MappingProxyType({}),
 ) -> list[ReplicaSpec]:
-    """Return the specs of a run on ``nodes`` (by id); their resources settle what no key settles."""
-    factories = [("engine", engine, config.engine_replicas)]
-    if verifier is not None:
-        factories.append(("verifier", verifier, config.verifier_replicas))
+    """Return the specs of a run on ``nodes`` (by id); their resources settle what no key settles.
+
+    ``policies`` are the further ones by name. Raises ConfigError where a key names another one.
+    """
+    _check_names(config, policies)
+    others = {"verifier": verifier} if verifier is not None else {}
+    makers = {ENGINE: engine, **others, **policies}
+    factories = [(kind, make, _replicas_of(config, kind)) for kind, make in makers.items()]
     total = sum(num for _, _, num in factories)
-    gpus = _gpus_of_each(config, {kind: num for kind, _, num in factories}, nodes.values())
+    remote = [kind for kind, make in policies.items() if isinstance(getattr(make, "__self__", None), Remote)]
+    numbers = {kind: num for kind, _, num in factories}
+    gpus = _gpus_of_each(config, numbers, nodes.values(), remote)
     node_ids, num_threads = _spread(total, nodes)
     if any(num_gpus for num_gpus, _ in gpus.values()) or config.cpus_per_replica or len(set(node_ids)) < 2:
         node_ids = []  # Ray knows where there is room for what is reserved, and one node needs no choice
@@ -178,10 +218,35 @@ def plan(
         threads = config.threads_per_replica or num_threads
         num_gpus, key = gpus[kind]
         cpus = config.cpus_per_replica
-        extra = max(0, (getattr(config, f"max_{kind}_replicas") or num) - num)
+        extra = max(0, (_setting(config, kind, "max_{}_replicas") or num) - num)
         stages = _stages(kind, factory, num_gpus, key)
         specs.append(ReplicaSpec(kind, factory, num, cpus, num_gpus, threads, mine, key, extra, stages))
     return specs
+
+
+def _setting(config: ClusterConfig, kind: str, form: str) -> Any:
+    """Return the value of a key such as ``{}_gpus`` for a kind; None where nothing is set."""
+    if kind in _OWN_KEYS:
+        return getattr(config, form.format(kind))
+    return getattr(config, form.format("policy")).get(kind)
+
+
+def _key(kind: str, form: str) -> str:
+    """Return the key that ``_setting`` reads."""
+    return "cluster." + (form.format(kind) if kind in _OWN_KEYS else f"{form.format('policy')}.{kind}")
+
+
+def _replicas_of(config: ClusterConfig, kind: str) -> int:
+    return int(_setting(config, kind, "{}_replicas") or 1)
+
+
+def _check_names(config: ClusterConfig, policies: Mapping[str, Factory]) -> None:
+    """Raise ConfigError where a number is given for a policy that the run does not have."""
+    for key in ("policy_replicas", "policy_gpus", "max_policy_replicas"):
+        for name, value in getattr(config, key).items():
+            if name not in policies:
+                known = f"this run has {', '.join(policies)}" if policies else "this run has no policies"
+                raise ConfigError(f"cluster.{key}.{name}", value, f"{known}{nearest(name, policies)}")
 
 
 def _stages(kind: str, factory: Factory, num_gpus: float, key: str) -> int:
@@ -192,17 +257,25 @@ def _stages(kind: str, factory: Factory, num_gpus: float, key: str) -> int:
     owner = getattr(factory, "__self__", None)
     stages = owner.num_stages if isinstance(owner, InStages) else 1
     if stages > 1 and num_gpus and num_gpus % stages:
-        allowed = f"must be a multiple of the {stages} stages that {kind}.args.pipeline_parallel_size sets"
+        group = kind if kind in _OWN_KEYS else f"policies.{kind}"
+        allowed = f"must be a multiple of the {stages} stages that {group}.args.pipeline_parallel_size sets"
         raise ConfigError(_own_key(kind, key), f"{num_gpus:g}", allowed)
     return stages if num_gpus else 1
 
 
 def _gpus_of_each(
-    config: ClusterConfig, num_replicas: Mapping[str, int], nodes: Iterable[Resources]
+    config: ClusterConfig,
+    num_replicas: Mapping[str, int],
+    nodes: Iterable[Resources],
+    remote: Collection[str],
 ) -> dict[str, tuple[float, str]]:
-    """Return the GPUs for each replica of a kind and the key that decided: its own, else ``share_gpu``."""
-    given = {kind: getattr(config, f"{kind}_gpus") for kind in num_replicas}
-    gpus = {kind: (num, f"cluster.{kind}_gpus") for kind, num in given.items() if num is not None}
+    """Return the GPUs for each replica of a kind and the key that decided: its own, else ``share_gpu``.
+
+    Those of the ``remote`` kinds have none unless their own key says so.
+    """
+    given = {kind: _setting(config, kind, "{}_gpus") for kind in num_replicas}
+    given |= {kind: 0.0 for kind in remote if given[kind] is None}
+    gpus = {kind: (num, _key(kind, "{}_gpus")) for kind, num in given.items() if num is not None}
     open_kinds = [kind for kind in num_replicas if kind not in gpus]
     if config.gpus_per_replica is not None:
         share, key = config.gpus_per_replica, "cluster.gpus_per_replica"
@@ -258,15 +331,15 @@ def check_placement(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) 
     key = "cluster.cpus_per_replica" if only_cpus_lack else _own_key(misfit.kind, misfit.gpus_key)
     if _first_misfit([replace(misfit, num_replicas=1)], nodes):  # not even one, alone
         raise ConfigError(key, f"{value:g}", f"{message}{key}")
-    keys = ", ".join(f"cluster.{spec.kind}_replicas" for spec in specs)
+    keys = ", ".join(_key(spec.kind, "{}_replicas") for spec in specs)
     last = f"{keys}, or set cluster.share_gpu=true" if misfit.gpus_key == "cluster.share_gpu" else ""
     remedy = f"{message}{last if last and not only_cpus_lack else f'{keys} or {key}'}"
-    raise ConfigError(f"cluster.{misfit.kind}_replicas", misfit.num_replicas, remedy)
+    raise ConfigError(_key(misfit.kind, "{}_replicas"), misfit.num_replicas, remedy)
 
 
 def _own_key(kind: str, key: str) -> str:
     """Return the key to change where ``key`` has settled how many cards a replica of a kind has."""
-    return f"cluster.{kind}_gpus" if key == "cluster.share_gpu" else key
+    return _key(kind, "{}_gpus") if key == "cluster.share_gpu" else key
 
 
 def _first_misfit(specs: Sequence[ReplicaSpec], nodes: Collection[Resources]) -> ReplicaSpec | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from actors.pool.fleet import Fleet, together
 from actors.pool.handles import Host
@@ -26,7 +26,7 @@ from orchestrator.protocols import (
     ScoreRequest,
     VerifierBase,
 )
-from orchestrator.types import Overhead
+from orchestrator.types import ENGINE, Overhead
 
 MakeTrackers = Callable[[Mapping[str, Fleet], int, Mapping[str, str]], Sequence[Tracker]]
 """From the replicas by kind, the number of problems and the tags of a run to its further trackers."""
@@ -54,6 +54,9 @@ class PooledEngine(EngineBase):
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return await self.fleet.ask("loglik", requests[0].home, requests) if requests else []
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        return await self.fleet.ask("encode", "", texts) if texts else []
 
     async def close(self) -> None:
         await self.fleet.close()
@@ -85,7 +88,8 @@ class Pool:
     def __init__(self, fleets: Mapping[str, Fleet], make_trackers: MakeTrackers = no_trackers) -> None:
         self._fleets = fleets
         self._make_trackers = make_trackers
-        self.engine = PooledEngine(fleets["engine"])
+        self.policies = {kind: PooledEngine(fleet) for kind, fleet in fleets.items() if kind != "verifier"}
+        self.engine = self.policies[ENGINE]
         self.verifier = PooledVerifier(fleets["verifier"]) if "verifier" in fleets else None
         self._watch: asyncio.Task[None] | None = None
 
@@ -97,16 +101,18 @@ class Pool:
         verifier: Factory | None = None,
         host: Host | None = None,
         make_trackers: MakeTrackers = no_trackers,
+        policies: Mapping[str, Factory] = MappingProxyType({}),
     ) -> Pool:
         """Place and make all replicas, engines and verifiers at once, and wait until they are ready.
 
-        They run at ``host``; None is Ray, which must have been started (``actors.pool.cluster.start_ray``).
+        ``policies`` are further engines by name. They run at ``host``; None is Ray, which must have been
+        started (``actors.pool.cluster.start_ray``).
         Raises ConfigError where the cluster cannot hold them or a factory refuses its configuration, and
         EngineError where an engine cannot be made or is not ready after ``cluster.start_timeout_s``.
         """
         host = host or _ray_host()
         nodes = host.living_nodes()
-        specs = plan(config, engine, verifier, nodes)
+        specs = plan(config, engine, verifier, nodes, policies)
         check_placement(specs, nodes.values())
         make_member = partial(Member, host=host)
         pool = cls({spec.kind: Fleet(spec, config, make_member) for spec in specs}, make_trackers)
@@ -170,7 +176,8 @@ class Pool:
     @property
     def generated_tokens(self) -> int:
         """The tokens of all replies since the start, also for problems that have not ended."""
-        return sum(member.tokens.generated for member in self._fleets["engine"].members.values())
+        members = (member for engine in self.policies.values() for member in engine.fleet.members.values())
+        return sum(member.tokens.generated for member in members)
 
     @property
     def overhead(self) -> Overhead:
@@ -183,7 +190,7 @@ class Pool:
         share of what the counter shows then; the others there were generated ahead for a search that took
         another path. An engine that reports no progress counts 0, and so does a verifier.
         """
-        return self._fleets["engine"].overhead
+        return sum((engine.fleet.overhead for engine in self.policies.values()), Overhead())
 
     async def close(self) -> None:
         """End every replica."""

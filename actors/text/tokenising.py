@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +41,19 @@ class PromptTokenizer:
         while begin is not None and token_ids[:2] == (begin, begin):
             token_ids = token_ids[1:]
         return token_ids
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Return a digest of all that turns text into token ids: equal digests, equal ids.
+
+    A tokenizer that is not one of the tokenizers library is known by its class and its vocabulary.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        what = backend.to_str()
+    else:
+        what = f"{type(tokenizer).__qualname__} {sorted(tokenizer.get_vocab().items())}"
+    return hashlib.blake2b(what.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def plain_ids(tokenizer: Any, text: str) -> TokenIds:

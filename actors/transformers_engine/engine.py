@@ -13,7 +13,8 @@ from actors.batching.forward import worker_thread
 from actors.text.prompting import Prompter, PromptStyle
 from actors.text.questions import Questions
 from actors.text.stepping import Detokenizer
-from actors.text.tokens import refuse_tokens
+from actors.text.tokenising import tokenizer_digest
+from actors.text.tokens import InnerTokenizer, TokenIds, refuse_tokens
 from actors.transformers_engine.config import TransformersEngineConfig
 from actors.transformers_engine.decoding import Decoder, Prompted
 from actors.transformers_engine.encoding import Encoder, Passage, Reader, Reading
@@ -55,6 +56,8 @@ class TransformersEngine(EngineBase):
         self._prompter = Prompter(loaded.tokenizer, style, self._vocab_size)
         self._prompt_ids = self._prompter.token_ids
         self._questions = Questions(loaded.tokenizer, self._prompter, loaded.eos_ids)
+        self._ids = InnerTokenizer(loaded.tokenizer, special=False).ids
+        self._tokenizer_digest = tokenizer_digest(loaded.tokenizer)
         self._executor = worker_thread("engine")
         self._decoder, self._reader = self._workers(loaded, config)
         self._decoding = Batcher(self._decoder, self._executor)
@@ -64,7 +67,10 @@ class TransformersEngine(EngineBase):
     def info(self) -> ModelInfo:
         """What the model promises; batch invariance is probed at load."""
         return ModelInfo(
-            self._loaded.batch_invariant, takes_history=self._prompter.takes_history, step_modes=MODES
+            self._loaded.batch_invariant,
+            takes_history=self._prompter.takes_history,
+            step_modes=MODES,
+            tokenizer=self._tokenizer_digest,
         )
 
     @property
@@ -96,6 +102,10 @@ class TransformersEngine(EngineBase):
             self._loglik(request, passage, next(readings)) if isinstance(passage, Passage) else passage
             for request, passage in zip(requests, passages, strict=True)
         ]
+
+    async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
+        """Return the token ids of each text as it continues another one."""
+        return [self._ids(text) for text in texts]
 
     def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
         """Raise ConfigError of ``key`` where the tokenizer has no such question, or no such options."""

@@ -34,7 +34,6 @@ from orchestrator.protocols import (
 )
 from orchestrator.seeds import derive_seed
 from orchestrator.types import Finish, Reward, Sampling, Step, Usage, total
-from orchestrator.verifiers.spending import reward_usage
 
 FIELDS = re.compile(r"\{(question|steps|step|number)\}")
 """The fields of a template; any other brace is literal."""
@@ -135,7 +134,7 @@ class GenerativeVerifier(AskingVerifier):
         (reply,) = await self._engine.generate([request])
         if isinstance(reply, Failure):
             return _Judged(reply, Usage())
-        usage, step = reward_usage(reply.usage), reply.steps[-1]
+        usage, step = reply.usage.as_rewards(), reply.steps[-1]
         if step.finish is not Finish.STEP or not step.text.endswith(self._config.verdict):
             return _Judged(self._no_verdict(step), usage)
         return await self._read(home, prompt, step.token_ids, usage)
@@ -148,7 +147,7 @@ class GenerativeVerifier(AskingVerifier):
         for reply in replies:
             if isinstance(reply, Failure):
                 return _Judged(reply, usage)
-            usage += reward_usage(reply.usage)
+            usage += reply.usage.as_rewards()
             logprobs.append(reply.logprobs[0])
         if not all(map(math.isfinite, logprobs)):
             return _Judged(self._not_finite(logprobs), usage)

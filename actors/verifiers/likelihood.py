@@ -27,7 +27,6 @@ from orchestrator.protocols import (
     ScoreRequest,
 )
 from orchestrator.types import Reward
-from orchestrator.verifiers.spending import reward_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class LikelihoodVerifier(AskingVerifier):
                 rewards = list(map(self._reward, reply.logprobs, map(len, asked.steps[asked.num_known :])))
         except VerifierError as error:
             return Failure("VerifierError", str(error))
-        return ScoreReply(tuple(rewards), reward_usage(reply.usage))
+        return ScoreReply(tuple(rewards), reply.usage.as_rewards())
 
     def _whole(self, asked: _Asked, logprobs: Sequence[float]) -> Reward:
         """The reward of all steps as one; their sum is kept for the next call."""

@@ -15,7 +15,8 @@ from actors.text.prompting import Prompter, PromptStyle
 from actors.text.questions import Questions
 from actors.text.stepping import Detokenizer
 from actors.text.thinking import Thinking, Thought, common_end
-from actors.text.tokens import TokenIds, refuse_request, refuse_tokens
+from actors.text.tokenising import tokenizer_digest
+from actors.text.tokens import InnerTokenizer, TokenIds, refuse_request, refuse_tokens
 from actors.vllm_engine.config import VllmEngineConfig
 from actors.vllm_engine.loading import start
 from actors.vllm_engine.settings import Purpose
@@ -66,6 +67,8 @@ class VllmEngine(EngineBase):
         self._prompter = Prompter(started.tokenizer, style, started.vocab_size)
         self._prompt_ids = self._prompter.token_ids
         self._questions = Questions(started.tokenizer, self._prompter, started.eos_ids)
+        self._ids = InnerTokenizer(started.tokenizer, special=False).ids
+        self._tokenizer_digest = tokenizer_digest(started.tokenizer)
         self._thinking = _thinking(config, started.tokenizer)
         self._detokenizer = Detokenizer(started.tokenizer, started.vocab_size, started.eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
@@ -81,6 +84,7 @@ class VllmEngine(EngineBase):
             self.sampler,
             takes_history=self._prompter.takes_history,
             step_modes=MODES,
+            tokenizer=self._tokenizer_digest,
         )
 
     @property
@@ -119,6 +123,10 @@ class VllmEngine(EngineBase):
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """Return the likelihood of each request's steps; vLLM reads the whole text again for it."""
         return list(await asyncio.gather(*(self._read(r) for r in requests)))
+
+    async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
+        """Return the token ids of each text as it continues another one."""
+        return [self._ids(text) for text in texts]
 
     def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
         """Raise ConfigError of ``key`` where the tokenizer has no such question, or no such options."""

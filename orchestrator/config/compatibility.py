@@ -10,9 +10,9 @@ from msgspec import UnsetType
 
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import LimitsSteps, MadeForTask, MayLackPrefixes, Task, step_rule_of
+from orchestrator.protocols import LimitsSteps, MadeForTask, MayChat, MayLackPrefixes, Task, step_rule_of
 from orchestrator.search.budgets import independent_knob_of
-from orchestrator.search.strategy import Budgeted, Prompting, Strategy, Whole
+from orchestrator.search.strategy import Budgeted, Chatting, Prompting, Strategy, Whole
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
@@ -101,11 +101,18 @@ def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) ->
 
 
 def check_prompts(names: Names, strategy: Strategy, engine: object) -> None:
-    """Raise ConfigError if the strategy prompts in words, and the engine knows the characters of one task."""
+    """Raise ConfigError if the strategy prompts in words, and the engine knows the characters of one task.
+
+    Also if it shows earlier turns of a chat, and the engine has no chat template.
+    """
     made_for = engine.knows_task if isinstance(engine, MadeForTask) else None
     if made_for is not None and isinstance(strategy, Prompting) and strategy.prompts:
         reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
         raise ConfigError("strategy", names["strategy"], f"{reason}: choose another engine=")
+    chats = isinstance(strategy, Chatting) and strategy.in_chat
+    if chats and isinstance(engine, MayChat) and not engine.chat:
+        reason = f"strategy={names['strategy']} shows earlier turns, for which a prompt needs a chat template"
+        raise ConfigError("engine.chat", "false", f"{reason}: set true, or choose another strategy")
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from orchestrator.allocation.calibration import Calibration
 from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
-from orchestrator.backend import ENGINE, AnyVerifierConfig, Cluster, asked_policies
+from orchestrator.backend import AnyVerifierConfig, Cluster, asked_policies
 from orchestrator.config.build import (
     Range,
     RunSettings,
@@ -45,9 +45,10 @@ from orchestrator.observe.tracing import check_tracing
 from orchestrator.observe.tracking import GuardedTracker, Tracker
 from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.search.account import Limits
-from orchestrator.search.strategy import Strategy
+from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.storage.inputs import Inputs
 from orchestrator.storage.run_directory import check_place
+from orchestrator.types import ENGINE
 
 NAMED_GROUPS = ("strategy", "task", "engine", "verifier")
 LOADED_GROUPS = ("engine", "verifier", "cluster")
@@ -86,8 +87,8 @@ class Plan:
 
     @property
     def knows_answers(self) -> bool:
-        """Whether the verifier is an oracle: the figures are then an upper bound, and say so."""
-        return self.verifier.knows_answers
+        """Whether the search uses the reference answers: the figures are then an upper bound, and say so."""
+        return self.verifier.knows_answers or knows_answers(self.strategy)
 
     @property
     def policies(self) -> Mapping[str, EngineConfig]:
@@ -97,7 +98,7 @@ class Plan:
     @property
     def references(self) -> Mapping[str, str]:
         """The answers by problem id, for a verifier that may see them; none for any other."""
-        if not self.knows_answers:
+        if not self.verifier.knows_answers:
             return {}
         return {p.id: p.answer for p in self.task.problems(self.range.offset, self.range.limit)}
 

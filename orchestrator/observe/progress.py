@@ -191,7 +191,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     strategy, task, budget, seed = (summary.get(name, "-") for name in ("strategy", "task", "budget", "seed"))
     title = f"{strategy} on {task}, budget {budget}, seed {seed}"
     if oracle_mark(summary):
-        title += "\nUPPER BOUND: the verifier knows the answers (oracle)"
+        title += "\nUPPER BOUND: the search knows the answers (oracle)"
     table = Table(title=title, show_header=False)
     rows = [
         ("problems", f"{summary['num_problems']}" + ("" if summary["complete"] else " (not complete)")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from orchestrator.protocols.models import Readout
 from orchestrator.steps.rule import StepRule
@@ -41,6 +41,13 @@ class InStages(Protocol):
 
 
 @runtime_checkable
+class Remote(Protocol):
+    """A configuration of an engine whose model runs on a server: its replica needs no card."""
+
+    is_remote: ClassVar[bool]
+
+
+@runtime_checkable
 class MadeForTask(Protocol):
     """A configuration of an engine or a verifier whose model may know one task alone."""
 
@@ -48,6 +55,14 @@ class MadeForTask(Protocol):
     def knows_task(self) -> str | None:
         """The module of that task in ``orchestrator.tasks``, such as ``chain``; None: any task."""
         ...
+
+
+@runtime_checkable
+class MayChat(Protocol):
+    """A configuration of an engine that renders prompts with a chat template, or without one."""
+
+    @property
+    def chat(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

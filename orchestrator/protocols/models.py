@@ -33,7 +33,7 @@ on the seed and on what came before it, not on where its request begins: one tex
 piece under one seed, and the engine may continue it before the next request.
 """
 
-Method = Literal["generate", "loglik", "score"]
+Method = Literal["generate", "loglik", "score", "encode"]
 """The name of a model's method."""
 
 
@@ -49,6 +49,8 @@ class ModelInfo:
     ``step_modes`` are the ways of ending a step (``GenerateRequest.step``) that an engine knows.
     ``reads`` is the name of the policy whose prefix a verifier is given (``ScoreRequest.prefix``); None: it
     reads texts alone.
+    ``tokenizer`` is a digest of an engine's tokenizer: engines with equal ones read each other's token ids.
+    None: no other engine reads them.
     """
 
     batch_invariant: bool = False
@@ -60,6 +62,7 @@ class ModelInfo:
     seeds_honoured: bool | None = None
     step_modes: tuple[Mode, ...] = ("delimiter",)
     reads: str | None = None
+    tokenizer: str | None = None
 
 
 class Engine(Protocol):
@@ -71,6 +74,8 @@ class Engine(Protocol):
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]: ...
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]: ...
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]: ...
 
     async def release(self, home: str) -> Overhead: ...
 
@@ -168,6 +173,14 @@ class EngineBase(ModelBase, ABC):
         """Return the likelihood of each request's steps; by default a Failure each."""
         message = f"{type(self).__name__} reports no likelihoods"
         return [Failure("EngineError", message) for _ in requests]
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        """Return the token ids of each text as it continues another one; by default a Failure each.
+
+        The search asks for them where this engine continues what an engine with another tokenizer wrote.
+        """
+        message = f"{type(self).__name__} reports no token ids of a text"
+        return [Failure("EngineError", message) for _ in texts]
 
     def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
         """Raise ConfigError of ``key`` unless ``loglik`` can answer an ``OptionsRequest`` with these."""

@@ -28,7 +28,8 @@ class GenerateRequest:
     ``step`` says how a step ends where the ``delimiter`` alone does not say it, and ``carried`` is what the
     last step's reply has generated of this one: it counts among the first ``max_tokens`` tokens and opens the
     reply's first step. ``before`` is the end of the steps' text so far, ``LOOK_BACK`` characters of it.
-    Other requests have none of them, nor does their digest.
+    ``room`` is how many tokens must be free after the prompt, where the search has a shorter prompt to offer:
+    the reply is otherwise the Failure ``OVERFLOW``. Other requests have none of them, nor does their digest.
     """
 
     home: str
@@ -43,11 +44,17 @@ class GenerateRequest:
     step: StepRule | UnsetType = UNSET
     carried: Carried | UnsetType = UNSET
     before: str | UnsetType = UNSET
+    room: int | UnsetType = UNSET
 
     @property
     def history(self) -> tuple[Turn, ...]:
         """The turns before the question; a ``GenerateInChat`` has some."""
         return ()
+
+    @property
+    def least_room(self) -> int:
+        """How many tokens must be free after the prompt."""
+        return 1 if isinstance(self.room, UnsetType) else self.room
 
     @property
     def ends(self) -> StepEnds:
@@ -187,6 +194,9 @@ class Failure:
     type: str
     message: str
 
+
+OVERFLOW = "ContextOverflow"
+"""The type of a Failure of a prompt that the model's context has no room for."""
 
 NO_REPLICA = "NoReplica"
 """The type of a Failure that its request did not cause: no replica is left, and none will start."""

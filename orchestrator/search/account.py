@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Annotated
 
 from annotated_types import Gt
 
 from orchestrator.schema import Words, checked
-from orchestrator.types import Params, Prompt, Usage, total
+from orchestrator.search.prices import FREE, Bill, Price
+from orchestrator.types import ENGINE, Params, Prompt, Usage, total
 
+_ROUNDING = 1 + 1e-9  # a sum of costs that equals the limit fits
 _NO_LIMIT = Words("must be above 0 and finite, or null for no limit")
 
 
@@ -28,6 +32,17 @@ class Limits:
     """Hard limit for each problem, never exceeded."""
     seconds: Annotated[float | None, Gt(0), _NO_LIMIT] = None
     """Wall time for each problem from its first request, but for waits for a grant; cancels what runs."""
+    cost: Annotated[float | None, Gt(0), _NO_LIMIT] = None
+    """Hard limit for each problem, at the prices of its policies (docs/roles.md#prices)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What is reserved for the ``rows`` of a call; ``limit`` withholds the next row, or has cut one."""
+
+    rows: list[Params]
+    cost: float = 0.0
+    limit: str = "generated_tokens"
 
 
 class Account:
@@ -35,16 +50,28 @@ class Account:
 
     A call's maximum is reserved before dispatch, and what it did not use is released, so that a token or
     reward limit is never exceeded, whatever runs concurrently. ``seconds_before`` is what an earlier part of
-    the same search took, ``usage_before`` what it has spent and no reply counts again.
+    the same search took, ``usage_before`` what it has spent on the main policy and no reply counts again.
+    ``prices`` are those of policies by name.
     """
 
-    def __init__(self, limits: Limits, seconds_before: float = 0.0, usage_before: Usage = Usage()) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        seconds_before: float = 0.0,
+        usage_before: Usage = Usage(),
+        prices: Mapping[str, Price] = MappingProxyType({}),
+    ) -> None:
         self.limits = limits
+        self._prices = prices
+        self._cost_before = prices[ENGINE].cost(usage_before) if ENGINE in prices else 0.0
         self._seconds_before = seconds_before
         self.usage = usage_before
         self.by_role: dict[str, Usage] = {}
+        self.by_policy: dict[str, Usage] = {}
         self.stopped_by: str | None = None
         self._reserved_tokens = 0
+        self._reserved_cost = 0.0
+        self._num_reserved = 0
         self._reserved_calls = 0
         self._released = asyncio.Event()
         self._begun: float | None = None
@@ -85,6 +112,18 @@ class Account:
         return None if limit is None else limit - self.usage.generated_tokens - self._reserved_tokens
 
     @property
+    def cost(self) -> float:
+        """What the replies so far have cost."""
+        costs = (price.cost(self.by_policy.get(name, Usage())) for name, price in self._prices.items())
+        return self._cost_before + sum(costs)
+
+    @property
+    def cost_left(self) -> float | None:
+        """What may still be reserved; None without a limit."""
+        limit = self.limits.cost
+        return None if limit is None else limit * _ROUNDING - self.cost - self._reserved_cost
+
+    @property
     def calls_left(self) -> int | None:
         """Reward calls that may still be reserved; None without a limit."""
         limit = self.limits.reward_calls
@@ -103,6 +142,10 @@ class Account:
             if prompt is not None:
                 self.by_role[prompt.role] = self.by_role.get(prompt.role, Usage()) + usage
 
+    def note_policy(self, policy: str, usages: Sequence[Usage]) -> None:
+        """Note what a policy's replies have spent."""
+        self.by_policy[policy] = total((self.by_policy.get(policy, Usage()), *usages))
+
     def reach(self, clock: int) -> None:
         """Note that a branch has reached this many sequential tokens; the longest one counts."""
         if clock > self.usage.sequential_tokens:
@@ -112,33 +155,87 @@ class Account:
         """Note a limit that withheld something; only the first is kept."""
         self.stopped_by = self.stopped_by or limit
 
-    async def reserve_tokens(self, params: Sequence[Params]) -> list[Params]:
-        """Reserve and return the leading rows that fit; the first may be clipped. Empty if none fits."""
+    async def reserve(self, params: Sequence[Params], bill: Bill = FREE) -> Reservation:
+        """Reserve the leading rows that fit; the first may be clipped. None where none fits."""
         while True:
-            left = self.tokens_left
-            if left is None:
-                return list(params)
-            fitting: list[Params] = []
-            for row in params:
-                if row.max_tokens > left:
-                    break
-                fitting.append(row)
-                left -= row.max_tokens
-            if not fitting and self._reserved_tokens:
-                self._released.clear()
-                await self._released.wait()
-                continue
-            if not fitting and left > 0:
-                clipped: Params = params[0].clip(left)
-                fitting = [clipped] if clipped.max_tokens <= left else []
-            self._reserved_tokens += sum(row.max_tokens for row in fitting)
-            return fitting
+            found = self._fitting(params, bill)
+            if found.rows or not self._num_reserved:
+                break
+            await self._until_released()
+        if not found.rows:
+            found = self._clipped(params[0], bill, found.limit)
+        if found.rows and self._is_limited:
+            self._take(found)
+        return found
 
-    def release_tokens(self, params: Sequence[Params]) -> None:
-        """Release what ``reserve_tokens`` has reserved for these rows."""
-        if self.limits.generated_tokens is not None:
-            self._reserved_tokens -= sum(row.max_tokens for row in params)
-            self._released.set()
+    def release(self, reservation: Reservation) -> None:
+        """Release what ``reserve`` or ``reserve_cost`` has reserved."""
+        if not self._is_limited:
+            return
+        self._num_reserved -= 1
+        self._reserved_tokens -= sum(row.max_tokens for row in reservation.rows)
+        # Not what rounding leaves of a sum.
+        self._reserved_cost = self._reserved_cost - reservation.cost if self._num_reserved else 0.0
+        self._released.set()
+
+    async def reserve_cost(self, cost: float) -> Reservation | None:
+        """Reserve what a call without generated tokens may cost; None where it does not fit."""
+        while self.cost_left is not None and cost > self.cost_left:
+            if not self._num_reserved:
+                return None
+            await self._until_released()
+        found = Reservation([], cost)
+        if self._is_limited:
+            self._take(found)
+        return found
+
+    @property
+    def _is_limited(self) -> bool:
+        return self.limits.generated_tokens is not None or self.limits.cost is not None
+
+    def _take(self, reservation: Reservation) -> None:
+        self._num_reserved += 1
+        self._reserved_tokens += sum(row.max_tokens for row in reservation.rows)
+        self._reserved_cost += reservation.cost
+
+    async def _until_released(self) -> None:
+        self._released.clear()
+        await self._released.wait()
+
+    def _fitting(self, params: Sequence[Params], bill: Bill) -> Reservation:
+        """Return the leading rows for which there is room, with the limit that withholds the next one."""
+        if not self._is_limited:
+            return Reservation(list(params))
+        tokens, money = self._left
+        rows, spent = list[Params](), 0.0
+        for row, prompt in zip(params, bill.prompts, strict=False):
+            cost = prompt + bill.per_token * row.max_tokens
+            if row.max_tokens > tokens or spent + cost > money:
+                limit = "generated_tokens" if row.max_tokens > tokens else "cost"
+                return Reservation(rows, spent, limit)
+            rows.append(row)
+            tokens -= row.max_tokens
+            spent += cost
+        return Reservation(rows, spent)
+
+    def _clipped(self, row: Params, bill: Bill, limit: str) -> Reservation:
+        """Return a row that is cut to what is left, or none where nothing is."""
+        tokens, money = self._left
+        prompt = next(iter(bill.prompts))
+        most = 0.0 if prompt > money else (money - prompt) / bill.per_token if bill.per_token else math.inf
+        limit, left = ("cost", most) if most < tokens else ("generated_tokens", tokens)
+        if left < 1:
+            return Reservation([], limit=limit)
+        clipped: Params = row.clip(int(left))
+        if clipped.max_tokens > left:  # a canvas cannot be cut
+            return Reservation([], limit=limit)
+        return Reservation([clipped], prompt + bill.per_token * clipped.max_tokens, limit)
+
+    @property
+    def _left(self) -> tuple[float, float]:
+        """Tokens and cost that may still be reserved; infinite without a limit."""
+        tokens, cost = self.tokens_left, self.cost_left
+        return math.inf if tokens is None else tokens, math.inf if cost is None else cost
 
     def reserve_calls(self, num_calls: int) -> int:
         """Reserve as many of ``num_calls`` reward calls as fit, and return their number."""

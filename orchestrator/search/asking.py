@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,11 +27,13 @@ from orchestrator.search.ahead import Ahead
 from orchestrator.search.extending import NOTHING_DRAWN, Drawn
 from orchestrator.search.gate import Gate
 from orchestrator.search.grants import Granting
+from orchestrator.search.prices import Billing, Price
+from orchestrator.search.reading import Reading
 from orchestrator.search.requests import generate_requests
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal
-from orchestrator.types import Overhead, Params, Problem, Trajectory
+from orchestrator.types import ENGINE, Overhead, Params, Problem, Trajectory, Usage
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
@@ -41,10 +43,11 @@ Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
 class Ledger:
     """What all scopes of one problem share: its models, journal, gate and account.
 
-    A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been. ``drawn`` is
-    what the problem has cost before this run was extended. ``overhead`` is what the problem has cost beside
-    its ``account``; it is known once the problem is released. ``watch``
-    sees the search while it runs.
+    ``policies`` are all engines by name, with the ``engine`` under that name; two names of one engine are an
+    alias. A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been.
+    ``drawn`` is what the problem has cost before this run was extended. ``overhead`` is what the problem has
+    cost beside its ``account``; it is known once the problem is released. ``watch`` sees the search while it
+    runs.
     """
 
     problem: Problem
@@ -58,16 +61,23 @@ class Ledger:
     drawn: Drawn = NOTHING_DRAWN
     watch: Watch | None = None
     granting: Granting | None = None
+    policies: Mapping[str, Engine] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    billing: Billing = field(init=False)
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
     _is_over: bool = field(default=False, init=False)
     _ahead: Ahead = field(init=False)
+    _reading: Reading = field(init=False)
     _asking: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
-        self.account = Account(self.limits, self.seconds_before, self.drawn.usage)
+        self.account = Account(self.limits, self.seconds_before, self.drawn.usage, self.prices)
+        self.billing = Billing(self.problem, self.task, {} if self.limits.cost is None else self.prices)
         self.overhead = self.drawn.overhead
         self._ahead = Ahead(self.engine, self.gate)
+        self.policies = {**self.policies, ENGINE: self.engine}
+        self._reading = Reading(self.policies, self.gate, self.problem.id)
         if self.watch is not None:
             self.watch.begins(self.account)
 
@@ -77,21 +87,40 @@ class Ledger:
         return max(self.journal.elapsed, self.drawn.seconds)
 
     def expect(self, params: Sequence[Params], seeds: Sequence[int]) -> bool:
-        """Have whole samples generated ahead, unless a limit of tokens must decide first; return whether.
+        """Have whole samples generated ahead, unless a limit of tokens or cost must decide first.
+
+        Return whether they are.
 
         While the journal answers nothing is sent: the replies may be recorded.
         """
-        if self.limits.generated_tokens is not None:
+        if self.limits.generated_tokens is not None or self.limits.cost is not None:
             return False
         if not self.journal.num_left and not self.gate.closed and not self._is_over:
             starts = [Trajectory()] * len(seeds)
             self._ahead.begin(generate_requests(self.problem, self.task, starts, params, seeds, to_end=True))
         return True
 
-    @property
-    def generate(self) -> Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]]:
-        """The engine's method; what was generated ahead is not requested again."""
-        return self._ahead.generate if self._ahead else self.engine.generate
+    def policy(self, name: str) -> Engine:
+        """Return the engine of this name. Raises StrategyError where the run has none."""
+        if name not in self.policies:
+            raise StrategyError(f"policy={name!r}: this run has {', '.join(self.policies)}")
+        return self.policies[name]
+
+    def generate(
+        self, policy: str
+    ) -> Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]]:
+        """Return a policy's method; what the main one has generated ahead is not requested again."""
+        return self._ahead.generate if policy == ENGINE and self._ahead else self.policy(policy).generate
+
+    async def read_by(self, policy: str, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """Return the trajectories with the token ids by which a policy reads them."""
+        return await self._reading.read_by(policy, trajectories)
+
+    def spend(self, policy: str, usages: Sequence[Usage]) -> None:
+        """Add the usage of a policy's replies; by policy where the run has several, or prices."""
+        self.account.spend(usages)
+        if len(self.policies) > 1 or self.prices:
+            self.account.note_policy(policy, usages)
 
     def withhold(self, limit: str) -> None:
         """Note that a limit withheld a whole call; a resumed search repeats this decision."""
@@ -105,6 +134,7 @@ class Ledger:
         requests: Sequence[Request],
         check: Callable[[Request, Reply], None],
         error: type[ProblemError],
+        policy: str = ENGINE,
     ) -> list[Reply] | None:
         """Return the replies to one call, recorded or new, or None if the time limit cancelled it.
 
@@ -113,7 +143,7 @@ class Ledger:
         if self._is_over:
             raise StrategyError(f"{name} was called after its search had ended")
         with _noted(self._asking), span("call", call=name, rows=len(requests)) as own:
-            call = await self.journal.ask(name, requests)
+            call = await self.journal.ask(name, requests, policy)
             own.set(recorded=call.record is not None)
             if call.record is not None:
                 replies = cast("list[Reply] | None", call.record.replies)
@@ -133,7 +163,8 @@ class Ledger:
             await _end(self._asking)
             self.overhead += await self._ahead.cancel()
         finally:
-            self.overhead += await self.engine.release(self.problem.id)
+            for engine in {id(engine): engine for engine in self.policies.values()}.values():
+                self.overhead += await engine.release(self.problem.id)
 
     async def _ask_models(
         self,

@@ -86,6 +86,9 @@ class ExtendedEngine(EngineBase):
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         return await self._engine.loglik(requests)
 
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        return await self._engine.encode(texts)
+
     async def release(self, home: str) -> Overhead:
         return await self._engine.release(home)
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from orchestrator.protocols import NO_REPLICA, Failure, GenerateRequest, LoglikRequest, ScoreRequest
+from orchestrator.protocols import NO_REPLICA, Failure
 
-Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
+
+class _Homed(Protocol):
+    """A request of a problem, its ``home``."""
+
+    @property
+    def home(self) -> str: ...
+
+
+Request = TypeVar("Request", bound=_Homed)
 Reply = TypeVar("Reply")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from msgspec import UNSET, UnsetType
@@ -11,7 +11,9 @@ from msgspec import UNSET, UnsetType
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.protocols import (
     LOOK_BACK,
+    OVERFLOW,
     Completion,
+    Failure,
     GenerateInChat,
     GenerateRequest,
     Loglik,
@@ -25,7 +27,7 @@ from orchestrator.protocols import (
     step_rule_of,
 )
 from orchestrator.seeds import derive_seeds
-from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn
+from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn, Usage
 
 
 def generate_requests(
@@ -57,7 +59,7 @@ def _answering(
     problem: Problem, task: Task, prompt: Prompt | None, to_end: bool
 ) -> Callable[..., GenerateRequest]:
     """Return what makes the requests that answer a prompt, or without one the task's question."""
-    question, instruction, history = _conversation(problem, task, prompt)
+    question, instruction, history = conversation(problem, task, prompt)
     delimiter, marker = (prompt.delimiter, prompt.answer_marker) if prompt is not None else (None, None)
     return partial(
         partial(GenerateInChat, history=history) if history else GenerateRequest,
@@ -71,7 +73,7 @@ def _answering(
     )
 
 
-def _conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[str, str, tuple[Turn, ...]]:
+def conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[str, str, tuple[Turn, ...]]:
     """Return the question, the instruction and the turns before, of a prompt or of the task's question."""
     if prompt is None:
         return problem.question, task.instruction, problem.history
@@ -107,13 +109,13 @@ def policy_prefix(problem: Problem, task: Task, trajectory: Trajectory) -> Polic
 
     Rewards are about the problem: all candidates are judged after the same question.
     """
-    question, instruction, history = _conversation(problem, task, None)
+    question, instruction, history = conversation(problem, task, None)
     return PolicyPrefix(question, instruction, history, tuple([s.token_ids for s in trajectory.steps]))
 
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
     """Return the request for the likelihood of steps after a prefix."""
-    question, instruction, history = _conversation(problem, task, prefix.prompt)
+    question, instruction, history = conversation(problem, task, prefix.prompt)
     make = partial(LoglikInChat, history=history) if history else LoglikRequest
     return make(
         home=problem.id,
@@ -146,8 +148,30 @@ def check_numbers(samples: Sequence[int], num_rows: int) -> None:
         raise StrategyError(f"{num_rows} trajectories need a sample number each, 0 or more: {samples}")
 
 
+def fitting(
+    method: Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]],
+) -> Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]]:
+    """Return the engine's method for requests with ``room``: where a prompt has none, the reply is empty.
+
+    The journal holds it like any other, so that a resumed search continues in the same way.
+    """
+
+    async def generate(requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        replies = await method(requests)
+        if all(q.room is UNSET for q in requests):
+            return replies
+        return [NO_ROOM if isinstance(r, Failure) and r.type == OVERFLOW else r for r in replies]
+
+    return generate
+
+
+NO_ROOM = Completion((), Usage())
+
+
 def check_completion(request: GenerateRequest, reply: Completion) -> None:
-    """Raise EngineError if a completion is empty or too long."""
+    """Raise EngineError if a completion is too long, or empty without ``room`` as the reason."""
+    if reply == NO_ROOM and request.room is not UNSET:
+        return
     num_tokens = sum([len(s.token_ids) for s in reply.steps])
     if not reply.steps or num_tokens > request.params.max_tokens:
         raise EngineError(
@@ -183,7 +207,7 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
     """Return the trajectory with the rewards of its last steps; earlier rewards are unchanged."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = [
-        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried)
+        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried, s.policy)
         for s, r in zip(steps[first:], reply.rewards, strict=True)
     ]
     return trajectory.with_steps((*steps[:first], *scored))

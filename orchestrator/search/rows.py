@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.protocols import Completion, GenerateRequest, Task
+from orchestrator.search.reading import by
 from orchestrator.search.requests import generate_requests, mark_answer
-from orchestrator.types import Params, Problem, Trajectory
+from orchestrator.types import ENGINE, Params, Problem, Trajectory
 
 
 @dataclass
@@ -15,13 +16,17 @@ class Rows:
     """The trajectories of one call of ``Session.generate``, with their parameters and seeds by row.
 
     A row is ``pending`` until its reply is there. A limit of tokens may admit the leading ones alone, so one
-    call may be made in parts.
+    call may be made in parts. ``read`` are the rows as their ``policy`` reads them, where that differs. With
+    ``room`` a prompt must leave that many tokens of the context.
     """
 
     result: list[Trajectory]
     params: Sequence[Params]
     seeds: Mapping[int, int]
     to_end: bool
+    policy: str = ENGINE
+    read: Mapping[int, Trajectory] = field(default_factory=dict)
+    room: int | None = None
     pending: list[int] = field(init=False)
     num_parts: int = field(default=0, init=False)
 
@@ -32,6 +37,14 @@ class Rows:
     def requested(self) -> list[Params]:
         """The parameters of the pending rows."""
         return [self.params[i] for i in self.pending]
+
+    @property
+    def starts(self) -> list[Trajectory]:
+        """The pending rows as the policy reads them."""
+        return [self._start(i) for i in self.pending]
+
+    def _start(self, row: int) -> Trajectory:
+        return self.read.get(row, self.result[row])
 
     def name(self, call: int) -> str:
         """Return the name of the next part of the call."""
@@ -47,8 +60,9 @@ class Rows:
         self, problem: Problem, task: Task, rows: Sequence[int], params: Sequence[Params]
     ) -> list[GenerateRequest]:
         """Return the requests of some rows, with the parameters that were admitted for them."""
-        starts, seeds = [self.result[i] for i in rows], [self.seeds[i] for i in rows]
-        return generate_requests(problem, task, starts, params, seeds, self.to_end)
+        starts, seeds = [self._start(i) for i in rows], [self.seeds[i] for i in rows]
+        requests = generate_requests(problem, task, starts, params, seeds, self.to_end)
+        return requests if self.room is None else [replace(q, room=self.room) for q in requests]
 
     def extend(
         self, rows: Sequence[int], requests: Sequence[GenerateRequest], replies: Sequence[Completion]
@@ -56,7 +70,7 @@ class Rows:
         """Extend some rows by their replies; return whether a limit has cut one of them short."""
         is_cut = False
         for i, request, reply in zip(rows, requests, replies, strict=True):
-            self.result[i] = self.result[i].extend(*mark_answer(request, reply))
+            self.result[i] = self.result[i].extend(*by(self.policy, mark_answer(request, reply)))
             is_clipped = request.params.max_tokens < self.params[i].max_tokens
             is_cut |= is_clipped and self.result[i].truncated
         return is_cut

@@ -14,6 +14,7 @@ from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
 from orchestrator.protocols import Completion, GenerateRequest, PolicyPrefix
+from orchestrator.search import labels
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
 from orchestrator.search.requests import (
@@ -21,6 +22,7 @@ from orchestrator.search.requests import (
     check_logprobs,
     check_numbers,
     check_rewards,
+    fitting,
     lock,
     loglik_request,
     per_row,
@@ -30,7 +32,7 @@ from orchestrator.search.requests import (
 )
 from orchestrator.search.rows import Rows
 from orchestrator.seeds import derive_rng, derive_seed, derive_seeds
-from orchestrator.types import NodeRecord, Params, Prompt, Step, StepRecord, Trajectory, Usage
+from orchestrator.types import ENGINE, NodeRecord, Params, Prompt, Step, StepRecord, Trajectory, Usage
 
 
 class Session:
@@ -45,11 +47,11 @@ class Session:
         self._ledger = ledger
         self._scope = scope
         self._clock = clock or Clock(ledger.account.reach)
-        self._list: int | str | None = None
+        self._lists: dict[str, int | str] = {}
         self._begun: dict[int, int] = {}
         self._branch = ledger.journal.branch(scope)
         self._num_calls: Counter[str] = Counter()
-        self._texts: dict[tuple[Prompt | None, tuple[int, ...]], list[int]] = {}
+        self._texts: dict[str, dict[tuple[Prompt | None, tuple[int, ...]], list[int]]] = {}
         self.rng: np.random.Generator = derive_rng(ledger.seed, ledger.problem.id, scope, "rng")
 
     def fork(self, name: str, *, after: Session | None = None) -> Session:
@@ -97,57 +99,71 @@ class Session:
         *,
         to_end: bool = False,
         samples: Sequence[int] | None = None,
+        policy: str = ENGINE,
+        room: int | None = None,
     ) -> list[Trajectory]:
         """Extend each active trajectory by one step, or with ``to_end`` to its end.
 
         A trajectory that is not active, or whose call a limit withholds, is returned unchanged. ``params``
         are one for all rows, or one per row. ``samples`` number the rows: what a row becomes depends on its
         number and its text so far, not on the call, so that any calls for the samples 0 to n give the first
-        ones of the same list. Raises EngineError when a request fails, and StrategyError unless each row has
-        a number of its own.
+        ones of the same list. ``policy`` names the engine that writes; calls of all policies are counted
+        together, so that no two of them have the same seeds. A row whose prompt leaves less than ``room``
+        tokens of the policy's context is returned unchanged; without ``room`` one that leaves none is an
+        error. Raises EngineError when a request fails, and StrategyError unless each row has a number of its
+        own, and where the run has no such policy.
         """
+        self._ledger.policy(policy)
         call, requested = self._count("generate"), per_row(params, len(trajectories))
         if samples is not None:
             check_numbers(samples, len(trajectories))
         active = {i: t for i, t in enumerate(trajectories) if t.active}
-        seeds = self._seeds(call, active) if samples is None else self._numbered(call, active, samples)
-        rows, begun = Rows(list(trajectories), requested, seeds, to_end), self._clock.now
+        if samples is None:
+            seeds = self._seeds(call, active, policy)
+        else:
+            seeds = self._numbered(call, active, samples, policy)
+        read = dict(zip(active, await self._ledger.read_by(policy, [*active.values()]), strict=True))
+        rows, begun = Rows(list(trajectories), requested, seeds, to_end, policy, read, room), self._clock.now
         while rows.pending:
             ended = await self._generate_part(call, rows, begun)
             if ended is None:
                 break
             begun = ended
-        self._leave_texts(rows.ends)
+        self._leave_texts(rows.ends, policy)
         if self._ledger.watch is not None:
             self._ledger.watch.reached(rows.result)
         return rows.result
 
     async def _generate_part(self, call: int, rows: Rows, begun: int) -> int | None:
-        """Generate the pending rows that a limit of tokens admits; return the sequential tokens since then.
+        """Generate the pending rows that the limits admit; return the sequential tokens since then.
 
         Returns None where a limit withheld them all. ``begun`` are the sequential tokens before this part.
         """
         ledger, account = self._ledger, self._ledger.account
         name = await self._enter_call(rows.name(call))
-        admitted = await account.reserve_tokens(rows.requested)
-        if not admitted:
-            ledger.withhold("generated_tokens")
+        reserved = await account.reserve(rows.requested, ledger.billing.of(rows.policy, rows.starts))
+        if not reserved.rows:
+            ledger.withhold(reserved.limit)
             return None
-        taken = rows.take(len(admitted))
-        requests = rows.requests(ledger.problem, ledger.task, taken, admitted)
+        taken = rows.take(len(reserved.rows))
+        requests = rows.requests(ledger.problem, ledger.task, taken, reserved.rows)
         try:
-            replies = await ledger.ask(name, ledger.generate, requests, check_completion, EngineError)
+            method = fitting(ledger.generate(rows.policy))
+            replies = await ledger.ask(name, method, requests, check_completion, EngineError, rows.policy)
         finally:
-            account.release_tokens(admitted)
+            account.release(reserved)
         if replies is None:
             return None
-        account.spend([reply.usage for reply in replies])
-        account.note_roles((rows.result[i].prompt, r.usage) for i, r in zip(taken, replies, strict=True))
+        ledger.spend(rows.policy, [reply.usage for reply in replies])
+        prompts = [rows.result[i].prompt for i in taken]
+        account.note_roles(zip(prompts, (reply.usage for reply in replies), strict=True))
+        ledger.billing.learn(rows.policy, prompts, requests, replies)
         ended = self._advance(requests, replies, begun)
         if rows.extend(taken, requests, replies):
-            account.stop("generated_tokens")
+            account.stop(reserved.limit)
         if ledger.granting is not None:
-            ledger.granting.num_drawn += sum(not q.token_ids for q in requests)
+            pairs = zip(requests, replies, strict=True)
+            ledger.granting.num_drawn += sum(not q.token_ids and r.steps != () for q, r in pairs)
         return ended
 
     def _advance(self, requests: Sequence[GenerateRequest], replies: Sequence[Completion], begun: int) -> int:
@@ -198,12 +214,12 @@ class Session:
 
         ``generate`` with the same numbers and parameters then waits less, and returns what it would have
         returned. What is not requested before the search ends is cancelled, and stands in the overhead.
-        Nothing runs ahead where ``limits.generated_tokens`` is set.
+        Nothing runs ahead where ``limits.generated_tokens`` or ``limits.cost`` is set.
         """
         check_numbers(samples, len(params))
         starts = {i: Trajectory() for i in range(len(params))}
         call = self._num_calls["generate"] + 1
-        seeds = list(self._numbered(call, starts, samples).values())
+        seeds = list(self._numbered(call, starts, samples, ENGINE).values())
         if self._ledger.expect(params, seeds):
             self._begun |= {seed: self._begun.get(seed, self._clock.now) for seed in seeds}
 
@@ -231,7 +247,7 @@ class Session:
         seed = ledger.seed if verifier.info.sampling else UNSET
         requests = [
             score_request(ledger.problem, trajectories[i], seed, prefix)
-            for i, prefix in zip(rows, self._prefixes([trajectories[i] for i in rows]), strict=True)
+            for i, prefix in zip(rows, await self._prefixes([trajectories[i] for i in rows]), strict=True)
         ]
         try:
             check = partial(check_rewards, verifier.info.readout)
@@ -246,12 +262,14 @@ class Session:
             ledger.watch.reached(result)
         return result
 
-    def _prefixes(self, trajectories: Sequence[Trajectory]) -> Sequence[PolicyPrefix | UnsetType]:
+    async def _prefixes(self, trajectories: Sequence[Trajectory]) -> Sequence[PolicyPrefix | UnsetType]:
         """Return what the policy that the verifier reads has written; UNSET where it reads texts alone."""
         ledger = self._ledger
-        if ledger.verifier is None or ledger.verifier.info.reads is None:
+        policy = None if ledger.verifier is None else ledger.verifier.info.reads
+        if policy is None:
             return [UNSET] * len(trajectories)
-        return [policy_prefix(ledger.problem, ledger.task, t) for t in trajectories]
+        read = await ledger.read_by(policy, trajectories)
+        return [policy_prefix(ledger.problem, ledger.task, t) for t in read]
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
         """Return one key per trajectory: equivalent final answers have equal keys; None without an answer."""
@@ -263,15 +281,37 @@ class Session:
         except Exception as failure:  # a task is a plug-in: its failure ends one problem
             raise GradingError(f"{type(failure).__name__}: {failure}") from failure
 
-    async def loglik(self, prefix: Trajectory, steps: Sequence[Step]) -> list[float]:
-        """Return the natural-log likelihood of each of ``steps`` as one continuation of ``prefix``."""
-        ledger = self._ledger
+    async def is_right(self, trajectory: Trajectory) -> bool:
+        """Return whether a trajectory's answer is right, for a strategy that ``knows_answers``."""
+        return await labels.is_right(self._ledger.task, self._ledger.problem, trajectory)
+
+    async def reveals(self, text: str) -> bool:
+        """Return whether a text holds the reference answer, for a strategy that ``knows_answers``."""
+        return await labels.reveals(self._ledger.task, self._ledger.problem, text)
+
+    async def loglik(self, prefix: Trajectory, steps: Sequence[Step], *, policy: str = ENGINE) -> list[float]:
+        """Return the natural-log likelihood of each of ``steps`` as one continuation of ``prefix``.
+
+        NaN each where a limit withholds the call. ``policy`` names the engine that reads them. Raises
+        EngineError when the request fails, and StrategyError where the run has no such policy.
+        """
+        ledger, num_before = self._ledger, len(prefix.steps)
+        engine = ledger.policy(policy)
+        (whole,) = await ledger.read_by(policy, [prefix.with_steps((*prefix.steps, *steps))])
+        prefix, steps = prefix.with_steps(whole.steps[:num_before]), whole.steps[num_before:]
         requests = [loglik_request(ledger.problem, ledger.task, prefix, steps)]
         name = await self._enter_call(f"loglik {self._count('loglik')}")
-        replies = await ledger.ask(name, ledger.engine.loglik, requests, check_logprobs, EngineError)
+        reserved = await ledger.account.reserve_cost(ledger.billing.of_reading(policy, prefix, steps))
+        if reserved is None:
+            ledger.withhold("cost")
+            return [math.nan] * len(steps)
+        try:
+            replies = await ledger.ask(name, engine.loglik, requests, check_logprobs, EngineError, policy)
+        finally:
+            ledger.account.release(reserved)
         if replies is None:
             return [math.nan] * len(steps)
-        ledger.account.spend([replies[0].usage])
+        ledger.spend(policy, [replies[0].usage])
         return list(replies[0].logprobs)
 
     def note(self, history: Callable[[], Sequence[StepRecord | NodeRecord]]) -> None:
@@ -279,51 +319,51 @@ class Session:
         if self._ledger.watch is not None:
             self._ledger.watch.noted(self._scope, history())
 
-    @property
-    def _has_texts(self) -> bool:
-        return self._ledger.engine.info.sampler == "stream"
+    def _has_texts(self, policy: str) -> bool:
+        return self._ledger.policy(policy).info.sampler == "stream"
 
-    def _seeds(self, call: int, pending: Mapping[int, Trajectory]) -> dict[int, int]:
+    def _seeds(self, call: int, pending: Mapping[int, Trajectory], policy: str) -> dict[int, int]:
         """Return a seed for each row: that of the text which the row's trajectory ends, else a new one.
 
-        A text belongs to one trajectory and to this scope's last call. An engine that samples by position
-        continues it as if it had never stopped; copies, and texts of earlier calls, get random numbers
-        that were not used before.
+        A text belongs to one trajectory and to this scope's last call to the policy. An engine that samples
+        by position continues it as if it had never stopped; copies, and texts of earlier calls, get random
+        numbers that were not used before.
         """
         seeds = derive_seeds((self._ledger.seed, self._ledger.problem.id, self._scope, call), pending)
-        if not self._has_texts:
+        if not self._has_texts(policy):
             return dict(zip(pending, seeds, strict=True))
-        left = {i: self._texts.get((t.prompt, t.token_ids), []) for i, t in pending.items()}
+        texts = self._texts.get(policy, {})
+        left = {i: texts.get((t.prompt, t.token_ids), []) for i, t in pending.items()}
         return {i: left[i].pop(0) if left[i] else seed for i, seed in zip(pending, seeds, strict=True)}
 
     def _numbered(
-        self, call: int, pending: Mapping[int, Trajectory], samples: Sequence[int]
+        self, call: int, pending: Mapping[int, Trajectory], samples: Sequence[int], policy: str
     ) -> dict[int, int]:
-        """Return the seed of each row by its number in the scope's list of samples.
+        """Return the seed of each row by its number in the scope's list of samples of a policy.
 
         The list is that of the rows of the first call, where that call is numbered, and has its own name
         otherwise: no seed is used twice. An engine that samples by position continues a text under its seed;
         for any other the next step has one that depends on the number and the place.
         """
         numbers = {i: samples[i] for i in pending}
-        if self._list is None:
-            self._list = call if call == 1 else "sample"
-        ledger, scope, name = self._ledger, self._scope, self._list
+        own_name = "sample" if policy == ENGINE else f"sample of {policy}"
+        name = self._lists.setdefault(policy, call if call == 1 else own_name)
+        ledger, scope = self._ledger, self._scope
         drawn = sample_seeds(ledger.seed, ledger.problem.id, numbers.values(), scope, name)
         seeds = dict(zip(pending, drawn, strict=True))
-        if self._has_texts:
+        if self._has_texts(policy):
             return seeds
         begun = {i: len(t.steps) for i, t in pending.items() if t.steps}
         names = (ledger.seed, ledger.problem.id, scope, name)
         return seeds | {i: derive_seed(*names, numbers[i], "step", n) for i, n in begun.items()}
 
-    def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]]) -> None:
-        """Note where the texts of a call end, with their seeds, for the next call."""
-        if not self._has_texts:
+    def _leave_texts(self, ends: Sequence[tuple[Trajectory, int]], policy: str) -> None:
+        """Note where the texts of a call end, with their seeds, for the next call to the policy."""
+        if not self._has_texts(policy):
             return
-        self._texts = {}
+        self._texts[policy] = {}
         for trajectory, seed in ends:
-            self._texts.setdefault((trajectory.prompt, trajectory.token_ids), []).append(seed)
+            self._texts[policy].setdefault((trajectory.prompt, trajectory.token_ids), []).append(seed)
 
     def _count(self, method: str) -> int:
         """Return the number of this call of ``method`` in this scope, from 1."""

@@ -80,3 +80,28 @@ class Prompting(Protocol):
     def prompts(self) -> bool:
         """Whether it does, with these knobs."""
         ...
+
+
+@runtime_checkable
+class Chatting(Protocol):
+    """A strategy that may show the policy earlier turns of a chat."""
+
+    @property
+    def in_chat(self) -> bool:
+        """Whether a prompt has earlier turns, for which the policy needs a chat template."""
+        ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A strategy that may use the reference answers."""
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether it does, with these knobs: its figures are then an upper bound, and the files say so."""
+        ...
+
+
+def knows_answers(strategy: Strategy) -> bool:
+    """Return whether a strategy uses the reference answers."""
+    return isinstance(strategy, Labelled) and strategy.knows_answers

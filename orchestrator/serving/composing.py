@@ -16,7 +16,7 @@ from orchestrator.config.compose import each_choice, only_composed
 from orchestrator.config.plan import Plan, plan_of
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.renamed import renamed
-from orchestrator.search.strategy import Strategy
+from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.serving.offers import Offer, Offers
 from orchestrator.serving.service import Served
 from orchestrator.serving.settings import ServeSettings, read_serve
@@ -106,6 +106,8 @@ def _node(config: DictConfig, budget: int) -> Mapping[str, Any]:
 def check(plan: Plan, name: str, strategy: Strategy) -> None:
     """Raise ConfigError for a strategy that the plan's models cannot serve."""
     names = {**plan.names, "strategy": name}
+    if knows_answers(strategy):
+        raise ConfigError("strategy", name, "knows the answers, and a question that is asked here has none")
     check_readout(names, strategy, plan.verifier.readout)
     check_params(names, strategy, plan.engine.takes)
     check_prompts(names, strategy, plan.engine)

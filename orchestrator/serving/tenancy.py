@@ -99,6 +99,9 @@ class RequestEngine(EngineBase):
         with self.rows.count(len(requests)):
             return await self.engine.loglik([replace(request, home=self.home) for request in requests])
 
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        return await self.engine.encode(texts)
+
     async def release(self, home: str) -> Overhead:
         return await self.engine.release(self.home)
 

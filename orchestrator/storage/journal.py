@@ -31,7 +31,7 @@ from orchestrator.storage.journal_lines import (
     read_record,
     write_record,
 )
-from orchestrator.types import RoundRecord
+from orchestrator.types import ENGINE, RoundRecord
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +108,12 @@ class Journal:
         self._continue()
         return self._num_events
 
-    async def ask(self, name: str, requests: Sequence[object]) -> Call:
-        """Count a call, and wait until its recorded reply is due, or a new one may be requested.
+    async def ask(self, name: str, requests: Sequence[object], policy: str = ENGINE) -> Call:
+        """Count a call to a policy, and wait until its recorded reply is due, or a new one may be requested.
 
         Raises JournalError where something else was requested under this name.
         """
-        digest = "" if self._path is None else digest_of(requests)
+        digest = "" if self._path is None else digest_of(requests, policy)
         index, record = self._index.get(name, -1), None
         if index >= 0:
             record = self._records[index]

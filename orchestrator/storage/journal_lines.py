@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import msgspec
 
 from orchestrator.protocols import Completion, Loglik, ScoreReply
-from orchestrator.types import Carried, Finish, Reward, RoundRecord, Step, Usage, usage_values
+from orchestrator.types import ENGINE, Carried, Finish, Reward, RoundRecord, Step, Usage, usage_values
 
 Reply = Completion | ScoreReply | Loglik | RoundRecord
 """What a model replied to one request, or what an allocator replied to a bid."""
@@ -46,10 +46,11 @@ class Record:
     replies: tuple[Reply, ...] | None
 
 
-def digest_of(requests: Sequence[Any]) -> str:
+def digest_of(requests: Sequence[Any], policy: str = ENGINE) -> str:
     """Return 128 bits over every field of every request: equal for equal requests, in any process or release.
 
-    They are taken from the requests as MessagePack, where a dataclass is a map of its fields.
+    They are taken from the requests as MessagePack, where a dataclass is a map of its fields. ``policy`` is
+    the engine that is asked; the main one has left no trace in any release.
     """
     try:
         data = _PACKER.encode(requests)
@@ -57,6 +58,8 @@ def digest_of(requests: Sequence[Any]) -> str:
         data = _escaped(msgspec.to_builtins(requests, enc_hook=_number_of)).encode()
     digest = hashlib.blake2b(data, digest_size=16)
     digest.update(b"".join(type(request).__name__.encode() for request in requests[:1]))
+    if policy != ENGINE:
+        digest.update(f"@{policy}".encode())
     return digest.hexdigest()
 
 

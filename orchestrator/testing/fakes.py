@@ -88,7 +88,8 @@ class FakeEngine(EngineBase):
     that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure, and no other request does.
     ``latency`` gives the seconds that a reply takes. With the ``sampler`` stream a step depends on the seed
     and where it begins; ``drawn`` records both, and ``released`` the problems that have ended. ``in_vain`` is
-    what ``release`` returns for a problem, and ``opinion`` what it says of its own steps when asked.
+    what ``release`` returns for a problem, and ``encoded`` the texts of each call for token ids. ``opinion``
+    is what it says of its own steps when asked.
     """
 
     language: Language = field(default_factory=Copying)
@@ -100,16 +101,22 @@ class FakeEngine(EngineBase):
     sampler: Sampler = "step"
     takes_history: bool = False
     opinion: RewardFunction = letters_right
+    tokenizer: str | None = "characters"
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
     released: list[str] = field(default_factory=list, init=False)
     in_vain: dict[str, Overhead] = field(default_factory=dict)
     requests: list[GenerateRequest] = field(default_factory=list, init=False)
+    encoded: list[list[str]] = field(default_factory=list, init=False)
     usage: Usage = field(default_factory=Usage, init=False)
 
     @property
     def info(self) -> ModelInfo:
         return ModelInfo(
-            self.batch_invariant, self.sampler, takes_history=self.takes_history, step_modes=MODES
+            self.batch_invariant,
+            self.sampler,
+            takes_history=self.takes_history,
+            step_modes=MODES,
+            tokenizer=self.tokenizer,
         )
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
@@ -135,6 +142,10 @@ class FakeEngine(EngineBase):
             self.usage += usage
             replies.append(Loglik(tuple(logprobs), usage))
         return replies
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        self.encoded.append(list(texts))
+        return [tuple(map(ord, text)) for text in texts]
 
     def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
         """Any options will do."""

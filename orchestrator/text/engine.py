@@ -102,7 +102,7 @@ class TextEngine(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(step_modes=self._modes)
+        return ModelInfo(step_modes=self._modes, tokenizer="utf-8")
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -111,6 +111,9 @@ class TextEngine(EngineBase):
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         return list(await asyncio.gather(*map(self._complete, requests)))
+
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        return [encoded(text) for text in texts]
 
     async def close(self) -> None:
         self._propose.close()

@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import UnsetType
 
-from orchestrator.backend import ENGINE, Backend, LocalVerifier
+from orchestrator.backend import Backend, LocalVerifier
 from orchestrator.errors import ConfigError, VerifierError
 from orchestrator.prompts.question import PrefixQuestion
 from orchestrator.protocols import (
@@ -33,6 +33,7 @@ from orchestrator.protocols import (
     ModelInfo,
     OptionsRequest,
     Readout,
+    Remote,
     ScoreReply,
     ScoreRequest,
     Task,
@@ -40,8 +41,7 @@ from orchestrator.protocols import (
     VerifierBase,
 )
 from orchestrator.schema import checked
-from orchestrator.types import Params, Reward, total
-from orchestrator.verifiers.spending import reward_usage
+from orchestrator.types import ENGINE, Params, Reward, total
 
 QuestionName = Literal["restart", "correct", "digit"]
 
@@ -100,7 +100,7 @@ class SelfEvaluation(VerifierBase):
                 rewards.append(expected_place(answer.logprobs, len(self.question.options)))
             except VerifierError as error:
                 return Failure("VerifierError", str(error))
-        usage = total([reward_usage(a.usage) for a in answers if isinstance(a, Loglik)])
+        usage = total([a.usage.as_rewards() for a in answers if isinstance(a, Loglik)])
         return ScoreReply(tuple(rewards), usage)
 
 
@@ -152,6 +152,13 @@ class AskedEngineConfig:
 
 
 @dataclass(frozen=True)
+class AskedRemoteConfig(AskedEngineConfig):
+    """The same for a policy whose model runs on a server."""
+
+    is_remote: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 @checked("verifier")
 class SelfEvaluationVerifierConfig(LocalVerifier):
     """The policy's opinion of its own steps (``conf/verifier/self_evaluation.yaml``).
@@ -177,8 +184,9 @@ class SelfEvaluationVerifierConfig(LocalVerifier):
         if isinstance(engine, MayLackPrefixes) and (because := engine.whole_because) is not None:
             allowed = "gives no likelihoods, which verifier=self_evaluation reads"
             raise ConfigError(because.key, because.value, allowed)
-        return AskedEngineConfig(engine, self.asked, f"verifier.{self.question}")
+        kind = AskedRemoteConfig if isinstance(engine, Remote) else AskedEngineConfig
+        return kind(engine, self.asked, f"verifier.{self.question}")
 
     def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier:
         """Return the verifier of a run on the policy's replicas."""
-        return SelfEvaluation(backend.engine, self.asked, self.readout, self.policy)
+        return SelfEvaluation(backend.policies[self.policy], self.asked, self.readout, self.policy)

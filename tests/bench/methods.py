@@ -54,8 +54,14 @@ class Method:
     @property
     def is_independent(self) -> bool:
         """Whether a run with N samples holds those of every smaller N."""
-        node: Any = OmegaConf.load(CHOICES / f"{self.strategy}.yaml")
-        return independent_knob(str(node.get("strategy", node)[TARGET])) is not None
+        return independent_knob(_target(self.strategy)) is not None
+
+
+def _target(strategy: str) -> str:
+    """The class of a file, which may be another file's with a few knobs set."""
+    content: Any = OmegaConf.load(CHOICES / f"{strategy}.yaml")
+    node = content.get("strategy", content)
+    return str(node[TARGET]) if TARGET in node else _target(content.defaults[0])
 
 
 def names() -> list[str]:

@@ -72,6 +72,8 @@ def test_the_rows_of_the_tables() -> None:
     assert SYSTEMATIC in rows and {"hex", "compute_optimal"}.isdisjoint(rows)
     assert [m.name for m in on_countdown()][:2] == ["particle_filter", SYSTEMATIC]
     assert schedule((4, 12)).keys == ("strategy.block_lengths=[4,12]",)
+    independent = {name for name in names() if Method(name, name).is_independent}
+    assert independent >= {"hex", "hex_weighted", "best_of_n"} and "revisions" not in independent
     only = selected(on_chain(), arguments(["--strategies", SYSTEMATIC, "best_of_n"]))
     assert [m.name for m in only] == ["best_of_n", SYSTEMATIC]
 

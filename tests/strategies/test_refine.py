@@ -7,17 +7,34 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.errors import ConfigError
-from orchestrator.prompts.template import Template
-from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
-from orchestrator.testing import World
-from orchestrator.types import AttemptRecord, Finish, Reward, RoleRecord, Solution, Step, Trajectory, Usage
+from orchestrator.errors import ConfigError, EngineError
+from orchestrator.prompts.template import Template, without
+from orchestrator.protocols import OVERFLOW, Completion, EngineBase, Failure, GenerateRequest, ModelInfo
+from orchestrator.search.asking import Ledger
+from orchestrator.search.session import Session
+from orchestrator.search.strategy import knows_answers
+from orchestrator.storage.journal import Journal
+from orchestrator.testing import FakeTask, FakeVerifier, World
+from orchestrator.types import (
+    AttemptRecord,
+    Finish,
+    Reward,
+    RoleRecord,
+    Sampling,
+    Solution,
+    Step,
+    Trajectory,
+    Usage,
+)
 from strategies import BestOfN, Refine, RefineStop
 from strategies.parts.attempts import Chain, carried
+from tests.strategies.hostile_replies import MARKS, REPLIES, Hostile
+from tests.toy import PROBLEM
 
 SHOW_ALL = Template("{question}\n{attempts}\n{notes}")
 CRITIQUE = Template("{question}\n{answer}\nErrors?", instruction="")
@@ -192,3 +209,196 @@ def test_settings_that_do_not_fit(knobs: dict[str, Any], message: str) -> None:
         Refine(**knobs)
     with pytest.raises(ConfigError, match=r"strategy\.stop\.at=0\.5: needs"):
         RefineStop("no_error", 0.5)
+
+
+class Narrow(Reviser):
+    """A reviser whose context holds ``context`` characters."""
+
+    def __init__(self, context: int, special: tuple[str, ...] = ()) -> None:
+        super().__init__(0.0, 0.0, 0.0, special)
+        self.context = context
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        replies = await super().generate(requests)
+        return [self.refusal(q) or reply for q, reply in zip(requests, replies, strict=True)]
+
+    def refusal(self, request: GenerateRequest) -> Failure | None:
+        num = sum(len(turn.text) for turn in request.history) + len(request.question)
+        return Failure(OVERFLOW, "too long") if num + request.least_room > self.context else None
+
+
+SHORT = Sampling(max_tokens=4)
+BOTH = Template("{question}\n{best}\n{worst}\n{worst_score}")
+
+
+async def test_attempts_without_room_are_dropped_and_counted() -> None:
+    """The prompt and what may be generated fit: 'abca', 4 tokens and 9 or 7 characters an attempt."""
+    engine = Narrow(context=len("abca\n[1] =w\n\n[2] =w\n") + 4)
+    solution = await solve(Refine(4, sampling=SHORT, prompt=SHOW_ALL, carry="all"), engine)
+    read = [(r.read, r.num_dropped) for r in attempts_of(solution)]
+    assert read == [((), 0), ((0,), 0), ((0, 1), 0), ((1, 2), 1)]
+    assert engine.requests[-1].question == "abca\n[1] =w\n\n[2] =w\n"
+
+
+async def test_the_worst_is_dropped_before_the_best() -> None:
+    engine = Narrow(context=len("abca\n=w\n\nnone") + 3)
+    strategy = Refine(
+        2,
+        sampling=SHORT,
+        carry="best_and_worst",
+        prompt=BOTH,
+    )
+    solution = await solve(strategy, engine)
+    assert [(r.read, r.num_dropped) for r in attempts_of(solution)] == [((), 0), ((0,), 1)]
+    assert engine.requests[-1].question == "abca\n=w\n\nnone"
+
+
+async def test_a_prompt_that_never_fits_ends_the_chain_and_leaves_a_record() -> None:
+    solution = await solve(Refine(4, prompt=SHOW_ALL), Narrow(context=5))
+    (said,) = (record for record in solution.history if isinstance(record, RoleRecord))
+    assert (said.role, said.layer, said.parsed, said.text, said.num_dropped) == ("revise", 2, False, "", 1)
+    assert len(solution.trajectories) == 1
+
+
+async def test_a_critique_without_room_says_nothing() -> None:
+    engine = Narrow(context=len("abca\n[1] =w\n") + 1)
+    long = Template("{question}\n{answer}\nName each of the errors.\nErrors?")
+    strategy = Refine(2, prompt=SHOW_ALL, feedback="critique", critique=long)
+    solution = await solve(strategy, engine)
+    (said,) = (record for record in solution.history if isinstance(record, RoleRecord))
+    assert (said.role, said.parsed, said.num_dropped) == ("critique", False, 1)
+    assert engine.requests[-1].question == "abca\n[1] =w\n"
+
+
+async def test_without_room_for_the_question_the_problem_fails() -> None:
+    with pytest.raises(EngineError, match="ContextOverflow: too long"):
+        await solve(Refine(4, prompt=SHOW_ALL), Narrow(context=3))
+
+
+async def resumed(strategy: Refine, path: Path, engine: Reviser) -> Solution:
+    """Search with the journal at ``path``, as a process that starts again does."""
+    verifier = FakeVerifier(lambda _, steps: 1.0 if steps[-1].startswith("=r") else 0.0)
+    ledger = Ledger(PROBLEM, engine, verifier, FakeTask(), journal=Journal(path))
+    return await strategy.solve(Session(ledger))
+
+
+async def test_a_run_that_was_killed_between_a_critique_and_its_revision_ends_as_if_it_was_not(
+    tmp_path: Path,
+) -> None:
+    """After each line that may have been the last one; attempts that had no room are dropped again."""
+    strategy = Refine(3, sampling=SHORT, prompt=SHOW_ALL, carry="all", feedback="critique", critique=CRITIQUE)
+    context, path = len("abca\n[1] =w\nStep 1 is wrong.") + 4, tmp_path / "whole.jsonl"
+    whole = await resumed(strategy, path, Narrow(context))
+    assert [r.num_dropped for r in attempts_of(whole)] == [0, 0, 1]
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 9  # three attempts and their rewards, two critiques, a prompt without room
+    for num in range(len(lines) + 1):
+        cut, engine = tmp_path / f"{num}.jsonl", Narrow(context)
+        cut.write_bytes(b"".join(lines[:num]))
+        assert await resumed(strategy, cut, engine) == whole
+        assert cut.read_bytes().count(b"\n") == len(lines)
+        assert len(engine.requests) <= 6 - num // 2
+
+
+RETRY = Template("Wrong ({number}). {notes}")
+HINT = Template("{question}\n{attempts}\nHint?", instruction="")
+
+
+def hinted(**knobs: Any) -> Refine:
+    settings = {"carry": "conversation", "feedback": "hint", "within": "last", "stop": RefineStop("oracle")}
+    return Refine(3, prompt=RETRY, critique=HINT, **(settings | knobs))
+
+
+def is_hint(request: GenerateRequest) -> bool:
+    return request.question.endswith("Hint?")
+
+
+async def test_a_conversation_holds_what_was_said_before() -> None:
+    engine = Hostile("Look at b.", is_hint)
+    solution = await solve(hinted(), engine)  # type: ignore[arg-type]
+    _, _, second, hint, third = engine.requests
+    assert [turn.text for turn in second.history] == ["abca", "=bbbb"]
+    assert [(turn.role, turn.text) for turn in third.history] == [
+        ("user", "abca"),
+        ("assistant", "=bbbb"),
+        ("user", "Wrong (1). Look at b."),
+        ("assistant", "=bbbb"),
+    ]
+    assert third.question == "Wrong (2). Look at b."
+    assert hint.question == "abca\n[1] =bbbb\n\n[2] =bbbb\nHint?"
+    assert [r.read for r in attempts_of(solution)] == [(), (0,), (0, 1)]
+
+
+async def test_the_oldest_turns_are_dropped_first() -> None:
+    """What is kept still begins with the question."""
+    engine = Narrow(context=len("abca=wWrong (2). ") + 4)
+    strategy = hinted(feedback="none", sampling=SHORT, stop=RefineStop())
+    solution = await solve(strategy, engine)
+    assert [(r.read, r.num_dropped) for r in attempts_of(solution)] == [((), 0), ((0,), 0), ((1,), 1)]
+    assert [turn.text for turn in engine.requests[-1].history] == ["abca", "=w"]
+
+
+@pytest.mark.parametrize(
+    ("hint", "used"),
+    [
+        ("Look at b.", True),
+        ("It is not bbbb.", True),  # the last answer is no secret
+        ("The answer is abca.", False),
+        ("=ABCA\n", False),
+        ("abcabc is longer than xabca", True),
+    ],
+)
+async def test_a_hint_that_holds_the_answer_is_dropped_and_counted(hint: str, used: bool) -> None:
+    engine = Hostile(hint, is_hint)
+    solution = await solve(hinted(), engine)  # type: ignore[arg-type]
+    said = [record for record in solution.history if isinstance(record, RoleRecord)]
+    assert [(record.role, record.text, record.parsed) for record in said] == [("hint", hint, used)] * 2
+    assert engine.requests[-1].question == f"Wrong (2). {hint if used else ''}"
+
+
+async def test_a_search_with_an_oracle_stops_at_the_first_right_attempt() -> None:
+    engine = Hostile("Look.", is_hint, answer="=abca\n")
+    solution = await solve(hinted(), engine)  # type: ignore[arg-type]
+    assert len(engine.requests) == len(solution.trajectories) == 1
+
+
+@pytest.mark.parametrize(
+    ("strategy", "marked"),
+    [
+        (hinted(), True),
+        (hinted(stop=RefineStop()), True),
+        (hinted(feedback="none"), True),
+        (hinted(feedback="none", stop=RefineStop()), False),
+        (hinted(iterations=1), False),
+    ],
+)
+def test_what_knows_the_answers_says_so(strategy: Refine, marked: bool) -> None:
+    assert knows_answers(strategy) == marked
+
+
+def is_critique(request: GenerateRequest) -> bool:
+    return request.question.endswith("Errors?")
+
+
+@pytest.mark.parametrize("name", REPLIES)
+async def test_whatever_a_critic_says_the_budget_is_spent_on_attempts(name: str) -> None:
+    engine = Hostile(REPLIES[name], is_critique)
+    strategy = Refine(
+        3, prompt=SHOW_ALL, feedback="critique", critique=CRITIQUE, critique_sampling=Sampling(max_tokens=99)
+    )
+    solution = await solve(strategy, engine)  # type: ignore[arg-type]
+    said = [record for record in solution.history if isinstance(record, RoleRecord)]
+    text = REPLIES[name][:99]
+    assert [(r.text, r.parsed) for r in said] == [(text, name not in ("empty", "blank"))] * 2
+    assert len(solution.trajectories) == 3
+    quoted = without(text, MARKS)[0]
+    assert engine.requests[-1].question == f"abca\n[1] =bbbb\n\n[2] =bbbb\n{quoted}"
+
+
+@pytest.mark.parametrize("name", REPLIES)
+async def test_whatever_an_attempt_says_it_is_shown_as_text(name: str) -> None:
+    engine = Hostile(REPLIES[name], lambda _: True)
+    solution = await solve(Refine(2, prompt=SHOW_ALL, sampling=Sampling(max_tokens=99)), engine)  # type: ignore[arg-type]
+    quoted = without(REPLIES[name][:99].strip(), MARKS)[0]
+    assert engine.requests[-1].question == f"abca\n[1] {quoted}\n"
+    assert len(solution.trajectories) == 2

@@ -36,7 +36,7 @@ def planned(nodes: dict[str, dict[str, float]], **keys: Any) -> list[ReplicaSpec
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda p: p.stem)
 def test_a_cluster_config_has_every_key_with_its_default(path: Path) -> None:
     config = OmegaConf.load(path)
-    cluster = instantiate(config)
+    cluster = instantiate(config, _convert_="all")
     assert isinstance(cluster, RayCluster | InProcessCluster)
     assert cluster == type(cluster)()
     assert {f.name for f in fields(cluster)} == {str(key) for key in config} - {"_target_"}
@@ -107,6 +107,41 @@ class Pipeline:
     num_stages: int
 
     def build(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class OnServer:
+    """A configuration whose model is on a server."""
+
+    is_remote = True
+
+    def build(self) -> None: ...
+
+
+def test_further_policies_have_replicas_and_cards_by_name() -> None:
+    nodes = {"a": {"CPU": 8.0, "GPU": 2.0}}
+    config = ClusterConfig(engine_gpus=1, policy_replicas={"draft": 2}, policy_gpus={"draft": 0.5})
+    specs = plan(config, make, None, nodes, {"draft": make, "judge": OnServer().build})
+    assert described(specs) == (
+        "1 engine replicas of 1 GPUs and 2 draft replicas of 0.5 GPUs and 1 judge replicas"
+    )
+    check_placement(specs, nodes.values())
+    assert specs[1].names == ("draft-0", "draft-1")
+    grown = plan(ClusterConfig(max_policy_replicas={"draft": 3}), make, None, nodes, {"draft": make})
+    assert [spec.num_extra for spec in grown] == [0, 2]
+
+
+def test_a_policy_that_does_not_fit_is_named_by_its_keys() -> None:
+    config = ClusterConfig(policy_replicas={"draft": 3}, policy_gpus={"draft": 1}, engine_gpus=0)
+    with pytest.raises(ConfigError, match=r"^cluster\.policy_replicas\.draft=3: .*lower cluster\.engine_rep"):
+        check_placement(plan(config, make, None, TWO_GPUS, {"draft": make}), TWO_GPUS.values())
+    with pytest.raises(ConfigError, match=r"^cluster\.policy_gpus\.drat=1: this run has draft; did you mean"):
+        plan(ClusterConfig(policy_gpus={"drat": 1}), make, None, {}, {"draft": make})
+    with pytest.raises(ConfigError, match=r"must be whole numbers of 1 or more, by the names of policies"):
+        ClusterConfig(policy_replicas={"draft": 0})
+    (_, spec) = plan(ClusterConfig(), make, None, {}, {"draft": make})
+    error = spec.placed(ConfigError("engine.model", "m", "is not there"))
+    assert str(error) == "policies.draft.model=m: is not there"
 
 
 def in_stages(nodes: dict[str, dict[str, float]], num_stages: int, **keys: Any) -> ReplicaSpec:

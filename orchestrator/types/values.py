@@ -1,19 +1,17 @@
-"""The values that the whole system is made of: frozen, slotted, picklable."""
+"""The values of a search: problems, prompts, steps, trajectories, usage, solutions."""
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from itertools import chain
-from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
+from typing import Any, Literal
 
-from annotated_types import Ge, Gt, Le
-
-from orchestrator.errors import VerifierError
-from orchestrator.schema import Count
+from orchestrator.types.decoding import Params
+from orchestrator.types.records import Record
+from orchestrator.types.rewards import Reward
 
 
 class Finish(Enum):
@@ -29,6 +27,9 @@ class Finish(Enum):
 # Read for every row of every call: a member that is looked up on its class costs as much as the test.
 _STEP, _LENGTH, _ENDS = Finish.STEP, Finish.LENGTH, (Finish.EOS, Finish.ANSWER)
 
+
+ENGINE = "engine"
+"""The name of the main policy."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -80,105 +81,6 @@ class Prompt:
     role: str = "solve"
 
 
-@runtime_checkable
-class Params(Protocol):
-    """Decoding parameters of one kind of engine; ``max_tokens`` bounds what one call may generate."""
-
-    @property
-    def max_tokens(self) -> int: ...
-
-    def clip(self, max_tokens: int) -> Self:
-        """Return the same parameters with a bound of at most ``max_tokens``."""
-        ...
-
-
-P = TypeVar("P", bound=Params)
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Autoregressive decoding: temperature 0 is greedy; ``max_tokens`` bounds one call's tokens."""
-
-    temperature: Annotated[float, Ge(0)] = 0.8
-    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
-    max_tokens: Count = 2048
-
-    def clip(self, max_tokens: int) -> Sampling:
-        return Sampling(self.temperature, self.top_p, min(self.max_tokens, max_tokens))
-
-
-Remasking = Literal["low_confidence", "topk_margin", "entropy", "random", "origin"]
-REMASKINGS: tuple[str, ...] = get_args(Remasking)
-"""The measures of confidence by which a denoising pass chooses what it commits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Denoising:
-    """Masked-diffusion decoding of a canvas of ``gen_length`` positions, block after block.
-
-    ``block_length`` None is the whole canvas at once. ``num_steps`` passes are spread over the canvas, at
-    least one a block. ``remasking`` says what a position's confidence is: ``low_confidence``,
-    ``topk_margin``, ``entropy`` or ``random``; with ``origin`` a coin decides each position by itself, so
-    that the number a pass is random too. ``cfg_scale`` above 0 is classifier-free guidance, at twice
-    the passes. With a ``threshold`` each pass commits every position whose confidence reaches it, and at
-    least the best one, in place of a share of ``num_steps``. With a ``delimiter_threshold`` a block ends
-    at a delimiter predicted with that confidence (AdaBlock). ``early_stop`` leaves what follows the end of
-    the text undecided: the text is the same.
-    """
-
-    block_length: int | None = None
-    gen_length: Count = 256
-    num_steps: Count = 128
-    temperature: Annotated[float, Ge(0)] = 0.0
-    remasking: Remasking = "low_confidence"
-    cfg_scale: Annotated[float, Ge(0)] = 0.0
-    threshold: Annotated[float | None, Ge(0), Le(1)] = None
-    delimiter_threshold: Annotated[float | None, Ge(0), Le(1)] = None
-    early_stop: bool = False
-
-    @property
-    def max_tokens(self) -> int:
-        """The length of the canvas, which is always filled whole."""
-        return self.gen_length
-
-    def clip(self, max_tokens: int) -> Denoising:
-        """Return it unchanged: a canvas cannot be cut (a session withholds a path that does not fit)."""
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class Reward:
-    """A verifier's number: ``log_odds`` in [-inf, inf]; ``value`` = sigmoid(log_odds) in [0, 1]."""
-
-    log_odds: float
-
-    def __post_init__(self) -> None:
-        if math.isnan(self.log_odds):
-            raise VerifierError("a reward is NaN")
-
-    @property
-    def value(self) -> float:
-        if self.log_odds >= 0:
-            return 1.0 / (1.0 + math.exp(-self.log_odds))
-        return math.exp(self.log_odds) / (1.0 + math.exp(self.log_odds))
-
-    @classmethod
-    def from_value(cls, value: float) -> Reward:
-        """Return the reward of a value in [0, 1]; 0 and 1 have infinite log-odds. Raises VerifierError."""
-        if not 0.0 <= value <= 1.0:
-            raise VerifierError(f"a reward is {value}; it must be a number in [0, 1]")
-        if value in (0.0, 1.0):
-            return cls(math.inf if value else -math.inf)
-        return cls(math.log(value) - math.log1p(-value))
-
-    @classmethod
-    def from_log_value(cls, log_value: float) -> Reward:
-        """Return the reward of the log of a value, in [-inf, 0]. Raises VerifierError outside."""
-        if not log_value <= 0.0:
-            raise VerifierError(f"the log of a reward is {log_value}; it must be 0 or less")
-        return cls(math.inf if log_value == 0.0 else log_value - math.log(-math.expm1(log_value)))
-
-
 @dataclass(frozen=True, slots=True)
 class Carried:
     """Tokens that were generated with a step and begin the next one, with their log-probabilities."""
@@ -194,7 +96,8 @@ class Step:
     ``text`` keeps its delimiter. ``logprob`` is the sum over its tokens of their log-probability under
     the policy at temperature 1 (None where the engine does not report it). ``reward`` is None until scored.
     Where a step ends before a marker, an engine has generated the beginning of the next one already:
-    ``carried``, which the next request returns to it.
+    ``carried``, which the next request returns to it. ``policy`` is the name of the engine whose token ids
+    these are.
     """
 
     text: str
@@ -203,6 +106,7 @@ class Step:
     reward: Reward | None = None
     finish: Finish = Finish.STEP
     carried: Carried | None = None
+    policy: str = ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +199,14 @@ class Usage:
     flops: float = 0.0
     sequential_tokens: int = 0
 
+    def as_rewards(self) -> Usage:
+        """Return an engine's usage as that of a verifier that has asked it."""
+        return Usage(
+            reward_tokens=self.prompt_tokens - self.cached_tokens + self.generated_tokens,
+            cached_reward_tokens=self.cached_tokens,
+            flops=self.flops,
+        )
+
     def __add__(self, other: Usage) -> Usage:
         # Written out: reflection would cost several times as much.
         return Usage(
@@ -319,100 +231,6 @@ class Overhead:
 
     def __add__(self, other: Overhead) -> Overhead:
         return Overhead(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Overhead)))
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """What a plot of a population needs of one step; ``ancestors[i]`` is the index that slot i came from.
-
-    ``weights[i]`` is the normalised weight of slot i before that choice.
-    """
-
-    step: int
-    ess: float
-    entropy: float
-    tempering: float
-    num_alive: int
-    ancestors: tuple[int, ...]
-    weights: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRecord:
-    """What a drawing of a search tree needs of one node.
-
-    ``parent`` is None for the root; ``text`` is the node's step; ``reward`` is a value in [0, 1], None
-    where it was not scored; ``cost`` is g and ``heuristic`` h; ``closed`` counts from 0 in the order in
-    which nodes first left the frontier, None for one that never did.
-    """
-
-    node: int
-    parent: int | None
-    text: str
-    reward: float | None
-    cost: float
-    heuristic: float
-    closed: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RoundRecord:
-    """What an allocator granted a problem in a round: parcels of ``cost`` samples for a bid of ``gain``.
-
-    Round 0, where there is one, granted nothing: ``first`` are the rewards of the problem's first samples,
-    which its block pooled before the first bid.
-    """
-
-    round: int
-    gain: float
-    cost: float
-    granted: int
-    first: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """What a finished problem was granted, round by round, and how many samples it has drawn."""
-
-    records: tuple[RoundRecord, ...]
-    num_drawn: int
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """Which attempts a candidate has seen: those at ``read``, in the order of its prompt.
-
-    ``candidate``, and ``read``, are indices of the solution's trajectories; ``iteration`` counts from 1.
-    """
-
-    candidate: int
-    chain: int
-    iteration: int
-    read: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RoleRecord:
-    """What a model said in a role: its text, whether it could be read, and what it cost in tokens.
-
-    ``layer`` is the iteration, or the layer of a pipeline. ``policy`` is the model's name; "engine" is the
-    main one. ``num_removed`` counts the special strings that were taken out of what its prompt quotes, and
-    ``num_dropped`` the attempts that were left out for want of room.
-    """
-
-    role: str
-    layer: int
-    policy: str
-    prompt_digest: str
-    text: str
-    parsed: bool
-    tokens: int
-    num_removed: int = 0
-    num_dropped: int = 0
-
-
-Record = StepRecord | NodeRecord | RoundRecord | AttemptRecord | RoleRecord
-"""An entry of a solution's history."""
 
 
 @dataclass(frozen=True, slots=True)
