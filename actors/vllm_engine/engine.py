@@ -318,32 +318,43 @@ class VllmEngine(EngineBase):
 
     async def _read_options(self, request: OptionsRequest) -> Loglik | Failure:
         """Return the likelihoods of options; what vLLM's blocks hold of the prefix is not read again."""
-        from vllm import SamplingParams
-
         found = self._questions.passage(request)
         if isinstance(found, Failure):
             return found
         token_ids, options = found
         if refusal := refuse_tokens(token_ids, self._started.max_context - 1, self._started.vocab_size):
             return refusal
-        params = SamplingParams(
-            temperature=0.0, max_tokens=1, logprob_token_ids=list(options), detokenize=False
-        )
         try:
-            output = await self._started.answer(self._ask(token_ids, params))
+            logprobs, num_cached = await self._answer(token_ids, options)
         except EngineDeadError:
             raise
         except EngineError as error:
             return Failure("EngineError", str(error))
-        num_cached = output.num_cached_tokens or 0
-        self._num_read += len(token_ids) - num_cached
-        (entry,) = output.outputs[0].logprobs
-        usage = Usage(
-            prompt_tokens=len(token_ids),
-            cached_tokens=num_cached,
-            flops=self._flops_per_token * (len(token_ids) - num_cached),
+        num_read = len(token_ids) - num_cached
+        self._num_read += num_read
+        flops = self._flops_per_token * num_read
+        return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), cached_tokens=num_cached, flops=flops))
+
+    async def _answer(
+        self, token_ids: Sequence[int], options: Sequence[int]
+    ) -> tuple[tuple[float, ...], int]:
+        """Return the log-probability of each option as the next token, and how many tokens were cached."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            logprob_token_ids=list(options),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        return Loglik(tuple(entry[token].logprob for token in options), usage)
+        output = await self._started.answer(self._ask(token_ids, params))
+        (choice,) = output.outputs
+        if not choice.logprobs:
+            raise EngineError(f"vLLM ended the request without an answer: {choice.finish_reason}")
+        entry = choice.logprobs[0]
+        return tuple(entry[token].logprob for token in options), output.num_cached_tokens or 0
 
     async def _read_logprobs(self, token_ids: Sequence[int], first: int) -> list[float]:
         """Read the tokens and return the log-probabilities from ``first`` on. Raises as ``answer`` does."""

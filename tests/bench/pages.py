@@ -267,7 +267,7 @@ def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
         "README.md": readme_blocks(tables),
         "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder),
         "docs/diffusion.md": diffusion_blocks(tables, folder),
-        "docs/roles.md": role_blocks(folder),
+        **({"docs/roles.md": blocks} if (blocks := role_blocks(folder)) else {}),
     }
 
 
