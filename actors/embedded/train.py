@@ -179,7 +179,9 @@ def train_options(family: Family, recipe: Recipe, work: Path, weights: Path) -> 
         examples, num_own = chain_options.attempts(recipe, index, progress, rollouts, questions)
         return chain_options.ranked(examples, num_own, tokenizer, device)
 
-    loss = chain_options.OptionLoss(policy.to(device).eval(), judge.to(device).eval())
+    for fixed in (policy, judge):
+        fixed.eval().to(torch.device(device))  # type: ignore[arg-type]
+    loss = chain_options.OptionLoss(policy, judge)
     for _ in Trainer(model.to(device), recipe, work / "options", batches, loss).run():
         pass
     save_model(model.policy.cpu(), tokenizer, weights / f"{family.name}-options")

@@ -2,15 +2,23 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaForCausalLM, LlamaForTokenClassification
 
 from actors.embedded import chain_options as options
 from actors.embedded.chain_models import ALPHABET
-from actors.embedded.corpus import IGNORE
+from actors.embedded.corpus import IGNORE, are_right, corrupt
+from actors.embedded.evaluate import auc
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.embedded.trainer import Recipe
+from actors.text.tokens import InnerTokenizer
+from actors.transformers_engine.config import TransformersEngineConfig
+from orchestrator.prompts.question import PrefixQuestion
+from orchestrator.protocols import PolicyPrefix, ScoreReply, ScoreRequest
+from orchestrator.tasks.chain import draw_chains
+from orchestrator.verifiers.self_evaluation import SelfEvaluation
 
 RECIPE = Recipe(width=32, num_layers=2, num_tokens=1, batch_size=8)
 TEXTS = ["a51/3=17\nb17+2=19\n#19\n", "a51/3=17\nb17+2=18\n#18\n", "a51/3=18\n", "a51/3=17\nb17+2=19\n#1\n"]
@@ -77,3 +85,22 @@ def test_every_weight_gets_a_loss_and_the_divergence_begins_at_nothing() -> None
     assert 0 < figures["policy"] < options.KEPT * math.log(31 / 20)
     total.backward()
     assert all(p.grad is not None for p in copy.parameters())
+
+
+async def test_the_shipped_copy_prefers_right_states() -> None:
+    """To near misses of the same problems, after the third step; the question costs no more than a token."""
+    question = PrefixQuestion("", options.OPTIONS)
+    engine = TransformersEngineConfig("embedded:chain-options", template="{question}\n").build()
+    engine.check_options("verifier.restart", question.text, question.options)
+    rng, ids = np.random.default_rng(0), InnerTokenizer(options.option_tokenizer(ALPHABET)).ids
+    requests, labels = [], []
+    for chain in draw_chains("dev", 0, 40):
+        for lines in (list(chain.lines[:3]), corrupt(chain, rng, rate=0.3)[:3]):
+            prefix = PolicyPrefix(chain.question, "", (), tuple(map(ids, lines)))
+            requests.append(ScoreRequest(chain.question, chain.question, tuple(lines), 2, prefix=prefix))
+            labels.append(are_right(chain, lines)[2])
+    replies = await SelfEvaluation(engine, question).score(requests)
+    await engine.close()
+    rewards = [r.rewards[0].log_odds for r in replies if isinstance(r, ScoreReply)]
+    assert 10 < sum(labels) < 70
+    assert auc(rewards, labels) > 0.85
