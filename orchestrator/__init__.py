@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Loglik,
         LoglikRequest,
         ModelInfo,
+        Reasons,
         ScoreReply,
         ScoreRequest,
         Task,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         VerifierBase,
     )
     from orchestrator.search.account import Limits
+    from orchestrator.search.prices import Price
     from orchestrator.search.session import Session
     from orchestrator.search.strategy import Strategy
     from orchestrator.starting import Models, start
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
         Trajectory,
         Usage,
     )
+    from orchestrator.verifiers.constraints import ConstraintsVerifierConfig
+    from orchestrator.verifiers.countdown_constraints import CountdownConstraintsConfig
     from orchestrator.verifiers.none import NoVerifier
     from orchestrator.verifiers.oracle import OracleConfig
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
@@ -77,6 +81,8 @@ _PLACES = {
     "ChainTask": "orchestrator.tasks.chain",
     "Completion": "orchestrator.protocols",
     "ConfigError": "orchestrator.errors",
+    "ConstraintsVerifierConfig": "orchestrator.verifiers.constraints",
+    "CountdownConstraintsConfig": "orchestrator.verifiers.countdown_constraints",
     "CountdownTask": "orchestrator.tasks.countdown",
     "DatasetTask": "orchestrator.tasks.dataset",
     "Denoising": "orchestrator.types",
@@ -103,9 +109,11 @@ _PLACES = {
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Overhead": "orchestrator.types",
     "PrefixQuestion": "orchestrator.prompts.question",
+    "Price": "orchestrator.search.prices",
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
     "ProblemResult": "orchestrator.outcome",
+    "Reasons": "orchestrator.protocols",
     "Reward": "orchestrator.types",
     "Rounds": "orchestrator.allocation.rounds",
     "Sampling": "orchestrator.types",
@@ -149,6 +157,8 @@ __all__ = [
     "ChainTask",
     "Completion",
     "ConfigError",
+    "ConstraintsVerifierConfig",
+    "CountdownConstraintsConfig",
     "CountdownTask",
     "DatasetTask",
     "Denoising",
@@ -175,9 +185,11 @@ __all__ = [
     "OracleConfig",
     "Overhead",
     "PrefixQuestion",
+    "Price",
     "Problem",
     "ProblemError",
     "ProblemResult",
+    "Reasons",
     "Reward",
     "Rounds",
     "Sampling",

@@ -144,7 +144,7 @@ class Refine:
         chooses = {self.within, self.across if self._num_chains > 1 else self.within}
         return (
             not chooses <= {"last", "majority"}
-            or self.feedback == "score"
+            or self.feedback in ("score", "reasons")
             or self.carry == "best_and_worst"
             or self.stop.rule == "threshold"
         )

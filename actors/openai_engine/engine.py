@@ -81,6 +81,7 @@ class OpenAIEngine(EngineBase):
             batch_invariant=False,
             seeds_honoured=self._seeds_honoured,
             takes_history=self._prompter.takes_history,
+            special=self._prompter.special,
             step_modes=("delimiter",) if self._as_text else MODES,
             tokenizer=self._tokenizer_digest,
         )
@@ -192,7 +193,8 @@ class OpenAIEngine(EngineBase):
         if request.ends.by_expression:
             message = "a server stops at texts alone, not at expressions"
             return Failure("EngineError", f"task.step.markers={request.ends.markers!r}: {message}")
-        return refuse_request(request, prefix, self._max_context, self._vocab_size)
+        refusal = self._prompter.refusal(request)
+        return refusal or refuse_request(request, prefix, self._max_context, self._vocab_size)
 
     def _sampling(self, request: GenerateRequest, max_tokens: int, seed: int) -> dict[str, Any]:
         params = request.params

@@ -69,6 +69,7 @@ class TransformersEngine(EngineBase):
         return ModelInfo(
             self._loaded.batch_invariant,
             takes_history=self._prompter.takes_history,
+            special=self._prompter.special,
             step_modes=MODES,
             tokenizer=self._tokenizer_digest,
         )
@@ -90,9 +91,7 @@ class TransformersEngine(EngineBase):
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         """Generate one step, or with ``to_end`` all remaining steps, for each request."""
-        return await self._decoding.submit(
-            [Prompted(r, self._prompt_ids(r.question, r.instruction, r.history)) for r in requests]
-        )
+        return await self._decoding.submit([self._prompted(r) for r in requests])
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """Return the log-likelihood of each request's steps, computed in one pass."""
@@ -140,6 +139,10 @@ class TransformersEngine(EngineBase):
             flops_per_token=self._flops_per_token,
         )
         return decoder, Reader(encoder)
+
+    def _prompted(self, request: GenerateRequest) -> Prompted:
+        prompt_ids = self._prompt_ids(request.question, request.instruction, request.history)
+        return Prompted(request, prompt_ids, self._prompter.refusal(request))
 
     def _allowed(self, request: LoglikRequest) -> Passage | Failure:
         """Return what is read for a request, or why it cannot be."""

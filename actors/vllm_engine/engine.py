@@ -83,6 +83,7 @@ class VllmEngine(EngineBase):
             self._started.batch_invariant,
             self.sampler,
             takes_history=self._prompter.takes_history,
+            special=self._prompter.special,
             step_modes=MODES,
             tokenizer=self._tokenizer_digest,
         )
@@ -247,7 +248,8 @@ class VllmEngine(EngineBase):
     def _refusal(self, request: GenerateRequest, prefix: TokenIds) -> Failure | None:
         """Return why a request cannot be served at all, or None."""
         params, known = request.params, self._started
-        refusal = refuse_request(request, prefix, known.max_context, known.vocab_size)
+        refusal = self._prompter.refusal(request)
+        refusal = refusal or refuse_request(request, prefix, known.max_context, known.vocab_size)
         if refusal is None and isinstance(params, Sampling) and params.temperature > _HIGHEST_TEMPERATURE:
             message = (
                 f"vLLM takes a temperature of at most {_HIGHEST_TEMPERATURE:g}, not {params.temperature:g}"

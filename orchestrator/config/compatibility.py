@@ -100,19 +100,25 @@ def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) ->
         raise ConfigError("strategy.sampling.max_tokens", most, allowed)
 
 
-def check_prompts(names: Names, strategy: Strategy, engine: object) -> None:
-    """Raise ConfigError if the strategy prompts in words, and the engine knows the characters of one task.
+def check_prompts(names: Names, strategy: Strategy, engine: object, verifier: object = None) -> None:
+    """Raise ConfigError if a part prompts in words, and the engine knows the characters of one task.
 
-    Also if it shows earlier turns of a chat, and the engine has no chat template.
+    Also if the strategy shows earlier turns of a chat, and the engine has no chat template.
     """
     made_for = engine.knows_task if isinstance(engine, MadeForTask) else None
-    if made_for is not None and isinstance(strategy, Prompting) and strategy.prompts:
-        reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
-        raise ConfigError("strategy", names["strategy"], f"{reason}: choose another engine=")
+    for group, part in {"strategy": strategy, "verifier": verifier if strategy.readouts else None}.items():
+        if made_for is not None and isinstance(part, Prompting) and part.prompts:
+            reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
+            raise ConfigError(group, names[group], f"{reason}: choose another engine=")
     chats = isinstance(strategy, Chatting) and strategy.in_chat
     if chats and isinstance(engine, MayChat) and not engine.chat:
         reason = f"strategy={names['strategy']} shows earlier turns, for which a prompt needs a chat template"
         raise ConfigError("engine.chat", "false", f"{reason}: set true, or choose another strategy")
+
+
+def module_of(task: Task) -> str:
+    """Return the module of a task in ``orchestrator.tasks``, as a model names the one that it knows."""
+    return type(task).__module__.rpartition(".")[2]
 
 
 def check_language(names: Names, task: Task, strategy: Strategy, engine: object, verifier: object) -> None:
@@ -124,7 +130,7 @@ def check_language(names: Names, task: Task, strategy: Strategy, engine: object,
     configs = {"engine": engine, "verifier": verifier} if strategy.readouts else {"engine": engine}
     for group, config in configs.items():
         made_for = config.knows_task if isinstance(config, MadeForTask) else None
-        if made_for is not None and made_for != type(task).__module__.rpartition(".")[2]:
+        if made_for is not None and made_for != module_of(task):
             model = f" with {config.model}" if hasattr(config, "model") else ""
             reason = f"{group}={names[group]}{model} knows task={made_for} alone"
             raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,23 @@ from orchestrator.config.compatibility import (
     check_readout,
     check_steps,
     check_whole,
+    module_of,
 )
+from orchestrator.config.naming import check_policies
 from orchestrator.config.planned import check_planned
+from orchestrator.config.policies import (
+    NO_POLICIES,
+    POLICIES,
+    Policies,
+    build_engine,
+    placed,
+    read_policies,
+    without_price,
+)
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import check_tracing
 from orchestrator.observe.tracking import GuardedTracker, Tracker
-from orchestrator.protocols import EngineConfig, HasWeights, Task
+from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Task
 from orchestrator.search.account import Limits
 from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.storage.inputs import Inputs
@@ -73,6 +84,7 @@ class Plan:
     overrides: Sequence[str]
     calibration: Calibration | None = None
     allocator: Rounds | Uniform = UNIFORM
+    others: Policies = NO_POLICIES
 
     @property
     def rounds(self) -> Rounds | None:
@@ -93,7 +105,7 @@ class Plan:
     @property
     def policies(self) -> Mapping[str, EngineConfig]:
         """The engines by name, as a cluster takes them."""
-        return asked_policies({ENGINE: self.engine}, self.verifier)
+        return asked_policies({ENGINE: self.engine, **self.others.configs}, self.verifier)
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -105,7 +117,8 @@ class Plan:
     @property
     def inputs(self) -> Inputs:
         """What must be unchanged when the run resumes. Reads the models' files."""
-        configs = {"engine": self.engine, "verifier": self.verifier}
+        configs: dict[str, object] = {"engine": self.engine, "verifier": self.verifier}
+        configs |= {f"{POLICIES}.{name}": config for name, config in self.others.configs.items()}
         models = {group: c.digest() for group, c in configs.items() if isinstance(c, HasWeights)}
         problems = self.task.problems(self.range.offset, self.range.limit)
         return Inputs.of(problems, self.plain, models)
@@ -114,7 +127,10 @@ class Plan:
     def model_key(self) -> str:
         """A text that is equal for plans that can share their replicas."""
         groups = {**self.plain, "verifier": _without_calibration(self.plain["verifier"])}
-        return json.dumps([groups[group] for group in LOADED_GROUPS], sort_keys=True)
+        groups["engine"] = without_price(self.plain["engine"])
+        others = [without_price(self.plain[POLICIES][name]) for name in self.others.configs]
+        loaded = [groups[group] for group in LOADED_GROUPS]
+        return json.dumps([loaded, list(self.others.configs), others], sort_keys=True)
 
 
 def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
@@ -130,13 +146,19 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     calibration = read_calibration(plain["verifier"])
     verifier: AnyVerifierConfig = build_node(_without_calibration(plain["verifier"]), "verifier")
     check_readout(names, strategy, verifier.readout)
-    engine: EngineConfig = build_node(plain["engine"], "engine")
+    engine = build_engine(plain["engine"])
+    others = read_policies(plain, limits)
+    check_policies(strategy, others.names)
+    check_policies(verifier, others.names, "verifier")
+    verifier = _of_target(verifier, others.aliases)
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_steps(names, task, strategy, engine)
-    check_prompts(names, strategy, engine)
+    check_prompts(names, strategy, engine, verifier)
     check_language(names, task, strategy, engine, verifier)
-    asked_policies({ENGINE: engine}, verifier)
+    for name, other in others.configs.items():
+        _check_other(names, name, other, strategy, task)
+    asked_policies({ENGINE: engine, **others.configs}, verifier)
     plan = Plan(
         plain=plain,
         names=names,
@@ -153,11 +175,33 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         run_dir=check_place(run_dir),
         overrides=overrides,
         allocator=allocator,
+        others=others,
     )
     if calibration is not None:
         _check_calibration(plan, calibration)
     check_planned(plan.plain)
     return plan
+
+
+def _check_other(
+    names: Mapping[str, str], name: str, config: EngineConfig, strategy: Strategy, task: Task
+) -> None:
+    """Raise ConfigError where a further policy cannot decode as the strategy asks, or knows another task."""
+    shown = {**names, "engine": type(config).__name__}
+    try:
+        check_params(shown, strategy, config.takes)
+    except ConfigError as error:
+        raise placed(name, error) from None
+    made_for = config.knows_task if isinstance(config, MadeForTask) else None
+    if made_for is not None and made_for != module_of(task):
+        allowed = f"knows task={made_for} alone; choose another model, or that task"
+        raise ConfigError(f"{POLICIES}.{name}.model", getattr(config, "model", None), allowed)
+
+
+def _of_target(verifier: AnyVerifierConfig, aliases: Mapping[str, str]) -> AnyVerifierConfig:
+    """Return the verifier; where the policy that it names is an alias, with the name of the engine itself."""
+    name = getattr(verifier, "policy", None)
+    return replace(verifier, policy=aliases[name]) if name in aliases else verifier  # type: ignore[type-var]
 
 
 def _without_calibration(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from orchestrator.protocols.requests import (
     LoglikRequest,
     OptionsRequest,
     PolicyPrefix,
+    Reasons,
     ScoreReply,
     ScoreRequest,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "OptionsRequest",
     "PolicyPrefix",
     "Readout",
+    "Reasons",
     "Remote",
     "Sampler",
     "ScoreReply",

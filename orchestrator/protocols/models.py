@@ -42,7 +42,8 @@ class ModelInfo:
     """The properties of a model: ``sampler`` is an engine's, ``readout`` and ``sampling`` are a verifier's.
 
     With ``batch_invariant`` a reply is bitwise the same, whatever else is in its batch or its cache. With
-    ``sampling`` a verifier draws what it judges by, and is given the run's seed.
+    ``sampling`` a verifier draws what it judges by, and is given the run's seed. One that
+    ``lists_constraints`` is asked for a problem's constraints before its first reward (``ScoreRequest``).
     ``special`` are the strings that mark a chat: the tokenizer reads them as one token wherever they stand.
     ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
     ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
@@ -57,6 +58,7 @@ class ModelInfo:
     sampler: Sampler = "step"
     readout: Readout = "per_step"
     sampling: bool = False
+    lists_constraints: bool = False
     takes_history: bool = False
     special: tuple[str, ...] = ()
     seeds_honoured: bool | None = None

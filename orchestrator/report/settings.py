@@ -11,14 +11,15 @@ from typing import Any
 from orchestrator.dotted import dotted
 from orchestrator.report.runs import SavedRun
 
-# Keys that only change the speed of an engine or a verifier.
-SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size"}
+# Keys that only change the speed of an engine or a verifier, or what it costs.
+SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size", "price"}
 # Contents of fitted files, which their digests stand for.
 _FITTED = ("strategy.plan.", "verifier.calibration.")
 # Knobs by which one method spends more or less of its budget: their values are points of one curve.
 DIALS = ("stop.at", "prune")
 # Knobs that no budget sets: runs that differ in them are no points of one curve.
 RULES = ("stop.rule", "prune", "temperatures", "allocator")
+_OF_A_METHOD = ("strategy", "verifier", "policies")
 UNIFORM = {"_target_": "orchestrator.Uniform"}
 Flat = dict[str, Any]
 Dials = tuple[tuple[str, Any], ...]
@@ -130,7 +131,7 @@ def _series(runs: Sequence[SavedRun]) -> list[Series]:
 def _knobs(run: SavedRun) -> Flat:
     groups = {
         key: value
-        for key, value in flat({group: run.config[group] for group in ("strategy", "verifier")}).items()
+        for key, value in flat({group: run.config.get(group, {}) for group in _OF_A_METHOD}).items()
         if not key.startswith(_FITTED) or key.endswith(".digest")
     }
     short = {key.removeprefix("strategy."): value for key, value in groups.items()}

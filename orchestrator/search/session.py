@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
-from orchestrator.protocols import Completion, GenerateRequest, PolicyPrefix
+from orchestrator.protocols import Completion, GenerateRequest, PolicyPrefix, Reasons
 from orchestrator.search import labels
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
@@ -74,8 +74,9 @@ class Session:
 
     @property
     def special(self) -> tuple[str, ...]:
-        """The special strings of the policy's tokenizer: a prompt quotes no text of a model with them."""
-        return self._ledger.engine.info.special
+        """The special strings of the policies' tokenizers: a prompt quotes no text of a model with them."""
+        policies = self._ledger.policies.values()
+        return tuple(dict.fromkeys(mark for policy in policies for mark in policy.info.special))
 
     @property
     def usage(self) -> Usage:
@@ -236,7 +237,9 @@ class Session:
         result = list(trajectories)
         if not rows:
             return result
-        name = await self._enter_call(f"score {self._count('score')}")
+        number = self._count("score")
+        listed = await ledger.constraints() if verifier.info.lists_constraints else UNSET
+        name = await self._enter_call(f"score {number}")
         num_admitted = account.reserve_calls(len(rows))
         if num_admitted == 0:
             ledger.withhold("reward_calls")
@@ -246,7 +249,7 @@ class Session:
             rows = rows[:num_admitted]
         seed = ledger.seed if verifier.info.sampling else UNSET
         requests = [
-            score_request(ledger.problem, trajectories[i], seed, prefix)
+            score_request(ledger.problem, trajectories[i], seed, listed, prefix)
             for i, prefix in zip(rows, await self._prefixes([trajectories[i] for i in rows]), strict=True)
         ]
         try:
@@ -258,6 +261,8 @@ class Session:
             account.spend([reply.usage for reply in replies], reward_calls=len(replies))
             for i, reply in zip(rows, replies, strict=True):
                 result[i] = lock(trajectories[i], reply)
+                if reply.reasons:
+                    ledger.reasons[result[i].prompt, result[i].token_ids] = reply.reasons[-1]
         if ledger.watch is not None:
             ledger.watch.reached(result)
         return result
@@ -270,6 +275,14 @@ class Session:
             return [UNSET] * len(trajectories)
         read = await ledger.read_by(policy, trajectories)
         return [policy_prefix(ledger.problem, ledger.task, t) for t in read]
+
+    async def constraints(self) -> str:
+        """Return the constraints that the verifier lists for the problem, once; empty where it lists none."""
+        return await self._ledger.constraints()
+
+    def reasons(self, trajectory: Trajectory) -> Reasons | None:
+        """Return what the verifier said of a trajectory's last reward; None where it gives no reasons."""
+        return self._ledger.reasons.get((trajectory.prompt, trajectory.token_ids))
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
         """Return one key per trajectory: equivalent final answers have equal keys; None without an answer."""

@@ -79,6 +79,11 @@ def letters_right(question: str, steps: tuple[str, ...]) -> float:
     return float(0.9 * 0.4**wrong)
 
 
+def _conversation(request: GenerateRequest | LoglikRequest) -> str:
+    """Return what a language sees: the question, and after it the turns before, where there are any."""
+    return "\n".join((request.question, *(turn.text for turn in request.history)))
+
+
 @dataclass
 class FakeEngine(EngineBase):
     """Sample a language with the seed of each request and nothing else.
@@ -136,7 +141,7 @@ class FakeEngine(EngineBase):
                 continue
             prefix, logprobs = _text(r.token_ids), []
             for token_ids in r.steps:
-                logprobs.append(self._likelihood(r.question, prefix, token_ids))
+                logprobs.append(self._likelihood(_conversation(r), prefix, token_ids))
                 prefix += _text(token_ids)
             usage = Usage(prompt_tokens=len(r.token_ids) + sum(map(len, r.steps)))
             self.usage += usage
@@ -200,7 +205,7 @@ class FakeEngine(EngineBase):
             return derive_rng(request.seed, place) if one_stream else rng
 
         language = TokenLanguage(
-            partial(self.language, request.question),
+            partial(self.language, _conversation(request)),
             request.delimiter,
             lambda line: states_answer(line, request.answer_marker),
         )
@@ -210,13 +215,14 @@ class FakeEngine(EngineBase):
         return Completion(tuple(splitter.steps), Usage(len(tokens) - num_begun, num_read))
 
     def _draw_step(self, request: GenerateRequest, rng: np.random.Generator, prefix: str, room: int) -> Step:
-        options = self.language(request.question, prefix)
+        question = _conversation(request)
+        options = self.language(question, prefix)
         text = list(options)[rng.choice(len(options), p=_reshape(list(options.values()), request.params))]
         token_ids = _tokens(text, request.delimiter)
         finish = Finish.EOS if token_ids[-1] == EOS else Finish.STEP
         if len(token_ids) > room:
             token_ids, finish = token_ids[:room], Finish.LENGTH
-        logprob = self._logprob(request.question, prefix, token_ids)
+        logprob = self._logprob(question, prefix, token_ids)
         return Step(_text(token_ids), token_ids, logprob, None, finish)
 
     def _likelihood(self, question: str, prefix: str, token_ids: tuple[int, ...]) -> float:

@@ -18,6 +18,7 @@ from orchestrator.types.records import (
     RoleRecord,
     RoundRecord,
     StepRecord,
+    TrialRecord,
 )
 from orchestrator.types.rewards import Reward
 from orchestrator.types.values import (
@@ -62,6 +63,7 @@ __all__ = [
     "Step",
     "StepRecord",
     "Trajectory",
+    "TrialRecord",
     "Turn",
     "Usage",
     "total",

@@ -16,7 +16,16 @@ CHOICES = REPOSITORY / "conf" / "strategy"
 REFERENCE = "particle_filter"
 SYSTEMATIC = "particle_filter, systematic"
 COMMON_TEMPERATURE = 0.8
-_WITHOUT_A_ROW = {"compute_optimal", "iad", "refine", "revisions", "self_refine"}
+_WITHOUT_A_ROW = {
+    "compute_optimal",
+    "iad",
+    "mixture",
+    "pipeline",
+    "refine",
+    "revisions",
+    "self_refine",
+    "sequential_hints",
+}
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
 # What the papers promise, to be read off the curves: the first needs less than the second.
 CLAIMS = (

@@ -33,12 +33,14 @@ KINDS = {
     ),
     "trees": ("astar", "beam_search", "dvts", "rebase", "tree_of_thoughts"),
     "diffusion": ("hex", "hex_weighted"),
+    "roles": ("iad", "pipeline", "refine", "revisions", "self_refine"),
 }
 LOOKS: Mapping[str, tuple[Any, str]] = {
     "samples": (":", "sDP"),
     "particles": ("-", "ovX*hP"),
     "trees": ("--", "^<>dp"),
     "diffusion": ("-.", "hd"),
+    "roles": ((0, (3, 1, 1, 1)), "sovX*hP"),
     "other": ((0, (5, 1, 1, 1, 1, 1)), "1234+"),
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000", "#56B4E9")

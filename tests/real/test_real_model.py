@@ -28,12 +28,23 @@ from orchestrator.backend import DirectBackend
 from orchestrator.config.compose import only_composed
 from orchestrator.config.plan import Plan, plan_of
 from orchestrator.outcome import ProblemResult
-from orchestrator.protocols import Completion, EngineBase, GenerateRequest, ScoreReply, Verifier
+from orchestrator.protocols import (
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    ModelInfo,
+    Reasons,
+    ScoreReply,
+    ScoreRequest,
+    Verifier,
+    VerifierBase,
+)
 from orchestrator.search.controller import Controller
 from orchestrator.search.requests import policy_prefix, score_request
 from orchestrator.steps.rule import StepRule
 from orchestrator.storage.journal import Journals
-from orchestrator.types import Finish, Problem, Sampling, Step, total
+from orchestrator.types import Finish, Problem, RoleRecord, Sampling, Step, TrialRecord, total
 from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
 from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
 from tests.actors.openai_server import KEY, KEY_VARIABLE, started_server
@@ -335,3 +346,56 @@ async def test_a_gguf_file_is_the_same_model(gguf: Path, model: Model) -> None:
     requests = [request(question) for question in questions(2)]
     assert await texts(engine, requests) == await texts(model.engine, requests)
     await engine.close()
+
+
+async def test_a_mixture_runs_through_with_a_judge_by_constraints(model: Model, table: Table) -> None:
+    """The prior, the list, the judgements, the trials after a draft; no gain is expected of 135 M parameters.
+
+    It states a score now and then: a judgement without one has the reward 0.5 here.
+    """
+    keys = [
+        "task=gsm8k", f"task.path={shared(BENCHMARKS['gsm8k'])}", "task.limit=2", "task.max_steps=3",
+        "task.max_step_tokens=24", "task.max_tokens=64", "strategy=mixture", "budget=8", "strategy.trials=2",
+        "strategy.prior_sampling.max_tokens=48", "engine=transformers", f"engine.model={model.folder}",
+        "engine.chat=true", "verifier=constraints", "verifier.sampling.max_tokens=64",
+        "verifier.missing=0.5", "run_dir=outputs/none",
+    ]  # fmt: skip
+    plan, results, begun = only_composed(keys, plan_of), list[ProblemResult](), time.monotonic()
+    judging = Said(plan.verifier.open(DirectBackend(model.engine), plan.task, {}))
+    await Controller(plan.strategy, model.engine, judging, plan.task).run(
+        plan.task.problems(0, 2), results.append
+    )
+    assert [result.error for result in results] == [None, None]
+    for result in results:
+        assert result.solution is not None
+        records = result.solution.history
+        assert [r.role for r in records if isinstance(r, RoleRecord)] == ["select"]
+        trials = [r for r in records if isinstance(r, TrialRecord)]
+        assert [r.number for r in trials] == [1, 2]
+        assert all(r.draft is not None and r.num_dropped == 0 for r in trials)
+        assert {t.prompt.role for t in result.solution.trajectories if t.prompt} == {"revise"}
+        assert set(result.by_role) == {"select", "revise"}
+    assert len(judging.lists) == 2 and all(each.text.strip() for each in judging.lists)
+    read = [r.parsed for x in results if x.solution for r in x.solution.history if isinstance(r, RoleRecord)]
+    share = f"{sum(r.parsed for r in judging.judged)} of {len(judging.judged)} judgements"
+    shown = f"read: {share}, {sum(read)} of {len(read)} priors; {time.monotonic() - begun:.1f} s"
+    table.append(("mixture, constraints", shown))
+
+
+class Said(VerifierBase):
+    """A verifier that keeps what it says: its lists of constraints, and its judgements."""
+
+    def __init__(self, inner: Verifier | None) -> None:
+        assert inner is not None
+        self.inner, self.lists, self.judged = inner, list[Reasons](), list[Reasons]()
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.inner.info
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        replies = await self.inner.score(requests)
+        for asked, reply in zip(requests, replies, strict=True):
+            assert isinstance(reply, ScoreReply), reply
+            (self.judged if asked.steps else self.lists).extend(reply.reasons)
+        return replies

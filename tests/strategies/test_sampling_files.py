@@ -14,8 +14,8 @@ from orchestrator.runs.sweep import plan_sweep
 from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]
-REVISE = {"iad", "refine", "revisions", "self_refine"}
-WHOLE = {"best_of_n", "compute_optimal", "self_consistency", *REVISE}
+REVISE = {"iad", "refine", "revisions", "self_refine", "sequential_hints"}
+WHOLE = {"best_of_n", "compute_optimal", "mixture", "pipeline", "self_consistency", *REVISE}
 
 
 @pytest.mark.parametrize("name", SAMPLED)
