@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     others = read_policies(plain, limits)
     check_policies(strategy, others.names)
     check_policies(verifier, others.names, "verifier")
-    verifier = _of_target(verifier, others.aliases)
+    verifier = others.resolved(verifier)
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_steps(names, task, strategy, engine)
@@ -196,12 +196,6 @@ def _check_other(
     if made_for is not None and made_for != module_of(task):
         allowed = f"knows task={made_for} alone; choose another model, or that task"
         raise ConfigError(f"{POLICIES}.{name}.model", getattr(config, "model", None), allowed)
-
-
-def _of_target(verifier: AnyVerifierConfig, aliases: Mapping[str, str]) -> AnyVerifierConfig:
-    """Return the verifier; where the policy that it names is an alias, with the name of the engine itself."""
-    name = getattr(verifier, "policy", None)
-    return replace(verifier, policy=aliases[name]) if name in aliases else verifier  # type: ignore[type-var]
 
 
 def _without_calibration(node: Mapping[str, Any]) -> dict[str, Any]:
