@@ -180,7 +180,7 @@ def train_options(family: Family, recipe: Recipe, work: Path, weights: Path) -> 
         return chain_options.ranked(examples, num_own, tokenizer, device)
 
     for fixed in (policy, judge):
-        fixed.eval().to(torch.device(device))  # type: ignore[arg-type]
+        torch.nn.Module.to(fixed, device)
     loss = chain_options.OptionLoss(policy, judge)
     for _ in Trainer(model.to(device), recipe, work / "options", batches, loss).run():
         pass
