@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.observe.trackio_tracker import TrackioTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.outcome import Candidate, ProblemResult
+    from orchestrator.prompts.question import PrefixQuestion
     from orchestrator.prompts.template import Template
     from orchestrator.protocols import (
         Completion,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from orchestrator.verifiers.none import NoVerifier
     from orchestrator.verifiers.oracle import OracleConfig
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
+    from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
 
 _PLACES = {
     "Candidate": "orchestrator.outcome",
@@ -106,6 +108,7 @@ _PLACES = {
     "NodeRecord": "orchestrator.types",
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Overhead": "orchestrator.types",
+    "PrefixQuestion": "orchestrator.prompts.question",
     "Price": "orchestrator.search.prices",
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
@@ -117,6 +120,7 @@ _PLACES = {
     "ScoreReply": "orchestrator.protocols",
     "ScoreRequest": "orchestrator.protocols",
     "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
+    "SelfEvaluationVerifierConfig": "orchestrator.verifiers.self_evaluation",
     "Session": "orchestrator.search.session",
     "Solution": "orchestrator.types",
     "Step": "orchestrator.types",
@@ -180,6 +184,7 @@ __all__ = [
     "NodeRecord",
     "OracleConfig",
     "Overhead",
+    "PrefixQuestion",
     "Price",
     "Problem",
     "ProblemError",
@@ -191,6 +196,7 @@ __all__ = [
     "ScoreReply",
     "ScoreRequest",
     "SelfCertaintyVerifierConfig",
+    "SelfEvaluationVerifierConfig",
     "Session",
     "Solution",
     "Step",

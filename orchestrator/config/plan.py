@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from orchestrator.allocation.calibration import Calibration
 from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
-from orchestrator.backend import AnyVerifierConfig, Cluster
+from orchestrator.backend import AnyVerifierConfig, Cluster, asked_policies
 from orchestrator.config.build import (
     Range,
     RunSettings,
@@ -104,7 +104,7 @@ class Plan:
     @property
     def policies(self) -> Mapping[str, EngineConfig]:
         """The engines by name, as a cluster takes them."""
-        return {ENGINE: self.engine, **self.others.configs}
+        return asked_policies({ENGINE: self.engine, **self.others.configs}, self.verifier)
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -149,6 +149,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     others = read_policies(plain, limits)
     check_policies(strategy, others.names)
     check_policies(verifier, others.names, "verifier")
+    verifier = others.resolved(verifier)
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_steps(names, task, strategy, engine)
@@ -156,6 +157,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_language(names, task, strategy, engine, verifier)
     for name, other in others.configs.items():
         check_policy(names, name, other, strategy, task)
+    asked_policies({ENGINE: engine, **others.configs}, verifier)
     plan = Plan(
         plain=plain,
         names=names,

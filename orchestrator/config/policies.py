@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.backend import AnyVerifierConfig
 from orchestrator.config.build import build, build_node
 from orchestrator.config.files import TARGET
 from orchestrator.config.naming import placed
@@ -45,6 +46,11 @@ class Policies:
         """Return the further engines of a run by name, from those that a backend has started."""
         others = {name: started[name] for name in self.configs}
         return others | {name: started[target] for name, target in self.aliases.items()}
+
+    def resolved(self, verifier: AnyVerifierConfig) -> AnyVerifierConfig:
+        """Return a verifier that names the engine itself, where the policy that it names is an alias."""
+        target = self.aliases.get(getattr(verifier, "policy", ""))
+        return verifier if target is None else replace(verifier, policy=target)  # type: ignore[type-var]
 
 
 NO_POLICIES = Policies()

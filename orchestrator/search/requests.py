@@ -19,6 +19,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    PolicyPrefix,
     Readout,
     ScoreReply,
     ScoreRequest,
@@ -89,10 +90,12 @@ def score_request(
     trajectory: Trajectory,
     seed: int | UnsetType = UNSET,
     constraints: str | UnsetType = UNSET,
+    prefix: PolicyPrefix | UnsetType = UNSET,
 ) -> ScoreRequest:
     """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples.
 
     ``constraints`` are for a verifier that lists them; a trajectory without steps requests the list.
+    ``prefix`` is for a verifier that reads a policy's token ids.
     """
     steps = trajectory.steps
     return ScoreRequest(
@@ -104,7 +107,17 @@ def score_request(
         num_tokens=tuple([len(s.token_ids) for s in steps]),
         seed=seed,
         constraints=constraints,
+        prefix=prefix,
     )
+
+
+def policy_prefix(problem: Problem, task: Task, trajectory: Trajectory) -> PolicyPrefix:
+    """Return what a policy has read and written, as an answer to the task's question, whatever the prompt.
+
+    Rewards are about the problem: all candidates are judged after the same question.
+    """
+    question, instruction, history = conversation(problem, task, None)
+    return PolicyPrefix(question, instruction, history, tuple([s.token_ids for s in trajectory.steps]))
 
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:

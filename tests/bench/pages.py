@@ -254,10 +254,53 @@ def _interval(e: Estimate) -> str:
     return f"{value} ({low} to {high})"
 
 
+def self_evaluation(figures: Mapping[str, Any]) -> str:
+    """Return what a policy's opinion of its own steps is worth, beside a verifier's and its certainty."""
+    judges, own = figures["judges"], figures["behaviour"]
+    steps = [
+        [str(row["step"]), short(row["ends_right"]), *(_auc(judges[name], i) for name in judges)]
+        for i, row in enumerate(judges["self_evaluation"]["by_step"])
+    ]
+    rules = [
+        [rule, *(_ruled(judges[name]["rules"][rule]) for name in judges)]
+        for rule in judges["self_evaluation"]["rules"]
+    ]
+    names = [f"`{name}`" for name in judges]
+    greedy, sampled = (
+        f"{short(own[f'{kind}_copy'])} (the policy {short(own[f'{kind}_policy'])})"
+        for kind in ("greedy", "sampled")
+    )
+    kept = (
+        f"What the copy has kept of `chain-policy`: greedy accuracy {greedy},\nof samples at T .8 {sampled}; "
+        f"{own['same_greedy']:.0%} of the greedy solutions are the same text."
+    )
+    read = " and ".join(f"{judges[name]['read']:.0f} with `{name}`" for name in list(judges)[:2])
+    return "\n\n".join(
+        [
+            f"{figures['of']}. AUC within a problem, of the answer to come and of the state:",
+            markdown(["step", "right in the end", *names], steps),
+            "Best of N by the last reward, with stopping and pruning: accuracy, and tokens a problem.",
+            markdown(["rule", *names], rules),
+            f"All 9 rewards of a sample read {read} tokens that were in no cache. {kept}",
+        ]
+    )
+
+
+def _auc(judge: Mapping[str, Any], step: int) -> str:
+    row = judge["by_step"][step]
+    values = (row["auc_of_answer"], row["auc_of_state"])
+    return ", ".join("-" if value is None else short(value) for value in values)
+
+
+def _ruled(found: Mapping[str, float]) -> str:
+    return f"{short(found['accuracy'])}, {found['tokens']:,.0f}"
+
+
 def roles_blocks(folder: Path = DATA) -> dict[str, str]:
     """Return the blocks of docs/roles.md."""
-    path = folder / "speculative.json"
-    return {"speculative": speculative(json.loads(path.read_text()))} if path.exists() else {}
+    made = {"speculative": speculative, "self_evaluation": self_evaluation}
+    paths = {name: folder / f"{name}.json" for name in made}
+    return {name: made[name](json.loads(path.read_text())) for name, path in paths.items() if path.exists()}
 
 
 def text_blocks(names: Sequence[str], folder: Path = DATA) -> dict[str, str]:
