@@ -21,14 +21,15 @@ _DRAFTS = "strategies.Speculative"
 class Drafted:
     """What drafts have come to in one point of the report, over its seeds.
 
-    ``accepted`` is a share of the drafts, None without any; ``base`` a share of the candidates' tokens.
-    ``refused`` tokens are of one problem.
+    ``accepted`` is a share of the drafts, None without any; ``base`` a share of the candidates' tokens;
+    ``right`` a share of the problems. ``refused`` tokens are of one problem.
     """
 
     series: str
     label: str
     accepted: Share | None
     base: Share
+    right: Share
     refused: float
 
 
@@ -52,16 +53,18 @@ def drafted(series: str, label: str, lines: Iterable[Mapping[str, Any]]) -> Draf
     problems = [_counts(line) for line in lines]
     if not problems:
         return None
-    num_drafts, num_accepted, tokens, kept, refused = zip(*problems, strict=True)
+    num_right, num_drafts, num_accepted, tokens, kept, refused = zip(*problems, strict=True)
     base = share_of([t - k for t, k in zip(tokens, kept, strict=True)], tokens)
-    if base is None:
+    right, accepted = share_of(num_right, [1] * len(problems)), share_of(num_accepted, num_drafts)
+    if base is None or right is None:
         return None
-    return Drafted(series, label, share_of(num_accepted, num_drafts), base, sum(refused) / len(problems))
+    return Drafted(series, label, accepted, base, right, sum(refused) / len(problems))
 
 
-def _counts(line: Mapping[str, Any]) -> tuple[int, int, int, int, int]:
-    """Return the drafts, those accepted, the candidates' tokens, those of drafts, and those refused."""
+def _counts(line: Mapping[str, Any]) -> tuple[int, int, int, int, int, int]:
+    """Return 1 for a right answer, the drafts, those accepted; tokens of candidates, drafts kept, refused."""
     drafts = [entry for entry in line["history"] if "accepted" in entry]
     accepted = [entry for entry in drafts if entry["accepted"]]
     tokens, kept = sum(c["num_tokens"] for c in line["candidates"]), sum(e["tokens"] for e in accepted)
-    return len(drafts), len(accepted), tokens, kept, sum(e["tokens"] for e in drafts) - kept
+    refused = sum(e["tokens"] for e in drafts) - kept
+    return int(bool(line["correct"])), len(drafts), len(accepted), tokens, kept, refused

@@ -24,6 +24,7 @@ def line(tokens: list[int], drafts: list[tuple[bool, int]]) -> dict[str, Any]:
     return {
         "candidates": [{"num_tokens": num} for num in tokens],
         "history": [*history, {"role": "critique", "tokens": 9}],
+        "correct": len(tokens) > 1,
     }
 
 
@@ -32,6 +33,7 @@ def test_shares_are_of_drafts_and_of_tokens() -> None:
     assert found is not None and found.accepted is not None
     assert (found.accepted.value, found.accepted.num_attempts) == (pytest.approx(2 / 3), 3)
     assert (found.base.value, found.base.num_attempts) == (0.75, 40)
+    assert (found.right.value, found.right.num_attempts) == (0.5, 2)
     assert found.refused == 2.0
 
 
