@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from orchestrator.config.build import GROUPS, as_plain, build_node, build_task
 from orchestrator.config.plan import plan_of
 from orchestrator.errors import ConfigError
+from orchestrator.prompts.question import PrefixQuestion
 from orchestrator.prompts.template import Template
 from orchestrator.runs.sweep import plan_sweep
+from strategies import Checklist, Mbr
 from tests.shared_data import BENCHMARKS, shared
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -59,19 +61,30 @@ def name_open_keys(config: DictConfig) -> None:
         OmegaConf.update(config, key, OPEN[key.rpartition(".")[2]])
 
 
+PARTS_OF_NODES: dict[str, tuple[type, ...]] = {
+    "prompts": (Template, PrefixQuestion),
+    "selection": (Checklist, Mbr),
+}
+"""Groups whose files are knobs of a strategy or a verifier, and what they are built to."""
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("file", group_files())
 def test_every_file_composes_and_every_group_is_built(file: str) -> None:
     """Engines and verifiers are light descriptions: no model is loaded and no row is read."""
     group, _, choice = file.rpartition("/")
-    override = f"+prompts={choice}" if group == "prompts" else f"{group}={choice}"
+    override = f"+{file.replace('/', '=')}" if group in PARTS_OF_NODES else f"{group}={choice}"
     with composed(override, *WITH.get(file, WITH.get(group, []))) as config:
         name_open_keys(config)
         with open_dict(config):
-            prompt = config.pop("prompts", None)
+            parts = {
+                n: OmegaConf.to_container(config[n], resolve=True) for n in PARTS_OF_NODES if n in config
+            }
+            for name in parts:
+                config.pop(name)
         plain = as_plain(config)
-    if prompt is not None:
-        assert isinstance(build_node(OmegaConf.to_container(prompt), "prompts"), Template)
+    for name, node in parts.items():
+        assert isinstance(build_node(node, name), PARTS_OF_NODES[name])
     for name in GROUPS:
         built = build_task(plain[name]) if name == "task" else build_node(plain[name], name)
         assert built is not None
