@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from orchestrator.backend import Backend, DirectBackend
-from orchestrator.cassettes.models import AbsentEngine, Counts, Deck, PlayedEngine, identity
+from orchestrator.cassettes.absent import AbsentEngine
+from orchestrator.cassettes.identity import identity
+from orchestrator.cassettes.models import Counts, Deck, PlayedEngine
 from orchestrator.cassettes.playing import played
 from orchestrator.cassettes.tape import Tape
 from orchestrator.config.plan import Plan
