@@ -10,7 +10,7 @@ _SPEED = {
     "api_key_env", "cache_bytes", "calibration", "lookahead", "max_attempts", "max_batch_size",
     "max_concurrent", "max_n", "max_wait_s", "price", "probe", "request_timeout_s", "requests_per_second",
 }  # fmt: skip
-_BY_DIGEST = {"lora", "model", "revision", "tokenizer"}
+_BY_DIGEST = {"lora", "model", "revision"}  # a tokenizer of its own is not among the files of the model
 
 
 def identity(node: Mapping[str, Any], digest: str | None) -> Mapping[str, Any]:
