@@ -23,7 +23,7 @@ from strategies.parts import checks
 from strategies.parts.chooser import Chooser
 from strategies.parts.majority_vote import MajorityVote, TieBreak, Tilted, VoteWeight
 from strategies.parts.pruning import Prune
-from strategies.parts.selection import choose
+from strategies.parts.selection import AnswerRule, choose
 from strategies.parts.stopping import DECIDED, Stop
 from strategies.parts.temperatures import Temperatures, sampling_of
 from strategies.parts.tilting import Tilt
@@ -54,7 +54,7 @@ class SelfConsistency:
     prune: Prune = None
     temperatures: Temperatures = "constant"
     tilt: Tilt = 3.0
-    selection: Literal["mbr"] | Chooser | None = None
+    selection: Literal["mbr"] | AnswerRule | Chooser | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prune", self._vote().prune)

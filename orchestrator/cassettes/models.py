@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator.cassettes.tape import Reply, Tape
 from orchestrator.errors import ProblemError
@@ -184,54 +184,3 @@ class PlayedVerifier(VerifierBase):
 
     async def close(self) -> None:
         await self._verifier.close()
-
-
-@dataclass(frozen=True)
-class AbsentEngine(EngineBase):
-    """The engine of a run that loads no model: each request is a failure."""
-
-    promised: ModelInfo
-
-    @property
-    def info(self) -> ModelInfo:
-        return self.promised
-
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        return [_ABSENT] * len(requests)
-
-    async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
-        return [_ABSENT] * len(requests)
-
-    async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
-        return [_ABSENT] * len(texts)
-
-
-@dataclass(frozen=True)
-class AbsentVerifier(VerifierBase):
-    """The verifier of such a run."""
-
-    promised: ModelInfo
-
-    @property
-    def info(self) -> ModelInfo:
-        return self.promised
-
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        return [_ABSENT] * len(requests)
-
-
-_ABSENT = Failure("NotInCassette", "the cassette has no reply to this request, and cassette_only=true")
-
-# What of a model's node changes its speed, or how a server is reached, and no reply.
-_SPEED = {
-    "api_key_env", "cache_bytes", "calibration", "lookahead", "max_attempts", "max_batch_size",
-    "max_concurrent", "max_n", "max_wait_s", "price", "probe", "request_timeout_s", "requests_per_second",
-}  # fmt: skip
-_BY_DIGEST = {"lora", "model", "revision", "tokenizer"}
-
-
-def identity(node: Mapping[str, Any], digest: str | None) -> Mapping[str, Any]:
-    """Return what decides a model's replies: the digest of its files, or its name, and how it is set."""
-    skipped = _SPEED | (_BY_DIGEST if digest else set())
-    kept = {k: v for k, v in node.items() if k not in skipped and v is not None}
-    return {"digest": digest, "node": kept}

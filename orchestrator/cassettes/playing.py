@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backend import Backend, DirectBackend, Used
-from orchestrator.cassettes.models import (
-    AbsentEngine,
-    AbsentVerifier,
-    Counts,
-    Deck,
-    PlayedEngine,
-    PlayedVerifier,
-    identity,
-)
+from orchestrator.cassettes.absent import AbsentEngine, AbsentVerifier
+from orchestrator.cassettes.identity import identity
+from orchestrator.cassettes.models import Counts, Deck, PlayedEngine, PlayedVerifier
 from orchestrator.cassettes.tape import KEY, MODEL, Tape
 from orchestrator.config.plan import Plan
 from orchestrator.errors import ConfigError

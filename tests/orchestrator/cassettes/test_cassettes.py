@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from orchestrator.backend import Backend, DirectBackend
-from orchestrator.cassettes.models import AbsentEngine, Counts, Deck, PlayedEngine, identity
+from orchestrator.cassettes.absent import AbsentEngine
+from orchestrator.cassettes.identity import identity
+from orchestrator.cassettes.models import Counts, Deck, PlayedEngine
 from orchestrator.cassettes.playing import played
 from orchestrator.cassettes.tape import Tape
 from orchestrator.config.plan import Plan
@@ -340,7 +342,8 @@ def test_speed_is_no_part_of_a_model(tmp_path: Path) -> None:
     other = {**node, "model": "/elsewhere", "max_batch_size": 9}
     assert identity(node, "sha256:1") == identity(other, "sha256:1")
     assert identity(node, None) != identity(other, None) == identity({**other, "cache_bytes": 1}, None)
-    assert identity(node, "sha256:1") != identity({**node, "dtype": "bfloat16"}, "sha256:1")
+    for key, value in (("dtype", "bfloat16"), ("tokenizer", "/t")):
+        assert identity(node, "sha256:1") != identity({**node, key: value}, "sha256:1")
 
 
 @pytest.mark.heavy
