@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.observe.trackio_tracker import TrackioTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.outcome import Candidate, ProblemResult
+    from orchestrator.prompts.question import PrefixQuestion
     from orchestrator.prompts.template import Template
     from orchestrator.protocols import (
         Completion,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Loglik,
         LoglikRequest,
         ModelInfo,
+        Reasons,
         ScoreReply,
         ScoreRequest,
         Task,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         VerifierBase,
     )
     from orchestrator.search.account import Limits
+    from orchestrator.search.prices import Price
     from orchestrator.search.session import Session
     from orchestrator.search.strategy import Strategy
     from orchestrator.starting import Models, start
@@ -66,9 +69,12 @@ if TYPE_CHECKING:
         Trajectory,
         Usage,
     )
+    from orchestrator.verifiers.constraints import ConstraintsVerifierConfig
+    from orchestrator.verifiers.countdown_constraints import CountdownConstraintsConfig
     from orchestrator.verifiers.none import NoVerifier
     from orchestrator.verifiers.oracle import OracleConfig
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
+    from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
 
 _PLACES = {
     "Candidate": "orchestrator.outcome",
@@ -76,6 +82,8 @@ _PLACES = {
     "ChainTask": "orchestrator.tasks.chain",
     "Completion": "orchestrator.protocols",
     "ConfigError": "orchestrator.errors",
+    "ConstraintsVerifierConfig": "orchestrator.verifiers.constraints",
+    "CountdownConstraintsConfig": "orchestrator.verifiers.countdown_constraints",
     "CountdownTask": "orchestrator.tasks.countdown",
     "DatasetTask": "orchestrator.tasks.dataset",
     "Denoising": "orchestrator.types",
@@ -102,15 +110,19 @@ _PLACES = {
     "NodeRecord": "orchestrator.types",
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Overhead": "orchestrator.types",
+    "PrefixQuestion": "orchestrator.prompts.question",
+    "Price": "orchestrator.search.prices",
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
     "ProblemResult": "orchestrator.outcome",
+    "Reasons": "orchestrator.protocols",
     "Reward": "orchestrator.types",
     "Rounds": "orchestrator.allocation.rounds",
     "Sampling": "orchestrator.types",
     "ScoreReply": "orchestrator.protocols",
     "ScoreRequest": "orchestrator.protocols",
     "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
+    "SelfEvaluationVerifierConfig": "orchestrator.verifiers.self_evaluation",
     "Session": "orchestrator.search.session",
     "Solution": "orchestrator.types",
     "Step": "orchestrator.types",
@@ -147,6 +159,8 @@ __all__ = [
     "ChainTask",
     "Completion",
     "ConfigError",
+    "ConstraintsVerifierConfig",
+    "CountdownConstraintsConfig",
     "CountdownTask",
     "DatasetTask",
     "Denoising",
@@ -173,15 +187,19 @@ __all__ = [
     "NodeRecord",
     "OracleConfig",
     "Overhead",
+    "PrefixQuestion",
+    "Price",
     "Problem",
     "ProblemError",
     "ProblemResult",
+    "Reasons",
     "Reward",
     "Rounds",
     "Sampling",
     "ScoreReply",
     "ScoreRequest",
     "SelfCertaintyVerifierConfig",
+    "SelfEvaluationVerifierConfig",
     "Session",
     "Solution",
     "Step",

@@ -15,10 +15,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from orchestrator.config.compatibility import check_readout
-from orchestrator.config.parts import check_parts
+from orchestrator.config.naming import check_policies
+from orchestrator.config.parts import check_engines, check_parts
 from orchestrator.described import described, labels_of
 from orchestrator.errors import ConfigError
 from orchestrator.observe.events import recorded
@@ -28,6 +30,7 @@ from orchestrator.recording import Recording, model_labels
 from orchestrator.schema import Count, CountOrZero, converted
 from orchestrator.search.account import Limits
 from orchestrator.search.controller import Controller
+from orchestrator.search.prices import Price
 from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.storage.inputs import Inputs, check_inputs
 from orchestrator.storage.journal import Journals
@@ -36,7 +39,7 @@ from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_directory import Earlier, claimed, has_begun, open_run_dir, package_versions
 from orchestrator.storage.silence import Lengths
 from orchestrator.text.task import Question, TextTask, problem_of, problems_of
-from orchestrator.types import Problem
+from orchestrator.types import ENGINE, Problem
 
 T = TypeVar("T")
 
@@ -51,12 +54,16 @@ async def solve(
     reference: str = "",
     seed: int = 0,
     limits: Limits = Limits(),
+    policies: Mapping[str, Engine] = MappingProxyType({}),
+    prices: Mapping[str, Price] = MappingProxyType({}),
 ) -> ProblemResult:
     """Return the result of one question; a model's failure is its ``error``.
 
     ``task`` says what a step is and how an answer is read (``TextTask()`` by default). The answer is
     compared with ``reference``, which no model sees. The same seed gives the same answer where the models
-    are deterministic. Raises ConfigError for parts that do not fit together.
+    are deterministic. ``policies`` are further engines, by the names under which the strategy asks them, and
+    ``prices`` what the tokens of each, and of ``"engine"``, cost (``limits.cost``). Raises ConfigError for
+    parts that do not fit together.
 
     Example::
 
@@ -75,6 +82,8 @@ async def solve(
         task=task,
         seed=seed,
         limits=limits,
+        policies=policies,
+        prices=prices,
     )
     async with aclosing(results):
         return await anext(results)
@@ -90,6 +99,8 @@ def solve_sync(
     reference: str = "",
     seed: int = 0,
     limits: Limits = Limits(),
+    policies: Mapping[str, Engine] = MappingProxyType({}),
+    prices: Mapping[str, Price] = MappingProxyType({}),
 ) -> ProblemResult:
     """Return what ``solve`` returns, without await; inside a running event loop (a notebook) in a thread.
 
@@ -105,6 +116,8 @@ def solve_sync(
             reference=reference,
             seed=seed,
             limits=limits,
+            policies=policies,
+            prices=prices,
         )
     )
 
@@ -118,6 +131,8 @@ async def solve_many(
     task: Task | None = None,
     seed: int = 0,
     limits: Limits = Limits(),
+    policies: Mapping[str, Engine] = MappingProxyType({}),
+    prices: Mapping[str, Price] = MappingProxyType({}),
     concurrency: int = 32,
     run_dir: str | Path | None = None,
 ) -> AsyncGenerator[ProblemResult, None]:
@@ -142,6 +157,8 @@ async def solve_many(
     task = TextTask() if task is None else task
     check_parts(strategy, engine, verifier, task, limits)
     _check_fit(strategy, verifier)
+    check_engines(policies, prices, limits)
+    check_policies(strategy, [ENGINE, *policies])
     controller = Controller(
         strategy=strategy,
         engine=engine,
@@ -150,6 +167,8 @@ async def solve_many(
         seed=seed,
         limits=limits,
         concurrency=concurrency,
+        policies=policies,
+        prices=prices,
     )
     asked = list(problems_of(problems))
     found = controller.results(asked) if run_dir is None else _kept(controller, asked, Path(run_dir))
@@ -192,7 +211,7 @@ def _labels(config: Mapping[str, Any], controller: Controller) -> dict[str, Any]
     """Return the entries of summary.json that are known before the first problem."""
     return {
         **labels_of(config),
-        **model_labels(controller.engine, controller.verifier),
+        **model_labels(controller.engine, controller.verifier, controller.policies.values()),
         "versions": package_versions(),
     }
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from orchestrator.search.controller import Controller
 from orchestrator.search.strategy import Budgeted, Strategy
+from orchestrator.types import ENGINE
 
 _TARGET = "_target_"  # as in config, which is beside this file
 _NO_VERIFIER = "orchestrator.NoVerifier"
@@ -37,7 +38,15 @@ def described(controller: Controller) -> dict[str, Any]:
         "budget": budget_of(controller.strategy),
         "seed": controller.seed,
         "concurrency": controller.concurrency,
+        **_policies_of(controller),
     }
+
+
+def _policies_of(controller: Controller) -> dict[str, Any]:
+    """Return the nodes of further policies, and all prices; another name of the engine is ``engine``."""
+    nodes = {n: ENGINE if e is controller.engine else node_of(e) for n, e in controller.policies.items()}
+    prices = {name: asdict(price) for name, price in controller.prices.items()}
+    return {key: found for key, found in (("policies", nodes), ("prices", prices)) if found}
 
 
 def labels_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,9 @@ class ProblemResult:
     """How one problem ended: candidates (the answer's first), or an error as a value.
 
     ``usage`` is what accepted replies took, ``overhead`` what was retried or discarded; ``by_role`` is the
-    part of the usage that answers to prompts took, by role. ``error.__cause__`` is what a model raised.
+    part of the usage that answers to prompts took, by role; ``by_policy`` is what each policy took, where
+    there are several, and ``cost`` what all of it cost, where a policy has a price. ``error.__cause__`` is
+    what a model raised.
     """
 
     problem: Problem
@@ -50,6 +52,8 @@ class ProblemResult:
     overhead: Overhead
     seconds: float
     by_role: Mapping[str, Usage] = field(default_factory=dict)
+    by_policy: Mapping[str, Usage] = field(default_factory=dict)
+    cost: float | None = None
 
     @property
     def answer(self) -> str | None:

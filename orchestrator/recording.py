@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,10 +33,13 @@ from orchestrator.types import Problem
 _STOPPED = (GeneratorExit, asyncio.CancelledError)
 
 
-def model_labels(engine: Engine, verifier: Verifier | None) -> dict[str, Any]:
+def model_labels(
+    engine: Engine, verifier: Verifier | None, others: Collection[Engine] = ()
+) -> dict[str, Any]:
     """Return the entries of summary.json that say what the models promise."""
-    both = engine.info.batch_invariant and (verifier is None or verifier.info.batch_invariant)
-    return {"batch_invariant": both, "sampler": engine.info.sampler}
+    policies = all(policy.info.batch_invariant for policy in (engine, *others))
+    whole = policies and (verifier is None or verifier.info.batch_invariant)
+    return {"batch_invariant": whole, "sampler": engine.info.sampler}
 
 
 @dataclass

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from orchestrator.backend import AnyVerifierConfig, Backend, Cluster
+from orchestrator.backend import AnyVerifierConfig, Backend, Cluster, asked_policies
 from orchestrator.config.build import build_node
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.compose import chosen_node
 from orchestrator.config.parts import check_configs
+from orchestrator.config.policies import check_name
 from orchestrator.described import node_of
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.protocols import (
@@ -39,12 +41,14 @@ _NO_VERIFIER = "none"
 class Models:
     """Replicas that are ready: an ``engine`` and a ``verifier`` for ``solve`` and ``solve_many``.
 
-    They answer on the event loop that started them, until the block of ``start`` ends.
+    ``policies`` are the further engines by name. They answer on the event loop that started them, until the
+    block of ``start`` ends.
     """
 
     engine: Engine
     verifier: Verifier | None
     backend: Backend
+    policies: Mapping[str, Engine] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -55,6 +59,7 @@ async def start(
     replicas: int = 1,
     verifier_replicas: int | None = None,
     cluster: Cluster | str = "local",
+    policies: Mapping[str, EngineConfig | str] = MappingProxyType({}),
 ) -> AsyncIterator[Models]:
     """Start replicas of an engine and a verifier; the end of the block ends them.
 
@@ -62,8 +67,8 @@ async def start(
     (``"embedded"``). ``cluster`` is ``"local"``, which is Ray on this machine or the one that RAY_ADDRESS
     names; ``"inprocess"``, which is threads of this process; or a cluster with its own numbers of replicas,
     such as ``actors.RayCluster(address="auto", engine_replicas=8)``. ``verifier_replicas`` is as many as
-    ``replicas`` by default. Raises ConfigError if there is no room for them, and EngineError if one cannot
-    start.
+    ``replicas`` by default. ``policies`` are further engines by name. Raises ConfigError if there is no room
+    for them, and EngineError if one cannot start.
 
     Example::
 
@@ -75,12 +80,15 @@ async def start(
     judge: AnyVerifierConfig = _built("verifier", _NO_VERIFIER if verifier is None else verifier)
     where = _cluster(cluster, replicas, replicas if verifier_replicas is None else verifier_replicas)
     check_configs(policy, judge, where)
+    others: dict[str, EngineConfig] = {name: _built("engine", node) for name, node in policies.items()}
+    for name in others:
+        check_name(name)
     if judge.knows_answers:
         raise ConfigError("verifier", node_of(judge)["_target_"], "knows the answers: only a run may use it")
     try:
-        backend = await where.start({ENGINE: policy}, judge.of_replicas)
+        backend = await where.start(asked_policies({ENGINE: policy, **others}, judge), judge.of_replicas)
         try:
-            yield _models(backend, policy, judge)
+            yield _models(backend, policy, judge, others)
         finally:
             await backend.close()
     finally:
@@ -106,13 +114,16 @@ def _cluster(cluster: Cluster | str, engines: int, verifiers: int) -> Cluster:
     return built
 
 
-def _models(backend: Backend, policy: EngineConfig, judge: AnyVerifierConfig) -> Models:
+def _models(
+    backend: Backend, policy: EngineConfig, judge: AnyVerifierConfig, others: Mapping[str, EngineConfig]
+) -> Models:
     loop = asyncio.get_running_loop()
     verifier = judge.open(backend, TextTask(), {})
     return Models(
         StartedEngine(node_of(policy), backend.engine, loop),
         None if verifier is None else StartedVerifier(node_of(judge), verifier, loop),
         backend,
+        {name: StartedEngine(node_of(c), backend.policies[name], loop) for name, c in others.items()},
     )
 
 

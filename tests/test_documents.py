@@ -14,7 +14,10 @@ from tests.named import PAGES, is_public, keys
 from tests.test_house import PACKAGES, ROOT
 
 # Keys whose parts below are another's, or a reader's: vLLM's arguments, variables of a chat template, ...
-OPEN = ("engine.args", "engine.chat_options", "engine.extra_body", "verifier.engine", "verifier.options")
+OPEN = (
+    "engine.args", "engine.chat_options", "engine.extra_body", "engine.price", "verifier.engine",
+    "verifier.options", "cluster.policy_replicas", "cluster.policy_gpus", "cluster.max_policy_replicas",
+)  # fmt: skip
 # What a page makes up, or says that there is not. (CONTRIBUTING makes up files; its own test runs them.)
 INVENTED = {"conf/group", "cluster.controllers", "orchestrator.conf"}  # the last is installed, as conf/
 GROUPS = ("task", "verifier", "engine", "strategy", "cluster", "tracker", "limits")

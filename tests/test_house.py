@@ -34,9 +34,9 @@ FLOORS = {
         ("observe", "allocation"),
         ("backend", "search"),
         ("config", "verifiers", "stored", "testing", "text", "recording", "described", "samples"),
-        ("api", "starting"),
+        ("api", "starting", "cassettes"),
         ("runs", "replay", "report", "exchange", "saturation", "calibrate"),
-        ("planning", "serving"),
+        ("planning", "serving", "architectures"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings", "stages"),
@@ -47,7 +47,7 @@ FLOORS = {
         ("embedded",),
         ("serve",),
     ),
-    "strategies": (("parts",),),
+    "strategies": (("parts",), ("components",)),
 }
 # What a plug-in may know of the orchestrator. The first entry that fits a module counts.
 _KERNEL = (
@@ -129,10 +129,10 @@ def room(name: str) -> str:
 def below(package: str, part: str) -> set[str]:
     """The parts that a part may import: those on lower floors, and itself. The package itself knows all."""
     floors = FLOORS[package]
-    if package == "strategies":  # methods are one file each, and know what they share
-        return {"parts"}
-    if part == "":
-        return {name for floor in floors for name in floor}
+    everything = {name for floor in floors for name in floor}
+    # Methods are one file each, and know what they share.
+    if part == "" or (package == "strategies" and part not in everything):
+        return everything
     level = next(i for i, floor in enumerate(floors) if part in floor)
     return {part, *(name for floor in floors[:level] for name in floor)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from orchestrator.config.build import GROUPS, as_plain, build_node, build_task
 from orchestrator.config.plan import plan_of
 from orchestrator.errors import ConfigError
+from orchestrator.prompts.question import PrefixQuestion
 from orchestrator.prompts.template import Template
 from orchestrator.runs.sweep import plan_sweep
+from strategies import Checklist, Mbr
 from tests.shared_data import BENCHMARKS, shared
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -58,32 +61,61 @@ def name_open_keys(config: DictConfig) -> None:
         OmegaConf.update(config, key, OPEN[key.rpartition(".")[2]])
 
 
+PARTS_OF_NODES: dict[str, tuple[type, ...]] = {
+    "prompts": (Template, PrefixQuestion),
+    "selection": (Checklist, Mbr),
+}
+"""Groups whose files are knobs of a strategy or a verifier, and what they are built to."""
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("file", group_files())
 def test_every_file_composes_and_every_group_is_built(file: str) -> None:
     """Engines and verifiers are light descriptions: no model is loaded and no row is read."""
     group, _, choice = file.rpartition("/")
-    override = f"+prompts={choice}" if group == "prompts" else f"{group}={choice}"
+    override = f"+{file.replace('/', '=')}" if group in PARTS_OF_NODES else f"{group}={choice}"
     with composed(override, *WITH.get(file, WITH.get(group, []))) as config:
         name_open_keys(config)
         with open_dict(config):
-            prompt = config.pop("prompts", None)
+            parts = {
+                n: OmegaConf.to_container(config[n], resolve=True) for n in PARTS_OF_NODES if n in config
+            }
+            for name in parts:
+                config.pop(name)
         plain = as_plain(config)
-    if prompt is not None:
-        assert isinstance(build_node(OmegaConf.to_container(prompt), "prompts"), Template)
+    for name, node in parts.items():
+        assert isinstance(build_node(node, name), PARTS_OF_NODES[name])
     for name in GROUPS:
         built = build_task(plain[name]) if name == "task" else build_node(plain[name], name)
         assert built is not None
 
 
+# Benchmarks whose rows are not at hand: one of the same fields.
+MADE: dict[str, dict[str, Any]] = {
+    "gpqa": {"Question": "Which?", "Correct Answer": "a"}
+    | {f"Incorrect Answer {i}": wrong for i, wrong in enumerate("bcd", start=1)},
+    "olympiad": {"question": "1+1?", "final_answer": ["$2$"]},
+}
+
+
+def rows_of(benchmark: str, folder: Path) -> Path:
+    if benchmark not in MADE:
+        return shared(BENCHMARKS[benchmark])
+    rows = folder / "rows.jsonl"
+    rows.write_text(json.dumps(MADE[benchmark]) + "\n")
+    return rows
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", experiments())
-def test_every_experiment_is_a_plan(name: str, tmp_path: Path) -> None:
+def test_every_experiment_is_a_plan(
+    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """All that run.py checks before a model loads, on real rows where the task has rows."""
     with composed(f"experiment={name}", f"run_dir={tmp_path}") as config:
         benchmark = config.task.get("name")
         if benchmark is not None:
-            config.task.path = str(shared(BENCHMARKS[benchmark]))
+            config.task.path = str(rows_of(benchmark, tmp_path_factory.mktemp("rows")))
         plan = plan_of(config)
     assert plan.num_problems == {
         "embedded_demo": 40,
@@ -113,6 +145,14 @@ HEX = {
     "strategy.denoising.temperature": 0.9, "strategy.denoising.remasking": "low_confidence",
     "strategy.denoising.cfg_scale": 0.0, "strategy.tie_break": "smallest_block", "task.answer_marker": None,
     "engine.model": "GSAI-ML/LLaDA-8B-Instruct", "engine.cache": "none",
+}  # fmt: skip
+
+SPECREASON = {
+    "engine.model": "Qwen/QwQ-32B", "policies.draft.model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+    "strategy.accept": 0.7777, "strategy.first_base_steps": 0, "strategy.repeats": 2,
+    "strategy.sampling.temperature": 0.6, "strategy.sampling.top_p": 0.95,
+    "strategy.sampling.max_tokens": 512, "strategy.draft_sampling.max_tokens": 512,
+    "strategy.max_tokens": 8192, "task.delimiter": "\n\n",
 }  # fmt: skip
 
 
@@ -153,7 +193,51 @@ HEX = {
                 "strategy.sampling.top_p": 0.95, "strategy.sampling.max_tokens": 32768,
             },
         ),
+        *(
+            (
+                f"plangen_{benchmark}",
+                {
+                    "strategy.trials": 5, "strategy.threshold": 0.975, "verifier.sampling.temperature": 0.0,
+                    "strategy.arms.best_of_n.strategy.num_samples": 5, "strategy.sampling.temperature": 0.7,
+                    "strategy.arms.tree_of_thoughts.strategy.branching": 3, "strategy.prior_weight": 1.0,
+                    "strategy.arms.rebase.strategy.num_samples": 10, "verifier.readout": "whole",
+                },
+            )
+            for benchmark in ("gpqa", "olympiad")
+        ),
+        (
+            "archon_math",
+            {
+                "task.name": "math500", "strategy.num_samples": 11, "strategy.sampling.temperature": 0.7,
+                "strategy.role_sampling.temperature": 0.7, "strategy.layers": [
+                    [{"generate": {"samples": None}}], [{"critique": {}}], [{"rank": {"top_k": 5}}],
+                    [{"fuse": {"copies": 1}}],
+                ],
+            },
+        ),
         ("snell_math500", {"task.name": "math500", "budget": 64, "strategy.num_samples": 64}),
+        *((f"specreason_{name}", {**SPECREASON, "task.name": name}) for name in ("aime24", "math500")),
+        (
+            "snell_revisions_math500",
+            {
+                "task.name": "math500", "strategy.num_samples": 64, "strategy.carry": "last_four",
+                "strategy.across": "weighted_majority",
+            },
+        ),
+        (
+            "complex_tasks_aime24",
+            {
+                "task.name": "aime24", "strategy.num_samples": 5, "strategy.chains": 5,
+                "strategy.carry": "conversation", "strategy.stop.rule": "oracle", "engine.chat": True,
+            },
+        ),
+        (
+            "bag_of_tricks_self_refine",
+            {
+                "task.name": "gsm8k", "strategy.num_samples": 3, "strategy.sampling.temperature": 0.8,
+                "strategy.sampling.top_p": 0.9, "strategy.feedback": "critique",
+            },
+        ),
         (
             "adaptive_gsm8k",
             {

@@ -113,7 +113,7 @@ def load(name: str, budget: int = 4, task: Mapping[str, int] | None = None, **kn
         config = copy.deepcopy(config)
     for knob, value in knobs.items():
         OmegaConf.update(config, f"strategy.{knob}", value)
-    strategy: Strategy = instantiate(config.strategy)
+    strategy: Strategy = instantiate(config.strategy, _convert_="all")
     return strategy
 
 

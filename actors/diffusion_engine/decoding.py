@@ -23,10 +23,11 @@ DenoiseJob = Pending["Masked", "Filled"]
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """A request with the token ids of its prompt."""
+    """A request with the token ids of its prompt; ``refused`` where the tokenizer cannot write that."""
 
     request: GenerateRequest
     prompt_ids: TokenIds
+    refused: Failure | None = None
 
     @property
     def prefix(self) -> TokenIds:
@@ -122,7 +123,7 @@ class Denoiser:
         if wrong:
             return Failure("EngineError", f"{params}: {wrong}")
         room = self._loaded.max_context - params.gen_length
-        return refuse_tokens(masked.prefix, room, vocab_size)
+        return masked.refused or refuse_tokens(masked.prefix, room, vocab_size)
 
     def _seat(self, job: DenoiseJob) -> _Row:
         params = job.request.request.params

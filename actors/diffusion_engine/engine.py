@@ -73,7 +73,12 @@ class DiffusionEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """What the model promises; batch invariance is probed at load."""
-        return ModelInfo(self._invariant, takes_history=self._prompter.takes_history, step_modes=MODES)
+        return ModelInfo(
+            self._invariant,
+            takes_history=self._prompter.takes_history,
+            special=self._prompter.special,
+            step_modes=MODES,
+        )
 
     @property
     def template_notes(self) -> Mapping[str, str]:
@@ -100,9 +105,11 @@ class DiffusionEngine(EngineBase):
 
     async def fill(self, requests: Sequence[GenerateRequest]) -> list[Filled | Failure]:
         """Return the canvases themselves, with what follows the end of text and the pass of each token."""
-        return await self._batcher.submit(
-            [Masked(r, self._prompt_ids(r.question, r.instruction, r.history)) for r in requests]
-        )
+        return await self._batcher.submit([self._masked(r) for r in requests])
+
+    def _masked(self, request: GenerateRequest) -> Masked:
+        prompt_ids = self._prompt_ids(request.question, request.instruction, request.history)
+        return Masked(request, prompt_ids, self._prompter.refusal(request))
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """Return a Failure each: the likelihood under a masked-diffusion model has no closed form."""

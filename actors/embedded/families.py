@@ -33,6 +33,7 @@ CHAIN = Family(
     shipped_snapshot=10,
     rollouts=((8, 0.8), (9, 0.8), (9, 1.0), (11, 1.0)),
     num_rollout_problems=800,
+    base_snapshot=15,
 )
 COUNTDOWN = Family(
     name="countdown",

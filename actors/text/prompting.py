@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
+from actors.text.alphabet import Alphabet, special_strings
 from actors.text.chat_templates import DATE_NAME, ChatTemplate, check_date
 from actors.text.tokenising import PromptTokenizer
 from actors.text.tokens import TokenIds
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.prompts.fields import template_fields
+from orchestrator.protocols import Failure, GenerateRequest
 from orchestrator.types import Turn
 
 _FIELDS = {"question", "instruction"}
@@ -132,6 +134,9 @@ class Prompter:
         self._tokenizer = PromptTokenizer(tokenizer)
         self._chat = _chat_template(tokenizer, style) if style.chat else None
         self.token_ids = lru_cache(maxsize=4096)(self._token_ids)
+        self.special = special_strings(tokenizer)
+        self._alphabet = Alphabet(tokenizer)
+        self._refused = lru_cache(maxsize=4096)(self._refusal)
         if vocab_size is not None and self._chat is not None:
             self._check_vocabulary(tokenizer, vocab_size)
 
@@ -146,6 +151,24 @@ class Prompter:
     def takes_history(self) -> bool:
         """Whether a prompt can hold earlier turns: a chat template has a place for them."""
         return self._chat is not None
+
+    def refusal(self, request: GenerateRequest) -> Failure | None:
+        """Return the Failure of a request whose prompt the tokenizer cannot write, or None."""
+        return self._refused(request.question, request.instruction, request.history)
+
+    def _refusal(self, question: str, instruction: str, history: tuple[Turn, ...]) -> Failure | None:
+        text = "".join((*(turn.text for turn in history), instruction, question))
+        return self._alphabet.refusal(text, self.token_ids(question, instruction, history))
+
+    def following(self, asked: str) -> str:
+        """Return what asks something after an unfinished answer; empty where there is nothing to ask.
+
+        In a chat that is the end of the answer's turn, the user's next turn and the assistant's opened one.
+        Raises ConfigError where the chat template has no place for them.
+        """
+        if not asked:
+            return ""
+        return f"\n{asked}" if self._chat is None else self._chat.following(asked)
 
     def _token_ids(self, question: str, instruction: str, history: tuple[Turn, ...] = ()) -> TokenIds:
         if self._chat is None and history:

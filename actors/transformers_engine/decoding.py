@@ -27,10 +27,11 @@ DecodeJob = Pending["Prompted", Completion]
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A request with the token ids of its prompt."""
+    """A request with the token ids of its prompt; ``refused`` where the tokenizer cannot write that."""
 
     request: GenerateRequest
     prompt_ids: TokenIds
+    refused: Failure | None = None
 
     @property
     def prefix(self) -> TokenIds:
@@ -128,7 +129,8 @@ class Decoder:
     def _refusal(self, prompted: Prompted) -> Failure | None:
         """The Failure of a request that is not possible, or None."""
         vocab_size = self._can_end.shape[1]
-        return refuse_request(prompted.request, prompted.prefix, self._max_context, vocab_size)
+        request, prefix = prompted.request, prompted.prefix
+        return prompted.refused or refuse_request(request, prefix, self._max_context, vocab_size)
 
     def _known(self, prompted: Prompted) -> Completion | None:
         """Return the completion of a request for what it carries itself, or None."""

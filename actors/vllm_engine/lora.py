@@ -16,8 +16,10 @@ from actors.checkpoints.adapters import Adapter, find_adapter, shapes_of
 from actors.checkpoints.models import resolve_model
 from actors.messages import brief
 from actors.vllm_engine.settings import VllmConfig
-from orchestrator.errors import EngineDeadError, EngineError
+from orchestrator.errors import ConfigError, EngineDeadError, EngineError
 from orchestrator.schema import group_of
+
+_DTYPES = ("float16", "bfloat16")
 
 
 @dataclass(eq=False, slots=True)
@@ -31,6 +33,7 @@ class Lora:
 
     def check(self, vllm_config: Any) -> None:
         """Raise ConfigError where vLLM would refuse the adapter's configuration."""
+        self._check_dtype(vllm_config)
         from vllm.lora.peft_helper import PEFTHelper
 
         longest = vllm_config.model_config.max_model_len
@@ -39,6 +42,13 @@ class Lora:
             helper.validate_legal(vllm_config.lora_config)
         except (TypeError, ValueError) as error:
             raise self.adapter.refused(f"vLLM: {brief(error)}") from error
+
+    def _check_dtype(self, vllm_config: Any) -> None:
+        """vLLM's kernels for a card assert this in its process, which then ends without a reason."""
+        dtype = str(vllm_config.model_config.dtype).removeprefix("torch.")
+        if vllm_config.device_config.device_type == "cuda" and dtype not in _DTYPES:
+            key = self.adapter.key.replace("lora", "dtype")
+            raise ConfigError(key, dtype, f"must be {' or '.join(_DTYPES)} with an adapter on a card")
 
     async def load(self, llm: Any) -> None:
         """Load the adapter, once. Raises EngineError, EngineDeadError."""

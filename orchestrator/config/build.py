@@ -80,6 +80,12 @@ class RunSettings(BaseModel):
     """A file of ``python -m orchestrator.allocation fit``, for ``strategy=compute_optimal``
     (docs/adaptive.md).
     """
+    cassette: NotEmpty | None = None
+    """A folder that keeps the models' replies: a request that it holds is not sent again, by any run
+    (docs/roles.md#cassettes).
+    """
+    cassette_only: bool = False
+    """With ``cassette``: load no model; a request that the folder does not hold fails its problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,12 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
     plain = {str(k): v for k, v in container.items()}
-    known = (*GROUPS, "limits", *RunSettings.model_fields)
+    known = (*GROUPS, "limits", "policies", *RunSettings.model_fields)
     for key, value in plain.items():
         if key not in known:
             raise ConfigError(key, value, f"unknown key{nearest(key, known)}")
+        if key == "policies" and not isinstance(value, Mapping):
+            raise ConfigError(key, value, "must be keys below it, such as +engine@policies.draft=NAME")
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
     check_config(plain)
@@ -238,6 +246,8 @@ def _knob(key: str, value: Any, hint: Any) -> Any:
             raise _placed(error, key) from None
     if isinstance(value, Mapping) and (parts := _dataclasses(hint)):
         return build(parts[0], value, key)
+    if isinstance(value, Mapping) and (kind := _entries(hint)) is not None:
+        return {name: _knob(f"{key}.{name}", item, kind) for name, item in value.items()}
     if isinstance(value, list | tuple) and (kind := _items(hint)) is not None:
         return tuple(_knob(f"{key}.{i}", item, kind) for i, item in enumerate(value))
     if (allowed := _allowed_form(key, value, hint)) is not None:
@@ -269,6 +279,14 @@ def _items(hint: Any) -> Any:
     """Return the type of a tuple's items where objects are built of them; None for any other knob."""
     for kind in options(hint):
         if get_origin(kind) is tuple and _takes_object(item := get_args(kind)[0]):
+            return item
+    return None
+
+
+def _entries(hint: Any) -> Any:
+    """Return the type of a mapping's values where objects are built of them; None for any other knob."""
+    for kind in options(hint):
+        if get_origin(kind) is abc.Mapping and _takes_object(item := get_args(kind)[1]):
             return item
     return None
 

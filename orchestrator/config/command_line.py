@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 
 from orchestrator.config.build import EXPERIMENT, GROUPS
+from orchestrator.config.files import CONF
 from orchestrator.config.flags import FLAGS, MULTIRUN, config_dirs, continued_flags, split_flags, takes
 from orchestrator.config.spelling import quote, spelled
 from orchestrator.config.trust import Wish, refuse, shipped, wishes_of_overrides
@@ -27,7 +28,11 @@ _SWITCHES = {"true", "false"}
 _MAX_COMMAND = 50_000
 # ``folder_names`` sets it again.
 _EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
-_OPEN = re.compile(r"(engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)\.[^=]+=")
+_OPEN = re.compile(
+    r"((engine|verifier|verifier\.engine)\.(args|chat_options|extra_body)|engine\.price|policies"
+    r"|cluster\.(policy_replicas|policy_gpus|max_policy_replicas))\.[^=]+="
+)
+_POLICY = re.compile(r"engine@policies\.[^=]+=")  # Hydra adds it to its list of choices
 # Flags of Hydra that request something other than a run.
 _OTHER_COMMANDS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
 # With one of these, Hydra composes and runs the points.
@@ -155,8 +160,12 @@ def _make_own(run_dir: Path, files: Mapping[str, bytes]) -> None:
 
 
 def with_open_keys(arguments: Sequence[str]) -> list[str]:
-    """Add the ``++`` that overrides below a node with a library's keys (``engine.args``) need."""
-    return [f"++{a}" if _OPEN.match(a) else a for a in arguments]
+    """Add the ``++`` that overrides below a node with other keys than a file's (``engine.args``) need.
+
+    And the ``+`` of ``engine@policies.NAME``.
+    """
+    marked = [f"+{a}" if _POLICY.match(a) else a for a in arguments]
+    return [f"++{a}" if _OPEN.match(a) else a for a in marked]
 
 
 def searched(arguments: Sequence[str]) -> list[str]:
@@ -176,6 +185,7 @@ def check_choices(arguments: Sequence[str]) -> None:
 def _check_choice(key: str, override: Override) -> None:
     if override.is_delete() or override.is_sweep_override():
         return
+    _check_place(key, override)
     value = override.value()
     name = value.text if isinstance(value, QuotedString) else value
     if name in (None, "") or isinstance(name, bool | int | float):
@@ -183,6 +193,15 @@ def _check_choice(key: str, override: Override) -> None:
         otherwise = "; leave it out for none" if key == EXPERIMENT else ""
         written = str(override.input_line).partition("=")[2]
         raise ConfigError(key, written, f"must be the name of a file{place}{otherwise}")
+
+
+def _check_place(key: str, override: Override) -> None:
+    """Raise ConfigError for a policy from a file that chooses a task and a verifier as well."""
+    package, name = override.package or "", str(override.value())
+    file = CONF / key / f"{name}.yaml"
+    if package.startswith("policies.") and file.is_file() and "@package _global_" in file.read_text():
+        allowed = f"chooses a task too: take {key}@{package}=transformers and set {package}.model"
+        raise ConfigError(f"{key}@{package}", name, allowed)
 
 
 def quoted(argument: str) -> str:

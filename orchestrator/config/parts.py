@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.errors import ConfigError
 from orchestrator.search.account import Limits
+from orchestrator.search.prices import Price
+from orchestrator.types import ENGINE
 
 _STRATEGY = ("solve", "readouts")
 _ENGINE = ("generate", "loglik", "release", "info")
@@ -23,6 +27,23 @@ def check_parts(
     _check("task", task, _TASK, "a task, such as TextTask()")
     if not isinstance(limits, Limits):
         raise ConfigError("limits", limits, "must be Limits(...)")
+
+
+def check_engines(policies: object, prices: object, limits: Limits) -> None:
+    """Raise ConfigError unless these are engines and prices by the names of policies."""
+    if not isinstance(policies, Mapping) or ENGINE in policies:
+        allowed = "must be engines by names other than 'engine', such as {'draft': engine}"
+        raise ConfigError("policies", _shown(policies), allowed)
+    for name, engine in policies.items():
+        _check(f"policies.{name}", engine, _ENGINE, "an engine, such as TextEngine(propose)")
+    known = [ENGINE, *policies]
+    if not isinstance(prices, Mapping) or not all(isinstance(price, Price) for price in prices.values()):
+        raise ConfigError("prices", _shown(prices), "must be Price(...) by the names of policies")
+    for name in prices:
+        if name not in known:
+            raise ConfigError("prices", name, f"must be of a policy: {', '.join(known)}")
+    if limits.cost is not None and not prices:
+        raise ConfigError("limits.cost", limits.cost, "needs prices={'engine': Price(...)}")
 
 
 def check_configs(engine: object, verifier: object, cluster: object) -> None:

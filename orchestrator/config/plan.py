@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from orchestrator.allocation.calibration import Calibration
 from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
-from orchestrator.backend import AnyVerifierConfig, Cluster
+from orchestrator.backend import AnyVerifierConfig, Cluster, asked_policies
 from orchestrator.config.build import (
     Range,
     RunSettings,
@@ -34,12 +34,22 @@ from orchestrator.config.compatibility import (
     check_allocator,
     check_language,
     check_params,
+    check_policy,
     check_prompts,
     check_readout,
     check_steps,
     check_whole,
 )
+from orchestrator.config.naming import check_policies
 from orchestrator.config.planned import check_planned
+from orchestrator.config.policies import (
+    NO_POLICIES,
+    POLICIES,
+    Policies,
+    build_engine,
+    read_policies,
+    without_price,
+)
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import check_tracing
 from orchestrator.observe.tracking import GuardedTracker, Tracker
@@ -73,6 +83,7 @@ class Plan:
     overrides: Sequence[str]
     calibration: Calibration | None = None
     allocator: Rounds | Uniform = UNIFORM
+    others: Policies = NO_POLICIES
 
     @property
     def rounds(self) -> Rounds | None:
@@ -93,7 +104,7 @@ class Plan:
     @property
     def policies(self) -> Mapping[str, EngineConfig]:
         """The engines by name, as a cluster takes them."""
-        return {ENGINE: self.engine}
+        return asked_policies({ENGINE: self.engine, **self.others.configs}, self.verifier)
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -105,7 +116,8 @@ class Plan:
     @property
     def inputs(self) -> Inputs:
         """What must be unchanged when the run resumes. Reads the models' files."""
-        configs = {"engine": self.engine, "verifier": self.verifier}
+        configs: dict[str, object] = {"engine": self.engine, "verifier": self.verifier}
+        configs |= {f"{POLICIES}.{name}": config for name, config in self.others.configs.items()}
         models = {group: c.digest() for group, c in configs.items() if isinstance(c, HasWeights)}
         problems = self.task.problems(self.range.offset, self.range.limit)
         return Inputs.of(problems, self.plain, models)
@@ -114,7 +126,10 @@ class Plan:
     def model_key(self) -> str:
         """A text that is equal for plans that can share their replicas."""
         groups = {**self.plain, "verifier": _without_calibration(self.plain["verifier"])}
-        return json.dumps([groups[group] for group in LOADED_GROUPS], sort_keys=True)
+        groups["engine"] = without_price(self.plain["engine"])
+        others = [without_price(self.plain[POLICIES][name]) for name in self.others.configs]
+        loaded = [groups[group] for group in LOADED_GROUPS]
+        return json.dumps([loaded, list(self.others.configs), others], sort_keys=True)
 
 
 def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
@@ -130,12 +145,19 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     calibration = read_calibration(plain["verifier"])
     verifier: AnyVerifierConfig = build_node(_without_calibration(plain["verifier"]), "verifier")
     check_readout(names, strategy, verifier.readout)
-    engine: EngineConfig = build_node(plain["engine"], "engine")
+    engine = build_engine(plain["engine"])
+    others = read_policies(plain, limits)
+    check_policies(strategy, others.names)
+    check_policies(verifier, others.names, "verifier")
+    verifier = others.resolved(verifier)
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_steps(names, task, strategy, engine)
-    check_prompts(names, strategy, engine)
+    check_prompts(names, strategy, engine, verifier)
     check_language(names, task, strategy, engine, verifier)
+    for name, other in others.configs.items():
+        check_policy(names, name, other, strategy, task)
+    asked_policies({ENGINE: engine, **others.configs}, verifier)
     plan = Plan(
         plain=plain,
         names=names,
@@ -152,6 +174,7 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         run_dir=check_place(run_dir),
         overrides=overrides,
         allocator=allocator,
+        others=others,
     )
     if calibration is not None:
         _check_calibration(plan, calibration)

@@ -202,10 +202,12 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("errors", str(summary["num_errors"])),
         *silence_rows(summary),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
+        *_policy_rows(summary.get("usage_by_policy", {})),
         *_sequential_rows(usage),
         ("reward calls", f"{usage['reward_calls']:,}"),
         ("prompt tokens from cache", _ratio(usage["cached_tokens"], usage["prompt_tokens"])),
         ("retried tokens", f"{overhead['retried_tokens']:,}"),
+        *([("cost", f"{summary['cost']:,.6g}")] if "cost" in summary else []),
         *_seeds_rows(summary),
         ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
         ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
@@ -213,6 +215,14 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for name, value in rows:
         table.add_row(Text(name), value)  # brackets are no markup
     return table
+
+
+def _policy_rows(by_policy: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
+    """Return what each policy has generated and read, where there are several."""
+    return [
+        (f"policy {name}", f"{usage['generated_tokens']:,} generated, {usage['prompt_tokens']:,} read")
+        for name, usage in by_policy.items()
+    ]
 
 
 def _sequential_rows(usage: Mapping[str, int]) -> list[tuple[str, str]]:

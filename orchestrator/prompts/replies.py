@@ -56,6 +56,20 @@ def read_mark(reply: str, good: str, bad: str) -> bool | None:
     return min(places)[1] if places else None
 
 
+def read_marks(reply: str, num_items: int, good: str, bad: str) -> tuple[bool | None, ...] | None:
+    """Return the mark of each item, as ``read_mark`` reads what the reply says under its number.
+
+    Without numbers, marks count by their order if there is one for each item. None: there is no mark.
+    """
+    sections = read_sections(reply, num_items)
+    if sections is None:
+        either = re.compile(f"{re.escape(good)}|{re.escape(bad)}", re.IGNORECASE)
+        found = either.findall(reply)
+        sections = tuple(found) if len(found) == num_items else ()
+    marks = tuple(read_mark(section, good, bad) for section in sections)
+    return marks if any(mark is not None for mark in marks) else None
+
+
 def read_score(reply: str, low: int, high: int) -> int | None:
     """Return the whole number of the last ``Score:`` in a reply; None without one in ``low .. high``."""
     found = _SCORE.findall(reply)

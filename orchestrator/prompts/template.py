@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orchestrator.errors import ConfigError
 from orchestrator.prompts.fields import template_fields
@@ -47,7 +48,7 @@ class Template:
 
     @property
     def fields(self) -> frozenset[str]:
-        return frozenset(template_fields(self.text))
+        return _fields(self.text)
 
     def check(self, key: str, known: Collection[str], required: Collection[str] = ()) -> None:
         """Raise ConfigError of ``key`` where a field is unknown, or one of ``required`` is missing."""
@@ -66,10 +67,14 @@ class Template:
         tokenizer's chat template, such as the end of a turn) are taken out of the latter, since a model could
         otherwise end its reader's turn.
         """
-        cleaned = {name: without(text, special) for name, text in written.items()}
+        cleaned = {name: without(written[name], special) for name in self.fields & written.keys()}
         values = {**given, **{name: text for name, (text, _) in cleaned.items()}}
-        num_removed = sum(cleaned[name][1] for name in self.fields & cleaned.keys())
-        return Filled(self.text.format_map(values), num_removed)
+        return Filled(self.text.format_map(values), sum(num for _, num in cleaned.values()))
+
+
+@lru_cache(maxsize=256)
+def _fields(text: str) -> frozenset[str]:
+    return frozenset(template_fields(text))
 
 
 def without(text: str, special: Sequence[str]) -> tuple[str, int]:

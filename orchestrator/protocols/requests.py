@@ -28,6 +28,7 @@ class GenerateRequest:
     ``step`` says how a step ends where the ``delimiter`` alone does not say it, and ``carried`` is what the
     last step's reply has generated of this one: it counts among the first ``max_tokens`` tokens and opens the
     reply's first step. ``before`` is the end of the steps' text so far, ``LOOK_BACK`` characters of it.
+    With ``quotes`` the question is a prompt that quotes answers of models: to repeat one is to state it.
     ``room`` is how many tokens must be free after the prompt, where the search has a shorter prompt to offer:
     the reply is otherwise the Failure ``OVERFLOW``. Other requests have none of them, nor does their digest.
     """
@@ -44,6 +45,7 @@ class GenerateRequest:
     step: StepRule | UnsetType = UNSET
     carried: Carried | UnsetType = UNSET
     before: str | UnsetType = UNSET
+    quotes: bool | UnsetType = UNSET
     room: int | UnsetType = UNSET
 
     @property
@@ -74,7 +76,7 @@ class GenerateRequest:
         ``after`` is the text of the steps before it in the same reply. It matters where steps do not end at
         the delimiter alone: an answer may then be in two steps, and counts once nothing can be added to it.
         """
-        prompts = (self.instruction, self.question)
+        prompts = (self.instruction, *(() if self.quotes is True else (self.question,)))
         if isinstance(self.step, UnsetType) or self.step.mode == "delimiter":
             return states_answer(step, self.answer_marker, prompts)
         if self.step.mode == "hybrid" and self.delimiter in step:
@@ -127,11 +129,33 @@ class LoglikInChat(LoglikRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class OptionsRequest(LoglikInChat):
+    """A question on a prefix: the likelihood of each of ``options`` as the one token that answers ``asked``.
+
+    ``asked`` is a turn of the user after what the policy has written so far (``token_ids``), or in plain text
+    what follows it. There are no ``steps``; the reply has one likelihood an option.
+    """
+
+    asked: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Loglik:
-    """Natural-log likelihood of each step at temperature 1."""
+    """Natural-log likelihood of each step, or of each option, at temperature 1."""
 
     logprobs: tuple[float, ...]
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPrefix:
+    """What a policy has read and written: the task's question as its engine is given it, and ids by step."""
+
+    question: str
+    instruction: str
+    history: tuple[Turn, ...]
+    steps: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +164,11 @@ class ScoreRequest:
 
     ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
     its engine does not report it) and its length in the policy's tokens. ``seed`` is the run's, for verifiers
-    whose ``info`` is ``sampling``; other requests do not have it, nor does their digest.
+    whose ``info`` is ``sampling``, and ``prefix`` for those whose ``info`` names a policy that it ``reads``;
+    other requests do not have them, nor does their digest.
+
+    A verifier whose ``info`` says ``lists_constraints`` receives one request a problem without any steps: its
+    reply has no reward, and as its reasons the list, which later requests carry as their ``constraints``.
     """
 
     home: str
@@ -150,14 +178,28 @@ class ScoreRequest:
     logprobs: tuple[float | None, ...] = ()
     num_tokens: tuple[int, ...] = ()
     seed: int | UnsetType = UNSET
+    constraints: str | UnsetType = UNSET
+    prefix: PolicyPrefix | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """What a verifier says of a reward; ``parsed`` is whether the reward was read from this text."""
+
+    text: str
+    parsed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreReply:
-    """One reward a new step (read-out per_step), or a single one for the whole trajectory (whole)."""
+    """One reward a new step (read-out per_step), or a single one for the whole trajectory (whole).
+
+    ``reasons`` are what a verifier that gives reasons says, one a reward.
+    """
 
     rewards: tuple[Reward, ...]
     usage: Usage
+    reasons: tuple[Reasons, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,18 @@ COSTS = {
     "sequential_tokens": "sequential tokens a problem",
     "reward_calls": "reward calls a problem",
     "flops": "FLOPs a problem",
+    "cost": "cost a problem",
     "seconds": "wall seconds a problem",
 }
+HEADS = {
+    "generated_tokens": "tokens",
+    "sequential_tokens": "sequential tokens",
+    "reward_calls": "reward calls",
+    "flops": "FLOPs",
+    "cost": "cost",
+    "seconds": "wall s",
+}
+"""The same in the head of a table."""
 
 
 def measure(series: Series, point: ReportPoint) -> Measured:

@@ -21,18 +21,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.errors import ConfigError
+from orchestrator.report.by_policy import PolicyShare, policy_shares
 from orchestrator.report.comparison import Compared, compare_all, reference_of
+from orchestrator.report.drafted import Drafted, drafted_points
 from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
 from orchestrator.report.filters import FILTERS
 from orchestrator.report.granted import Granted, granted
 from orchestrator.report.larger_model import SHARES, Exchange, exchanged
 from orchestrator.report.levels import ByDifficulty, Samples, by_difficulty, read_samples, samples_of
-from orchestrator.report.measures import COSTS, Measured, measure_all, pareto, quoted_columns
+from orchestrator.report.measures import COSTS, HEADS, Measured, measure_all, pareto, quoted_columns
 from orchestrator.report.revised import RevisedPoint, revised_points
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.sampled import Sampled, sampled
 from orchestrator.report.settings import Setting, arrange
+from orchestrator.report.traces import Traces, traces
 from orchestrator.storage.atomic import write_atomically
 from orchestrator.storage.plain_files import check_file, check_folder, replace_file
 from orchestrator.terminal import printable
@@ -41,7 +44,12 @@ ASSETS = "assets"
 PAGE, FIGURES = "report.html", "figures"
 MAX_STEM = 120  # characters
 GAINS = ("in sample", "cross-validated", "low", "high")  # of a plan
-PAID = ("generated_tokens", "sequential_tokens", "flops")  # what methods are compared at equal amounts of
+PAID = (
+    "generated_tokens",
+    "sequential_tokens",
+    "flops",
+    "cost",
+)  # what methods are compared at equal amounts of
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,9 @@ class Section:
     sampled: Sampled | None
     granted: Sequence[Granted] = ()
     revised: Sequence[RevisedPoint] = ()
+    policies: Sequence[PolicyShare] = ()
+    drafted: Sequence[Drafted] = ()
+    traces: Sequence[Traces] = ()
     exchange: Exchange | None = None
 
     @property
@@ -79,6 +90,12 @@ class Section:
     def quoted_columns(self) -> list[str]:
         """The names of the figures that papers quote of independent samples; empty where there are none."""
         return quoted_columns(self.points)
+
+    @property
+    def heads(self) -> dict[str, str]:
+        """The heads of the table's costs; money is left out where no policy has a price."""
+        is_priced = any(p.costs["cost"] > 0 for p in self.points)
+        return {cost: head for cost, head in HEADS.items() if is_priced or cost != "cost"}
 
     @property
     def frontiers(self) -> dict[str, list[Measured]]:
@@ -135,6 +152,9 @@ def make_section(
         sampled=sampled(setting, prefix),
         granted=granted(setting),
         revised=revised_points(setting),
+        policies=policy_shares(setting),
+        drafted=drafted_points(setting),
+        traces=traces(setting),
         exchange=exchanged(setting, curves, times_larger) if times_larger else None,
     )
 

@@ -25,7 +25,7 @@ _REVISES = "strategies.Refine"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share with its 95 % interval, bootstrapped over problems, and how many attempts it is of."""
+    """A share with its 95 % interval, bootstrapped over problems, and the number that it is of."""
 
     value: float
     low: float
@@ -94,11 +94,18 @@ def _attempts(line: Mapping[str, Any]) -> list[tuple[int, bool, bool | None]]:
 
 
 def _share(outcomes: Sequence[Sequence[bool]]) -> Share | None:
-    """Return the share of true outcomes ``[problems][attempts]``; the problem is the unit of its interval."""
-    total = np.array([len(own) for own in outcomes])
+    """Return the share of true outcomes ``[problems][attempts]``."""
+    return share_of([sum(own) for own in outcomes], [len(own) for own in outcomes])
+
+
+def share_of(parts: Sequence[int], wholes: Sequence[int]) -> Share | None:
+    """Return what parts are of wholes, both ``[problems]``; the problem is the unit of its interval.
+
+    None where the wholes are nothing.
+    """
+    true, total = np.array(parts), np.array(wholes)
     if not total.sum():
         return None
-    true = np.array([sum(own) for own in outcomes])
     rows = np.random.default_rng(0).integers(len(total), size=(_NUM_RESAMPLES, len(total)))
     shares = true[rows].sum(axis=1) / np.maximum(total[rows].sum(axis=1), 1)
     low, high = np.quantile(shares[total[rows].sum(axis=1) > 0], [0.025, 0.975])

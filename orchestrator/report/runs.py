@@ -44,6 +44,7 @@ class Columns:
     sequential_tokens: list[int] = field(default_factory=list)
     reward_calls: list[int] = field(default_factory=list)
     flops: list[float] = field(default_factory=list)
+    cost: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def add(self, line: Mapping[str, Any], rule: Rule) -> None:
@@ -63,6 +64,7 @@ class Columns:
         self.sequential_tokens.append(spent(line).sequential_tokens)  # 0: of an older release
         self.reward_calls.append(line["usage"]["reward_calls"])
         self.flops.append(line["usage"]["flops"])
+        self.cost.append(line.get("cost", 0.0))  # 0: no policy has a price
         self.seconds.append(line["seconds"])
 
     def __len__(self) -> int:

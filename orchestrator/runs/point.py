@@ -10,7 +10,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from orchestrator.backend import Backend
+from orchestrator.cassettes.playing import played
+from orchestrator.config.files import TARGET
 from orchestrator.config.plan import NAMED_GROUPS, Plan
+from orchestrator.config.policies import POLICIES
 from orchestrator.errors import ConfigError
 from orchestrator.observe.events import recorded, run_names
 from orchestrator.observe.progress import run_console, summary_table
@@ -56,8 +59,14 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             run_console().print(summary_table(summary))
             return Status.FINISHED
-        with recorded(plan.run_dir, plan.settings.log_level), traced(plan.run_dir, plan.settings.tracing):
-            run = make_run(plan, models.of(plan), earlier)
+        with (
+            recorded(plan.run_dir, plan.settings.log_level),
+            traced(plan.run_dir, plan.settings.tracing),
+            played(plan, models.of) as (backend, counts),
+        ):
+            run = make_run(plan, backend, earlier)
+            if counts is not None:
+                run.more = lambda: {"cassette": counts.summary(plan.others.prices)}
             place.check()
             try:
                 return run.execute(plan.plain, models.runner)
@@ -123,6 +132,8 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
         budget=plan.settings.budget,
         offset=plan.range.offset,
         finished=_granted_of(plan, earlier),
+        policies=plan.others.engines(backend.policies),
+        prices=plan.others.prices,
     )
     return Run(
         run_dir=plan.run_dir,
@@ -155,14 +166,23 @@ def _labels(plan: Plan, backend: Backend) -> dict[str, Any]:
         "offset": plan.range.offset,
         "limit": plan.range.limit,
         "replicas": backend.replicas,
-        "batch_invariant": backend.engine.info.batch_invariant
+        "batch_invariant": all(engine.info.batch_invariant for engine in backend.policies.values())
         and (backend.verifier is None or backend.verifier.info.batch_invariant),
         "sampler": backend.engine.info.sampler,
+        **_policies_label(plan),
         **_seeds_label(backend),
         **({"template": notes} if (notes := backend.template_notes()) else {}),
         **({"oracle": True} if plan.knows_answers else {}),
         "versions": package_versions(),
     }
+
+
+def _policies_label(plan: Plan) -> dict[str, dict[str, str]]:
+    """Return the model of each further policy, or the policy that it is another name of."""
+    nodes = plan.plain.get(POLICIES, {})
+    models = {name: str(nodes[name].get("model", nodes[name][TARGET])) for name in plan.others.configs}
+    found = models | dict(plan.others.aliases)
+    return {POLICIES: found} if found else {}
 
 
 def _seeds_label(backend: Backend) -> dict[str, bool]:

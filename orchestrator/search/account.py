@@ -140,7 +140,12 @@ class Account:
         """Note what replies to prompts have spent, by their roles; the task's own question has none."""
         for prompt, usage in replies:
             if prompt is not None:
-                self.by_role[prompt.role] = self.by_role.get(prompt.role, Usage()) + usage
+                self.note_role(prompt.role, usage)
+
+    def note_role(self, role: str, usage: Usage) -> None:
+        """Note what a reply in a role has spent; nothing where it has spent nothing."""
+        if usage != Usage():
+            self.by_role[role] = self.by_role.get(role, Usage()) + usage
 
     def note_policy(self, policy: str, usages: Sequence[Usage]) -> None:
         """Note what a policy's replies have spent."""
@@ -170,7 +175,7 @@ class Account:
 
     def release(self, reservation: Reservation) -> None:
         """Release what ``reserve`` or ``reserve_cost`` has reserved."""
-        if not self._is_limited:
+        if not self._is_limited or (not reservation.rows and self.limits.cost is None):
             return
         self._num_reserved -= 1
         self._reserved_tokens -= sum(row.max_tokens for row in reservation.rows)
@@ -185,7 +190,7 @@ class Account:
                 return None
             await self._until_released()
         found = Reservation([], cost)
-        if self._is_limited:
+        if self.limits.cost is not None:
             self._take(found)
         return found
 
@@ -235,7 +240,8 @@ class Account:
     def _left(self) -> tuple[float, float]:
         """Tokens and cost that may still be reserved; infinite without a limit."""
         tokens, cost = self.tokens_left, self.cost_left
-        return math.inf if tokens is None else tokens, math.inf if cost is None else cost
+        # Below 0 where a prompt was longer than it was reckoned: a policy without a price may go on.
+        return math.inf if tokens is None else tokens, math.inf if cost is None else max(0.0, cost)
 
     def reserve_calls(self, num_calls: int) -> int:
         """Reserve as many of ``num_calls`` reward calls as fit, and return their number."""

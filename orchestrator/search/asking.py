@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from orchestrator.errors import ProblemError, StrategyError
+from msgspec import UNSET
+
+from orchestrator.errors import ProblemError, StrategyError, VerifierError
 from orchestrator.protocols import (
     Completion,
     Engine,
@@ -17,6 +19,7 @@ from orchestrator.protocols import (
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    Reasons,
     ScoreReply,
     ScoreRequest,
     Task,
@@ -29,11 +32,11 @@ from orchestrator.search.gate import Gate
 from orchestrator.search.grants import Granting
 from orchestrator.search.prices import Billing, Price
 from orchestrator.search.reading import Reading
-from orchestrator.search.requests import generate_requests
+from orchestrator.search.requests import check_constraints, generate_requests, score_request
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal
-from orchestrator.types import ENGINE, Overhead, Params, Problem, Trajectory, Usage
+from orchestrator.types import ENGINE, Overhead, Params, Problem, Prompt, Trajectory, Usage
 
 Request = TypeVar("Request", GenerateRequest, LoglikRequest, ScoreRequest)
 Reply = TypeVar("Reply", Completion, ScoreReply, Loglik)
@@ -47,7 +50,7 @@ class Ledger:
     alias. A call that the ``journal`` holds is not sent to a model; its usage counts as if it had been.
     ``drawn`` is what the problem has cost before this run was extended. ``overhead`` is what the problem has
     cost beside its ``account``; it is known once the problem is released. ``watch`` sees the search while it
-    runs.
+    runs. ``reasons`` are the verifier's latest for each text, where it gives any.
     """
 
     problem: Problem
@@ -66,6 +69,8 @@ class Ledger:
     billing: Billing = field(init=False)
     account: Account = field(init=False)
     overhead: Overhead = field(default=Overhead(), init=False)
+    reasons: dict[tuple[Prompt | None, tuple[int, ...]], Reasons] = field(default_factory=dict, init=False)
+    _constraints: asyncio.Future[str] | None = field(default=None, init=False)
     _is_over: bool = field(default=False, init=False)
     _ahead: Ahead = field(init=False)
     _reading: Reading = field(init=False)
@@ -76,7 +81,7 @@ class Ledger:
         self.billing = Billing(self.problem, self.task, {} if self.limits.cost is None else self.prices)
         self.overhead = self.drawn.overhead
         self._ahead = Ahead(self.engine, self.gate)
-        self.policies = {**self.policies, ENGINE: self.engine}
+        self.policies = {ENGINE: self.engine, **self.policies} | {ENGINE: self.engine}
         self._reading = Reading(self.policies, self.gate, self.problem.id)
         if self.watch is not None:
             self.watch.begins(self.account)
@@ -121,6 +126,29 @@ class Ledger:
         self.account.spend(usages)
         if len(self.policies) > 1 or self.prices:
             self.account.note_policy(policy, usages)
+
+    async def constraints(self) -> str:
+        """Return what the verifier lists for the problem, in one call for all scopes; empty if it lists none.
+
+        Raises VerifierError.
+        """
+        if self.verifier is None or not self.verifier.info.lists_constraints:
+            return ""
+        if self._constraints is None:
+            self._constraints = asyncio.ensure_future(self._list_constraints(self.verifier))
+        return await asyncio.shield(self._constraints)
+
+    async def _list_constraints(self, verifier: Verifier) -> str:
+        name = "constraints"  # of no scope: whichever branch comes first asks
+        await self.journal.enter(name)
+        seed = self.seed if verifier.info.sampling else UNSET
+        requests = [score_request(self.problem, Trajectory(), seed)]
+        replies = await self.ask(name, verifier.score, requests, check_constraints, VerifierError)
+        if replies is None:
+            return ""
+        self.account.spend([reply.usage for reply in replies], reward_calls=0)
+        self.account.note_role("constraints", replies[0].usage)
+        return replies[0].reasons[0].text
 
     def withhold(self, limit: str) -> None:
         """Note that a limit withheld a whole call; a resumed search repeats this decision."""

@@ -21,6 +21,7 @@ from orchestrator.search.asking import Ledger
 from orchestrator.search.extending import NOTHING_DRAWN, drawn_of, with_samples
 from orchestrator.search.gate import Gate
 from orchestrator.search.grants import Block, Granting, Slots, blocks_of, in_blocks
+from orchestrator.search.prices import Price
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Budgeted, Strategy
 from orchestrator.search.watching import Watch
@@ -39,7 +40,7 @@ class Controller:
     are the result lines of an earlier, smaller budget by problem: their samples are not drawn again. With
     ``rounds`` the ``budget``, a mean over problems, is granted in blocks by their index from ``offset``; then
     ``run`` takes all problems, and those that an earlier part has ``finished`` bid as they did. ``watch``
-    sees each search while it runs.
+    sees each search while it runs. ``policies`` are further engines by name, ``prices`` those of all.
     """
 
     strategy: Strategy
@@ -57,6 +58,8 @@ class Controller:
     budget: int = 1
     offset: int = 0
     finished: Mapping[str, Granted] = field(default_factory=dict)
+    policies: Mapping[str, Engine] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an engine that does not know how the task's steps end."""
@@ -193,14 +196,17 @@ class Controller:
             overhead=ledger.overhead,
             seconds=time.monotonic() - begun - ledger.account.seconds_paused,
             by_role=dict(ledger.account.by_role),
+            by_policy=dict(ledger.account.by_policy) if self.policies else {},
+            cost=ledger.account.cost if self.prices else None,
         )
 
     def _ledger(self, problem: Problem, journal: Journal, granting: Granting | None) -> Ledger:
         line = self.drawn.get(problem.id)
         drawn = NOTHING_DRAWN if line is None else drawn_of(line)
-        engine, verifier = self.engine, self.verifier
+        engine, verifier, policies = self.engine, self.verifier, self.policies
         if drawn.samples:
             engine, verifier = with_samples(engine, verifier, drawn, self.seed, problem.id)
+            policies = {n: engine if e is self.engine else e for n, e in policies.items()}
         return Ledger(
             problem,
             engine=engine,
@@ -213,6 +219,8 @@ class Controller:
             watch=self.watch,
             drawn=drawn,
             granting=granting,
+            policies=policies,
+            prices=self.prices,
         )
 
     async def _candidates(self, problem: Problem, solution: Solution) -> tuple[Candidate, ...]:

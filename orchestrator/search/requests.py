@@ -20,6 +20,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    PolicyPrefix,
     Readout,
     ScoreReply,
     ScoreRequest,
@@ -27,6 +28,7 @@ from orchestrator.protocols import (
     step_rule_of,
 )
 from orchestrator.seeds import derive_seeds
+from orchestrator.steps.rule import StepRule
 from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn, Usage
 
 
@@ -37,26 +39,28 @@ def generate_requests(
     params: Sequence[Params],
     seeds: Sequence[int],
     to_end: bool,
+    room: int | None = None,
 ) -> list[GenerateRequest]:
-    """Return one request per trajectory, with its parameters and its seed."""
+    """Return one request per trajectory, with its parameters, its seed and the ``room`` that it needs."""
     # Resampled siblings are one value: its tokens are joined once. So are the prompts.
     token_ids = {id(t): t.token_ids for t in {id(t): t for t in trajectories}.values()}
-    made = {t.prompt: _answering(problem, task, t.prompt, to_end) for t in trajectories}
-    by_rule = step_rule_of(task) is not UNSET
+    step = step_rule_of(task)
+    made = {t.prompt: _answering(problem, task, t.prompt, to_end, step) for t in trajectories}
     return [
         made[t.prompt](
             token_ids=token_ids[id(t)],
             params=p,
             seed=seed,
             carried=t.carried or UNSET,
-            before=t.text[-LOOK_BACK:] if by_rule and t.steps else UNSET,
+            before=t.text[-LOOK_BACK:] if step is not UNSET and t.steps else UNSET,
+            room=UNSET if room is None else room,
         )
         for t, p, seed in zip(trajectories, params, seeds, strict=True)
     ]
 
 
 def _answering(
-    problem: Problem, task: Task, prompt: Prompt | None, to_end: bool
+    problem: Problem, task: Task, prompt: Prompt | None, to_end: bool, step: StepRule | UnsetType
 ) -> Callable[..., GenerateRequest]:
     """Return what makes the requests that answer a prompt, or without one the task's question."""
     question, instruction, history = conversation(problem, task, prompt)
@@ -69,7 +73,8 @@ def _answering(
         delimiter=delimiter or task.delimiter,
         answer_marker=task.answer_marker if marker is None else marker or None,
         to_end=to_end or delimiter == "",
-        step=step_rule_of(task),
+        step=step,
+        quotes=prompt is not None or UNSET,
     )
 
 
@@ -81,8 +86,18 @@ def conversation(problem: Problem, task: Task, prompt: Prompt | None) -> tuple[s
     return prompt.question, instruction, (*problem.history, *prompt.history)
 
 
-def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetType = UNSET) -> ScoreRequest:
-    """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples."""
+def score_request(
+    problem: Problem,
+    trajectory: Trajectory,
+    seed: int | UnsetType = UNSET,
+    constraints: str | UnsetType = UNSET,
+    prefix: PolicyPrefix | UnsetType = UNSET,
+) -> ScoreRequest:
+    """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples.
+
+    ``constraints`` are for a verifier that lists them; a trajectory without steps requests the list.
+    ``prefix`` is for a verifier that reads a policy's token ids.
+    """
     steps = trajectory.steps
     return ScoreRequest(
         home=problem.id,
@@ -92,7 +107,18 @@ def score_request(problem: Problem, trajectory: Trajectory, seed: int | UnsetTyp
         logprobs=tuple([_finite(s.logprob) for s in steps]),
         num_tokens=tuple([len(s.token_ids) for s in steps]),
         seed=seed,
+        constraints=constraints,
+        prefix=prefix,
     )
+
+
+def policy_prefix(problem: Problem, task: Task, trajectory: Trajectory) -> PolicyPrefix:
+    """Return what a policy has read and written, as an answer to the task's question, whatever the prompt.
+
+    Rewards are about the problem: all candidates are judged after the same question.
+    """
+    question, instruction, history = conversation(problem, task, None)
+    return PolicyPrefix(question, instruction, history, tuple([s.token_ids for s in trajectory.steps]))
 
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
@@ -166,6 +192,13 @@ def check_rewards(readout: Readout, request: ScoreRequest, reply: ScoreReply) ->
     num_new = 1 if readout == "whole" else len(request.steps) - request.num_locked
     if len(reply.rewards) != num_new:
         raise VerifierError(f"{num_new} new steps got {len(reply.rewards)} rewards ({readout} read-out)")
+
+
+def check_constraints(request: ScoreRequest, reply: ScoreReply) -> None:
+    """Raise VerifierError if a reply is not a list of constraints alone."""
+    if reply.rewards or len(reply.reasons) != 1:
+        num = f"{len(reply.rewards)} rewards and {len(reply.reasons)} lists"
+        raise VerifierError(f"a request for the constraints of {request.home} got {num}")
 
 
 def check_logprobs(request: LoglikRequest, reply: Loglik) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrator.protocols import Completion, GenerateRequest, Task
 from orchestrator.search.reading import by
@@ -61,8 +61,7 @@ class Rows:
     ) -> list[GenerateRequest]:
         """Return the requests of some rows, with the parameters that were admitted for them."""
         starts, seeds = [self._start(i) for i in rows], [self.seeds[i] for i in rows]
-        requests = generate_requests(problem, task, starts, params, seeds, self.to_end)
-        return requests if self.room is None else [replace(q, room=self.room) for q in requests]
+        return generate_requests(problem, task, starts, params, seeds, self.to_end, self.room)
 
     def extend(
         self, rows: Sequence[int], requests: Sequence[GenerateRequest], replies: Sequence[Completion]

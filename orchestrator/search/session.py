@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
-from orchestrator.protocols import Completion, GenerateRequest
+from orchestrator.protocols import Completion, GenerateRequest, PolicyPrefix, Reasons
 from orchestrator.search import labels
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
@@ -26,6 +26,7 @@ from orchestrator.search.requests import (
     lock,
     loglik_request,
     per_row,
+    policy_prefix,
     sample_seeds,
     score_request,
 )
@@ -73,8 +74,9 @@ class Session:
 
     @property
     def special(self) -> tuple[str, ...]:
-        """The special strings of the policy's tokenizer: a prompt quotes no text of a model with them."""
-        return self._ledger.engine.info.special
+        """The special strings of the policies' tokenizers: a prompt quotes no text of a model with them."""
+        policies = self._ledger.policies.values()
+        return tuple(dict.fromkeys(mark for policy in policies for mark in policy.info.special))
 
     @property
     def usage(self) -> Usage:
@@ -235,7 +237,9 @@ class Session:
         result = list(trajectories)
         if not rows:
             return result
-        name = await self._enter_call(f"score {self._count('score')}")
+        number = self._count("score")
+        listed = await ledger.constraints() if verifier.info.lists_constraints else UNSET
+        name = await self._enter_call(f"score {number}")
         num_admitted = account.reserve_calls(len(rows))
         if num_admitted == 0:
             ledger.withhold("reward_calls")
@@ -244,7 +248,10 @@ class Session:
             account.stop("reward_calls")
             rows = rows[:num_admitted]
         seed = ledger.seed if verifier.info.sampling else UNSET
-        requests = [score_request(ledger.problem, trajectories[i], seed) for i in rows]
+        requests = [
+            score_request(ledger.problem, trajectories[i], seed, listed, prefix)
+            for i, prefix in zip(rows, await self._prefixes([trajectories[i] for i in rows]), strict=True)
+        ]
         try:
             check = partial(check_rewards, verifier.info.readout)
             replies = await ledger.ask(name, verifier.score, requests, check, VerifierError)
@@ -254,9 +261,29 @@ class Session:
             account.spend([reply.usage for reply in replies], reward_calls=len(replies))
             for i, reply in zip(rows, replies, strict=True):
                 result[i] = lock(trajectories[i], reply)
+                if reply.reasons:
+                    ledger.reasons[result[i].prompt, result[i].token_ids] = reply.reasons[-1]
+                    account.note_role("score", reply.usage)
         if ledger.watch is not None:
             ledger.watch.reached(result)
         return result
+
+    async def _prefixes(self, trajectories: Sequence[Trajectory]) -> Sequence[PolicyPrefix | UnsetType]:
+        """Return what the policy that the verifier reads has written; UNSET where it reads texts alone."""
+        ledger = self._ledger
+        policy = None if ledger.verifier is None else ledger.verifier.info.reads
+        if policy is None:
+            return [UNSET] * len(trajectories)
+        read = await ledger.read_by(policy, trajectories)
+        return [policy_prefix(ledger.problem, ledger.task, t) for t in read]
+
+    async def constraints(self) -> str:
+        """Return the constraints that the verifier lists for the problem, once; empty where it lists none."""
+        return await self._ledger.constraints()
+
+    def reasons(self, trajectory: Trajectory) -> Reasons | None:
+        """Return what the verifier said of a trajectory's last reward; None where it gives no reasons."""
+        return self._ledger.reasons.get((trajectory.prompt, trajectory.token_ids))
 
     async def answers(self, trajectories: Sequence[Trajectory]) -> list[str | None]:
         """Return one key per trajectory: equivalent final answers have equal keys; None without an answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar, Protocol, runtime_checkable
 
 from orchestrator.search.session import Session
@@ -74,11 +75,21 @@ class Whole(Protocol):
 
 @runtime_checkable
 class Prompting(Protocol):
-    """A strategy that may ask the policy something else than the task's question."""
+    """A strategy, or a verifier, that may ask the policy something else than the task's question."""
 
     @property
     def prompts(self) -> bool:
         """Whether it does, with these knobs."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A strategy that declares which policies it asks, where no knob ``policy`` or ``policies`` says so."""
+
+    @property
+    def policies(self) -> Collection[str]:
+        """Their names; ``engine`` is the main one."""
         ...
 
 

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.config.build import build_node
 from orchestrator.config.compatibility import check_language, check_params, check_prompts, check_readout
 from orchestrator.config.compose import each_choice, only_composed
+from orchestrator.config.naming import check_policies
 from orchestrator.config.plan import Plan, plan_of
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.renamed import renamed
@@ -37,7 +38,7 @@ def served_of(config: DictConfig, arguments: Sequence[str]) -> tuple[Served, Pla
     assert isinstance(node, dict)
     settings = read_serve({str(key): value for key, value in node.items()})
     plan = plan_of(OmegaConf.masked_copy(config, [str(key) for key in config if key != SERVE]))
-    if plan.knows_answers:
+    if plan.verifier.knows_answers:
         allowed = "rewards by the reference answer, and a question that is asked here has none"
         raise ConfigError("verifier", plan.names["verifier"], allowed)
     return served(plan, settings, config, arguments), plan
@@ -53,6 +54,7 @@ def served(plan: Plan, settings: ServeSettings, config: DictConfig, arguments: S
         seed=plan.settings.seed,
         limits=plan.limits,
         concurrency=plan.settings.concurrency,
+        policies=plan.others,
     )
 
 
@@ -110,5 +112,6 @@ def check(plan: Plan, name: str, strategy: Strategy) -> None:
         raise ConfigError("strategy", name, "knows the answers, and a question that is asked here has none")
     check_readout(names, strategy, plan.verifier.readout)
     check_params(names, strategy, plan.engine.takes)
+    check_policies(strategy, plan.others.names)
     check_prompts(names, strategy, plan.engine)
     check_language(names, plan.task, strategy, plan.engine, plan.verifier)

@@ -35,6 +35,7 @@ class SearchLimits(Strict):
     generated_tokens: _Whole | None = None
     reward_calls: _Whole | None = None
     seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    cost: Annotated[float, Field(gt=0, le=1e12)] | None = None
 
 
 class SearchOptions(Strict):

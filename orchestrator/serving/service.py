@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator.backend import Backend
+from orchestrator.config.policies import NO_POLICIES, Policies
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.search.account import Limits
@@ -24,6 +25,7 @@ from orchestrator.serving.progress import Progress
 from orchestrator.serving.query import Caps, Query
 from orchestrator.serving.settings import ServeSettings
 from orchestrator.serving.tenancy import RequestEngine, RequestVerifier, Rows, Ungraded
+from orchestrator.types import ENGINE
 
 T = TypeVar("T")
 
@@ -39,6 +41,7 @@ class Served:
     seed: int
     limits: Limits
     concurrency: int
+    policies: Policies = NO_POLICIES
 
 
 @dataclass(frozen=True)
@@ -147,17 +150,24 @@ class Service:
 
     def _controller(self, query: Query, limits: Limits, progress: Progress) -> Controller:
         loaded, home = self.loaded, f"{query.problem.id}#{next(self._numbers)}"
-        verifier = loaded.verifier
-        return Controller(
-            strategy=query.strategy,
-            engine=RequestEngine(
-                loaded.engine,
+        verifier, declared = loaded.verifier, self.served.policies
+        on_reply = progress.replied if query.shows_progress else None
+        started: dict[str, Engine] = {
+            name: RequestEngine(
+                engine,
                 home,
                 self.rows,
                 query.max_tokens,
                 query.stops,
-                progress.replied if query.shows_progress else None,
-            ),
+                on_reply if name == ENGINE else None,
+            )
+            for name, engine in loaded.backend.policies.items()
+        }
+        return Controller(
+            strategy=query.strategy,
+            engine=started[ENGINE],
+            policies=declared.engines(started),
+            prices=declared.prices,
             verifier=None if verifier is None else RequestVerifier(verifier, home, self.rows),
             task=Ungraded(self.served.task),
             seed=query.seed,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.dotted import dotted
 from orchestrator.errors import ConfigError
 from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import read_object
@@ -22,9 +23,9 @@ _WAY_OUT = "put back what there was, or choose another run_dir"
 class Inputs:
     """What answers depend on apart from the configuration.
 
-    ``problems`` are digests by id; ``models`` are those of engine and verifier, None where a model's files
-    are not on this machine. ``source`` is the key, with its value, that says where the problems come from;
-    ``names`` are those of the models.
+    ``problems`` are digests by id; ``models`` are those of engine, verifier and ``policies.NAME``, None where
+    a model's files are not on this machine. ``source`` is the key, with its value, that says where the
+    problems come from; ``names`` are those of the models.
     """
 
     problems: Mapping[str, str]
@@ -39,7 +40,8 @@ class Inputs:
         """Take the digests; ``config`` names the files, for the message where they have changed."""
         path = config["task"].get("path")
         source = ("task.path", path) if path else ("task", config["task"].get("_target_"))
-        names = {group: config[group].get("model") for group in models}
+        keys = dotted(config)
+        names = {group: keys.get(f"{group}.model") for group in models}
         return cls({p.id: problem_digest(p.question, p.answer) for p in problems}, models, source, names)
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
-from orchestrator.protocols import Completion, Loglik, ScoreReply
+from orchestrator.protocols import Completion, Loglik, Reasons, ScoreReply
 from orchestrator.types import ENGINE, Carried, Finish, Reward, RoundRecord, Step, Usage, usage_values
 
 Reply = Completion | ScoreReply | Loglik | RoundRecord
@@ -137,6 +137,7 @@ class _PlainReply(TypedDict, total=False):
     carried: tuple[list[int], list[_Number]]
     one_step_nll: _Number
     rewards: list[_Number]
+    reasons: list[tuple[str, bool]]
     logprobs: list[_Number]
     granted: tuple[int, float, float, int]
     usage: list[Annotated[float, msgspec.Meta(ge=0, le=1.7976931348623157e308)]]
@@ -172,7 +173,8 @@ def _plain(reply: Reply) -> dict[str, Any]:
     if isinstance(reply, Completion):
         return {"steps": [_plain_step(s) for s in reply.steps], **_plain_last(reply), "usage": usage}
     if isinstance(reply, ScoreReply):
-        return {"rewards": [_number(r.log_odds) for r in reply.rewards], "usage": usage}
+        said = {"reasons": [[r.text, r.parsed] for r in reply.reasons]} if reply.reasons else {}
+        return {"rewards": [_number(r.log_odds) for r in reply.rewards], **said, "usage": usage}
     return {"logprobs": [_number(x) for x in reply.logprobs], "usage": usage}
 
 
@@ -184,7 +186,8 @@ def _reply(plain: Mapping[str, Any]) -> Reply:
     if "steps" in plain:
         return Completion(_steps(plain), usage)
     if "rewards" in plain:
-        return ScoreReply(tuple(Reward(float(x)) for x in plain["rewards"]), usage)
+        said = tuple(Reasons(text, parsed) for text, parsed in plain.get("reasons", ()))
+        return ScoreReply(tuple(Reward(float(x)) for x in plain["rewards"]), usage, said)
     return Loglik(tuple(float(x) for x in plain["logprobs"]), usage)
 
 

@@ -17,6 +17,7 @@ from orchestrator.storage.silence import Lengths
 from orchestrator.types import (
     AttemptRecord,
     Denoising,
+    DraftRecord,
     Finish,
     Granted,
     NodeRecord,
@@ -30,6 +31,7 @@ from orchestrator.types import (
     Step,
     StepRecord,
     Trajectory,
+    TrialRecord,
     Usage,
 )
 
@@ -103,7 +105,9 @@ _KNOWN_BY: dict[str, type[Record]] = {
     "node": NodeRecord,
     "granted": RoundRecord,
     "candidate": AttemptRecord,
+    "accepted": DraftRecord,
     "role": RoleRecord,
+    "arm": TrialRecord,
     "ancestors": StepRecord,
 }
 
@@ -125,11 +129,17 @@ def result_line(result: ProblemResult, lengths: Lengths = Lengths()) -> dict[str
         ],
         "usage": asdict(result.usage),
         **({"usage_by_role": {k: asdict(v) for k, v in result.by_role.items()}} if result.by_role else {}),
+        **_by_policy(result.by_policy),
+        **({} if result.cost is None else {"cost": result.cost}),
         "overhead": asdict(result.overhead),
         "seconds": round(result.seconds, 6),
         "history": [record_line(record) for record in history],
         "answer_index": result.solution.answer_index if result.solution else None,
     }
+
+
+def _by_policy(usages: Mapping[str, Usage]) -> dict[str, Any]:
+    return {"usage_by_policy": {name: asdict(usage) for name, usage in usages.items()}} if usages else {}
 
 
 def granted_of(line: Mapping[str, Any]) -> Granted:
@@ -151,6 +161,11 @@ def overhead_of(line: Mapping[str, Any]) -> Overhead:
 def by_role_of(line: Mapping[str, Any]) -> dict[str, Usage]:
     """Return what the prompted calls of a line have spent, by role; empty where there were none."""
     return {role: spent({"usage": usage}) for role, usage in line.get("usage_by_role", {}).items()}
+
+
+def by_policy_of(line: Mapping[str, Any]) -> dict[str, Usage]:
+    """Return what each policy has spent; empty where the run has one."""
+    return {name: spent({"usage": usage}) for name, usage in line.get("usage_by_policy", {}).items()}
 
 
 def in_recorded_order(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -231,6 +246,8 @@ def stored_result(line: Mapping[str, Any]) -> ProblemResult:
         overhead=overhead_of(line),
         seconds=line["seconds"],
         by_role=by_role_of(line),
+        by_policy=by_policy_of(line),
+        cost=line.get("cost"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.intervals import wilson_interval
 from orchestrator.storage.atomic import json_bytes
 from orchestrator.storage.quoted import Quoted
-from orchestrator.storage.result_lines import overhead_of, spent
+from orchestrator.storage.result_lines import by_policy_of, overhead_of, spent
 from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.silence import SILENCE, Silence
 from orchestrator.types import Overhead, Usage
@@ -25,6 +25,8 @@ class Totals:
         self.num_problems = self.num_correct = self.num_errors = self.num_passed = 0
         self.usage = Usage()
         self.overhead = Overhead()
+        self.by_policy: dict[str, Usage] = {}
+        self.cost: float | None = None
         self.silence = Silence()
         self._quoted = Quoted()
         self._paths, self._right_paths = Counter[int](), Counter[int]()
@@ -36,6 +38,10 @@ class Totals:
         self.num_passed += any(c["correct"] for c in line["candidates"])
         self.usage += spent(line)
         self.overhead += overhead_of(line)
+        for name, usage in by_policy_of(line).items():
+            self.by_policy[name] = self.by_policy.get(name, Usage()) + usage
+        if "cost" in line:
+            self.cost = (self.cost or 0.0) + line["cost"]
         self.silence.add(line)
         self._quoted.add(line)
         for candidate in line["candidates"]:
@@ -50,6 +56,10 @@ class Totals:
             str(block): {"num_paths": num, "accuracy": self._right_paths[block] / num}
             for block, num in sorted(self._paths.items())
         }
+
+    @property
+    def _by_policy(self) -> dict[str, dict[str, Any]]:
+        return {name: asdict(usage) for name, usage in sorted(self.by_policy.items())}
 
     @property
     def accuracy(self) -> float | None:
@@ -76,6 +86,8 @@ class Totals:
             **self._quoted.summary(),
             **self.silence.summary(),
             "usage": asdict(self.usage),
+            **({"usage_by_policy": self._by_policy} if self.by_policy else {}),
+            **({} if self.cost is None else {"cost": self.cost}),
             "overhead": asdict(self.overhead),
             **({"schedules": self.schedules} if self._paths else {}),
         }

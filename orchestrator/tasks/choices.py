@@ -13,7 +13,7 @@ from orchestrator.schema import checked
 from orchestrator.seeds import derive_rng
 from orchestrator.tasks.grading.labels import LETTERS, MOST_OPTIONS, label
 from orchestrator.tasks.json_rows import Row, kind_of
-from orchestrator.tasks.rows import as_text, field_of, place_of
+from orchestrator.tasks.rows import as_text, field_of, place_of, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +119,21 @@ def _twin(texts: Sequence[str], right: int) -> int | None:
 class DrawnChoices:
     """``num_choices`` options: the answer field's text and the first wrong ones, in an order that is drawn.
 
+    ``wrong_field`` holds a list of them, or names several fields with one each.
     The order depends only on the texts of the right answer and the wrong ones. A row with too few wrong texts
     makes no question, as in the published four-choice set.
     """
 
-    wrong_field: str
+    wrong_field: str | tuple[str, ...]
     num_choices: Annotated[int, Ge(2), Le(len(LETTERS))] = 4
 
     def options(self, row: Row, answer: object) -> Options | None:
         right = str(_whole(answer)).strip()
-        texts = _texts(row, self.wrong_field, "task.choices.wrong_field")
+        key = "task.choices.wrong_field"
+        if isinstance(self.wrong_field, str):
+            texts = _texts(row, self.wrong_field, key)
+        else:
+            texts = tuple(text_of(row, name, key) for name in self.wrong_field)
         wrong = [t for t in dict.fromkeys(texts) if t != right][: self.num_choices - 1]
         if len(wrong) < self.num_choices - 1:
             return None

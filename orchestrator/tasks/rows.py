@@ -46,9 +46,15 @@ def read_rows(source: Source) -> tuple[Row, ...]:
 
 
 def field_of(row: Mapping[str, Any], name: str, key: str) -> Any:
-    """Return the field ``name`` of a row; a dot goes into a nested one. Raises ConfigError for ``key``."""
+    """Return the field ``name`` of a row. Raises ConfigError for ``key``.
+
+    A dot goes into a nested one, or with a number into a list: ``answers.0`` is the first of ``answers``.
+    """
     value: Any = row
     for part in name.split("."):
+        if isinstance(value, list | tuple) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+            continue
         if not isinstance(value, Mapping) or part not in value:
             known = list(value) if isinstance(value, Mapping) else []
             hint = nearest(part, known) or f"; it has {', '.join(map(str, known)) or 'nothing below'}"

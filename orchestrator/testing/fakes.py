@@ -22,6 +22,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikRequest,
     ModelInfo,
+    OptionsRequest,
     Readout,
     Sampler,
     ScoreReply,
@@ -78,6 +79,11 @@ def letters_right(question: str, steps: tuple[str, ...]) -> float:
     return float(0.9 * 0.4**wrong)
 
 
+def _conversation(request: GenerateRequest | LoglikRequest) -> str:
+    """Return what a language sees: the question, and after it the turns before, where there are any."""
+    return "\n".join((request.question, *(turn.text for turn in request.history)))
+
+
 @dataclass
 class FakeEngine(EngineBase):
     """Sample a language with the seed of each request and nothing else.
@@ -87,7 +93,8 @@ class FakeEngine(EngineBase):
     that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure, and no other request does.
     ``latency`` gives the seconds that a reply takes. With the ``sampler`` stream a step depends on the seed
     and where it begins; ``drawn`` records both, and ``released`` the problems that have ended. ``in_vain`` is
-    what ``release`` returns for a problem, and ``encoded`` the texts of each call for token ids.
+    what ``release`` returns for a problem, and ``encoded`` the texts of each call for token ids. ``opinion``
+    is what it says of its own steps when asked.
     """
 
     language: Language = field(default_factory=Copying)
@@ -98,6 +105,7 @@ class FakeEngine(EngineBase):
     batch_invariant: bool = True
     sampler: Sampler = "step"
     takes_history: bool = False
+    opinion: RewardFunction = letters_right
     tokenizer: str | None = "characters"
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
     released: list[str] = field(default_factory=list, init=False)
@@ -128,9 +136,12 @@ class FakeEngine(EngineBase):
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         replies: list[Loglik | Failure] = []
         for r in requests:
+            if isinstance(r, OptionsRequest):
+                replies.append(self._judge(r))
+                continue
             prefix, logprobs = _text(r.token_ids), []
             for token_ids in r.steps:
-                logprobs.append(self._likelihood(r.question, prefix, token_ids))
+                logprobs.append(self._likelihood(_conversation(r), prefix, token_ids))
                 prefix += _text(token_ids)
             usage = Usage(prompt_tokens=len(r.token_ids) + sum(map(len, r.steps)))
             self.usage += usage
@@ -140,6 +151,20 @@ class FakeEngine(EngineBase):
     async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
         self.encoded.append(list(texts))
         return [tuple(map(ord, text)) for text in texts]
+
+    def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
+        """Any options will do."""
+
+    def _judge(self, request: OptionsRequest) -> Loglik:
+        """The opinion of the steps so far is the probability of the last option; the first has the rest."""
+        text = _text(request.token_ids)
+        ended = request.token_ids[-1:] == (EOS,) and text[-1:] in ("", "\n")
+        steps = (*text.splitlines(keepends=True), *([""] if ended else []))
+        value = self.opinion(request.question, steps)
+        between = [-math.inf] * (len(request.options) - 2)
+        usage = Usage(prompt_tokens=len(request.token_ids) + len(request.asked), cached_tokens=len(steps))
+        self.usage += usage
+        return Loglik((math.log1p(-value), *between, math.log(value)), usage)
 
     async def release(self, home: str) -> Overhead:
         self.released.append(home)
@@ -180,7 +205,7 @@ class FakeEngine(EngineBase):
             return derive_rng(request.seed, place) if one_stream else rng
 
         language = TokenLanguage(
-            partial(self.language, request.question),
+            partial(self.language, _conversation(request)),
             request.delimiter,
             lambda line: states_answer(line, request.answer_marker),
         )
@@ -190,13 +215,14 @@ class FakeEngine(EngineBase):
         return Completion(tuple(splitter.steps), Usage(len(tokens) - num_begun, num_read))
 
     def _draw_step(self, request: GenerateRequest, rng: np.random.Generator, prefix: str, room: int) -> Step:
-        options = self.language(request.question, prefix)
+        question = _conversation(request)
+        options = self.language(question, prefix)
         text = list(options)[rng.choice(len(options), p=_reshape(list(options.values()), request.params))]
         token_ids = _tokens(text, request.delimiter)
         finish = Finish.EOS if token_ids[-1] == EOS else Finish.STEP
         if len(token_ids) > room:
             token_ids, finish = token_ids[:room], Finish.LENGTH
-        logprob = self._logprob(request.question, prefix, token_ids)
+        logprob = self._logprob(question, prefix, token_ids)
         return Step(_text(token_ids), token_ids, logprob, None, finish)
 
     def _likelihood(self, question: str, prefix: str, token_ids: tuple[int, ...]) -> float:

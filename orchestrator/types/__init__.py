@@ -13,12 +13,14 @@ from orchestrator.types.decoding import (
 )
 from orchestrator.types.records import (
     AttemptRecord,
+    DraftRecord,
     Granted,
     NodeRecord,
     Record,
     RoleRecord,
     RoundRecord,
     StepRecord,
+    TrialRecord,
 )
 from orchestrator.types.rewards import Reward
 from orchestrator.types.values import (
@@ -44,6 +46,7 @@ __all__ = [
     "AttemptRecord",
     "Carried",
     "Denoising",
+    "DraftRecord",
     "EstimatedDenoising",
     "Finish",
     "Granted",
@@ -64,6 +67,7 @@ __all__ = [
     "Step",
     "StepRecord",
     "Trajectory",
+    "TrialRecord",
     "Turn",
     "Usage",
     "total",

@@ -97,5 +97,39 @@ class RoleRecord:
     num_dropped: int = 0
 
 
-Record = StepRecord | NodeRecord | RoundRecord | AttemptRecord | RoleRecord
+@dataclass(frozen=True, slots=True)
+class DraftRecord:
+    """What became of a draft of a step: whether it was accepted, and its reward in [0, 1].
+
+    ``reward`` is None where no judge has read the draft. ``path`` is the number of the path, from 0, and
+    ``step`` that of the step in it, from 1. ``tokens`` of a refused draft are in no candidate.
+    """
+
+    path: int
+    step: int
+    accepted: bool
+    reward: float | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A trial of a strategy among several: the ``number``-th, from 1, of the strategy named ``arm``.
+
+    ``score`` is its answer's reward in [0, 1], 0 for one without an end. ``bound`` is the upper confidence
+    bound by which it was chosen. ``draft`` is the candidate that its prompt has shown, None without a prompt.
+    ``num_removed`` counts the special strings that were taken out of what the prompt quotes, and
+    ``num_dropped`` the texts that answer the question alone for want of room.
+    """
+
+    number: int
+    arm: str
+    score: float
+    bound: float
+    draft: int | None = None
+    num_removed: int = 0
+    num_dropped: int = 0
+
+
+Record = StepRecord | NodeRecord | RoundRecord | AttemptRecord | RoleRecord | DraftRecord | TrialRecord
 """An entry of a solution's history."""

@@ -207,6 +207,14 @@ class Usage:
     flops: float = 0.0
     sequential_tokens: int = 0
 
+    def as_rewards(self) -> Usage:
+        """Return an engine's usage as that of a verifier that has asked it."""
+        return Usage(
+            reward_tokens=self.prompt_tokens - self.cached_tokens + self.generated_tokens,
+            cached_reward_tokens=self.cached_tokens,
+            flops=self.flops,
+        )
+
     def __add__(self, other: Usage) -> Usage:
         # Written out: reflection would cost several times as much.
         return Usage(

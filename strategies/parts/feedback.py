@@ -1,4 +1,4 @@
-"""What the next prompt says of earlier attempts: nothing, a reward, a critique, or a teacher's hint.
+"""What the next prompt says of earlier attempts: nothing, a reward, reasons, a critique or a hint.
 
 A critique (self-refine) names errors. A hint ("Inference-Time Scaling for Complex Tasks",
 https://arxiv.org/abs/2504.00294) must not hold the solution: one that holds the reference answer is dropped,
@@ -17,7 +17,7 @@ from orchestrator.types import Params, Prompt
 from strategies.parts.attempts import Chain, show
 from strategies.parts.prompted import Shown, reply_to
 
-Feedback = Literal["none", "score", "critique", "hint"]
+Feedback = Literal["none", "score", "reasons", "critique", "hint"]
 PROMPTED: tuple[Feedback, ...] = ("critique", "hint")
 """The kinds that a model writes."""
 
@@ -37,6 +37,9 @@ class Notes:
         if self.kind == "score":
             reward = chain.attempts[shown[-1]].reward
             return f"reward {reward.value:.2f}" if reward else ""
+        if self.kind == "reasons":
+            said = session.reasons(chain.attempts[shown[-1]])
+            return said.text if said else ""
         return await self._written(session, chain, shown, iteration) if self.kind in PROMPTED else ""
 
     async def _written(self, session: Session, chain: Chain, shown: Sequence[int], iteration: int) -> str:

@@ -78,14 +78,16 @@ async def reply_to(
 def _ways(
     show: Callable[[int], Shown], most: int, fewest: int, max_tokens: int
 ) -> Iterator[tuple[Shown, int, int]]:
-    """Yield each prompt with how many candidates it shows and the room that it needs, the longest first."""
-    shortest = show(fewest)
-    for num in range(most, fewest - 1, -1):
-        shown = show(num)
-        if shown.prompt == shortest.prompt:  # nothing is left to drop, or the prompt does not show them
+    """Yield each prompt with how many candidates it shows and the room that it needs, the longest first.
+
+    A prompt that dropping does not shorten, since it does not show them, is the last one.
+    """
+    for num in range(most, fewest, -1):
+        yield (shown := show(num)), num, max_tokens
+        if shown.prompt == show(fewest).prompt:
             yield shown, num, 1
             return
-        yield shown, num, max_tokens
+    yield show(fewest), fewest, 1
 
 
 def digest_of(prompt: Prompt) -> str:

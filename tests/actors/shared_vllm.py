@@ -49,6 +49,10 @@ class Elsewhere(EngineBase, VerifierBase):
         replies: list[Loglik | Failure] = await self._there(self.inner.loglik(requests))
         return replies
 
+    async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
+        ids: list[tuple[int, ...] | Failure] = await self._there(self.inner.encode(texts))
+        return ids
+
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         replies: list[ScoreReply | Failure] = await self._there(self.inner.score(requests))
         return replies

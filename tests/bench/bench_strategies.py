@@ -1,9 +1,10 @@
 """Every table of strategies in the documents: ``python -m tests.bench.bench_strategies``.
 
-Six parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
+Seven parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
 
-- ``chain``: every strategy at every budget, at the shipped temperature; how many times fewer samples the
-  claimed methods need;
+- ``claims``: what the claims compare, at every budget and the shipped temperature: how many times fewer
+  samples a method needs than another;
+- ``chain``: every strategy likewise, which runs what ``claims`` has run no second time;
 - ``tuned``: the same at the temperature that development problems choose for each;
 - ``countdown``: particle filters, best of N and A* where the verifier is confident too early;
 - ``horizon``: particle filters on long chains, where the verifier is confidently wrong early;
@@ -32,6 +33,7 @@ from tests.bench.methods import (
     SYSTEMATIC,
     TEMPERATURES,
     Method,
+    in_claims,
     on_chain,
     on_countdown,
     on_long_chain,
@@ -70,6 +72,11 @@ def chosen(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
     write_table("chain_development", development, args.data)
     best = best_temperatures(development, methods)
     return [replace(method, temperature=best.get(method.name)) for method in methods]
+
+
+def claims(args: argparse.Namespace) -> None:
+    table = measuring(args, "chain", "test").table(selected(in_claims(), args), args.budgets, REFERENCE)
+    write_table("chain_claims", table, args.data)
 
 
 def chain(args: argparse.Namespace) -> None:
@@ -116,6 +123,7 @@ def diffusion(args: argparse.Namespace) -> None:
 
 
 PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "claims": claims,
     "chain": chain,
     "tuned": tuned,
     "countdown": countdown,

@@ -17,7 +17,17 @@ REFERENCE = "particle_filter"
 SYSTEMATIC = "particle_filter, systematic"
 AHEAD = "entropic_particle_filter, fresh look-ahead"
 COMMON_TEMPERATURE = 0.8
-_WITHOUT_A_ROW = {"compute_optimal", "iad", "refine", "revisions", "self_refine"}
+_WITHOUT_A_ROW = {
+    "compute_optimal",
+    "iad",
+    "mixture",
+    "pipeline",
+    "refine",
+    "revisions",
+    "self_refine",
+    "sequential_hints",
+    "speculative",
+}
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
 # What the papers promise, to be read off the curves: the first needs less than the second.
 CLAIMS = (
@@ -79,12 +89,19 @@ def brings_its_own(strategy: str) -> bool:
 def on_chain() -> list[Method]:
     """Every strategy of the default task that its policy can follow.
 
-    Without a plan `compute_optimal` is best of N, and the shipped policies cannot read a reviser's prompt.
+    Without a plan `compute_optimal` is best of N, the shipped policies cannot read a reviser's prompt, and
+    `speculative` needs a second policy (``bench_speculative``).
     """
     own = [name for name in names() if not brings_its_own(name) and name not in _WITHOUT_A_ROW]
     rows = [Method(name, name) for name in own]
     rows.insert(own.index(REFERENCE) + 1, Method(SYSTEMATIC, REFERENCE, ("strategy.resampling=systematic",)))
     return rows
+
+
+def in_claims() -> list[Method]:
+    """What the claims compare, and the vote without a verifier."""
+    names_ = {name for pair in CLAIMS for name in pair} | {"self_consistency"}
+    return [method for method in on_chain() if method.name in names_]
 
 
 def on_countdown() -> list[Method]:

@@ -30,12 +30,13 @@ from orchestrator import (
     solve_sync,
 )
 from orchestrator.errors import ConfigError, EngineError, GradingError, VerifierError
+from orchestrator.prompts.template import Template
 from orchestrator.protocols import NO_REPLICA, Failure
 from orchestrator.report.page import write_report
 from orchestrator.storage.journal import JOURNAL
 from orchestrator.storage.run_files import SUMMARY
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
-from strategies import AStar, BestOfN, ParticleFilter, SelfConsistency
+from strategies import AStar, BestOfN, ParticleFilter, Refine, RefineStop, SelfConsistency
 
 TASK = TextTask(answer_marker="#")
 
@@ -302,6 +303,12 @@ async def test_a_strategy_that_needs_a_verifier_says_so_at_once() -> None:
     model = BestOfN(2, aggregation="model")
     with pytest.raises(ConfigError, match="needs whole"):
         await solve("?", strategy=model, engine=TextEngine(digits_alone), verifier=TextVerifier(reward))
+
+
+async def test_a_strategy_that_knows_the_answers_is_for_runs() -> None:
+    oracle = Refine(2, prompt=Template("{question}"), stop=RefineStop("oracle"))
+    with pytest.raises(ConfigError, match=r"^strategy=Refine: knows the answers: only a run may use it"):
+        await solve("?", strategy=oracle, engine=TextEngine(digits_alone), verifier=TextVerifier(reward))
 
 
 PART_KEYS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from orchestrator.protocols import (
     ScoreRequest,
     VerifierBase,
 )
-from orchestrator.types import Overhead, Usage
+from orchestrator.types import Overhead, Sampling, Usage
 
 
 class Smallest(EngineBase):
@@ -66,3 +67,13 @@ def test_a_replica_refuses_what_is_neither() -> None:
     replica._make()
     assert str(replica._error) == "TypeError: Stranger derives from neither EngineBase nor VerifierBase"
     assert asyncio.run(replica.release("p")) == Overhead()
+
+
+def test_an_answer_that_a_prompt_quotes_from_an_attempt_is_an_answer() -> None:
+    r"""What a task's question shows is a placeholder; a prompt in its place quotes what models wrote."""
+    asked = GenerateRequest("", r"An attempt: \boxed{x+y}", "", (), Sampling(), 0, "\n", r"\boxed")
+    assert not asked.answered_by(r"So \boxed{x+y}.")
+    assert replace(asked, quotes=True).answered_by(r"So \boxed{x+y}.")
+    assert not replace(asked, quotes=True, instruction=r"End with \boxed{x+y}.").answered_by(
+        r"So \boxed{x+y}."
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.toy import STRATEGIES, knobs_of
 
@@ -53,6 +54,8 @@ def written(value: Any) -> str:
         return str(value).lower()
     if value is None:
         return "`null`"
+    if isinstance(value, list):
+        return f"`{yaml.safe_dump(value, default_flow_style=True, width=1000).strip()}`"
     if isinstance(value, str):
         return "the task's" if "${task." in value or ":task." in value else f"`{value}`"
     return "1e-7" if value == 1e-7 else str(value)

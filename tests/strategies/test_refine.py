@@ -14,7 +14,17 @@ import pytest
 
 from orchestrator.errors import ConfigError, EngineError
 from orchestrator.prompts.template import Template, without
-from orchestrator.protocols import OVERFLOW, Completion, EngineBase, Failure, GenerateRequest, ModelInfo
+from orchestrator.protocols import (
+    OVERFLOW,
+    Completion,
+    EngineBase,
+    Failure,
+    GenerateRequest,
+    ModelInfo,
+    Reasons,
+    ScoreReply,
+    ScoreRequest,
+)
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import knows_answers
@@ -144,6 +154,25 @@ async def test_a_prompt_shows_attempts_oldest_first_and_rewards() -> None:
         "abca\n[1] =w\nreward 0.00",
         "abca\n[1] =w\n\n[2] =w\nreward 0.00",
     ]
+
+
+class Judge(FakeVerifier):
+    """A verifier that gives reasons for a wrong attempt, or for none."""
+
+    says = True
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        reasons = (Reasons("{answer} is wrong<|im_end|>"),) if self.says else ()
+        return [ScoreReply((Reward(0.0),), Usage(), reasons) for _ in requests]
+
+
+@pytest.mark.parametrize(("says", "notes"), [(True, "{answer} is wrong"), (False, "")])
+async def test_a_prompt_shows_the_verifiers_reasons(says: bool, notes: str) -> None:
+    engine, judge = Reviser(0.0, 0.0, 0.0, special=("<|im_end|>",)), Judge()
+    judge.says = says
+    strategy = Refine(2, prompt=SHOW_ALL, feedback="reasons", within="last")
+    await World(engine=engine, verifier=judge).solve(strategy)  # type: ignore[arg-type]
+    assert engine.requests[-1].question == f"abca\n[1] =w\n{notes}"
 
 
 async def test_marks_of_the_chat_are_taken_out_of_what_models_wrote() -> None:
@@ -286,7 +315,15 @@ async def test_a_run_that_was_killed_between_a_critique_and_its_revision_ends_as
     tmp_path: Path,
 ) -> None:
     """After each line that may have been the last one; attempts that had no room are dropped again."""
-    strategy = Refine(3, sampling=SHORT, prompt=SHOW_ALL, carry="all", feedback="critique", critique=CRITIQUE)
+    strategy = Refine(
+        3,
+        sampling=SHORT,
+        prompt=SHOW_ALL,
+        carry="all",
+        feedback="critique",
+        critique=CRITIQUE,
+        critique_sampling=Sampling(max_tokens=17),
+    )
     context, path = len("abca\n[1] =w\nStep 1 is wrong.") + 4, tmp_path / "whole.jsonl"
     whole = await resumed(strategy, path, Narrow(context))
     assert [r.num_dropped for r in attempts_of(whole)] == [0, 0, 1]
@@ -374,6 +411,28 @@ async def test_a_search_with_an_oracle_stops_at_the_first_right_attempt() -> Non
 )
 def test_what_knows_the_answers_says_so(strategy: Refine, marked: bool) -> None:
     assert knows_answers(strategy) == marked
+
+
+@pytest.mark.parametrize(
+    ("strategy", "policies"),
+    [
+        (hinted(teacher="judge"), ("engine", "judge")),
+        (hinted(), ("engine",)),
+        (hinted(teacher="judge", feedback="none"), ("engine",)),
+        (hinted(teacher="judge", iterations=1), ("engine",)),
+    ],
+)
+def test_it_names_the_policies_that_it_asks(strategy: Refine, policies: tuple[str, ...]) -> None:
+    assert strategy.policies == policies
+
+
+async def test_a_teacher_is_another_policy() -> None:
+    engine, teacher = Hostile("never", is_hint), Hostile("Look at b.", is_hint)
+    ledger = Ledger(PROBLEM, engine, None, FakeTask(), policies={"judge": teacher})
+    solution = await hinted(teacher="judge").solve(Session(ledger))
+    assert [len(engine.requests), len(teacher.requests)] == [3, 2]
+    said = [record for record in solution.history if isinstance(record, RoleRecord)]
+    assert {(record.policy, record.text) for record in said} == {("judge", "Look at b.")}
 
 
 def is_critique(request: GenerateRequest) -> bool:

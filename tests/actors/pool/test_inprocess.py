@@ -85,6 +85,35 @@ async def test_an_engine_that_is_dead_or_hangs_is_replaced(trouble: str, tmp_pat
     await pool.close()
 
 
+async def test_further_policies_are_replicas_with_deaths_and_retries_of_their_own(tmp_path: Path) -> None:
+    cluster = InProcessCluster(request_timeout_s=0.2, max_attempts=2, policy_replicas={"draft": 2})
+    policies = {
+        "engine": FakeEngineConfig(),
+        "draft": FakeEngineConfig(partial(TroubledEngine, tmp_path)),
+    }
+    assert cluster.survey(policies, None) == "1 engine replicas and 2 draft replicas in this process"
+    pool = await cluster.start(policies, None)
+    assert isinstance(pool, Pool)
+    assert list(pool.policies) == ["engine", "draft"] and pool.engine is pool.policies["engine"]
+    assert pool.replicas == {"engine": 1, "draft": 2, "verifier": 0}
+    call = siblings("dead-once dead-once")
+    replies = await pool.policies["draft"].generate(call)
+    assert replies == await engine().generate(call)
+    assert {kind: stats.deaths for kind, stats in pool.stats().items()} == {"engine": 0, "draft": 1}
+    assert await pool.engine.encode(["ab", "\n"]) == [(97, 98), (10,)]
+    assert await pool.engine.encode([]) == []
+    assert isinstance((await pool.policies["draft"].encode(["ab"]))[0], Failure)
+    assert pool.used().generated_tokens == pool.generated_tokens > 0
+    assert pool.overhead == pool.policies["draft"].fleet.overhead
+    await pool.close()
+
+
+async def test_a_policy_that_cannot_be_made_is_named_by_its_key(tmp_path: Path) -> None:
+    policies = {"engine": FakeEngineConfig(), "draft": FakeEngineConfig(refuse_configuration)}
+    with pytest.raises(ConfigError, match=r"^policies\.draft\."):
+        await InProcessCluster().start(policies, None)
+
+
 class Blocks(FakeEngine):
     """Computes without giving way, until it is told to stop."""
 

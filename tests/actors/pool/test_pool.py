@@ -361,7 +361,11 @@ async def test_extra_replicas_take_no_place_that_is_needed() -> None:
 
 
 async def test_four_replicas_run_on_two_cores() -> None:
-    async with await Pool.start(ClusterConfig(engine_replicas=3), engine, FakeVerifier) as four:
-        assert len(four.pids()) == 4
+    """Two of the engine, one of a further policy and one of the verifier."""
+    config = ClusterConfig(engine_replicas=2)
+    async with await Pool.start(config, engine, FakeVerifier, policies={"draft": engine}) as four:
+        assert set(four.pids()) == {"engine-0", "engine-1", "draft-0", "verifier-0"}
         call = siblings("one of four")
-        assert await four.engine.generate(call) == await in_process(call)
+        for policy in four.policies.values():
+            assert await policy.generate(call) == await in_process(call)
+        assert four.stats()["draft"].calls == 1

@@ -15,11 +15,12 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from actors.batching.sampling import sample, uniforms
+from actors.text.alphabet import UNWRITABLE
 from actors.transformers_engine.config import TransformersEngineConfig
 from actors.transformers_engine.engine import TransformersEngine
 from actors.transformers_engine.slots import Settings, SlotTable
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest
+from orchestrator.protocols import OVERFLOW, Completion, Failure, GenerateRequest, LoglikRequest
 from orchestrator.types import Denoising, Finish, Sampling, Step
 from tests.actors.small_models import ask, completed
 from tests.laws import chi_square_excess
@@ -260,8 +261,11 @@ async def test_bad_requests_fail_alone(engine: TransformersEngine) -> None:
         replace(good, params=Sampling(-1.0)),
         replace(good, params=Sampling(max_tokens=0)),
         replace(good, delimiter=""),
+        replace(good, question="Name each error."),
+        replace(good, room=256),
     ]
     replies = await engine.generate([good, *bad, good])
+    assert [r.type for r in replies[-3:-1] if isinstance(r, Failure)] == [UNWRITABLE, OVERFLOW]
     assert all(isinstance(r, Failure) for r in replies[1:-1])
     assert steps([replies[0]]) == steps([replies[-1]]) == steps(await engine.generate([good]))
     assert await engine.generate([]) == []

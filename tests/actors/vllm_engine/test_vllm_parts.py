@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from actors.checkpoints.adapters import Adapter
 from actors.embedded.models import build_tokenizer
 from actors.pool.placement import GPUS_VARIABLE
 from actors.text.generation import Generation, StopRules
 from actors.text.prompting import Prompter, PromptStyle
 from actors.text.stepping import Detokenizer
 from actors.vllm_engine.loading import _in_turn, count_parameters
+from actors.vllm_engine.lora import Lora
 from actors.vllm_engine.settings import _of_cards, _of_cores
 from orchestrator.errors import ConfigError
 from orchestrator.splitting import StepSplitter
@@ -290,3 +292,14 @@ def test_a_link_in_the_place_of_a_cards_lock_is_not_followed(card_lock: Path, tm
     with pytest.raises(OSError, match="symbolic links"), alone:
         pass
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("group", ["engine", "verifier"])
+def test_an_adapter_on_a_card_needs_half_precision(group: str) -> None:
+    """vLLM's kernels assert it in a process that then ends without a reason."""
+    lora = Lora(Adapter(f"{group}.lora", "here", Path("here")), None)
+    vllm_config = SimpleNamespace(
+        model_config=SimpleNamespace(dtype="torch.float32"), device_config=SimpleNamespace(device_type="cuda")
+    )
+    with pytest.raises(ConfigError, match=rf"{group}\.dtype=float32: must be float16 or bfloat16"):
+        lora.check(vllm_config)

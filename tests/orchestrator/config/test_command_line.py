@@ -68,6 +68,10 @@ def test_what_a_library_names_needs_no_plus() -> None:
         "verifier.args.a.b=1,2",
         "+engine.args.x=1",
         "engine.args={}",
+        "engine@policies.draft=vllm",
+        "policies.judge=engine",
+        "engine.price.generated=2",
+        "cluster.policy_replicas.draft=2",
     ]
     assert with_open_keys(given) == [
         "engine=vllm",
@@ -75,6 +79,10 @@ def test_what_a_library_names_needs_no_plus() -> None:
         "++verifier.args.a.b=1,2",
         "+engine.args.x=1",
         "engine.args={}",
+        "+engine@policies.draft=vllm",
+        "++policies.judge=engine",
+        "++engine.price.generated=2",
+        "++cluster.policy_replicas.draft=2",
     ]
 
 
@@ -83,6 +91,10 @@ def test_what_a_library_names_needs_no_plus() -> None:
     [
         ("task=null", "task=null: must be the name of a file of conf/task"),
         ("task=1", "task=1: must be the name of a file of conf/task"),
+        (
+            "+engine@policies.draft=countdown",
+            "engine@policies.draft=countdown: chooses a task too: take engine@",
+        ),
         ("strategy=true", "strategy=true: must be the name of a file of conf/strategy"),
         ("engine=", "engine=: must be the name of a file of conf/engine"),
         ("task/prompt=null", "task/prompt=null: must be the name of a file of conf/task/prompt"),

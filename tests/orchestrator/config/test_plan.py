@@ -76,6 +76,18 @@ def test_a_strategy_that_prompts_in_words_refuses_a_policy_of_one_tasks_characte
         planned("strategy=revisions", "budget=4", "engine=embedded")
 
 
+HINTS = ("strategy=sequential_hints", "budget=5", "engine=transformers", "engine.model=m", "verifier=none")
+
+
+def test_a_strategy_that_chats_needs_a_chat_template_and_marks_its_run() -> None:
+    with pytest.raises(ConfigError, match=r"^engine\.chat=false: strategy=sequential_hints shows"):
+        planned(*HINTS)
+    plan = planned(*HINTS, "engine.chat=true")
+    assert plan.knows_answers
+    assert plan.references == {}  # they are for a verifier
+    assert not planned(*HINTS, "budget=1").knows_answers  # nothing is revised
+
+
 @pytest.mark.heavy
 def test_what_cfg_job_prints_is_the_same_plan_again() -> None:
     keys = ("strategy=astar", "strategy.branching=2", "budget=3", "task.limit=2", "run_dir=outputs/none")

@@ -1,6 +1,7 @@
 """What a person sees: the table, and one line a minute where there is no terminal."""
 
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -55,6 +56,14 @@ def test_the_figures_that_papers_quote_are_rows() -> None:
     assert "pass@1, 2" in text and "0.250, 0.400" in text
     assert "pass@1[avg-of-2]" in text and "majority@2" in text and "0.375" in text
     assert "pass@" not in show()
+
+
+def test_several_policies_have_a_row_each_and_prices_one() -> None:
+    usage = {"generated_tokens": 1200, "prompt_tokens": 34}
+    text = show(usage_by_policy={"engine": usage, "judge": usage}, cost=1.25)
+    assert "policy judge" in text and "1,200 generated, 34 read" in text
+    assert re.search(r"cost\s+\S\s+1\.25", text)
+    assert "policy" not in show() and "cost" not in show()
 
 
 def test_it_says_whether_a_server_honours_seeds() -> None:

@@ -12,6 +12,7 @@ from orchestrator.prompts.replies import (
     finds_no_error,
     read_choice,
     read_mark,
+    read_marks,
     read_order,
     read_score,
     read_sections,
@@ -74,6 +75,20 @@ def test_the_first_mark_counts(reply: str, accepted: bool | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "marks"),
+    [
+        ("[1] [Passed]\n[2] no: [failed]", (True, False)),
+        ("[2] [Passed] [Failed]", (None, True)),
+        ("[Passed], [FAILED]", (True, False)),
+        ("[Passed] [Passed] [Failed]", None),
+        ("[1] yes\n[2] no", None),
+    ],
+)
+def test_a_mark_for_each(reply: str, marks: tuple[bool | None, ...] | None) -> None:
+    assert read_marks(reply, 2, "[Passed]", "[Failed]") == marks
+
+
+@pytest.mark.parametrize(
     ("reply", "score"),
     [
         ("Score: 3\nScore: -100", -100),
@@ -130,6 +145,7 @@ def test_hostile_replies_are_read_in_linear_time(reply: str) -> None:
     begun = time.process_time()
     read = (read_order(reply, 2), read_sections(reply, 2), read_score(reply, 0, 9), read_choice(reply, 2))
     assert read == (None, None, None, None)
+    assert read_marks(reply, 2, "[Passed]", "[Failed]") is None
     read_statements(reply, 5)
     assert read_shares(reply, "a") in (None, {"a": 0.5})
     assert time.process_time() - begun < 2

@@ -47,7 +47,14 @@ def test_costs_are_of_one_problem_and_counts_are_sums(tmp_path: Path) -> None:
         write_run(tmp_path / str(seed), rows, seed=seed)
     (point,) = measure_all(setting(tmp_path))["best_of_n"]
     unknown = {"sequential_tokens": 0}  # lines of an older release have none
-    assert point.costs == {"generated_tokens": 20, **unknown, "reward_calls": 2, "flops": 100, "seconds": 4}
+    assert point.costs == {
+        "generated_tokens": 20,
+        **unknown,
+        "reward_calls": 2,
+        "flops": 100,
+        "cost": 0,
+        "seconds": 4,
+    }
     assert (point.num_errors, point.num_stopped, point.num_ties) == (2, 2, 0)
 
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 
 from orchestrator.errors import EngineError, JournalError, StrategyError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest
+from orchestrator.protocols import Completion, Failure, GenerateRequest, Loglik, LoglikRequest, ModelInfo
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.storage.journal import Journal
 from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
-from orchestrator.types import Overhead, Problem, Sampling, Step, Trajectory, Usage
+from orchestrator.types import Carried, Overhead, Problem, Sampling, Step, Trajectory, Usage
 
 PROBLEM = Problem("p", "abca", "abca")
 PARAMS = Sampling(max_tokens=16)
@@ -92,6 +93,15 @@ async def test_no_two_policies_draw_under_one_seed(samples: list[int] | None) ->
     assert set(seeds_of(only)) <= drawn["draft"]
 
 
+async def test_later_lists_of_numbered_samples_are_by_policy() -> None:
+    engine, draft = FakeEngine(), FakeEngine()
+    session = Session(ledger_of(engine, draft=draft))
+    await session.generate(START, PARAMS)
+    for policy in ("draft", "engine"):
+        await session.generate(START, PARAMS, samples=[0, 1, 2], policy=policy)
+    assert len({*seeds_of(engine), *seeds_of(draft)}) == 9
+
+
 async def test_a_text_belongs_to_the_policy_that_wrote_it() -> None:
     """Where engines sample by position, each continues its own text under its seed, and no other's."""
     engine, draft = FakeEngine(sampler="stream"), FakeEngine(sampler="stream")
@@ -112,7 +122,9 @@ async def test_equal_tokenizers_pass_token_ids_as_they_are() -> None:
 async def test_another_tokenizer_is_asked_once_for_the_ids_of_a_step() -> None:
     engine, draft = Shifted(), FakeEngine()
     session = Session(ledger_of(engine, draft=draft))
-    rows = await alternate(session, ["draft", "engine", "draft", "engine", "engine"])
+    rows = await session.score(await alternate(session, ["draft"]))
+    for policy in ("engine", "draft", "engine", "engine"):
+        rows = await session.score(await session.generate(rows, PARAMS, policy=policy))
     written = {s.text for t in rows for s in t.steps if s.policy == "draft"}
     asked = [text for texts in engine.encoded for text in texts]
     assert set(asked) == written
@@ -142,15 +154,26 @@ async def test_a_policy_without_token_ids_cannot_read_another_one() -> None:
         await alternate(session, ["engine", "judge"])
 
 
+async def test_what_a_policy_has_carried_begins_no_step_of_another() -> None:
+    engine, draft = FakeEngine(), FakeEngine()
+    session = Session(ledger_of(engine, draft=draft))
+    carried = Carried((98,), (-1.0,))
+    rows = [Trajectory((Step("a\n", (97, 10), carried=carried, policy="draft"),))]
+    for policy in ("draft", "engine"):
+        await session.generate(rows, PARAMS, policy=policy)
+    assert (draft.requests[0].carried, engine.requests[0].carried) == (carried, UNSET)
+
+
 async def test_an_alias_is_one_engine_under_two_names() -> None:
     engine = FakeEngine(tokenizer=None)
     engine.in_vain["p"] = Overhead(speculated_tokens=3)
-    ledger = ledger_of(engine, judge=engine)
+    ledger = ledger_of(engine, judge=engine, draft=(draft := FakeEngine()))
     await alternate(Session(ledger), ["engine", "judge", "engine"])
     assert not engine.encoded
     assert len(set(seeds_of(engine))) == 9
     await ledger.release()
-    assert (engine.released, ledger.overhead.speculated_tokens) == (["p"], 3)
+    assert (engine.released, draft.released) == (["p"], ["p"])
+    assert ledger.overhead.speculated_tokens == 3
 
 
 async def test_usage_is_counted_by_policy_where_there_are_several() -> None:
@@ -166,11 +189,20 @@ async def test_usage_is_counted_by_policy_where_there_are_several() -> None:
     assert alone.account.by_policy == {}
 
 
+async def test_no_prompt_quotes_the_special_strings_of_any_policy() -> None:
+    class Marked(FakeEngine):
+        @property
+        def info(self) -> ModelInfo:
+            return replace(super().info, special=("<a>", "<b>"))
+
+    assert Session(ledger_of(FakeEngine(), judge=Marked(), other=Marked())).special == ("<a>", "<b>")
+
+
 async def test_an_unknown_policy_is_one_line_that_names_what_there_is() -> None:
     session = Session(ledger_of(FakeEngine(), draft=FakeEngine()))
-    with pytest.raises(StrategyError, match="policy='judge': this run has draft, engine"):
+    with pytest.raises(StrategyError, match="policy='judge': this run has engine, draft"):
         await session.generate(START, PARAMS, policy="judge")
-    with pytest.raises(StrategyError, match="policy='judge': this run has draft, engine"):
+    with pytest.raises(StrategyError, match="policy='judge': this run has engine, draft"):
         await session.loglik(Trajectory(), [Step("a\n", (1,))], policy="judge")
 
 

@@ -21,6 +21,7 @@ from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import (
     AttemptRecord,
     Denoising,
+    DraftRecord,
     Finish,
     NodeRecord,
     Overhead,
@@ -33,6 +34,7 @@ from orchestrator.types import (
     Step,
     StepRecord,
     Trajectory,
+    TrialRecord,
     Usage,
 )
 
@@ -81,17 +83,36 @@ def test_every_kind_of_record_is_read_as_it_was() -> None:
         RoundRecord(1, 0.5, 1.0, 2),
         AttemptRecord(0, 0, 2, (0, 1)),
         RoleRecord("critique", 2, "engine", "0f", "No error.", True, 9),
+        DraftRecord(0, 3, False, 0.25, 7),
+        DraftRecord(1, 1, True, None, 7),
+        TrialRecord(1, "rebase", 0.25, 1.5, 0, 2),
     )
     result = make_result()
     assert result.solution is not None
     spent = {"critique": Usage(generated_tokens=9)}
     result = replace(result, solution=replace(result.solution, history=history), by_role=spent)
+    by_policy = {"engine": Usage(generated_tokens=2), "draft": Usage(prompt_tokens=3)}
+    result = replace(result, by_policy=by_policy, cost=1.5)
     line = json.loads(json.dumps(result_line(result)))
     stored = stored_result(line)
     assert stored.solution is not None
     assert stored.solution.history == history
     assert stored.by_role == spent
+    assert (stored.by_policy, stored.cost) == (by_policy, 1.5)
     assert {type(record) for record in history} == set(get_args(Record))
+
+
+def test_usage_by_policy_and_cost_add_up() -> None:
+    totals = Totals()
+    totals.add(result_line(make_result()))
+    assert not {"usage_by_policy", "cost"} & totals.summary().keys()
+    for tokens in (2, 3):
+        spent = {"judge": Usage(prompt_tokens=1), "engine": Usage(generated_tokens=tokens)}
+        totals.add(result_line(replace(make_result(), by_policy=spent, cost=0.25)))
+    summary = totals.summary()
+    assert list(summary["usage_by_policy"]) == ["engine", "judge"]
+    assert summary["usage_by_policy"]["engine"]["generated_tokens"] == 5
+    assert summary["cost"] == 0.5
 
 
 def test_an_error_is_a_value() -> None:

@@ -80,6 +80,16 @@ def test_drawn_choices_hold_the_best_answer_once(tmp_path: Path) -> None:
         assert texts["ABCD".index(problem.answer)] == f"right {index}"
 
 
+def test_wrong_answers_may_be_in_fields_of_their_own(tmp_path: Path) -> None:
+    row = {"q": DRAWN["q"], "best": "right", "w 1": "w1", "w 2": "w2", "w 3": "w3"}
+    apart = DrawnChoices(("w 1", "w 2", "w 3"))
+    made = task(tmp_path, [row], **CHOICE, answer_field="best", choices=apart)
+    (tmp_path / "listed").mkdir()
+    listed = {"q": DRAWN["q"], "best": "right", "wrong": ["w1", "w2", "w3"]}
+    same = task(tmp_path / "listed", [listed], **CHOICE, answer_field="best", choices=DrawnChoices("wrong"))
+    assert [p.question for p in made.problems(0, 1)] == [p.question for p in same.problems(0, 1)]
+
+
 def test_a_row_with_too_few_wrong_answers_is_left_out(tmp_path: Path) -> None:
     rows = [DRAWN, {**DRAWN, "wrong": ["w1", "right"]}, {**DRAWN, "q": "And?"}]
     made = task(tmp_path, rows, **CHOICE, answer_field="best", choices=DrawnChoices("wrong", 3))

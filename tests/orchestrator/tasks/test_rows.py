@@ -137,6 +137,9 @@ def test_a_path_that_is_not_there(path: str) -> None:
 
 def test_fields() -> None:
     assert field_of(ROWS[1], "nested.list", "task.prompt_field") == [1, "x"]
+    assert field_of(ROWS[1], "nested.list.1", "task.prompt_field") == "x"
+    with pytest.raises(ConfigError, match=r"^task\.prompt_field=nested\.list\.2: no such field"):
+        field_of(ROWS[1], "nested.list.2", "task.prompt_field")
     with pytest.raises(
         ConfigError, match=r"^task\.answer_field=anwser: no such field in a row; did you mean 'answer'\?"
     ):

@@ -1,0 +1,51 @@
+"""Which policies a strategy names: each must be one of the run's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.search.strategy import Asking
+from orchestrator.suggest import nearest
+from orchestrator.types import ENGINE
+
+
+def check_policies(part: object, known: Collection[str], key: str = "strategy") -> None:
+    """Raise ConfigError where a strategy, or another part, names a policy that the run does not have.
+
+    Found are its knobs ``policy`` and ``policies``, at any depth, and what it declares itself (``Asking``).
+    """
+    for knob, name in named_policies(part, key):
+        if name not in known:
+            allowed = f"this run has no such policy, only {', '.join(known)}{nearest(name, known)}"
+            way = f"add it with +engine@policies.{name}=NAME, or policies.{name}={ENGINE}"
+            raise ConfigError(knob, name, f"{allowed}; {way}")
+
+
+def named_policies(part: object, key: str) -> Iterator[tuple[str, str]]:
+    """Yield each policy that a part names, with the key of the knob that names it."""
+    if isinstance(part, Mapping):
+        items: list[tuple[Any, Any]] = list(part.items())
+    elif isinstance(part, list | tuple):
+        items = list(enumerate(part))
+    elif is_dataclass(part) and not isinstance(part, type):
+        items = [(knob.name, getattr(part, knob.name)) for knob in fields(part)]
+        if isinstance(part, Asking) and "policies" not in dict(items):
+            items.append(("policies", tuple(part.policies)))
+    else:
+        items = [("policies", tuple(part.policies))] if isinstance(part, Asking) else []
+    for name, value in items:
+        if name == "policy" and isinstance(value, str):
+            yield f"{key}.policy", value
+        elif name == "policies" and isinstance(value, list | tuple):
+            yield from ((f"{key}.policies", each) for each in value if isinstance(each, str))
+        elif not isinstance(value, str):
+            yield from named_policies(value, f"{key}.{name}")
+
+
+def placed(name: str, error: ConfigError) -> ConfigError:
+    """Return an engine's error with its key among the policies: an engine only knows ``engine.model``."""
+    head, dot, rest = error.key.partition(".")
+    return ConfigError(f"policies.{name}{dot}{rest}", error.value, error.allowed) if head == ENGINE else error
