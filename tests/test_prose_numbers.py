@@ -53,7 +53,7 @@ SOURCES = {
     ("saturation.md", "The surface of k and T"): "orchestrator.saturation",
 }
 _COMMAND = re.compile(
-    r"^(?:make bench|python -m (?:tests\.bench|actors\.embedded|orchestrator)\.)", re.MULTILINE
+    r"^(?:make bench|python run\.py|python -m (?:tests\.bench|actors\.embedded|orchestrator)\.)", re.MULTILINE
 )
 
 
@@ -70,7 +70,7 @@ def prose(text: str) -> str:
 
 def sections(text: str) -> Iterator[tuple[str, str]]:
     """The heading and the text of each section."""
-    for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE):
+    for part in re.split(r"^(?=##+ )", text, flags=re.MULTILINE):
         heading, _, body = part.partition("\n")
         yield heading.lstrip("# "), body
 
