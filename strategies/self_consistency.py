@@ -6,8 +6,9 @@ https://arxiv.org/abs/2203.11171:
     answer = argmax_a  sum over the samples i whose answer is equivalent to a of  weight_i,
 
 where weight_i is 1 (``count``), the sample's reward in [0, 1] (``reward``, Li et al.,
-https://arxiv.org/abs/2206.02336), its likelihood a token (``likelihood``), or exp(t C) with C the quantile of
-its reward among the samples (``tilt``, InfAlign, https://arxiv.org/abs/2412.19792).
+https://arxiv.org/abs/2206.02336), its likelihood a token (``likelihood``), 1 over its number of tokens
+(``shortness``), or exp(t C) with C the quantile of its reward among the samples (``tilt``, InfAlign,
+https://arxiv.org/abs/2412.19792).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,12 @@ TARGET = "_target_"
 def replay_selector() -> dict[str, Any]:
     """Return the node of ``conf/replay.yaml`` that selects again among the candidates of a run."""
     return {str(key): value for key, value in _read(CONF / "replay.yaml")["selector"].items()}
+
+
+@cache
+def trace_words() -> Mapping[str, Sequence[str]]:
+    """Return the words of ``conf/traces.yaml`` by the name of their list."""
+    return {str(name): [str(word) for word in words] for name, words in _read(CONF / "traces.yaml").items()}
 
 
 @cache

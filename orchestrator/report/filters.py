@@ -68,6 +68,12 @@ def samples(interval: Interval | None) -> str:
     return f"{value} ({low} to {high})"
 
 
+def interval(values: tuple[float, float, float]) -> str:
+    """Return a value with the ends of its interval."""
+    value, low, high = map(short, values)
+    return f"{value} ({low} to {high})"
+
+
 def temperature(value: float) -> str:
     """Return a temperature of a selection."""
     return "∞" if math.isinf(value) else f"{value:g}"
@@ -75,5 +81,16 @@ def temperature(value: float) -> str:
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     each.__name__: each
-    for each in (engineering, inline_svg, percent, quoted, rates, samples, share, short, temperature)
+    for each in (
+        engineering,
+        inline_svg,
+        interval,
+        percent,
+        quoted,
+        rates,
+        samples,
+        share,
+        short,
+        temperature,
+    )
 }

@@ -34,6 +34,7 @@ from orchestrator.report.revised import RevisedPoint, revised_points
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.sampled import Sampled, sampled
 from orchestrator.report.settings import Setting, arrange
+from orchestrator.report.traces import Traces, traces
 from orchestrator.storage.atomic import write_atomically
 from orchestrator.storage.plain_files import check_file, check_folder, replace_file
 from orchestrator.terminal import printable
@@ -65,6 +66,7 @@ class Section:
     granted: Sequence[Granted] = ()
     revised: Sequence[RevisedPoint] = ()
     policies: Sequence[PolicyShare] = ()
+    traces: Sequence[Traces] = ()
     exchange: Exchange | None = None
 
     @property
@@ -149,6 +151,7 @@ def make_section(
         granted=granted(setting),
         revised=revised_points(setting),
         policies=policy_shares(setting),
+        traces=traces(setting),
         exchange=exchanged(setting, curves, times_larger) if times_larger else None,
     )
 

@@ -3,7 +3,8 @@
 Votes are counted over equivalent answers, never over raw strings; weighted by reward, an answer's votes
 are the sum of its samples' rewards (Li et al., arXiv 2206.02336); weighted by likelihood, the sum of their
 likelihoods under the policy, each to the power of 1 / length (the "normalised" sum of Wang et al.,
-arXiv 2203.11171).
+arXiv 2203.11171); weighted by shortness, the sum of 1 / length, since right answers are the shorter ones in
+"Think Deep, Think Fast" (arXiv 2504.14047; the form of the weight is ours).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from strategies.parts.tilting import Tilt, tilted
 from strategies.parts.voting import argmax, candidates, lead, vote
 from strategies.parts.weights import Aggregation, log_odds_of, log_sigmoid
 
-VoteWeightName = Literal["count", "reward", "likelihood"]
-VOTE_WEIGHTS: tuple[VoteWeightName, ...] = ("count", "reward", "likelihood")
+VoteWeightName = Literal["count", "reward", "likelihood", "shortness"]
+VOTE_WEIGHTS: tuple[VoteWeightName, ...] = ("count", "reward", "likelihood", "shortness")
 TieBreakName = Literal["earliest", "likelihood"]
 
 
@@ -53,7 +54,7 @@ class MajorityVote(Generic[P]):
     hold one number a path), the greatest reward where there are none, or the greatest likelihood
     (``tie_break="likelihood"``) or number that a function gives it, then the earliest path.
     ``Solution.log_weights``: the log of each sample's vote, 0 for a plain vote, else the log of its reward in
-    [0, 1], of its likelihood a token, or of its tilted quantile over the greatest one.
+    [0, 1], of its likelihood a token, of 1 over its tokens, or of its tilted quantile over the greatest one.
 
     ``tilt`` t weighs a vote by exp(t C), C the share of the problem's samples with a lower reward: 0 counts
     votes, and with a great t the best sample decides. C is known once all samples are: it takes no waves.
@@ -131,6 +132,8 @@ class MajorityVote(Generic[P]):
             return 0.0
         if self.weight == "likelihood":
             return log_likelihood(trajectory) / trajectory.num_tokens
+        if self.weight == "shortness":
+            return -math.log(max(1, trajectory.num_tokens))
         return log_sigmoid(log_odds_of(trajectory, self.aggregation))
 
     def _priority(self, path: int, trajectory: Trajectory) -> float:

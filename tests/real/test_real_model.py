@@ -322,10 +322,11 @@ async def test_a_mixture_runs_through_with_a_judge_by_constraints(model: Model, 
     It states a score now and then: a judgement without one has the reward 0.5 here.
     """
     keys = [
-        "task=gsm8k", f"task.path={shared(BENCHMARKS['gsm8k'])}", "task.limit=2", "task.max_steps=3",
-        "task.max_step_tokens=24", "task.max_tokens=64", "strategy=mixture", "budget=8", "strategy.trials=2",
-        "strategy.prior_sampling.max_tokens=48", "engine=transformers", f"engine.model={model.folder}",
-        "engine.chat=true", "verifier=constraints", "verifier.sampling.max_tokens=64",
+        "task=gsm8k", f"task.path={shared(BENCHMARKS['gsm8k'])}", "task.limit=2", "task.max_steps=2",
+        "task.max_step_tokens=16", "task.max_tokens=32", "strategy=mixture", "budget=5", "strategy.trials=2",
+        "strategy.arms.tree_of_thoughts.strategy.num_thoughts=2",
+        "strategy.prior_sampling.max_tokens=32", "engine=transformers", f"engine.model={model.folder}",
+        "engine.chat=true", "verifier=constraints", "verifier.sampling.max_tokens=48",
         "verifier.missing=0.5", "run_dir=outputs/none",
     ]  # fmt: skip
     plan, results, begun = only_composed(keys, plan_of), list[ProblemResult](), time.monotonic()

@@ -85,6 +85,16 @@ async def test_reward_weighted_votes() -> None:
     assert {round(math.exp(x), 9) for x in solution.log_weights} == {0.9, 0.1}
 
 
+async def test_votes_weighted_by_shortness() -> None:
+    """Long texts are in the majority; each vote is 1 over its tokens."""
+    world = World(Table({"": {"=1\n": 0.4, "a\n": 0.6}}, otherwise={"=2\n": 1.0}))
+    assert chosen(await world.solve(SelfConsistency(60, sampling()))) == ("a\n", "=2\n")
+    solution = await world.solve(SelfConsistency(60, sampling(), weight="shortness"))
+    assert chosen(solution) == ("=1\n",)
+    votes = {len(t.token_ids): w for t, w in zip(solution.trajectories, solution.log_weights, strict=True)}
+    assert votes == {num: pytest.approx(-math.log(num)) for num in (3, 5)}
+
+
 async def test_rewards_of_zero_still_vote_by_count() -> None:
     world = World(POLL, lambda q, steps: 0.0)
     assert chosen(await world.solve(SelfConsistency(60, sampling(), weight="reward"))) == ("=1\n",)
