@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.storage.result_lines import oracle_mark
+from orchestrator.storage.revised import REVISED
 from orchestrator.storage.silence import silence_rows
 from orchestrator.storage.totals import Totals
 from orchestrator.streams import open_streams, silence
@@ -199,6 +200,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         *_schedule_rows(summary.get("schedules", {})),
         ("some candidate right", _share(summary["pass_at_budget"])),
         *_quoted_rows(summary.get("quoted", {})),
+        *revised_rows(summary.get(REVISED)),
         ("errors", str(summary["num_errors"])),
         *silence_rows(summary),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
@@ -251,6 +253,24 @@ def _quoted_rows(quoted: Mapping[str, float]) -> list[tuple[str, str]]:
     row = (f"pass@{', '.join(passes)}", ", ".join(map(_share, passes.values())))
     others = [(name, _share(value)) for name, value in quoted.items() if not _is_pass(name)]
     return [row, *others] if passes else others
+
+
+def revised_rows(revised: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the accuracy by iteration, f and b of a strategy that revises; nothing for any other."""
+    if revised is None:
+        return []
+    return [
+        ("accuracy by iteration", " → ".join(_share(share["value"]) for share in revised["accuracies"])),
+        ("wrong to right (f)", _share_of(revised["mends"])),
+        ("right to wrong (b)", _share_of(revised["breaks"])),
+    ]
+
+
+def _share_of(share: Mapping[str, Any] | None) -> str:
+    if share is None:
+        return "-  (0 revisions)"
+    interval = f"(95 % interval {share['low']:.3f} to {share['high']:.3f})"
+    return f"{_share(share['value'])}  {interval} of {share['num_attempts']:,} revisions"
 
 
 def _is_pass(name: str) -> bool:
