@@ -7,24 +7,29 @@ https://arxiv.org/abs/2203.11171:
 
 where weight_i is 1 (``count``), the sample's reward in [0, 1] (``reward``, Li et al.,
 https://arxiv.org/abs/2206.02336), its likelihood a token (``likelihood``), 1 over its number of tokens
-(``shortness``), or exp(t C) with C the quantile of its reward among the samples (``tilt``, InfAlign,
-https://arxiv.org/abs/2412.19792).
+(``shortness``), the chance of being right that a logistic regression gives its text (``features``, after
+"Think Deep, Think Fast", https://arxiv.org/abs/2504.14047), or exp(t C) with C the quantile of its reward
+among the samples (``tilt``, InfAlign, https://arxiv.org/abs/2412.19792).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
+from strategies.parts import checks
+from strategies.parts.features import VotePlan
 from strategies.parts.majority_vote import MajorityVote, TieBreak, Tilted, VoteWeight
 from strategies.parts.pruning import Prune
 from strategies.parts.stopping import DECIDED, Stop
 from strategies.parts.temperatures import Temperatures, sampling_of
 from strategies.parts.tilting import Tilt
 from strategies.parts.weights import Aggregation, readouts_for
+
+_NEEDS = "needs strategy.weight=features"
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class SelfConsistency:
 
     num_samples: Count = 8
     sampling: Sampling = Sampling()
-    weight: VoteWeight | Tilted = "count"
+    weight: VoteWeight | Tilted | Literal["features"] = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
@@ -50,15 +55,20 @@ class SelfConsistency:
     prune: Prune = None
     temperatures: Temperatures = "constant"
     tilt: Tilt = 3.0
+    plan: VotePlan | None = None
 
     def __post_init__(self) -> None:
+        by_text = self.weight == "features"
+        allowed = "must be a file of python -m orchestrator.allocation features" if by_text else _NEEDS
+        checks.require(by_text == (self.plan is not None), "plan", self.plan and self.plan.digest, allowed)
         object.__setattr__(self, "prune", self._vote().prune)
 
     def _vote(self, most: int = 0) -> MajorityVote[Sampling]:
         num = max(self.num_samples, most)
         paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(num)]
-        how = (self.weight, self.aggregation, self.tie_break, self.wave_size)
-        return MajorityVote(paths, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
+        weight = self.weight if self.plan is None else self.plan
+        how = (self.aggregation, self.tie_break, self.wave_size)
+        return MajorityVote(paths, weight, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
 
     @property
     def readouts(self) -> tuple[str, ...]:
