@@ -180,9 +180,9 @@ def test_a_sweep_has_a_line_a_point() -> None:
     rows = [((f"budget={budget}", "task.path=[x]"), SUMMARY | {"accuracy": budget / 10}) for budget in (4, 8)]
     console.print(sweep_table(rows))
     lines = [" ".join(line.split()) for line in printed(console).splitlines()]
-    assert "budget task.path accuracy tokens rewards errors seconds" in lines
-    assert "4 [x] 0.400 [0.200, 0.800] 1,000 40 1 2.0" in lines
-    assert "8 [x] 0.800 [0.200, 0.800] 1,000 40 1 2.0" in lines
+    assert "budget task.path accuracy tokens rewards errors seconds tokens/s" in lines
+    assert "4 [x] 0.400 [0.200, 0.800] 1,000 40 1 2.0 500" in lines
+    assert "8 [x] 0.800 [0.200, 0.800] 1,000 40 1 2.0 500" in lines
 
 
 def test_a_file_is_as_wide_as_it_needs(
