@@ -66,9 +66,15 @@ class SelfConsistency:
     def _vote(self, most: int = 0) -> MajorityVote[Sampling]:
         num = max(self.num_samples, most)
         paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(num)]
-        weight = self.weight if self.plan is None else self.plan
         how = (self.aggregation, self.tie_break, self.wave_size)
-        return MajorityVote(paths, weight, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
+        return MajorityVote(paths, self._weight, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
+
+    @property
+    def _weight(self) -> VoteWeight | Tilted:
+        if self.weight != "features":
+            return self.weight
+        assert self.plan is not None
+        return self.plan
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ class Marked:
 
     @property
     def is_mixed(self) -> bool:
-        return 0 < self.right.sum() < len(self.samples)
+        return 0 < float(self.right.sum()) < len(self.samples)
 
     def answered(self, votes: Sequence[float]) -> float:
         """Return 1.0 where the vote elects a right answer."""
