@@ -7,8 +7,9 @@ https://arxiv.org/abs/2203.11171:
 
 where weight_i is 1 (``count``), the sample's reward in [0, 1] (``reward``, Li et al.,
 https://arxiv.org/abs/2206.02336), its likelihood a token (``likelihood``), 1 over its number of tokens
-(``shortness``), or exp(t C) with C the quantile of its reward among the samples (``tilt``, InfAlign,
-https://arxiv.org/abs/2412.19792).
+(``shortness``), the chance of being right that a logistic regression gives its text (``features``, after
+"Think Deep, Think Fast", https://arxiv.org/abs/2504.14047), or exp(t C) with C the quantile of its reward
+among the samples (``tilt``, InfAlign, https://arxiv.org/abs/2412.19792).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts import checks
 from strategies.parts.chooser import Chooser
+from strategies.parts.features import VotePlan
 from strategies.parts.majority_vote import MajorityVote, TieBreak, Tilted, VoteWeight
 from strategies.parts.pruning import Prune
 from strategies.parts.selection import AnswerRule, choose
@@ -28,6 +30,8 @@ from strategies.parts.stopping import DECIDED, Stop
 from strategies.parts.temperatures import Temperatures, sampling_of
 from strategies.parts.tilting import Tilt
 from strategies.parts.weights import Aggregation, readouts_for
+
+_NEEDS = "needs strategy.weight=features"
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class SelfConsistency:
 
     num_samples: Count = 8
     sampling: Sampling = Sampling()
-    weight: VoteWeight | Tilted = "count"
+    weight: VoteWeight | Tilted | Literal["features"] = "count"
     aggregation: Aggregation = "last"
     tie_break: TieBreak = "earliest"
     wave_size: CountOrZero = 0
@@ -55,8 +59,12 @@ class SelfConsistency:
     temperatures: Temperatures = "constant"
     tilt: Tilt = 3.0
     selection: Literal["mbr"] | AnswerRule | Chooser | None = None
+    plan: VotePlan | None = None
 
     def __post_init__(self) -> None:
+        by_text = self.weight == "features"
+        allowed = "must be a file of python -m orchestrator.allocation features" if by_text else _NEEDS
+        checks.require(by_text == (self.plan is not None), "plan", self.plan and self.plan.digest, allowed)
         object.__setattr__(self, "prune", self._vote().prune)
         fits = self.selection is None or self.wave_size == 0 or self.stop.rule != "decided"
         allowed = "must be 0 with a selection and stop.rule=decided, which is about the vote"
@@ -65,8 +73,15 @@ class SelfConsistency:
     def _vote(self, most: int = 0) -> MajorityVote[Sampling]:
         num = max(self.num_samples, most)
         paths = [sampling_of(self.sampling, i, self.temperatures) for i in range(num)]
-        how = (self.weight, self.aggregation, self.tie_break, self.wave_size)
-        return MajorityVote(paths, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
+        how = (self.aggregation, self.tie_break, self.wave_size)
+        return MajorityVote(paths, self._weight, *how, stop=self.stop, prune=self.prune, tilt=self.tilt)
+
+    @property
+    def _weight(self) -> VoteWeight | Tilted:
+        if self.weight != "features":
+            return self.weight
+        assert self.plan is not None
+        return self.plan
 
     @property
     def readouts(self) -> tuple[str, ...]:

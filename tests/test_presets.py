@@ -106,6 +106,12 @@ def rows_of(benchmark: str, folder: Path) -> Path:
     return rows
 
 
+NUM_PROBLEMS = {
+    "embedded_demo": 40, "embedded_countdown": 200, "engine_arguments": 100,
+    "engine_arguments_transformers": 100, "embedded_long_chain": 200,
+}  # fmt: skip
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", experiments())
 def test_every_experiment_is_a_plan(
@@ -117,11 +123,7 @@ def test_every_experiment_is_a_plan(
         if benchmark is not None:
             config.task.path = str(rows_of(benchmark, tmp_path_factory.mktemp("rows")))
         plan = plan_of(config)
-    assert plan.num_problems == {
-        "embedded_demo": 40,
-        "embedded_countdown": 200,
-        "embedded_long_chain": 200,
-    }.get(name, 60 if benchmark is None else plan.task.num_problems)
+    assert plan.num_problems == NUM_PROBLEMS.get(name, 60 if benchmark is None else plan.task.num_problems)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -239,6 +241,17 @@ SPECREASON = {
             },
         ),
         (
+            "bag_of_tricks",
+            {
+                "task.name": "gsm8k", "budget": 32, "strategy.num_samples": 32,
+                "engine.model": "meta-llama/Llama-3.1-8B-Instruct",
+            },
+        ),
+        (
+            "bag_of_tricks_methods",
+            {"strategy.sampling.temperature": 0.8, "strategy.sampling.top_p": 0.9, "task.name": "gsm8k"},
+        ),
+        (
             "adaptive_gsm8k",
             {
                 "engine.model": "meta-llama/Llama-3.1-8B-Instruct", "strategy.num_samples": 16,
@@ -292,6 +305,15 @@ def test_the_command_line_wins_over_an_experiment() -> None:
     [
         (["experiment=adablock_gsm8k", "strategy.block_lengths=[8]"], 2),
         pytest.param(["experiment=embedded_demo", "budget=2"], 4, marks=pytest.mark.heavy),
+        pytest.param(
+            [
+                "experiment=engine_arguments",
+                "++engine.args.max_num_seqs=8",
+                "++engine.args.enforce_eager=true",
+            ],
+            2,
+            marks=pytest.mark.heavy,
+        ),
         pytest.param(
             ["experiment=pf_math500", "budget=8", "engine.model=a/b,c/d"], 2, marks=pytest.mark.heavy
         ),

@@ -77,8 +77,8 @@ class RunSettings(BaseModel):
     tracing: Tracing = "none"
     """Spans of OpenTelemetry: in ``traces.jsonl``, or to a collector (docs/observability.md#traces)."""
     plan: str | None = None
-    """A file of ``python -m orchestrator.allocation fit``, for ``strategy=compute_optimal``
-    (docs/adaptive.md).
+    """A file of ``python -m orchestrator.allocation``: of ``fit`` for ``strategy=compute_optimal``
+    (docs/adaptive.md), of ``features`` for ``strategy=self_consistency`` (docs/strategies.md).
     """
     cassette: NotEmpty | None = None
     """A folder that keeps the models' replies: a request that it holds is not sent again, by any run

@@ -16,9 +16,12 @@ from orchestrator.storage.folders import in_home
 log = logging.getLogger(__name__)
 
 KEY = KIND = "plan"
+VOTES = "vote plan"
+"""The kind of a file with the coefficients of a vote."""
 FLOORS, GIVE_UP = "floors", "allocator.give_up"
 # Of the file: what the strategy is built of.
 _READ = ("cuts", "chosen", "settings", "budget", "probes", "digest", "gains")
+_READ_VOTES = ("coefficients", "intercept", "words", "digest")
 
 
 def with_plan(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,11 +33,27 @@ def with_plan(plain: Mapping[str, Any]) -> dict[str, Any]:
     if given is None and not isinstance(node.get(KEY), str):
         return dict(plain)
     if KEY not in node:
-        raise ConfigError(KEY, given, "is for strategy=compute_optimal; this one has no plan")
+        raise ConfigError(
+            KEY, given, "is for strategy=compute_optimal and self_consistency; this one has no plan"
+        )
     if isinstance(node[KEY], Mapping):
         return dict(plain)
-    content = read_plan(Path(in_home(str(given or node[KEY]))))
-    return {**plain, "strategy": {**node, KEY: {name: content[name] for name in _READ}}}
+    path = Path(in_home(str(given or node[KEY])))
+    content = _read_votes(path) if _votes(node) else {name: read_plan(path)[name] for name in _READ}
+    return {**plain, "strategy": {**node, KEY: content}}
+
+
+def _votes(node: Mapping[str, Any]) -> bool:
+    """Return whether a strategy's plan weighs votes; another one has settings by level."""
+    return "weight" in node
+
+
+def _read_votes(path: Path) -> dict[str, Any]:
+    content = read_fitted(path, VOTES, KEY)
+    missing = [name for name in _READ_VOTES if name not in content]
+    if missing:
+        raise ConfigError(KEY, path, f"was not written by Murmuration: it has no {missing[0]}")
+    return {name: content[name] for name in _READ_VOTES}
 
 
 def with_floors(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +89,7 @@ def read_plan(path: Path) -> dict[str, Any]:
 def check_planned(plain: Mapping[str, Any]) -> None:
     """Raise ConfigError for a budget or a number of probes that the plan was not fitted for."""
     node = plain["strategy"]
-    if KEY not in node:
+    if KEY not in node or _votes(node):
         return
     plan = node[KEY]
     if plan is None:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.storage.result_lines import oracle_mark
+from orchestrator.storage.revised import REVISED
 from orchestrator.storage.silence import silence_rows
 from orchestrator.storage.totals import Totals
 from orchestrator.streams import open_streams, silence
@@ -199,6 +200,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         *_schedule_rows(summary.get("schedules", {})),
         ("some candidate right", _share(summary["pass_at_budget"])),
         *_quoted_rows(summary.get("quoted", {})),
+        *revised_rows(summary.get(REVISED)),
         ("errors", str(summary["num_errors"])),
         *silence_rows(summary),
         ("generated tokens", f"{usage['generated_tokens']:,}"),
@@ -210,7 +212,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         *([("cost", f"{summary['cost']:,.6g}")] if "cost" in summary else []),
         *_seeds_rows(summary),
         ("wall time", "not known: a part was killed" if seconds is None else f"{seconds:.1f} s"),
-        ("tokens a second", f"{usage['generated_tokens'] / seconds:,.0f}" if seconds else "-"),
+        ("tokens a second", _speed(summary)),
     ]
     for name, value in rows:
         table.add_row(Text(name), value)  # brackets are no markup
@@ -253,6 +255,24 @@ def _quoted_rows(quoted: Mapping[str, float]) -> list[tuple[str, str]]:
     return [row, *others] if passes else others
 
 
+def revised_rows(revised: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the accuracy by iteration, f and b of a strategy that revises; nothing for any other."""
+    if revised is None:
+        return []
+    return [
+        ("accuracy by iteration", " → ".join(_share(share["value"]) for share in revised["accuracies"])),
+        ("wrong to right (f)", _share_of(revised["mends"])),
+        ("right to wrong (b)", _share_of(revised["breaks"])),
+    ]
+
+
+def _share_of(share: Mapping[str, Any] | None) -> str:
+    if share is None:
+        return "-  (0 revisions)"
+    interval = f"(95 % interval {share['low']:.3f} to {share['high']:.3f})"
+    return f"{_share(share['value'])}  {interval} of {share['num_attempts']:,} revisions"
+
+
 def _is_pass(name: str) -> bool:
     return name.startswith("pass@") and "[" not in name
 
@@ -263,12 +283,12 @@ def sweep_table(points: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Ta
     for override in points[0][0]:
         table.add_column(override.partition("=")[0], overflow="fold")
     silent = [name for name in ("unanswered", "cut_off") if any(_num_silent(s, name) for _, s in points)]
-    for name in ("accuracy", "tokens", "rewards", "errors", *silent, "seconds"):
+    for name in ("accuracy", "tokens", "rewards", "errors", *silent, "seconds", "tokens/s"):
         table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for overrides, summary in points:
-        *figures, seconds = _sweep_row(summary)
+        *figures, seconds, speed = _sweep_row(summary)
         silence = [f"{_num_silent(summary, name):,}" for name in silent]
-        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *figures, *silence, seconds)
+        table.add_row(*(Text(o.partition("=")[2]) for o in overrides), *figures, *silence, seconds, speed)
     return table
 
 
@@ -278,14 +298,21 @@ def _num_silent(summary: Mapping[str, Any], name: str) -> int:
 
 
 def _sweep_row(summary: Mapping[str, Any]) -> list[str]:
-    low, high = summary["accuracy_ci95"]
+    (low, high), seconds = summary["accuracy_ci95"], summary.get("wall_seconds")
     return [
         f"{_share(summary['accuracy'])} [{low:.3f}, {high:.3f}]" + ("" if summary["complete"] else " so far"),
         f"{summary['usage']['generated_tokens']:,}",
         f"{summary['usage']['reward_calls']:,}",
         str(summary["num_errors"]),
-        "-" if (seconds := summary.get("wall_seconds")) is None else f"{seconds:.1f}",
+        "-" if seconds is None else f"{seconds:.1f}",
+        _speed(summary),
     ]
+
+
+def _speed(summary: Mapping[str, Any]) -> str:
+    """Return the generated tokens a second; a dash where the wall time is not known."""
+    seconds = summary.get("wall_seconds")
+    return f"{summary['usage']['generated_tokens'] / seconds:,.0f}" if seconds else "-"
 
 
 def _share(value: float | None) -> str:

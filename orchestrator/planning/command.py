@@ -10,6 +10,8 @@ from orchestrator.allocation.bounds import Interval
 from orchestrator.config.arguments import read_arguments
 from orchestrator.errors import ConfigError
 from orchestrator.observe.progress import stdout_console
+from orchestrator.planning.features import USAGE as FEATURES_USAGE
+from orchestrator.planning.features import fit_votes
 from orchestrator.planning.fitting import FittedPlan, fit_plan, gain_of
 from orchestrator.planning.floors import USAGE as FLOORS_USAGE
 from orchestrator.planning.floors import fit_file, floors_table
@@ -20,6 +22,7 @@ from orchestrator.terminal import complain
 
 USAGE = """usage: python -m orchestrator.allocation fit SWEEP reference=RUN_DIR to=PLAN budget=B [KEY=VALUE]
        python -m orchestrator.allocation floors RUN_DIR to=FILE
+       python -m orchestrator.allocation features RUN_DIR to=FILE
 
 Chooses for each level of difficulty the setting of a sweep that is best there within a budget, and writes a
 plan for strategy=compute_optimal plan=PLAN.
@@ -45,8 +48,10 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments[0] == "floors":
             return _print_floors(arguments[1:])
+        if arguments[0] == "features":
+            return _print_votes(arguments[1:])
         if arguments[0] != "fit":
-            allowed = f"must be fit or floors{nearest(arguments[0], ['fit', 'floors'])}"
+            allowed = f"must be fit, floors or features{nearest(arguments[0], ['fit', 'floors', 'features'])}"
             raise ConfigError("command", arguments[0], allowed)
         fitted, surfaces, to = _fit(arguments[1:])
     except ConfigError as mistake:
@@ -71,6 +76,17 @@ def _print_floors(arguments: list[str]) -> int:
     floors, share, to = fit_file(arguments)
     stdout_console().print(floors_table(floors, share))
     stdout_console().print(f"floors: {to}", soft_wrap=True)
+    return 0
+
+
+def _print_votes(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(FEATURES_USAGE)
+        return 0 if arguments else 2
+    tables, to = fit_votes(arguments)
+    for table in tables:
+        stdout_console().print(table)
+    stdout_console().print(f"plan: {to}", soft_wrap=True)
     return 0
 
 

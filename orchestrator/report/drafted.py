@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config.files import TARGET
-from orchestrator.report.revised import Share, share_of
 from orchestrator.report.settings import Setting
 from orchestrator.storage.results import stream_results
+from orchestrator.storage.revised import Share, share_of
 
 _DRAFTS = "strategies.Speculative"
 

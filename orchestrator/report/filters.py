@@ -13,7 +13,7 @@ from orchestrator.allocation.saturation import MAX_SAMPLES
 from orchestrator.report.figures import Drawing
 from orchestrator.report.levels import Level
 from orchestrator.report.measures import generic
-from orchestrator.report.revised import Share
+from orchestrator.storage.revised import Share
 
 
 def inline_svg(drawing: Drawing) -> Markup:

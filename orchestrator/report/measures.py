@@ -45,6 +45,12 @@ class Measured:
     complete: bool
     quoted: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Generated tokens over the wall time of whole runs; None where that is not known."""
+        seconds = self.costs["seconds"]
+        return self.costs["generated_tokens"] / seconds if seconds else None
+
 
 COSTS = {
     "generated_tokens": "generated tokens a problem",

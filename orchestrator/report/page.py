@@ -35,6 +35,7 @@ from orchestrator.report.revised import RevisedPoint, revised_points
 from orchestrator.report.runs import CHUNK_PROBLEMS, SavedRun, pack, read_runs
 from orchestrator.report.sampled import Sampled, sampled
 from orchestrator.report.settings import Setting, arrange
+from orchestrator.report.speed import Speeds, speeds
 from orchestrator.report.traces import Traces, traces
 from orchestrator.storage.atomic import write_atomically
 from orchestrator.storage.plain_files import check_file, check_folder, replace_file
@@ -121,7 +122,8 @@ def write_report(
     check_file(out / PAGE)
     check_folder(out / FIGURES)
     samples = read_samples(reference) if reference else None
-    settings = arrange(read_runs(folder, max_bytes))
+    runs = list(read_runs(folder, max_bytes))
+    settings = arrange(runs)
     sections = [make_section(setting, f"s{i}", samples, times_larger) for i, setting in enumerate(settings)]
     if reference and not any(section.by_difficulty for section in sections):
         allowed = "has no problems of these runs, or the same pass rate for all of them"
@@ -130,7 +132,7 @@ def write_report(
     for section in sections:
         _save_figures(section, out / FIGURES)
     page = out / PAGE
-    write_atomically(page, render(folder.resolve().name, sections))
+    write_atomically(page, render(folder.resolve().name, sections, speeds(runs)))
     return page
 
 
@@ -177,7 +179,7 @@ def _stem(name: str) -> str:
     return f"{stem[:MAX_STEM]}-{digest}"
 
 
-def render(title: str, sections: Sequence[Section]) -> str:
+def render(title: str, sections: Sequence[Section], engines: Speeds | None = None) -> str:
     """Return the whole page as text."""
     runs = [run for section in sections for run in section.setting.runs]
     environment = Environment(
@@ -193,6 +195,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     return environment.get_template("report.html.j2").render(
         title=title,
         sections=sections,
+        engines=engines,
         runs=[
             (run_label(section.setting, run, sections), run)
             for section in sections

@@ -16,7 +16,6 @@ and the problem is the unit of both intervals. p is the sign test of AUC against
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.allocation.wording import Lists, features
 from orchestrator.config.files import trace_words
 from orchestrator.intervals import holm, mean_interval, sign_test
 from orchestrator.report.settings import Setting
@@ -77,40 +77,20 @@ def traces(setting: Setting) -> list[Traces]:
     return found
 
 
-_WORD = re.compile(r"[\w'-]+|\?")
-_Phrases = Mapping[str, Sequence[tuple[int, Sequence[str]]]]
-
-
-@cache
-def _phrases() -> _Phrases:
-    """Return the phrases by their first word, each with the number of its list."""
-    found: dict[str, list[tuple[int, Sequence[str]]]] = defaultdict(list)
-    for i, phrases in enumerate(trace_words().values()):
-        for words in map(_words, phrases):
-            found[words[0]].append((i, words))
-    return dict(found)
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower().replace("\u2019", "'"))
-
-
 def feature_names() -> tuple[str, ...]:
     """Return the names of the features, in the order of ``features_of``."""
     return ("tokens", "steps", *trace_words())
 
 
 def features_of(text: str, num_tokens: int, num_steps: int) -> list[float]:
-    """Return tokens, steps, and the counts of each list per 1,000 tokens.
+    """Return tokens, steps, and the counts of each list per 1,000 tokens."""
+    return features(text, num_tokens, num_steps, word_lists())
 
-    A list counts at most one phrase from each word on.
-    """
-    counts, phrases, words = [0] * (len(feature_names()) - 2), _phrases(), _words(text)
-    for at, word in enumerate(words):
-        for i in {i for i, phrase in phrases.get(word, ()) if words[at : at + len(phrase)] == phrase}:
-            counts[i] += 1
-    per = 1000 / max(1, num_tokens)
-    return [num_tokens, num_steps, *(per * count for count in counts)]
+
+@cache
+def word_lists() -> Lists:
+    """Return the shipped lists, in the order of ``feature_names``."""
+    return tuple(map(tuple, trace_words().values()))
 
 
 def mixed_problems(lines: Iterable[Mapping[str, Any]]) -> list[tuple[Rows, Rows]]:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from orchestrator.config.command_line import check_choices, quoted
+from orchestrator.config.command_line import check_choices, quoted, with_open_keys
 from orchestrator.config.compose import known_keys, only_composed
 from orchestrator.config.explain import explain
 from orchestrator.config.flags import kept_flags, split_flags
@@ -112,7 +112,7 @@ def plan_sweep(arguments: Sequence[str], models_of: ModelsOf) -> Sweep:
         chosen = HydraConfig.get()
         folder, config_name = Path(str(chosen.sweep.dir)), str(chosen.job.config_name)
         of_file = [f"{key}={value}" for key, value in (chosen.sweeper.params or {}).items()]
-        points = expand([*of_file, *overrides], GlobalHydra.instance().config_loader())
+        points = expand([*with_open_keys(of_file), *overrides], GlobalHydra.instance().config_loader())
         return folder, [_plan_point(point, config_name, models_of, flags) for point in points]
 
     folder, outcomes = only_composed([*flags, *shared(overrides)], plan)

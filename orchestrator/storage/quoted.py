@@ -82,8 +82,8 @@ def powers_of_two(most: int) -> Iterator[int]:
     yield most
 
 
-def _elect(samples: _Candidates, votes: Sequence[float]) -> Mapping[str, Any] | None:
-    """Return the first sample of the answer with the most votes, None without one. The first wins a tie."""
+def elect(samples: _Candidates, votes: Sequence[float]) -> Mapping[str, Any] | None:
+    """Return the first sample of the answer with the most votes, None without one; the first wins a tie."""
     by_answer: dict[int, list[float]] = defaultdict(list)
     for sample, vote in zip(samples, votes, strict=True):
         if sample["answer"] is not None:
@@ -100,12 +100,12 @@ def _reward(sample: Mapping[str, Any]) -> float:
 
 def majority(samples: _Candidates) -> Mapping[str, Any] | None:
     """Return a sample with the answer of most samples."""
-    return _elect(samples, [1.0] * len(samples))
+    return elect(samples, [1.0] * len(samples))
 
 
 def weighted(samples: _Candidates) -> Mapping[str, Any] | None:
     """Return a sample with the answer that has the greatest sum of rewards."""
-    return _elect(samples, [_reward(s) for s in samples])
+    return elect(samples, [_reward(s) for s in samples])
 
 
 def naive(samples: _Candidates) -> Mapping[str, Any] | None:

@@ -13,6 +13,7 @@ from orchestrator.intervals import wilson_interval
 from orchestrator.storage.atomic import json_bytes
 from orchestrator.storage.quoted import Quoted
 from orchestrator.storage.result_lines import by_policy_of, overhead_of, spent
+from orchestrator.storage.revised import REVISED, Revising
 from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.silence import SILENCE, Silence
 from orchestrator.types import Overhead, Usage
@@ -28,7 +29,7 @@ class Totals:
         self.by_policy: dict[str, Usage] = {}
         self.cost: float | None = None
         self.silence = Silence()
-        self._quoted = Quoted()
+        self._quoted, self._revising = Quoted(), Revising()
         self._paths, self._right_paths = Counter[int](), Counter[int]()
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -44,6 +45,7 @@ class Totals:
             self.cost = (self.cost or 0.0) + line["cost"]
         self.silence.add(line)
         self._quoted.add(line)
+        self._revising.add(line)
         for candidate in line["candidates"]:
             if "block_length" in candidate:
                 self._paths[candidate["block_length"]] += 1
@@ -84,6 +86,7 @@ class Totals:
             "accuracy_ci95": list(self.accuracy_ci95),
             "pass_at_budget": self.pass_at_budget,
             **self._quoted.summary(),
+            **self._revising.summary(),
             **self.silence.summary(),
             "usage": asdict(self.usage),
             **({"usage_by_policy": self._by_policy} if self.by_policy else {}),
@@ -99,8 +102,9 @@ def finished_summary(run_dir: Path, totals: Totals) -> dict[str, Any] | None:
     expected = json.loads(json_bytes(totals.summary()))
     if summary is None:
         return None
-    # A summary of an older release does not count what was not answered.
-    expected = {name: value for name, value in expected.items() if name in summary or name not in SILENCE}
+    # A summary of an older release does not count what was not answered, nor what revising has done.
+    newer = {*SILENCE, REVISED}
+    expected = {name: value for name, value in expected.items() if name in summary or name not in newer}
     is_whole = summary["complete"] and expected.keys() <= summary.keys()
     return summary if is_whole and _agree(expected, summary) else None
 

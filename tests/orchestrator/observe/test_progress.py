@@ -58,6 +58,15 @@ def test_the_figures_that_papers_quote_are_rows() -> None:
     assert "pass@" not in show()
 
 
+def test_a_strategy_that_revises_shows_f_and_b() -> None:
+    share = {"value": 0.25, "low": 0.125, "high": 0.5, "num_attempts": 1200}
+    text = show(revised={"accuracies": [share, {**share, "value": 0.5}], "mends": share, "breaks": None})
+    assert "0.250 → 0.500" in text
+    assert re.search(r"\(f\)\s+\S\s+0\.250  \(95 % interval 0\.125 to 0\.500\) of 1,200 revisions", text)
+    assert re.search(r"\(b\)\s+\S\s+-  \(0 revisions\)", text)
+    assert "iteration" not in show()
+
+
 def test_several_policies_have_a_row_each_and_prices_one() -> None:
     usage = {"generated_tokens": 1200, "prompt_tokens": 34}
     text = show(usage_by_policy={"engine": usage, "judge": usage}, cost=1.25)
@@ -171,9 +180,9 @@ def test_a_sweep_has_a_line_a_point() -> None:
     rows = [((f"budget={budget}", "task.path=[x]"), SUMMARY | {"accuracy": budget / 10}) for budget in (4, 8)]
     console.print(sweep_table(rows))
     lines = [" ".join(line.split()) for line in printed(console).splitlines()]
-    assert "budget task.path accuracy tokens rewards errors seconds" in lines
-    assert "4 [x] 0.400 [0.200, 0.800] 1,000 40 1 2.0" in lines
-    assert "8 [x] 0.800 [0.200, 0.800] 1,000 40 1 2.0" in lines
+    assert "budget task.path accuracy tokens rewards errors seconds tokens/s" in lines
+    assert "4 [x] 0.400 [0.200, 0.800] 1,000 40 1 2.0 500" in lines
+    assert "8 [x] 0.800 [0.200, 0.800] 1,000 40 1 2.0 500" in lines
 
 
 def test_a_file_is_as_wide_as_it_needs(

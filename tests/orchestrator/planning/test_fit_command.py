@@ -178,6 +178,6 @@ def test_a_bad_option_is_one_line(
 
 def test_another_word_than_fit_is_refused(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fitt", str(sweep)]) == 2
-    assert "command=fitt: must be fit or floors; did you mean 'fit'?" in capsys.readouterr().err
+    assert "command=fitt: must be fit, floors or features; did you mean 'fit'?" in capsys.readouterr().err
     assert main(["fit", str(sweep), "budget=4"]) == 2
     assert "reference=null: must be the directory of a run" in capsys.readouterr().err

@@ -129,7 +129,7 @@ def test_floors_of_a_pilot(folder: Path, chosen: list[str], capsys: Any) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["floor"], "command=floor: must be fit or floors; did you mean 'floors'?"),
+        (["floor"], "command=floor: must be fit, floors or features; did you mean 'floors'?"),
         (["floors", "nothing"], "to=null: must be the file to write"),
         (["floors", "nothing", "to=x"], "RUN_DIR=nothing"),
     ],
