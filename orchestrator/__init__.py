@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.observe.trackio_tracker import TrackioTracker
     from orchestrator.observe.wandb_tracker import WandbTracker
     from orchestrator.outcome import Candidate, ProblemResult
+    from orchestrator.prompts.question import PrefixQuestion
     from orchestrator.prompts.template import Template
     from orchestrator.protocols import (
         Completion,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from orchestrator.tasks.choices import DrawnChoices, ListedChoices
     from orchestrator.tasks.countdown import CountdownTask
     from orchestrator.tasks.dataset import DatasetTask
+    from orchestrator.tasks.long_chain import LongChainTask
     from orchestrator.tasks.twoway import TwoWayTask
     from orchestrator.text.engine import LastStep, TextEngine, TextParams
     from orchestrator.text.task import TextTask
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from orchestrator.verifiers.none import NoVerifier
     from orchestrator.verifiers.oracle import OracleConfig
     from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
+    from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
 
 _PLACES = {
     "Candidate": "orchestrator.outcome",
@@ -97,6 +100,7 @@ _PLACES = {
     "ListedChoices": "orchestrator.tasks.choices",
     "Loglik": "orchestrator.protocols",
     "LoglikRequest": "orchestrator.protocols",
+    "LongChainTask": "orchestrator.tasks.long_chain",
     "MlflowTracker": "orchestrator.observe.mlflow_tracker",
     "ModelInfo": "orchestrator.protocols",
     "Models": "orchestrator.starting",
@@ -106,6 +110,7 @@ _PLACES = {
     "NodeRecord": "orchestrator.types",
     "OracleConfig": "orchestrator.verifiers.oracle",
     "Overhead": "orchestrator.types",
+    "PrefixQuestion": "orchestrator.prompts.question",
     "Price": "orchestrator.search.prices",
     "Problem": "orchestrator.types",
     "ProblemError": "orchestrator.errors",
@@ -117,6 +122,7 @@ _PLACES = {
     "ScoreReply": "orchestrator.protocols",
     "ScoreRequest": "orchestrator.protocols",
     "SelfCertaintyVerifierConfig": "orchestrator.verifiers.self_certainty",
+    "SelfEvaluationVerifierConfig": "orchestrator.verifiers.self_evaluation",
     "Session": "orchestrator.search.session",
     "Solution": "orchestrator.types",
     "Step": "orchestrator.types",
@@ -171,6 +177,7 @@ __all__ = [
     "ListedChoices",
     "Loglik",
     "LoglikRequest",
+    "LongChainTask",
     "MlflowTracker",
     "ModelInfo",
     "Models",
@@ -180,6 +187,7 @@ __all__ = [
     "NodeRecord",
     "OracleConfig",
     "Overhead",
+    "PrefixQuestion",
     "Price",
     "Problem",
     "ProblemError",
@@ -191,6 +199,7 @@ __all__ = [
     "ScoreReply",
     "ScoreRequest",
     "SelfCertaintyVerifierConfig",
+    "SelfEvaluationVerifierConfig",
     "Session",
     "Solution",
     "Step",

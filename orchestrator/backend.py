@@ -6,8 +6,10 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
+from orchestrator.errors import ConfigError
 from orchestrator.observe.tracking import Tracker
-from orchestrator.protocols import Engine, EngineConfig, Readout, Task, Verifier, VerifierConfig
+from orchestrator.protocols import AsksPolicy, Engine, EngineConfig, Readout, Task, Verifier, VerifierConfig
+from orchestrator.suggest import nearest
 from orchestrator.types import ENGINE
 
 
@@ -133,6 +135,22 @@ class ReplicaVerifier(VerifierConfig, Protocol):
 
     def open(self, backend: Backend, task: Task, references: Mapping[str, str]) -> Verifier | None:
         return backend.verifier
+
+
+def asked_policies(
+    policies: Mapping[str, EngineConfig], verifier: AnyVerifierConfig
+) -> Mapping[str, EngineConfig]:
+    """Return the policies; that which the verifier asks a question has it, and checks it while it loads.
+
+    Raises ConfigError where there is no such policy, or where it cannot answer.
+    """
+    if not isinstance(verifier, AsksPolicy):
+        return policies
+    if (name := verifier.policy) not in policies:
+        raise ConfigError(
+            "verifier.policy", name, f"must be {' or '.join(policies)}{nearest(name, policies)}"
+        )
+    return {**policies, name: verifier.asking(policies[name])}
 
 
 class LocalVerifier(AnyVerifierConfig, Protocol):

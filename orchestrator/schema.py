@@ -221,11 +221,16 @@ def _error(key: str, value: Any, hint: Any, failure: ValidationError) -> ConfigE
 
 def _choice_in_words(value: Any, hint: Any) -> str:
     """The names that are allowed, and the nearest one; empty where anything but a name is."""
-    named = [k for k in options(hint) if k is not NoneType and not getattr(k, "_is_protocol", False)]
+    named = [k for k in options(hint) if k is not NoneType and not _is_object(k)]
     if any(get_origin(kind) is not Literal for kind in named) or not (choices := _choices(hint)):
         return ""
     null = ", or null" if NoneType in options(hint) else ""
     return f"must be one of {', '.join(choices)}{null}" + nearest(str(value), choices)
+
+
+def _is_object(kind: Any) -> bool:
+    """Return whether a type is an interface: no single value of a file is one."""
+    return bool(getattr(kind, "_is_protocol", False)) or inspect.isabstract(kind)
 
 
 def _choices(hint: Any) -> list[str]:

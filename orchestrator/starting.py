@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator.backend import AnyVerifierConfig, Backend, Cluster
+from orchestrator.backend import AnyVerifierConfig, Backend, Cluster, asked_policies
 from orchestrator.config.build import build_node
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.compose import chosen_node
@@ -86,7 +86,7 @@ async def start(
     if judge.knows_answers:
         raise ConfigError("verifier", node_of(judge)["_target_"], "knows the answers: only a run may use it")
     try:
-        backend = await where.start({ENGINE: policy, **others}, judge.of_replicas)
+        backend = await where.start(asked_policies({ENGINE: policy, **others}, judge), judge.of_replicas)
         try:
             yield _models(backend, policy, judge, others)
         finally:

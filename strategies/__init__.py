@@ -23,22 +23,27 @@ if TYPE_CHECKING:
     from strategies.particle_cascade import ParticleCascade
     from strategies.particle_filter import ParticleFilter
     from strategies.particle_gibbs import ParticleGibbs
+    from strategies.parts.checklist import Checklist
+    from strategies.parts.mbr import Mbr
     from strategies.parts.stopping import Stop
     from strategies.pipeline import Pipeline
     from strategies.rebase import Rebase
     from strategies.refine import Refine, RefineStop
     from strategies.self_consistency import SelfConsistency
+    from strategies.speculative import Speculative
     from strategies.tree_of_thoughts import TreeOfThoughts
 
 _PLACES = {
     "AStar": "strategies.astar",
     "BeamSearch": "strategies.beam_search",
     "BestOfN": "strategies.best_of_n",
+    "Checklist": "strategies.parts.checklist",
     "ComputeOptimal": "strategies.compute_optimal",
     "DiverseTreeSearch": "strategies.dvts",
     "EntropicParticleFilter": "strategies.entropic_particle_filter",
     "Greedy": "strategies.greedy",
     "Hex": "strategies.hex",
+    "Mbr": "strategies.parts.mbr",
     "Mixture": "strategies.mixture",
     "MixtureArm": "strategies.mixture",
     "ParallelTempering": "strategies.parallel_tempering",
@@ -51,6 +56,7 @@ _PLACES = {
     "Refine": "strategies.refine",
     "RefineStop": "strategies.refine",
     "SelfConsistency": "strategies.self_consistency",
+    "Speculative": "strategies.speculative",
     "Stop": "strategies.parts.stopping",
     "TreeOfThoughts": "strategies.tree_of_thoughts",
 }
@@ -59,11 +65,13 @@ __all__ = [
     "AStar",
     "BeamSearch",
     "BestOfN",
+    "Checklist",
     "ComputeOptimal",
     "DiverseTreeSearch",
     "EntropicParticleFilter",
     "Greedy",
     "Hex",
+    "Mbr",
     "Mixture",
     "MixtureArm",
     "ParallelTempering",
@@ -76,6 +84,7 @@ __all__ = [
     "Refine",
     "RefineStop",
     "SelfConsistency",
+    "Speculative",
     "Stop",
     "TreeOfThoughts",
 ]

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 from orchestrator.schema import Count, CountOrZero, Positive, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
+from strategies.parts.chooser import Chooser
 from strategies.parts.drawing import Drawing, Drawn
 from strategies.parts.population import Population
 from strategies.parts.pruning import Prune, check_alone, points_of
@@ -46,7 +47,7 @@ class BestOfN:
     num_samples: Count = 8
     sampling: Sampling = Sampling()
     aggregation: Aggregation = "last"
-    selection: Literal["argmax", "sample"] | AnswerRule = "argmax"
+    selection: Literal["argmax", "sample", "mbr"] | AnswerRule | Chooser = "argmax"
     selection_temperature: Positive = 1.0
     stop: Stop = NEVER
     wave_size: CountOrZero = 0

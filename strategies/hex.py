@@ -20,28 +20,30 @@ which the path was decided, so it compares schedules only roughly.
 
 Answers that cannot be read have no vote. A tie goes to the answer that the smallest block gave. The paper's
 settings: five block lengths from 1/32 to 1/2 of the canvas, five seeds each at temperature 0.9, two tokens
-a pass, low-confidence remasking. Ours: fewer paths than schedules take the smallest blocks, the adaptive
-stop, and the tie-break ``likelihood``. It is not that of the released script, a one-step NLL under the
-first pass's logits, which is not offered.
+a pass, low-confidence remasking. The released script breaks ties by ``one_step_nll``: the path whose tokens
+have the least mean of -log p under the logits of the first pass, where the whole canvas is masked. It costs
+one pass more for each path. Ours: fewer paths than schedules take the smallest blocks, the adaptive stop, and
+the tie-break ``likelihood``, by the NLL of the order in which a path was decided.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
 from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.search.session import Session
-from orchestrator.types import Denoising, Solution
+from orchestrator.types import Denoising, EstimatedDenoising, Solution, Trajectory
 from strategies.parts import checks
-from strategies.parts.majority_vote import MajorityVote, Measure, VoteWeight
+from strategies.parts.majority_vote import MajorityVote, Measure, TieBreak, VoteWeight
 from strategies.parts.stopping import DECIDED, Stop
 from strategies.parts.temperatures import Temperatures, sampling_of
 from strategies.parts.weights import Aggregation, readouts_for
 
-HexTieBreakName = Literal["smallest_block", "likelihood"]
-HEX_TIE_BREAKS: tuple[HexTieBreakName, ...] = ("smallest_block", "likelihood")
+HexTieBreakName = Literal["smallest_block", "likelihood", "one_step_nll"]
+HEX_TIE_BREAKS: tuple[HexTieBreakName, ...] = ("smallest_block", "likelihood", "one_step_nll")
 
 _PARTS = (32, 16, 8, 4, 2)
 
@@ -63,13 +65,25 @@ def smallest_first(paths: Sequence[Denoising]) -> list[float]:
     return [-float(path.block_length or path.gen_length) for path in paths]
 
 
+def with_estimate(path: Denoising) -> Denoising:
+    """Return the path with an estimate of its canvas's NLL."""
+    return EstimatedDenoising(**{field.name: getattr(path, field.name) for field in fields(Denoising)})
+
+
+def least_one_step_nll(trajectory: Trajectory) -> float:
+    """Return the preference in a tie: the less its one-step NLL, the greater."""
+    nll = trajectory.one_step_nll
+    return -math.inf if nll is None else -nll
+
+
 @dataclass(frozen=True)
 @checked("strategy")
 class Hex:
     """A vote over ``num_paths`` paths, spread evenly over ``block_lengths``.
 
-    Ties: the answer that the smallest block gave (``smallest_block``) or the path of lowest NLL
-    (``likelihood``), then the earliest path. Budget N: ``num_paths`` = N canvases; with ``weight="reward"``
+    Ties: the answer that the smallest block gave (``smallest_block``), the path of lowest NLL
+    (``likelihood``) or of lowest one-step NLL (``one_step_nll``), then the earliest path. Budget N:
+    ``num_paths`` = N canvases; with ``weight="reward"``
     one reward call per path, else none. With a ``wave_size`` above 0 (the number of schedules is a good one)
     paths are denoised in waves of that many, until the rule in ``stop`` holds: by default, until the vote is
     decided. ``Solution.log_weights``: the log of each path's vote, 0 where votes are counted.
@@ -108,15 +122,22 @@ class Hex:
         num = max(self.num_paths, most)
         spread_evenly = enumerate(spread(num, self.denoising, self.block_lengths))
         paths = [sampling_of(path, i, self.temperatures) for i, path in spread_evenly]
+        if self.tie_break == "one_step_nll":
+            paths = [with_estimate(path) for path in paths]
         return MajorityVote(
             paths,
             self.weight,
             self.aggregation,
-            "earliest" if self.tie_break == "smallest_block" else self.tie_break,
+            self._tie_break(),
             self.wave_size,
             smallest_first(paths),
             self.stop,
         )
+
+    def _tie_break(self) -> TieBreak:
+        if self.tie_break == "smallest_block":
+            return "earliest"  # the paths' preferences decide
+        return least_one_step_nll if self.tie_break == "one_step_nll" else self.tie_break
 
     @property
     def readouts(self) -> tuple[str, ...]:

@@ -29,10 +29,11 @@ from orchestrator.search.session import Session
 from orchestrator.types import ENGINE, Prompt, Record, Reward, Sampling, Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.attempts import Carry, Chain, carried, fields_of, kept, show, turns
+from strategies.parts.chooser import Chooser
 from strategies.parts.concurrent import concurrently
 from strategies.parts.feedback import PROMPTED, Feedback, Notes
 from strategies.parts.prompted import Shown, reply_to
-from strategies.parts.selection import SelectionName, select
+from strategies.parts.selection import SelectionName, choose, reads_rewards
 from strategies.parts.weights import Aggregation, log_odds_of, readouts_for
 
 RefineRule = Literal["none", "threshold", "no_error", "oracle"]
@@ -88,8 +89,8 @@ class Refine:
     critique_sampling: Sampling = Sampling()
     teacher: str = ENGINE
     stop: RefineStop = RefineStop()
-    within: Literal["last"] | SelectionName = "argmax"
-    across: SelectionName = "argmax"
+    within: Literal["last"] | SelectionName | Chooser = "argmax"
+    across: SelectionName | Chooser = "argmax"
     aggregation: Aggregation = "last"
 
     def __post_init__(self) -> None:
@@ -112,6 +113,12 @@ class Refine:
     def prompts(self) -> bool:
         """Whether it asks anything else than the task's question: a first iteration does not."""
         return self._num_iterations > 1
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies that it asks, the main one first."""
+        asks = self.prompts and self.feedback in PROMPTED
+        return tuple(dict.fromkeys((ENGINE, self.teacher))) if asks else (ENGINE,)
 
     @property
     def in_chat(self) -> bool:
@@ -143,7 +150,7 @@ class Refine:
         """Whether anything reads rewards."""
         chooses = {self.within, self.across if self._num_chains > 1 else self.within}
         return (
-            not chooses <= {"last", "majority"}
+            any(how != "last" and reads_rewards(how) for how in chooses)
             or self.feedback in ("score", "reasons")
             or self.carry == "best_and_worst"
             or self.stop.rule == "threshold"
@@ -213,15 +220,15 @@ class Refine:
         trajectories = tuple(ordered[place] for place in range(len(ordered)))
         chosen = [own[await self._choose(session, chain)] for chain, own in zip(chains, places, strict=True)]
         winners = [trajectories[i] for i in chosen]
-        best = await select(session, winners, self._weights(winners), self.across, self.aggregation)
+        best = await choose(session, winners, self._weights(winners), self.across, self.aggregation)
         history: list[Record] = []
         for chain, own in zip(chains, places, strict=True):
             history += [*chain.records(own), *chain.said]
         return Solution(
-            answer_index=None if best is None else chosen[best],
+            answer_index=None if best.index is None else chosen[best.index],
             trajectories=trajectories,
             log_weights=self._weights(trajectories),
-            history=tuple(history),
+            history=(*history, *best.said),
             usage=session.usage,
         )
 
@@ -230,8 +237,9 @@ class Refine:
             finished = [i for i, t in enumerate(chain.attempts) if t.finished]
             return (finished or [0])[-1]
         weights = self._weights(chain.attempts)
-        chosen = await select(session, chain.attempts, weights, self.within, self.aggregation)
-        return chosen or 0
+        chosen = await choose(session, chain.attempts, weights, self.within, self.aggregation)
+        chain.said += chosen.said
+        return chosen.index or 0
 
     def _weights(self, attempts: Sequence[Trajectory]) -> tuple[float, ...]:
         return tuple(log_odds_of(t, self.aggregation) if self._scores else 0.0 for t in attempts)

@@ -14,16 +14,18 @@ among the samples (``tilt``, InfAlign, https://arxiv.org/abs/2412.19792).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from orchestrator.schema import Count, CountOrZero, checked
 from orchestrator.search.session import Session
 from orchestrator.types import Sampling, Solution
 from strategies.parts import checks
+from strategies.parts.chooser import Chooser
 from strategies.parts.features import VotePlan
 from strategies.parts.majority_vote import MajorityVote, TieBreak, Tilted, VoteWeight
 from strategies.parts.pruning import Prune
+from strategies.parts.selection import AnswerRule, choose
 from strategies.parts.stopping import DECIDED, Stop
 from strategies.parts.temperatures import Temperatures, sampling_of
 from strategies.parts.tilting import Tilt
@@ -38,7 +40,8 @@ class SelfConsistency:
     """N samples and their vote, in waves of ``wave_size`` until the rule in ``stop`` holds.
 
     Budget N: ``num_samples`` = N; a plain vote makes no reward calls. To stop at a reward, and to prune,
-    samples are rewarded: one call each, and one more at each point of ``prune``.
+    samples are rewarded: one call each, and one more at each point of ``prune``. A ``selection`` takes the
+    place of the vote, with the votes as its weights.
     """
 
     budget_knob: ClassVar[str] = "num_samples"
@@ -55,6 +58,7 @@ class SelfConsistency:
     prune: Prune = None
     temperatures: Temperatures = "constant"
     tilt: Tilt = 3.0
+    selection: Literal["mbr"] | AnswerRule | Chooser | None = None
     plan: VotePlan | None = None
 
     def __post_init__(self) -> None:
@@ -62,6 +66,9 @@ class SelfConsistency:
         allowed = "must be a file of python -m orchestrator.allocation features" if by_text else _NEEDS
         checks.require(by_text == (self.plan is not None), "plan", self.plan and self.plan.digest, allowed)
         object.__setattr__(self, "prune", self._vote().prune)
+        fits = self.selection is None or self.wave_size == 0 or self.stop.rule != "decided"
+        allowed = "must be 0 with a selection and stop.rule=decided, which is about the vote"
+        checks.require(fits, "wave_size", self.wave_size, allowed)
 
     def _vote(self, most: int = 0) -> MajorityVote[Sampling]:
         num = max(self.num_samples, most)
@@ -81,4 +88,14 @@ class SelfConsistency:
         return readouts_for(self.aggregation) if self._vote().scores else ()
 
     async def solve(self, session: Session) -> Solution:
-        return await self._vote(session.most).solve(session)
+        solution = await self._vote(session.most).solve(session)
+        if self.selection is None:
+            return solution
+        offered = solution.trajectories, solution.log_weights
+        chosen = await choose(session, *offered, self.selection, self.aggregation)
+        return replace(
+            solution,
+            answer_index=chosen.index,
+            history=(*solution.history, *chosen.said),
+            usage=session.usage,
+        )

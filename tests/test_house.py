@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("orchestrator", "actors", "strategies")
 ROOMS = {*PACKAGES, "conf", "docs", "tests"}
-MAX_WEIGHT_BYTES = 20 * 2**20
+MAX_WEIGHT_BYTES = 22 * 2**20
 
 # The floors of each package from the ground up (docs/architecture.md). A part may import what is in itself
 # and what is below it; imports for types alone count.
@@ -34,9 +34,9 @@ FLOORS = {
         ("observe", "allocation"),
         ("backend", "search"),
         ("config", "verifiers", "stored", "testing", "text", "recording", "described", "samples"),
-        ("api", "starting"),
+        ("api", "starting", "cassettes"),
         ("runs", "replay", "report", "exchange", "saturation", "calibrate"),
-        ("planning", "serving"),
+        ("planning", "serving", "architectures"),
     ),
     "actors": (
         ("environment", "messages", "private_names", "settings", "stages"),

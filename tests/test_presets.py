@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from orchestrator.config.build import GROUPS, as_plain, build_node, build_task
 from orchestrator.config.plan import plan_of
 from orchestrator.errors import ConfigError
+from orchestrator.prompts.question import PrefixQuestion
 from orchestrator.prompts.template import Template
 from orchestrator.runs.sweep import plan_sweep
+from strategies import Checklist, Mbr
 from tests.shared_data import BENCHMARKS, shared
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -59,19 +61,30 @@ def name_open_keys(config: DictConfig) -> None:
         OmegaConf.update(config, key, OPEN[key.rpartition(".")[2]])
 
 
+PARTS_OF_NODES: dict[str, tuple[type, ...]] = {
+    "prompts": (Template, PrefixQuestion),
+    "selection": (Checklist, Mbr),
+}
+"""Groups whose files are knobs of a strategy or a verifier, and what they are built to."""
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("file", group_files())
 def test_every_file_composes_and_every_group_is_built(file: str) -> None:
     """Engines and verifiers are light descriptions: no model is loaded and no row is read."""
     group, _, choice = file.rpartition("/")
-    override = f"+prompts={choice}" if group == "prompts" else f"{group}={choice}"
+    override = f"+{file.replace('/', '=')}" if group in PARTS_OF_NODES else f"{group}={choice}"
     with composed(override, *WITH.get(file, WITH.get(group, []))) as config:
         name_open_keys(config)
         with open_dict(config):
-            prompt = config.pop("prompts", None)
+            parts = {
+                n: OmegaConf.to_container(config[n], resolve=True) for n in PARTS_OF_NODES if n in config
+            }
+            for name in parts:
+                config.pop(name)
         plain = as_plain(config)
-    if prompt is not None:
-        assert isinstance(build_node(OmegaConf.to_container(prompt), "prompts"), Template)
+    for name, node in parts.items():
+        assert isinstance(build_node(node, name), PARTS_OF_NODES[name])
     for name in GROUPS:
         built = build_task(plain[name]) if name == "task" else build_node(plain[name], name)
         assert built is not None
@@ -94,7 +107,7 @@ def rows_of(benchmark: str, folder: Path) -> Path:
 
 
 NUM_PROBLEMS = {
-    "embedded_demo": 40, "embedded_countdown": 200, "engine_arguments": 100,
+    "embedded_demo": 40, "embedded_countdown": 200, "embedded_long_chain": 200, "engine_arguments": 100,
     "engine_arguments_transformers": 100,
 }  # fmt: skip
 
@@ -134,6 +147,14 @@ HEX = {
     "strategy.denoising.temperature": 0.9, "strategy.denoising.remasking": "low_confidence",
     "strategy.denoising.cfg_scale": 0.0, "strategy.tie_break": "smallest_block", "task.answer_marker": None,
     "engine.model": "GSAI-ML/LLaDA-8B-Instruct", "engine.cache": "none",
+}  # fmt: skip
+
+SPECREASON = {
+    "engine.model": "Qwen/QwQ-32B", "policies.draft.model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+    "strategy.accept": 0.7777, "strategy.first_base_steps": 0, "strategy.repeats": 2,
+    "strategy.sampling.temperature": 0.6, "strategy.sampling.top_p": 0.95,
+    "strategy.sampling.max_tokens": 512, "strategy.draft_sampling.max_tokens": 512,
+    "strategy.max_tokens": 8192, "task.delimiter": "\n\n",
 }  # fmt: skip
 
 
@@ -197,6 +218,7 @@ HEX = {
             },
         ),
         ("snell_math500", {"task.name": "math500", "budget": 64, "strategy.num_samples": 64}),
+        *((f"specreason_{name}", {**SPECREASON, "task.name": name}) for name in ("aime24", "math500")),
         (
             "snell_revisions_math500",
             {

@@ -16,7 +16,7 @@ from actors.diffusion_engine.loading import DiffusionModel
 from actors.diffusion_engine.passes import Cache, Passes, Path, num_copies
 from actors.text.tokens import TokenIds, refuse_tokens
 from orchestrator.protocols import Failure, GenerateRequest
-from orchestrator.types import REMASKINGS, Denoising, Usage
+from orchestrator.types import REMASKINGS, Denoising, EstimatedDenoising, Usage
 
 DenoiseJob = Pending["Masked", "Filled"]
 
@@ -36,10 +36,11 @@ class Masked:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A complete canvas, and its usage."""
+    """A complete canvas, its usage, and the estimate of its NLL where the request asks for it."""
 
     canvas: Canvas
     usage: Usage
+    one_step_nll: float | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -160,9 +161,9 @@ class Denoiser:
                 done.append(self._complete(row))
         return done
 
-    def _count(self, row: _Row) -> None:
+    def _count(self, row: _Row, span: tuple[int, int] | None = None) -> None:
         """Count what this pass computes, and what it takes from the cache."""
-        first, last = self._passes.span(row.path)
+        first, last = span or self._passes.span(row.path)
         copies, num_prompt = row.path.num_copies, len(row.path.prefix)
         row.usage += Usage(
             prompt_tokens=copies * num_prompt,
@@ -173,11 +174,17 @@ class Denoiser:
         self.stats.denoising_passes += copies
 
     def _complete(self, row: _Row) -> DenoiseJob:
-        canvas = row.path.canvas
+        canvas, estimate = row.path.canvas, None
+        if isinstance(canvas.params, EstimatedDenoising):
+            try:
+                estimate = self._passes.one_step_nll(row.path)
+            except ForwardError as error:
+                return self._fail(row, error)
+            self._count(row, (0, row.path.length))
         num_committed = int((~canvas.is_masked).sum())
         self.stats.generated_tokens += num_committed
         self._leave(row)
-        row.job.reply = Filled(canvas, row.usage + Usage(generated_tokens=num_committed))
+        row.job.reply = Filled(canvas, row.usage + Usage(generated_tokens=num_committed), estimate)
         return row.job
 
     def _fail(self, row: _Row, error: ForwardError) -> DenoiseJob:

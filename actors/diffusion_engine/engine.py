@@ -144,7 +144,8 @@ class DiffusionEngine(EngineBase):
             looks = splitter.looks_at(i, token) or i == length
             if looks and splitter.advance(tokens[:i], logprobs, at_limit=i == length):
                 break
-        return Completion((*splitter.steps[:-1], _ended(splitter.steps[-1])), filled.usage)
+        last = replace(_ended(splitter.steps[-1]), one_step_nll=filled.one_step_nll)
+        return Completion((*splitter.steps[:-1], last), filled.usage)
 
 
 def _ended(step: Step) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -92,6 +93,25 @@ class Passes:
         joined, ends = Prediction.joined(parts), np.cumsum(counts).tolist()
         return [joined.rows(end - num, end) for end, num in zip(ends, counts, strict=True)]
 
+    def one_step_nll(self, path: Path) -> float:
+        """Return the mean of -log p of a canvas's tokens under one pass over the masked canvas.
+
+        Positions that an early stop has left undecided do not count. Raises ForwardError.
+        """
+        canvas = path.canvas
+        masked = Canvas(canvas.params, canvas.unmasking, canvas.eos_ids, canvas.delimiter_ids)
+        blank = Path(path.prefix, masked, path.seed, ())
+        states = self._runner.hidden(self._feeds(blank))
+        where = np.flatnonzero(~canvas.is_masked)
+        columns, found = self._columns(blank, where), []
+        for part in (slice(i, i + self._at_once) for i in range(0, len(where), self._at_once)):
+            num = len(where[part])
+            logits = self._logits(states, np.zeros(num, np.int64), columns[part], [path] * num)
+            tokens = torch.from_numpy(canvas.tokens[where[part]]).to(logits.device)
+            log_p = torch.log_softmax(logits.double(), dim=-1)
+            found += log_p.gather(-1, tokens[:, None])[:, 0].tolist()
+        return -math.fsum(found) / len(found)
+
     def _feeds(self, path: Path) -> list[Feed]:
         first, last = self.span(path)
         canvas = np.where(path.canvas.is_masked, self._mask_id, path.canvas.tokens)
@@ -118,6 +138,13 @@ class Passes:
         self, states: Tensor, rows: Ints, columns: Ints, paths: Sequence[Path], keys: Tensor
     ) -> Prediction:
         """Predictions of some positions, each given by its row and column of ``states`` and its path."""
+        logits = self._logits(states, rows, columns, paths)
+        temperature = torch.tensor([path.params.temperature for path in paths], dtype=torch.float64)
+        names = [path.params.remasking for path in paths]
+        return predict(logits, temperature.to(logits.device), keys, names, tempered=self._tempered)
+
+    def _logits(self, states: Tensor, rows: Ints, columns: Ints, paths: Sequence[Path]) -> Tensor:
+        """Guided logits of some positions, without those of the mask."""
         logits = self._runner.logits(states[rows, columns])
         scale = np.array([path.params.cfg_scale for path in paths])
         led = np.flatnonzero(scale > 0)
@@ -127,6 +154,4 @@ class Passes:
             scales = torch.from_numpy(scale[led]).to(logits.device)
             logits = logits.index_copy(0, index, guided(logits[index], unguided, scales))
         logits[:, self._mask_id] = -torch.inf  # the mask is not a possible token
-        temperature = torch.tensor([path.params.temperature for path in paths], dtype=torch.float64)
-        names = [path.params.remasking for path in paths]
-        return predict(logits, temperature.to(logits.device), keys, names, tempered=self._tempered)
+        return logits

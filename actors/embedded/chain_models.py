@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM, LlamaModel
 
 from actors.embedded.corpus import IGNORE, Batch, Example, annotate, corrupt, split_lines
 from actors.embedded.models import build_tokenizer, llama_config
-from actors.embedded.trainer import Recipe
+from actors.embedded.trainer import Recipe, on_its_device
 from orchestrator.tasks.chain import NUM_STEPS, draw_chains, parse_question
 
 ALPHABET = "\n #*+-/0123456789=abcdefgh"
@@ -37,7 +37,12 @@ class Verifier(nn.Module):
 
     def __init__(self, recipe: Recipe, alphabet: str = ALPHABET) -> None:
         super().__init__()
-        config = llama_config(build_tokenizer(alphabet), width=recipe.width, num_layers=recipe.num_layers)
+        config = llama_config(
+            build_tokenizer(alphabet),
+            width=recipe.width,
+            num_layers=recipe.num_layers,
+            stretch=recipe.stretch,
+        )
         self.model = LlamaModel(config)
         self.lm_head = nn.Linear(recipe.width, config.vocab_size, bias=False)
         self.score = nn.Linear(recipe.width, 2)
@@ -65,14 +70,18 @@ def start_from_policy(verifier: Verifier, policy: LlamaForCausalLM) -> None:
 
 
 def policy_loss(model: LlamaForCausalLM, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    logits = model(input_ids=torch.from_numpy(batch.token_ids), use_cache=False).logits
-    loss = cross_entropy(logits.flatten(0, 1), torch.from_numpy(batch.targets).flatten(), ignore_index=IGNORE)
+    token_ids, targets = on_its_device(model, batch.token_ids, batch.targets)
+    logits = model(input_ids=token_ids, use_cache=False).logits
+    loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
     return loss, {"loss": loss.item()}
 
 
 def verifier_loss(model: Verifier, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Return the sum of the losses of all heads; at the ends of steps the label counts twice."""
-    token_ids, labels, expected = map(torch.from_numpy, (batch.token_ids, batch.labels, batch.expected))
+    token_ids, labels, expected = on_its_device(model, batch.token_ids, batch.labels, batch.expected)
+    following, local_labels, is_step_end = on_its_device(
+        model, batch.targets, batch.local_labels, batch.is_step_end
+    )
     hidden = model(token_ids)
 
     def mean_loss(head: nn.Module, targets: Tensor, at: Tensor) -> Tensor:
@@ -81,10 +90,10 @@ def verifier_loss(model: Verifier, batch: Batch) -> tuple[Tensor, dict[str, floa
 
     everywhere = torch.ones_like(labels, dtype=torch.bool)
     losses = {
-        "lm": mean_loss(model.lm_head, torch.from_numpy(batch.targets), everywhere),
+        "lm": mean_loss(model.lm_head, following, everywhere),
         "dense": mean_loss(model.score, labels, everywhere),
-        "step": mean_loss(model.score, labels, torch.from_numpy(batch.is_step_end)),
-        "local": mean_loss(model.local, torch.from_numpy(batch.local_labels), everywhere),
+        "step": mean_loss(model.score, labels, is_step_end),
+        "local": mean_loss(model.local, local_labels, everywhere),
         # Most characters are the expected ones, which says little: the others get the same total weight.
         "copy": 0.5 * mean_loss(model.expected, expected, token_ids == expected),
         "expected": 0.5 * mean_loss(model.expected, expected, token_ids != expected),

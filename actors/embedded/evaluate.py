@@ -98,25 +98,47 @@ def by_step(groups: Sequence[Group], num_steps: int) -> list[dict[str, float | N
     """Return for each step the verifier's mean reward, how often states and answers are right, and its AUCs.
 
     ``mean_reward`` above ``ends_right`` is over-confidence; an ``auc_of_answer`` that rises late means that
-    the evidence comes late.
+    the evidence comes late. ``confidence`` is the mean of max(r, 1 - r), and ``judged_right`` how often the
+    likelier of the two is true of the state; ``calibration_error`` is that of ten bins of r. ``slips`` is the
+    share of right states before the step that are wrong after it.
     """
     rows: list[dict[str, float | None]] = []
     for step in range(num_steps):
         scored = [group.at_step(step) for group in groups]
+        rewards = np.array([Reward(x).value for scores, _ in scored for x in scores])
+        labels = np.array([label for _, marks in scored for label in marks])
         ends = [label for group in groups for label in group.at_step(step, of_answer=True)[1]]
         if not ends:
             break
         rows.append(
             {
                 "step": step + 1,
-                "mean_reward": fmean(Reward(x).value for scores, _ in scored for x in scores),
-                "state_right": fmean(label for _, labels in scored for label in labels),
+                "mean_reward": float(rewards.mean()),
+                "confidence": float(np.maximum(rewards, 1 - rewards).mean()),
+                "state_right": float(labels.mean()),
+                "judged_right": float(((rewards > 0.5) == labels).mean()),
+                "calibration_error": calibration_error(rewards, labels),
+                "slips": slips(groups, step),
                 "ends_right": fmean(ends),
                 "auc_of_state": within_problem_auc(groups, [step]),
                 "auc_of_answer": within_problem_auc(groups, [step], of_answer=True),
             }
         )
     return rows
+
+
+def calibration_error(rewards: np.ndarray, labels: np.ndarray, num_bins: int = 10) -> float:
+    """Return the mean distance of a bin's mean reward from its share of right states, weighted by size."""
+    bins = np.minimum((rewards * num_bins).astype(int), num_bins - 1)
+    gaps = [abs((rewards[bins == b] - labels[bins == b]).sum()) for b in range(num_bins)]
+    return float(sum(gaps) / len(rewards))
+
+
+def slips(groups: Sequence[Group], step: int) -> float | None:
+    """Return the share of states that a step, from 0, turns from right to wrong; None without any."""
+    marks = [m for group in groups for m in group.are_right if len(m) > step]
+    after = [m[step] for m in marks if step == 0 or m[step - 1]]
+    return 1 - fmean(after) if after else None
 
 
 def best_of(groups: Sequence[Group], score: Callable[[Sample], float], n: int) -> float:
@@ -158,10 +180,11 @@ async def evaluate(
 ) -> dict[str, Any]:
     """Return every figure of the two model cards that the shipped files can reproduce."""
     problems = list(family.draw("dev", 0, num_problems))
+    most = family.max_tokens
     engine = TransformersEngineConfig(policy, template="{question}\n").build()
     scorer = TransformersVerifierConfig(verifier).build()
-    greedy = judge(family, problems, await sample_solutions(engine, problems, 1, 0.0))
-    samples = await sample_solutions(engine, problems, num_samples, 0.8)
+    greedy = judge(family, problems, await sample_solutions(engine, problems, 1, 0.0, max_tokens=most))
+    samples = await sample_solutions(engine, problems, num_samples, 0.8, max_tokens=most)
     groups = judge(family, problems, await score_solutions(scorer, problems, samples))
     await engine.close()
     await scorer.close()

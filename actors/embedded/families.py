@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from actors.embedded import chain_models, corpus, countdown_corpus, countdown_models, twoway_models
+from functools import partial
+
+from actors.embedded import (
+    chain_models,
+    corpus,
+    countdown_corpus,
+    countdown_models,
+    long_chain_models,
+    twoway_models,
+)
 from actors.embedded.diffusion import DiffusionFamily
 from actors.embedded.family import Family
 from orchestrator.tasks.chain import draw_chains
 from orchestrator.tasks.countdown import draw_puzzles
+from orchestrator.tasks.long_chain import NUM_STEPS
 from orchestrator.tasks.twoway import TwoWayTask
 
 CHAIN = Family(
@@ -23,6 +33,7 @@ CHAIN = Family(
     shipped_snapshot=10,
     rollouts=((8, 0.8), (9, 0.8), (9, 1.0), (11, 1.0)),
     num_rollout_problems=800,
+    base_snapshot=15,
 )
 COUNTDOWN = Family(
     name="countdown",
@@ -39,7 +50,25 @@ COUNTDOWN = Family(
     rollouts=((8, 0.8),),
     num_rollout_problems=300,
 )
-FAMILIES = {family.name: family for family in (CHAIN, COUNTDOWN)}
+LONG_CHAIN = Family(
+    name="long_chain",
+    alphabet=long_chain_models.ALPHABET,
+    policy=long_chain_models.POLICY,
+    verifier=long_chain_models.VERIFIER,
+    policy_examples=long_chain_models.policy_examples,
+    verifier_examples=long_chain_models.verifier_examples,
+    draw=partial(draw_chains, num_steps=NUM_STEPS),
+    are_right=corpus.are_right,
+    is_right=corpus.is_right,
+    answer=corpus.stated_answer,
+    shipped_snapshot=7,
+    rollouts=(),
+    num_rollout_problems=0,
+    max_tokens=long_chain_models.MAX_TOKENS,
+    start=("embedded:chain-base", "embedded:chain-verifier"),
+    snapshot_every=20_000,
+)
+FAMILIES = {family.name: family for family in (CHAIN, COUNTDOWN, LONG_CHAIN)}
 
 TWOWAY = DiffusionFamily(
     name="twoway",

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from actors.embedded.corpus import Example
 from actors.embedded.trainer import Recipe
 
+MAX_TOKENS = 128  # of a whole solution, as conf/task/chain.yaml has it
+
 
 class Posed(Protocol):
     """A drawn problem: its question is the prompt of the policy and the verifier."""
@@ -26,7 +28,10 @@ class Family:
     answer in a form that can be counted, or None. ``rollouts`` are (snapshot, temperature) pairs: the shipped
     policy and its neighbours, so that the verifier learns their mistakes; each solves
     ``num_rollout_problems``. ``shipped_snapshot`` is under-trained on purpose, so that a search can improve
-    on it; it is chosen on development problems by its pass@1 and pass@64.
+    on it; it is chosen on development problems by its pass@1 and pass@64. ``base_snapshot``, where there is
+    one, is a later one, shipped as ``NAME-base``: a stronger model for methods that have two.
+    ``max_tokens`` are those of a whole solution. ``start`` names the shipped policy and verifier that these
+    continue from; the letters of this alphabet that they lack begin as mirror images of those eight before.
     """
 
     name: str
@@ -42,3 +47,7 @@ class Family:
     shipped_snapshot: int
     rollouts: tuple[tuple[int, float], ...]
     num_rollout_problems: int
+    base_snapshot: int | None = None
+    max_tokens: int = MAX_TOKENS
+    start: tuple[str, str] | None = None
+    snapshot_every: int = 200_000

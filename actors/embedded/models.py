@@ -38,15 +38,23 @@ def build_tokenizer(alphabet: str, *, masks: bool = False) -> PreTrainedTokenize
 
 
 def llama_config(
-    tokenizer: PreTrainedTokenizerFast, *, width: int, num_layers: int, num_labels: int = 2
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    width: int,
+    num_layers: int,
+    num_labels: int = 2,
+    stretch: float = 1.0,
 ) -> LlamaConfig:
     """Return the configuration of a Llama with heads of 32 and a gated MLP of 2.7 times the width.
 
     With a tokenizer that has a mask token, that of a masked-diffusion model: it holds ``mask_token_id``.
+    ``stretch`` divides positions, so that what a model knows of texts holds of texts so many times as long.
     """
     extra: dict[str, Any] = {"num_labels": num_labels, "classifier_dropout": 0.0}
     if tokenizer.mask_token_id is not None:
         extra["mask_token_id"] = tokenizer.mask_token_id
+    if stretch != 1.0:
+        extra["rope_parameters"] = {"rope_type": "linear", "factor": stretch, "rope_theta": 10_000.0}
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,

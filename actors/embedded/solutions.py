@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from actors.embedded.family import Posed
+from actors.embedded.family import MAX_TOKENS, Posed
 from orchestrator.protocols import (
     Completion,
     Engine,
@@ -20,11 +20,15 @@ from orchestrator.tasks.drawn import ANSWER_MARKER, DELIMITER
 from orchestrator.types import Sampling, Step
 
 Sample = tuple[Step, ...]
-_MAX_TOKENS = 128  # of a whole solution, as conf/task/chain.yaml has it
 
 
 async def sample_solutions(
-    engine: Engine, problems: Sequence[Posed], num_samples: int, temperature: float, seed: int = 0
+    engine: Engine,
+    problems: Sequence[Posed],
+    num_samples: int,
+    temperature: float,
+    seed: int = 0,
+    max_tokens: int = MAX_TOKENS,
 ) -> list[list[Sample]]:
     """Return ``[problems][num_samples]`` solutions, each a tuple of steps up to its answer."""
     requests = [
@@ -33,7 +37,7 @@ async def sample_solutions(
             question=problem.question,
             instruction="",
             token_ids=(),
-            params=Sampling(temperature=temperature, max_tokens=_MAX_TOKENS),
+            params=Sampling(temperature=temperature, max_tokens=max_tokens),
             seed=derive_seed(seed, problem.question, temperature, i),
             delimiter=DELIMITER,
             answer_marker=ANSWER_MARKER,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ class Recipe:
     other_lr: float = 3e-3
     decay_from: float = 0.3
     seed: int = 0
+    stretch: float = 1.0
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
@@ -38,6 +40,12 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
     if progress < recipe.decay_from:
         return 1.0
     return max(0.02, 1 - (progress - recipe.decay_from) / (1 - recipe.decay_from))
+
+
+def on_its_device(model: nn.Module, *arrays: np.ndarray) -> tuple[Tensor, ...]:
+    """Return arrays as tensors on the device that the model is on."""
+    device = next(model.parameters()).device
+    return tuple(torch.from_numpy(array).to(device) for array in arrays)
 
 
 class Counted(Protocol):
@@ -93,7 +101,7 @@ class Trainer:
     def load(self) -> None:
         if not self.checkpoint.exists():
             return
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

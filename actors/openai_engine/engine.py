@@ -25,10 +25,11 @@ from actors.openai_engine.text import StopNames, TextGeneration, cut_at_end, end
 from actors.text.endings import ends_of_text
 from actors.text.generation import End, Generation, StopRules
 from actors.text.prompting import Prompter, PromptStyle
+from actors.text.questions import Questions
 from actors.text.stepping import Detokenizer
 from actors.text.tokenising import tokenizer_digest
 from actors.text.tokens import InnerTokenizer, TokenIds, refuse_request, refuse_tokens
-from orchestrator.errors import EngineError
+from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import (
     Completion,
     EngineBase,
@@ -37,6 +38,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikRequest,
     ModelInfo,
+    OptionsRequest,
 )
 from orchestrator.steps.rule import MODES, StepEnds
 from orchestrator.types import Sampling, Usage
@@ -66,6 +68,7 @@ class OpenAIEngine(EngineBase):
         eos_ids = ends_of_text(self._tokenizer, name, chat_options=config.chat_options)
         self._end_names = end_names(self._tokenizer, eos_ids)
         self._detokenizer = Detokenizer(self._tokenizer, self._vocab_size, eos_ids)
+        self._questions = Questions(self._tokenizer, self._prompter, eos_ids)
         self._rules = lru_cache(maxsize=64)(partial(StopRules.of, self._detokenizer))
         self._client = Client(access)
         self._num_tokens = 0
@@ -113,6 +116,12 @@ class OpenAIEngine(EngineBase):
     async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
         """Return the token ids of each text as it continues another one, by the local tokenizer."""
         return [self._ids(text) for text in texts]
+
+    def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
+        """Raise ConfigError of ``key`` where the server or the tokenizer has no such question or options."""
+        if self._as_text:
+            raise ConfigError("engine.prompts", "text", "must be tokens here: likelihoods need them")
+        self._questions.check(key, asked, options)
 
     async def close(self) -> None:
         await self._client.close()
@@ -213,18 +222,36 @@ class OpenAIEngine(EngineBase):
         before = self._tokenizer.decode(request.token_ids[-_TOKENS_BEFORE:], skip_special_tokens=True)
         return without_key(self._client, reply, before)
 
+    async def _read_options(self, request: OptionsRequest) -> Loglik | Failure:
+        """Return the likelihoods of options, each read as the last token of a prompt of its own."""
+        found = self._questions.passage(request)
+        if isinstance(found, Failure):
+            return found
+        token_ids, options = found
+        if refusal := refuse_tokens(token_ids, self._max_context - 2, self._vocab_size):
+            return refusal
+        read = await asyncio.gather(*(self._read_tokens((*token_ids, o), len(token_ids)) for o in options))
+        usage = Usage(prompt_tokens=len(options) * (len(token_ids) + 1))
+        return Loglik(tuple(values[0] for values in read), usage)
+
+    async def _read_tokens(self, token_ids: TokenIds, first: int) -> list[float]:
+        """Return the log-probability of each token from ``first`` on."""
+        body = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+        reply = await self._ask(token_ids, body)
+        self._num_tokens += len(token_ids)
+        return prompt_logprobs(reply.choice, token_ids, first)
+
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
         if self._as_text:
             return Failure("EngineError", "likelihoods need engine.prompts=tokens")
+        if isinstance(request, OptionsRequest):
+            return await self._read_options(request)
         prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         # The server generates at least one token more.
         refusal = refuse_tokens(token_ids, self._max_context - 1, self._vocab_size)
         if refusal is not None:
             return refusal
-        body = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        reply = await self._ask(token_ids, body)
-        values = iter(prompt_logprobs(reply.choice, token_ids, len(prefix)))
-        self._num_tokens += len(token_ids)
+        values = iter(await self._read_tokens(token_ids, len(prefix)))
         logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
         return Loglik(logprobs, Usage(prompt_tokens=len(token_ids)))

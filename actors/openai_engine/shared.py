@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from actors.messages import brief
 from actors.openai_engine.client import Client
+from actors.openai_engine.replies import Refused
 from orchestrator.errors import ConfigError, EngineError
-from orchestrator.protocols import Completion, Failure
+from orchestrator.protocols import OVERFLOW, Completion, Failure
 
 Result = TypeVar("Result")
 OUTSIDERS_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 """What reading a value of an unexpected shape raises."""
+
+# As OpenAI's server, vLLM and llama.cpp say that a prompt and its answer do not fit.
+_TOO_LONG = re.compile(r"(?i)context_length_exceeded|maximum context length|available context size")
 
 
 async def guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failure:
     """Return a Failure where the server refuses a request or keeps failing: it fails alone."""
     try:
         return await work
+    except Refused as error:
+        return Failure(OVERFLOW if _TOO_LONG.search(str(error)) else "EngineError", str(error))
     except EngineError as error:
         return Failure("EngineError", str(error))
     except OUTSIDERS_FAULTS as error:

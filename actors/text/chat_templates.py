@@ -182,6 +182,27 @@ class ChatTemplate:
         )
         return self._opening.once_begun(tuple(ids))
 
+    def following(self, user: str) -> str:
+        """Return the text between an unfinished answer and the answer to what the user asks next.
+
+        Raises ConfigError where the template takes one turn alone, or changes what the user asks.
+        """
+        shape, system = (self._alone, "") if self._alone else (self._with_system, _SYSTEM)
+        assert shape is not None
+        messages = [*shape.answered(system, _USER, _ASSISTANT), shape.messages("", user)[-1]]
+        try:
+            text = self._mended(messages) if self._lacks or self._surplus else self._rendered(messages)
+        except TemplateError as error:
+            raise ConfigError("engine.chat", "true", f"{error}: it takes no second question") from error
+        _, found, after = text.rpartition(_ASSISTANT)
+        if not found or user.strip() not in after:
+            allowed = "this model's chat template takes no second question after an answer"
+            raise ConfigError("engine.chat", "true", allowed)
+        return after
+
+    def _rendered(self, messages: list[Message]) -> str:
+        return render(self._tokenizer, messages, self._options, ask=True)
+
     @cached_property
     def _for_system(self) -> Shape | None:
         """How a system message is passed that only a conversation brings."""

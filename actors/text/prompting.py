@@ -160,6 +160,16 @@ class Prompter:
         text = "".join((*(turn.text for turn in history), instruction, question))
         return self._alphabet.refusal(text, self.token_ids(question, instruction, history))
 
+    def following(self, asked: str) -> str:
+        """Return what asks something after an unfinished answer; empty where there is nothing to ask.
+
+        In a chat that is the end of the answer's turn, the user's next turn and the assistant's opened one.
+        Raises ConfigError where the chat template has no place for them.
+        """
+        if not asked:
+            return ""
+        return f"\n{asked}" if self._chat is None else self._chat.following(asked)
+
     def _token_ids(self, question: str, instruction: str, history: tuple[Turn, ...] = ()) -> TokenIds:
         if self._chat is None and history:
             raise EngineError("this policy has no chat template: it takes a question without earlier turns")

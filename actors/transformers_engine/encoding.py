@@ -32,12 +32,21 @@ Project = Callable[[Tensor, Tensor], Tensor]
 class Passage:
     """Token ids, and the positions at which a number is read (ascending, possibly none).
 
-    Other passages are likely to begin with the same first ``num_shared`` tokens.
+    Other passages are likely to begin with the same first ``num_shared`` tokens. The number is that of the
+    next token, or with ``options`` that of the token at the same place in them.
     """
 
     token_ids: TokenIds
     reads: tuple[int, ...] = ()
     num_shared: int = 0
+    options: TokenIds = ()
+
+    def following(self, index: int) -> int:
+        """Return the token whose number the read ``index`` is; 0 where none follows."""
+        if self.options:
+            return self.options[index]
+        after = self.reads[index] + 1
+        return self.token_ids[after] if after < len(self.token_ids) else 0
 
     @property
     def max_cached(self) -> int:
@@ -155,10 +164,7 @@ class Encoder:
         positions = [passages[row].reads[k] for row, k in reads]
         rows = torch.tensor([row for row, _ in reads], device=logits.device)
         queries = torch.tensor([p - int(done[row]) for p, (row, _) in zip(positions, reads, strict=True)])
-        following = [
-            passages[row].token_ids[p + 1] if p + 1 < len(passages[row].token_ids) else 0
-            for p, (row, _) in zip(positions, reads, strict=True)
-        ]
+        following = [passages[row].following(k) for row, k in reads]
         picked = logits[rows, queries.to(logits.device)]
         numbers = self._project(picked, torch.tensor(following, device=logits.device)).cpu().numpy()
         for (row, k), number in zip(reads, numbers, strict=True):

@@ -11,6 +11,7 @@ from torch import Tensor
 from actors.batching.batcher import Batcher
 from actors.batching.forward import worker_thread
 from actors.text.prompting import Prompter, PromptStyle
+from actors.text.questions import Questions
 from actors.text.stepping import Detokenizer
 from actors.text.tokenising import tokenizer_digest
 from actors.text.tokens import InnerTokenizer, TokenIds, refuse_tokens
@@ -27,6 +28,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikRequest,
     ModelInfo,
+    OptionsRequest,
 )
 from orchestrator.steps.rule import MODES
 from orchestrator.types import Usage
@@ -53,6 +55,7 @@ class TransformersEngine(EngineBase):
         self._vocab_size = int(loaded.runner.model.config.vocab_size)
         self._prompter = Prompter(loaded.tokenizer, style, self._vocab_size)
         self._prompt_ids = self._prompter.token_ids
+        self._questions = Questions(loaded.tokenizer, self._prompter, loaded.eos_ids)
         self._ids = InnerTokenizer(loaded.tokenizer, special=False).ids
         self._tokenizer_digest = tokenizer_digest(loaded.tokenizer)
         self._executor = worker_thread("engine")
@@ -92,18 +95,20 @@ class TransformersEngine(EngineBase):
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         """Return the log-likelihood of each request's steps, computed in one pass."""
-        passages = [self._passage(r) for r in requests]
-        refused = [refuse_tokens(p.token_ids, self._loaded.max_context, self._vocab_size) for p in passages]
-        allowed = [p for p, failure in zip(passages, refused, strict=True) if failure is None]
-        readings = iter(await self._reading.submit(allowed))
+        passages = [self._allowed(r) for r in requests]
+        readings = iter(await self._reading.submit([p for p in passages if isinstance(p, Passage)]))
         return [
-            failure or self._loglik(request, passage, next(readings))
-            for request, passage, failure in zip(requests, passages, refused, strict=True)
+            self._loglik(request, passage, next(readings)) if isinstance(passage, Passage) else passage
+            for request, passage in zip(requests, passages, strict=True)
         ]
 
     async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
         """Return the token ids of each text as it continues another one."""
         return [self._ids(text) for text in texts]
+
+    def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
+        """Raise ConfigError of ``key`` where the tokenizer has no such question, or no such options."""
+        self._questions.check(key, asked, options)
 
     async def close(self) -> None:
         """End the background work; requests in progress raise RuntimeError."""
@@ -139,6 +144,22 @@ class TransformersEngine(EngineBase):
         prompt_ids = self._prompt_ids(request.question, request.instruction, request.history)
         return Prompted(request, prompt_ids, self._prompter.refusal(request))
 
+    def _allowed(self, request: LoglikRequest) -> Passage | Failure:
+        """Return what is read for a request, or why it cannot be."""
+        passage = self._question(request) if isinstance(request, OptionsRequest) else self._passage(request)
+        if isinstance(passage, Failure):
+            return passage
+        refusal = refuse_tokens(passage.token_ids, self._loaded.max_context, self._vocab_size)
+        return refusal or passage
+
+    def _question(self, request: OptionsRequest) -> Passage | Failure:
+        """The text up to the answer; the likelihoods of all options are read at its last token."""
+        found = self._questions.passage(request)
+        if isinstance(found, Failure):
+            return found
+        token_ids, options = found
+        return Passage(token_ids, (len(token_ids) - 1,) * len(options), len(token_ids), options)
+
     def _passage(self, request: LoglikRequest) -> Passage:
         """The whole text; the likelihood of a token is read at the token before it."""
         prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
@@ -150,9 +171,11 @@ class TransformersEngine(EngineBase):
     ) -> Loglik | Failure:
         if isinstance(reading, Failure):
             return reading
-        values, logprobs = iter(reading.values.tolist()), []
-        for step in request.steps:
-            logprobs.append(float(sum(next(values) for _ in step)))
+        values = iter(reading.values.tolist())
+        if isinstance(request, OptionsRequest):
+            logprobs = list(values)
+        else:
+            logprobs = [float(sum(next(values) for _ in step)) for step in request.steps]
         num_computed = len(passage.token_ids) - reading.num_cached
         usage = Usage(
             prompt_tokens=len(passage.token_ids),

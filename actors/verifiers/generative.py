@@ -22,7 +22,6 @@ from typing import Any
 from actors.text.tokens import InnerTokenizer, TokenIds
 from actors.verifiers.asking import AskingVerifier
 from actors.verifiers.config import GenerativeVerifierConfig
-from actors.verifiers.likelihood import reward_usage
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     EngineBase,
@@ -135,7 +134,7 @@ class GenerativeVerifier(AskingVerifier):
         (reply,) = await self._engine.generate([request])
         if isinstance(reply, Failure):
             return _Judged(reply, Usage())
-        usage, step = reward_usage(reply.usage), reply.steps[-1]
+        usage, step = reply.usage.as_rewards(), reply.steps[-1]
         if step.finish is not Finish.STEP or not step.text.endswith(self._config.verdict):
             return _Judged(self._no_verdict(step), usage)
         return await self._read(home, prompt, step.token_ids, usage)
@@ -148,7 +147,7 @@ class GenerativeVerifier(AskingVerifier):
         for reply in replies:
             if isinstance(reply, Failure):
                 return _Judged(reply, usage)
-            usage += reward_usage(reply.usage)
+            usage += reply.usage.as_rewards()
             logprobs.append(reply.logprobs[0])
         if not all(map(math.isfinite, logprobs)):
             return _Judged(self._not_finite(logprobs), usage)

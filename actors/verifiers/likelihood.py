@@ -26,7 +26,7 @@ from orchestrator.protocols import (
     ScoreReply,
     ScoreRequest,
 )
-from orchestrator.types import Reward, Usage
+from orchestrator.types import Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class LikelihoodVerifier(AskingVerifier):
                 rewards = list(map(self._reward, reply.logprobs, map(len, asked.steps[asked.num_known :])))
         except VerifierError as error:
             return Failure("VerifierError", str(error))
-        return ScoreReply(tuple(rewards), reward_usage(reply.usage))
+        return ScoreReply(tuple(rewards), reply.usage.as_rewards())
 
     def _whole(self, asked: _Asked, logprobs: Sequence[float]) -> Reward:
         """The reward of all steps as one; their sum is kept for the next call."""
@@ -123,15 +123,6 @@ class _Sums:
         self._sums[question, steps] = total
         if len(self._sums) > self._size:
             self._sums.popitem(last=False)
-
-
-def reward_usage(usage: Usage) -> Usage:
-    """Return an engine's usage as that of a verifier."""
-    return Usage(
-        reward_tokens=usage.prompt_tokens - usage.cached_tokens + usage.generated_tokens,
-        cached_reward_tokens=usage.cached_tokens,
-        flops=usage.flops,
-    )
 
 
 def _joined(steps: Sequence[TokenIds]) -> TokenIds:

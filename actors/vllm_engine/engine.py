@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.text.generation import Generation, StopRules, logprobs_of
 from actors.text.prompting import Prompter, PromptStyle
+from actors.text.questions import Questions
 from actors.text.stepping import Detokenizer
 from actors.text.thinking import Thinking, Thought, common_end
 from actors.text.tokenising import tokenizer_digest
@@ -29,6 +30,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikRequest,
     ModelInfo,
+    OptionsRequest,
 )
 from orchestrator.steps.rule import MODES
 from orchestrator.types import Finish, Overhead, Sampling, Usage
@@ -64,6 +66,7 @@ class VllmEngine(EngineBase):
         self._logprobs = 0 if config.logprobs else None
         self._prompter = Prompter(started.tokenizer, style, started.vocab_size)
         self._prompt_ids = self._prompter.token_ids
+        self._questions = Questions(started.tokenizer, self._prompter, started.eos_ids)
         self._ids = InnerTokenizer(started.tokenizer, special=False).ids
         self._tokenizer_digest = tokenizer_digest(started.tokenizer)
         self._thinking = _thinking(config, started.tokenizer)
@@ -125,6 +128,10 @@ class VllmEngine(EngineBase):
     async def encode(self, texts: Sequence[str]) -> list[TokenIds | Failure]:
         """Return the token ids of each text as it continues another one."""
         return [self._ids(text) for text in texts]
+
+    def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
+        """Raise ConfigError of ``key`` where the tokenizer has no such question, or no such options."""
+        self._questions.check(key, asked, options)
 
     async def close(self) -> None:
         """End vLLM's processes; requests in flight raise."""
@@ -292,6 +299,8 @@ class VllmEngine(EngineBase):
         return self._started.generate(tokens_input(list(token_ids)), params, name)
 
     async def _read(self, request: LoglikRequest) -> Loglik | Failure:
+        if isinstance(request, OptionsRequest):
+            return await self._read_options(request)
         prefix = self._prompt_ids(request.question, request.instruction, request.history) + request.token_ids
         token_ids = prefix + tuple(t for step in request.steps for t in step)
         # vLLM generates at least one token more.
@@ -308,6 +317,46 @@ class VllmEngine(EngineBase):
         logprobs = tuple(math.fsum(next(values) for _ in step) for step in request.steps)
         flops = self._flops_per_token * len(token_ids)
         return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), flops=flops))
+
+    async def _read_options(self, request: OptionsRequest) -> Loglik | Failure:
+        """Return the likelihoods of options; what vLLM's blocks hold of the prefix is not read again."""
+        found = self._questions.passage(request)
+        if isinstance(found, Failure):
+            return found
+        token_ids, options = found
+        if refusal := refuse_tokens(token_ids, self._started.max_context - 1, self._started.vocab_size):
+            return refusal
+        try:
+            logprobs, num_cached = await self._answer(token_ids, options)
+        except EngineDeadError:
+            raise
+        except EngineError as error:
+            return Failure("EngineError", str(error))
+        num_read = len(token_ids) - num_cached
+        self._num_read += num_read
+        flops = self._flops_per_token * num_read
+        return Loglik(logprobs, Usage(prompt_tokens=len(token_ids), cached_tokens=num_cached, flops=flops))
+
+    async def _answer(
+        self, token_ids: Sequence[int], options: Sequence[int]
+    ) -> tuple[tuple[float, ...], int]:
+        """Return the log-probability of each option as the next token, and how many tokens were cached."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            logprob_token_ids=list(options),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        output = await self._started.answer(self._ask(token_ids, params))
+        (choice,) = output.outputs
+        if not choice.logprobs:
+            raise EngineError(f"vLLM ended the request without an answer: {choice.finish_reason}")
+        entry = choice.logprobs[0]
+        return tuple(entry[token].logprob for token in options), output.num_cached_tokens or 0
 
     async def _read_logprobs(self, token_ids: Sequence[int], first: int) -> list[float]:
         """Read the tokens and return the log-probabilities from ``first`` on. Raises as ``answer`` does."""

@@ -80,6 +80,12 @@ class RunSettings(BaseModel):
     """A file of ``python -m orchestrator.allocation``: of ``fit`` for ``strategy=compute_optimal``
     (docs/adaptive.md), of ``features`` for ``strategy=self_consistency`` (docs/strategies.md).
     """
+    cassette: NotEmpty | None = None
+    """A folder that keeps the models' replies: a request that it holds is not sent again, by any run
+    (docs/roles.md#cassettes).
+    """
+    cassette_only: bool = False
+    """With ``cassette``: load no model; a request that the folder does not hold fails its problem."""
 
 
 @dataclass(frozen=True, slots=True)

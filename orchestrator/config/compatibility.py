@@ -9,8 +9,17 @@ from typing import Any
 from msgspec import UnsetType
 
 from orchestrator.allocation.rounds import Rounds
+from orchestrator.config.naming import placed
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import LimitsSteps, MadeForTask, MayChat, MayLackPrefixes, Task, step_rule_of
+from orchestrator.protocols import (
+    EngineConfig,
+    LimitsSteps,
+    MadeForTask,
+    MayChat,
+    MayLackPrefixes,
+    Task,
+    step_rule_of,
+)
 from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Chatting, Prompting, Strategy, Whole
 from orchestrator.types import Params, Sampling
@@ -107,13 +116,19 @@ def check_prompts(names: Names, strategy: Strategy, engine: object, verifier: ob
     """
     made_for = engine.knows_task if isinstance(engine, MadeForTask) else None
     for group, part in {"strategy": strategy, "verifier": verifier if strategy.readouts else None}.items():
-        if made_for is not None and isinstance(part, Prompting) and part.prompts:
+        if made_for is not None and _prompts(part):
             reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
             raise ConfigError(group, names[group], f"{reason}: choose another engine=")
     chats = isinstance(strategy, Chatting) and strategy.in_chat
     if chats and isinstance(engine, MayChat) and not engine.chat:
         reason = f"strategy={names['strategy']} shows earlier turns, for which a prompt needs a chat template"
         raise ConfigError("engine.chat", "false", f"{reason}: set true, or choose another strategy")
+
+
+def _prompts(part: object) -> bool:
+    """Return whether a part prompts in words, or a knob of it does, such as a selection by a checklist."""
+    names: list[str] = [f.name for f in fields(part)] if is_dataclass(part) else []
+    return any(isinstance(p, Prompting) and p.prompts for p in (part, *(getattr(part, n) for n in names)))
 
 
 def module_of(task: Task) -> str:
@@ -134,3 +149,15 @@ def check_language(names: Names, task: Task, strategy: Strategy, engine: object,
             model = f" with {config.model}" if hasattr(config, "model") else ""
             reason = f"{group}={names[group]}{model} knows task={made_for} alone"
             raise ConfigError("task", names["task"], f"{reason}; choose {group}= for this task too")
+
+
+def check_policy(names: Names, name: str, config: EngineConfig, strategy: Strategy, task: Task) -> None:
+    """Raise ConfigError where a further policy cannot decode as the strategy asks, or knows another task."""
+    try:
+        check_params({**names, "engine": type(config).__name__}, strategy, config.takes)
+    except ConfigError as error:
+        raise placed(name, error) from None
+    made_for = config.knows_task if isinstance(config, MadeForTask) else None
+    if made_for is not None and made_for != module_of(task):
+        allowed = f"knows task={made_for} alone; choose another model, or that task"
+        raise ConfigError(f"policies.{name}.model", getattr(config, "model", None), allowed)

@@ -51,10 +51,16 @@ def folders_claimed() -> Iterator[None]:
         folders.release()
 
 
-def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T], name: str = "config") -> list[T]:
+def with_config(
+    arguments: Sequence[str],
+    use: Callable[[DictConfig], T],
+    name: str = "config",
+    figure: Callable[[T], float | None] = lambda value: None,
+) -> list[T]:
     """Return ``use(configuration)`` for a command line, called inside Hydra: ``HydraConfig`` is set.
 
-    ``name`` is the file of ``conf/`` that is composed.
+    ``name`` is the file of ``conf/`` that is composed. ``figure`` is what another sweeper gets of each value,
+    to maximise it.
 
     One value; none if the arguments request something else (``--cfg``), several under another sweeper.
     Raises Hydra's errors, and the first of ``use``.
@@ -62,11 +68,13 @@ def with_config(arguments: Sequence[str], use: Callable[[DictConfig], T], name: 
     values: list[T] = []
     failures: list[Exception] = []
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> float | None:
         try:
             values.append(use(config))
+            return figure(values[-1])
         except Exception as failure:  # noqa: BLE001 - raised below: Hydra would print its own lines
             failures.append(failure)
+            return None
 
     given, sys.argv = sys.argv, [sys.argv[0], *_without_record(arguments)]
     try:

@@ -43,3 +43,9 @@ def named_policies(part: object, key: str) -> Iterator[tuple[str, str]]:
             yield from ((f"{key}.policies", each) for each in value if isinstance(each, str))
         elif not isinstance(value, str):
             yield from named_policies(value, f"{key}.{name}")
+
+
+def placed(name: str, error: ConfigError) -> ConfigError:
+    """Return an engine's error with its key among the policies: an engine only knows ``engine.model``."""
+    head, dot, rest = error.key.partition(".")
+    return ConfigError(f"policies.{name}{dot}{rest}", error.value, error.allowed) if head == ENGINE else error

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from orchestrator.allocation.calibration import Calibration
 from orchestrator.allocation.rounds import UNIFORM, Rounds, Uniform
-from orchestrator.backend import AnyVerifierConfig, Cluster
+from orchestrator.backend import AnyVerifierConfig, Cluster, asked_policies
 from orchestrator.config.build import (
     Range,
     RunSettings,
@@ -34,11 +34,11 @@ from orchestrator.config.compatibility import (
     check_allocator,
     check_language,
     check_params,
+    check_policy,
     check_prompts,
     check_readout,
     check_steps,
     check_whole,
-    module_of,
 )
 from orchestrator.config.naming import check_policies
 from orchestrator.config.planned import check_planned
@@ -47,14 +47,13 @@ from orchestrator.config.policies import (
     POLICIES,
     Policies,
     build_engine,
-    placed,
     read_policies,
     without_price,
 )
 from orchestrator.errors import ConfigError
 from orchestrator.observe.tracing import check_tracing
 from orchestrator.observe.tracking import GuardedTracker, Tracker
-from orchestrator.protocols import EngineConfig, HasWeights, MadeForTask, Task
+from orchestrator.protocols import EngineConfig, HasWeights, Task
 from orchestrator.search.account import Limits
 from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.storage.inputs import Inputs
@@ -105,7 +104,7 @@ class Plan:
     @property
     def policies(self) -> Mapping[str, EngineConfig]:
         """The engines by name, as a cluster takes them."""
-        return {ENGINE: self.engine, **self.others.configs}
+        return asked_policies({ENGINE: self.engine, **self.others.configs}, self.verifier)
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -150,13 +149,15 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     others = read_policies(plain, limits)
     check_policies(strategy, others.names)
     check_policies(verifier, others.names, "verifier")
+    verifier = others.resolved(verifier)
     check_params(names, strategy, engine.takes)
     check_whole(names, strategy, engine)
     check_steps(names, task, strategy, engine)
     check_prompts(names, strategy, engine, verifier)
     check_language(names, task, strategy, engine, verifier)
     for name, other in others.configs.items():
-        _check_other(names, name, other, strategy, task)
+        check_policy(names, name, other, strategy, task)
+    asked_policies({ENGINE: engine, **others.configs}, verifier)
     plan = Plan(
         plain=plain,
         names=names,
@@ -179,21 +180,6 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
         _check_calibration(plan, calibration)
     check_planned(plan.plain)
     return plan
-
-
-def _check_other(
-    names: Mapping[str, str], name: str, config: EngineConfig, strategy: Strategy, task: Task
-) -> None:
-    """Raise ConfigError where a further policy cannot decode as the strategy asks, or knows another task."""
-    shown = {**names, "engine": type(config).__name__}
-    try:
-        check_params(shown, strategy, config.takes)
-    except ConfigError as error:
-        raise placed(name, error) from None
-    made_for = config.knows_task if isinstance(config, MadeForTask) else None
-    if made_for is not None and made_for != module_of(task):
-        allowed = f"knows task={made_for} alone; choose another model, or that task"
-        raise ConfigError(f"{POLICIES}.{name}.model", getattr(config, "model", None), allowed)
 
 
 def _without_calibration(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.backend import AnyVerifierConfig
 from orchestrator.config.build import build, build_node
 from orchestrator.config.files import TARGET
+from orchestrator.config.naming import placed
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Engine, EngineConfig
 from orchestrator.search.account import Limits
@@ -44,6 +46,11 @@ class Policies:
         """Return the further engines of a run by name, from those that a backend has started."""
         others = {name: started[name] for name in self.configs}
         return others | {name: started[target] for name, target in self.aliases.items()}
+
+    def resolved(self, verifier: AnyVerifierConfig) -> AnyVerifierConfig:
+        """Return a verifier that names the engine itself, where the policy that it names is an alias."""
+        target = self.aliases.get(getattr(verifier, "policy", ""))
+        return verifier if target is None else replace(verifier, policy=target)  # type: ignore[type-var]
 
 
 NO_POLICIES = Policies()
@@ -110,11 +117,3 @@ def _built(name: str, node: Mapping[str, Any]) -> EngineConfig:
         return build_engine(node)
     except ConfigError as error:
         raise placed(name, error) from None
-
-
-def placed(name: str, error: ConfigError) -> ConfigError:
-    """Return an engine's error with its key among the policies: an engine only knows ``engine.model``."""
-    head, dot, rest = error.key.partition(".")
-    return (
-        ConfigError(f"{POLICIES}.{name}{dot}{rest}", error.value, error.allowed) if head == ENGINE else error
-    )

@@ -32,7 +32,7 @@ _CHOICE = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 # Keys that are dangerous by their name: where something is sent to or read from, and with which key.
 _PLACES = {
     "base_url", "api_key_env", "address", "lora", "model", "tokenizer", "path", "revision", "entity",
-    "project", "group", "host", "url",
+    "project", "group", "host", "url", "cassette",
 }  # fmt: skip
 # Switches that run code of the checkpoint. (Nodes with a library's keys: vLLM's arguments load plug-ins.)
 _SWITCHES = {"trust_remote_code"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.protocols.configs import (
+    AsksPolicy,
     EngineConfig,
     HasWeights,
     InStages,
@@ -38,6 +39,8 @@ from orchestrator.protocols.requests import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    OptionsRequest,
+    PolicyPrefix,
     Reasons,
     ScoreReply,
     ScoreRequest,
@@ -50,6 +53,7 @@ __all__ = [
     "NO_REPLICA",
     "OVERFLOW",
     "READOUTS",
+    "AsksPolicy",
     "Completion",
     "EndsSteps",
     "Engine",
@@ -70,6 +74,8 @@ __all__ = [
     "Method",
     "ModelBase",
     "ModelInfo",
+    "OptionsRequest",
+    "PolicyPrefix",
     "Readout",
     "Reasons",
     "Remote",

@@ -88,6 +88,20 @@ class MayLackPrefixes(Protocol):
 
 
 @runtime_checkable
+class AsksPolicy(Protocol):
+    """A configuration of a verifier that asks the policy's own replicas a question on a prefix."""
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy."""
+        ...
+
+    def asking(self, engine: EngineConfig) -> EngineConfig:
+        """Return the policy's configuration, whose replicas check the question when they are loaded."""
+        ...
+
+
+@runtime_checkable
 class LimitsSteps(Protocol):
     """A configuration of an engine that may be unable to end steps in some ways."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
+from orchestrator.errors import ConfigError
 from orchestrator.protocols.requests import (
     Completion,
     Failure,
@@ -47,6 +48,8 @@ class ModelInfo:
     ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
     ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
     ``step_modes`` are the ways of ending a step (``GenerateRequest.step``) that an engine knows.
+    ``reads`` is the name of the policy whose prefix a verifier is given (``ScoreRequest.prefix``); None: it
+    reads texts alone.
     ``tokenizer`` is a digest of an engine's tokenizer: engines with equal ones read each other's token ids.
     None: no other engine reads them.
     """
@@ -60,6 +63,7 @@ class ModelInfo:
     special: tuple[str, ...] = ()
     seeds_honoured: bool | None = None
     step_modes: tuple[Mode, ...] = ("delimiter",)
+    reads: str | None = None
     tokenizer: str | None = None
 
 
@@ -179,6 +183,10 @@ class EngineBase(ModelBase, ABC):
         """
         message = f"{type(self).__name__} reports no token ids of a text"
         return [Failure("EngineError", message) for _ in texts]
+
+    def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
+        """Raise ConfigError of ``key`` unless ``loglik`` can answer an ``OptionsRequest`` with these."""
+        raise ConfigError(key, asked, f"needs likelihoods of options, and {type(self).__name__} has none")
 
     async def release(self, home: str) -> Overhead:
         """Forget a problem that has ended; return the overhead that it has caused since it began, once."""

@@ -129,11 +129,33 @@ class LoglikInChat(LoglikRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class OptionsRequest(LoglikInChat):
+    """A question on a prefix: the likelihood of each of ``options`` as the one token that answers ``asked``.
+
+    ``asked`` is a turn of the user after what the policy has written so far (``token_ids``), or in plain text
+    what follows it. There are no ``steps``; the reply has one likelihood an option.
+    """
+
+    asked: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Loglik:
-    """Natural-log likelihood of each step at temperature 1."""
+    """Natural-log likelihood of each step, or of each option, at temperature 1."""
 
     logprobs: tuple[float, ...]
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPrefix:
+    """What a policy has read and written: the task's question as its engine is given it, and ids by step."""
+
+    question: str
+    instruction: str
+    history: tuple[Turn, ...]
+    steps: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +164,8 @@ class ScoreRequest:
 
     ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
     its engine does not report it) and its length in the policy's tokens. ``seed`` is the run's, for verifiers
-    whose ``info`` is ``sampling``; other requests do not have it, nor does their digest.
+    whose ``info`` is ``sampling``, and ``prefix`` for those whose ``info`` names a policy that it ``reads``;
+    other requests do not have them, nor does their digest.
 
     A verifier whose ``info`` says ``lists_constraints`` receives one request a problem without any steps: its
     reply has no reward, and as its reasons the list, which later requests carry as their ``constraints``.
@@ -156,6 +179,7 @@ class ScoreRequest:
     num_tokens: tuple[int, ...] = ()
     seed: int | UnsetType = UNSET
     constraints: str | UnsetType = UNSET
+    prefix: PolicyPrefix | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

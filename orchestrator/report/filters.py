@@ -40,8 +40,8 @@ def rates(level: Level) -> str:
 
 
 def engineering(value: float) -> str:
-    """Return a round number as on the axes of the figures: 500, 2k, 1G."""
-    return EngFormatter(sep="")(value)
+    """Return a round number as on the axes of the figures: 500, 2k, 1G; below 1 as it is."""
+    return EngFormatter(sep="")(value) if value >= 1 else f"{value:.3g}"
 
 
 def share(share: Share) -> str:

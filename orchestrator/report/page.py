@@ -23,6 +23,7 @@ from markupsafe import Markup
 from orchestrator.errors import ConfigError
 from orchestrator.report.by_policy import PolicyShare, policy_shares
 from orchestrator.report.comparison import Compared, compare_all, reference_of
+from orchestrator.report.drafted import Drafted, drafted_points
 from orchestrator.report.equal_cost import EqualCost, equal_cost
 from orchestrator.report.figures import Drawing, draw_all, key_of
 from orchestrator.report.filters import FILTERS
@@ -67,6 +68,7 @@ class Section:
     granted: Sequence[Granted] = ()
     revised: Sequence[RevisedPoint] = ()
     policies: Sequence[PolicyShare] = ()
+    drafted: Sequence[Drafted] = ()
     traces: Sequence[Traces] = ()
     exchange: Exchange | None = None
 
@@ -153,6 +155,7 @@ def make_section(
         granted=granted(setting),
         revised=revised_points(setting),
         policies=policy_shares(setting),
+        drafted=drafted_points(setting),
         traces=traces(setting),
         exchange=exchanged(setting, curves, times_larger) if times_larger else None,
     )

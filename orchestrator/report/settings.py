@@ -16,7 +16,7 @@ SPEED_KEYS = {"batch_invariant", "cache_bytes", "device", "max_batch_size", "pri
 # Contents of fitted files, which their digests stand for.
 _FITTED = ("strategy.plan.", "verifier.calibration.")
 # Knobs by which one method spends more or less of its budget: their values are points of one curve.
-DIALS = ("stop.at", "prune")
+DIALS = ("stop.at", "prune", "accept")
 # Knobs that no budget sets: runs that differ in them are no points of one curve.
 RULES = ("stop.rule", "prune", "temperatures", "allocator")
 _OF_A_METHOD = ("strategy", "verifier", "policies")
@@ -149,9 +149,14 @@ def _allocator(run: SavedRun) -> Flat:
 
 
 def dials_of(run: SavedRun) -> Dials:
-    """Return the dials that a run sets: a level to stop at, points to prune at."""
-    stop, prune = run.config["strategy"].get("stop") or {}, run.config["strategy"].get("prune")
-    found = {"stop.at": stop.get("at"), "prune": ", ".join(f"{s}: {n}" for s, n in (prune or {}).items())}
+    """Return the dials that a run sets: levels to stop at and to accept drafts at, points to prune at."""
+    strategy = run.config["strategy"]
+    stop, prune = strategy.get("stop") or {}, strategy.get("prune") or {}
+    found = {
+        "stop.at": stop.get("at"),
+        "prune": ", ".join(f"{step}: {num}" for step, num in prune.items()),
+        "accept": strategy.get("accept"),
+    }
     return tuple((name, found[name]) for name in DIALS if found[name] not in (None, ""))
 
 
@@ -172,7 +177,8 @@ def _varied(runs: Sequence[SavedRun], knobs: Sequence[Flat]) -> list[str]:
     for run, values in zip(runs, knobs, strict=True):
         by_budget[run.budget].append(values)
     keys = {key for values in knobs for key in values}
-    varied = {k for k in keys if k != "stop.at" and any(_differs(k, same) for same in by_budget.values())}
+    levels = {"stop.at", "accept"}
+    varied = {k for k in keys - levels if any(_differs(k, same) for same in by_budget.values())}
     return sorted(varied | {k for k in RULES if len({v[k] for v in knobs if k in v}) > 1})
 
 

@@ -131,6 +131,7 @@ class Run:
     ``backend`` holds the replicas: summary.json has what the run has used of them. After a signal, calls in
     flight have ``grace_s`` seconds to finish. ``lengths`` bound an answer. ``caught`` holds the signals that
     arrived while the run was solving: even if its last problems finished, no other run may start after it.
+    ``more`` returns further entries of summary.json.
     """
 
     run_dir: Path
@@ -145,6 +146,7 @@ class Run:
     grace_s: float = 0.0
     lengths: Lengths = Lengths()
     caught: Sequence[signal.Signals] = ()
+    more: Callable[[], Mapping[str, Any]] = dict
     _used_before: Used = field(default_factory=Used, init=False)
 
     def execute(self, config: Mapping[str, Any], runner: asyncio.Runner) -> Status:
@@ -228,4 +230,4 @@ class Run:
     def _more(self) -> dict[str, Any]:
         """Return the entries of summary.json that only its end knows."""
         routing = {kind: counts.summary() for kind, counts in self._used.routing.items()}
-        return {"routing": routing} if routing else {}
+        return {**({"routing": routing} if routing else {}), **self.more()}

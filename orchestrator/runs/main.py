@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -36,6 +39,7 @@ from orchestrator.runs.models import Models
 from orchestrator.runs.point import run_point
 from orchestrator.runs.sweep import plan_sweep, run_sweep
 from orchestrator.storage.hydra_record import hydra_record
+from orchestrator.storage.run_files import SUMMARY, sound_summary
 from orchestrator.storage.secret_keys import check_no_secrets
 from orchestrator.storage.standing import stopped
 from orchestrator.streams import flush_streams, raise_file_limit
@@ -49,20 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on. With ``arguments`` another program may call it from its main thread, any number of times: signal
     handlers, and what else it sets for the process, are restored.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     if arguments is None:
-        return _run(sys.argv[1:])
+        return with_models(partial(run_arguments, given))
     with process_as_it_was():
-        return _run(arguments)
+        return with_models(partial(run_arguments, given))
 
 
-def _run(given: Sequence[str]) -> Status:
+def with_models(use: Callable[[Models], Status]) -> Status:
+    """Return ``use(models)``; explain what it raises, heed signals, and end the replicas afterwards.
+
+    Signals are ignored from then on (``process_as_it_was`` restores their handlers).
+    """
     run_console()  # closed standard streams are opened before anything else
     logging.lastResort = StderrHandler()  # until a run adds its own handlers
     models = Models()
     try:
         heed_signals()
         raise_file_limit()
-        return _command(given)(models)
+        return use(models)
     except (MurmurationError, HydraException) as mistake:
         complain(explain(mistake, (), ()))
         return Status.BAD_CONFIGURATION
@@ -81,36 +90,44 @@ def _run(given: Sequence[str]) -> Status:
         flush_streams()
 
 
-def _command(given: Sequence[str]) -> Callable[[Models], Status]:
-    """Return what the arguments request. Raises MurmurationError and Hydra's errors for bad arguments."""
+def run_arguments(given: Sequence[str], models: Models) -> Status:
+    """Run what a command line requests. Raises MurmurationError and Hydra's errors for bad arguments."""
     arguments = without_comment(given)
     check_no_secrets(arguments)
     check_flags(arguments)
     arguments = folder_names(continued_command(with_open_keys(arguments)))
-    command = sweep_command if is_sweep(arguments) else run_command
+    with folders_claimed():
+        return sweep_command(arguments, models) if is_sweep(arguments) else run_command(arguments, models)
 
-    def run(models: Models) -> Status:
-        with folders_claimed():
-            return command(arguments, models)
 
-    return run
+class _Ended(NamedTuple):
+    """How a run has ended, and where its files are."""
+
+    status: Status
+    run_dir: Path
+
+    @property
+    def accuracy(self) -> float | None:
+        """What another sweeper, such as an optimiser, gets of the run."""
+        return (sound_summary(self.run_dir / SUMMARY) or {}).get("accuracy")
 
 
 def run_command(arguments: Sequence[str], models: Models) -> Status:
     """Compose and run the run of a command line, and explain every error."""
 
-    def run(config: DictConfig) -> Status:
+    def run(config: DictConfig) -> _Ended:
         plan = plan_of(config)
         plan = replace(plan, overrides=[*kept_flags(arguments), *searched(arguments), *plan.overrides])
         try:
-            return run_point(plan, models, hydra_record(config))
+            return _Ended(run_point(plan, models, hydra_record(config)), plan.run_dir)
         except OSError as failure:
             complain(stopped(failure, plan.run_dir))
-            return Status.SOME_ERRORS
+            return _Ended(Status.SOME_ERRORS, plan.run_dir)
 
     try:
         check_choices(arguments)
-        return max(with_config(arguments, run), default=Status.FINISHED)
+        ended = with_config(arguments, run, figure=lambda each: each.accuracy)
+        return max((each.status for each in ended), default=Status.FINISHED)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:  # before the first problem
         complain(explain(mistake, known_keys(arguments), arguments))
     except BrokenPipeError:  # what Hydra prints (--help, --cfg) has lost its reader

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from orchestrator.backend import Backend
+from orchestrator.cassettes.playing import played
 from orchestrator.config.files import TARGET
 from orchestrator.config.plan import NAMED_GROUPS, Plan
 from orchestrator.config.policies import POLICIES
@@ -58,8 +59,14 @@ def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
         if summary is not None and len(earlier.problem_ids) == plan.num_problems:
             run_console().print(summary_table(summary))
             return Status.FINISHED
-        with recorded(plan.run_dir, plan.settings.log_level), traced(plan.run_dir, plan.settings.tracing):
-            run = make_run(plan, models.of(plan), earlier)
+        with (
+            recorded(plan.run_dir, plan.settings.log_level),
+            traced(plan.run_dir, plan.settings.tracing),
+            played(plan, models.of) as (backend, counts),
+        ):
+            run = make_run(plan, backend, earlier)
+            if counts is not None:
+                run.more = lambda: {"cassette": counts.summary(plan.others.prices)}
             place.check()
             try:
                 return run.execute(plan.plain, models.runner)

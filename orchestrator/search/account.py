@@ -140,7 +140,12 @@ class Account:
         """Note what replies to prompts have spent, by their roles; the task's own question has none."""
         for prompt, usage in replies:
             if prompt is not None:
-                self.by_role[prompt.role] = self.by_role.get(prompt.role, Usage()) + usage
+                self.note_role(prompt.role, usage)
+
+    def note_role(self, role: str, usage: Usage) -> None:
+        """Note what a reply in a role has spent; nothing where it has spent nothing."""
+        if usage != Usage():
+            self.by_role[role] = self.by_role.get(role, Usage()) + usage
 
     def note_policy(self, policy: str, usages: Sequence[Usage]) -> None:
         """Note what a policy's replies have spent."""

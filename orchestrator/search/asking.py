@@ -147,6 +147,7 @@ class Ledger:
         if replies is None:
             return ""
         self.account.spend([reply.usage for reply in replies], reward_calls=0)
+        self.account.note_role("constraints", replies[0].usage)
         return replies[0].reasons[0].text
 
     def withhold(self, limit: str) -> None:

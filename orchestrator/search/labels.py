@@ -11,6 +11,8 @@ from orchestrator.errors import GradingError
 from orchestrator.protocols import Task
 from orchestrator.types import Problem, Trajectory
 
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")  # as in 70,000
+
 
 async def is_right(task: Task, problem: Problem, trajectory: Trajectory) -> bool:
     """Return whether a finished trajectory states the right answer. Raises GradingError."""
@@ -24,7 +26,8 @@ async def reveals(task: Task, problem: Problem, text: str) -> bool:
     """
     answer = problem.answer.strip()
     found = rf"\({answer}\)" if len(answer) == 1 and answer.isalpha() else _word(answer)
-    holds = bool(answer) and re.search(found, text, re.IGNORECASE) is not None
+    texts = (text, _THOUSANDS.sub("", text))
+    holds = bool(answer) and any(re.search(found, each, re.IGNORECASE) for each in texts)
     return holds or await _is_right(task, problem, text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from msgspec import UNSET, UnsetType
@@ -19,6 +20,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    PolicyPrefix,
     Readout,
     ScoreReply,
     ScoreRequest,
@@ -89,10 +91,12 @@ def score_request(
     trajectory: Trajectory,
     seed: int | UnsetType = UNSET,
     constraints: str | UnsetType = UNSET,
+    prefix: PolicyPrefix | UnsetType = UNSET,
 ) -> ScoreRequest:
     """Return the request for the rewards of a trajectory's new steps; ``seed`` is for one that samples.
 
     ``constraints`` are for a verifier that lists them; a trajectory without steps requests the list.
+    ``prefix`` is for a verifier that reads a policy's token ids.
     """
     steps = trajectory.steps
     return ScoreRequest(
@@ -104,7 +108,17 @@ def score_request(
         num_tokens=tuple([len(s.token_ids) for s in steps]),
         seed=seed,
         constraints=constraints,
+        prefix=prefix,
     )
+
+
+def policy_prefix(problem: Problem, task: Task, trajectory: Trajectory) -> PolicyPrefix:
+    """Return what a policy has read and written, as an answer to the task's question, whatever the prompt.
+
+    Rewards are about the problem: all candidates are judged after the same question.
+    """
+    question, instruction, history = conversation(problem, task, None)
+    return PolicyPrefix(question, instruction, history, tuple([s.token_ids for s in trajectory.steps]))
 
 
 def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequence[Step]) -> LoglikRequest:
@@ -199,6 +213,8 @@ def mark_answer(request: GenerateRequest, reply: Completion) -> tuple[Step, ...]
     for i, step in enumerate(reply.steps):
         if step.finish is not Finish.LENGTH and request.answered_by(step.text, after):
             answer = Step(step.text, step.token_ids, step.logprob, step.reward, Finish.ANSWER)
+            if (nll := reply.steps[-1].one_step_nll) is not None:  # of the canvas, what follows included
+                answer = replace(answer, one_step_nll=nll)
             return (*reply.steps[:i], answer)
         after = (after + step.text)[-LOOK_BACK:]
     return reply.steps
@@ -208,7 +224,7 @@ def lock(trajectory: Trajectory, reply: ScoreReply) -> Trajectory:
     """Return the trajectory with the rewards of its last steps; earlier rewards are unchanged."""
     steps, first = trajectory.steps, len(trajectory.steps) - len(reply.rewards)
     scored = [
-        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried, s.policy)
+        Step(s.text, s.token_ids, s.logprob, r, s.finish, s.carried, s.policy, s.one_step_nll)
         for s, r in zip(steps[first:], reply.rewards, strict=True)
     ]
     return trajectory.with_steps((*steps[:first], *scored))

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.errors import EngineError, GradingError, VerifierError
-from orchestrator.protocols import Completion, GenerateRequest, Reasons
+from orchestrator.protocols import Completion, GenerateRequest, PolicyPrefix, Reasons
 from orchestrator.search import labels
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
@@ -26,6 +26,7 @@ from orchestrator.search.requests import (
     lock,
     loglik_request,
     per_row,
+    policy_prefix,
     sample_seeds,
     score_request,
 )
@@ -247,7 +248,10 @@ class Session:
             account.stop("reward_calls")
             rows = rows[:num_admitted]
         seed = ledger.seed if verifier.info.sampling else UNSET
-        requests = [score_request(ledger.problem, trajectories[i], seed, listed) for i in rows]
+        requests = [
+            score_request(ledger.problem, trajectories[i], seed, listed, prefix)
+            for i, prefix in zip(rows, await self._prefixes([trajectories[i] for i in rows]), strict=True)
+        ]
         try:
             check = partial(check_rewards, verifier.info.readout)
             replies = await ledger.ask(name, verifier.score, requests, check, VerifierError)
@@ -259,9 +263,19 @@ class Session:
                 result[i] = lock(trajectories[i], reply)
                 if reply.reasons:
                     ledger.reasons[result[i].prompt, result[i].token_ids] = reply.reasons[-1]
+                    account.note_role("score", reply.usage)
         if ledger.watch is not None:
             ledger.watch.reached(result)
         return result
+
+    async def _prefixes(self, trajectories: Sequence[Trajectory]) -> Sequence[PolicyPrefix | UnsetType]:
+        """Return what the policy that the verifier reads has written; UNSET where it reads texts alone."""
+        ledger = self._ledger
+        policy = None if ledger.verifier is None else ledger.verifier.info.reads
+        if policy is None:
+            return [UNSET] * len(trajectories)
+        read = await ledger.read_by(policy, trajectories)
+        return [policy_prefix(ledger.problem, ledger.task, t) for t in read]
 
     async def constraints(self) -> str:
         """Return the constraints that the verifier lists for the problem, once; empty where it lists none."""

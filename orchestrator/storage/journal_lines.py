@@ -135,6 +135,7 @@ _Number = float | Literal["inf", "-inf", "nan"]
 class _PlainReply(TypedDict, total=False):
     steps: list[tuple[str, list[int], _Number | None, str]]
     carried: tuple[list[int], list[_Number]]
+    one_step_nll: _Number
     rewards: list[_Number]
     reasons: list[tuple[str, bool]]
     logprobs: list[_Number]
@@ -170,7 +171,7 @@ def _plain(reply: Reply) -> dict[str, Any]:
         return {"granted": [reply.round, reply.gain, reply.cost, reply.granted]}
     usage = usage_values(reply.usage)[:-1]
     if isinstance(reply, Completion):
-        return {"steps": [_plain_step(s) for s in reply.steps], **_plain_carried(reply), "usage": usage}
+        return {"steps": [_plain_step(s) for s in reply.steps], **_plain_last(reply), "usage": usage}
     if isinstance(reply, ScoreReply):
         said = {"reasons": [[r.text, r.parsed] for r in reply.reasons]} if reply.reasons else {}
         return {"rewards": [_number(r.log_odds) for r in reply.rewards], **said, "usage": usage}
@@ -190,16 +191,21 @@ def _reply(plain: Mapping[str, Any]) -> Reply:
     return Loglik(tuple(float(x) for x in plain["logprobs"]), usage)
 
 
-def _plain_carried(completion: Completion) -> dict[str, Any]:
-    """Return what the last step carries on, if anything: only one that is followed by another does."""
-    carried = completion.steps[-1].carried if completion.steps else None
-    if carried is None:
+def _plain_last(completion: Completion) -> dict[str, Any]:
+    """Return what the last step alone may have: what it carries on, or the estimate of its canvas."""
+    if not completion.steps:
         return {}
-    return {"carried": [carried.token_ids, [_number(x) for x in carried.logprobs]]}
+    carried, nll = completion.steps[-1].carried, completion.steps[-1].one_step_nll
+    plain: dict[str, Any] = {} if nll is None else {"one_step_nll": _number(nll)}
+    if carried is not None:
+        plain["carried"] = [carried.token_ids, [_number(x) for x in carried.logprobs]]
+    return plain
 
 
 def _steps(plain: Mapping[str, Any]) -> tuple[Step, ...]:
     steps = tuple(_step(s) for s in plain["steps"])
+    if "one_step_nll" in plain:
+        steps = (*steps[:-1], replace(steps[-1], one_step_nll=float(plain["one_step_nll"])))
     if "carried" not in plain:
         return steps
     token_ids, logprobs = plain["carried"]

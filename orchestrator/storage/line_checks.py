@@ -42,6 +42,7 @@ class _Candidate(TypedDict):
     cut_off: NotRequired[str | None]
     block_length: NotRequired[_Count]
     nll: NotRequired[_Number | None]
+    one_step_nll: NotRequired[_Number]
     group: NotRequired[_Count]
 
 

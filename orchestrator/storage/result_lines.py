@@ -17,6 +17,7 @@ from orchestrator.storage.silence import Lengths
 from orchestrator.types import (
     AttemptRecord,
     Denoising,
+    DraftRecord,
     Finish,
     Granted,
     NodeRecord,
@@ -72,15 +73,17 @@ def schedule_entries(candidate: Candidate) -> dict[str, Any]:
     """Return what the line of a denoised candidate holds in addition: its block length, and its NLL.
 
     The NLL is the sum of -log p of the candidate's tokens, up to the end of the text and that included, each
-    at the denoising pass that committed it.
+    at the denoising pass that committed it. Where it was asked for, the estimate of the canvas follows.
     """
     params, logprobs = candidate.params, [s.logprob for s in candidate.trajectory.steps]
     if not isinstance(params, Denoising):
         return {}
     known = [x for x in logprobs if x is not None]
+    estimate = candidate.trajectory.one_step_nll
     return {
         "block_length": params.block_length or params.gen_length,
         "nll": finite(-math.fsum(known)) if len(known) == len(logprobs) else None,
+        **({} if estimate is None or not math.isfinite(estimate) else {"one_step_nll": estimate}),
     }
 
 
@@ -102,6 +105,7 @@ _KNOWN_BY: dict[str, type[Record]] = {
     "node": NodeRecord,
     "granted": RoundRecord,
     "candidate": AttemptRecord,
+    "accepted": DraftRecord,
     "role": RoleRecord,
     "arm": TrialRecord,
     "ancestors": StepRecord,
@@ -188,6 +192,7 @@ def trajectory_of(candidate: Mapping[str, Any]) -> Trajectory:
             logprob=logprob,
             reward=reward,
             finish=Finish.STEP if i < last else Finish.EOS if candidate["finished"] else Finish.LENGTH,
+            one_step_nll=candidate.get("one_step_nll") if i == last else None,
         )
         for i, (text, num_tokens, logprob, reward) in enumerate(
             zip(texts, counts, _logprobs(candidate), rewards, strict=True)

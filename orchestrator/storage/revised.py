@@ -25,7 +25,7 @@ _NUM_RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share with its 95 % interval, bootstrapped over problems, and how many attempts it is of."""
+    """A share with its 95 % interval, bootstrapped over problems, and the number that it is of."""
 
     value: float
     low: float
@@ -113,8 +113,16 @@ def _attempts(line: Mapping[str, Any]) -> list[_Attempt]:
 
 
 def _share(counts: Sequence[tuple[int, int]]) -> Share | None:
-    """Return the share that ``(part, whole)`` of each problem add up to; the problem is the unit."""
-    true, total = np.array(counts).T
+    """Return the share that ``(part, whole)`` of each problem add up to."""
+    return share_of([part for part, _ in counts], [whole for _, whole in counts])
+
+
+def share_of(parts: Sequence[int], wholes: Sequence[int]) -> Share | None:
+    """Return what parts are of wholes, both ``[problems]``; the problem is the unit of its interval.
+
+    None where the wholes are nothing.
+    """
+    true, total = np.array(parts), np.array(wholes)
     if not total.sum():
         return None
     rows = np.random.default_rng(0).integers(len(total), size=(_NUM_RESAMPLES, len(total)))

@@ -50,6 +50,8 @@ FREE_KEYS = (
     "dry_run",
     "log_level",
     "tracing",
+    "cassette",
+    "cassette_only",
 )
 _BUDGET = "budget"
 _LATER = {"allocator": {"_target_": "orchestrator.Uniform"}}

@@ -1,10 +1,11 @@
-"""Arithmetic chains: a start value and eight operations, carried out one a line."""
+"""Arithmetic chains: a start value and operations, eight by default, carried out one a line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from orchestrator.tasks.drawn import ANSWER_MARKER, BUCKETS, DELIMITER, DrawnTask, answer_line, draw
 from orchestrator.tasks.draws import Draws, Split
@@ -12,7 +13,7 @@ from orchestrator.tasks.operations import MAX_VALUE, Operation
 from orchestrator.types import Problem
 
 NUM_STEPS = 8
-STEP_NAMES = "abcdefgh"
+STEP_NAMES = "abcdefghijklmnop"  # as many operations as a chain has at most
 
 _NUMBER = re.compile(r"[-+]?\d+", re.ASCII)
 
@@ -115,9 +116,12 @@ def parse_question(question: str) -> Chain:
 class ChainTask(DrawnTask):
     """Arithmetic chains as a task: 10,000 problems a split."""
 
+    id_prefix: ClassVar[str] = "chain"
+    num_operations: ClassVar[int] = NUM_STEPS
+
     def problem(self, index: int) -> Problem:
-        chain = draw_chain(self.split, index)
-        return Problem(f"chain-{self.split}-{index}", chain.question, str(chain.values[-1]))
+        chain = draw_chain(self.split, index, self.num_operations)
+        return Problem(f"{self.id_prefix}-{self.split}-{index}", chain.question, str(chain.values[-1]))
 
     def extract(self, text: str) -> str | None:
         """Return the number after the last ``#`` that something follows, without leading zeros."""

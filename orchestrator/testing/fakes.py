@@ -22,6 +22,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikRequest,
     ModelInfo,
+    OptionsRequest,
     Readout,
     Sampler,
     ScoreReply,
@@ -92,7 +93,8 @@ class FakeEngine(EngineBase):
     that holds it raise (as a crash does); one equal to ``fail_on`` gets a Failure, and no other request does.
     ``latency`` gives the seconds that a reply takes. With the ``sampler`` stream a step depends on the seed
     and where it begins; ``drawn`` records both, and ``released`` the problems that have ended. ``in_vain`` is
-    what ``release`` returns for a problem, and ``encoded`` the texts of each call for token ids.
+    what ``release`` returns for a problem, and ``encoded`` the texts of each call for token ids. ``opinion``
+    is what it says of its own steps when asked.
     """
 
     language: Language = field(default_factory=Copying)
@@ -103,6 +105,7 @@ class FakeEngine(EngineBase):
     batch_invariant: bool = True
     sampler: Sampler = "step"
     takes_history: bool = False
+    opinion: RewardFunction = letters_right
     tokenizer: str | None = "characters"
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)
     released: list[str] = field(default_factory=list, init=False)
@@ -133,6 +136,9 @@ class FakeEngine(EngineBase):
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         replies: list[Loglik | Failure] = []
         for r in requests:
+            if isinstance(r, OptionsRequest):
+                replies.append(self._judge(r))
+                continue
             prefix, logprobs = _text(r.token_ids), []
             for token_ids in r.steps:
                 logprobs.append(self._likelihood(_conversation(r), prefix, token_ids))
@@ -145,6 +151,20 @@ class FakeEngine(EngineBase):
     async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
         self.encoded.append(list(texts))
         return [tuple(map(ord, text)) for text in texts]
+
+    def check_options(self, key: str, asked: str, options: Sequence[str]) -> None:
+        """Any options will do."""
+
+    def _judge(self, request: OptionsRequest) -> Loglik:
+        """The opinion of the steps so far is the probability of the last option; the first has the rest."""
+        text = _text(request.token_ids)
+        ended = request.token_ids[-1:] == (EOS,) and text[-1:] in ("", "\n")
+        steps = (*text.splitlines(keepends=True), *([""] if ended else []))
+        value = self.opinion(request.question, steps)
+        between = [-math.inf] * (len(request.options) - 2)
+        usage = Usage(prompt_tokens=len(request.token_ids) + len(request.asked), cached_tokens=len(steps))
+        self.usage += usage
+        return Loglik((math.log1p(-value), *between, math.log(value)), usage)
 
     async def release(self, home: str) -> Overhead:
         self.released.append(home)

@@ -23,7 +23,7 @@ from orchestrator.testing.fakes import FakeEngine, FakeVerifier, RandomLatency, 
 from orchestrator.testing.laws import Law, hold_all, require
 from orchestrator.testing.solutions import assert_prefers_finished, assert_sound
 from orchestrator.testing.worlds import PROBLEM, Table, World
-from orchestrator.types import RoleRecord, Solution, Usage
+from orchestrator.types import DraftRecord, Record, RoleRecord, Solution, Usage
 
 _TOKEN_LIMITS = (1, 2, 5, 9, 16, 17, 33, 40, 80)
 _REWARD_LIMITS = (1, 2, 3, 7, 15)
@@ -122,14 +122,16 @@ async def the_ledger_is_what_the_models_counted(case: StrategyCase) -> None:
 
 
 async def the_budget_is_kept(case: StrategyCase) -> None:
-    """``budget=N`` is at most N full-length samples, and at least one; replies of roles are beside it."""
+    """``budget=N`` is at most N full-length samples, and at least one.
+
+    Replies of roles are beside it, and drafts that were refused.
+    """
     if case.budget is None or case.sample_tokens is None:
         return
     endless = World(Table({}, {"a\n": 0.6, "b\n": 0.4}))
     solution = await endless.solve(case.strategy)
     least, most = case.sample_tokens, case.budget * case.sample_tokens
-    roles = sum(record.tokens for record in solution.history if isinstance(record, RoleRecord))
-    spent = solution.usage.generated_tokens - roles
+    spent = solution.usage.generated_tokens - sum(map(_tokens_beside, solution.history))
     message = (
         f"{spent} tokens were generated; budget={case.budget} with samples of {least} is {least}..{most}"
     )
@@ -293,6 +295,13 @@ async def check_strategy(
             await check_strategy(MyStrategy(num_samples=4, max_steps=7), budget=4, sample_tokens=14)
     """
     await hold_all(STRATEGY_LAWS, StrategyCase(strategy, budget, sample_tokens, draws, keeps_order))
+
+
+def _tokens_beside(record: Record) -> int:
+    """Return the tokens of a record that are in no candidate."""
+    if isinstance(record, DraftRecord):
+        return 0 if record.accepted else record.tokens
+    return record.tokens if isinstance(record, RoleRecord) else 0
 
 
 def _shown(solution: Solution) -> str:

@@ -10,9 +10,12 @@ from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
+from orchestrator.storage.journal import Journal
 from orchestrator.testing.fakes import FakeEngine, FakeTask, FakeVerifier, Language, RewardFunction
 from orchestrator.types import Problem, Solution
 
+USUAL = ("draft",)
+"""The names of policies that strategies use without being told of others."""
 PROBLEM = Problem(id="toy", question="abca", answer="abca")
 
 
@@ -31,6 +34,8 @@ class Table:
 class World:
     """Fakes with new records, and the sessions that ask them.
 
+    ``policies`` are engines by name. The names of ``USUAL`` that are not given are other names of ``engine``.
+
     Example::
 
         world = World(reward=lambda question, steps: 0.5)
@@ -43,6 +48,7 @@ class World:
     task: FakeTask = field(default_factory=FakeTask)
     engine: FakeEngine = field(default_factory=FakeEngine)
     verifier: FakeVerifier | None = field(default_factory=FakeVerifier)
+    policies: Mapping[str, FakeEngine] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.language is not None:
@@ -50,7 +56,7 @@ class World:
         if self.reward is not None and self.verifier is not None:
             self.verifier.reward = self.reward
 
-    def session(self, seed: int = 0, **limits: Any) -> Session:
+    def session(self, seed: int = 0, journal: Journal | None = None, **limits: Any) -> Session:
         """Return a session of ``PROBLEM``; ``limits`` are fields of ``Limits``."""
         return Session(
             Ledger(
@@ -60,6 +66,8 @@ class World:
                 task=self.task,
                 seed=seed,
                 limits=Limits(**limits),
+                journal=journal or Journal(),
+                policies={**dict.fromkeys(USUAL, self.engine), **self.policies},
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.types.decoding import (
     REMASKINGS,
     Denoising,
+    EstimatedDenoising,
     P,
     Params,
     Remasking,
@@ -12,6 +13,7 @@ from orchestrator.types.decoding import (
 )
 from orchestrator.types.records import (
     AttemptRecord,
+    DraftRecord,
     Granted,
     NodeRecord,
     Record,
@@ -44,6 +46,8 @@ __all__ = [
     "AttemptRecord",
     "Carried",
     "Denoising",
+    "DraftRecord",
+    "EstimatedDenoising",
     "Finish",
     "Granted",
     "NodeRecord",

@@ -74,3 +74,13 @@ class Denoising:
     def clip(self, max_tokens: int) -> Denoising:
         """Return it unchanged: a canvas cannot be cut (a session withholds a path that does not fit)."""
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedDenoising(Denoising):
+    """Denoising, and an estimate of the canvas's NLL (``Step.one_step_nll``) for one pass more.
+
+    A class of its own: the digests of other requests stay the same.
+    """
+
+    one_step_nll: bool = True

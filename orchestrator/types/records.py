@@ -98,6 +98,21 @@ class RoleRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftRecord:
+    """What became of a draft of a step: whether it was accepted, and its reward in [0, 1].
+
+    ``reward`` is None where no judge has read the draft. ``path`` is the number of the path, from 0, and
+    ``step`` that of the step in it, from 1. ``tokens`` of a refused draft are in no candidate.
+    """
+
+    path: int
+    step: int
+    accepted: bool
+    reward: float | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """A trial of a strategy among several: the ``number``-th, from 1, of the strategy named ``arm``.
 
@@ -116,5 +131,5 @@ class TrialRecord:
     num_dropped: int = 0
 
 
-Record = StepRecord | NodeRecord | RoundRecord | AttemptRecord | RoleRecord | TrialRecord
+Record = StepRecord | NodeRecord | RoundRecord | AttemptRecord | RoleRecord | DraftRecord | TrialRecord
 """An entry of a solution's history."""

@@ -97,7 +97,9 @@ class Step:
     the policy at temperature 1 (None where the engine does not report it). ``reward`` is None until scored.
     Where a step ends before a marker, an engine has generated the beginning of the next one already:
     ``carried``, which the next request returns to it. ``policy`` is the name of the engine whose token ids
-    these are.
+    these are. ``one_step_nll``, of the last step of a canvas whose ``EstimatedDenoising`` asks for it, is the
+    mean of -log p over the canvas's tokens, all of them under the logits of the first pass, where every
+    position is masked.
     """
 
     text: str
@@ -107,6 +109,7 @@ class Step:
     finish: Finish = Finish.STEP
     carried: Carried | None = None
     policy: str = ENGINE
+    one_step_nll: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,11 @@ class Trajectory:
     def rewards(self) -> tuple[Reward, ...]:
         """The rewards locked so far, in step order."""
         return tuple([s.reward for s in self.steps if s.reward is not None])
+
+    @property
+    def one_step_nll(self) -> float | None:
+        """The estimate of its canvas; None where none was asked for."""
+        return self.steps[-1].one_step_nll if self.steps else None
 
     @property
     def finished(self) -> bool:
@@ -198,6 +206,14 @@ class Usage:
     denoising_passes: int = 0
     flops: float = 0.0
     sequential_tokens: int = 0
+
+    def as_rewards(self) -> Usage:
+        """Return an engine's usage as that of a verifier that has asked it."""
+        return Usage(
+            reward_tokens=self.prompt_tokens - self.cached_tokens + self.generated_tokens,
+            cached_reward_tokens=self.cached_tokens,
+            flops=self.flops,
+        )
 
     def __add__(self, other: Usage) -> Usage:
         # Written out: reflection would cost several times as much.

@@ -39,7 +39,7 @@ from orchestrator.protocols import (
 from orchestrator.schema import NotEmpty, Words, checked
 from orchestrator.search.requests import generate_requests
 from orchestrator.seeds import derive_seed
-from orchestrator.types import ENGINE, Problem, Prompt, Reward, Sampling, Trajectory, Usage, total
+from orchestrator.types import ENGINE, Problem, Prompt, Reward, Sampling, Trajectory, total
 
 LOW, HIGH = -100, 100
 """The worst and the best score that a judgement may state."""
@@ -128,7 +128,7 @@ class ConstraintsVerifier(VerifierBase):
         if len(said) < len(replies):
             return next(reply for reply in replies if isinstance(reply, Failure))
         texts = ["".join(step.text for step in reply.steps) for reply in said]
-        usage = total([_reward_usage(reply.usage) for reply in said])
+        usage = total([reply.usage.as_rewards() for reply in said])
         if not request.steps:
             return ScoreReply((), usage, (Reasons(texts[0], bool(texts[0].strip())),))
         scores = [read_score(text, LOW, HIGH) for text in texts]
@@ -144,12 +144,3 @@ def _no_score(text: str) -> Failure:
     end = f", and ends in {text.strip()[-60:]!r}" if text.strip() else ""
     message = f"a judgement of {len(text)} characters states no score of {LOW} to {HIGH}{end}"
     return Failure("VerifierError", f"{message}; verifier.missing gives such texts a reward")
-
-
-def _reward_usage(usage: Usage) -> Usage:
-    """Return a policy's usage as that of a verifier."""
-    return Usage(
-        reward_tokens=usage.prompt_tokens - usage.cached_tokens + usage.generated_tokens,
-        cached_reward_tokens=usage.cached_tokens,
-        flops=usage.flops,
-    )

@@ -122,8 +122,10 @@ class Component(Protocol):
     """
 
     kind: ClassVar[str]
-    roles: ClassVar[tuple[str, ...]]
     alone: ClassVar[bool]
+
+    @property
+    def roles(self) -> tuple[str, ...]: ...
 
     @property
     def calls(self) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "unit_tests": ("question", "number"),
     "evaluate": (*_OF_ONE, "statements"),
     "critiqued": ("answer", "critique"),
+    "checklist": ("question",),
+    "pick": ("question", "answers", "notes"),
 }
 _REQUIRED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("critique", "rank", "fuse"), ("question", "answers")),
@@ -27,6 +29,8 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "unit_tests": ("question",),
     "evaluate": (*_OF_ONE, "statements"),
     "critiqued": ("answer", "critique"),
+    "checklist": ("question",),
+    "pick": ("answers",),
 }
 
 
@@ -46,6 +50,8 @@ class PipelineTemplates:
     unit_tests: Template | None = None
     evaluate: Template | None = None
     critiqued: Template | None = None
+    checklist: Template | None = None
+    pick: Template | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,4 +1,4 @@
-"""From candidates to one answer: best reward, votes over equivalent answers, or a draw.
+"""From candidates to one answer: best reward, votes over equivalent answers, likeness, or a draw.
 
 Only finished trajectories are candidates; where none finished, the best unfinished one is returned to show
 how far the search came (it has no answer).
@@ -7,18 +7,21 @@ how far the search came (it has no answer).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from orchestrator.search.session import Session
 from orchestrator.types import Record, Solution, Trajectory
+from strategies.parts.chooser import Chooser, Chosen, Offered
+from strategies.parts.mbr import Mbr
 from strategies.parts.population import Population
 from strategies.parts.voting import argmax, candidates, vote
 from strategies.parts.weights import Aggregation, LogWeights, log_odds_of, normalise
 
-SelectionName = Literal["argmax", "majority", "weighted_majority", "sample"]
-SELECTIONS: tuple[SelectionName, ...] = ("argmax", "majority", "weighted_majority", "sample")
+SelectionName = Literal["argmax", "majority", "weighted_majority", "sample", "mbr"]
+_MBR = Mbr()
 
 
 @runtime_checkable
@@ -39,7 +42,12 @@ class AnswerRule(Protocol):
     ) -> int: ...
 
 
-Selection = SelectionName | AnswerRule
+Selection = SelectionName | AnswerRule | Chooser
+
+
+def reads_rewards(selection: Selection) -> bool:
+    """Return whether a selection needs rewards; votes and likeness read them in ties alone."""
+    return not isinstance(selection, Chooser) and selection not in ("majority", "mbr")
 
 
 def draw(rng: np.random.Generator, log_weights: Sequence[float]) -> int:
@@ -54,15 +62,45 @@ async def select(
     selection: Selection,
     aggregation: Aggregation,
 ) -> int | None:
-    """Return the answer's index; None when there are no trajectories.
+    """Return the answer's index; None when there are no trajectories. What models say for it is dropped."""
+    return (await choose(session, trajectories, log_weights, selection, aggregation)).index
+
+
+async def choose(
+    session: Session,
+    trajectories: Sequence[Trajectory],
+    log_weights: LogWeights,
+    selection: Selection,
+    aggregation: Aggregation,
+) -> Chosen:
+    """Return the answer's index, None when there are no trajectories, and what models said for it.
 
     ``argmax`` takes the greatest aggregated reward, ``sample`` draws by weight, ``majority`` counts
     equivalent answers and ``weighted_majority`` sums their normalised weights; votes without any parsed
-    answer fall back to ``argmax``. A function chooses for itself.
+    answer fall back to ``argmax``. ``mbr`` takes the text that is most like all others (``Mbr()``). A
+    function, or a ``Chooser``, chooses for itself.
     """
     if not trajectories:
-        return None
+        return Chosen(None)
     offered = candidates(trajectories)
+    if isinstance(selection, Chooser) or selection == "mbr":
+        chooser = _MBR if isinstance(selection, str) else selection
+        texts = [trajectories[i] for i in offered]
+        scores = [log_odds_of(t, aggregation) for t in texts]
+        keys = await session.answers(texts)
+        found = await chooser.choose(session, Offered(texts, keys, scores, [log_weights[i] for i in offered]))
+        return replace(found, index=None if found.index is None else offered[found.index])
+    return Chosen(await _simple(session, trajectories, log_weights, offered, selection, aggregation))
+
+
+async def _simple(
+    session: Session,
+    trajectories: Sequence[Trajectory],
+    log_weights: LogWeights,
+    offered: Sequence[int],
+    selection: SelectionName | AnswerRule,
+    aggregation: Aggregation,
+) -> int:
     scores = [log_odds_of(trajectories[i], aggregation) for i in offered]
     offered_weights = [log_weights[i] for i in offered]
     if not isinstance(selection, str):
@@ -89,10 +127,11 @@ async def conclude(
     started = [i for i, t in enumerate(population.particles) if t.steps]
     trajectories = tuple(population.particles[i] for i in started)
     log_weights = tuple(population.log_weights[i] for i in started)
+    chosen = await choose(session, trajectories, log_weights, selection, aggregation)
     return Solution(
-        answer_index=await select(session, trajectories, log_weights, selection, aggregation),
+        answer_index=chosen.index,
         trajectories=trajectories,
         log_weights=log_weights,
-        history=tuple(history),
+        history=(*history, *chosen.said),
         usage=session.usage,
     )

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import yaml
+from transformers import AutoTokenizer
 
+from actors.text.tokens import InnerTokenizer
 from actors.transformers_engine.config import TransformersEngineConfig, TransformersVerifierConfig
+from actors.transformers_engine.engine import TransformersEngine
 from actors.verifiers.config import (
     GenerativeVerifierConfig,
     LikelihoodVerifierConfig,
 )
 from orchestrator.backend import DirectBackend
-from orchestrator.protocols import Failure, ScoreReply, Verifier
+from orchestrator.prompts.question import PrefixQuestion
+from orchestrator.protocols import (
+    Failure,
+    ModelInfo,
+    PolicyPrefix,
+    Readout,
+    ScoreReply,
+    ScoreRequest,
+    Verifier,
+    VerifierBase,
+)
 from orchestrator.testing import (
     VERIFIER_LAWS,
     FakeEngine,
@@ -30,6 +43,7 @@ from orchestrator.testing import (
 )
 from orchestrator.verifiers.oracle import OracleConfig
 from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
+from orchestrator.verifiers.self_evaluation import SelfEvaluation
 from tests.actors.small_reward_models import QUESTION, REWARD_MODELS, STEPS, save_rlhflow
 
 NO_VERIFIER = DirectBackend(FakeEngine())
@@ -79,6 +93,43 @@ def by_engine(kind: Callable[..., Any], **knobs: Any) -> Callable[[Path], Verifi
     return build
 
 
+@dataclass(frozen=True, slots=True)
+class Reading(VerifierBase):
+    """A verifier that reads a policy, with the token ids that a search would give it, from the texts."""
+
+    inner: SelfEvaluation
+    engine: TransformersEngine
+    ids: Callable[[str], tuple[int, ...]]
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.inner.info
+
+    @property
+    def progress(self) -> int | None:
+        return self.engine.progress
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        return await self.inner.score([replace(r, prefix=self._prefix(r)) for r in requests])
+
+    def _prefix(self, request: ScoreRequest) -> PolicyPrefix:
+        return PolicyPrefix(request.question, "", (), tuple(map(self.ids, request.steps)))
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+def by_policy(readout: Readout = "per_step") -> Callable[[Path], Verifier]:
+    def build(folder: Path) -> Verifier:
+        save_rlhflow(folder)
+        engine = TransformersEngineConfig(str(folder), template="{question}", chat=True).build()
+        question = PrefixQuestion("Right so far? + or -", ["-", "+"])
+        ids = InnerTokenizer(AutoTokenizer.from_pretrained(folder)).ids
+        return Reading(SelfEvaluation(engine, question, readout), engine, ids)
+
+    return build
+
+
 ASKING = {"template": "{question}\n{steps}Is step {number} right?", "step_template": "{number}: {step}"}
 CASES = {
     "fake": Case(lambda _: FakeVerifier(), ("a\n", "c\n", "c\n", "=acc\n"), "abca"),
@@ -91,6 +142,8 @@ CASES = {
     "generative whole": Case(
         by_engine(GenerativeVerifierConfig, readout="whole", **ASKING), most_computed=2.5
     ),
+    "self_evaluation": Case(by_policy(), most_computed=2.0),
+    "self_evaluation whole": Case(by_policy("whole"), most_computed=2.0),
     "self_certainty": Case(
         lambda _: SelfCertaintyVerifierConfig().open(NO_VERIFIER, FakeTask(), {}),
         reads=False,

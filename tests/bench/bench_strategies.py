@@ -1,11 +1,13 @@
 """Every table of strategies in the documents: ``python -m tests.bench.bench_strategies``.
 
-Five parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
+Seven parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
 
-- ``chain``: every strategy at every budget, at the shipped temperature; how many times fewer samples the
-  claimed methods need;
+- ``claims``: what the claims compare, at every budget and the shipped temperature: how many times fewer
+  samples a method needs than another;
+- ``chain``: every strategy likewise, which runs what ``claims`` has run no second time;
 - ``tuned``: the same at the temperature that development problems choose for each;
 - ``countdown``: particle filters, best of N and A* where the verifier is confident too early;
+- ``horizon``: particle filters on long chains, where the verifier is confidently wrong early;
 - ``hex``: the votes of masked diffusion, and HEX beside single schedules with as many paths;
 - ``diffusion``: the options of the diffusion engine (tests/bench/bench_diffusion.py); its speeds need a
   machine that does nothing else.
@@ -26,7 +28,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.measuring import Measuring, at_temperatures, best_temperatures
-from tests.bench.methods import REFERENCE, SYSTEMATIC, TEMPERATURES, Method, on_chain, on_countdown, schedule
+from tests.bench.methods import (
+    REFERENCE,
+    SYSTEMATIC,
+    TEMPERATURES,
+    Method,
+    in_claims,
+    on_chain,
+    on_countdown,
+    on_long_chain,
+    schedule,
+)
 from tests.bench.pages import FULL, Tables, blocks_of, caption, fill, stored
 from tests.bench.plots import can_plot, plot_all, plot_one
 from tests.bench.stored import DATA, Table, write_table
@@ -34,7 +46,14 @@ from tests.bench.sweeps import REPOSITORY
 
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 DEVELOPMENT_BUDGET = 8
-COUNTDOWN_BUDGETS = (4, 8, 16)
+COUNTDOWN_BUDGETS = HORIZON_BUDGETS = (4, 8, 16)
+# As conf/experiment/embedded_long_chain.yaml has it: a solution has 17 steps.
+HORIZON = (
+    "task=long_chain",
+    "engine.model=embedded:long_chain-policy",
+    "verifier.model=embedded:long_chain-verifier",
+    "task.max_steps=100",
+)
 PATHS = (1, 2, 5, 10, 25)
 EQUAL_PATHS = (10, 25)
 BLOCKS = (2, 4, 6, 12, 24)
@@ -42,7 +61,7 @@ BLOCKS = (2, 4, 6, 12, 24)
 
 def measuring(args: argparse.Namespace, task: str, split: str, *keys: str) -> Measuring:
     problems = args.problems if split == "test" else args.development_problems
-    seeds = tuple(range(args.seeds)) if split == "test" else (0,)
+    seeds = tuple(args.only_seeds or range(args.seeds)) if split == "test" else (0,)
     return Measuring(args.out / "runs", task, split, problems, seeds, (*keys, *args.overrides), args.isolated)
 
 
@@ -53,6 +72,11 @@ def chosen(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
     write_table("chain_development", development, args.data)
     best = best_temperatures(development, methods)
     return [replace(method, temperature=best.get(method.name)) for method in methods]
+
+
+def claims(args: argparse.Namespace) -> None:
+    table = measuring(args, "chain", "test").table(selected(in_claims(), args), args.budgets, REFERENCE)
+    write_table("chain_claims", table, args.data)
 
 
 def chain(args: argparse.Namespace) -> None:
@@ -70,6 +94,12 @@ def countdown(args: argparse.Namespace) -> None:
     bench = measuring(args, "countdown", "test", "engine=countdown")
     table = bench.table(selected(on_countdown(), args), COUNTDOWN_BUDGETS, SYSTEMATIC)
     write_table("countdown", table, args.data)
+
+
+def horizon(args: argparse.Namespace) -> None:
+    bench = measuring(args, "long_chain", "test", *HORIZON)
+    methods = selected(on_long_chain(), args)
+    write_table("long_chain", bench.table(methods, HORIZON_BUDGETS, SYSTEMATIC), args.data)
 
 
 def hexes(args: argparse.Namespace) -> None:
@@ -93,9 +123,11 @@ def diffusion(args: argparse.Namespace) -> None:
 
 
 PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "claims": claims,
     "chain": chain,
     "tuned": tuned,
     "countdown": countdown,
+    "horizon": horizon,
     "hex": hexes,
     "diffusion": diffusion,
 }
@@ -136,6 +168,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--problems", type=int, default=FULL[0])
     parser.add_argument("--seeds", type=int, default=FULL[1])
+    parser.add_argument("--only-seeds", nargs="*", type=int, help="these, to share the work among processes")
     parser.add_argument("--development-problems", type=int, default=100)
     parser.add_argument("--temperatures", nargs="+", type=float, default=list(TEMPERATURES))
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_strategies"))

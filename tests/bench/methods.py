@@ -15,6 +15,7 @@ from tests.bench.sweeps import REPOSITORY
 CHOICES = REPOSITORY / "conf" / "strategy"
 REFERENCE = "particle_filter"
 SYSTEMATIC = "particle_filter, systematic"
+AHEAD = "entropic_particle_filter, fresh look-ahead"
 COMMON_TEMPERATURE = 0.8
 _WITHOUT_A_ROW = {
     "compute_optimal",
@@ -25,6 +26,7 @@ _WITHOUT_A_ROW = {
     "revisions",
     "self_refine",
     "sequential_hints",
+    "speculative",
 }
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
 # What the papers promise, to be read off the curves: the first needs less than the second.
@@ -87,7 +89,8 @@ def brings_its_own(strategy: str) -> bool:
 def on_chain() -> list[Method]:
     """Every strategy of the default task that its policy can follow.
 
-    Without a plan `compute_optimal` is best of N, and the shipped policies cannot read a reviser's prompt.
+    Without a plan `compute_optimal` is best of N, the shipped policies cannot read a reviser's prompt, and
+    `speculative` needs a second policy (``bench_speculative``).
     """
     own = [name for name in names() if not brings_its_own(name) and name not in _WITHOUT_A_ROW]
     rows = [Method(name, name) for name in own]
@@ -95,11 +98,27 @@ def on_chain() -> list[Method]:
     return rows
 
 
+def in_claims() -> list[Method]:
+    """What the claims compare, and the vote without a verifier."""
+    names_ = {name for pair in CLAIMS for name in pair} | {"self_consistency"}
+    return [method for method in on_chain() if method.name in names_]
+
+
 def on_countdown() -> list[Method]:
     """What the claims compare, where the verifier is confident too early."""
     compared = (REFERENCE, SYSTEMATIC, "entropic_particle_filter", "best_of_n", "astar")
     rows = [method for name in compared for method in on_chain() if method.name == name]
     return [*rows, Method("astar, 4 goals", "astar", ("strategy.num_goals=4",))]
+
+
+def on_long_chain() -> list[Method]:
+    """The entropic filter, with and without look-ahead, beside the plain filter of either resampling."""
+    entropic = "entropic_particle_filter"
+    rows = [m for m in on_chain() if m.strategy in (REFERENCE, entropic)]
+    return [
+        *sorted(rows, key=lambda m: m.strategy != REFERENCE),
+        Method(AHEAD, entropic, ("strategy.look_ahead=fresh",)),
+    ]
 
 
 def schedule(blocks: tuple[int, ...]) -> Method:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,4 +186,35 @@ def plot_one(curves: Curves, strategy: str, title: str, path: Path) -> None:
     _label(panels, costs)
     panels[0].set_ylabel("accuracy")
     figure.suptitle(f"{strategy}: {title}", fontsize=9)
+    _save(figure, path)
+
+
+def plot_ratios(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Accuracy against sequential tokens, a line a size, a column for each pair of rates, a row a choice.
+
+    ``rows`` are those of tests/bench/bench_ratios.py; the left end of a line is all parallel.
+    """
+    kinds = list({(r["rates"]["ratio"], r["rates"]["b"]): None for r in rows})
+    choices, sizes = list({r["choice"]: None for r in rows}), sorted({r["size"] for r in rows})
+    figure = _set_up((9.2, 4.6))
+    panels = figure.subplots(len(choices), len(kinds), sharex=True, sharey=True, squeeze=False)
+    for (i, choice), (j, (ratio, b)) in product(enumerate(choices), enumerate(kinds)):
+        axes: Axes = panels[i][j]
+        for colour, size in zip(COLOURS, sizes, strict=False):
+            rates = {"ratio": ratio, "b": b}
+            own = [r for r in rows if (r["rates"], r["choice"], r["size"]) == (rates, choice, size)]
+            x, y = [r["sequential"] for r in own], [r["accuracy"]["value"] for r in own]
+            axes.plot(x, y, marker="o", markersize=3.5, linewidth=1.3, color=colour, label=f"N = {size}")
+            low, high = ([r["accuracy"][end] for r in own] for end in ("low", "high"))
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.grid(alpha=0.3, linewidth=0.5)
+        if i == 0:
+            axes.set_title(f"f = {ratio:g} fresh, b = {b:g}", fontsize=9)
+        if j == 0:
+            axes.set_ylabel(f"accuracy, {choice}")
+        if i + 1 == len(choices):
+            axes.set_xlabel("sequential tokens")
+    panels[0][0].legend(frameon=False, fontsize=8)
     _save(figure, path)

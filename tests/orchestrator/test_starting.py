@@ -126,6 +126,18 @@ async def test_a_cluster_may_be_given_whole_and_a_verifier_be_without_replicas()
         assert result.error is None
 
 
+async def test_further_policies_are_started_beside_the_engine() -> None:
+    config = FakeEngineConfig()
+    async with start(config, policies={"draft": config}, cluster="inprocess") as models:
+        assert models.backend.replicas == {"engine": 1, "draft": 1, "verifier": 0}
+        assert list(models.policies) == ["draft"]
+        assert await models.policies["draft"].encode(["a"]) == [(97,)]
+        assert models.policies["draft"] is not models.engine
+    with pytest.raises(ConfigError, match=r"^policies=verifier: must be a name"):
+        async with start(config, policies={"verifier": config}, cluster="inprocess"):
+            pass
+
+
 @pytest.mark.heavy  # it loads models
 async def test_an_engine_is_compared_by_its_configuration(tmp_path: Path) -> None:
     how: dict[str, Any] = {"strategy": SelfConsistency(1, Sampling(max_tokens=8)), "task": TASK}

@@ -41,10 +41,12 @@ from orchestrator.protocols import (
     VerifierBase,
 )
 from orchestrator.search.controller import Controller
+from orchestrator.search.requests import policy_prefix, score_request
 from orchestrator.steps.rule import StepRule
 from orchestrator.storage.journal import Journals
-from orchestrator.types import Finish, Problem, RoleRecord, Sampling, Step, TrialRecord
+from orchestrator.types import Finish, Problem, RoleRecord, Sampling, Step, TrialRecord, total
 from orchestrator.verifiers.self_certainty import SelfCertaintyVerifierConfig
+from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
 from tests.actors.openai_server import KEY, KEY_VARIABLE, started_server
 from tests.shared_data import BENCHMARKS, shared, shared_rows
 
@@ -199,12 +201,12 @@ async def test_steps_by_a_rule_make_the_text(rule: StepRule, model: Model) -> No
         assert [(s.text, s.token_ids) for s in steps] == [(s.text, s.token_ids) for s in whole.steps]
 
 
-def planned(strategy: str, folder: Path) -> Plan:
+def planned(strategy: str, folder: Path, *more: str) -> Plan:
     keys = [
         "task=gsm8k", f"task.path={shared(BENCHMARKS['gsm8k'])}", "task.limit=2", "task.max_steps=3",
         "task.max_step_tokens=24", "task.max_tokens=48", f"strategy={strategy}", "budget=4",
         "engine=transformers", f"engine.model={folder}", "engine.chat=true", "verifier=self_certainty",
-        "run_dir=outputs/none",
+        "run_dir=outputs/none", *more,
     ]  # fmt: skip
     return only_composed(keys, plan_of)
 
@@ -230,6 +232,36 @@ async def test_a_search_runs_through(strategy: str, verifier: str, model: Model,
     assert all(result.candidates for result in results)
     num_tokens = sum(result.usage.generated_tokens for result in results)
     table.append((f"{strategy}, {verifier}", f"{num_tokens} tokens in {time.monotonic() - begun:.1f} s"))
+
+
+async def test_the_policy_judges_its_own_steps(model: Model, table: Table) -> None:
+    """Every reward is a number between 0 and 1, and the prefix comes from the cache; with each question."""
+    plan, results = planned("best_of_n", model.folder, "verifier=self_evaluation"), list[ProblemResult]()
+    config, backend = plan.verifier, DirectBackend(model.engine)
+    assert isinstance(config, SelfEvaluationVerifierConfig)
+    restart = config.open(backend, plan.task, {})
+    controller = Controller(replace(plan.strategy, num_samples=2), model.engine, restart, plan.task)  # type: ignore[type-var]
+    (problem,) = plan.task.problems(0, 1)
+    await controller.run([problem], results.append)
+    found = {"restart": ([c.trajectory.rewards for c in results[0].candidates], results[0].usage)}
+    for name in ("correct", "digit"):
+        asked = replace(config, question=name)
+        model.engine.check_options(name, asked.asked.text, asked.asked.options)
+        texts = [c.trajectory for c in results[0].candidates]
+        plain = [t.with_steps([replace(s, reward=None) for s in t.steps]) for t in texts]
+        requests = [score_request(problem, t, prefix=policy_prefix(problem, plan.task, t)) for t in plain]
+        replies = await asked.open(backend, plan.task, {}).score(requests)
+        scored = [r for r in replies if isinstance(r, ScoreReply)]
+        found[name] = ([r.rewards for r in scored], total([r.usage for r in scored]))
+    for name, (rewards, usage) in found.items():
+        values = [reward.value for each in rewards for reward in each]
+        assert len(values) == sum(len(c.trajectory.steps) for c in results[0].candidates)
+        assert all(0 < value < 1 for value in values)
+        assert usage.cached_reward_tokens > usage.reward_tokens > 0
+        figures = f"{usage.reward_tokens} tokens read and {usage.cached_reward_tokens} cached"
+        table.append(
+            (f"self_evaluation, {name}", f"rewards {min(values):.2f} to {max(values):.2f}, {figures}")
+        )
 
 
 async def test_a_search_resumes_in_the_middle(model: Model, tmp_path: Path) -> None:
@@ -343,7 +375,7 @@ async def test_a_mixture_runs_through_with_a_judge_by_constraints(model: Model, 
         assert [r.number for r in trials] == [1, 2]
         assert all(r.draft is not None and r.num_dropped == 0 for r in trials)
         assert {t.prompt.role for t in result.solution.trajectories if t.prompt} == {"revise"}
-        assert set(result.by_role) == {"select", "revise"}
+        assert set(result.by_role) == {"constraints", "revise", "score", "select"}
     assert len(judging.lists) == 2 and all(each.text.strip() for each in judging.lists)
     read = [r.parsed for x in results if x.solution for r in x.solution.history if isinstance(r, RoleRecord)]
     share = f"{sum(r.parsed for r in judging.judged)} of {len(judging.judged)} judgements"

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, GenerateRequest
 from orchestrator.testing import FakeEngine
-from orchestrator.types import Denoising, Finish, Solution, Step, Trajectory, Usage
+from orchestrator.types import Denoising, EstimatedDenoising, Finish, Solution, Step, Trajectory, Usage
 from strategies.hex import Hex, schedules, spread
 from tests.toy import World, load
 
@@ -104,6 +104,30 @@ async def test_a_tie_by_lowest_nll() -> None:
     script: Any = {2: [("1", -3.0)], 4: [("2", -2.0)]}
     assert answer(await solve(vote(2, 2, 4), script)) == "1"
     assert answer(await solve(vote(2, 2, 4, tie_break="likelihood"), script)) == "2"
+
+
+@dataclass
+class Estimating(Scripted):
+    """Reports an estimate of each canvas where it is asked for: the likelihood of the script."""
+
+    def _complete(self, request: GenerateRequest) -> Completion:
+        (step,) = (reply := super()._complete(request)).steps
+        if not isinstance(request.params, EstimatedDenoising):
+            return reply
+        return replace(reply, steps=(replace(step, logprob=-1.0, one_step_nll=-(step.logprob or 0.0)),))
+
+
+async def test_a_tie_by_lowest_one_step_nll() -> None:
+    """Under its own name; the engine is asked for it by this rule alone."""
+    script: Any = {2: [("1", -3.0)], 4: [("2", -2.0)]}
+    for rule, elected in (("one_step_nll", "2"), ("smallest_block", "1")):
+        solution = await World(engine=Estimating(script=script)).solve(vote(2, 2, 4, tie_break=rule))
+        assert answer(solution) == elected
+        assert {isinstance(p, EstimatedDenoising) for p in solution.params} == {rule == "one_step_nll"}
+        assert [t.one_step_nll for t in solution.trajectories] == (
+            [3.0, 2.0] if rule == "one_step_nll" else [None, None]
+        )
+    assert answer(await solve(vote(2, 2, 4, tie_break="one_step_nll"), script)) == "1"  # not reported
 
 
 async def test_no_answer_at_all() -> None:

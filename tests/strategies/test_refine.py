@@ -413,6 +413,28 @@ def test_what_knows_the_answers_says_so(strategy: Refine, marked: bool) -> None:
     assert knows_answers(strategy) == marked
 
 
+@pytest.mark.parametrize(
+    ("strategy", "policies"),
+    [
+        (hinted(teacher="judge"), ("engine", "judge")),
+        (hinted(), ("engine",)),
+        (hinted(teacher="judge", feedback="none"), ("engine",)),
+        (hinted(teacher="judge", iterations=1), ("engine",)),
+    ],
+)
+def test_it_names_the_policies_that_it_asks(strategy: Refine, policies: tuple[str, ...]) -> None:
+    assert strategy.policies == policies
+
+
+async def test_a_teacher_is_another_policy() -> None:
+    engine, teacher = Hostile("never", is_hint), Hostile("Look at b.", is_hint)
+    ledger = Ledger(PROBLEM, engine, None, FakeTask(), policies={"judge": teacher})
+    solution = await hinted(teacher="judge").solve(Session(ledger))
+    assert [len(engine.requests), len(teacher.requests)] == [3, 2]
+    said = [record for record in solution.history if isinstance(record, RoleRecord)]
+    assert {(record.policy, record.text) for record in said} == {("judge", "Look at b.")}
+
+
 def is_critique(request: GenerateRequest) -> bool:
     return request.question.endswith("Errors?")
 

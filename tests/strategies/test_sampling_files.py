@@ -15,16 +15,19 @@ from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]
 REVISE = {"iad", "refine", "revisions", "self_refine", "sequential_hints"}
+PUBLISHED = {"iad": (0.7, 1.0), "speculative": (0.6, 0.95)}
+"""Temperature and nucleus, where they are not those that are shipped."""
 WHOLE = {"best_of_n", "compute_optimal", "mixture", "pipeline", "self_consistency", *REVISE}
 
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_a_strategy_samples_steps_or_answers(name: str) -> None:
     length = "${task.max_tokens}" if name in WHOLE else "${task.max_step_tokens}"
+    temperature, top_p = PUBLISHED.get(name, (0.8, 1.0))
     assert knobs_of(name)["sampling"] == {
         "_target_": "orchestrator.Sampling",
-        "temperature": 0.7 if name == "iad" else 0.8,  # as published
-        "top_p": 1.0,
+        "temperature": temperature,
+        "top_p": top_p,
         "max_tokens": length,
     }
 

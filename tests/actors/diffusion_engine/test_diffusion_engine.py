@@ -22,7 +22,9 @@ from actors.text.stepping import Detokenizer
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest
 from orchestrator.types import Finish, Sampling, Step
+from strategies.hex import with_estimate
 from tests.actors.diffusion_models import path_request, save_native
+from tests.actors.diffusion_reference import logits_of
 
 LONG = "94 a/2 b-36 c*2 d-20 e-1 f+70 g+8 h+15"
 MIXED = [
@@ -176,6 +178,35 @@ async def test_early_stop_leaves_the_text_as_it_is(plain: DiffusionEngine) -> No
     for first, second in zip(whole, stopped, strict=True):
         assert first.usage.generated_tokens == 24 >= second.usage.generated_tokens
         assert second.usage.generated_tokens >= len(tokens(second))
+
+
+async def test_the_one_step_nll_is_that_of_a_masked_canvas(engine: DiffusionEngine) -> None:
+    """The mean over the canvas of -log p, all under the first pass; for one pass more, and the same text."""
+    requests = MIXED[1:3]  # one of them guided
+    asked = [replace(r, params=with_estimate(r.params)) for r in requests]  # type: ignore[arg-type]
+    plain, filled = await fill(engine, *requests), await fill(engine, *asked)
+    for request, before, after in zip(asked, plain, filled, strict=True):
+        assert before.one_step_nll is None and before.canvas.tokens.tolist() == after.canvas.tokens.tolist()
+        assert after.one_step_nll == pytest.approx(estimate(engine, request, after), rel=1e-4)
+        more = after.usage.denoising_passes - before.usage.denoising_passes
+        assert more == (2 if request.params.cfg_scale else 1)  # type: ignore[attr-defined]
+    (reply,) = await complete(engine, asked[0])
+    assert reply.steps[-1].one_step_nll == filled[0].one_step_nll
+
+
+def estimate(engine: DiffusionEngine, request: GenerateRequest, filled: Filled) -> float:
+    """The same, computed plainly."""
+    prompt = engine.loaded.tokenizer(f"{request.question}\n")["input_ids"]
+    mask, tokens = engine.loaded.mask_id, torch.from_numpy(filled.canvas.tokens)
+    x = torch.tensor([[*prompt, *[mask] * len(tokens)]])
+    with torch.inference_mode():
+        logits = logits_of(engine.loaded.model, x)
+        if scale := request.params.cfg_scale:  # type: ignore[attr-defined]
+            without = logits_of(engine.loaded.model, torch.full_like(x, mask))
+            logits = without + (scale + 1) * (logits - without)
+    logits = logits[0, len(prompt) :].double().clone()
+    logits[:, mask] = -torch.inf
+    return -float(torch.log_softmax(logits, dim=-1).gather(-1, tokens[:, None]).mean())
 
 
 async def test_steps_are_cut_at_the_delimiter(plain: DiffusionEngine) -> None:

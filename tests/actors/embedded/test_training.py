@@ -18,8 +18,10 @@ from actors.embedded.chain_models import (
 from actors.embedded.corpus import collate, collating
 from actors.embedded.evaluate import auc, failed_gates
 from actors.embedded.export import as_token_classifier, save_model
+from actors.embedded.families import CHAIN
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.embedded.muon import Muon, orthogonalise
+from actors.embedded.train import stages_of
 from actors.embedded.trainer import Recipe, Trainer, learning_rate
 
 RECIPE = Recipe(width=32, num_layers=1, num_tokens=6_000, batch_size=8)
@@ -62,6 +64,21 @@ def test_training_learns(tmp_path: Path) -> None:
     first = trainer.step()["loss"]
     list(trainer.run())
     assert trainer.step()["loss"] < first - 0.8
+
+
+def test_a_later_snapshot_is_shipped_as_the_base(tmp_path: Path) -> None:
+    assert CHAIN.base_snapshot is not None and CHAIN.base_snapshot > CHAIN.shipped_snapshot
+    assert "export-base" not in stages_of("countdown", 1.0)
+    stages = stages_of("chain", 0.001)  # a step of training
+    stages["policy"](tmp_path, tmp_path)
+    later = tmp_path / "policy" / f"snapshot-{CHAIN.base_snapshot:03d}"
+    (tmp_path / "policy" / "last").rename(later)
+    stages["export-base"](tmp_path, tmp_path)
+    trained = LlamaForCausalLM.from_pretrained(later)
+    shipped = LlamaForCausalLM.from_pretrained(tmp_path / "chain-base", dtype=torch.float32)
+    for name, weight in trained.state_dict().items():
+        assert torch.allclose(weight, shipped.state_dict()[name], atol=2e-3), name
+    assert AutoTokenizer.from_pretrained(tmp_path / "chain-base").get_vocab()["#"] > 0
 
 
 def test_the_verifier_starts_as_the_policy_and_exports_as_transformers_own_class(tmp_path: Path) -> None:

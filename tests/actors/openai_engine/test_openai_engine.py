@@ -19,7 +19,7 @@ from actors.embedded.models import build_tokenizer
 from actors.openai_engine.config import OpenAIEngineConfig
 from actors.openai_engine.probing import SEEDS
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, Loglik, LoglikRequest
+from orchestrator.protocols import OVERFLOW, Completion, Failure, Loglik, LoglikRequest, OptionsRequest
 from orchestrator.types import Finish, Usage
 from tests.actors.shared_vllm import Elsewhere
 from tests.actors.small_models import ALPHABET, ask, completed
@@ -211,6 +211,15 @@ async def test_a_refused_request_is_not_asked_again_and_fails_alone(server: Scri
     assert len(server.bodies) == 3
 
 
+async def test_a_prompt_without_room_at_the_server_is_known_as_such(server: Scripted, engine: Any) -> None:
+    """A search that can show less then does so (docs/roles.md)."""
+    message = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"
+    server.replies = [(400, {}, {"error": {"message": message}})]
+    reply = await one(engine())
+    assert isinstance(reply, Failure)
+    assert (reply.type, message in reply.message) == (OVERFLOW, True)
+
+
 async def test_a_slow_server_times_out_and_a_lost_one_is_retried(server: Scripted, engine: Any) -> None:
     server.replies, server.delay = [STEP], 0.5
     policy = engine(request_timeout_s=0.05, max_attempts=2, max_wait_s=0.01)
@@ -265,6 +274,29 @@ async def test_likelihoods_of_a_prompt(server: Scripted, engine: Any) -> None:
     (as_text,) = await engine(prompts="text").loglik([request])
     assert isinstance(as_text, Failure)
     assert "engine.prompts=tokens" in as_text.message
+
+
+async def test_likelihoods_of_options(server: Scripted, engine: Any) -> None:
+    """A prompt for each option, whose last token it is."""
+    policy, ids = engine(), [IDS[c] for c in ("<bos>", *"5 a+1\n", "a")]
+    server.replies = [
+        said(
+            "a",
+            reason="length",
+            prompt_logprobs=[None, *({str(t): {"logprob": x}} for t in [*ids[1:], IDS[c]])],
+        )
+        for c, x in (("1", -0.5), ("2", -2.0))
+    ]
+    request = OptionsRequest("home", "5 a+1", "", (IDS["a"],), (), asked="", options=("1", "2"))
+    (found,) = await policy.loglik([request])
+    assert isinstance(found, Loglik)
+    assert sorted(found.logprobs) == [-2.0, -0.5]
+    assert sorted(body["prompt"] for body in server.bodies) == [[*ids, IDS["1"]], [*ids, IDS["2"]]]
+    policy.check_options("verifier.correct", "", ("1", "2"))
+    with pytest.raises(ConfigError, match=r"verifier\.correct\.options='Yes'"):
+        policy.check_options("verifier.correct", "", ("Yes", "2"))
+    with pytest.raises(ConfigError, match=r"engine\.prompts=text"):
+        engine(prompts="text").check_options("verifier.correct", "", ("1", "2"))
 
 
 async def test_as_text_the_stop_text_comes_back_into_the_step(server: Scripted, engine: Any) -> None:

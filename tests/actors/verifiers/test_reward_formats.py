@@ -85,7 +85,7 @@ async def test_in_half_precision_the_head_is_exact(name: str, tmp_path: Path) ->
 def test_every_preset_composes_and_is_checked(name: str) -> None:
     """With a folder for its model where it has one; a knob that it does not know is named."""
     key = "verifier.engine.model" if name in BY_ENGINE else "verifier.model"
-    has_model = name not in ("none", "oracle", "self_certainty", "stored")
+    has_model = name not in ("none", "oracle", "self_certainty", "self_evaluation", "stored")
     has_model &= "constraints" not in name  # the policy judges, or a rule
     overrides = [f"verifier={name}", *([f"{key}=embedded:chain-verifier"] if has_model else [])]
     overrides += ["verifier.path=run"] if name == "stored" else []

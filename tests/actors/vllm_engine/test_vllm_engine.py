@@ -27,7 +27,7 @@ from actors.transformers_engine.config import TransformersEngineConfig
 from actors.vllm_engine.config import VllmEngineConfig
 from orchestrator.errors import ConfigError
 from orchestrator.outcome import ProblemResult
-from orchestrator.protocols import Failure, LoglikRequest
+from orchestrator.protocols import Failure, Loglik, LoglikRequest, OptionsRequest
 from orchestrator.search.controller import Controller
 from orchestrator.seeds import derive_seed
 from orchestrator.tasks.chain import ChainTask
@@ -35,7 +35,7 @@ from orchestrator.testing import FakeVerifier
 from orchestrator.types import Denoising, Finish, Problem, Sampling
 from strategies.particle_filter import ParticleFilter
 from tests.actors.shared_vllm import SMALL, Elsewhere
-from tests.actors.small_models import ask, byte_level_tokenizer, completed
+from tests.actors.small_models import ALPHABET, ask, byte_level_tokenizer, completed
 from tests.laws import chi_square_excess
 
 pytestmark = pytest.mark.timeout(900)
@@ -143,6 +143,19 @@ async def test_cancelling_takes_the_requests_out_of_the_engine(vllm_policy: Else
     async with asyncio.timeout(60):
         while llm.get_num_unfinished_requests():
             await asyncio.sleep(0.01)
+
+
+async def test_options_have_the_likelihoods_of_their_tokens(vllm_policy: Elsewhere) -> None:
+    """And what vLLM's blocks hold of the prefix is reported as cached."""
+    (reply,) = completed(await vllm_policy.generate([ask(QUESTION, to_end=True, max_tokens=60)]))
+    ids = tuple(t for s in reply.steps for t in s.token_ids if s.finish is Finish.STEP)
+    asked = OptionsRequest("p", QUESTION, "", ids, (), asked="", options=("#", "a", "1"))
+    single = [LoglikRequest("p", QUESTION, "", ids, ((3 + ALPHABET.index(o),),)) for o in asked.options]
+    first, again, *each = await vllm_policy.loglik([asked]) + await vllm_policy.loglik([asked, *single])
+    assert isinstance(first, Loglik) and isinstance(again, Loglik)
+    assert first.logprobs == pytest.approx([r.logprobs[0] for r in each if isinstance(r, Loglik)], abs=1e-4)
+    assert first.logprobs == pytest.approx(again.logprobs, abs=1e-4)
+    assert again.usage.cached_tokens > 0
 
 
 async def test_progress_counts_what_was_generated_and_read(vllm_policy: Elsewhere) -> None:

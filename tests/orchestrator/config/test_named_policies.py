@@ -1,18 +1,24 @@
 """``policies.NAME`` in a configuration: engines, aliases and prices, and one line for each mistake."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from orchestrator.config.compatibility import check_policy
 from orchestrator.config.naming import check_policies
-from orchestrator.config.policies import check_name, read_policies
+from orchestrator.config.policies import Policies, check_name, read_policies
 from orchestrator.errors import ConfigError
+from orchestrator.prompts.question import PrefixQuestion
 from orchestrator.search.account import Limits
 from orchestrator.search.prices import Price
 from orchestrator.storage.run_directory import differing_keys
+from orchestrator.tasks.chain import ChainTask
 from orchestrator.testing import FakeEngine
+from orchestrator.types import Denoising, Params, Sampling
+from orchestrator.verifiers.oracle import OracleConfig
+from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
 
 STORED = {"_target_": "orchestrator.StoredEngineConfig", "path": "outputs/mine"}
 
@@ -113,7 +119,36 @@ def test_every_policy_that_a_strategy_names_must_be_there() -> None:
         check_policies(Layered(policy="draft"), ["engine"])
 
 
+def test_a_verifier_names_the_engine_behind_an_alias() -> None:
+    question = PrefixQuestion("Well?", ("No", "Yes"))
+    own = SelfEvaluationVerifierConfig(question, question, question)
+    policies = Policies({}, {"judge": "engine"})
+    assert policies.resolved(replace(own, policy="judge")) == own
+    assert policies.resolved(own) is own
+    assert policies.resolved(OracleConfig()) == OracleConfig()
+
+
 def test_names_are_those_of_replicas() -> None:
     check_name("draft_2")
     with pytest.raises(ConfigError, match=r"^policies=verifier: "):
         check_name("verifier")
+
+
+@dataclass(frozen=True)
+class Made:
+    takes: type[Params] = Sampling
+    knows_task: str | None = "chain"
+    model: str = "m"
+
+    def build(self) -> None: ...
+
+
+def test_a_policy_decodes_as_the_strategy_asks_and_knows_its_task() -> None:
+    names = {"strategy": "mine", "engine": "vllm"}
+    check_policy(names, "draft", Made(), Layered(), ChainTask())  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"^policies\.draft=Made: takes Denoising, and strategy=mine asks for"
+    ):
+        check_policy(names, "draft", Made(Denoising), Layered(), ChainTask())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^policies\.draft\.model=m: knows task=countdown alone"):
+        check_policy(names, "draft", Made(knows_task="countdown"), Layered(), ChainTask())  # type: ignore[arg-type]

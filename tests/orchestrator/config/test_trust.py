@@ -95,6 +95,8 @@ def test_what_the_groups_offer_is_fine(known: Shipped, override: str) -> None:
         ("hydra.searchpath=[file:///tmp/evil]", "configure Hydra itself"),
         ("+hydra.callbacks.x._target_=subprocess.Popen", "configure Hydra itself"),
         ("+hydra.job.env_set.LD_PRELOAD=/tmp/x.so", "configure Hydra itself"),
+        ("cassette=/home/me/tape", "set cassette=/home/me/tape"),
+        ("cassette=tape", "set cassette=tape"),
         ("engine.x=glob(*)", "set engine.x=glob(*)"),
         ("seed=range(0,1000000000)", "set seed=range(0,1000000000)"),
     ],

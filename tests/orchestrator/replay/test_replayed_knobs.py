@@ -31,6 +31,8 @@ SELECTING = sorted(
     path.stem for path in (CONF / "strategy").glob("*.yaml") if "\nselection:" in path.read_text()
 )
 
+ALONE = ("best_of_n", "self_consistency")  # of independent samples, with selections of their own
+
 
 def moody(question: str, steps: tuple[str, ...]) -> float:
     """A reward that depends on every letter and knows nothing: so the best and the most frequent differ."""
@@ -77,12 +79,19 @@ def test_there_are_strategies_that_select() -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("strategy", [name for name in SELECTING if name != "best_of_n"])
+@pytest.mark.parametrize("strategy", [name for name in SELECTING if name not in ALONE])
 def test_another_selection_is_the_run_with_it(strategy: str) -> None:
     selections = ("argmax", "majority", "weighted_majority")
     real = {s: answers(recorded(strategy, f"selection={s}").lines) for s in selections}
     assert real["argmax"] != real["majority"]  # else nothing could go wrong
     assert {s: replayed(recorded(strategy), selection=s) for s in selections} == real
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("strategy", ALONE)
+def test_likeness_among_independent_samples_is_the_run_with_it(strategy: str) -> None:
+    real = answers(recorded(strategy, "selection=mbr").lines)
+    assert replayed(recorded(strategy), selection="mbr") == real != answers(recorded(strategy).lines)
 
 
 def test_a_draw_among_independent_samples_is_the_runs_own_draw() -> None:

@@ -11,10 +11,11 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.experimental.callback import Callback
 
 from orchestrator.runs.main import main
 from orchestrator.storage.results import read_results
@@ -73,6 +74,24 @@ def test_a_sweep_runs_in_process(
     assert main(["-m", *quick, "seed=0,1", f"run_dir={tmp_path / 'sweep'}"]) == 0
     assert process_state() == before
     assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 2
+
+
+class Returned(Callback):
+    """What Hydra's sweepers get of each job."""
+
+    values: ClassVar[list[Any]] = []
+
+    def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
+        self.values.append(job_return.return_value)
+
+
+@pytest.mark.heavy
+def test_another_sweeper_gets_the_accuracy_of_each_run(quick: list[str], tmp_path: Path) -> None:
+    callback = f"+hydra.callbacks.returned._target_={__name__}.Returned"
+    sweep = ["-m", "hydra/sweeper=basic", "budget=1,4", f"run_dir={tmp_path / 'sweep'}"]
+    assert main([*quick, callback, *sweep]) == 0
+    found = [json.loads(f.read_text())["accuracy"] for f in sorted(tmp_path.glob("sweep/*/summary.json"))]
+    assert Returned.values == found and len(found) == 2
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

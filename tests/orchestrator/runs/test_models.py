@@ -66,7 +66,7 @@ class Made:
     log: list[str] = field(default_factory=list)
 
     def plan(self, name: str, kind: type[LoggedCluster] = LoggedCluster, **how: Any) -> Plan:
-        groups: Mapping[str, Any] = {"engine": name, "verifier": {"model": name}, "cluster": name}
+        groups: Mapping[str, Any] = {"engine": {"model": name}, "verifier": {"model": name}, "cluster": name}
         plan = fake_plan(Path(), FakeTask(), Greedy(16), cluster=kind(self.log, name, **how))
         return replace(plan, plain={**plan.plain, **groups})
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.search.account import Account, Limits
@@ -50,6 +50,7 @@ async def test_the_cost_is_that_of_every_policy() -> None:
     assert ledger.account.cost_left is None
 
 
+@settings(max_examples=40)
 @given(limit=st.floats(0.5, 200), calls=st.integers(1, 6), rows=st.integers(1, 5))
 def test_a_limit_of_cost_is_never_exceeded(limit: float, calls: int, rows: int) -> None:
     """Whatever runs at once, with likelihoods between; what stopped it has its name."""

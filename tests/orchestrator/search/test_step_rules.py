@@ -11,15 +11,15 @@ import pytest
 from msgspec import UNSET
 
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, GenerateRequest, ModelInfo
+from orchestrator.protocols import Completion, Failure, GenerateRequest, ModelInfo, ScoreReply
 from orchestrator.search.controller import Controller
-from orchestrator.search.requests import generate_requests, mark_answer
+from orchestrator.search.requests import generate_requests, lock, mark_answer
 from orchestrator.steps.rule import StepRule
 from orchestrator.storage.journal import Journals
 from orchestrator.storage.journal_lines import Record, digest_of, read_record, write_record
 from orchestrator.storage.run_directory import differing_keys
 from orchestrator.testing import PROBLEM, FakeEngine, FakeTask, FakeVerifier, World
-from orchestrator.types import Carried, Finish, Sampling, Step, Trajectory, Usage
+from orchestrator.types import Carried, Finish, Reward, Sampling, Step, Trajectory, Usage
 from strategies import BestOfN, ParticleFilter
 from tests.toy import sampling
 
@@ -154,6 +154,16 @@ def test_a_run_that_began_before_the_keys_may_be_resumed() -> None:
     assert differing_keys(before, {"task": {"split": "test", "step": step}}) == []
     other = {"task": {"split": "test", "step": {**step, "mode": "tokens", "tokens": 8}}}
     assert differing_keys(before, other) == ["task.step.mode", "task.step.tokens"]
+
+
+def test_the_estimate_of_a_canvas_stays_with_the_step_that_answers() -> None:
+    """What follows the answer is cut off, and counts in the estimate; so it does when the step is scored."""
+    asked = replace(request_of(FakeTask()), answer_marker="#")
+    reply = Completion((Step("#1\n", (1,)), Step("x", (2,), one_step_nll=0.5)), Usage())
+    (step,) = mark_answer(asked, reply)
+    assert (step.finish, step.one_step_nll) == (Finish.ANSWER, 0.5)
+    scored = lock(Trajectory((step,)), ScoreReply((Reward(1.0),), Usage()))
+    assert scored.one_step_nll == 0.5 and Trajectory().one_step_nll is None
 
 
 @pytest.mark.parametrize(

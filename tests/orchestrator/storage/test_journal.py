@@ -12,7 +12,6 @@ import pytest
 
 from orchestrator.errors import EngineError, JournalError
 from orchestrator.protocols import ScoreRequest
-from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.storage.appending import OpenFiles
@@ -29,7 +28,7 @@ PATIENCE = 2.0
 REQUEST = ScoreRequest("p", "q", ("a\n",), 0)
 ARRIVAL_DEPENDENT = {"particle_cascade"}
 # Branches compete for what a limit leaves, so which of them gets it depends on arrival.
-BRANCHING = {"parallel_tempering"}
+BRANCHING = {"parallel_tempering", "speculative"}
 
 
 class Case:
@@ -47,10 +46,7 @@ class Case:
             world.engine.latency = RandomLatency(latency_seed, seconds)
         files = OpenFiles()
         journal = Journal(self.path, files, patience=self.patience)
-        session = Session(Ledger(
-            PROBLEM, engine=world.engine, verifier=world.verifier, task=world.task,
-            seed=self.seed, limits=Limits(**self.limits), journal=journal,
-        ))  # fmt: skip
+        session = world.session(self.seed, journal, **self.limits)
         try:
             solution = await load(self.name).solve(session)
             journal.check_over()

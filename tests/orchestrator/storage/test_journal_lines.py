@@ -29,7 +29,16 @@ from orchestrator.storage.journal_lines import (
     read_record,
     write_record,
 )
-from orchestrator.types import Denoising, Finish, Reward, RoundRecord, Sampling, Step, Usage
+from orchestrator.types import (
+    Denoising,
+    EstimatedDenoising,
+    Finish,
+    Reward,
+    RoundRecord,
+    Sampling,
+    Step,
+    Usage,
+)
 
 numbers = st.floats(allow_nan=False)
 counts = st.integers(0, 2**40)
@@ -80,6 +89,20 @@ def test_a_digest_takes_any_text(one: str, two: str) -> None:
     texts = [digest_of([ScoreRequest("p", "q", (text,), 0)]) for text in (one, two, one)]
     assert texts[0] == texts[2]
     assert (texts[0] == texts[1]) == (one == two)
+
+
+def test_the_estimate_of_a_canvas_is_kept_and_no_other_line_has_one() -> None:
+    """Lines and digests of requests without it are those of earlier releases."""
+    plain, estimated = (
+        Completion((Step("a", (1,), -1.0, None, Finish.EOS, one_step_nll=x),), Usage()) for x in (None, 0.5)
+    )
+    for reply in (plain, estimated):
+        line = write_record(Record("c", "", 0.0, 1, 1, (reply,)))
+        assert read_record(line).replies == (reply,)
+        assert (b"one_step_nll" in line) is (reply is estimated)
+    canvas = replace(REQUEST, params=Denoising(8, 16, 4))
+    assert digest_of([canvas]) == "c0ceb17ea2cdee7e246b3841d06ac3a4"
+    assert digest_of([replace(REQUEST, params=EstimatedDenoising(8, 16, 4))]) != digest_of([canvas])
 
 
 def test_a_likelihood_that_is_no_number_stays_none() -> None:

@@ -14,12 +14,14 @@ import pytest
 from orchestrator.errors import EngineError
 from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.storage.atomic import write_json
-from orchestrator.storage.result_lines import result_line, stored_result
+from orchestrator.storage.result_lines import candidate_line, result_line, stored_result, trajectory_of
 from orchestrator.storage.results import ResultLog, keep_finished, read_results
 from orchestrator.storage.run_files import RESULTS, SUMMARY
 from orchestrator.storage.totals import Totals, finished_summary
 from orchestrator.types import (
     AttemptRecord,
+    Denoising,
+    DraftRecord,
     Finish,
     NodeRecord,
     Overhead,
@@ -66,6 +68,14 @@ def test_a_line_has_every_field_and_is_strict_json() -> None:
     assert line["overhead"]["retried_tokens"] == 3
 
 
+def test_the_estimate_of_a_canvas_is_kept_where_there_is_one() -> None:
+    for estimate in (None, 0.5):
+        trajectory = Trajectory((Step("a", (1,), -0.5), Step("b", (2,), -1.0, one_step_nll=estimate)))
+        line = candidate_line(Candidate(trajectory, 0.0, "7", False, Denoising(gen_length=4)))
+        assert (line["nll"], line.get("one_step_nll", "none")) == (1.5, estimate or "none")
+        assert trajectory_of(line).one_step_nll == estimate
+
+
 def test_every_kind_of_record_is_read_as_it_was() -> None:
     history = (
         StepRecord(1, 1.0, 0.5, 1.0, 1, (0,), (1.0,)),
@@ -73,6 +83,8 @@ def test_every_kind_of_record_is_read_as_it_was() -> None:
         RoundRecord(1, 0.5, 1.0, 2),
         AttemptRecord(0, 0, 2, (0, 1)),
         RoleRecord("critique", 2, "engine", "0f", "No error.", True, 9),
+        DraftRecord(0, 3, False, 0.25, 7),
+        DraftRecord(1, 1, True, None, 7),
         TrialRecord(1, "rebase", 0.25, 1.5, 0, 2),
     )
     result = make_result()

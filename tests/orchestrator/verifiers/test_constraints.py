@@ -29,12 +29,12 @@ from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
 from orchestrator.storage.appending import OpenFiles
 from orchestrator.storage.journal import Journal
-from orchestrator.tasks.countdown import Puzzle, draw_puzzle
+from orchestrator.tasks.countdown import CountdownTask, Puzzle, draw_puzzle
 from orchestrator.testing import PROBLEM, FakeEngine, FakeTask, check_verifier
-from orchestrator.types import Finish, Sampling, Step, Trajectory, Usage
+from orchestrator.types import Finish, Problem, Sampling, Step, Trajectory, TrialRecord, Usage
 from orchestrator.verifiers.constraints import ConstraintsVerifierConfig
 from orchestrator.verifiers.countdown_constraints import CountdownConstraintsConfig, judge
-from strategies import BestOfN
+from strategies import BestOfN, Greedy, Mixture, MixtureArm
 
 LIST = Template("{question}\nList", instruction="")
 SCORE = Template("{question}\n{constraints}\n{answer}\nScore", instruction="")
@@ -99,6 +99,9 @@ async def test_the_list_is_made_once_for_all_branches_and_counted_once() -> None
     assert await session.constraints() == "Reach =."
     spent = sum(len(judge.reply(r).steps[0].text) + len(r.question) for r in judge.requests)
     assert (session.usage.reward_calls, session.usage.reward_tokens) == (6, spent)
+    by_role = session._ledger.account.by_role
+    assert by_role.keys() == {"constraints", "score"}
+    assert sum(usage.reward_tokens for usage in by_role.values()) == spent
 
 
 async def test_a_verifier_without_constraints_lists_none() -> None:
@@ -187,6 +190,25 @@ async def test_a_judge_that_draws_follows_the_runs_seed() -> None:
     assert len(set(seeds)) == 4
 
 
+async def test_a_mixture_shows_the_list_and_the_reasons() -> None:
+    class Policy(Judge):
+        def reply(self, request: GenerateRequest) -> Completion:
+            judges = request.question.endswith(("List", "Score"))
+            return super().reply(request if judges else replace(request, question="List"))
+
+    engine = Policy("Line 1 is wrong.\nScore: 20")
+    verifier = config_of().open(DirectBackend(engine), FakeTask(), {})
+    session = Session(Ledger(PROBLEM, engine, verifier, FakeTask()))
+    arms = {"a": MixtureArm(BestOfN(1)), "b": MixtureArm(Greedy())}
+    shown = Template("{question}|{answer}|{notes}|{constraints}")
+    await Mixture(arms, 2, prompt=shown, prior=Template("{question}|{constraints}|{methods}")).solve(session)
+    questions = [request.question for request in engine.requests]
+    assert questions.count("abca|Reach =.|Line 1 is wrong.\nScore: 20|Reach =.") == 1
+    assert questions.count("abca|Reach =.|a: A method.\nb: A method.") == 1
+    assert engine.count("List") == 1
+    assert session._ledger.account.by_role.keys() == {"constraints", "score", "select", "revise"}
+
+
 @pytest.mark.parametrize("readout", ["per_step", "whole"])
 async def test_it_keeps_the_laws_of_verifiers(readout: Any) -> None:
     verifier = config_of(readout=readout).open(DirectBackend(Judge()), FakeTask(), {})
@@ -240,6 +262,28 @@ def test_the_constraints_of_countdown(text: str, score: int, reasons: str) -> No
     found, said = judge(PUZZLE, text)
     assert found == score
     assert reasons in said and said.startswith(NUMBERS) and said.endswith(f"Score: {score}")
+
+
+async def test_a_mixture_stops_at_the_first_solution_that_meets_them() -> None:
+    """On Countdown, without a model: the policy writes these texts one after another."""
+    puzzle = draw_puzzle("test", 0)
+    wrong, right = f"#{puzzle.target}\n", "".join(puzzle.lines)
+    texts = iter([wrong, wrong, wrong, wrong, right, wrong, wrong, wrong])
+
+    class Policy(Judge):
+        def reply(self, request: GenerateRequest) -> Completion:
+            text = next(texts)
+            return Completion((Step(text, tuple(map(ord, text)), finish=Finish.EOS),), Usage())
+
+    task = CountdownTask()
+    verifier = CountdownConstraintsConfig("whole").open(DirectBackend(FakeEngine()), task, {})
+    problem = Problem("p", puzzle.question, puzzle.question)
+    session = Session(Ledger(problem, Policy(), verifier, task))
+    solution = await Mixture({"a": MixtureArm(BestOfN(2))}, 32).solve(session)
+    scores = [(r.number, r.score) for r in solution.history if isinstance(r, TrialRecord)]
+    assert scores == [(1, pytest.approx(0.25)), (2, 1.0)]
+    assert solution.answer_index is not None
+    assert solution.trajectories[solution.answer_index].text == right
 
 
 def test_every_known_solution_meets_all_constraints() -> None:
