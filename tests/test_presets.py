@@ -107,8 +107,8 @@ def rows_of(benchmark: str, folder: Path) -> Path:
 
 
 NUM_PROBLEMS = {
-    "embedded_demo": 40, "embedded_countdown": 200, "engine_arguments": 100,
-    "engine_arguments_transformers": 100, "embedded_long_chain": 200,
+    "embedded_demo": 40, "embedded_countdown": 200, "embedded_long_chain": 200, "engine_arguments": 100,
+    "engine_arguments_transformers": 100,
 }  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def _attempts(line: Mapping[str, Any]) -> list[_Attempt]:
 
 def _share(counts: Sequence[tuple[int, int]]) -> Share | None:
     """Return the share that ``(part, whole)`` of each problem add up to."""
-    return share_of(*zip(*counts, strict=True))
+    return share_of([part for part, _ in counts], [whole for _, whole in counts])
 
 
 def share_of(parts: Sequence[int], wholes: Sequence[int]) -> Share | None:

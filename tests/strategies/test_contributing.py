@@ -55,7 +55,7 @@ def test_every_strategy_has_a_public_name() -> None:
     """The files name classes by it, and nothing else is public."""
     named = {
         target
-        for path in CONF.glob("*.yaml")
+        for path in (*CONF.glob("*.yaml"), *(CONF.parent / "selection").glob("*.yaml"))
         for target in re.findall(r"_target_: (strategies\.\S+)", path.read_text())
     }
     assert named == {f"strategies.{name}" for name in strategies.__all__}

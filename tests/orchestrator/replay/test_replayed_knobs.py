@@ -60,7 +60,10 @@ def recorded(strategy: str, *knobs: str, budget: int = BUDGET) -> Recorded:
     config = config | {"budget": budget, "strategy": config["strategy"] | changes}
     task, lines = FakeTask(), []
     search = build_node(config["strategy"], "strategy")
-    controller = Controller(search, FakeEngine(), FakeVerifier(moody), task, seed=config["seed"])
+    policies = {"draft": FakeEngine()}
+    controller = Controller(
+        search, FakeEngine(), FakeVerifier(moody), task, seed=config["seed"], policies=policies
+    )
     kept = controller.run(task.problems(0, NUM_PROBLEMS), lambda r: lines.append(result_line(r)))
     asyncio.run(kept)
     return Recorded(config, {"strategy": strategy}, lines)
