@@ -194,6 +194,12 @@ class Recorded:
     def has_rewards(self) -> bool:
         return any(c["reward"] is not None for line in self.lines for c in line["candidates"])
 
+    @property
+    def num_unrewarded(self) -> int:
+        """How many finished candidates have no reward, though no limit withheld it."""
+        whole = (line for line in self.lines if line["stopped_by"] is None)
+        return sum(c["reward"] is None and c["finished"] for line in whole for c in line["candidates"])
+
 
 def check_format(run: Recorded) -> None:
     """Raise ConfigError if the lines were written by a version that did not store steps."""
@@ -322,6 +328,9 @@ def _selector(run: Recorded, what: WhatIf, node: Mapping[str, Any], is_independe
     if not run.has_rewards and (selection == "argmax" or what.aggregation):
         key = "aggregation" if what.aggregation else "selection"
         raise ConfigError(key, what.aggregation or selection, f"strategy={run.name} was run without rewards")
+    if what.selection not in (None, "majority") and run.has_rewards and run.num_unrewarded:
+        allowed = f"strategy={run.name} was run without the rewards of {run.num_unrewarded} candidates"
+        raise ConfigError("selection", what.selection, allowed)
     reweigh = is_independent and what.aggregation is not None
     knobs = {
         "selection": selection,

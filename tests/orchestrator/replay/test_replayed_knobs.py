@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.config.build import build_node
 from orchestrator.config.files import CONF
+from orchestrator.errors import ConfigError
 from orchestrator.replay.whatif import Recorded, WhatIf, replay_all
 from orchestrator.search.budgets import independent_knob
 from orchestrator.search.controller import Controller
@@ -32,6 +33,7 @@ SELECTING = sorted(
 )
 
 ALONE = ("best_of_n", "self_consistency")  # of independent samples, with selections of their own
+UNREWARDED = "speculative"  # votes, and has no reward for what the base has written
 
 
 def moody(question: str, steps: tuple[str, ...]) -> float:
@@ -82,12 +84,20 @@ def test_there_are_strategies_that_select() -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("strategy", [name for name in SELECTING if name not in ALONE])
+@pytest.mark.parametrize("strategy", [name for name in SELECTING if name not in (*ALONE, UNREWARDED)])
 def test_another_selection_is_the_run_with_it(strategy: str) -> None:
     selections = ("argmax", "majority", "weighted_majority")
     real = {s: answers(recorded(strategy, f"selection={s}").lines) for s in selections}
     assert real["argmax"] != real["majority"]  # else nothing could go wrong
     assert {s: replayed(recorded(strategy), selection=s) for s in selections} == real
+
+
+@pytest.mark.heavy
+def test_a_selection_by_rewards_that_were_not_recorded_is_refused() -> None:
+    run = recorded(UNREWARDED)
+    assert replayed(run, selection="majority") == answers(run.lines)
+    with pytest.raises(ConfigError, match=r"selection=argmax: .* without the rewards of \d+ cand"):
+        replayed(run, selection="argmax")
 
 
 @pytest.mark.heavy
