@@ -82,7 +82,8 @@ class Speculative:
         paths = await concurrently(self._write(scope, i, records[i]) for i, scope in enumerate(scopes))
         if self._chooses:
             paths = await session.score(paths)
-        weights = tuple(log_odds_of(t, self.aggregation) if self._chooses else 0.0 for t in paths)
+        rewarded = all(t.steps and t.steps[-1].reward is not None for t in paths)
+        weights = tuple(log_odds_of(t, self.aggregation) if rewarded else 0.0 for t in paths)
         history = [record for own in records for record in own]
         return await conclude(
             session, Population(tuple(paths), weights), history, self.selection, self.aggregation

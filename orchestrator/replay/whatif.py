@@ -196,9 +196,10 @@ class Recorded:
 
     @property
     def num_unrewarded(self) -> int:
-        """How many finished candidates have no reward, though no limit withheld it."""
+        """How many finished candidates have no reward for their last step, though no limit withheld it."""
         whole = (line for line in self.lines if line["stopped_by"] is None)
-        return sum(c["reward"] is None and c["finished"] for line in whole for c in line["candidates"])
+        finished = (c for line in whole for c in line["candidates"] if c["finished"])
+        return sum(c["step_log_odds"][-1] is None for c in finished)
 
 
 def check_format(run: Recorded) -> None:

@@ -33,7 +33,7 @@ SELECTING = sorted(
 )
 
 ALONE = ("best_of_n", "self_consistency")  # of independent samples, with selections of their own
-UNREWARDED = "speculative"  # votes, and has no reward for what the base has written
+UNREWARDED = "speculative"  # votes, and asks for no reward of what the base has written
 
 
 def moody(question: str, steps: tuple[str, ...]) -> float:
@@ -94,6 +94,7 @@ def test_another_selection_is_the_run_with_it(strategy: str) -> None:
 
 @pytest.mark.heavy
 def test_a_selection_by_rewards_that_were_not_recorded_is_refused() -> None:
+    """What the base writes for a refused draft has no reward, and a vote needs none."""
     run = recorded(UNREWARDED)
     assert replayed(run, selection="majority") == answers(run.lines)
     with pytest.raises(ConfigError, match=r"selection=argmax: .* without the rewards of \d+ cand"):
