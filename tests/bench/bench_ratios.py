@@ -20,7 +20,7 @@ import numpy as np
 from orchestrator.prompts.template import Template
 from orchestrator.testing import World
 from strategies import Refine
-from tests.bench.curves import filled, markdown, short
+from tests.bench.curves import filled, markdown, short, with_interval
 from tests.bench.plots import can_plot, plot_ratios
 from tests.bench.reviser import NUM_TOKENS, RIGHT, Rates, ScriptedReviser, verifier
 from tests.bench.scaling import Estimate, estimate, resamples
@@ -149,8 +149,7 @@ def row(own: Sequence[Ratio]) -> list[str]:
     at = {r.chains: r for r in own}
     size, best = own[0].size, max(own, key=lambda r: r.accuracy.value)
     shown = [short(at[n].accuracy.value) for n in (size, size // 2, round(size**0.5), 1)]
-    value, low, high = (short(x, signed=True) for x in (best.ahead.value, best.ahead.low, best.ahead.high))
-    lead = f"{value} ({low} to {high})" if best.chains < size else ""
+    lead = with_interval(best.ahead) if best.chains < size else ""
     rates, name = own[0].rates, f"{best.chains} x {size // best.chains}"
     return [f"{rates.ratio:g}", f"{rates.b:g}", str(size), *shown, name, lead]
 

@@ -34,7 +34,8 @@ from orchestrator.types import Usage, total
 from orchestrator.verifiers.self_certainty import SelfCertainty
 from orchestrator.verifiers.self_evaluation import SelfEvaluation
 from tests.bench import adaptive_arrays as arrays
-from tests.bench.pages import fill, role_blocks
+from tests.bench.pages import fill
+from tests.bench.role_pages import roles_blocks
 from tests.bench.stored import DATA
 from tests.bench.sweeps import REPOSITORY
 
@@ -170,7 +171,7 @@ def main() -> None:
     print(text)
     if args.docs:
         write_atomically(DATA / "self_evaluation.json", text)
-        fill(REPOSITORY / "docs" / "roles.md", role_blocks())
+        fill(REPOSITORY / "docs" / "roles.md", roles_blocks())
 
 
 def _rounded(value: Any) -> Any:

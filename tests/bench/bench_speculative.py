@@ -27,7 +27,8 @@ from orchestrator.testing import FakeVerifier
 from orchestrator.types import DraftRecord, Problem, Sampling, Solution
 from strategies.speculative import Speculative
 from tests.bench.measuring import commit
-from tests.bench.pages import fill, roles_blocks
+from tests.bench.pages import fill
+from tests.bench.role_pages import roles_blocks
 from tests.bench.stored import DATA, spread_out
 from tests.bench.sweeps import REPOSITORY
 

@@ -26,6 +26,12 @@ def short(value: float, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.3f}".replace("0.", ".", 1)
 
 
+def with_interval(difference: Estimate) -> str:
+    """A difference with its interval, all with their signs."""
+    value, low, high = (short(x, signed=True) for x in (difference.value, difference.low, difference.high))
+    return f"{value} ({low} to {high})"
+
+
 def curve_table(points: Sequence[Measured]) -> str:
     """One strategy: a line for each budget."""
     rows = [

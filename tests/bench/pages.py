@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tests.bench.curves import (
     accuracy_table,
     curve_table,
@@ -20,10 +18,11 @@ from tests.bench.curves import (
     markdown,
     ratio_table,
     short,
+    with_interval,
 )
 from tests.bench.gates import gates
 from tests.bench.methods import CLAIMS, REFERENCE, SYSTEMATIC
-from tests.bench.scaling import Estimate, estimate, resamples
+from tests.bench.role_pages import roles_blocks
 from tests.bench.stored import DATA, Measured, Table, read_table
 
 FULL = (200, 3)
@@ -31,18 +30,6 @@ AT_EQUAL_TOKENS = ("self_consistency", "best_of_n", REFERENCE)
 SPOKEN = ("self-consistency", "best-of-N", "particle filter")
 EQUAL = 16
 SPEED_COLUMNS = ("setting", "paths/s", "tokens/s", "speed", "passes", "accuracy", "difference", "same tokens")
-DRAFT_COLUMNS = (
-    "judge",
-    "accept",
-    "accepted",
-    "the base's share",
-    "accuracy (95 %)",
-    "minus the base",
-    "cost",
-    "sequential",
-)
-PRICES = (1.0, 21.0)
-"""Of a token of the draft and of the base: the published pair has 1.5 B and 32 B parameters."""
 COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
 Tables = Mapping[str, Table]
 """By the names of their files."""
@@ -171,7 +158,7 @@ def _beside(table: Table, name: str) -> list[str]:
 
 def _signed(point: Measured) -> str:
     e = point.difference
-    return "" if e is None else _interval(e)
+    return "" if e is None else with_interval(e)
 
 
 def readme_blocks(tables: Tables) -> dict[str, str]:
@@ -236,90 +223,6 @@ def diffusion_blocks(tables: Tables, folder: Path = DATA) -> dict[str, str]:
     return blocks | ({"diffusion": diffusion(json.loads(path.read_text()))} if path.exists() else {})
 
 
-def speculative(figures: Mapping[str, Any]) -> str:
-    """Return accuracy against the base's share and against cost, from what bench_speculative wrote."""
-    (alone,) = (row for row in figures["rows"] if row["accept"] > 1)
-    rows = [_drafted(row, alone, figures["problems"]) for row in figures["rows"]]
-    of = (
-        f"{figures['problems']} problems (test), one path each, seed 0, commit {figures['commit']}; "
-        "differences are paired by problem.\n"
-        "Cost and sequential tokens are over those of the base alone; a judge's reading is not in them."
-    )
-    return f"{of}\n\n{markdown(DRAFT_COLUMNS, rows)}"
-
-
-def _drafted(row: Mapping[str, Any], alone: Mapping[str, Any], problems: int) -> list[str]:
-    shares = resamples(problems)
-    right, reference = (np.array([int(c) for c in r["right"]], dtype=float) for r in (row, alone))
-    accuracy, difference = estimate(shares @ right), estimate(shares @ (right - reference))
-    draft, base = PRICES
-    cost = draft * row["draft_tokens"] + base * row["base_tokens"]
-    return [
-        {"none": "base alone" if row is alone else "draft alone"}.get(row["judge"], row["judge"]),
-        "" if row["judge"] == "none" else f"{row['accept']:g}",
-        short(row["accepted"] / row["drafts"]) if row["drafts"] else "",
-        short(1 - row["kept_tokens"] / row["answer_tokens"]),
-        f"{short(accuracy.value)} ({short(accuracy.low)} to {short(accuracy.high)})",
-        "" if row is alone else _interval(difference),
-        f"{cost / base / alone['base_tokens']:.2f}",
-        f"{row['sequential_tokens'] / alone['sequential_tokens']:.2f}",
-    ]
-
-
-def _interval(e: Estimate) -> str:
-    value, low, high = (short(x, signed=True) for x in (e.value, e.low, e.high))
-    return f"{value} ({low} to {high})"
-
-
-def self_evaluation(figures: Mapping[str, Any]) -> str:
-    """Return what a policy's opinion of its own steps is worth, beside a verifier's and its certainty."""
-    judges, own = figures["judges"], figures["behaviour"]
-    steps = [
-        [str(row["step"]), short(row["ends_right"]), *(_auc(judges[name], i) for name in judges)]
-        for i, row in enumerate(judges["self_evaluation"]["by_step"])
-    ]
-    rules = [
-        [rule, *(_ruled(judges[name]["rules"][rule]) for name in judges)]
-        for rule in judges["self_evaluation"]["rules"]
-    ]
-    names = [f"`{name}`" for name in judges]
-    greedy, sampled = (
-        f"{short(own[f'{kind}_copy'])} (the policy {short(own[f'{kind}_policy'])})"
-        for kind in ("greedy", "sampled")
-    )
-    kept = (
-        f"What the copy has kept of `chain-policy`: greedy accuracy {greedy},\nof samples at T .8 {sampled}; "
-        f"{own['same_greedy']:.0%} of the greedy solutions are the same text."
-    )
-    read = " and ".join(f"{judges[name]['read']:.0f} with `{name}`" for name in list(judges)[:2])
-    return "\n\n".join(
-        [
-            f"{figures['of']}. AUC within a problem, of the answer to come and of the state:",
-            markdown(["step", "right in the end", *names], steps),
-            "Best of N by the last reward, with stopping and pruning: accuracy, and tokens a problem.",
-            markdown(["rule", *names], rules),
-            f"All 9 rewards of a sample read {read} tokens that were in no cache. {kept}",
-        ]
-    )
-
-
-def _auc(judge: Mapping[str, Any], step: int) -> str:
-    row = judge["by_step"][step]
-    values = (row["auc_of_answer"], row["auc_of_state"])
-    return ", ".join("-" if value is None else short(value) for value in values)
-
-
-def _ruled(found: Mapping[str, float]) -> str:
-    return f"{short(found['accuracy'])}, {found['tokens']:,.0f}"
-
-
-def roles_blocks(folder: Path = DATA) -> dict[str, str]:
-    """Return the blocks of docs/roles.md."""
-    made = {"speculative": speculative, "self_evaluation": self_evaluation}
-    paths = {name: folder / f"{name}.json" for name in made}
-    return {name: made[name](json.loads(path.read_text())) for name, path in paths.items() if path.exists()}
-
-
 def text_blocks(names: Sequence[str], folder: Path = DATA) -> dict[str, str]:
     """Return the blocks that other benchmarks keep as text."""
     paths = {name: folder / f"{name}.txt" for name in names}
@@ -332,7 +235,7 @@ def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
         "README.md": readme_blocks(tables),
         "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder) | gates_blocks(folder),
         "docs/diffusion.md": diffusion_blocks(tables, folder),
-        "docs/roles.md": roles_blocks(folder),
+        "docs/roles.md": roles_blocks(folder) | text_blocks(("ratios",), folder),
     }
 
 
