@@ -70,8 +70,9 @@ def auth_modes(process: psutil.Process) -> Iterator[str | None]:
     """What Ray's own processes were told of the token, by their environment."""
     for each in process.children(recursive=True):
         try:
-            if each.name() in ("gcs_server", "raylet"):
-                yield each.environ().get("RAY_AUTH_MODE")
+            # Empty while a process begins or ends.
+            if each.name() in ("gcs_server", "raylet") and (environment := each.environ()):
+                yield environment.get("RAY_AUTH_MODE")
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
