@@ -37,7 +37,7 @@ from actors.transformers_engine.config import TransformersEngineConfig, Transfor
 from orchestrator.storage.atomic import write_atomically
 from orchestrator.tasks.chain import draw_chains, parse_question
 from orchestrator.types import Step
-from tests.bench.revising import ATTEMPTS, CONTINUED, cut, first_doubted, rates, revision
+from tests.bench.revising import ATTEMPTS, CONTINUED, cut, first_doubted, of_others, rates, revision
 
 BASE = "embedded:chain-base"
 RECIPE = Recipe(
@@ -142,13 +142,26 @@ def train(variant: str, recipe: Recipe, work: Path, seconds: float, device: str)
     save_model(model.cpu(), tokenizer, work / variant / "model")
 
 
-async def measure(model: str, variant: str, problems: Sequence[Any], num: int, device: str) -> dict[str, Any]:
-    """Return f, b and what fresh samples reach, from ``num`` attempts at each problem."""
+async def measure(
+    model: str, variant: str, problems: Sequence[Any], num: int, device: str, shown: str = "own"
+) -> dict[str, Any]:
+    """Return f, b and what fresh samples reach, from ``num`` attempts at each problem.
+
+    With ``shown="other"`` a revision reads a wrong attempt at another problem.
+    """
     engine = TransformersEngineConfig(model, template="{question}\n", device=device).build()
     drawn = await sample_solutions(engine, problems, num, TEMPERATURE)
     texts = [[step.text for step in steps] for group in drawn for steps in group]
     attempts = await doubts([p.question for p in problems for _ in range(num)], texts, device)
-    asked = [Asked(revision(variant, a.question, a.lines, a.doubted)) for a in attempts]
+    chains = [problem for problem in problems for _ in range(num)]
+    before = [is_right(chain, lines) for chain, lines in zip(chains, texts, strict=True)]
+    order = list(range(len(attempts)))
+    if shown == "other":
+        order = of_others([a.question for a in attempts], [not right for right in before])
+    asked = [
+        Asked(revision(variant, a.question, attempts[i].lines, attempts[i].doubted))
+        for a, i in zip(attempts, order, strict=True)
+    ]
     replies = await sample_solutions(engine, asked, 1, TEMPERATURE)
     await engine.close()
     heads = [cut(a.lines, a.doubted) if variant == CONTINUED else "" for a in attempts]
@@ -156,8 +169,6 @@ async def measure(model: str, variant: str, problems: Sequence[Any], num: int, d
         split_lines(head + "".join(step.text for step in reply))
         for head, (reply,) in zip(heads, replies, strict=True)
     ]
-    chains = [problem for problem in problems for _ in range(num)]
-    before = [is_right(chain, lines) for chain, lines in zip(chains, texts, strict=True)]
     after = [is_right(chain, lines) for chain, lines in zip(chains, revised, strict=True)]
     copied = [a == b for a, b, right in zip(texts, revised, before, strict=True) if not right]
     shape = (len(problems), num)
@@ -181,6 +192,9 @@ def main() -> None:
     parser.add_argument("--split", choices=["dev", "test"], default="dev")
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument(
+        "--shown", choices=["own", "other"], default="own", help="the attempt that a revision reads"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -195,8 +209,8 @@ def main() -> None:
     if "measure" in stages:
         model = str(args.work / args.variant / "model") if trained else BASE
         problems = list(CHAIN.draw(args.split, 0, args.problems))
-        found = asyncio.run(measure(model, args.variant, problems, args.samples, args.device))
-        print(json.dumps({"variant": args.variant, "split": args.split, **found}))
+        found = asyncio.run(measure(model, args.variant, problems, args.samples, args.device, args.shown))
+        print(json.dumps({"variant": args.variant, "split": args.split, "shown": args.shown, **found}))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,15 @@ def revision(variant: str, question: str, lines: Sequence[str], doubted: int | N
     return f"{ATTEMPTS[variant](lines, doubted)}{END}{question}"
 
 
+def of_others(questions: Sequence[str], are_wrong: Sequence[bool]) -> list[int]:
+    """Return for each attempt the index of a wrong one at another problem: the control of what is read."""
+    wrong = [i for i, is_wrong in enumerate(are_wrong) if is_wrong]
+    return [
+        next(j for j in [*wrong[i % len(wrong) :], *wrong] if questions[j] != question)
+        for i, question in enumerate(questions)
+    ]
+
+
 def rates(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     """Return the figures of attempts and their revisions, both ``[problems, attempts]``, right or not.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.tasks.chain import draw_chains
-from tests.bench.revising import ATTEMPTS, CONTINUED, cut, first_doubted, marked, rates, revision
+from tests.bench.revising import ATTEMPTS, CONTINUED, cut, first_doubted, marked, of_others, rates, revision
 
 LINES = ["a51/3=17\n", "b17+67=85\n", "#85\n"]
 CHARACTERS = set("\n #*+-/0123456789=abcdefgh")
@@ -66,3 +66,8 @@ def test_rates_by_hand() -> None:
     assert found["ratio"] == 2
     assert found["ahead"][0] == 1 / 4
     assert (found["missed"], found["wrong_attempts"]) == (2, 4)
+
+
+def test_the_control_reads_a_wrong_attempt_at_another_problem() -> None:
+    questions, wrong = ["1", "1", "2", "2", "3"], [True, False, True, False, False]
+    assert of_others(questions, wrong) == [2, 2, 0, 0, 0]
