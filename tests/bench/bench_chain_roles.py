@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=900, help="limit of the training, in all")
     parser.add_argument("--split", choices=["dev", "test"], default="dev")
     parser.add_argument("--problems", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="of the problems")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument(
         "--shown", choices=["own", "other"], default="own", help="the attempt that a revision reads"
@@ -208,7 +209,7 @@ def main() -> None:
         train(args.variant, recipe, args.work, args.seconds, args.device)
     if "measure" in stages:
         model = str(args.work / args.variant / "model") if trained else BASE
-        problems = list(CHAIN.draw(args.split, 0, args.problems))
+        problems = list(CHAIN.draw(args.split, args.first, args.problems))
         found = asyncio.run(measure(model, args.variant, problems, args.samples, args.device, args.shown))
         print(json.dumps({"variant": args.variant, "split": args.split, "shown": args.shown, **found}))
 
