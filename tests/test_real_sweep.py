@@ -19,7 +19,7 @@ from orchestrator.storage.results import read_results
 from orchestrator.storage.sweep_index import read_index
 from tests.orchestrator.wandb_records import records
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.slow]
 
 COMMAND = ("-m", "strategy=astar,particle_filter,gredy", "budget=2,3", "task.limit=4", "tracker=wandb")
 IN_THE_WAY = "budget=3,strategy=astar,task.limit=4"
@@ -173,7 +173,6 @@ def test_the_same_answers_without_ray(swept: Path, tmp_path: Path) -> None:
     assert decided(tmp_path / "run") == decided(point)
 
 
-@pytest.mark.slow
 def test_other_models_take_their_place(models: Watched, swept: Path, tmp_path: Path) -> None:
     """Without a verifier the pool is another one; points in between do not make it load twice."""
     models.processes.clear()

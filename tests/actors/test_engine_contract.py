@@ -113,7 +113,7 @@ def parts_of(case: Case, engine: Engine, verifier: Verifier) -> Parts:
 QUICK = ("fake", "threads")  # the others start a Ray or load torch
 
 
-SLOW = ("http",)  # one more server has to start
+SLOW = ("transformers in threads", "http")  # as "transformers", by seconds a law; one more server to start
 
 
 def with_marks(name: str) -> object:

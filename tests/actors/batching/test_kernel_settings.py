@@ -63,6 +63,7 @@ def run_tests(names: tuple[str, ...], settings: dict[str, str]) -> None:
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_products_and_probe_with_other_kernels(as_intel: dict[str, str]) -> None:
     run_tests(
         _QUICK,

@@ -325,6 +325,7 @@ def test_delimiters_are_tokens_of_nothing_else(plain: DiffusionEngine) -> None:
     assert delimiter_ids(detokenizer, vocab_size, names) == expected
 
 
+@pytest.mark.slow
 async def test_a_replica_of_the_pool_answers_as_this_process(
     local_ray: None, folder: Path, plain: DiffusionEngine
 ) -> None:

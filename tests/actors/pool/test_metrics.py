@@ -165,6 +165,7 @@ def is_final(values: Values, num_problems: int) -> bool:
     return sum(finished.values()) == num_problems and not any(alive.values())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 async def test_ray_exports_the_figures_of_a_run() -> None:
     """Through real replicas, the node's agent and its endpoint, as Prometheus reads it."""
