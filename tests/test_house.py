@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
@@ -337,3 +338,9 @@ def test_what_decides_where_compute_goes_is_pure() -> None:
         assert others <= {"annotated_types", "numpy"}, path
         ours = {room(name) for name in imports if is_ours(name)}
         assert ours <= {"allocation", "errors", "intervals", "schema", "seeds"}, path
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them by their names alone, and collects nothing where two are equal."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []
