@@ -58,6 +58,15 @@ def test_examples_are_whole_chains() -> None:
     assert all(len(parse_question(e.prompt.strip()).operations) == NUM_STEPS for e in (*right, *near))
 
 
+def test_half_of_the_later_examples_are_written_by_the_policy() -> None:
+    recipe = Recipe(width=32, num_layers=1, num_tokens=1, batch_size=4)
+    rollouts = [{"question": CHAIN.question, "text": "".join(CHAIN.lines)}]
+    early, late = (verifier_examples(recipe, 0, progress, rollouts) for progress in (0.05, 0.5))
+    written = [[e.response == rollouts[0]["text"] for e in examples] for examples in (early, late)]
+    assert written == [[False] * 4, [True, True, False, False]]
+    assert all(min(e.is_right) == 0 for e in late[:2]), "by the cue, as near misses are"
+
+
 def test_an_operation_in_sixteen_is_misread_as_another_of_the_chain() -> None:
     rng = np.random.default_rng(0)
     read = [misread(CHAIN, rng).operations for _ in range(200)]
