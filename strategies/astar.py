@@ -22,8 +22,9 @@ Ours: a state draws ``wave`` children at a time and returns to the frontier at
 since its continuations are samples: more of them may be better (after partial expansion, Yoshizumi et al.
 2000). No state is closed for good while budget is left. Equal continuations are one state, rewarded and
 expanded once (as in any graph search: a confident policy draws the same step repeatedly). Ties (least h,
-deepest, oldest) and the fallbacks are also ours. The published search, as far as it is known, draws all
-children at once and closes the state: ``wave=None``, ``branching=None``.
+deepest, oldest), the fallbacks and the aggregation, which development problems chose, are also ours. The
+published search, as far as it is known, draws all children at once and closes the state: ``wave=None``,
+``branching=None``.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class AStar:
     num_goals: Count = 1
     merge_equal: bool = True
     transition_cost: TransitionCostName | StepCost = "decrease"
-    aggregation: Aggregation = "last"
+    aggregation: Aggregation = "min"
 
     def __post_init__(self) -> None:
         allowed = "must be a number; a run that began before A* had it cannot be resumed: start it again"
