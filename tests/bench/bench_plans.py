@@ -1,0 +1,86 @@
+"""What plans by difficulty gain on Countdown: ``python -m tests.bench.bench_plans``.
+
+Fits them as ``python -m orchestrator.allocation fit`` does, to the development sweep and samples of
+``bench_adaptive``, which are drawn where they are missing. ``--docs`` writes docs/data/plans.json and the
+table of docs/saturation.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from orchestrator.allocation.plans import Scored
+from orchestrator.planning.fitting import FittedPlan, fit_plan, gain_of
+from orchestrator.planning.outcomes import By, Swept, read_swept
+from tests.bench.adaptive_fits import PROBES
+from tests.bench.bench_adaptive import PLAN_SIZES, PLAN_STRATEGIES
+from tests.bench.pilots import arguments, drawing, publish
+
+LEVELS, FOLDS = 5, 2
+FITS: tuple[tuple[int, By, bool], ...] = (
+    (4, "predicted", False),
+    (6, "predicted", False),
+    (6, "predicted", True),
+    (8, "predicted", False),
+    (8, "oracle", False),
+)
+"""Budgets, what difficulty is read off, and whether a level may spend what another saves."""
+
+
+def in_order(swept: Swept) -> Swept:
+    """Return the problems in the order of their names, so that the folds are those of any other run."""
+    order = np.argsort(np.asarray(swept.problem_ids))
+    return replace(
+        swept,
+        problem_ids=[swept.problem_ids[i] for i in order],
+        charged=swept.charged.of(order),
+        plain=swept.plain.of(order),
+        rewards=[swept.rewards[i] for i in order],
+        right=[swept.right[i] for i in order],
+    )
+
+
+def row(fitted: FittedPlan, by: By, *, across: bool) -> dict[str, Any]:
+    """Return the figures of a plan beside the best single setting."""
+    return {
+        "budget": fitted.budget,
+        "by": by,
+        "across": across,
+        "single": fitted.swept.candidates[fitted.single].name,
+        "single accuracy": round(float(fitted.own.uniform.mean()), 6),
+        "cross-validated": _gain(fitted.held_out),
+        "probes not charged": _gain(fitted.uncharged),
+        "in sample": _gain(fitted.own),
+        "oracle": round(fitted.oracle, 6),
+    }
+
+
+def _gain(scored: Scored) -> list[float]:
+    found = gain_of(scored)
+    return [round(x, 6) for x in (found.value, found.low, found.high)]
+
+
+def rows(swept: dict[By, Swept]) -> list[dict[str, Any]]:
+    """Return a row for each of the fits."""
+    options: Any = {"levels": LEVELS, "folds": FOLDS, "probes": PROBES}
+    return [
+        row(fit_plan(swept[by], by, budget=budget, across=across, **options), by, across=across)
+        for budget, by, across in FITS
+    ]
+
+
+def main() -> None:
+    args = arguments(__doc__)
+    own = drawing(args, "countdown")
+    reference, sweep = own.draw_dev(), own.draw_plan_sweep(PLAN_STRATEGIES, PLAN_SIZES)
+    bys: tuple[By, ...] = ("predicted", "oracle")
+    found = rows({by: in_order(read_swept(sweep, reference, by, PROBES)) for by in bys})
+    of = {"task": "countdown", "strategies": list(PLAN_STRATEGIES), "sizes": list(PLAN_SIZES)}
+    publish("plans", args, {**of, "plans": found})
+
+
+if __name__ == "__main__":
+    main()
