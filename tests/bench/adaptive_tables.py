@@ -162,8 +162,12 @@ REGIONS: Mapping[str, Callable[[Data], str]] = {
     "measured plans": lambda data: plan_table(data["tasks"]),
 }
 """The marked regions of docs/adaptive.md."""
-BLOCKS: Mapping[str, Callable[[Data], str]] = {"measured compute_optimal": strategy_block}
-"""Those of docs/strategies.md."""
+PAGES: Mapping[str, Mapping[str, Callable[[Data], str]]] = {
+    "adaptive.md": REGIONS,
+    "saturation.md": {"measured saturation": REGIONS["measured saturation"]},
+    "strategies.md": {"measured compute_optimal": strategy_block},
+}
+"""By page of docs, what bench_adaptive fills there."""
 
 
 def written(document: str, data: Data, regions: Mapping[str, Callable[[Data], str]] = REGIONS) -> str:

@@ -17,7 +17,7 @@ from orchestrator.planning.fitting import FittedPlan, fit_plan, gain_of
 from orchestrator.planning.outcomes import By, Swept, read_swept
 from tests.bench.adaptive_fits import PROBES
 from tests.bench.bench_adaptive import PLAN_SIZES, PLAN_STRATEGIES
-from tests.bench.pilots import arguments, drawing, publish
+from tests.bench.pilots import arguments, drawing, publish, size
 
 LEVELS, FOLDS = 5, 2
 FITS: tuple[tuple[int, By, bool], ...] = (
@@ -79,7 +79,7 @@ def main() -> None:
     bys: tuple[By, ...] = ("predicted", "oracle")
     found = rows({by: in_order(read_swept(sweep, reference, by, PROBES)) for by in bys})
     of = {"task": "countdown", "strategies": list(PLAN_STRATEGIES), "sizes": list(PLAN_SIZES)}
-    publish("plans", args, {**of, "plans": found})
+    publish("plans", args, {**size(args), **of, "plans": found})
 
 
 if __name__ == "__main__":

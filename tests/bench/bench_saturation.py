@@ -21,7 +21,7 @@ from orchestrator.allocation.surface import surface
 from orchestrator.saturation.__main__ import task_keys
 from tests.bench.adaptive_fits import EPSILON, PILOT
 from tests.bench.adaptive_samples import by_name
-from tests.bench.pilots import TASKS, arguments, drawing, publish
+from tests.bench.pilots import TASKS, arguments, drawing, publish, size
 
 
 def samples_of(folder: Path) -> Samples:
@@ -76,7 +76,7 @@ def main() -> None:
             "first pilot": first_pilot(samples),
             "surface": {"verifier": surface_of(samples), "self_certainty": surface_of(certain)},
         }
-    publish("saturation", args, {"pilot": PILOT, "tasks": tasks})
+    publish("saturation", args, {**size(args), "pilot": PILOT, "tasks": tasks})
 
 
 if __name__ == "__main__":

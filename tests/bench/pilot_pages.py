@@ -1,13 +1,15 @@
-"""The blocks of docs/calibration.md and docs/saturation.md: what was computed from development samples."""
+"""The blocks of docs/calibration.md and docs/saturation.md, and two of docs/adaptive.md, from docs/data."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.allocation.saturation_study import BETA, INFLATED
+from tests.bench.adaptive_tables import interval
+from tests.bench.allocator_pages import floors, gains
 from tests.bench.curves import markdown, short
 from tests.bench.stored import DATA
 
@@ -19,12 +21,6 @@ def of(figures: Figures) -> str:
     """Return what a reader needs to repeat the figures."""
     size = f"{figures['problems']} development problems x {figures['samples']} samples"
     return f"{size}, seed {figures['seed']}, commit {figures['commit']}"
-
-
-def triple(three: Sequence[float], *, signed: bool = True) -> str:
-    """Return a number with its interval."""
-    value, low, high = (short(x, signed=signed) for x in three)
-    return f"{value} ({low} to {high})"
 
 
 def quality(figures: Figures) -> str:
@@ -62,7 +58,7 @@ def _weighed(found: Figures) -> list[str]:
     stops = raw["samples"] != own["samples"]
     at = (f" at {x['samples']:.1f} samples" if stops else "" for x in (raw, own))
     cells = [f"{short(x['accuracy'])}{where}" for x, where in zip((raw, own), at, strict=True)]
-    return [*cells, triple(found["difference"])]
+    return [*cells, interval(found["difference"], signed=True)]
 
 
 def tilt(figures: Figures) -> str:
@@ -76,7 +72,7 @@ def tilt(figures: Figures) -> str:
 def bounds(figures: Figures) -> str:
     """Return what N samples allow at best and at worst."""
     tasks, num = figures["tasks"], figures["samples"]
-    rows = [[name, *(triple(own["bounds"][name], signed=False) for own in tasks.values())]
+    rows = [[name, *(interval(own["bounds"][name]) for own in tasks.values())]
             for name in next(iter(tasks.values()))["bounds"]]  # fmt: skip
     return f"{of(figures)}:\n\n{markdown([f'at N = {num}', *tasks], rows)}"
 
@@ -88,7 +84,7 @@ def first_pilot(figures: Figures) -> str:
         [
             task,
             short(own["bounds"]["best-of-N under the oracle"][0]),
-            *(triple(own["first pilot"][family], signed=False) for family in (INFLATED, BETA)),
+            *(interval(own["first pilot"][family]) for family in (INFLATED, BETA)),
         ]
         for task, own in tasks.items()
     ]
@@ -99,13 +95,26 @@ def surface(figures: Figures) -> str:
     """Return k* of the trained verifiers and of the policy's certainty by temperature."""
     tasks, num = figures["tasks"], figures["samples"]
     rows = [
-        [task, judge, t, str(own["k*"]), short(own["at k*"]), short(own[f"at {num}"]), triple(own["fall"])]
+        [
+            task,
+            judge,
+            t,
+            str(own["k*"]),
+            short(own["at k*"]),
+            short(own[f"at {num}"]),
+            interval(own["fall"], signed=True),
+        ]
         for task, each in tasks.items()
         for judge, by_t in each["surface"].items()
         for t, own in by_t.items()
         if t in ("T=0", GREATEST_T)
     ]
     return markdown(["task", "judge", "T", "k*", "at k*", f"at {num}", "fall after k* (95 %)"], rows)
+
+
+def _fall(own: Figures, num: int) -> list[str]:
+    shares = (short(own["at k*"]), short(own[f"at {num}"]))
+    return [str(own["k*"]), *shares, interval(own["fall"], signed=True)]
 
 
 def plans(figures: Figures) -> str:
@@ -119,10 +128,11 @@ def _plan(row: Figures) -> list[str]:
     name, _, size = row["single"].partition(" N=")
     how = {"across": row["across"], "by=oracle": row["by"] == "oracle"}
     budget = ", ".join([f"{row['budget']:g}", *(f"`{key}`" for key, is_so in how.items() if is_so)])
-    return [
-        budget, f"`{name}` N = {size}, {short(row['single accuracy'])}", triple(row["cross-validated"]),
-        triple(row["probes not charged"]), triple(row["in sample"]), short(row["oracle"]),
-    ]  # fmt: skip
+    gains = (
+        interval(row[key], signed=True) for key in ("cross-validated", "probes not charged", "in sample")
+    )
+    single = f"`{name}` N = {size}, {short(row['single accuracy'])}"
+    return [budget, single, *gains, short(row["oracle"])]
 
 
 Rendered = Mapping[str, Mapping[str, Callable[[Figures], str]]]
@@ -134,6 +144,7 @@ PAGES: Mapping[str, Rendered] = {
             "calibration tilt": tilt,
         }
     },
+    "docs/adaptive.md": {"allocators": {"allocators gains": gains, "allocators floors": floors}},
     "docs/saturation.md": {
         "saturation": {"first pilot": first_pilot, "bounds": bounds, "surface": surface},
         "plans": {"plans": plans},

@@ -34,10 +34,14 @@ def drawing(args: argparse.Namespace, task: str) -> Drawing:
     return Drawing(args.out / "runs", task, args.problems, N, args.samples, (0,))
 
 
+def size(args: argparse.Namespace) -> dict[str, int]:
+    """Return how much was drawn of each task."""
+    return {"problems": args.problems, "samples": args.samples, "seed": 0}
+
+
 def publish(name: str, args: argparse.Namespace, found: Mapping[str, Any]) -> None:
     """Print the figures; with ``--docs`` keep them in docs/data/NAME.json and fill the page of that name."""
-    size = {"problems": args.problems, "samples": args.samples, "seed": 0}
-    text = spread_out({"commit": commit(), **size, **found}) + "\n"
+    text = spread_out({"commit": commit(), **found}) + "\n"
     print(text)
     (args.out / f"{name}.json").write_text(text)
     if args.docs:
