@@ -8,7 +8,7 @@ strategy=best_of_n budget=64 task.split=dev task.limit=200`` does, and recompute
 from __future__ import annotations
 
 from tests.bench.adaptive_samples import lists_of
-from tests.bench.calibrating import figures
+from tests.bench.calibrating import NUM_SPLITS, figures
 from tests.bench.pilots import TASKS, arguments, drawing, publish, size
 
 N = 16
@@ -20,7 +20,7 @@ def main() -> None:
     for task in TASKS:
         lists = lists_of(drawing(args, task).draw_dev(), N)
         tasks[task] = figures([each.problems for each in lists])
-    publish("calibration", args, {**size(args), "list": N, "tasks": tasks})
+    publish("calibration", args, {**size(args), "list": N, "splits": NUM_SPLITS, "tasks": tasks})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What calibrated rewards are worth on samples that were drawn once: bench_calibration's figures.
 
-Every map is fitted to the samples of other problems: problem i, by its name, is in fold i mod 5.
+Every map is fitted to the samples of other problems, in five folds. What held-out rewards give depends on
+which problem is in which fold, so it is a mean over random splits.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.allocation.calibration import Map, fit_steps, sigmoid
+from orchestrator.allocation.calibration import Map, MapName, fit_steps, sigmoid
 from orchestrator.allocation.reliability import NUM_FOLDS, Quality, held_out, last_rewards, quality
+from orchestrator.allocation.subsets import Ints
 from strategies.parts.tilting import tilted
 from strategies.parts.voting import vote
 from tests.bench.adaptive_arrays import (
@@ -28,7 +30,8 @@ from tests.bench.adaptive_arrays import (
 )
 from tests.bench.adaptive_rules import estimate
 
-MAPS = ("isotonic", "temperature")
+MAPS: tuple[MapName, ...] = ("isotonic", "temperature")
+NUM_SPLITS = 10
 TILTS = (0, 1, 3, 10, 30)
 RANGES = ((0.6, 0.8), (0.8, 0.95))
 """Of rewards; how often those of chain are right falls from the first to the second."""
@@ -82,8 +85,8 @@ def fold_maps(problems: Problems) -> list[Map]:
 
 
 def mapped(problems: Problems, maps: Sequence[Map]) -> Problems:
-    """Return the problems with the last reward of each sample mapped by its fold's map."""
-    return [[_mapped(s, maps[i % NUM_FOLDS]) for s in each] for i, each in enumerate(problems)]
+    """Return the problems with the last reward of each sample mapped, by one map a problem."""
+    return [[_mapped(s, own) for s in each] for each, own in zip(problems, maps, strict=True)]
 
 
 def _mapped(sample: Any, calibrate: Map) -> Any:
@@ -93,18 +96,33 @@ def _mapped(sample: Any, calibrate: Map) -> Any:
     return replace(sample, log_odds=(*before, float(calibrate(last))))
 
 
+def splits(num_problems: int) -> list[Ints]:
+    """Return random orders of the problems; in an order, place i is in fold i mod 5."""
+    rng = np.random.default_rng(0)
+    return [rng.permutation(num_problems) for _ in range(NUM_SPLITS)]
+
+
 def qualities(problems: Problems) -> dict[str, Any]:
     """Return ECE, Brier score and AUC of the last reward, as it comes and held out by each map."""
-    steps = [[s.log_odds for s in each] for each in problems]
-    right = [np.asarray([s.right for s in each]) for each in problems]
-    made = {name: quality(*held_out(name, "last", steps, right)) for name in MAPS}  # type: ignore[arg-type]
-    return {
-        name: _entry(q) for name, q in {"as they come": quality(*last_rewards(steps, right)), **made}.items()
+    orders = splits(len(problems))
+    whole = {"as they come": _entry([quality(*last_rewards(*_columns(problems)))])}
+    return whole | {
+        name: _entry(
+            [quality(*held_out(name, "last", *_columns([problems[i] for i in order]))) for order in orders]
+        )
+        for name in MAPS
     }
 
 
-def _entry(found: Quality) -> dict[str, Any]:
-    return {key: round(value, 6) for key, value in found.entry.items()}
+def _columns(problems: Problems) -> tuple[list[Any], list[Any]]:
+    steps = [[s.log_odds for s in each] for each in problems]
+    return steps, [np.asarray([s.right for s in each]) for each in problems]
+
+
+def _entry(found: Sequence[Quality]) -> dict[str, Any]:
+    """Return the means over splits."""
+    entries = [each.entry for each in found]
+    return {key: round(float(np.mean([e[key] for e in entries])), 6) for key in entries[0]}
 
 
 def shares_right(problems: Problems) -> list[dict[str, Any]]:
@@ -117,15 +135,25 @@ def shares_right(problems: Problems) -> list[dict[str, Any]]:
     ]
 
 
-def weighing(lists: Sequence[Problems], maps: Sequence[Map]) -> dict[str, Any]:
+def weighing(lists: Sequence[Problems]) -> dict[str, Any]:
     """Return each rule with rewards as they come and mapped, paired by problem and list."""
-    calibrated = [mapped(each, maps) for each in lists]
+    calibrated = [_calibrated(lists, order) for order in splits(len(lists[0]))]
     found = {}
     for name, rule in RULES.items():
-        raw, own = ([answered(each, rule) for each in which] for which in (lists, calibrated))
-        gains = [a.right - b.right for a, b in zip(own, raw, strict=True)]
-        found[name] = {"raw": _means(raw), "mapped": _means(own), "difference": estimate(gains)}
+        raw, *own = ([answered(each, rule) for each in which] for which in (lists, *calibrated))
+        right = np.mean([[a.right for a in each] for each in own], axis=0)
+        gains = [b - a.right for a, b in zip(raw, right, strict=True)]
+        means = _means([a for each in own for a in each])
+        found[name] = {"raw": _means(raw), "mapped": means, "difference": estimate(gains)}
     return found
+
+
+def _calibrated(lists: Sequence[Problems], order: Ints) -> list[Problems]:
+    """Return the lists with each problem's rewards mapped by a fit to the other folds of an order."""
+    problems = joined(lists)
+    maps = fold_maps([problems[i] for i in order])
+    places = np.argsort(order)
+    return [mapped(each, [maps[place % NUM_FOLDS] for place in places]) for each in lists]
 
 
 def _means(each: Sequence[Answered]) -> dict[str, float]:
@@ -149,6 +177,6 @@ def figures(lists: Sequence[Problems]) -> dict[str, Any]:
     return {
         "quality": qualities(problems),
         "right": shares_right(problems),
-        "weighing": weighing(lists, fold_maps(problems)),
+        "weighing": weighing(lists),
         "tilt": tilts(lists),
     }

@@ -36,7 +36,8 @@ def quality(figures: Figures) -> str:
         f"Of chain's samples with a reward of {_range(low)} {short(low['right'])} are right, "
         f"of those of {_range(high)} {short(high['right'])}."
     )
-    return f"{of(figures)}, last reward, held out by problem:\n\n{table}\n\n{shares}"
+    how = f"last reward, held out by problem, a mean over {figures['splits']} random splits"
+    return f"{of(figures)}; {how}:\n\n{table}\n\n{shares}"
 
 
 def _range(found: Figures) -> str:
@@ -118,21 +119,22 @@ def _fall(own: Figures, num: int) -> list[str]:
 
 
 def plans(figures: Figures) -> str:
-    """Return the gains of each plan, in sample, cross-validated and with the probes for nothing."""
-    columns = ["budget", "single setting", "plan, cross-validated: gain", "probes not charged",
-               "in sample (bound)", "oracle allocation (bound)"]  # fmt: skip
-    return f"{of(figures)}:\n\n{markdown(columns, [_plan(row) for row in figures['plans']])}"
+    """Return the gains of each plan, cross-validated, with the probes for nothing, and in sample."""
+    columns = ["budget", "single setting", "plan, cross-validated: gain (95 %)", "of one split",
+               "probes not charged", "in sample (bound)", "oracle allocation (bound)"]  # fmt: skip
+    how = f"cross-validated gains are means over {figures['splits']} random splits into two folds"
+    return f"{of(figures)}; {how}:\n\n{markdown(columns, [_plan(row) for row in figures['plans']])}"
 
 
 def _plan(row: Figures) -> list[str]:
     name, _, size = row["single"].partition(" N=")
     how = {"across": row["across"], "by=oracle": row["by"] == "oracle"}
     budget = ", ".join([f"{row['budget']:g}", *(f"`{key}`" for key, is_so in how.items() if is_so)])
-    gains = (
-        interval(row[key], signed=True) for key in ("cross-validated", "probes not charged", "in sample")
-    )
+    held, free = row["cross-validated"], row["probes not charged"]
+    own, *others = (interval(x, signed=True) for x in (held["gain"], free["gain"], row["in sample"]))
+    ends = " to ".join(short(x, signed=True) for x in held["splits"])
     single = f"`{name}` N = {size}, {short(row['single accuracy'])}"
-    return [budget, single, *gains, short(row["oracle"])]
+    return [budget, single, own, ends, *others, short(row["oracle"])]
 
 
 Rendered = Mapping[str, Mapping[str, Callable[[Figures], str]]]

@@ -40,7 +40,7 @@ def test_the_map_of_a_problem_is_fitted_to_other_problems() -> None:
     problems = [right if i == 3 else wrong for i in range(10)]
     maps = fold_maps(problems)
     assert maps[3].values != maps[0].values and maps[0].values == maps[1].values
-    own = [each[0].log_odds for each in mapped(problems, maps)]
+    own = [each[0].log_odds for each in mapped(problems, maps * 2)]
     assert all(x[0] == 0.0 for x in own)
     assert own[3][1] < own[0][1] < 0
 
