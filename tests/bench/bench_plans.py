@@ -62,16 +62,23 @@ def row(fitted: FittedPlan, by: By, *, across: bool) -> dict[str, Any]:
 
 
 def held_out(charged: Outcomes, plain: Outcomes, budget: float, *, across: bool) -> dict[str, list[float]]:
-    """Return the gain on other folds, a mean over random splits, and the least and the greatest of one."""
+    """Return the gain on other folds, a mean over random splits, and the least and the greatest of one.
+
+    ``samples`` are those that the plan and the single setting spend.
+    """
     rng, num = np.random.default_rng(0), len(charged.ease)
-    gains = np.zeros((NUM_SPLITS, num))
+    gains, costs = np.zeros((NUM_SPLITS, num)), []
     for own in gains:
         order = rng.permutation(num)
         scored = cross_validated(charged.of(order), plain.of(order), LEVELS, budget, FOLDS, across=across)
         own[order] = scored.planned - scored.uniform
+        costs.append((scored.planned_cost.mean(), scored.uniform_cost.mean()))
     by_split = gains.mean(axis=1)
-    ends = (float(by_split.min()), float(by_split.max()))
-    return {"gain": _numbers(over_problems(gains.mean(axis=0))), "splits": [round(x, 6) for x in ends]}
+    return {
+        "gain": _numbers(over_problems(gains.mean(axis=0))),
+        "splits": [round(float(x), 6) for x in (by_split.min(), by_split.max())],
+        "samples": [round(float(x), 4) for x in np.mean(costs, axis=0)],
+    }
 
 
 def _numbers(found: Interval) -> list[float]:

@@ -122,7 +122,8 @@ def _columns(problems: Problems) -> tuple[list[Any], list[Any]]:
 def _entry(found: Sequence[Quality]) -> dict[str, Any]:
     """Return the means over splits."""
     entries = [each.entry for each in found]
-    return {key: round(float(np.mean([e[key] for e in entries])), 6) for key in entries[0]}
+    means = {key: round(float(np.mean([e[key] for e in entries])), 6) for key in ("ece", "brier", "auc")}
+    return {"num": found[0].num, **means}
 
 
 def shares_right(problems: Problems) -> list[dict[str, Any]]:

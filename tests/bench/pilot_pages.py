@@ -121,6 +121,7 @@ def _fall(own: Figures, num: int) -> list[str]:
 def plans(figures: Figures) -> str:
     """Return the gains of each plan, cross-validated, with the probes for nothing, and in sample."""
     columns = ["budget", "single setting", "plan, cross-validated: gain (95 %)", "of one split",
+               "samples: plan, single",
                "probes not charged", "in sample (bound)", "oracle allocation (bound)"]  # fmt: skip
     how = f"cross-validated gains are means over {figures['splits']} random splits into two folds"
     return f"{of(figures)}; {how}:\n\n{markdown(columns, [_plan(row) for row in figures['plans']])}"
@@ -134,7 +135,8 @@ def _plan(row: Figures) -> list[str]:
     own, *others = (interval(x, signed=True) for x in (held["gain"], free["gain"], row["in sample"]))
     ends = " to ".join(short(x, signed=True) for x in held["splits"])
     single = f"`{name}` N = {size}, {short(row['single accuracy'])}"
-    return [budget, single, own, ends, *others, short(row["oracle"])]
+    spent = ", ".join(f"{x:.1f}" for x in held["samples"])
+    return [budget, single, own, ends, spent, *others, short(row["oracle"])]
 
 
 Rendered = Mapping[str, Mapping[str, Callable[[Figures], str]]]
