@@ -16,9 +16,8 @@ SPOKEN_MEAN = 6
 def gains(figures: Figures) -> str:
     """Return each gain against every problem having as much."""
     intro = (
-        f"{figures['problems']} problems of `{figures['task']}` (`task.offset={figures['offset']}`), "
-        f"N and `most` {figures['samples']}, seed {figures['seed']}, commit {figures['commit']}: "
-        "the paired difference\nin accuracy from uniform, with its 95 % interval over problems."
+        f"On {_of(figures)},\n`most` {figures['samples']}, the paired difference in accuracy from uniform, "
+        "with its 95 % interval over problems:"
     )
     rows = [
         [str(row["mean"]), short(row["uniform"]["accuracy"]),
@@ -28,6 +27,11 @@ def gains(figures: Figures) -> str:
     ]  # fmt: skip
     columns = ["mean samples", "uniform", *(f"`{gain}`" for gain in GAINS), "tokens", "those of `need`"]
     return f"{intro}\n\n{markdown(columns, rows)}\n\n{_prior(figures)}"
+
+
+def _of(figures: Figures) -> str:
+    where = f"{figures['problems']} problems of `{figures['task']}` (`task.offset={figures['offset']}`)"
+    return f"{where}, N = {figures['samples']}, seed {figures['seed']}, commit {figures['commit']}"
 
 
 def _prior(figures: Figures) -> str:
@@ -63,9 +67,9 @@ def floors(figures: Figures) -> str:
     ]
     solved = f"of these with a right one among {figures['samples']}"
     columns = ["after samples", "least reward (all problems)", "given up", solved]
-    never = f"On the same problems a share of {short(figures['never solved'])} is never solved."
+    never = f"a share of {short(figures['never solved'])} is never solved"
     parts = [
-        f"{never} The floors of each half, on the other half:",
+        f"On {_of(figures)},\n{never}. The floors of each half, on the other half:",
         markdown(columns, fitted),
         "What floors of all problems cost `need` on these very problems:",
         markdown(["floors after", "mean samples", "accuracy", "without floors"], tried),

@@ -33,8 +33,8 @@ def quality(figures: Figures) -> str:
     low, high = figures["tasks"]["chain"]["right"]
     table = markdown(["task", "rewards", "ECE", "Brier", "AUC"], rows)
     shares = (
-        f"Of chain's samples with a reward of {_range(low)} {short(low['right'])} are right, "
-        f"of those of {_range(high)} {short(high['right'])}."
+        f"Of chain's samples a share of {short(low['right'])} is right where the reward is {_range(low)}, "
+        f"and {short(high['right'])} where it is {_range(high)}."
     )
     how = f"last reward, held out by problem, a mean over {figures['splits']} random splits"
     return f"{of(figures)}; {how}:\n\n{table}\n\n{shares}"
