@@ -14,7 +14,6 @@ from tests.bench.curves import markdown, short
 from tests.bench.stored import DATA
 
 Figures = Mapping[str, Any]
-GREATEST_T = "T=4"
 
 
 def of(figures: Figures) -> str:
@@ -93,29 +92,20 @@ def first_pilot(figures: Figures) -> str:
 
 
 def surface(figures: Figures) -> str:
-    """Return k* of the trained verifiers and of the policy's certainty by temperature."""
+    """Return k* by temperature, of the trained verifiers and of the policy's certainty, and the fall at 0."""
     tasks, num = figures["tasks"], figures["samples"]
+    judged = [(task, judge, by_t) for task, each in tasks.items() for judge, by_t in each["surface"].items()]
+    temperatures = [t for t in judged[0][2] if t != "T=inf"]
     rows = [
-        [
-            task,
-            judge,
-            t,
-            str(own["k*"]),
-            short(own["at k*"]),
-            short(own[f"at {num}"]),
-            interval(own["fall"], signed=True),
-        ]
-        for task, each in tasks.items()
-        for judge, by_t in each["surface"].items()
-        for t, own in by_t.items()
-        if t in ("T=0", GREATEST_T)
+        [task, judge, *(str(by_t[t]["k*"]) for t in temperatures), *_fall(by_t["T=0"], num)]
+        for task, judge, by_t in judged
     ]
-    return markdown(["task", "judge", "T", "k*", "at k*", f"at {num}", "fall after k* (95 %)"], rows)
+    at_zero = ("T=0: at k*", f"at {num}", "fall after k* (95 %)")
+    return markdown(["task", "judge", *(f"k*, {t}" for t in temperatures), *at_zero], rows)
 
 
 def _fall(own: Figures, num: int) -> list[str]:
-    shares = (short(own["at k*"]), short(own[f"at {num}"]))
-    return [str(own["k*"]), *shares, interval(own["fall"], signed=True)]
+    return [short(own["at k*"]), short(own[f"at {num}"]), interval(own["fall"], signed=True)]
 
 
 def plans(figures: Figures) -> str:
