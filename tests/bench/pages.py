@@ -41,7 +41,6 @@ TABLES = (
     "chain_claims",
     "chain_tuned",
     "countdown",
-    "resampling",
     "long_chain",
     "hex",
     "hex_schedules",
@@ -123,7 +122,7 @@ def strategy_blocks(tables: Tables) -> dict[str, str]:
             for name, points in table.curves.items()
             if name != SYSTEMATIC
         }
-    for name in ("countdown", "resampling", "long_chain"):
+    for name in ("countdown", "long_chain"):
         if table := tables.get(name):
             blocks[f"measured {name}"] = compared(table)
     return blocks
