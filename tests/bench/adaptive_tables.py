@@ -118,8 +118,8 @@ def _change(r: Row, key: str, digits: int = 3) -> str:
 def plan_table(tasks: Mapping[str, Data]) -> str:
     """Return plans: in sample, cross-validated, and on test problems."""
     columns = [
-        "task", "budget", "settings, easiest level first", "in sample (bound)", "cross-validated, one split (95 %)",
-        "test: accuracy", "tokens", "minus uniform, equal tokens",
+        "task", "budget", "settings, easiest level first", "in sample (bound)",
+        "cross-validated, one split (95 %)", "test: accuracy", "tokens", "minus uniform, equal tokens",
     ]  # fmt: skip
     rows = [_plan_cells(task, r) for task, data in tasks.items() for r in data.get("plans", ())]
     return markdown(columns, rows)
