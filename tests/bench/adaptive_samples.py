@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
+from orchestrator.allocation.saturation_study import Samples
 from orchestrator.replay.__main__ import read_recorded
 from orchestrator.replay.whatif import Recorded
-from orchestrator.samples.stored import StoredSamples, read_stored
+from orchestrator.samples.stored import Keys, StoredSamples, as_written, read_stored
 from orchestrator.storage.result_lines import in_recorded_order
 from orchestrator.storage.run_files import CONFIG, read_summary
 from tests.bench.adaptive_arrays import Answered, Problem, answered, at_once, problems_of
 from tests.bench.sweeps import Point, Sweep
 
+T = TypeVar("T")
 KEYS = {"chain": (), "countdown": ("experiment=embedded_countdown",)}
 
 
@@ -31,11 +34,22 @@ class Drawing:
 
     def draw(self) -> None:
         """Draw what is missing."""
-        self._sweep("dev", "dev").run([Point(self.num_dev_samples, "best_of_n", 0)])
+        self.draw_dev()
         self._sweep("test", "test").run([Point(self.num_samples, "best_of_n", seed) for seed in self.seeds])
         # A greedy sample depends on no seed.
         greedy = self._sweep("greedy", "test", "strategy.temperatures=hedged")
         greedy.run([Point(1, "best_of_n", 0)])
+
+    def draw_dev(self) -> Path:
+        """Draw the samples of the development problems; return the run."""
+        self._sweep("dev", "dev").run([Point(self.num_dev_samples, "best_of_n", 0)])
+        return self.dev
+
+    def draw_certainty(self) -> Path:
+        """Draw as many samples that the policy's own certainty judges; return the run."""
+        keys = ("verifier=self_certainty", "verifier.readout=whole")
+        self._sweep("certainty", "dev", *keys).run([Point(self.num_dev_samples, "best_of_n", 0)])
+        return self._runs("certainty")[0]
 
     def draw_plan_sweep(self, strategies: Sequence[str], budgets: Sequence[int]) -> Path:
         """Draw what a plan is fitted to, on the development problems with another seed; return the folder."""
@@ -121,3 +135,24 @@ def _cut(run: Recorded, start: int, size: int) -> Recorded:
 def stored(folder: Path) -> StoredSamples:
     """Return a run's samples as arrays."""
     return read_stored(folder)
+
+
+def by_name(folder: Path, keys: Keys = as_written) -> StoredSamples:
+    """Return a run's samples as arrays, its problems in the order of their names.
+
+    In a file they are in that in which they were finished, which another run of the same keys need not have.
+    """
+    found = read_stored(folder, keys=keys)
+    order = sorted(range(len(found.problem_ids)), key=lambda i: found.problem_ids[i])
+
+    def sort(column: Sequence[T]) -> list[T]:
+        return [column[i] for i in order]
+
+    own = found.samples
+    return replace(
+        found,
+        problem_ids=sort(found.problem_ids),
+        samples=Samples(sort(own.right), sort(own.log_odds), sort(own.keys)),
+        steps=sort(found.steps),
+        tokens=sort(found.tokens),
+    )

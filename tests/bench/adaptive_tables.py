@@ -118,8 +118,8 @@ def _change(r: Row, key: str, digits: int = 3) -> str:
 def plan_table(tasks: Mapping[str, Data]) -> str:
     """Return plans: in sample, cross-validated, and on test problems."""
     columns = [
-        "task", "budget", "settings, easiest level first", "in sample (bound)", "cross-validated (95 %)",
-        "test: accuracy", "tokens", "minus uniform, equal tokens",
+        "task", "budget", "settings, easiest level first", "in sample (bound)",
+        "cross-validated, one split (95 %)", "test: accuracy", "tokens", "minus uniform, equal tokens",
     ]  # fmt: skip
     rows = [_plan_cells(task, r) for task, data in tasks.items() for r in data.get("plans", ())]
     return markdown(columns, rows)
@@ -162,8 +162,12 @@ REGIONS: Mapping[str, Callable[[Data], str]] = {
     "measured plans": lambda data: plan_table(data["tasks"]),
 }
 """The marked regions of docs/adaptive.md."""
-BLOCKS: Mapping[str, Callable[[Data], str]] = {"measured compute_optimal": strategy_block}
-"""Those of docs/strategies.md."""
+PAGES: Mapping[str, Mapping[str, Callable[[Data], str]]] = {
+    "adaptive.md": REGIONS,
+    "saturation.md": {"measured saturation": REGIONS["measured saturation"]},
+    "strategies.md": {"measured compute_optimal": strategy_block},
+}
+"""By page of docs, what bench_adaptive fills there."""
 
 
 def written(document: str, data: Data, regions: Mapping[str, Callable[[Data], str]] = REGIONS) -> str:

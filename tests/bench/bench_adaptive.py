@@ -3,7 +3,7 @@
 Draws best-of-N samples of both tasks once, for each seed, and recomputes every rule from them: answers and
 tokens are those of real runs, bit for bit (docs/adaptive.md). Levels are chosen on development problems and
 judged on test problems. Samples that are there are not drawn again. ``--docs`` writes docs/data/adaptive.json
-and the tables of docs/adaptive.md and docs/strategies.md.
+and the tables of docs/adaptive.md, docs/saturation.md and docs/strategies.md.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from tests.bench.adaptive_fits import calibrated, fitted_maps, planned, saturated, values_of
 from tests.bench.adaptive_rules import SLACK, N, measured_rounds, measured_rules
 from tests.bench.adaptive_samples import Drawing, lists_of, recorded, stored
-from tests.bench.adaptive_tables import BLOCKS, written
+from tests.bench.adaptive_tables import PAGES, written
 from tests.bench.sweeps import REPOSITORY
 
 TASKS = ("chain", "countdown")
 DOCS = REPOSITORY / "docs"
-PAGE, STRATEGIES, DATA = DOCS / "adaptive.md", DOCS / "strategies.md", DOCS / "data" / "adaptive.json"
+DATA = DOCS / "data" / "adaptive.json"
 # On chain the sweep would take as long as all else.
 PLANNED = ("countdown",)
 PLAN_STRATEGIES, PLAN_SIZES = (
@@ -75,8 +75,9 @@ def main() -> None:
     if args.docs:
         DATA.parent.mkdir(exist_ok=True)
         DATA.write_text(text)
-        PAGE.write_text(written(PAGE.read_text(), data))
-        STRATEGIES.write_text(written(STRATEGIES.read_text(), data, BLOCKS))
+        for name, regions in PAGES.items():
+            page = DOCS / name
+            page.write_text(written(page.read_text(), data, regions))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 ``RUN_DIR`` is a run of independent samples, such as ``python run.py strategy=self_consistency budget=16
 verifier=none task.limit=200``. One of each problem's samples is selected: with their answers, by the vote;
-without the step that states the answer, by likeness; and the first.
+without the step that states the answer, by likeness; and the first. ``--docs`` writes
+docs/data/selection.json and the table of docs/roles.md.
 """
 
 from __future__ import annotations
@@ -11,14 +12,22 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from orchestrator.intervals import paired_interval
+from orchestrator.storage.atomic import write_atomically
 from orchestrator.storage.result_lines import in_recorded_order
 from orchestrator.storage.results import stream_results
+from orchestrator.storage.run_files import read_summary
 from orchestrator.stored.samples import StoredProblem, read_stored
 from strategies.parts.mbr import most_alike
 from strategies.parts.similarity import TextUtility, similarities
 from strategies.parts.voting import vote
+from tests.bench.measuring import commit
+from tests.bench.pages import fill
+from tests.bench.role_pages import roles_blocks, selection
+from tests.bench.stored import DATA, spread_out
+from tests.bench.sweeps import REPOSITORY
 
 Rule = Callable[[StoredProblem], int]
 
@@ -38,31 +47,49 @@ def by_vote(stored: StoredProblem) -> int:
     return vote(stored.answers, [0.0] * len(stored.answers)) or 0
 
 
+FIRST = "the first sample, which a vote without answers takes"
 RULES: dict[str, Rule] = {
-    "the first": lambda _: 0,
+    FIRST: lambda _: 0,
     "likeness by words (f1), answers hidden": by_likeness("f1"),
     "likeness by characters (chrf), answers hidden": by_likeness("chrf"),
     "vote, answers read": by_vote,
 }
 
 
+def measure(folder: Path) -> dict[str, Any]:
+    """Return for each rule how often its sample is right, and its gain over the first."""
+    stored, summary = read_stored(str(folder), "run_dir").problems, read_summary(folder, "run_dir")
+    right = [[bool(c["correct"]) for c in in_recorded_order(line)] for line in stream_results(folder)]
+    scores = {
+        name: [float(r[rule(each)]) for r, each in zip(right, stored, strict=True)]
+        for name, rule in RULES.items()
+    }
+    return {
+        "commit": commit(),
+        "problems": len(right),
+        "samples": int(summary["budget"]),
+        "seed": int(summary["seed"]),
+        "rules": {name: figures(own, scores[FIRST]) for name, own in scores.items()},
+    }
+
+
+def figures(own: Sequence[float], first: Sequence[float]) -> dict[str, Any]:
+    """Return the mean, and the gain with its 95 % interval over problems."""
+    gain = paired_interval([[x] for x in own], [[x] for x in first])
+    return {"right": round(fmean(own), 6), "gain": [round(x, 6) for x in gain]}
+
+
 def main() -> None:
-    """Print a table: the share of problems whose chosen sample is right, and the gain over the first."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run_dir", type=Path)
-    folder = parser.parse_args().run_dir
-    stored = read_stored(str(folder), "run_dir").problems
-    right = [[bool(c["correct"]) for c in in_recorded_order(line)] for line in stream_results(folder)]
-    chosen = {name: [rule(each) for each in stored] for name, rule in RULES.items()}
-    scores = {name: [float(r[i]) for r, i in zip(right, own, strict=True)] for name, own in chosen.items()}
-    print("| selection | right | gain over the first (95 %) |\n|---|---|---|")
-    for name, own in scores.items():
-        print(f"| {name} | {fmean(own):.3f} | {_gain(own, scores['the first'])} |")
-
-
-def _gain(own: Sequence[float], first: Sequence[float]) -> str:
-    gain, low, high = paired_interval([[x] for x in own], [[x] for x in first])
-    return f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
+    parser.add_argument("--docs", action="store_true", help="write docs/data and docs/roles.md")
+    args = parser.parse_args()
+    found = measure(args.run_dir)
+    print(selection(found))
+    if args.docs:
+        write_atomically(DATA / "selection.json", spread_out(found) + "\n")
+        fill(REPOSITORY / "docs" / "roles.md", roles_blocks())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.bench.accuracy_pages import at_equal_budget
 from tests.bench.curves import (
     accuracy_table,
     curve_table,
@@ -22,6 +23,7 @@ from tests.bench.curves import (
 )
 from tests.bench.gates import gates
 from tests.bench.methods import CLAIMS, REFERENCE, SYSTEMATIC
+from tests.bench.pilot_pages import pilot_blocks
 from tests.bench.role_pages import roles_blocks
 from tests.bench.stored import DATA, Measured, Table, read_table
 
@@ -163,11 +165,26 @@ def _signed(point: Measured) -> str:
 
 def readme_blocks(tables: Tables) -> dict[str, str]:
     """Return the blocks of README.md: three methods at equal tokens, and their differences."""
+    chain, found = tables.get("chain"), equal(tables)
+    if chain is None or not found:
+        return {}
+    return {"strategies": _at_equal_tokens(chain, found), "differences": _ahead(chain, found)}
+
+
+def performance_blocks(tables: Tables) -> dict[str, str]:
+    """Return the block of docs/performance.md: the same three methods, with what they cost."""
+    chain, found = tables.get("chain"), equal(tables)
+    if chain is None or not found:
+        return {}
+    return {"accuracy": f"{provenance(chain)}\n\n{at_equal_budget(chain, found)}"}
+
+
+def equal(tables: Tables) -> list[Measured]:
+    """Return the three methods at one budget; none where one of them is missing."""
     chain = tables.get("chain")
     if chain is None or not all(name in chain.curves for name in AT_EQUAL_TOKENS):
-        return {}
-    found = [next(p for p in chain.curves[name] if p.budget == EQUAL) for name in AT_EQUAL_TOKENS]
-    return {"strategies": _at_equal_tokens(chain, found), "differences": _ahead(chain, found)}
+        return []
+    return [next(p for p in chain.curves[name] if p.budget == EQUAL) for name in AT_EQUAL_TOKENS]
 
 
 def _at_equal_tokens(table: Table, found: Sequence[Measured]) -> str:
@@ -234,8 +251,10 @@ def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
     return {
         "README.md": readme_blocks(tables),
         "docs/strategies.md": strategy_blocks(tables) | text_blocks(TEXTS, folder) | gates_blocks(folder),
+        "docs/performance.md": performance_blocks(tables),
         "docs/diffusion.md": diffusion_blocks(tables, folder),
         "docs/roles.md": roles_blocks(folder) | text_blocks(("ratios",), folder),
+        **pilot_blocks(folder),
     }
 
 

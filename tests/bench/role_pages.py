@@ -1,4 +1,4 @@
-"""The blocks of docs/roles.md that benchmarks fill: drafts, a policy's opinion of its steps, and revising."""
+"""The blocks of docs/roles.md that benchmarks fill: drafts, a policy's opinion of its steps, and likeness."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.adaptive_tables import interval
 from tests.bench.curves import markdown, short, with_interval
 from tests.bench.scaling import estimate, resamples
 from tests.bench.stored import DATA
@@ -99,8 +100,37 @@ def _ruled(found: Mapping[str, float]) -> str:
     return f"{short(found['accuracy'])}, {found['tokens']:,.0f}"
 
 
+def selection(figures: Mapping[str, Any]) -> str:
+    """Return what likeness selects where no answer can be read, beside a vote over answers."""
+    of = f"{figures['problems']} problems (test) x {figures['samples']} samples, seed {figures['seed']}, "
+    rules = figures["rules"]
+    first = next(iter(rules))
+    rows = [
+        [name, short(own["right"]), "" if name == first else interval(own["gain"], signed=True)]
+        for name, own in rules.items()
+    ]
+    columns = ["selection", "right", "gain over the first sample (95 %)"]
+    return f"{of}commit {figures['commit']}:\n\n{markdown(columns, rows)}"
+
+
+def mixture(figures: Mapping[str, Any]) -> str:
+    """Return mixture beside other searches with the same verifier and N."""
+    of = f"{figures['problems']} problems (test), N = {figures['budget']}, seed {figures['seed']}"
+    rows = [
+        [f"`{name}`", interval(row["accuracy"]), f"{row['tokens']:,}", f"{row['sequential']:,}"]
+        for name, row in figures["rows"].items()
+    ]
+    columns = ["strategy", "accuracy (95 %)", "generated tokens", "sequential tokens"]
+    return f"{of}, commit {figures['commit']}; tokens are those of all problems:\n\n{markdown(columns, rows)}"
+
+
 def roles_blocks(folder: Path = DATA) -> dict[str, str]:
     """Return the blocks of docs/roles.md."""
-    made = {"speculative": speculative, "self_evaluation": self_evaluation}
+    made = {
+        "speculative": speculative,
+        "self_evaluation": self_evaluation,
+        "selection": selection,
+        "mixture": mixture,
+    }
     paths = {name: folder / f"{name}.json" for name in made}
     return {name: made[name](json.loads(path.read_text())) for name, path in paths.items() if path.exists()}

@@ -21,6 +21,7 @@ from tests.bench.adaptive_arrays import (
     pruned,
     threshold,
 )
+from tests.bench.calibrating import by_reward, by_tilt, weighed
 from tests.orchestrator.report.made_runs import candidate, line
 
 N = 8
@@ -67,6 +68,8 @@ def stop(rule: str, at: float | None = None) -> dict[str, Any]:
     [
         (BEST, stop("none"), at_once),
         (VOTE, stop("none"), lambda samples: at_once(samples, votes=True)),
+        ({**VOTE, "weight": "reward"}, stop("none"), weighed(by_reward)),
+        *(({**VOTE, "weight": "tilt", "tilt": t}, stop("none"), weighed(by_tilt(t))) for t in (0, 3)),
         *((BEST, stop("threshold", at), until(threshold(at))) for at in (0.5, 0.9, 0.99)),
         *((BEST, stop("beta", at), until(beta(at))) for at in (0.8, 0.95)),
         (VOTE, stop("beta", 0.8), until(beta(0.8), votes=True)),

@@ -13,15 +13,15 @@ from tests.bench.adaptive_arrays import Answered, Sample, at_once
 from tests.bench.adaptive_rounds import Setting, rounds, uniform_at_tokens
 from tests.bench.adaptive_rules import Rule, choose
 from tests.bench.adaptive_samples import List
-from tests.bench.adaptive_tables import BLOCKS, REGIONS, written
+from tests.bench.adaptive_tables import PAGES, written
 from tests.test_house import ROOT
 
 DOCS = ROOT / "docs"
 
 
-@pytest.mark.parametrize(("page", "regions"), [("adaptive", REGIONS), ("strategies", BLOCKS)])
+@pytest.mark.parametrize(("page", "regions"), PAGES.items())
 def test_the_page_has_the_numbers_of_the_file(page: str, regions: Any) -> None:
-    document = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    document = (DOCS / page).read_text(encoding="utf-8")
     data = json.loads((DOCS / "data" / "adaptive.json").read_text(encoding="utf-8"))
     assert written(document, data, regions) == document
 

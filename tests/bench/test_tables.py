@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.accuracy_pages import at_equal_budget
 from tests.bench.bench_strategies import arguments, selected
 from tests.bench.curves import filled, ratio_table
 from tests.bench.measuring import Measuring, at_temperatures, best_temperatures
@@ -57,13 +58,15 @@ def _numbers(point: Measured) -> list[float]:
     return [number for e in estimates for number in (e.value, e.low, e.high)]
 
 
-def test_figures_elsewhere_are_those_of_the_table() -> None:
-    """docs/performance.md repeats three rows of it, and hand-written prose quotes none of its own."""
-    chain, text = stored()["chain"], (REPOSITORY / "docs" / "performance.md").read_text()
-    for name in ("self_consistency", "best_of_n", "particle_filter"):
-        (p,) = (p for p in chain.curves[name] if p.budget == 16)
-        cells = [f"{p.accuracy.value:.3f}"[1:], f"{p.pass_at_budget:.3f}"[1:], f"{p.generated_tokens:,.0f}"]
-        assert f"| `{name}` | {' | '.join(cells)} | {p.reward_calls:.0f} |" in text
+def test_the_lead_over_another_method_is_paired() -> None:
+    """One budget each; the reference is the last, and two others need the answers behind them."""
+    table = replace(table_of(a=[[True, False]], b=[[True, True]], c=[[False, False]]), reference="b")
+    found = [with_intervals(table).curves[name][0] for name in ("c", "a", "b")]
+    found = [replace(p, strategy=name) for p, name in zip(found, "cab", strict=True)]
+    text = at_equal_budget(table, found)
+    assert "| `a` | .500 | 1.000 | 10 | 0 |" in text and "| `b` - `a` | +.500 (+.000 to +1.000) |" in text
+    assert "| `b` - `c` | +1.000 (+1.000 to +1.000) |" in text and "| `a` - `c` | +.500 (" in text
+    assert "`a` - `c`" not in at_equal_budget(table, [replace(p, right="") for p in found])
 
 
 def test_the_rows_of_the_tables() -> None:
