@@ -51,7 +51,10 @@ def as_written(answers: Sequence[str | None]) -> Sequence[str | None]:
 
 
 def read_stored(folder: Path, key: str = "RUN_DIR", keys: Keys = as_written) -> StoredSamples:
-    """Read a run of independent samples. Raises ConfigError for any other directory."""
+    """Read a run of independent samples, in the order of the problems' names.
+
+    Raises ConfigError for any other directory.
+    """
     config, summary = read_config(folder, key), read_summary(folder, key)
     target = str(config["strategy"].get(TARGET))
     # A class that this repository does not ship could run code as it is imported.
@@ -61,6 +64,8 @@ def read_stored(folder: Path, key: str = "RUN_DIR", keys: Keys = as_written) -> 
     lines = [line for line in stream_results(folder) if line["error"] is None and line["candidates"]]
     if not lines:
         raise ConfigError(key, folder, "has no result with a candidate")
+    # Results are in the order in which problems finished, which would decide what is held out together.
+    lines.sort(key=lambda line: str(line["problem_id"]))
     candidates = [in_recorded_order(line) for line in lines]
     return StoredSamples(
         config=config,

@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
-from orchestrator.allocation.saturation_study import Samples
 from orchestrator.replay.__main__ import read_recorded
 from orchestrator.replay.whatif import Recorded
-from orchestrator.samples.stored import Keys, StoredSamples, as_written, read_stored
 from orchestrator.storage.result_lines import in_recorded_order
 from orchestrator.storage.run_files import CONFIG, read_summary
 from tests.bench.adaptive_arrays import Answered, Problem, answered, at_once, problems_of
 from tests.bench.sweeps import Point, Sweep
 
-T = TypeVar("T")
 KEYS = {"chain": (), "countdown": ("experiment=embedded_countdown",)}
 
 
@@ -130,29 +126,3 @@ def _cut(run: Recorded, start: int, size: int) -> Recorded:
     ]
     strategy = {**run.config["strategy"], "num_samples": size}
     return replace(run, lines=lines, config={**run.config, "budget": size, "strategy": strategy})
-
-
-def stored(folder: Path) -> StoredSamples:
-    """Return a run's samples as arrays."""
-    return read_stored(folder)
-
-
-def by_name(folder: Path, keys: Keys = as_written) -> StoredSamples:
-    """Return a run's samples as arrays, its problems in the order of their names.
-
-    In a file they are in that in which they were finished, which another run of the same keys need not have.
-    """
-    found = read_stored(folder, keys=keys)
-    order = sorted(range(len(found.problem_ids)), key=lambda i: found.problem_ids[i])
-
-    def sort(column: Sequence[T]) -> list[T]:
-        return [column[i] for i in order]
-
-    own = found.samples
-    return replace(
-        found,
-        problem_ids=sort(found.problem_ids),
-        samples=Samples(sort(own.right), sort(own.log_odds), sort(own.keys)),
-        steps=sort(found.steps),
-        tokens=sort(found.tokens),
-    )

@@ -13,9 +13,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from orchestrator.samples.stored import read_stored
 from tests.bench.adaptive_fits import calibrated, fitted_maps, planned, saturated, values_of
 from tests.bench.adaptive_rules import SLACK, N, measured_rounds, measured_rules
-from tests.bench.adaptive_samples import Drawing, lists_of, recorded, stored
+from tests.bench.adaptive_samples import Drawing, lists_of, recorded
 from tests.bench.adaptive_tables import PAGES, written
 from tests.bench.sweeps import REPOSITORY
 
@@ -33,7 +34,7 @@ PLAN_BUDGETS = (4, 6, 8)
 
 def measure(drawing: Drawing, sweep: Path | None) -> dict[str, Any]:
     """Return the figures of a task whose samples are drawn."""
-    dev, runs = stored(drawing.dev), drawing.test
+    dev, runs = read_stored(drawing.dev), drawing.test
     dev_lists = lists_of(drawing.dev, N)
     test = [lists_of(runs[seed], N)[0] for seed in sorted(runs)]
     greedy = recorded(drawing.greedy)
@@ -42,7 +43,7 @@ def measure(drawing: Drawing, sweep: Path | None) -> dict[str, Any]:
         "rules": measured_rules(drawing.task, dev_lists, test, [each.hedged(greedy) for each in test]),
         "rounds": measured_rounds(dev_lists, test, values_of(maps)),
         "saturation": saturated(dev.samples),
-        "calibration": calibrated(maps, [stored(runs[seed]) for seed in sorted(runs)]),
+        "calibration": calibrated(maps, [read_stored(runs[seed]) for seed in sorted(runs)]),
     }
     return found if sweep is None else {**found, "plans": planned(sweep, drawing.dev, test, PLAN_BUDGETS)}
 

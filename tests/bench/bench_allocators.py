@@ -22,7 +22,8 @@ from orchestrator.allocation.floors import Floor, fit_floors, never_solved
 from orchestrator.intervals import paired_interval
 from orchestrator.replay.granted import replay
 from orchestrator.replay.whatif import Recorded, WhatIf
-from tests.bench.adaptive_samples import KEYS, by_name, recorded
+from orchestrator.samples.stored import read_stored
+from tests.bench.adaptive_samples import KEYS, recorded
 from tests.bench.pilots import publish
 from tests.bench.sweeps import Point, Sweep
 
@@ -86,7 +87,7 @@ def by_prior(stored: Stored) -> dict[str, list[float]]:
 
 def floors_of(folder: Path) -> tuple[float, list[Floor]]:
     """Return the share that is never solved, and the floors of ``orchestrator.allocation floors``."""
-    found = by_name(folder)
+    found = read_stored(folder)
     rewards = [1.0 / (1.0 + np.exp(-x)) for x in found.samples.log_odds]
     return never_solved(found.samples.right), fit_floors(found.samples.right, rewards, NUMS)
 

@@ -18,9 +18,9 @@ import numpy as np
 from orchestrator.allocation.bounds import Interval, bounds
 from orchestrator.allocation.saturation_study import BETA, INFLATED, Samples, study
 from orchestrator.allocation.surface import surface
+from orchestrator.samples.stored import read_stored
 from orchestrator.saturation.__main__ import task_keys
 from tests.bench.adaptive_fits import EPSILON, PILOT
-from tests.bench.adaptive_samples import by_name
 from tests.bench.pilots import TASKS, arguments, drawing, publish, size
 
 # On chain it would take as long as all else.
@@ -29,7 +29,7 @@ JUDGED_BY_CERTAINTY = ("countdown",)
 
 def samples_of(folder: Path) -> Samples:
     """Return a run's samples, equivalent answers with the same key."""
-    return by_name(folder, task_keys(folder, trusts=True)).samples
+    return read_stored(folder, keys=task_keys(folder, trusts=True)).samples
 
 
 def first_pilot(samples: Samples) -> dict[str, list[float]]:

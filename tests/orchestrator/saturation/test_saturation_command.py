@@ -45,6 +45,15 @@ def test_samples_are_in_the_order_in_which_they_were_drawn(run: Path) -> None:
     assert [s[-1] for s in stored.steps[0]] == pytest.approx(stored.samples.log_odds[0])
 
 
+def test_problems_are_in_the_order_of_their_names(run: Path) -> None:
+    """Whatever finished first: folds are cut by it."""
+    before, path = read_stored(run), run / "results.jsonl"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    after = read_stored(run)
+    assert after.problem_ids == before.problem_ids == sorted(before.problem_ids)
+    assert after.steps == before.steps
+
+
 def test_answers_are_keyed_by_the_task(run: Path) -> None:
     keys = task_keys(run, trusts=False)
     assert keys(["7", "7", None]) == ["7", "7", None]
