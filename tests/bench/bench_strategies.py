@@ -2,10 +2,10 @@
 
 Seven parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
 
-- ``claims``: what the claims compare, at every budget and the shipped temperature: how many times fewer
-  samples a method needs than another;
-- ``chain``: every strategy likewise, which runs what ``claims`` has run no second time;
+- ``chain``: every strategy at every budget and the shipped temperature, and how many times fewer samples a
+  method needs than another;
 - ``tuned``: the same at the temperature that development problems choose for each;
+- ``astar``: what aggregates the rewards of A*, and its temperature, on development problems;
 - ``countdown``: particle filters, best of N and A* where the verifier is confident too early;
 - ``horizon``: particle filters on long chains, where the verifier is confidently wrong early;
 - ``hex``: the votes of masked diffusion, and HEX beside single schedules with as many paths;
@@ -33,7 +33,7 @@ from tests.bench.methods import (
     SYSTEMATIC,
     TEMPERATURES,
     Method,
-    in_claims,
+    of_astar,
     on_chain,
     on_countdown,
     on_long_chain,
@@ -46,6 +46,9 @@ from tests.bench.sweeps import REPOSITORY
 
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 DEVELOPMENT_BUDGET = 8
+ASTAR_BUDGET = (16,)
+ASTAR_TASKS = (("chain", (), 2.0, (0, 1)), ("countdown", ("engine=countdown",), 1.5, (0,)))
+"""Keys, how many times as many problems as other choices take, and seeds."""
 COUNTDOWN_BUDGETS = HORIZON_BUDGETS = (4, 8, 16)
 # As conf/experiment/embedded_long_chain.yaml has it: a solution has 17 steps.
 HORIZON = (
@@ -74,11 +77,6 @@ def chosen(methods: Sequence[Method], args: argparse.Namespace) -> list[Method]:
     return [replace(method, temperature=best.get(method.name)) for method in methods]
 
 
-def claims(args: argparse.Namespace) -> None:
-    table = measuring(args, "chain", "test").table(selected(in_claims(), args), args.budgets, REFERENCE)
-    write_table("chain_claims", table, args.data)
-
-
 def chain(args: argparse.Namespace) -> None:
     table = measuring(args, "chain", "test").table(selected(on_chain(), args), args.budgets, REFERENCE)
     write_table("chain", table, args.data)
@@ -88,6 +86,14 @@ def tuned(args: argparse.Namespace) -> None:
     methods = chosen(selected(on_chain(), args), args)
     table = measuring(args, "chain", "test").table(methods, args.budgets, REFERENCE)
     write_table("chain_tuned", table, args.data)
+
+
+def astar(args: argparse.Namespace) -> None:
+    """What aggregates the rewards of A*, on development problems of two tasks."""
+    for task, keys, times, seeds in ASTAR_TASKS:
+        bench = measuring(args, task, "dev", *keys)
+        bench = replace(bench, problems=round(times * bench.problems), seeds=seeds)
+        write_table(f"astar_{task}", bench.table(of_astar(), ASTAR_BUDGET), args.data)
 
 
 def countdown(args: argparse.Namespace) -> None:
@@ -123,9 +129,9 @@ def diffusion(args: argparse.Namespace) -> None:
 
 
 PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
-    "claims": claims,
     "chain": chain,
     "tuned": tuned,
+    "astar": astar,
     "countdown": countdown,
     "horizon": horizon,
     "hex": hexes,

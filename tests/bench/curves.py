@@ -32,12 +32,17 @@ def with_interval(difference: Estimate) -> str:
     return f"{value} ({low} to {high})"
 
 
+def with_interval_of(share: Estimate) -> str:
+    """A share with its interval."""
+    return f"{short(share.value)} ({short(share.low)} to {short(share.high)})"
+
+
 def curve_table(points: Sequence[Measured]) -> str:
     """One strategy: a line for each budget."""
     rows = [
         [
             str(p.budget),
-            f"{short(p.accuracy.value)} ({short(p.accuracy.low)} to {short(p.accuracy.high)})",
+            with_interval_of(p.accuracy),
             short(p.pass_at_budget),
             f"{p.generated_tokens:,.0f}",
             f"{p.reward_calls:,.1f}",
@@ -85,7 +90,7 @@ def ratio_table(table: Table, method: str, reference: str) -> str:
     """
     ours, theirs = table.curves[method], table.curves[reference]
     shown = [name for name, cost in COSTS.items() if all(map(cost, [*ours, *theirs]))]
-    columns = [_ratios(table, method, reference, name) for name in shown]
+    columns = [_cells(table, method, reference, name) for name in shown]
     rows = [
         [f"N = {point.budget}: {short(point.accuracy.value)}", *cells]
         for point, *cells in zip(theirs, *columns, strict=True)
@@ -93,14 +98,23 @@ def ratio_table(table: Table, method: str, reference: str) -> str:
     return markdown([f"`{reference}`", *(f"`{method}`: {name}, times fewer" for name in shown)], rows)
 
 
-def _ratios(table: Table, method: str, reference: str, name: str) -> list[str]:
+def ratios(table: Table, method: str, reference: str, name: str) -> list[Estimate]:
+    """How many times less of one cost ``method`` needs, for each budget of ``reference``."""
     ours, theirs = ([COSTS[name](p) for p in table.curves[each]] for each in (method, reference))
-    found = times_fewer(
+    return times_fewer(
         make_curve(ours, table.rates(method)),
         make_curve(theirs, table.rates(reference)),
         resamples(table.problems),
     )
-    return [_times(e, cost / max(ours)) for e, cost in zip(found, sorted(theirs), strict=True)]
+
+
+def _cells(table: Table, method: str, reference: str, name: str) -> list[str]:
+    most, costs = (
+        max(map(COSTS[name], table.curves[method])),
+        sorted(map(COSTS[name], table.curves[reference])),
+    )
+    found = ratios(table, method, reference, name)
+    return [_times(e, cost / most) for e, cost in zip(found, costs, strict=True)]
 
 
 def _times(e: Estimate, least: float) -> str:

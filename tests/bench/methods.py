@@ -29,13 +29,6 @@ _WITHOUT_A_ROW = {
     "speculative",
 }
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
-# What the papers promise, to be read off the curves: the first needs less than the second.
-CLAIMS = (
-    (REFERENCE, "best_of_n"),
-    (SYSTEMATIC, "best_of_n"),
-    ("entropic_particle_filter", SYSTEMATIC),
-    ("astar", REFERENCE),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +91,13 @@ def on_chain() -> list[Method]:
     return rows
 
 
-def in_claims() -> list[Method]:
-    """What the claims compare, and the vote without a verifier."""
-    names_ = {name for pair in CLAIMS for name in pair} | {"self_consistency"}
-    return [method for method in on_chain() if method.name in names_]
+def of_astar() -> list[Method]:
+    """A* by what makes one reward of a path's, at two temperatures."""
+    return [
+        Method(f"{how}, T = {t:g}", "astar", (f"strategy.aggregation={how}",), t)
+        for t in (COMMON_TEMPERATURE, 1.0)
+        for how in ("last", "min", "prod")
+    ]
 
 
 def on_countdown() -> list[Method]:

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.accuracy_pages import at_equal_budget
+from tests.bench.claims import claims, spoken
 from tests.bench.curves import (
     accuracy_table,
     curve_table,
     difference_table,
     filled,
     markdown,
-    ratio_table,
     short,
     with_interval,
+    with_interval_of,
 )
 from tests.bench.gates import gates
-from tests.bench.methods import CLAIMS, REFERENCE, SYSTEMATIC
+from tests.bench.methods import REFERENCE, SYSTEMATIC
 from tests.bench.pilot_pages import pilot_blocks
 from tests.bench.role_pages import roles_blocks
 from tests.bench.stored import DATA, Measured, Table, read_table
@@ -38,8 +39,9 @@ Tables = Mapping[str, Table]
 TEXTS = ("its_hub", "cascade")
 TABLES = (
     "chain",
-    "chain_claims",
     "chain_tuned",
+    "astar_chain",
+    "astar_countdown",
     "countdown",
     "long_chain",
     "hex",
@@ -77,36 +79,21 @@ def budgets_of(table: Table) -> list[int]:
 def compared(table: Table) -> str:
     """Return the comparison of all methods, with what the claims come to where it can be computed."""
     budgets = budgets_of(table)
-    parts = [provenance(table), *_older(table), *_temperatures(table), accuracy_table(table.curves, budgets)]
+    parts = [provenance(table), temperatures(table), accuracy_table(table.curves, budgets)]
     if table.reference is not None:
         intro = (
             "Differences are paired by problem and seed, with 95 % intervals bootstrapped over problems, "
             "each for itself:\nof forty intervals two miss by chance."
         )
         parts += [intro, difference_table(table.curves, budgets, table.reference)]
-    return "\n\n".join([*parts, *_claims(table)])
+    return "\n\n".join([*parts, *claims(table)])
 
 
-def _older(table: Table) -> list[str]:
-    """A warning where figures were kept from a bench that did not keep the answers behind them."""
-    if table.is_complete:
-        return []
-    return ["Of an earlier commit, at powers of two; `make bench-strategies` measures all of it again."]
-
-
-def _temperatures(table: Table) -> list[str]:
+def temperatures(table: Table) -> str:
     if not table.temperatures:
-        return ["Every method samples at the shipped temperature, .8."]
+        return "Every method samples at temperature .8."
     chosen = ", ".join(f"`{name}` {short(t)[:-2]}" for name, t in table.temperatures.items())
-    return [f"Temperatures that development problems chose, where not .8: {chosen}."]
-
-
-def _claims(table: Table) -> list[str]:
-    pairs = [(a, b) for a, b in CLAIMS if a in table.curves and b in table.curves]
-    if not pairs or not table.is_complete:
-        return []
-    intro = "How many times fewer a method needs to be as accurate as another is at N, with 95 % intervals:"
-    return [intro, *(ratio_table(table, method, reference) for method, reference in pairs)]
+    return f"Temperatures that development problems chose, where not .8: {chosen}."
 
 
 def strategy_blocks(tables: Tables) -> dict[str, str]:
@@ -114,8 +101,13 @@ def strategy_blocks(tables: Tables) -> dict[str, str]:
     blocks: dict[str, str] = {}
     chain = tables.get("chain")
     if chain:
-        others = filter(None, map(tables.get, ("chain_claims", "chain_tuned")))
-        blocks["measured"] = "\n\n".join([*map(compared, (*others, chain)), picture("all")])
+        blocks["measured"] = "\n\n".join([compared(chain), picture("all")])
+        blocks["claims"] = spoken(chain)
+    if tuned := tables.get("chain_tuned"):
+        blocks |= {"measured tuned": compared(tuned), "claims tuned": spoken(tuned)}
+    variants = [tables[name] for name in ("astar_chain", "astar_countdown") if name in tables]
+    if variants:
+        blocks["measured astar development"] = "\n\n".join(map(at_one_budget, variants))
     for table in filter(None, (chain, tables.get("hex"))):
         blocks |= {
             f"measured {name}": f"{caption(table)}.\n\n{curve_table(points)}\n\n{picture(name)}"
@@ -126,6 +118,17 @@ def strategy_blocks(tables: Tables) -> dict[str, str]:
         if table := tables.get(name):
             blocks[f"measured {name}"] = compared(table)
     return blocks
+
+
+def at_one_budget(table: Table) -> str:
+    """Return settings of one method beside each other."""
+    (budget,) = budgets_of(table)
+    rows = [
+        [name, with_interval_of(p.accuracy), f"{p.generated_tokens:,.0f}", f"{p.reward_calls:,.1f}"]
+        for name, (p,) in table.curves.items()
+    ]
+    columns = [f"`{table.task}`, N = {budget}", "accuracy (95 %)", "generated tokens", "reward calls"]
+    return f"{provenance(table)}\n\n{markdown(columns, rows)}"
 
 
 def gates_blocks(folder: Path = DATA) -> dict[str, str]:
