@@ -22,9 +22,9 @@ Ours: a state draws ``wave`` children at a time and returns to the frontier at
 since its continuations are samples: more of them may be better (after partial expansion, Yoshizumi et al.
 2000). No state is closed for good while budget is left. Equal continuations are one state, rewarded and
 expanded once (as in any graph search: a confident policy draws the same step repeatedly). Ties (least h,
-deepest, oldest), the fallbacks and the aggregation, which development problems chose, are also ours. The
-published search, as far as it is known, draws all children at once and closes the state: ``wave=None``,
-``branching=None``.
+deepest, oldest), the fallbacks, and what development problems chose (the least of a path's rewards, and
+temperature 1) are also ours. The published search, as far as it is known, draws all children at once and
+closes the state: ``wave=None``, ``branching=None``.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class AStar:
 
     num_samples: Count = 8
     max_steps: Count = 40
-    sampling: Sampling = Sampling()
+    sampling: Sampling = Sampling(temperature=1.0)
     branching: Annotated[int | None, Ge(1)] = None
     wave: Annotated[int | None, Ge(1)] = 2
     reopen_cost: Annotated[float | None, Ge(0)] = 0.05

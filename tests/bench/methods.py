@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -33,7 +33,10 @@ TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A row: a strategy's file, with further keys of run.py; ``temperature`` None leaves the shipped one."""
+    """A row: a strategy's file, with further keys of run.py; ``temperature`` None leaves the shipped one.
+
+    None is for methods that ship the common temperature; rows of others name theirs.
+    """
 
     name: str
     strategy: str
@@ -43,7 +46,7 @@ class Method:
     @property
     def all_keys(self) -> tuple[str, ...]:
         """With the temperature, unless it is the one that is shipped: both are then the same run."""
-        if self.temperature in (None, COMMON_TEMPERATURE):
+        if self.temperature in (None, shipped_temperature(self.strategy)):
             return self.keys
         return (*self.keys, f"strategy.sampling.temperature={self.temperature:g}")
 
@@ -68,6 +71,13 @@ def _target(strategy: str) -> str:
     return str(node[TARGET]) if TARGET in node else _target(content.defaults[0])
 
 
+@cache
+def shipped_temperature(strategy: str) -> float:
+    """That of a strategy's file, or the one of conf/strategy/sampling."""
+    content: Any = OmegaConf.load(CHOICES / f"{strategy}.yaml")
+    return float((content.get("sampling") or {}).get("temperature", COMMON_TEMPERATURE))
+
+
 def names() -> list[str]:
     """Every strategy, those on the default engine and task first."""
     return sorted((f.stem for f in CHOICES.glob("*.yaml")), key=lambda name: (brings_its_own(name), name))
@@ -79,14 +89,20 @@ def brings_its_own(strategy: str) -> bool:
     return "@package _global_" in (CHOICES / f"{strategy}.yaml").read_text().partition("\n")[0]
 
 
+def at_common_temperature(name: str) -> Method:
+    """A strategy's file, at the temperature of the others."""
+    differs = shipped_temperature(name) != COMMON_TEMPERATURE
+    return Method(name, name, temperature=COMMON_TEMPERATURE if differs else None)
+
+
 def on_chain() -> list[Method]:
-    """Every strategy of the default task that its policy can follow.
+    """Every strategy of the default task that its policy can follow, at the common temperature.
 
     Without a plan `compute_optimal` is best of N, the shipped policies cannot read a reviser's prompt, and
     `speculative` needs a second policy (``bench_speculative``).
     """
     own = [name for name in names() if not brings_its_own(name) and name not in _WITHOUT_A_ROW]
-    rows = [Method(name, name) for name in own]
+    rows = [at_common_temperature(name) for name in own]
     rows.insert(own.index(REFERENCE) + 1, Method(SYSTEMATIC, REFERENCE, ("strategy.resampling=systematic",)))
     return rows
 
@@ -104,7 +120,8 @@ def on_countdown() -> list[Method]:
     """What the claims compare, where the verifier is confident too early."""
     compared = (REFERENCE, SYSTEMATIC, "entropic_particle_filter", "best_of_n", "astar")
     rows = [method for name in compared for method in on_chain() if method.name == name]
-    return [*rows, Method("astar, 4 goals", "astar", ("strategy.num_goals=4",))]
+    goals = replace(at_common_temperature("astar"), name="astar, 4 goals", keys=("strategy.num_goals=4",))
+    return [*rows, goals]
 
 
 def on_long_chain() -> list[Method]:

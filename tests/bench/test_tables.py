@@ -141,6 +141,8 @@ def test_the_temperature_of_each_method_is_the_best_on_development_problems() ->
         (),
         ("strategy.sampling.temperature=1.3",),
     ]
+    other = at_temperatures([Method("b", "astar")], [0.8, 1.0])
+    assert [m.all_keys for m in other] == [("strategy.sampling.temperature=0.8",), ()], "it ships another"
     base = table_of(a=[[True]]).curves["a"][0]
     points = {
         m.name: (replace(base, accuracy=Estimate(v, v, v)),)
