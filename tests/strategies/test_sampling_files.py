@@ -15,7 +15,7 @@ from tests.toy import CONF, STRATEGIES, knobs_of
 
 SAMPLED = [name for name in STRATEGIES if "sampling" in knobs_of(name)]
 REVISE = {"iad", "refine", "revisions", "self_refine", "sequential_hints"}
-PUBLISHED = {"iad": (0.7, 1.0), "speculative": (0.6, 0.95)}
+OTHERS = {"astar": (1.0, 1.0), "iad": (0.7, 1.0), "speculative": (0.6, 0.95)}
 """Temperature and nucleus, where they are not those that are shipped."""
 WHOLE = {"best_of_n", "compute_optimal", "mixture", "pipeline", "self_consistency", *REVISE}
 
@@ -23,7 +23,7 @@ WHOLE = {"best_of_n", "compute_optimal", "mixture", "pipeline", "self_consistenc
 @pytest.mark.parametrize("name", SAMPLED)
 def test_a_strategy_samples_steps_or_answers(name: str) -> None:
     length = "${task.max_tokens}" if name in WHOLE else "${task.max_step_tokens}"
-    temperature, top_p = PUBLISHED.get(name, (0.8, 1.0))
+    temperature, top_p = OTHERS.get(name, (0.8, 1.0))
     assert knobs_of(name)["sampling"] == {
         "_target_": "orchestrator.Sampling",
         "temperature": temperature,
