@@ -136,7 +136,8 @@ def test_wandb_has_the_candidates_the_files_and_the_sweep(swept: Path) -> None:
         assert kept["run"].run.run_group == swept.name
         assert kept["run"].run.run_id == json.loads((point / "wandb_run.json").read_text())["id"]
         config = {u.key: json.loads(u.value_json) for u in kept["run"].run.config.update}
-        assert config["strategy.sampling.temperature"] == 0.8
+        written = json.loads((point / "config.json").read_text())
+        assert config["strategy.sampling.temperature"] == written["strategy"]["sampling"]["temperature"]
         uploaded = [r.artifact for r in records(path) if r.WhichOneof("record_type") == "artifact"]
         files = {entry.path for artifact in uploaded for entry in artifact.manifest.contents}
         assert {"results.jsonl", "summary.json", "config.json"} <= files
