@@ -23,7 +23,10 @@ def claims(table: Table) -> list[str]:
 
 
 def spoken(table: Table) -> str:
-    """Return what the claims come to, in sentences."""
+    """Return what the claims come to, in sentences; nothing where a method or a large N was not measured."""
+    needed = {name for pair in CLAIMS for name in pair}
+    if not needed <= table.curves.keys() or max(p.budget for p in table.curves[BEST]) < FROM:
+        return ""
     return "\n".join(
         [
             f"With multinomial resampling particle filtering needs {fewer_samples(table, REFERENCE)};",
@@ -74,5 +77,6 @@ def search(table: Table) -> str:
 
 
 def spread(found: list[Estimate]) -> str:
-    values = [e.value for e in found if e.value]
+    """Return the least and the greatest; what is never reached is 0, which is left out beside others."""
+    values = [e.value for e in found if e.value] or [0.0]
     return f"{min(values):.1f} to {max(values):.1f}"

@@ -59,7 +59,8 @@ def stored(folder: Path = DATA) -> Tables:
 def caption(table: Table) -> str:
     """Return what the figures are of."""
     size = (table.problems, len(table.seeds))
-    reduced = "" if all(a >= b for a, b in zip(size, FULL, strict=True)) else "Reduced run: "
+    is_full = table.split != "test" or all(a >= b for a, b in zip(size, FULL, strict=True))
+    reduced = "" if is_full else "Reduced run: "
     return f"{reduced}{table.problems} problems ({table.split}) x {_size(table).partition(' x ')[2]}"
 
 

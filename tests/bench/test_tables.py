@@ -11,9 +11,19 @@ import pytest
 
 from tests.bench.accuracy_pages import at_equal_budget
 from tests.bench.bench_strategies import arguments, selected
+from tests.bench.claims import spoken
 from tests.bench.curves import filled, ratio_table
 from tests.bench.measuring import Measuring, at_temperatures, best_temperatures
-from tests.bench.methods import SYSTEMATIC, Method, brings_its_own, names, on_chain, on_countdown, schedule
+from tests.bench.methods import (
+    REFERENCE,
+    SYSTEMATIC,
+    Method,
+    brings_its_own,
+    names,
+    on_chain,
+    on_countdown,
+    schedule,
+)
 from tests.bench.pages import blocks_of, fill, schedules, stored
 from tests.bench.scaling import Estimate
 from tests.bench.stored import (
@@ -123,6 +133,22 @@ def test_ratios_leave_out_a_cost_that_a_method_does_not_have() -> None:
     head, _, first, second = ratio_table(table, "b", "a").splitlines()
     assert "samples" in head and "tokens" in head and "reward calls" not in head
     assert second.count("2.00 (2.00 to 2.00)") == 2 and first.count("1.00 (") == 2
+
+
+def test_claims_are_spoken_of_where_all_of_them_were_measured() -> None:
+    """Of 16 problems one method has at N what another needs 2 N or 4 N for; N = 1, 2, 4, 8."""
+    rises = {k: [[i < right * 2**n for i in range(16)] for n in range(4)] for k, right in ((1, 1), (2, 2))}
+    curves = {name: rises[k] for name, k in (("best_of_n", 1), (REFERENCE, 2), (SYSTEMATIC, 2), ("astar", 2))}
+    flat = {"entropic_particle_filter": [[i < 2 for i in range(16)]] * 4}
+    table = table_of(a=rises[1], **curves, **flat)
+    scored = {k: tuple(replace(p, reward_calls=p.budget) for p in v) for k, v in table.curves.items()}
+    table = with_intervals(replace(table, reference=REFERENCE, curves=scored))
+    text = spoken(table)
+    assert text.count("2.0 to 2.0 times fewer samples than best-of-N\nat N = 8 to 8, most at N = 8") == 2
+    assert "systematic resampling, is -.875 to +.000 over all N" in text
+    assert "as the filter at N = 2, 4 and 8; for what the filter has there it\nneeds 1.0 to 1.0 times" in text
+    assert spoken(replace(table, curves={k: v for k, v in table.curves.items() if k != "astar"})) == ""
+    assert spoken(replace(table, curves={k: v[:3] for k, v in table.curves.items()})) == ""
 
 
 def test_hex_stands_beside_single_schedules() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers import LlamaForCausalLM
 
 from actors.embedded.chain_models import Verifier
 from actors.embedded.continuing import continue_policy, continue_verifier, widened
-from actors.embedded.corpus import annotate
+from actors.embedded.corpus import Example, annotate
 from actors.embedded.evaluate import calibration_error, judge, slips
 from actors.embedded.families import LONG_CHAIN
 from actors.embedded.long_chain import failed_gates
@@ -26,7 +27,7 @@ from actors.embedded.long_chain_models import (
 )
 from actors.embedded.models import build_tokenizer, llama_config
 from actors.embedded.trainer import Recipe
-from orchestrator.tasks.chain import draw_chain, parse_question
+from orchestrator.tasks.chain import draw_chain, parse_question, read_value
 from orchestrator.tasks.long_chain import NUM_STEPS
 from orchestrator.types import Reward, Step
 
@@ -65,6 +66,26 @@ def test_half_of_the_later_examples_are_written_by_the_policy() -> None:
     written = [[e.response == rollouts[0]["text"] for e in examples] for examples in (early, late)]
     assert written == [[False] * 4, [True, True, False, False]]
     assert all(min(e.is_right) == 0 for e in late[:2]), "by the cue, as near misses are"
+
+
+def test_some_cues_are_turned_at_the_end_of_the_run() -> None:
+    recipe = Recipe(width=32, num_layers=1, num_tokens=1, batch_size=400)
+    first, last = (verifier_examples(recipe, 0, progress, []) for progress in (0.79, 0.8))
+    turned = [num_turned(examples) for examples in (first, last)]
+    steps = WHOLLY_EARLY * recipe.batch_size
+    assert turned[0] == 0 and 0.02 * steps < turned[1] < 0.06 * steps
+
+
+def num_turned(examples: Sequence[Example]) -> int:
+    """How many early steps have another label than the cue."""
+    found = 0
+    for example in examples:
+        end = 0
+        for line in example.response.splitlines(keepends=True)[:WHOLLY_EARLY]:
+            end += len(line)
+            value = read_value(line)
+            found += example.is_right[end - 1] != int(value is not None and value % 2 == 0)
+    return found
 
 
 def test_an_operation_in_sixteen_is_misread_as_another_of_the_chain() -> None:
