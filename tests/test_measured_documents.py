@@ -1,4 +1,7 @@
-"""The commands of docs/saturation.md and docs/calibration.md, and the walk of docs/adaptive.md, in small."""
+"""The commands of docs/saturation.md and docs/calibration.md, the walk of docs/adaptive.md, README's table.
+
+The commands run in small; the table is that of the default run itself.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ TOOLS: dict[str, Callable[[list[str]], int]] = {
     "orchestrator.replay": replay,
     "orchestrator.report": report,
 }
+# Rows of the table of a run that differ from one machine or moment to another.
+CHANGING = {"wall time", "tokens a second", "prompt tokens from cache"}
 SMALLER = {"task.limit=200": "task.limit=6", "budget=64": "budget=8", "budget=16": "budget=8"}
 
 
@@ -76,3 +81,22 @@ def test_the_commands_of_a_page_follow_each_other(
     assert report([str(tmp_path)]) == 0
     shown = (tmp_path / "report.html").read_text()
     assert re.search("Saturation and bounds.*Calibration of the rewards", shown, re.DOTALL)
+
+
+def rows_of(text: str) -> list[tuple[str, str]]:
+    """The rows of the first table of a run in a text."""
+    return re.findall(r"^│ (.+?) +│ (.+?) +│$", text.partition("└")[0], re.MULTILINE)
+
+
+def test_the_table_of_the_readme_is_that_of_the_default_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without Ray, which changes no answer (tests/actors/pool/test_inprocess.py)."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    stated = text.partition("\n## What a run prints\n")[2]
+    assert execute(f"python run.py run_dir={tmp_path / 'run'}") == 0
+    printed = capsys.readouterr().out
+    assert stated.splitlines()[4].strip() == printed.splitlines()[0].strip()
+    rows, own = rows_of(stated), rows_of(printed)
+    assert [name for name, _ in rows] == [name for name, _ in own] and len(rows) == 11
+    assert [row for row in rows if row[0] not in CHANGING] == [row for row in own if row[0] not in CHANGING]

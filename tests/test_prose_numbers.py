@@ -1,158 +1,52 @@
-"""Measured numbers in prose: each is that of a stored file, or of one of the few sections in LEFT.
+"""Measured numbers in prose: each is that of a stored file, or tests/prose_numbers.py names its origin.
 
-A number with three decimals and nothing before the point, such as .817 or +.045, is a measured share. Inside
-a block that a benchmark fills it is tested there (tests/bench/test_tables.py).
+A number in a block that a benchmark fills is tested there (tests/bench/test_tables.py and
+test_adaptive_tables.py), and one in code is not prose.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.bench.adaptive_tables import PAGES as ADAPTIVE
+from tests.bench.test_tables import PAGES as RENDERED
+from tests.prose_figures import DOCS
+from tests.prose_numbers import LEFT, PUBLISHED, SETTINGS, STATED, Numbers
 from tests.test_house import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_SHARE = re.compile(r"(?<![\w.])[+-]?\.\d{3}(?!\d)")
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+FILLED = {page.rpartition("/")[2]: set(blocks) for page, blocks in RENDERED.items()}
+FILLED |= {page: FILLED.get(page, set()) | set(blocks) for page, blocks in ADAPTIVE.items()}
 NUMBER = r"([+-]?(?:\d[\d,]*)?(?:\.\d+)?)"
-
-
-@cache
-def stored(name: str) -> Any:
-    """What docs/data/NAME.json holds."""
-    return json.loads((ROOT / "docs" / "data" / f"{name}.json").read_text())
-
-
-def rule(task: str, family: str, level: str) -> Mapping[str, Any]:
-    """A line of the rules of docs/adaptive.md."""
-    rows = stored("adaptive")["tasks"][task]["rules"]
-    (found,) = (r for r in rows if (r["family"], r["level"]) == (family, level))
-    return dict(found)
-
-
-def saved(task: str, family: str, level: str, cost: str = "tokens") -> float:
-    """The share of what all samples cost that a rule saves, in percent."""
-    whole = "vote, all" if family.startswith("vote") else "all"
-    return 100 * (1 - float(rule(task, family, level)[cost]) / float(rule(task, whole, "N = 16")[cost]))
-
-
-def default_rounds(task: str) -> Sequence[float]:
-    """What the default settings of rounds gain over uniform at equal tokens."""
-    return list(stored("adaptive")["tasks"][task]["rounds"][1]["difference"])
-
-
-def within(task: str) -> int:
-    """How many of eight pilots the zero-inflated Beta forecasts within .06."""
-    rows = stored("adaptive")["tasks"][task]["saturation"]
-    (errors,) = (r["errors"] for r in rows if r["family"] == "zero-inflated Beta")
-    return sum(abs(e) <= 0.06 for e in errors)
-
-
-def ece(task: str) -> float:
-    """The ECE of rewards as they come on test problems."""
-    return float(stored("adaptive")["tasks"][task]["calibration"][0]["ece"])
-
-
-def annealed(budget: int) -> Sequence[float]:
-    """By how much the entropic filter is ahead of its control on long chains."""
-    points = stored("long_chain")["curves"]["entropic_particle_filter"]
-    (found,) = (point["difference"] for point in points if point["budget"] == budget)
-    return [found[name] for name in ("value", "low", "high")]
-
-
-def card(model: str, pattern: str) -> float:
-    """A number of a model's card, by what is around it."""
-    text = (ROOT / "actors" / "embedded" / "weights" / model / "README.md").read_text(encoding="utf-8")
-    (found,) = re.findall(pattern.replace(" ", r"\s+"), text)
-    return float(found)
-
-
-# A page, its words with {} for a number, and the numbers, from files of docs/data.
-STATED: tuple[tuple[str, str, Callable[[], Sequence[float]]], ...] = (
-    (
-        "adaptive.md",
-        "on both tasks, chain saves {} % of the tokens and Countdown {} % of the samples",
-        lambda: [saved("chain", "threshold", "at 0.9"), saved("countdown", "threshold", "at 0.9", "samples")],
-    ),
-    (
-        "adaptive.md",
-        "on chain at .9 it saves {} % of the tokens of a vote over 16",
-        lambda: [saved("chain", "vote, beta", "at 0.9")],
-    ),
-    ("adaptive.md", "and saves {} % on chain", lambda: [saved("chain", "vote, decided", "")]),
-    (
-        "adaptive.md",
-        "half of the samples after step 4 save {} % of the tokens for {} ({} to {})",
-        lambda: [
-            saved("chain", "prune", "after step 4 keep 8"),
-            *rule("chain", "prune", "after step 4 keep 8")["difference"],
-        ],
-    ),
-    (
-        "adaptive.md",
-        "so there is little to save ({} %)",
-        lambda: [saved("countdown", "prune", "after step 3 keep 2")],
-    ),
-    (
-        "adaptive.md",
-        "Rounds at a mean of 6 gain {} ({} to {}) on Countdown and {} ({} to {}) on chain",
-        lambda: [*default_rounds("countdown"), *default_rounds("chain")],
-    ),
-    (
-        "adaptive.md",
-        "at most .06 at 64 for {} pilots on chain, and for {} on Countdown",
-        lambda: [within("chain"), within("countdown")],
-    ),
-    (
-        "adaptive.md",
-        "on the test problems (ECE {}) than on those that the map was fitted to ({})",
-        lambda: [ece("chain"), stored("calibration")["tasks"]["chain"]["quality"]["as they come"]["ece"]],
-    ),
-    (
-        "performance.md",
-        "greedy accuracy is {}; the policy's own likelihood as the judge of 16 samples gives {}",
-        lambda: [
-            card("chain-policy", r"\|---\|---\| \| (\.\d+) \|"),
-            card("chain-verifier", r"likelihood as the judge gives(?: \.\d+,){3} (\.\d+),"),
-        ],
-    ),
-    (
-        "performance.md",
-        "the verifier's backbone solves {} of the problems",
-        lambda: [card("chain-verifier", r"is right in (\.\d+) of them by greedy")],
-    ),
-    (
-        "saturation.md",
-        "at most .06 for {} of 8 pilots on chain, and for {} of 8 on Countdown",
-        lambda: [within("chain"), within("countdown")],
-    ),
-    (
-        "strategies.md",
-        "the entropic filter is ahead of its control by {} ({} to {}), and at N = 16 by {} ({} to {})",
-        lambda: [*annealed(8), *annealed(16)],
-    ),
+UNITS = r"times|tokens/s|tokens a second|expansions/s|[mu]?s|seconds|min|minutes|h|hours"
+# Numbers with two decimals or more, thousands, and whatever has a unit.
+_MEASURED = re.compile(
+    r"(?<![\w.])[+-]?\d{0,2}\.\d\d+(?!\.?\w)"
+    r"|(?<![\w,.])\d{1,3}(?:,\d{3})+(?!\w)"
+    rf"|(?<![\w,.])\d[\d,.]*(?:\s?%|x\b|\s(?:{UNITS})(?![\w/]))"
 )
-# Sections with measured numbers that no file of docs/data holds, and the command there that measures them.
-LEFT = {
-    ("performance.md", "What orchestration costs"): "python -m tests.bench.bench_overhead",
-    ("roles.md", "Mixture"): "python -m tests.bench.bench_chain_roles --work DIR",
-}
+# The level of an interval, versions, the size of a cluster, and names of papers.
+_NOTHING = re.compile(
+    r"\b95\s%\s(?:Wilson\s)?intervals?|\(95\s%\)|\b(?:vLLM|torch|Ray|Python)\s\d+\.\d+|\b1,000\sGPUs|\bdoi\s+\S+"
+)
+_KNOBS = re.compile(r"^- \*\*Knobs\.\*\*.*?(?=^- |^$)", re.DOTALL | re.MULTILINE)
 
 
 def written(page: Path) -> str:
-    """A page without what benchmarks fill."""
+    """A page without what benchmarks fill, and without the defaults that test_documentation.py holds."""
     text = page.read_text(encoding="utf-8")
-    return re.sub(r"<!-- ([\w ,]+) -->\n.*?<!-- /\1 -->", "", text, flags=re.DOTALL)
+    for name in FILLED.get(page.name, ()):
+        text = re.sub(rf"<!-- {name} -->\n.*?<!-- /{name} -->", "", text, flags=re.DOTALL)
+    return _KNOBS.sub("", text) if page.stem == "strategies" else text
 
 
 def prose(text: str) -> str:
     """A text without its code."""
-    return re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^ *```.*?^ *```|`[^`\n]*`|\]\(http\S*\)", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def sections(text: str) -> Iterator[tuple[str, str]]:
@@ -170,7 +64,7 @@ def rounding(text: str) -> float:
 
 def as_written(words: str) -> str:
     """The pattern of words with {} for a number, however their lines are broken."""
-    return re.escape(words).replace(r"\{\}", NUMBER).replace(r"\ ", r"\s+")
+    return re.sub(r"(?:\\ )+", r"\\s+", re.escape(words)).replace(r"\{\}", NUMBER)
 
 
 def differing(text: str, words: str, numbers: Sequence[float]) -> list[str]:
@@ -182,10 +76,8 @@ def differing(text: str, words: str, numbers: Sequence[float]) -> list[str]:
 
 
 @pytest.mark.parametrize(("page", "words", "numbers"), STATED, ids=[words for _, words, _ in STATED])
-def test_a_stated_number_is_that_of_the_file(
-    page: str, words: str, numbers: Callable[[], Sequence[float]]
-) -> None:
-    assert differing(prose(written(ROOT / "docs" / page)), words, numbers()) == []
+def test_a_stated_number_is_that_of_the_file(page: str, words: str, numbers: Numbers) -> None:
+    assert differing(prose(written(DOCS / page)), words, numbers()) == []
 
 
 def test_a_number_that_the_file_does_not_have_is_seen() -> None:
@@ -195,11 +87,21 @@ def test_a_number_that_the_file_does_not_have_is_seen() -> None:
     assert differing(text, words, [25.4, -0.0173, -0.0378, 1214.6]) == ["26", "-.037", "1,214"]
 
 
-def unbound(page: str, text: str) -> set[str]:
-    """The headings of sections with a measured number that STATED does not hold to a file."""
-    for own in (words for name, words, _ in STATED if name == page):
-        text = re.sub(as_written(own), "", text)
-    return {heading for heading, body in sections(text) if _SHARE.search(prose(body))}
+def known(page: str) -> list[str]:
+    """The words of a page whose numbers have an origin."""
+    bound = [(name, words) for name, words, _ in (*STATED, *PUBLISHED)]
+    return [*(words for name, words in bound if name == page), *SETTINGS.get(page, ())]
+
+
+def unbound(page: str, text: str) -> dict[str, list[str]]:
+    """The measured numbers without an origin, by the heading of their section."""
+    found = {}
+    for heading, body in sections(text):
+        rest = prose(body)
+        for words in known(page):
+            rest = re.sub(as_written(words), " ", rest)
+        found[heading] = _MEASURED.findall(_NOTHING.sub(" ", rest))
+    return {heading: numbers for heading, numbers in found.items() if numbers}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -207,13 +109,62 @@ def test_every_other_number_is_bound_or_left(page: Path) -> None:
     """Add a number to STATED, or make a benchmark fill its block; a section of LEFT shows its command."""
     text = written(page)
     left = {heading: command for (name, heading), command in LEFT.items() if name == page.name}
-    assert unbound(page.name, text) == left.keys()
-    shown = dict(sections(text))
+    found, shown = unbound(page.name, text), dict(sections(text))
+    assert {heading: numbers for heading, numbers in found.items() if heading not in left} == {}
+    assert [heading for heading in left if heading not in found] == [], "no number is left there"
     assert [heading for heading, command in left.items() if command not in shown[heading]] == []
 
 
-def test_a_number_from_nowhere_is_seen() -> None:
-    text = "## A\n\nIt has .817 now.\n\n## B\n\n`.817` and 1.817\n\n## C\n\n```\n.5\n```\n\n+.045\n"
-    assert unbound("page.md", text) == {"A", "C"}
+MEASURED = (
+    "It has .817 now", "+.045", "(.70)", "of 0.817", "a median of 1.005", "of 36,405 tokens", "is 1.84x",
+    "98%", "saves 26 %", "2.65 times fewer", "4 times as many", "at 20 tokens/s", "300 expansions/s",
+    "in 9.8 s", "0.5 ms", "at 20 tokens a second", "83 us", "23 seconds", "1 min", "```\n.5\n```\n\n+.045",
+)  # fmt: skip
+OTHERS = (
+    "`.817` and `36,405`", "```\n.817\n```", "N = 16, .9 and 64", "a 95 % interval", "vLLM 0.32, torch 2.11",
+    "1,000 GPUs", "arXiv 2408.03314", "[a](https://doi.org/10.1111/j.1467)", "3.11.2", "4 samples", "2 x 4",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MEASURED)
+def test_a_number_from_nowhere_is_seen(text: str) -> None:
+    assert unbound("page.md", f"## A\n\n{text}\n\n## B\n\nNothing.\n").keys() == {"A"}
+
+
+def test_what_is_no_measured_number_is_not_seen() -> None:
+    assert unbound("page.md", "\n\n".join(OTHERS)) == {}
+
+
+def test_a_number_is_known_on_its_own_page_alone() -> None:
     text = "## D\n\nhalf of the samples after step 4 save 26 % of the tokens for -.017 (-.037\nto +.002)"
-    assert unbound("adaptive.md", text) == set() and unbound("page.md", text) == {"D"}
+    assert unbound("adaptive.md", text) == {} and unbound("page.md", text).keys() == {"D"}
+    text = "## E\n\nthe goal was .65, and .65 was reached"
+    assert unbound("roles.md", text) == {"E": [".65"]}
+
+
+def own_section(page: str, words: str) -> str:
+    """The section whose prose has words, once on its page."""
+    (found,) = (
+        body for _, body in sections(written(DOCS / page)) if re.search(as_written(words), prose(body))
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [(page, words) for page, own in SETTINGS.items() for words in own] + [each[:2] for each in PUBLISHED],
+)
+def test_a_number_that_is_not_measured_here_is_still_there(page: str, words: str) -> None:
+    assert _MEASURED.search(words) and own_section(page, words)
+
+
+@pytest.mark.parametrize(("page", "words", "source"), PUBLISHED)
+def test_a_published_number_stands_beside_its_source(page: str, words: str, source: str) -> None:
+    assert source in own_section(page, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_block_is_filled_by_a_benchmark_or_empty(page: Path) -> None:
+    """Only what a benchmark fills is left out above; tests/test_configuration_page.py has keys."""
+    text = written(page)
+    assert re.findall(r"<!-- (?!keys: |/)([^>]+) -->\n(?!<!-- /\1 -->)", text) == []
