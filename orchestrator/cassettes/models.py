@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
 from orchestrator.cassettes.tape import Reply, Tape
 from orchestrator.errors import ProblemError
 from orchestrator.protocols import (
+    OVERFLOW,
     Completion,
     Engine,
     EngineBase,
@@ -25,8 +25,9 @@ from orchestrator.protocols import (
     Verifier,
     VerifierBase,
 )
+from orchestrator.search.overflow import UNREAD, fitting, is_overflow
 from orchestrator.search.prices import Price
-from orchestrator.search.requests import check_completion, check_logprobs, check_rewards, fitting
+from orchestrator.search.requests import check_completion, check_logprobs, check_rewards
 from orchestrator.storage.journal_lines import digest_of
 from orchestrator.types import ENGINE, Overhead, Step, Usage
 
@@ -179,8 +180,17 @@ class PlayedVerifier(VerifierBase):
         return self._verifier.info
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
-        check = partial(check_rewards, self.info.readout)
-        return await self._deck.ask(self._verifier.score, requests, check, ScoreReply)
+        replies = await self._deck.ask(self._read, requests, self._check, ScoreReply)
+        no_room = Failure(OVERFLOW, "the verifier's context had no room for it")
+        return [no_room if reply == UNREAD else reply for reply in replies]
+
+    async def _read(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        # A text that has no room is a reply too: its search gives it the reward 0.
+        return [UNREAD if is_overflow(reply) else reply for reply in await self._verifier.score(requests)]
+
+    def _check(self, request: ScoreRequest, reply: ScoreReply) -> None:
+        if reply != UNREAD:
+            check_rewards(self.info.readout, request, reply)
 
     async def close(self) -> None:
         await self._verifier.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,9 +12,7 @@ from msgspec import UNSET, UnsetType
 from orchestrator.errors import EngineError, StrategyError, VerifierError
 from orchestrator.protocols import (
     LOOK_BACK,
-    OVERFLOW,
     Completion,
-    Failure,
     GenerateInChat,
     GenerateRequest,
     Loglik,
@@ -27,9 +25,10 @@ from orchestrator.protocols import (
     Task,
     step_rule_of,
 )
+from orchestrator.search.overflow import NO_ROOM
 from orchestrator.seeds import derive_seeds
 from orchestrator.steps.rule import StepRule
-from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn, Usage
+from orchestrator.types import Finish, Params, Problem, Prompt, Step, Trajectory, Turn
 
 
 def generate_requests(
@@ -154,26 +153,6 @@ def check_numbers(samples: Sequence[int], num_rows: int) -> None:
     """Raise StrategyError unless each of ``num_rows`` rows has one sample number of its own, 0 or more."""
     if len(samples) != num_rows or len(set(samples)) != num_rows or min(samples, default=0) < 0:
         raise StrategyError(f"{num_rows} trajectories need a sample number each, 0 or more: {samples}")
-
-
-def fitting(
-    method: Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]],
-) -> Callable[[Sequence[GenerateRequest]], Awaitable[list[Completion | Failure]]]:
-    """Return the engine's method for requests with ``room``: where a prompt has none, the reply is empty.
-
-    The journal holds it like any other, so that a resumed search continues in the same way.
-    """
-
-    async def generate(requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        replies = await method(requests)
-        if all(q.room is UNSET for q in requests):
-            return replies
-        return [NO_ROOM if isinstance(r, Failure) and r.type == OVERFLOW else r for r in replies]
-
-    return generate
-
-
-NO_ROOM = Completion((), Usage())
 
 
 def check_completion(request: GenerateRequest, reply: Completion) -> None:

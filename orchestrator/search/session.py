@@ -17,12 +17,12 @@ from orchestrator.protocols import Completion, GenerateRequest, PolicyPrefix, Re
 from orchestrator.search import labels
 from orchestrator.search.asking import Ledger
 from orchestrator.search.clock import Clock
+from orchestrator.search.overflow import fitting, sparing
 from orchestrator.search.requests import (
     check_completion,
     check_logprobs,
     check_numbers,
     check_rewards,
-    fitting,
     lock,
     loglik_request,
     per_row,
@@ -227,7 +227,8 @@ class Session:
     async def score(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         """Return the trajectories with the rewards of their new steps locked in.
 
-        A step that has a reward is never scored again. Raises VerifierError when the number of rewards
+        A step that has a reward is never scored again; one that the verifier's context has no room for has
+        the reward 0. Raises VerifierError where the question has none, when the number of rewards
         is not the number of new steps (read-out per_step) or one (whole), and when there is no verifier.
         """
         ledger, account, verifier = self._ledger, self._ledger.account, self._ledger.verifier
@@ -253,8 +254,10 @@ class Session:
             for i, prefix in zip(rows, await self._prefixes([trajectories[i] for i in rows]), strict=True)
         ]
         try:
-            check = partial(check_rewards, verifier.info.readout)
-            replies = await ledger.ask(name, verifier.score, requests, check, VerifierError)
+            readout = verifier.info.readout
+            method = sparing(verifier.score, [trajectories[i] for i in rows], readout)
+            check = partial(check_rewards, readout)
+            replies = await ledger.ask(name, method, requests, check, VerifierError)
         finally:
             account.release_calls(num_admitted)
         if replies is not None:

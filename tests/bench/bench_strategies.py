@@ -1,11 +1,12 @@
 """Every table of strategies in the documents: ``python -m tests.bench.bench_strategies``.
 
-Seven parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
+Eight parts, each of which runs only what is missing in ``--out``, so that a bench that was cut off resumes:
 
 - ``chain``: every strategy at every budget and the shipped temperature, and how many times fewer samples a
   method needs than another;
 - ``tuned``: the same at the temperature that development problems choose for each;
-- ``astar``: what aggregates the rewards of A*, and its temperature, on development problems;
+- ``astar``: the knobs of A* on development problems;
+- ``confirmation``: A* and the filter on problems and seeds that no choice has seen;
 - ``countdown``: particle filters, best of N and A* where the verifier is confident too early;
 - ``horizon``: particle filters on long chains, where the verifier is confidently wrong early;
 - ``hex``: the votes of masked diffusion, and HEX beside single schedules with as many paths;
@@ -33,6 +34,7 @@ from tests.bench.methods import (
     SYSTEMATIC,
     TEMPERATURES,
     Method,
+    confirmed,
     of_astar,
     on_chain,
     on_countdown,
@@ -47,6 +49,8 @@ from tests.bench.sweeps import REPOSITORY
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 DEVELOPMENT_BUDGET = 8
 ASTAR_BUDGET = (16,)
+CONFIRMATION_BUDGETS = (12, 16)
+CONFIRMATION_FIRST, CONFIRMATION_SEEDS = 6000, (3, 4, 5, 6)
 ASTAR_TASKS = (("chain", (), 2.0, (0, 1)), ("countdown", ("engine=countdown",), 1.5, (0,)))
 """Keys, how many times as many problems as other choices take, and seeds."""
 COUNTDOWN_BUDGETS = HORIZON_BUDGETS = (4, 8, 16)
@@ -89,11 +93,17 @@ def tuned(args: argparse.Namespace) -> None:
 
 
 def astar(args: argparse.Namespace) -> None:
-    """What aggregates the rewards of A*, on development problems of two tasks."""
+    """The knobs of A*, on development problems of two tasks."""
     for task, keys, times, seeds in ASTAR_TASKS:
         bench = measuring(args, task, "dev", *keys)
         bench = replace(bench, problems=round(times * bench.problems), seeds=seeds)
         write_table(f"astar_{task}", bench.table(of_astar(), ASTAR_BUDGET), args.data)
+
+
+def confirmation(args: argparse.Namespace) -> None:
+    bench = measuring(args, "chain", "test", f"task.offset={CONFIRMATION_FIRST}")
+    bench = replace(bench, first=CONFIRMATION_FIRST, seeds=CONFIRMATION_SEEDS)
+    write_table("astar_confirmation", bench.table(confirmed(), CONFIRMATION_BUDGETS, REFERENCE), args.data)
 
 
 def countdown(args: argparse.Namespace) -> None:
@@ -132,6 +142,7 @@ PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "chain": chain,
     "tuned": tuned,
     "astar": astar,
+    "confirmation": confirmation,
     "countdown": countdown,
     "horizon": horizon,
     "hex": hexes,

@@ -19,7 +19,10 @@ from tests.bench.sweeps import REPOSITORY, Outcome, Point, Sweep
 
 @dataclass(frozen=True)
 class Measuring:
-    """Where runs are kept, and what they have in common; ``keys`` are further keys of run.py."""
+    """Where runs are kept, and what they have in common; ``keys`` are further keys of run.py.
+
+    ``first`` is the first problem, where ``keys`` name another one than 0.
+    """
 
     out: Path
     task: str
@@ -28,6 +31,7 @@ class Measuring:
     seeds: tuple[int, ...]
     keys: tuple[str, ...] = ()
     isolated: bool = False
+    first: int = 0
 
     def table(self, methods: Sequence[Method], budgets: Sequence[int], reference: str | None = None) -> Table:
         """Run what is missing of these methods at these budgets, and return all of it.
@@ -41,7 +45,7 @@ class Measuring:
         curves = {method.name: self._measured(method, tuple(budgets)) for method in methods}
         others = {m.name: m.temperature for m in methods if m.temperature not in (None, COMMON_TEMPERATURE)}
         size = (self.task, self.split, self.problems, self.seeds)
-        return with_intervals(Table(commit(), *size, reference, others, curves))
+        return with_intervals(Table(commit(), *size, reference, others, curves, self.first))
 
     def _points(self, method: Method, budgets: tuple[int, ...]) -> list[Point]:
         """What must be run: of independent samples the largest budget holds all the others."""

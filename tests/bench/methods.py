@@ -16,6 +16,7 @@ CHOICES = REPOSITORY / "conf" / "strategy"
 REFERENCE = "particle_filter"
 SYSTEMATIC = "particle_filter, systematic"
 AHEAD = "entropic_particle_filter, fresh look-ahead"
+FLOORED = "entropic_particle_filter, fresh look-ahead, incremental"
 COMMON_TEMPERATURE = 0.8
 _WITHOUT_A_ROW = {
     "compute_optimal",
@@ -29,6 +30,7 @@ _WITHOUT_A_ROW = {
     "speculative",
 }
 TEMPERATURES = (0.6, 0.8, 1.0, 1.3)
+ASTAR_KNOBS = ("reopen_cost=0.02", "reopen_cost=0.1", "wave=4", "wave=null", "num_goals=2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,30 @@ def on_chain() -> list[Method]:
 
 
 def of_astar() -> list[Method]:
-    """A* by what makes one reward of a path's, at two temperatures."""
-    return [
+    """A* by what makes one reward of a path's, at two temperatures; then as shipped but for one knob.
+
+    With ``min`` no step lowers h, so that of the two costs of a step only ``increase`` is any; the rows
+    with ``last`` compare both.
+    """
+    by_aggregation = [
         Method(f"{how}, T = {t:g}", "astar", (f"strategy.aggregation={how}",), t)
         for t in (COMMON_TEMPERATURE, 1.0)
         for how in ("last", "min", "prod")
+    ]
+    costs = ("strategy.aggregation=last", "strategy.transition_cost=increase")
+    return [
+        *by_aggregation,
+        Method("last, T = 1, increase", "astar", costs, 1.0),
+        *(Method(f"min, T = 1, {knob}", "astar", (f"strategy.{knob}",), 1.0) for knob in ASTAR_KNOBS),
+    ]
+
+
+def confirmed() -> list[Method]:
+    """A* as shipped and at the common temperature, beside the filter at both."""
+    return [
+        Method(name if t == COMMON_TEMPERATURE else f"{name}, T = {t:g}", name, temperature=t)
+        for name in (REFERENCE, "astar")
+        for t in (COMMON_TEMPERATURE, 1.0)
     ]
 
 
@@ -125,12 +146,16 @@ def on_countdown() -> list[Method]:
 
 
 def on_long_chain() -> list[Method]:
-    """The entropic filter, with and without look-ahead, beside the plain filter of either resampling."""
+    """The entropic filter, with and without look-ahead, beside the plain filter of either resampling.
+
+    Looked-ahead weights have their floor under incremental weighting alone.
+    """
     entropic = "entropic_particle_filter"
     rows = [m for m in on_chain() if m.strategy in (REFERENCE, entropic)]
     return [
         *sorted(rows, key=lambda m: m.strategy != REFERENCE),
         Method(AHEAD, entropic, ("strategy.look_ahead=fresh",)),
+        Method(FLOORED, entropic, ("strategy.look_ahead=fresh", "strategy.weighting=incremental")),
     ]
 
 

@@ -53,8 +53,8 @@ Curves = Mapping[str, Sequence[Measured]]
 class Table:
     """Methods on the same problems and seeds; ``commit`` is that of the code which ran them.
 
-    Differences are from ``reference``. ``temperatures`` names the methods that were not run at the shipped
-    one.
+    Differences are from ``reference``. ``temperatures`` names the methods that were not run at the common
+    one. ``first`` is the number of the first problem.
     """
 
     commit: str
@@ -65,6 +65,7 @@ class Table:
     reference: str | None
     temperatures: Mapping[str, float]
     curves: Curves
+    first: int = 0
 
     def rates(self, name: str) -> Floats:
         """The share of seeds with which each problem was right: ``[problems, budgets]``."""

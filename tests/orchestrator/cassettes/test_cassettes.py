@@ -16,7 +16,7 @@ import pytest
 from orchestrator.backend import Backend, DirectBackend
 from orchestrator.cassettes.absent import AbsentEngine
 from orchestrator.cassettes.identity import identity
-from orchestrator.cassettes.models import Counts, Deck, PlayedEngine
+from orchestrator.cassettes.models import Counts, Deck, PlayedEngine, PlayedVerifier
 from orchestrator.cassettes.playing import played
 from orchestrator.cassettes.tape import Tape
 from orchestrator.config.plan import Plan
@@ -26,8 +26,8 @@ from orchestrator.outcome import ProblemResult
 from orchestrator.prompts.template import Template
 from orchestrator.protocols import OVERFLOW, Completion, Failure, GenerateRequest, ScoreReply, ScoreRequest
 from orchestrator.search.controller import Controller
+from orchestrator.search.overflow import NO_ROOM
 from orchestrator.search.prices import Price
-from orchestrator.search.requests import NO_ROOM
 from orchestrator.search.strategy import Strategy
 from orchestrator.storage.result_lines import result_line
 from orchestrator.storage.results import read_results
@@ -304,6 +304,25 @@ async def test_token_ids_and_prompts_without_room_are_kept(tmp_path: Path) -> No
         tape.close()
     absent = AbsentEngine(engine.info)
     assert absent.info.sampler == "step" and isinstance((await absent.encode(["ab"]))[0], Failure)
+
+
+class Narrow(FakeVerifier):
+    """Has no room for any text."""
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
+        self.requests += requests
+        return [Failure(OVERFLOW, "too long") for _ in requests]
+
+
+async def test_that_a_text_has_no_room_is_kept(tmp_path: Path) -> None:
+    for verifier, num_asked in ((Narrow(), 1), (Narrow(), 0)):
+        tape = Tape(tmp_path)
+        (reply,) = await PlayedVerifier(verifier, Deck(tape, Counts())).score(
+            [ScoreRequest("p", "abca", ("a\n",), 0)]
+        )
+        assert isinstance(reply, Failure) and reply.type == OVERFLOW
+        assert len(verifier.requests) == num_asked
+        tape.close()
 
 
 def test_each_policy_has_its_tape(tmp_path: Path) -> None:
