@@ -15,10 +15,11 @@ import pytest
 from tests.bench.adaptive_tables import PAGES as ADAPTIVE
 from tests.bench.test_tables import PAGES as RENDERED
 from tests.prose_figures import DOCS
-from tests.prose_numbers import LEFT, PUBLISHED, SETTINGS, STATED, Numbers
+from tests.prose_numbers import LEFT, SETTINGS, SOURCED, STATED, Numbers
 from tests.test_house import ROOT
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PATHS = {page.name: page for page in PAGES}
 FILLED = {page.rpartition("/")[2]: set(blocks) for page, blocks in RENDERED.items()}
 FILLED |= {page: FILLED.get(page, set()) | set(blocks) for page, blocks in ADAPTIVE.items()}
 NUMBER = r"([+-]?(?:\d[\d,]*)?(?:\.\d+)?)"
@@ -89,7 +90,7 @@ def test_a_number_that_the_file_does_not_have_is_seen() -> None:
 
 def known(page: str) -> list[str]:
     """The words of a page whose numbers have an origin."""
-    bound = [(name, words) for name, words, _ in (*STATED, *PUBLISHED)]
+    bound = [(name, words) for name, words, _ in (*STATED, *SOURCED)]
     return [*(words for name, words in bound if name == page), *SETTINGS.get(page, ())]
 
 
@@ -106,7 +107,7 @@ def unbound(page: str, text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_other_number_is_bound_or_left(page: Path) -> None:
-    """Add a number to STATED, or make a benchmark fill its block; a section of LEFT shows its command."""
+    """Add a number to a table of tests/prose_numbers.py, or make a benchmark fill its block."""
     text = written(page)
     left = {heading: command for (name, heading), command in LEFT.items() if name == page.name}
     found, shown = unbound(page.name, text), dict(sections(text))
@@ -145,21 +146,21 @@ def test_a_number_is_known_on_its_own_page_alone() -> None:
 def own_section(page: str, words: str) -> str:
     """The section whose prose has words, once on its page."""
     (found,) = (
-        body for _, body in sections(written(DOCS / page)) if re.search(as_written(words), prose(body))
+        body for _, body in sections(written(PATHS[page])) if re.search(as_written(words), prose(body))
     )
     return found
 
 
 @pytest.mark.parametrize(
     ("page", "words"),
-    [(page, words) for page, own in SETTINGS.items() for words in own] + [each[:2] for each in PUBLISHED],
+    [(page, words) for page, own in SETTINGS.items() for words in own] + [each[:2] for each in SOURCED],
 )
 def test_a_number_that_is_not_measured_here_is_still_there(page: str, words: str) -> None:
     assert _MEASURED.search(words) and own_section(page, words)
 
 
-@pytest.mark.parametrize(("page", "words", "source"), PUBLISHED)
-def test_a_published_number_stands_beside_its_source(page: str, words: str, source: str) -> None:
+@pytest.mark.parametrize(("page", "words", "source"), SOURCED)
+def test_a_number_from_elsewhere_stands_beside_its_source(page: str, words: str, source: str) -> None:
     assert source in own_section(page, words)
 
 
