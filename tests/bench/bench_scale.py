@@ -125,8 +125,10 @@ async def search(
 class Replicas:
     """Fleets of simulated replicas in this process, one verifier for eight engines."""
 
-    def __init__(self, num: int, seconds: float, max_in_flight: int = 1024) -> None:
-        config = ClusterConfig(max_in_flight=max_in_flight, spill_margin=SLOTS)
+    def __init__(
+        self, num: int, seconds: float, max_in_flight: int = 1024, spill_margin: int = SLOTS
+    ) -> None:
+        config = ClusterConfig(max_in_flight=max_in_flight, spill_margin=spill_margin)
         self.fleets = {
             kind: Fleet(
                 ReplicaSpec(kind, partial(SimulatedModel, SLOTS, cost), num),
@@ -196,7 +198,7 @@ def bench_utilisation(args: argparse.Namespace) -> str:
             width = oversubscribed * num * SLOTS // NUM_PARTICLES
 
             async def run(num: int = num, width: int = width) -> tuple[float, float, Ran]:
-                replicas = Replicas(num, 1 / MEAN_FACTOR)
+                replicas = Replicas(num, 1 / MEAN_FACTOR, spill_margin=round(args.margin * SLOTS))
                 ran = await search(*await replicas.start(), 20 * width, width, journal=False)
                 used = utilisation(replicas.engines, ran.begin, ran.before_tail)
                 return used, replicas.home_hit_rate, ran
@@ -293,6 +295,7 @@ def main() -> None:
     parser.add_argument("--rate-replicas", nargs="+", type=int, default=[64, 1000])
     parser.add_argument("--replicas", nargs="+", type=int, default=[8, 64, 256], help="of the utilisation")
     parser.add_argument("--oversubscribe", nargs="+", type=int, default=[2, 3, 4], help="rows for each slot")
+    parser.add_argument("--margin", type=float, default=1.0, help="of the utilisation: spill_margin / slots")
     parser.add_argument("--asked", type=float, default=400.0, help="expansions/s of the actors")
     parser.add_argument("--in-flight", type=int, default=20_000)
     parser.add_argument("--queued", type=int, default=100_000)
