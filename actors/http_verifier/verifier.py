@@ -22,7 +22,7 @@ from actors.http_verifier.heads import (
 from actors.http_verifier.layout import TokenLayout
 from actors.openai_engine.client import Access, Client, served_model
 from actors.openai_engine.served import longest_context, root_of
-from actors.openai_engine.shared import OUTSIDERS_FAULTS, load_tokenizer
+from actors.openai_engine.shared import OUTSIDERS_FAULTS, failure_type, load_tokenizer
 from actors.verifiers.formats import build_format
 from orchestrator.errors import ConfigError, EngineError, VerifierError
 from orchestrator.protocols import Failure, ModelInfo, ScoreReply, ScoreRequest, VerifierBase
@@ -78,7 +78,7 @@ class HttpVerifier(VerifierBase):
         try:
             scored = await self._head.score(self._client, request)
         except (EngineError, VerifierError) as error:
-            return Failure("VerifierError", self._client.clean(str(error)))
+            return Failure(failure_type(error, "VerifierError"), self._client.clean(str(error)))
         except OUTSIDERS_FAULTS as error:
             kind = type(error).__name__  # its message may hold the server's words
             return Failure("VerifierError", f"the server's reply is malformed ({kind})")

@@ -26,12 +26,17 @@ async def guarded(work: Coroutine[Any, Any, Result | Failure]) -> Result | Failu
     try:
         return await work
     except Refused as error:
-        return Failure(OVERFLOW if _TOO_LONG.search(str(error)) else "EngineError", str(error))
+        return Failure(failure_type(error, "EngineError"), str(error))
     except EngineError as error:
         return Failure("EngineError", str(error))
     except OUTSIDERS_FAULTS as error:
         kind = type(error).__name__  # its message may hold the server's words
         return Failure("EngineError", f"the server's reply is malformed ({kind})")
+
+
+def failure_type(error: Exception, otherwise: str) -> str:
+    """Return ``OVERFLOW`` where a server says that a text has no room in its context."""
+    return OVERFLOW if isinstance(error, Refused) and _TOO_LONG.search(str(error)) else otherwise
 
 
 def without_key(client: Client, reply: Completion | Failure, before: str = "") -> Completion | Failure:

@@ -41,9 +41,10 @@ from tests.bench.methods import (
     on_long_chain,
     schedule,
 )
-from tests.bench.pages import FULL, Tables, blocks_of, caption, fill, stored
+from tests.bench.pages import blocks_of, fill, stored
 from tests.bench.plots import can_plot, plot_all, plot_one
 from tests.bench.stored import DATA, Table, write_table
+from tests.bench.strategy_pages import FULL, Tables, provenance
 from tests.bench.sweeps import REPOSITORY
 
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -171,9 +172,9 @@ def draw(table: Table, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name in table.curves:
         if name != SYSTEMATIC:
-            plot_one(table.curves, name, caption(table), folder / f"{name}.svg")
+            plot_one(table.curves, name, provenance(table).removesuffix("."), folder / f"{name}.svg")
     if REFERENCE in table.curves:
-        plot_all(table.curves, caption(table), [folder / "all.svg"])
+        plot_all(table.curves, provenance(table).removesuffix("."), [folder / "all.svg"])
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.bench.curves import ratio_table, ratios, short
 from tests.bench.methods import REFERENCE, SYSTEMATIC
 from tests.bench.scaling import Estimate
@@ -47,6 +49,24 @@ def fewer_samples(table: Table, method: str) -> str:
     return (
         f"{spread(list(found.values()))} times fewer samples than best-of-N\n"
         f"at N = {FROM} to {budgets[-1]}, most at N = {most} ({e.low:.1f} to {e.high:.1f})"
+    )
+
+
+def across(table: Table, other: Table) -> str:
+    """Return what the filter needs beside best of N as ``other`` measured it, where that is more accurate.
+
+    Both are of the same problems and seeds. Empty where development problems chose its temperature well.
+    """
+    ours = {point.budget: point.accuracy.value for point in table.curves.get(BEST, ())}
+    theirs = tuple(p for p in other.curves.get(BEST, ()) if p.budget >= FROM and p.budget in ours)
+    is_better = theirs and all(p.accuracy.value > ours[p.budget] for p in theirs)
+    if REFERENCE not in table.curves or not is_better:
+        return ""
+    beside = replace(table, curves={REFERENCE: table.curves[REFERENCE], BEST: theirs})
+    needs = fewer_samples(beside, REFERENCE)
+    return (
+        f"From N = {FROM} on best-of-N is more accurate at temperature .8 than at the one chosen for it;\n"
+        f"beside that curve particle filtering with multinomial resampling needs {needs}."
     )
 
 

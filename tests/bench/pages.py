@@ -11,37 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.accuracy_pages import at_equal_budget
-from tests.bench.claims import claims, spoken
-from tests.bench.curves import (
-    accuracy_table,
-    curve_table,
-    difference_table,
-    filled,
-    markdown,
-    short,
-    with_interval,
-    with_interval_of,
-)
+from tests.bench.curves import filled, markdown, short, with_interval
 from tests.bench.gates import gates
-from tests.bench.methods import REFERENCE, SYSTEMATIC
+from tests.bench.methods import REFERENCE
 from tests.bench.pilot_pages import pilot_blocks
 from tests.bench.role_pages import roles_blocks
 from tests.bench.stored import DATA, Measured, Table, read_table
+from tests.bench.strategy_pages import Tables, provenance, size_of, strategy_blocks
 
-FULL = (200, 3)
 AT_EQUAL_TOKENS = ("self_consistency", "best_of_n", REFERENCE)
 SPOKEN = ("self-consistency", "best-of-N", "particle filter")
 EQUAL = 16
 SPEED_COLUMNS = ("setting", "paths/s", "tokens/s", "speed", "passes", "accuracy", "difference", "same tokens")
 COLLAPSE_COLUMNS = ("schedule", "is an end of text", "accuracy of a path")
-Tables = Mapping[str, Table]
-"""By the names of their files."""
 TEXTS = ("its_hub", "cascade")
 TABLES = (
     "chain",
     "chain_tuned",
     "astar_chain",
     "astar_countdown",
+    "astar_confirmation",
     "countdown",
     "long_chain",
     "hex",
@@ -56,90 +45,10 @@ def stored(folder: Path = DATA) -> Tables:
     return {name: table for name, table in found.items() if table is not None}
 
 
-def caption(table: Table) -> str:
-    """Return what the figures are of."""
-    size = (table.problems, len(table.seeds))
-    is_full = table.split != "test" or all(a >= b for a, b in zip(size, FULL, strict=True))
-    reduced = "" if is_full else "Reduced run: "
-    return f"{reduced}{table.problems} problems ({table.split}) x {_size(table).partition(' x ')[2]}"
-
-
-def provenance(table: Table) -> str:
-    """Return what a reader needs to repeat the figures."""
-    seeds = ", ".join(map(str, table.seeds))
-    plural = "s" if len(table.seeds) > 1 else ""
-    return (
-        f"{caption(table)}: problems 0 to {table.problems - 1}, seed{plural} {seeds}, commit {table.commit}."
-    )
-
-
-def budgets_of(table: Table) -> list[int]:
-    return sorted({point.budget for points in table.curves.values() for point in points})
-
-
-def compared(table: Table) -> str:
-    """Return the comparison of all methods, with what the claims come to where it can be computed."""
-    budgets = budgets_of(table)
-    parts = [provenance(table), temperatures(table), accuracy_table(table.curves, budgets)]
-    if table.reference is not None:
-        intro = (
-            "Differences are paired by problem and seed, with 95 % intervals bootstrapped over problems, "
-            "each for itself:\nof forty intervals two miss by chance."
-        )
-        parts += [intro, difference_table(table.curves, budgets, table.reference)]
-    return "\n\n".join([*parts, *claims(table)])
-
-
-def temperatures(table: Table) -> str:
-    if not table.temperatures:
-        return "Every method samples at temperature .8."
-    chosen = ", ".join(f"`{name}` {short(t)[:-2]}" for name, t in table.temperatures.items())
-    return f"Temperatures that development problems chose, where not .8: {chosen}."
-
-
-def strategy_blocks(tables: Tables) -> dict[str, str]:
-    """Return the blocks of docs/strategies.md."""
-    blocks: dict[str, str] = {}
-    chain = tables.get("chain")
-    if chain:
-        blocks["measured"] = "\n\n".join([compared(chain), picture("all")])
-        blocks["claims"] = spoken(chain)
-    if tuned := tables.get("chain_tuned"):
-        blocks |= {"measured tuned": compared(tuned), "claims tuned": spoken(tuned)}
-    variants = [tables[name] for name in ("astar_chain", "astar_countdown") if name in tables]
-    if variants:
-        blocks["measured astar development"] = "\n\n".join(map(at_one_budget, variants))
-    for table in filter(None, (chain, tables.get("hex"))):
-        blocks |= {
-            f"measured {name}": f"{caption(table)}.\n\n{curve_table(points)}\n\n{picture(name)}"
-            for name, points in table.curves.items()
-            if name != SYSTEMATIC
-        }
-    for name in ("countdown", "long_chain"):
-        if table := tables.get(name):
-            blocks[f"measured {name}"] = compared(table)
-    return blocks
-
-
-def at_one_budget(table: Table) -> str:
-    """Return settings of one method beside each other."""
-    (budget,) = budgets_of(table)
-    rows = [
-        [name, with_interval_of(p.accuracy), f"{p.generated_tokens:,.0f}", f"{p.reward_calls:,.1f}"]
-        for name, (p,) in table.curves.items()
-    ]
-    columns = [f"`{table.task}`, N = {budget}", "accuracy (95 %)", "generated tokens", "reward calls"]
-    return f"{provenance(table)}\n\n{markdown(columns, rows)}"
-
-
 def gates_blocks(folder: Path = DATA) -> dict[str, str]:
     """Return what models had to show before they were searched with."""
     path = folder / "long_chain_gates.json"
     return {"gates long_chain": gates(json.loads(path.read_text()))} if path.exists() else {}
-
-
-def picture(name: str) -> str:
-    return f"![accuracy against cost: {name}](strategies/{name}.svg)"
 
 
 def schedules(table: Table, development: Table) -> str:
@@ -200,12 +109,8 @@ def _at_equal_tokens(table: Table, found: Sequence[Measured]) -> str:
         "particle filter",
     ]
     *others, last = (short(point.accuracy.value) for point in found)
-    return markdown(columns, [[f"accuracy, {_size(table)}", *others, f"**{last}**"]])
-
-
-def _size(table: Table) -> str:
-    seeds = len(table.seeds)
-    return f"{table.problems} problems x {seeds} seed{'s' if seeds > 1 else ''}"
+    size = f"{size_of(table)}, commit {table.commit}"
+    return markdown(columns, [[f"accuracy, {size}", *others, f"**{last}**"]])
 
 
 def _ahead(table: Table, found: Sequence[Measured]) -> str:
@@ -219,9 +124,9 @@ def _ahead(table: Table, found: Sequence[Measured]) -> str:
         )
         leads.append(f"{name} by {value} (95 % interval {low} to {high})")
     return (
-        f"In the comparison at the top of this page, {_size(table)} at N = {EQUAL} with the same two\n"
-        f"models, each method generates {' or '.join(tokens)} tokens a problem. Paired, particle filtering\n"
-        f"is ahead of {leads[0]} and of\n{leads[1]}."
+        f"In the comparison at the top of this page, {size_of(table)} at N = {EQUAL} with the same two\n"
+        f"models, each method generates {' or '.join(tokens)} tokens a problem of eight uncertain steps.\n"
+        f"Paired, particle filtering is ahead of {leads[0]}\nand of {leads[1]}."
     )
 
 

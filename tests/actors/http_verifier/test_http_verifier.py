@@ -12,7 +12,7 @@ import pytest
 from actors.embedded.models import build_tokenizer
 from actors.http_verifier.config import HttpVerifierConfig
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Failure, ScoreReply, ScoreRequest, VerifierBase
+from orchestrator.protocols import OVERFLOW, Failure, ScoreReply, ScoreRequest, VerifierBase
 from orchestrator.testing import VERIFIER_LAWS, Law, VerifierCase, hold, name_of
 from orchestrator.testing.fakes import letters_right
 from tests.actors.http_verifier.serving import Reply, Served, serving
@@ -70,6 +70,18 @@ async def test_it_keeps_the_laws(
         case = VerifierCase(verifier, QUESTION, STEPS, WRONG, impossible=("a" * 2000,))
         await hold(law, case)
         await verifier.close()
+
+
+@pytest.mark.parametrize(("api", "answer"), [("json", by_json), ("score", by_score)])
+async def test_a_text_without_room_at_the_server_is_known_as_such(
+    api: str, answer: Callable[..., Any]
+) -> None:
+    """A search then gives it the reward 0 (docs/models.md)."""
+    with serving(answer) as server:
+        verifier = built(server, api=api)
+        (reply,) = await verifier.score([request("a" * 2000)])
+        await verifier.close()
+    assert isinstance(reply, Failure) and (reply.type, "too long" in reply.message) == (OVERFLOW, True)
 
 
 async def test_a_json_request_says_all_that_it_depends_on() -> None:
