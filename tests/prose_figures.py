@@ -101,9 +101,9 @@ def megabytes() -> float:
     return (8 * 1000 * 40 + 36 * 1024) / 1e6
 
 
-def countdown_auc(step: int) -> float:
-    """The AUC of the state after a step on Countdown."""
-    return card("countdown-verifier", rf"\| {step} (?:\| \.\d+ ){{3}}\| (\.\d+)")
+def countdown_card(step: int, column: int) -> float:
+    """What the card of Countdown's verifier says of a step."""
+    return card("countdown-verifier", rf"\| {step} (?:\| \.\d+ ){{{column}}}\| (\.\d+)")
 
 
 def gate(names: str, position: int) -> float:
