@@ -21,9 +21,11 @@ which the path was decided, so it compares schedules only roughly.
 Answers that cannot be read have no vote. A tie goes to the answer that the smallest block gave. The paper's
 settings: five block lengths from 1/32 to 1/2 of the canvas, five seeds each at temperature 0.9, two tokens
 a pass, low-confidence remasking. The released script breaks ties by ``one_step_nll``: the path whose tokens
-have the least mean of -log p under the logits of the first pass, where the whole canvas is masked. It costs
-one pass more for each path. Ours: fewer paths than schedules take the smallest blocks, the adaptive stop, and
-the tie-break ``likelihood``, by the NLL of the order in which a path was decided.
+have the least mean of -log p under the logits of the first pass, where the whole canvas is masked. The mean
+is over all positions of the canvas, so these paths are filled to their end whatever ``denoising.early_stop``
+is. It costs one pass more for each path, and those that an early stop would save. Ours: fewer paths than
+schedules take the smallest blocks, the adaptive stop, and the tie-break ``likelihood``, by the NLL of the
+order in which a path was decided.
 """
 
 from __future__ import annotations
@@ -66,8 +68,9 @@ def smallest_first(paths: Sequence[Denoising]) -> list[float]:
 
 
 def with_estimate(path: Denoising) -> Denoising:
-    """Return the path with an estimate of its canvas's NLL."""
-    return EstimatedDenoising(**{field.name: getattr(path, field.name) for field in fields(Denoising)})
+    """Return the path with an estimate of its canvas's NLL, which needs every position: no early stop."""
+    own = {field.name: getattr(path, field.name) for field in fields(Denoising)}
+    return EstimatedDenoising(**{**own, "early_stop": False})
 
 
 def least_one_step_nll(trajectory: Trajectory) -> float:
@@ -82,8 +85,8 @@ class Hex:
     """A vote over ``num_paths`` paths, spread evenly over ``block_lengths``.
 
     Ties: the answer that the smallest block gave (``smallest_block``), the path of lowest NLL
-    (``likelihood``) or of lowest one-step NLL (``one_step_nll``), then the earliest path. Budget N:
-    ``num_paths`` = N canvases; with ``weight="reward"``
+    (``likelihood``) or of lowest one-step NLL (``one_step_nll``: no path stops early), then the earliest.
+    Budget N: ``num_paths`` = N canvases; with ``weight="reward"``
     one reward call per path, else none. With a ``wave_size`` above 0 (the number of schedules is a good one)
     paths are denoised in waves of that many, until the rule in ``stop`` holds: by default, until the vote is
     decided. ``Solution.log_weights``: the log of each path's vote, 0 where votes are counted.

@@ -94,15 +94,15 @@ class Passes:
         return [joined.rows(end - num, end) for end, num in zip(ends, counts, strict=True)]
 
     def one_step_nll(self, path: Path) -> float:
-        """Return the mean of -log p of a canvas's tokens under one pass over the masked canvas.
+        """Return the mean of -log p of a filled canvas's tokens under one pass over the masked canvas.
 
-        Positions that an early stop has left undecided do not count. Raises ForwardError.
+        Every position counts, those after the end of the text included. Raises ForwardError.
         """
         canvas = path.canvas
         masked = Canvas(canvas.params, canvas.unmasking, canvas.eos_ids, canvas.delimiter_ids)
         blank = Path(path.prefix, masked, path.seed, ())
         states = self._runner.hidden(self._feeds(blank))
-        where = np.flatnonzero(~canvas.is_masked)
+        where = np.arange(canvas.params.gen_length)
         columns, found = self._columns(blank, where), []
         for part in (slice(i, i + self._at_once) for i in range(0, len(where), self._at_once)):
             num = len(where[part])

@@ -80,7 +80,8 @@ class Denoising:
 class EstimatedDenoising(Denoising):
     """Denoising, and an estimate of the canvas's NLL (``Step.one_step_nll``) for one pass more.
 
-    A class of its own: the digests of other requests stay the same.
+    The estimate is over all positions, so ``early_stop`` must be False. A class of its own: the digests of
+    other requests stay the same.
     """
 
     one_step_nll: bool = True

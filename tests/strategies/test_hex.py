@@ -130,6 +130,15 @@ async def test_a_tie_by_lowest_one_step_nll() -> None:
     assert answer(await solve(vote(2, 2, 4, tie_break="one_step_nll"), script)) == "1"  # not reported
 
 
+@pytest.mark.parametrize("early_stop", [True, False])
+async def test_the_one_step_nll_needs_the_whole_canvas(early_stop: bool) -> None:
+    """It implies ``early_stop=False``; other rules leave that as it is."""
+    canvas, script = replace(CANVAS, early_stop=early_stop), {2: ["1"], 4: ["2"]}
+    for rule, stops in (("one_step_nll", False), ("smallest_block", early_stop), ("likelihood", early_stop)):
+        solution = await solve(Hex(2, canvas, [2, 4], tie_break=rule), script)
+        assert {p.early_stop for p in solution.params if isinstance(p, Denoising)} == {stops}
+
+
 async def test_no_answer_at_all() -> None:
     solution = await solve(vote(2, 2, 4), {2: [None], 4: [None]})
     assert answer(solution) == "block 2"

@@ -21,7 +21,7 @@ from actors.pool.pool import Pool
 from actors.text.stepping import Detokenizer
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, GenerateRequest, LoglikRequest
-from orchestrator.types import Finish, Sampling, Step
+from orchestrator.types import EstimatedDenoising, Finish, Sampling, Step
 from strategies.hex import with_estimate
 from tests.actors.diffusion_models import path_request, save_native
 from tests.actors.diffusion_reference import logits_of
@@ -194,6 +194,19 @@ async def test_the_one_step_nll_is_that_of_a_masked_canvas(engine: DiffusionEngi
     assert reply.steps[-1].one_step_nll == filled[0].one_step_nll
 
 
+async def test_the_one_step_nll_is_over_the_whole_canvas(plain: DiffusionEngine) -> None:
+    """As in the released script, which stops no path early: what follows the end of the text counts too."""
+    requests = [path_request(seed=s, block_length=4, early_stop=True) for s in range(8)]
+    stopped = await fill(plain, *requests)
+    asked = [replace(r, params=with_estimate(r.params)) for r in requests]  # type: ignore[arg-type]
+    assert any(f.canvas.is_masked.any() for f in stopped)
+    for request, before, after in zip(asked, stopped, await fill(plain, *asked), strict=True):
+        length = before.canvas.text_length
+        assert after.canvas.tokens[:length].tolist() == before.canvas.tokens[:length].tolist()
+        assert not after.canvas.is_masked.any() and after.usage.denoising_passes == 12 + 1
+        assert after.one_step_nll == pytest.approx(estimate(plain, request, after), rel=1e-4)
+
+
 def estimate(engine: DiffusionEngine, request: GenerateRequest, filled: Filled) -> float:
     """The same, computed plainly."""
     prompt = engine.loaded.tokenizer(f"{request.question}\n")["input_ids"]
@@ -252,6 +265,7 @@ async def test_what_it_refuses(plain: DiffusionEngine) -> None:
         (path_request(remasking="no_such"), "remasking must be one of low_confidence"),
         (path_request(gen_length=0), "must be 1 or more"),
         (path_request(temperature=-1.0), "must be 0 or more"),
+        (replace(path_request(), params=EstimatedDenoising(early_stop=True)), "needs early_stop=false"),
         (path_request("1" * 250), "tokens"),
         (replace(path_request(), token_ids=(9999,)), "9999"),
     ]
