@@ -209,6 +209,7 @@ def _wrong(params: Denoising) -> str | None:
         )
         >= 1,
         "temperature and cfg_scale must be 0 or more": params.temperature >= 0 and params.cfg_scale >= 0,
+        "top_p must be in (0, 1]": params.top_p is None or 0 < params.top_p <= 1,
         f"remasking must be one of {', '.join(REMASKINGS)}": params.remasking in REMASKINGS,
         "the estimate of a canvas's NLL needs early_stop=false: it is over all positions": not (
             isinstance(params, EstimatedDenoising) and params.early_stop

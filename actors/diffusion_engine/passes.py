@@ -53,6 +53,11 @@ class Path:
         return num_copies(self.params)
 
 
+def _of_rows(values: Sequence[float], logits: Tensor) -> Tensor:
+    """One number for each row of ``logits``, beside them."""
+    return torch.tensor(values, dtype=torch.float64).to(logits.device)
+
+
 def num_copies(params: Denoising) -> int:
     """Return 2 with classifier-free guidance, else 1."""
     return 2 if params.cfg_scale > 0 else 1
@@ -139,9 +144,15 @@ class Passes:
     ) -> Prediction:
         """Predictions of some positions, each given by its row and column of ``states`` and its path."""
         logits = self._logits(states, rows, columns, paths)
-        temperature = torch.tensor([path.params.temperature for path in paths], dtype=torch.float64)
         names = [path.params.remasking for path in paths]
-        return predict(logits, temperature.to(logits.device), keys, names, tempered=self._tempered)
+        return predict(
+            logits,
+            _of_rows([path.params.temperature for path in paths], logits),
+            keys,
+            names,
+            top_p=_of_rows([path.params.top_p or 1.0 for path in paths], logits),
+            tempered=self._tempered,
+        )
 
     def _logits(self, states: Tensor, rows: Ints, columns: Ints, paths: Sequence[Path]) -> Tensor:
         """Guided logits of some positions, without those of the mask."""

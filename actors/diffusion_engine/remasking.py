@@ -3,6 +3,9 @@
 LLaDA (arXiv 2502.09992): y = argmax exp(l) / (-log u)^T with u uniform, all in float64, because coarser
 Gumbel noise harms the text (arXiv 2409.02908). The confidence of a position is the probability of y under
 softmax(l), without the noise.
+
+Dream (arXiv 2508.15487): logits are divided by T, then those outside the nucleus of ``top_p`` become -inf; a
+token is drawn from their softmax, and the confidence of its position is measured on that distribution.
 """
 
 from __future__ import annotations
@@ -56,24 +59,45 @@ def guided(logits: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     return unconditional + (scale[:, None].to(logits.dtype) + 1) * (logits - unconditional)
 
 
+def in_nucleus(logits: Tensor, top_p: Tensor) -> Tensor:
+    """Return which tokens are in the nucleus of ``softmax(logits)`` ``[n, vocab]``, with ``top_p`` ``[n]``.
+
+    As in Dream's code it is the smallest set of most probable tokens whose probability *exceeds* ``top_p``
+    (that of ``actors/batching/sampling.py`` reaches it), and never empty. Of equal tokens the lower id comes
+    first.
+    """
+    ordered, order = torch.sort(logits, dim=-1, descending=True, stable=True)
+    total = torch.cumsum(torch.softmax(ordered, dim=-1), dim=-1)
+    kept = torch.ones_like(order, dtype=torch.bool)
+    kept[:, 1:] = total[:, :-1] <= top_p[:, None]
+    return torch.zeros_like(kept).scatter_(-1, order, kept)
+
+
 def predict(
-    logits: Tensor, temperature: Tensor, keys: Tensor, remasking: Sequence[str], *, tempered: bool = False
+    logits: Tensor,
+    temperature: Tensor,
+    keys: Tensor,
+    remasking: Sequence[str],
+    *,
+    top_p: Tensor | None = None,
+    tempered: bool = False,
 ) -> Prediction:
     """Return the prediction for ``logits`` ``[n, vocab]``, where that of the mask token is already -inf.
 
-    ``temperature`` ``[n]`` float64; ``keys`` ``[n]`` of the noise; ``remasking`` ``[n]`` names the measures
-    of confidence; with ``tempered`` they measure the tempered distribution (Dream). Each row is computed in
-    float64 and depends on no other row.
+    ``temperature`` and ``top_p`` ``[n]`` float64; ``keys`` ``[n]`` of the noise; ``remasking`` ``[n]`` names
+    the measures of confidence; with ``tempered`` they measure the distribution after temperature and top-p
+    (Dream). Each row is computed in float64 and depends on no other row.
     """
     exact = logits.double()
     log_p = torch.log_softmax(exact, dim=-1)
     probability = torch.softmax(exact, dim=-1)
     best_probability, best = probability.max(dim=-1)
     greedy = torch.argmax(exact, dim=-1)
-    tokens = _drawn(exact, greedy, temperature, keys)
+    kept = exact if top_p is None else _filtered(exact, temperature, top_p)
+    tokens = _drawn(kept, greedy, temperature, keys)
     measured = (probability, log_p)
-    if tempered:  # at temperature 0 as at 1, where Dream's code takes the greatest probability
-        cooled = exact / torch.where(temperature > 0, temperature, 1.0)[:, None]
+    if tempered:
+        cooled = _cooled(kept, temperature)
         measured = (torch.softmax(cooled, dim=-1), torch.log_softmax(cooled, dim=-1))
     return Prediction(
         tokens=tokens.cpu().numpy(),
@@ -82,6 +106,20 @@ def predict(
         best=best.cpu().numpy(),
         best_probability=best_probability.cpu().numpy(),
     )
+
+
+def _cooled(exact: Tensor, temperature: Tensor) -> Tensor:
+    """Logits at their temperature; at 0 as at 1, where Dream's code takes the greatest probability."""
+    return exact / torch.where(temperature > 0, temperature, 1.0)[:, None]
+
+
+def _filtered(exact: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
+    """Logits, -inf outside the nucleus of the tempered distribution."""
+    rows = torch.nonzero(top_p < 1)[:, 0]
+    if not len(rows):
+        return exact
+    inside = in_nucleus(_cooled(exact[rows], temperature[rows]), top_p[rows])
+    return exact.index_copy(0, rows, exact[rows].masked_fill(~inside, -torch.inf))
 
 
 def _drawn(exact: Tensor, greedy: Tensor, temperature: Tensor, keys: Tensor) -> Tensor:

@@ -18,7 +18,17 @@ from typing import Annotated, Any, Literal, TypedDict
 import msgspec
 
 from orchestrator.protocols import Completion, Loglik, Reasons, ScoreReply
-from orchestrator.types import ENGINE, Carried, Finish, Reward, RoundRecord, Step, Usage, usage_values
+from orchestrator.types import (
+    ENGINE,
+    Carried,
+    Denoising,
+    Finish,
+    Reward,
+    RoundRecord,
+    Step,
+    Usage,
+    usage_values,
+)
 
 Reply = Completion | ScoreReply | Loglik | RoundRecord
 """What a model replied to one request, or what an allocator replied to a bid."""
@@ -52,15 +62,26 @@ def digest_of(requests: Sequence[Any], policy: str = ENGINE) -> str:
     They are taken from the requests as MessagePack, where a dataclass is a map of its fields. ``policy`` is
     the engine that is asked; the main one has left no trace in any release.
     """
+    stated = [_stated(request) for request in requests]
     try:
-        data = _PACKER.encode(requests)
+        data = _PACKER.encode(stated)
     except UnicodeEncodeError:  # half a character, which MessagePack cannot hold
-        data = _escaped(msgspec.to_builtins(requests, enc_hook=_number_of)).encode()
+        data = _escaped(msgspec.to_builtins(stated, enc_hook=_number_of)).encode()
     digest = hashlib.blake2b(data, digest_size=16)
     digest.update(b"".join(type(request).__name__.encode() for request in requests[:1]))
     if policy != ENGINE:
         digest.update(f"@{policy}".encode())
     return digest.hexdigest()
+
+
+def _stated(request: Any) -> Any:
+    """Return a request without a ``top_p`` of None, which earlier releases do not have."""
+    params = getattr(request, "params", None)
+    if not isinstance(params, Denoising) or params.top_p is not None:
+        return request
+    plain = msgspec.to_builtins(request, enc_hook=_number_of)
+    del plain["params"]["top_p"]
+    return plain
 
 
 def _number_of(value: Any) -> int | float:

@@ -53,7 +53,8 @@ class Denoising:
     the passes. With a ``threshold`` each pass commits every position whose confidence reaches it, and at
     least the best one, in place of a share of ``num_steps``. With a ``delimiter_threshold`` a block ends
     at a delimiter predicted with that confidence (AdaBlock). ``early_stop`` leaves what follows the end of
-    the text undecided: the text is the same.
+    the text undecided: the text is the same. ``top_p`` draws only from the smallest set of most probable
+    tokens whose probability exceeds it; None is every token, and leaves no trace in a request's digest.
     """
 
     block_length: int | None = None
@@ -65,6 +66,7 @@ class Denoising:
     threshold: Annotated[float | None, Ge(0), Le(1)] = None
     delimiter_threshold: Annotated[float | None, Ge(0), Le(1)] = None
     early_stop: bool = False
+    top_p: Annotated[float | None, Gt(0), Le(1)] = None
 
     @property
     def max_tokens(self) -> int:

@@ -2,7 +2,7 @@
 
 Written again as plainly as it was published: one path, no padding, no cache. Differences: the random
 numbers are arguments, the mask token itself is never drawn, and two more measures of confidence. With
-``tempered`` confidences are taken after the temperature, as in Dream's code.
+``tempered`` confidences are taken after the temperature and ``top_p``, as in Dream's code.
 """
 
 from __future__ import annotations
@@ -24,11 +24,20 @@ def logits_of(model: Any, x: Tensor) -> Tensor:
     return logits
 
 
+def in_nucleus(logits: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Logits without those tokens of which the more probable ones alone have more than ``top_p`` (Dream)."""
+    if top_p == 1:
+        return logits
+    p = torch.softmax(logits.double() / (temperature or 1.0), dim=-1)
+    above = [(p * (p > p[..., i, None])).sum(dim=-1) for i in range(p.shape[-1])]
+    return torch.where(torch.stack(above, dim=-1) > top_p, -torch.inf, logits)
+
+
 @torch.inference_mode()
 def generate(
     model: Any, prompt: Sequence[int], *, gen_length: int, block_length: int, steps: int, temperature: float,
     cfg_scale: float, remasking: str, mask_id: int, noise: Noise, counts: Any, shift: int = 0,
-    tempered: bool = False,
+    tempered: bool = False, top_p: float = 1.0,
 ) -> tuple[list[int], float]:  # fmt: skip
     """The canvas, and the sum of log p of its tokens at the passes that committed them."""
     start, total = len(prompt), 0.0
@@ -50,11 +59,14 @@ def generate(
                 logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
             logits[..., mask_id] = -torch.inf
             of_tokens, of_positions = noise(block, step)
+            p = torch.softmax(logits.double(), dim=-1)
+            logits = in_nucleus(logits, temperature, top_p)
             noisy = logits.clone()
             if temperature > 0:
                 noisy[0, start:] = logits[0, start:].double().exp() / (-torch.log(of_tokens)) ** temperature
-            x0, p = noisy.argmax(dim=-1), torch.softmax(logits.double(), dim=-1)
-            measured = torch.softmax(logits.double() / temperature, dim=-1) if tempered and temperature else p
+            x0, measured = noisy.argmax(dim=-1), p
+            if tempered:
+                measured = torch.softmax(logits.double() / (temperature or 1.0), dim=-1)
             if remasking == "low_confidence":
                 x0_p = measured.gather(-1, x0[..., None])[..., 0]
             elif remasking == "topk_margin":

@@ -211,11 +211,13 @@ def test_the_budget_is_paths(name: str) -> None:
         (lambda: Hex(1, replace(CANVAS, num_steps=0)), "strategy.denoising.num_steps"),
         (lambda: Hex(1, replace(CANVAS, temperature=-0.1)), "strategy.denoising.temperature"),
         (lambda: Hex(1, replace(CANVAS, remasking="low")), "strategy.denoising.remasking"),
+        (lambda: Hex(1, replace(CANVAS, top_p=0.0)), "strategy.denoising.top_p"),
+        (lambda: Hex(1, replace(CANVAS, top_p=1.1)), "strategy.denoising.top_p"),
         (lambda: Hex(1, replace(CANVAS, threshold=1.1)), "strategy.denoising.threshold"),
         (lambda: Hex(1, replace(CANVAS, threshold=0.9, remasking="random")), "strategy.denoising.threshold"),
         (lambda: Hex(1, CANVAS, weight="length"), "strategy.weight"),  # type: ignore[arg-type]
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_a_bad_knob_is_named(make: Any, key: str) -> None:
     with pytest.raises(ConfigError) as error:

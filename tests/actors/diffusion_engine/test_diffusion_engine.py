@@ -37,6 +37,7 @@ MIXED = [
     path_request(seed=7, early_stop=True),
     path_request("1 2", seed=8, remasking="entropy", gen_length=40, block_length=None),
     path_request(seed=9, remasking="random", block_length=5),
+    path_request(seed=10, top_p=0.8),
 ]
 
 
@@ -265,6 +266,7 @@ async def test_what_it_refuses(plain: DiffusionEngine) -> None:
         (path_request(remasking="no_such"), "remasking must be one of low_confidence"),
         (path_request(gen_length=0), "must be 1 or more"),
         (path_request(temperature=-1.0), "must be 0 or more"),
+        (path_request(top_p=1.5), "top_p must be in (0, 1]"),
         (replace(path_request(), params=EstimatedDenoising(early_stop=True)), "needs early_stop=false"),
         (path_request("1" * 250), "tokens"),
         (replace(path_request(), token_ids=(9999,)), "9999"),

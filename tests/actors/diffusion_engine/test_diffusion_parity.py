@@ -61,6 +61,7 @@ def expected(
         counts=lambda masked, steps: unmask_counts(masked, steps, unmasking),
         shift=shift,
         tempered=tempered,
+        top_p=params.top_p or 1.0,
     )
 
 
@@ -119,6 +120,7 @@ async def test_padded_against_unpadded(native: DiffusionEngine, published: list[
 
 async def test_dream_reads_its_logits_one_to_the_right(dream: DiffusionEngine) -> None:
     asked = requests()[1::5]  # blocks of every length at both temperatures
+    asked += requests(top_p=0.6)[1::5]
     for request, (tokens, logprob) in zip(asked, await canvases(dream, asked), strict=True):
         published = expected(dream, request, shift=1, tempered=True)
         assert tokens == published[0], request.params

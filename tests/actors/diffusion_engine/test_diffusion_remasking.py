@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 import torch
 
+from actors.batching.sampling import Floats
 from actors.batching.splitmix import mix
 from actors.diffusion_engine.noise import _mix, position_keys, position_uniforms, token_uniforms
-from actors.diffusion_engine.remasking import committed, guided, predict
+from actors.diffusion_engine.remasking import Prediction, committed, guided, in_nucleus, predict
 from orchestrator.types import REMASKINGS
 from tests.laws import chi_square_excess
 
@@ -114,6 +116,99 @@ def test_a_tempered_confidence_is_that_of_what_is_drawn_from() -> None:
         prediction = predict(logits, temperature, keys, [name] * 2, tempered=True)
         assert prediction.confidence == pytest.approx(measure(prediction.tokens[0]))
         assert prediction.logprobs == pytest.approx(np.log(p[prediction.tokens]))
+
+
+def nucleus_of(p: Sequence[float], top_p: float) -> set[int]:
+    """Tokens from the most probable on, until their sum exceeds ``top_p``; of equals the lower id first."""
+    kept: list[int] = []
+    for token in sorted(range(len(p)), key=lambda token: -p[token]):
+        if kept and math.fsum(p[i] for i in kept) > top_p:
+            break
+        kept.append(token)
+    return set(kept)
+
+
+# Their sums are exact: 0.5, 0.75 and 0.875 are reached, and not exceeded. Of 64 equal numbers a sort that is
+# not stable changes the order.
+WEIGHTS = ([4, 2, 1, 1], [2, 2, 2, 2], [1, 2, 1, 4], [1], [0, 8, 0], [3, 3, 1, 1], [1] * 8, [1] * 64)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS, ids=range(len(WEIGHTS)))
+def test_the_nucleus_exceeds_top_p(weights: list[int]) -> None:
+    """With equal tokens, with one token, and where the sum is exactly ``top_p``."""
+    p = np.array(weights) / sum(weights)
+    top_p = torch.tensor([1e-9, 0.125, 0.3, 0.5, 0.6, 0.75, 0.875, 0.999], dtype=torch.float64)
+    inside = in_nucleus(torch.log(torch.tensor(p)).repeat(len(top_p), 1), top_p).numpy()
+    expected = [nucleus_of(p.tolist(), each) for each in top_p.tolist()]
+    assert [set(np.flatnonzero(row)) for row in inside] == expected
+
+
+TOP_P = 0.7
+MEASURES: dict[str, Callable[[Floats, int], float]] = {
+    "low_confidence": lambda q, token: q[token],
+    "topk_margin": lambda q, _: float(np.diff(np.sort(q)[-2:])[0]),
+    "entropy": lambda q, _: float(sum(x * math.log(x) for x in q if x > 0)),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 2.0])
+def test_dreams_confidence_is_that_of_the_nucleus(name: str, temperature: float) -> None:
+    """After temperature and top-p; the likelihood is still that at temperature 1 over all tokens."""
+    p, num = np.array([0.4, 0.25, 0.2, 0.1, 0.05]), 40
+    cooled = p ** (1 / temperature) if temperature else p
+    cooled /= cooled.sum()
+    kept = nucleus_of(cooled.tolist(), TOP_P)
+    assert 1 < len(kept) < 5
+    q = np.array([x if i in kept else 0.0 for i, x in enumerate(cooled)])
+    rows = torch.log(torch.tensor(p)).repeat(num, 1)
+    warm, top_p = (torch.full((num,), x, dtype=torch.float64) for x in (temperature, TOP_P))
+    found = predict(rows, warm, keys_of(num), [name] * num, top_p=top_p, tempered=True)
+    assert set(found.tokens.tolist()) == (kept if temperature else {0})
+    assert found.confidence == pytest.approx([MEASURES[name](q / q.sum(), t) for t in found.tokens])
+    assert found.logprobs == pytest.approx(np.log(p[found.tokens]))
+    elsewhere = predict(rows, warm, keys_of(num), [name] * num, top_p=top_p)
+    assert elsewhere.tokens.tolist() == found.tokens.tolist()
+    assert elsewhere.confidence == pytest.approx([MEASURES[name](p, t) for t in found.tokens])
+
+
+def test_a_nucleus_of_one_token_is_certain() -> None:
+    tiny, warm = torch.full((2,), 1e-9, dtype=torch.float64), torch.full((2,), 5.0, dtype=torch.float64)
+    for name, certain in (("low_confidence", 1.0), ("topk_margin", 1.0), ("entropy", 0.0)):
+        found = predict(LOGITS, warm, keys_of(2), [name] * 2, top_p=tiny, tempered=True)
+        assert found.tokens.tolist() == [0, 2] and found.confidence.tolist() == [certain, certain]
+
+
+def test_draws_follow_the_nucleus() -> None:
+    """That of the tempered distribution, which has three tokens here; at temperature 1 it would have four."""
+    num, p = 4000, np.array([0.4, 0.25, 0.2, 0.1, 0.05])
+    rows = torch.log(torch.tensor(p)).repeat(num, 1)
+    half, top_p = (torch.full((num,), x, dtype=torch.float64) for x in (0.5, 0.9))
+    found = predict(rows, half, keys_of(num), ["random"] * num, top_p=top_p)
+    kept = p[:3] ** 2 / (p[:3] ** 2).sum()
+    assert abs(chi_square_excess(Counter(found.tokens.tolist()), dict(enumerate(kept.tolist())))) < 5
+
+
+@pytest.mark.parametrize("tempered", [False, True])
+def test_all_of_it_changes_no_bit(tempered: bool) -> None:
+    """A row with ``top_p`` 1 is that without one, beside rows with a nucleus too."""
+    rows, num = torch.randn(30, 40, generator=torch.Generator().manual_seed(1)), 30
+    warm = torch.tensor([0.0, 0.7, 1.3], dtype=torch.float64).repeat(10)
+    names = [name for name in ("low_confidence", "topk_margin", "entropy") for _ in range(10)]
+    before = predict(rows, warm, keys_of(num), names, tempered=tempered)
+    ones = torch.ones(num, dtype=torch.float64)
+    assert_same(before, predict(rows, warm, keys_of(num), names, top_p=ones, tempered=tempered), slice(None))
+    some = ones.clone()
+    some[::2] = 0.3
+    mixed = predict(rows, warm, keys_of(num), names, top_p=some, tempered=tempered)
+    assert_same(before, mixed, slice(1, None, 2))
+    assert mixed.tokens[::2].tolist() != before.tokens[::2].tolist()
+
+
+def assert_same(one: Prediction, other: Prediction, part: slice) -> None:
+    """Assert that two predictions are equal bit by bit in some rows."""
+    for name in ("tokens", "logprobs", "confidence", "best", "best_probability"):
+        assert getattr(one, name)[part].tobytes() == getattr(other, name)[part].tobytes(), name
 
 
 def test_guidance() -> None:

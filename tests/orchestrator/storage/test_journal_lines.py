@@ -105,6 +105,15 @@ def test_the_estimate_of_a_canvas_is_kept_and_no_other_line_has_one() -> None:
     assert digest_of([replace(REQUEST, params=EstimatedDenoising(8, 16, 4))]) != digest_of([canvas])
 
 
+def test_the_nucleus_of_a_canvas_leaves_no_trace_where_there_is_none() -> None:
+    """Digests are those of releases without it, those of half a character included."""
+    canvas, estimated = (replace(REQUEST, params=kind(8, 16, 4)) for kind in (Denoising, EstimatedDenoising))
+    assert digest_of([replace(canvas, question="\ud800")]) == "20be0b46adf3fbb7c319ce26de06ce98"
+    assert digest_of([estimated]) == "db06e22f42739febe8d85692e76070c9"
+    with_one = [replace(REQUEST, params=Denoising(8, 16, 4, top_p=p)) for p in (0.9, 0.95)]
+    assert len({digest_of([each]) for each in (canvas, *with_one)}) == 3
+
+
 def test_a_likelihood_that_is_no_number_stays_none() -> None:
     line = write_record(Record("c", "", 0.0, 1, 1, (Loglik((math.nan, -math.inf), Usage()),)))
     (reply,) = read_record(line).replies or ()
