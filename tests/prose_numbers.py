@@ -193,6 +193,7 @@ LEFT = {
 # Words with numbers, and what their section names as the source: a paper, or the command that measures them.
 SOURCED = (
     ("README.md", "on 2 CPU cores, 23 seconds after the install", "make run"),
+    ("diffusion.md", "has 0.95, with temperature 0.2 and", "Dream's repository"),
     ("models.md", "about 25 s each", "make test-gpu"),
     ("models.md", "the model computes 1.00, 1.00 and 1.00 times", "python -m tests.bench.bench_prm"),
     ("models.md", "takes 5.8, 10.9 and 20.9 times", "python -m tests.bench.bench_prm"),

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.errors import EngineError
 from orchestrator.serving.bodies import parse_body
 from orchestrator.serving.errors import ApiError
+from orchestrator.serving.offers import Decoding, decoded
 from orchestrator.serving.replies import failed
 from tests.orchestrator.serving.served import Server, fake_served, running
 
@@ -131,6 +132,15 @@ def test_a_field_that_cannot_be_honoured_is_named(
     assert error["type"] in ("invalid_request_error", "not_found_error")
     assert "\n" not in error["message"] and len(error["message"]) < 700
     assert not any(word in error["message"] for word in ("Traceback", "site-packages", ".py", "pydantic"))
+
+
+def test_decoding_reaches_what_a_strategy_samples() -> None:
+    """Steps, whole samples or canvases; what a strategy does not have is refused by name."""
+    canvas = {"denoising": {"temperature": 0.9, "top_p": None}}
+    assert decoded(canvas, Decoding(0.3, 0.5), "hex") == {"denoising": {"temperature": 0.3, "top_p": 0.5}}
+    assert decoded(canvas, Decoding(), "hex") == canvas
+    with pytest.raises(ApiError, match=r"top_p=0\.5: cannot be honoured by strategy plain"):
+        decoded({"sampling": {"temperature": 0.9}}, Decoding(None, 0.5), "plain")
 
 
 BODIES: list[tuple[bytes, int, str]] = [
