@@ -9,8 +9,8 @@ https://arxiv.org/abs/2510.05825. Two additions to the plain filter, which it eq
   successor's reward. ``fresh`` draws a successor for it, then discards it: 2N policy and 2N reward
   calls a step. ``reuse`` continues with that successor, which makes it the plain loop
   weighed by the last two rewards, without extra calls. Under incremental weighting the looked-ahead
-  weights of ``fresh`` have a floor, .05 W_i: another successor may be right where the first had the
-  reward 0, and a particle that could never be drawn would bias the evidence.
+  weights of ``fresh`` have a floor, .05 W_i at any beta: another successor may be right where the first
+  had the reward 0, and a particle that could never be drawn would bias the evidence.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class EntropicParticleFilter(FilterBase):
         ahead = weighed_by.weigh(parents, successors)
         if self.weighting == "incremental":
             rows = zip(ahead, parents.log_weights, strict=True)
-            return tuple(float(np.logaddexp(self.beta * a, self.beta * w + _LOG_FLOOR)) for a, w in rows)
+            return tuple(float(np.logaddexp(self.beta * a, w + _LOG_FLOOR)) for a, w in rows)
         now = [0.0] * len(ahead)
         if self.look_ahead_weight == "product":
             present = weighed_by.weigh(parents, parents.particles)

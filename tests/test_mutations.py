@@ -55,7 +55,7 @@ def copies(scheme: str) -> Callable[[], None]:
 
 def zeros(scheme: str) -> Callable[[], None]:
     law = test_entropic_particle_filter.test_a_look_ahead_to_a_reward_of_zero_leaves_the_evidence_unbiased
-    return partial(law, scheme)
+    return partial(law, scheme, 1.0)
 
 
 def posterior(*, ancestor_sampling: bool) -> Callable[[], None]:
