@@ -11,9 +11,10 @@ leaves the transition cost c open; both readings are offered:
     increase:  c(s, s') = max(0, h(s') - h(s)),    a step pays for what it makes worse
     decrease:  c(s, s') = max(0, h(s) - h(s')),    the least cost that makes h consistent
 
-The root has h = 0 (nothing is known yet), and the first step costs nothing. With ``decrease`` f never
-falls along a path, so the first goal expanded has the least f of all goals that the drawn children lead to.
-``increase`` does not have this property.
+The root has h = 0 (nothing is known yet), and the first step costs nothing. The first goal expanded has the
+least f of all goals drawn so far. With ``decrease`` f never falls along a path, so no state that is still
+unexpanded leads to a goal of less f: it has the least f of all goals where every child of every expanded
+state has been drawn. With waves, a child that an expanded state has not drawn yet may lead to one of less f.
 
 Ours: a state draws ``wave`` children at a time and returns to the frontier at
 

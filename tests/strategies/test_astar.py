@@ -171,6 +171,31 @@ async def test_the_first_goal_has_the_least_f_of_all_with_the_consistent_cost(
     assert least <= num_optimal <= most
 
 
+@pytest.mark.parametrize(
+    ("cost", "how", "num_exact", "num_optimal"),
+    [("decrease", "last", 50, 44), ("decrease", "min", 50, 46), ("increase", "last", 22, 20)],
+)
+async def test_the_first_goal_with_waves_has_the_least_f_of_all_but_what_expanded_states_have_not_drawn(
+    cost: Any, how: Any, num_exact: int, num_optimal: int
+) -> None:
+    """With the shipped waves. Of the goals that were drawn it has the least f, at either cost."""
+    goals = [path for path in enumerate_paths(UNIFORM, 4) if ended_path(path)]
+    found = Counter[str]()
+    for seed in range(50):
+        reward = uneven_as(str(seed))
+        strategy = AStar(100, 4, sampling(), transition_cost=cost, aggregation=how)
+        solution = await World(UNIFORM, reward).solve(strategy, seed)
+        totals = {path: brute_rank(path, cost, reward=reward, least=how == "min")[0] for path in goals}
+        nodes = tree_of(solution)
+        tree = {tuple(n.text for n in path_of(nodes, node)): node for node in nodes}
+        better = [path for path in goals if totals[path] < totals[steps_of(solution)[0]]]
+        assert not tree.keys() & better
+        drawn = [max((path[:t] for t in range(4) if path[:t] in tree), key=len) for path in better]
+        found["exact"] += all(tree[state].closed is not None for state in drawn)
+        found["optimal"] += not better
+    assert found == {"exact": num_exact, "optimal": num_optimal}
+
+
 async def test_the_first_step_costs_nothing() -> None:
     solution = await World(BRANCHING, uneven).solve(astar())
     assert all(n.cost == 0 for n in tree_of(solution) if n.parent == 0)
