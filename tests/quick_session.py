@@ -67,6 +67,14 @@ class QuickSession:
             texts.append(step.text)
         return found
 
+    def fork(self, _name: str, *, after: Session | None = None) -> Session:
+        """Return the same session: a branch draws from the same numbers."""
+        del after
+        return self.as_session()
+
+    def meet(self, _branches: Sequence[Session]) -> None:
+        """Note nothing: sequential tokens are not counted."""
+
     def note(self, _: object) -> None:
         """No search is drawn."""
 

@@ -132,7 +132,7 @@ MUTATIONS = [
         "a gate that is closed divides by N all the same",
         "strategies.parts.choosing:keep",
         lambda keep: lambda p: keep(type(p)(p.particles, tuple(x - 0.02 for x in p.log_weights))),
-        evidence(gate=0.6),
+        evidence(gate=0.8),
     ),
     Mutation(
         "weights grow by the whole reward, not by its quotient",
