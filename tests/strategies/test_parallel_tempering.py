@@ -1,10 +1,10 @@
-"""Parallel tempering: swaps obey detailed balance, and chains leave their tempered targets as they are."""
+"""Parallel tempering: a round of sweeps and a swap leaves the chains' joint target as it is."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import product
 from typing import Any
 
@@ -16,17 +16,20 @@ from strategies.parallel_tempering import ParallelTempering, ladder, swap_log_od
 from strategies.particle_gibbs import sweep
 from strategies.parts.weighting import Incremental
 from strategies.parts.weights import normalise
-from tests.laws import chi_square_excess, total_variation
+from tests.laws import assert_mean, chi_square_excess, total_variation
+from tests.quick_session import QuickSession, at_once
 from tests.toy import (
     BRANCHING,
     EVEN,
     Steps,
+    Table,
     World,
     enumerate_paths,
     normalised,
     records_of,
     sampling,
     steps_of,
+    trajectory_of,
     uneven,
 )
 
@@ -73,6 +76,49 @@ def test_neighbours_are_tried_in_turn() -> None:
     assert swapped(rng, rewards, temperings, 0) == [1, 0, 3, 2]
     assert swapped(rng, rewards, temperings, 1) == [0, 2, 1, 3]
     assert ladder(1, 8.0) == [1.0]
+
+
+UNEQUAL = Table(
+    {"": {"=1\n": 0.4, "a\n": 0.6}, "a\n": {"=1\n": 0.3, "=2\n": 0.2, "b\n": 0.5}},
+    otherwise={"=1\n": 0.5, "=2\n": 0.5},
+)
+"""Five trajectories, of one to three steps."""
+
+
+@pytest.mark.heavy
+def test_a_round_leaves_the_joint_tempered_target_as_it_is() -> None:
+    """References drawn from the product of both targets; each chain is swept, then a swap is tried."""
+    paths, temperings, rng = enumerate_paths(UNEQUAL, 3), ladder(2, 4.0), np.random.default_rng(1)
+    rewards = {x: uneven("", x) for x in paths}
+    targets = [normalised({x: p * rewards[x] ** (1 / t) for x, p in paths.items()}) for t in temperings]
+    joint = {(x, y): p * q for x, p in targets[0].items() for y, q in targets[1].items()}
+    quick, strategy = QuickSession(UNEQUAL, uneven, 3, seed=5), tempering(max_steps=3)
+    session = quick.as_session()
+
+    def after_a_round(starts: tuple[Steps, ...]) -> tuple[Steps, ...]:
+        held = [[trajectory_of(path, uneven)] for path in starts]
+        sweeps = [at_once(strategy._sweep(session, 3, h, t)) for h, t in zip(held, temperings, strict=True)]
+        references = strategy._exchange(session, [session] * 2, sweeps, temperings, first=0)
+        return tuple(tuple(step.text for step in t.steps) for (t,) in references)
+
+    starts = rng.choice(len(joint), size=6500, p=list(joint.values()))
+    ends = [after_a_round(list(joint)[start]) for start in starts]
+    assert chi_square_excess(Counter(ends), joint) < 4
+    for chain, target in enumerate(targets):
+        expected = sum(p * rewards[x] for x, p in target.items())
+        assert_mean([rewards[end[chain]] for end in ends], expected, bias=0.03)
+
+
+async def test_a_sweep_follows_the_reference_that_the_exchange_gave_its_chain() -> None:
+    num_exchanged = 0
+    for seed in range(20):
+        solution = await World(EVEN, uneven).solve(tempering(16, 3), seed)
+        cold, hot, *later = (solution.trajectories[i : i + 4] for i in range(0, 16, 4))
+        colds, hots = (sweep[0] for sweep in later)
+        assert (colds in cold and hots in hot) or (colds in hot and hots in cold)
+        assert all(record.ancestors[0] == 0 for record in records_of(solution)[6:])
+        num_exchanged += colds not in cold
+    assert num_exchanged > 2
 
 
 @pytest.mark.heavy
