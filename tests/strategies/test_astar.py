@@ -175,7 +175,7 @@ async def test_the_first_goal_has_the_least_f_of_all_with_the_consistent_cost(
     ("cost", "how", "num_exact", "num_optimal"),
     [("decrease", "last", 50, 44), ("decrease", "min", 50, 46), ("increase", "last", 22, 20)],
 )
-async def test_the_first_goal_with_waves_has_the_least_f_of_all_but_what_expanded_states_have_not_drawn(
+async def test_with_waves_only_what_expanded_states_have_not_drawn_leads_to_a_better_goal(
     cost: Any, how: Any, num_exact: int, num_optimal: int
 ) -> None:
     """With the shipped waves. Of the goals that were drawn it has the least f, at either cost."""

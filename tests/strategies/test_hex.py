@@ -178,14 +178,16 @@ async def test_votes_by_likelihood_a_token() -> None:
     assert solution.log_weights == pytest.approx([-2.0, -2.0, -0.1])  # "=1\n" is three tokens
 
 
-async def test_votes_by_reward() -> None:
+@pytest.mark.parametrize(("of_two", "elected"), [(0.3, "2"), (0.6, "1")])
+async def test_votes_by_reward(of_two: float, elected: str) -> None:
+    """Two paths against one of .9, whose odds are six times those of .6."""
     world = World(engine=Scripted(script={2: [("1", -1.0)], 4: [("1", -1.0)], 8: [("2", -1.0)]}))
     assert world.verifier is not None
-    world.verifier.reward = lambda question, steps: 0.9 if "2" in steps[-1] else 0.3
+    world.verifier.reward = lambda question, steps: 0.9 if "2" in steps[-1] else of_two
     strategy = vote(3, 2, 4, 8, weight="reward")
     assert strategy.readouts == ("per_step", "whole")
     solution = await world.solve(strategy)
-    assert answer(solution) == "2"
+    assert answer(solution) == elected
     assert solution.usage.reward_calls == 3
 
 

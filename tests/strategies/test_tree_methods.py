@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -194,6 +196,40 @@ def test_shares_add_up(share_out: Any, values: list[float], temperature: float, 
     assert sum(shares) == num_slots
     assert min(shares) >= 0
     assert shares[values.index(max(values))] == max(shares)
+
+
+def path_of(trajectory: Trajectory) -> tuple[str, ...]:
+    return tuple(step.text for step in trajectory.steps)
+
+
+def authors_shares(rewards: list[float], width: int) -> list[int]:
+    """The loop of the authors' code, at its temperature of 1."""
+    left, shares = sum(map(math.exp, rewards)), [0] * len(rewards)
+    for i in sorted(range(len(rewards)), key=lambda i: -rewards[i]):
+        shares[i] = math.ceil(width * math.exp(rewards[i]) / left - 1e-9)
+        width -= shares[i]
+        left -= math.exp(rewards[i])
+    return shares
+
+
+async def test_rebase_draws_what_the_authors_code_draws() -> None:
+    """At every level, from the rewards of the level before; what has ended keeps its slot."""
+    language = Table({}, {"a\n": 0.4, "b\n": 0.2, "c\n": 0.2, "=1\n": 0.2})
+    for seed in range(20):
+        world = World(language, uneven)
+        solution = await world.solve(Rebase(9, 3, sampling()), seed)
+        assert world.verifier is not None
+        drawn = zip(world.engine.requests, world.verifier.requests, strict=True)
+        slots: list[Trajectory] = []
+        expected = [""] * 9
+        while expected:
+            level = [next(drawn) for _ in expected]
+            assert sorted("".join(map(chr, asked.token_ids)) for asked, _ in level) == sorted(expected)
+            slots = [t for t in slots if t.finished] + particles(*(scored.steps for _, scored in level))
+            opened = [t for t in slots if t.active and len(t.steps) < 3]
+            shares = authors_shares([uneven("", path_of(t)) for t in opened], 9 - len(slots) + len(opened))
+            expected = [t.text for t, share in zip(opened, shares, strict=True) for _ in range(share)]
+        assert Counter(steps_of(solution)) == Counter(map(path_of, slots))
 
 
 async def test_votes_of_rebase_weigh_by_the_reward_and_not_by_its_odds() -> None:
