@@ -395,6 +395,14 @@ async def test_a_goal_waits_for_the_children_of_its_round() -> None:
     assert num_seen > 3
 
 
+async def test_an_ended_trajectory_without_a_reward_comes_last() -> None:
+    """The limit withholds two rewards of three: what is known to be poor goes before what is unknown."""
+    world = World(Table({}, {"=1\n": 0.5, "=2\n": 0.5}), lambda q, steps: 0.2)
+    solution = await world.solve(astar(4, 3, branching=3, merge_equal=False), reward_calls=1)
+    assert [t.reward is not None for t in solution.trajectories] == [True, False, False]
+    assert solution.log_weights == pytest.approx([-0.8, -1.0, -1.0])
+
+
 @pytest.mark.parametrize("wave", [None, 1, 2])
 async def test_dead_ends_are_left_alone(wave: int | None) -> None:
     """A truncated child can be neither expanded nor an answer; the search goes round it, waves or not."""
