@@ -12,6 +12,7 @@ from tests.prose_figures import (
     annealed,
     at_once,
     card,
+    confirmed,
     countdown_card,
     default_rounds,
     ece,
@@ -162,6 +163,11 @@ STATED: tuple[tuple[str, str, Numbers], ...] = (
         "strategies.md",
         "the entropic filter is ahead of its control by {} ({} to {}), and at N = 16 by {} ({} to {})",
         lambda: [*annealed(8), *annealed(16)],
+    ),
+    (
+        "strategies.md",
+        "for {} times fewer tokens and {} % fewer reward calls than the filter's",
+        confirmed,
     ),
     (
         "strategies.md",
