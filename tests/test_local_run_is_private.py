@@ -21,7 +21,7 @@ import pytest
 
 from orchestrator.runs.main import main
 from orchestrator.storage.results import read_results
-from tests.actors.openai_engine.test_openai_engine import Scripted, said
+from tests.actors.openai_engine.scripted import Scripted, said
 
 REPOSITORY = Path(__file__).parents[1]
 KEY_OF_THE_MODEL = "sk-canary-of-the-model-4711"

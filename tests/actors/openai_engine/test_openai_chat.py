@@ -12,17 +12,7 @@ from actors.verifiers.config import LikelihoodVerifierConfig
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Completion, Failure, GenerateRequest
 from orchestrator.types import Denoising, Finish, Sampling, Usage
-from tests.actors.openai_engine.test_openai_engine import (
-    IDS,
-    KEY,
-    Reply,
-    Scripted,
-    engine,
-    server,
-    tokenizer_folder,
-)
-
-__all__ = ["engine", "server", "tokenizer_folder"]
+from tests.actors.openai_engine.scripted import IDS, KEY, Reply, Scripted
 
 
 def request(seed: int = 0, **other: Any) -> GenerateRequest:

@@ -10,9 +10,8 @@ import pytest
 
 from actors.openai_engine.probing import SEEDS
 from orchestrator.errors import ConfigError
-from tests.actors.openai_engine.test_openai_engine import Reply, Scripted, engine, server, tokenizer_folder
+from tests.actors.openai_engine.scripted import Reply, Scripted
 
-__all__ = ["engine", "server", "tokenizer_folder"]
 Probed = Callable[[dict[str, Any]], Reply]
 APIS = pytest.mark.parametrize("knobs", [{}, {"prompts": "text"}, {"api": "chat", "tokenizer": None}])
 

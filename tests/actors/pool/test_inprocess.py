@@ -20,7 +20,7 @@ from orchestrator.errors import ConfigError, EngineError
 from orchestrator.protocols import Failure, GenerateRequest, ScoreRequest
 from orchestrator.testing import FakeEngine
 from orchestrator.types import Sampling
-from tests.actors.openai_engine.test_openai_engine import Scripted, said
+from tests.actors.openai_engine.scripted import Scripted, said
 from tests.actors.troubled import Coin, TroubledEngine, engine, refuse, refuse_configuration
 from tests.fake_plans import FakeEngineConfig, FakeVerifierConfig, fake_conf
 
