@@ -48,3 +48,16 @@ def test_what_is_not_quick_fails_or_is_left_out(tmp_path: Path) -> None:
     verdicts = {test.split("::")[-1]: verdict for verdict, test, *_ in lines}
     failing = ("test_a_process", "test_a_process_that_is_hidden", "test_torch", "test_seconds")
     assert verdicts == {"test_quick": "PASSED", **dict.fromkeys(failing, "FAILED")}, ran.stdout + ran.stderr
+
+
+@pytest.mark.heavy
+def test_fixtures_of_every_folder_import_nothing_heavy() -> None:
+    """One that does ends the whole quick level, and no other level shows it."""
+    folders = [file.parent.relative_to(ROOT) for file in sorted((ROOT / "tests").rglob("conftest.py"))]
+    names = [".".join((*folder.parts, "conftest")) for folder in folders]
+    code = "import importlib, sys; from tests.levels import QuickLevel; level = QuickLevel()"
+    code += "; [importlib.import_module(name) for name in sys.argv[1:]]"
+    command = [sys.executable, "-c", code, *names]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert len(names) > 1
+    assert ran.returncode == 0, ran.stderr

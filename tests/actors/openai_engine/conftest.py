@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors.embedded.models import build_tokenizer
 from actors.openai_engine.config import OpenAIEngineConfig
-from tests.actors.openai_engine.scripted import Scripted
-from tests.actors.small_models import ALPHABET
+
+if TYPE_CHECKING:  # heavy, as what the fixtures import: the quick level reads this file too
+    from tests.actors.openai_engine.scripted import Scripted
 
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
+    from tests.actors.openai_engine.scripted import Scripted
+
     scripted = Scripted()
     yield scripted
     scripted.close()
@@ -23,6 +25,9 @@ def server() -> Iterator[Scripted]:
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from actors.embedded.models import build_tokenizer
+    from tests.actors.small_models import ALPHABET
+
     folder: Path = tmp_path_factory.mktemp("tokenizer")
     build_tokenizer(ALPHABET).save_pretrained(folder)
     return str(folder)
