@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.bench.adaptive_tables import PAGES as ADAPTIVE
-from tests.bench.test_tables import PAGES as RENDERED
+from tests.bench.pages import stored_blocks
 from tests.prose_figures import DOCS
 from tests.prose_numbers import LEFT, SETTINGS, SOURCED, STATED, Numbers
 from tests.test_house import ROOT
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 PATHS = {page.name: page for page in PAGES}
-FILLED = {page.rpartition("/")[2]: set(blocks) for page, blocks in RENDERED.items()}
+FILLED = {page.rpartition("/")[2]: set(blocks) for page, blocks in stored_blocks().items()}
 FILLED |= {page: FILLED.get(page, set()) | set(blocks) for page, blocks in ADAPTIVE.items()}
 NUMBER = r"([+-]?(?:\d[\d,]*)?(?:\.\d+)?)"
 UNITS = r"times|tokens/s|tokens a second|expansions/s|[mu]?s|seconds|min|minutes|h|hours"

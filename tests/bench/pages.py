@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,12 @@ def blocks_of(tables: Tables, folder: Path = DATA) -> dict[str, dict[str, str]]:
         "docs/roles.md": roles_blocks(folder) | text_blocks(("ratios",), folder),
         **pilot_blocks(folder),
     }
+
+
+@cache
+def stored_blocks() -> dict[str, dict[str, str]]:
+    """Return what ``blocks_of`` does of the files in docs/data."""
+    return blocks_of(stored())
 
 
 def fill(page: Path, blocks: Mapping[str, str]) -> None:

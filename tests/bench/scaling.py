@@ -8,6 +8,7 @@ problems, the same problems for both curves, so that what is easy for both cance
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -58,11 +59,14 @@ def needed(costs: npt.ArrayLike, curve: npt.ArrayLike, goal: npt.ArrayLike) -> F
     return np.asarray(found, dtype=np.float64)
 
 
+@lru_cache(maxsize=8)  # the tables of a page ask for the same ones hundreds of times
 def resamples(num_problems: int, num: int = NUM_RESAMPLES, seed: int = 0) -> Floats:
     """Return the shares ``[1 + num, problems]``: of all problems first, then of each bootstrap sample."""
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(num_problems, [1 / num_problems] * num_problems, size=num)
-    return np.concatenate([np.ones((1, num_problems)), counts]) / num_problems
+    shares: Floats = np.concatenate([np.ones((1, num_problems)), counts]) / num_problems
+    shares.flags.writeable = False
+    return shares
 
 
 def estimate(samples: Floats) -> Estimate:

@@ -24,7 +24,7 @@ from tests.bench.methods import (
     on_countdown,
     schedule,
 )
-from tests.bench.pages import blocks_of, fill, schedules, stored
+from tests.bench.pages import fill, schedules, stored, stored_blocks
 from tests.bench.scaling import Estimate
 from tests.bench.stored import (
     DATA,
@@ -38,13 +38,11 @@ from tests.bench.stored import (
 )
 from tests.bench.sweeps import REPOSITORY, Outcome, Point, Sweep
 
-PAGES = blocks_of(stored())
 
-
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", stored_blocks())
 def test_every_figure_of_a_page_is_that_of_the_stored_files(page: str) -> None:
     """Rendering again changes nothing; `make bench-strategies ARGS=--parts` does it."""
-    text, blocks = (REPOSITORY / page).read_text(), PAGES[page]
+    text, blocks = (REPOSITORY / page).read_text(), stored_blocks()[page]
     assert blocks
     for name, block in blocks.items():
         assert filled(text, name, block) == text, f"{page}: {name}"

@@ -31,11 +31,13 @@ REPOSITORY = Path(__file__).parents[2]
 def quiet() -> Iterator[None]:
     """Deaths and retries are what this is about."""
     logging.disable(logging.CRITICAL)
+    gc.freeze()  # what was there before is not looked through again
     yield
     logging.disable(logging.NOTSET)
     with warnings.catch_warnings():  # a driver that was killed has closed none of its files
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    gc.unfreeze()
 
 
 def first_seeds() -> list[object]:
