@@ -85,7 +85,7 @@ class GenerativeVerifier(AskingVerifier):
         All questions are sent to the engine at once, which batches them. With critiques the first of equal
         requests pays for all of them: theirs would be the same, token by token.
         """
-        texts = [(r.home, r.question, r.steps, r.num_locked, r.seed) for r in requests]
+        texts = [(r.problem_id, r.question, r.steps, r.num_locked, r.seed) for r in requests]
         if not self._config.critique_tokens:
             return list(await asyncio.gather(*map(self._score, requests)))
         first = {text: i for i, text in reversed(list(enumerate(texts)))}
@@ -118,16 +118,17 @@ class GenerativeVerifier(AskingVerifier):
 
     async def _criticise(self, asked: ScoreRequest, prompt: str, index: int) -> _Judged:
         """The verdict after one critique, if the configuration requests critiques."""
-        home, run_seed = asked.home, asked.seed if isinstance(asked.seed, int) else 0
         if not self._config.critique_tokens:
-            return await self._read(home, prompt, (), Usage())
+            return await self._read(asked, prompt, (), Usage())
+        run_seed = asked.seed if isinstance(asked.seed, int) else 0
         request = GenerateRequest(
-            home=home,
+            home=asked.home,
+            problem=asked.problem,
             question=prompt,
             instruction="",
             token_ids=(),
             params=Sampling(self._config.temperature, 1.0, self._config.critique_tokens),
-            seed=derive_seed("critique", run_seed, home, prompt, index),
+            seed=derive_seed("critique", run_seed, asked.problem_id, prompt, index),
             delimiter=self._config.verdict,
             answer_marker=None,
         )
@@ -137,11 +138,14 @@ class GenerativeVerifier(AskingVerifier):
         usage, step = reply.usage.as_rewards(), reply.steps[-1]
         if step.finish is not Finish.STEP or not step.text.endswith(self._config.verdict):
             return _Judged(self._no_verdict(step), usage)
-        return await self._read(home, prompt, step.token_ids, usage)
+        return await self._read(asked, prompt, step.token_ids, usage)
 
-    async def _read(self, home: str, prompt: str, critique: TokenIds, usage: Usage) -> _Judged:
+    async def _read(self, asked: ScoreRequest, prompt: str, critique: TokenIds, usage: Usage) -> _Judged:
         """log p(good) - log p(bad) after the critique."""
-        requests = [LoglikRequest(home, prompt, "", critique, (ids,)) for ids in (self._good, self._bad)]
+        requests = [
+            LoglikRequest(asked.home, prompt, "", critique, (ids,), problem=asked.problem)
+            for ids in (self._good, self._bad)
+        ]
         replies = await self._engine.loglik(requests)
         logprobs = []
         for reply in replies:

@@ -71,7 +71,12 @@ class LikelihoodVerifier(AskingVerifier):
         # As one, the steps have one likelihood: that of the first ones is kept and not computed again.
         known, known_sum = self._sums.longest(request.question, steps) if whole else (request.num_locked, 0.0)
         asked = LoglikRequest(
-            request.home, request.question, self._config.instruction, _joined(steps[:known]), steps[known:]
+            request.home,
+            request.question,
+            self._config.instruction,
+            _joined(steps[:known]),
+            steps[known:],
+            problem=request.problem,
         )
         return _Asked(asked, steps, known, known_sum)
 

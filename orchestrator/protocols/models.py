@@ -189,12 +189,14 @@ class EngineBase(ModelBase, ABC):
         raise ConfigError(key, asked, f"needs likelihoods of options, and {type(self).__name__} has none")
 
     async def release(self, home: str) -> Overhead:
-        """Forget a problem that has ended; return the overhead that it has caused since it began, once."""
+        """Forget a home, whose search has ended; return the overhead that it has caused, once."""
         return Overhead()
 
 
 class VerifierBase(ModelBase, ABC):
     r"""Anything that rewards: replies come in the order of the requests; each depends on its request alone.
+
+    One that samples derives its seeds from a request's ``seed`` and ``problem_id``, and never its ``home``.
 
     Example::
 

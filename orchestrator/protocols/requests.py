@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from msgspec import UNSET, UnsetType
 
@@ -17,13 +18,35 @@ NOTHING_CARRIED = Carried((), ())
 
 
 @dataclass(frozen=True, slots=True)
-class GenerateRequest:
+class OfProblem:
+    """What a search requests for its problem.
+
+    ``home`` is for routing, caches and their release alone. ``problem`` is the problem's id where that is not
+    the home, as where searches of one problem share an engine: seeds and look-ups take ``problem_id``. Other
+    requests do not have it, nor does their digest.
+    """
+
+    home: str
+    problem: str | UnsetType = field(default=UNSET, kw_only=True)
+
+    @property
+    def problem_id(self) -> str:
+        """The id of the problem."""
+        return self.home if isinstance(self.problem, UnsetType) else self.problem
+
+    def at(self, home: str) -> Self:
+        """Return the request with another home, for the same problem."""
+        return replace(self, home=home, problem=self.problem_id)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest(OfProblem):
     """One continuation of one prefix.
 
     The engine renders ``instruction`` and ``question`` with its own template and appends ``token_ids``
     (the steps so far, exactly as it returned them). It generates one step, or with ``to_end`` continues
-    to the end of the text or of the first step that the request is ``answered_by``. ``home`` names the
-    problem, for routing and prefix caches alone. The reply depends on nothing but the request.
+    to the end of the text or of the first step that the request is ``answered_by``. The reply depends on
+    nothing but the request, without its ``home``.
 
     ``step`` says how a step ends where the ``delimiter`` alone does not say it, and ``carried`` is what the
     last step's reply has generated of this one: it counts among the first ``max_tokens`` tokens and opens the
@@ -33,7 +56,6 @@ class GenerateRequest:
     the reply is otherwise the Failure ``OVERFLOW``. Other requests have none of them, nor does their digest.
     """
 
-    home: str
     question: str
     instruction: str
     token_ids: tuple[int, ...]
@@ -106,10 +128,9 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class LoglikRequest:
+class LoglikRequest(OfProblem):
     """Teacher-forced likelihood of ``steps`` after ``token_ids``; each of ``steps`` is a step's token ids."""
 
-    home: str
     question: str
     instruction: str
     token_ids: tuple[int, ...]
@@ -159,7 +180,7 @@ class PolicyPrefix:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreRequest:
+class ScoreRequest(OfProblem):
     """A request for the rewards of ``steps[num_locked:]``; the verifier tokenises the texts itself.
 
     ``logprobs`` and ``num_tokens`` are the policy's log-probability of each step at temperature 1 (None where
@@ -171,7 +192,6 @@ class ScoreRequest:
     reply has no reward, and as its reasons the list, which later requests carry as their ``constraints``.
     """
 
-    home: str
     question: str
     steps: tuple[str, ...]
     num_locked: int

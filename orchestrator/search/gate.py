@@ -10,14 +10,14 @@ from typing import Protocol, TypeVar
 from orchestrator.protocols import NO_REPLICA, Failure
 
 
-class _Homed(Protocol):
-    """A request of a problem, its ``home``."""
+class _OfProblem(Protocol):
+    """A request of a problem."""
 
     @property
-    def home(self) -> str: ...
+    def problem_id(self) -> str: ...
 
 
-Request = TypeVar("Request", bound=_Homed)
+Request = TypeVar("Request", bound=_OfProblem)
 Reply = TypeVar("Reply")
 
 
@@ -91,7 +91,7 @@ class Gate:
             if lost is None:
                 return replies
             self.break_off(lost.message)
-        self._waiting.update(r.home for r in requests)
+        self._waiting.update(r.problem_id for r in requests)
         self._changed.set()
         await asyncio.get_running_loop().create_future()
         raise AssertionError("this wait only ends by cancellation")

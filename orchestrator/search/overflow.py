@@ -58,7 +58,7 @@ def sparing(
         if not any(map(is_overflow, replies)):
             return replies
         spared = [is_overflow(r) and long for r, long in zip(replies, is_long, strict=True)]
-        _report(requests[0].home, sum(spared))
+        _report(requests[0].problem_id, sum(spared))
         rows = zip(requests, replies, spared, strict=True)
         return [_worth_nothing(q, readout) if is_spared else reply for q, reply, is_spared in rows]
 

@@ -17,9 +17,9 @@ _MOST_KNOWN = 65536
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A text whose token ids are requested; ``home`` is its problem."""
+    """A text whose token ids are requested, for a problem."""
 
-    home: str
+    problem_id: str
     text: str
 
 
@@ -34,7 +34,7 @@ class Reading:
 
     policies: Mapping[str, Engine]
     gate: Gate
-    home: str
+    problem_id: str
     _known: OrderedDict[tuple[str, str], TokenIds] = field(default_factory=OrderedDict, init=False)
 
     async def read_by(self, policy: str, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -78,7 +78,7 @@ class Reading:
         async def encode(requests: Sequence[_Text]) -> list[TokenIds | Failure]:
             return await engine.encode([request.text for request in requests])
 
-        replies = await self.gate.ask(encode, [_Text(self.home, text) for text in texts])
+        replies = await self.gate.ask(encode, [_Text(self.problem_id, text) for text in texts])
         for text, ids in zip(texts, replies, strict=True):
             if isinstance(ids, Failure):
                 raise EngineError(f"policy={policy}: cannot read what another policy wrote: {ids.message}")

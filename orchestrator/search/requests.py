@@ -177,7 +177,7 @@ def check_constraints(request: ScoreRequest, reply: ScoreReply) -> None:
     """Raise VerifierError if a reply is not a list of constraints alone."""
     if reply.rewards or len(reply.reasons) != 1:
         num = f"{len(reply.rewards)} rewards and {len(reply.reasons)} lists"
-        raise VerifierError(f"a request for the constraints of {request.home} got {num}")
+        raise VerifierError(f"a request for the constraints of {request.problem_id} got {num}")
 
 
 def check_logprobs(request: LoglikRequest, reply: Loglik) -> None:

@@ -1,4 +1,4 @@
-"""The models as one request sees them: under a name of its own, with the request's bounds on a text."""
+"""The models as one request sees them: at a home of its own, with the request's bounds on a text."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class RequestEngine(EngineBase):
         return self.engine.info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
-        sent = [replace(request, home=self.home, params=self._params(request)) for request in requests]
+        sent = [replace(request.at(self.home), params=self._params(request)) for request in requests]
         with self.rows.count(len(sent)):
             replies = await self._replies(sent)
         if self.max_tokens is None and not self.stops:
@@ -97,7 +97,7 @@ class RequestEngine(EngineBase):
 
     async def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik | Failure]:
         with self.rows.count(len(requests)):
-            return await self.engine.loglik([replace(request, home=self.home) for request in requests])
+            return await self.engine.loglik([request.at(self.home) for request in requests])
 
     async def encode(self, texts: Sequence[str]) -> list[tuple[int, ...] | Failure]:
         return await self.engine.encode(texts)
@@ -155,7 +155,7 @@ class RequestVerifier(VerifierBase):
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreReply | Failure]:
         with self.rows.count(len(requests)):
-            return await self.verifier.score([replace(request, home=self.home) for request in requests])
+            return await self.verifier.score([request.at(self.home) for request in requests])
 
     async def close(self) -> None:
         """Do nothing: the verifier is the server's."""

@@ -80,11 +80,11 @@ class SampleEngine(EngineBase):
     def _reply(self, request: GenerateRequest) -> Completion | Failure:
         if request.token_ids or not request.to_end:
             return Failure("NotStored", _WHOLE)
-        stored = self._run.find(request.home, request.question)
+        stored = self._run.find(request.problem_id, request.question)
         if stored is None:
-            return Failure("NotStored", f"the stored run has no problem {request.home}")
+            return Failure("NotStored", f"the stored run has no problem {request.problem_id}")
         num = len(stored.samples)
-        number = self._number(request.home, request.seed, num)
+        number = self._number(request, num)
         if number is None:
             return Failure("NotStored", f"the stored run has {num} samples of this problem: set budget={num}")
         completion = completion_of(stored.samples[number])
@@ -93,21 +93,21 @@ class SampleEngine(EngineBase):
             return Failure("NotStored", f"a stored sample has {length} tokens, {allowed}")
         return completion
 
-    def _number(self, home: str, seed: int, num_samples: int) -> int | None:
-        if home not in self._numbers:
-            self._numbers[home] = self._numbers_of(home, num_samples)
-        return self._numbers[home].get(seed)
+    def _number(self, request: GenerateRequest, num_samples: int) -> int | None:
+        if request.home not in self._numbers:
+            self._numbers[request.home] = self._numbers_of(request.problem_id, num_samples)
+        return self._numbers[request.home].get(request.seed)
 
-    def _numbers_of(self, home: str, num_samples: int) -> Mapping[int, int]:
+    def _numbers_of(self, problem_id: str, num_samples: int) -> Mapping[int, int]:
         """Return the number of the sample that each seed of a problem stands for.
 
         Row i of the first call is sample i (``Session.generate`` names its seeds so); a later call is a wave.
         """
-        numbers = dict(zip(self._seeds(home, 1, num_samples), range(num_samples), strict=True))
+        numbers = dict(zip(self._seeds(problem_id, 1, num_samples), range(num_samples), strict=True))
         for call, start in enumerate(range(0, num_samples, self._wave_size or num_samples), 1):
             rows = range(start, min(start + self._wave_size, num_samples)) if call > 1 else range(0)
-            numbers |= zip(self._seeds(home, call, len(rows)), rows, strict=True)
+            numbers |= zip(self._seeds(problem_id, call, len(rows)), rows, strict=True)
         return numbers
 
-    def _seeds(self, home: str, call: int, num_rows: int) -> list[int]:
-        return derive_seeds((self._seed, home, "", call), range(num_rows))
+    def _seeds(self, problem_id: str, call: int, num_rows: int) -> list[int]:
+        return derive_seeds((self._seed, problem_id, "", call), range(num_rows))

@@ -52,12 +52,12 @@ class RewardVerifier(VerifierBase):
         return [self._reply(request) for request in requests]
 
     def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
-        stored = self.run.find(request.home, request.question)
+        stored = self.run.find(request.problem_id, request.question)
         if stored is None:
-            return Failure("NotStored", f"the stored run has no problem {request.home}")
-        if request.home not in self._rewards:
-            self._rewards[request.home] = _rewards_of(stored)
-        found = self._rewards[request.home].get(request.steps, ())
+            return Failure("NotStored", f"the stored run has no problem {request.problem_id}")
+        if request.problem_id not in self._rewards:
+            self._rewards[request.problem_id] = _rewards_of(stored)
+        found = self._rewards[request.problem_id].get(request.steps, ())
         new = found[-1:] if self.readout == "whole" else found[request.num_locked :]
         if not new:
             return Failure("NotStored", "the stored run has no reward for this sample")

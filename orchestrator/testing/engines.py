@@ -58,7 +58,7 @@ async def a_reply_depends_on_its_request_alone(case: EngineCase) -> None:
     case.require_same(alone, together, "alone")
     apart = [c[0] for c in await asyncio.gather(*(case.complete(r) for r in requests))]
     case.require_same(apart, together, "in a call beside other calls")
-    moved = await case.complete(*(replace(r, home="another problem") for r in requests))
+    moved = await case.complete(*(r.at("another home") for r in requests))
     case.require_same(moved, together, "with another home")
 
 

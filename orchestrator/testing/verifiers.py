@@ -129,13 +129,15 @@ async def locked_steps_change_no_reward(case: VerifierCase) -> None:
 
 
 async def a_reward_depends_on_its_request_alone(case: VerifierCase) -> None:
-    """Alone, in a batch and beside other calls: the same rewards."""
+    """Alone, in a batch, beside other calls, and with another ``home``: the same rewards."""
     requests = case.requests()
     together = await case.score(*requests)
     alone = [(await case.score(request))[0] for request in requests]
     case.require_same(alone, together, "alone")
     apart = [r[0] for r in await asyncio.gather(*(case.score(request) for request in requests))]
     case.require_same(apart, together, "in a call beside other calls")
+    moved = await case.score(*(request.at("another home") for request in requests))
+    case.require_same(moved, together, "with another home")
 
 
 async def replies_come_in_the_order_of_the_requests(case: VerifierCase) -> None:

@@ -13,7 +13,7 @@ without a score is a failure of its reward, unless ``missing`` states a reward f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -118,10 +118,10 @@ class ConstraintsVerifier(VerifierBase):
         filled = template.fill({"question": request.question}, written, self.engine.info.special)
         prompt = Prompt(filled.text, template.instruction, (), "", "", role)
         run_seed = request.seed if isinstance(request.seed, int) else 0
-        seed = derive_seed(role, run_seed, request.home, filled.text)
-        problem, start = Problem(request.home, request.question, ""), Trajectory(prompt=prompt)
+        seed = derive_seed(role, run_seed, request.problem_id, filled.text)
+        problem, start = Problem(request.problem_id, request.question, ""), Trajectory(prompt=prompt)
         made = generate_requests(problem, self.task, [start], [self.config.sampling], [seed], to_end=True)
-        return made[0]
+        return replace(made[0], home=request.home, problem=request.problem)
 
     def _reply(self, request: ScoreRequest, replies: Sequence[Completion | Failure]) -> ScoreReply | Failure:
         said = [reply for reply in replies if isinstance(reply, Completion)]

@@ -44,7 +44,7 @@ class OracleConfig(LocalVerifier):
 class Oracle(VerifierBase):
     """A verifier that rewards a right answer with 1, a wrong one with 0, and other steps with even odds.
 
-    ``references`` are the reference answers by problem id, which is a request's ``home``.
+    ``references`` are the reference answers by problem id.
     """
 
     task: Task
@@ -59,9 +59,11 @@ class Oracle(VerifierBase):
         return [await self._reply(r) for r in requests]
 
     async def _reply(self, request: ScoreRequest) -> ScoreReply | Failure:
-        reference = self.references.get(request.home)
+        reference = self.references.get(request.problem_id)
         if reference is None:
-            return Failure("VerifierError", f"the oracle has no reference answer for problem {request.home}")
+            return Failure(
+                "VerifierError", f"the oracle has no reference answer for problem {request.problem_id}"
+            )
         num_steps = len(request.steps)
         first = num_steps if self.readout == "whole" else request.num_locked + 1
         rewards = [

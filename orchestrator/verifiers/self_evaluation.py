@@ -76,6 +76,7 @@ class SelfEvaluation(VerifierBase):
         return [
             OptionsRequest(
                 home=request.home,
+                problem=request.problem,
                 question=prefix.question,
                 instruction=prefix.instruction,
                 token_ids=tuple(t for step in prefix.steps[:number] for t in step),

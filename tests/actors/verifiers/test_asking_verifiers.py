@@ -196,6 +196,19 @@ async def test_critiques_are_seeded_by_the_run() -> None:
         await verifier.score([request("a", seed=seed)])
         seeds.append(engine.requests[0].seed)
     assert seeds[0] == seeds[1] != seeds[2]
+
+
+async def test_critiques_do_not_depend_on_the_home() -> None:
+    """They are requested at it, for the problem."""
+    judging = GenerativeConfig(ENGINE, "{steps}", critique_tokens=20, verdict="so:", temperature=1.0)
+    engine = criticises("fine so:")
+    verifier = GenerativeVerifier(judging, engine, Characters())
+    asked = request("a", seed=1)
+    await verifier.score([asked, asked.at("another home")])
+    await verifier.score([asked.at("another home")])
+    first, other = engine.requests
+    assert (first.seed, first.home, first.problem_id) == (other.seed, asked.home, asked.home)
+    assert (other.home, other.problem_id) == ("another home", asked.home)
     assert not GenerativeVerifier(CRITICISING, criticises("so:"), Characters()).info.sampling
 
 

@@ -16,11 +16,17 @@ import torch
 from orchestrator.config.build import build_node
 from orchestrator.config.plan import Plan
 from orchestrator.outcome import ProblemResult
+from orchestrator.prompts.template import Template
+from orchestrator.protocols import Engine, Verifier
 from orchestrator.search.controller import Controller
 from orchestrator.serving.composing import composed
+from orchestrator.serving.offers import Offer, Offers
 from orchestrator.serving.service import Served
-from orchestrator.types import Problem
-from tests.orchestrator.serving.served import Server, running
+from orchestrator.testing.fakes import FakeTask
+from orchestrator.types import Problem, Sampling
+from orchestrator.verifiers.constraints import ConstraintsVerifier, ConstraintsVerifierConfig
+from tests.orchestrator.serving.served import ANSWERS, Server, fake_served, running
+from tests.scripted import ScriptedEngine
 
 assert torch
 CHAIN = (
@@ -128,6 +134,27 @@ def test_more_problems(name: str) -> None:
 @pytest.mark.parametrize("name", HEX)
 def test_more_problems_of_diffusion(name: str) -> None:
     check_strategies((name,), NUM_MORE, 4, *DIFFUSION)
+
+
+def test_a_verifier_that_samples() -> None:
+    """It draws the same for equal problem ids and seeds, whatever else is served."""
+    problem, sampling, task = Problem("p1", "abca", ""), Sampling(max_tokens=24), FakeTask()
+    node = {"_target_": "strategies.BestOfN", "num_samples": 4, "sampling": ANSWERS}
+    config = ConstraintsVerifierConfig(Template("List: {question}"), Template("{question}{answer}"), sampling)
+
+    def models() -> tuple[Engine, Verifier]:
+        engine = ScriptedEngine(lambda asked, _: f"={asked.seed % 9}\nScore: {asked.seed % 201 - 100}")
+        return engine, ConstraintsVerifier(config, engine, task)
+
+    engine, verifier = models()
+    controller = Controller(build_node(node, "strategy"), engine, verifier, task, seed=SEED)
+    result = asyncio.run(controller.solve(problem))
+    engine, verifier = models()
+    served = fake_served(offers=Offers({"best_of_n": Offer("best_of_n", lambda _: node)}, "best_of_n", {}))
+    with running(served, engine=engine, verifier=verifier) as server:
+        for _ in range(3):
+            replies = asyncio.run(through_the_endpoint(server, "best_of_n", [problem], 4, 1))
+            check_same(replies[problem.id], result)
 
 
 def test_every_strategy_is_in_the_table() -> None:

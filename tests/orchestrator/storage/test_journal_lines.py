@@ -16,6 +16,7 @@ from orchestrator.protocols import (
     GenerateRequest,
     Loglik,
     LoglikRequest,
+    OptionsRequest,
     ScoreReply,
     ScoreRequest,
 )
@@ -89,6 +90,24 @@ def test_a_digest_takes_any_text(one: str, two: str) -> None:
     texts = [digest_of([ScoreRequest("p", "q", (text,), 0)]) for text in (one, two, one)]
     assert texts[0] == texts[2]
     assert (texts[0] == texts[1]) == (one == two)
+
+
+@pytest.mark.parametrize(
+    ("request_", "digest"),
+    [
+        (LoglikRequest("p", "q", "i", (1, 2), ((3,),)), "bf5418b5912306e8d3c32197a1e207f8"),
+        (ScoreRequest("p", "q", ("a\n",), 0), "4828fd2af50a886881367aa933d7b994"),
+        (
+            OptionsRequest("p", "q", "i", (1, 2), (), (), "Right?", ("yes", "no")),
+            "38fc12ad6abeb1c1abbf9e7f9ffb1324",
+        ),
+    ],
+)
+def test_a_request_at_its_problems_home_has_the_digest_of_earlier_releases(
+    request_: LoglikRequest | ScoreRequest, digest: str
+) -> None:
+    assert digest_of([request_]) == digest
+    assert digest_of([request_.at("p#1")]) != digest
 
 
 def test_the_estimate_of_a_canvas_is_kept_and_no_other_line_has_one() -> None:

@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Failure, ScoreRequest
 from orchestrator.search.controller import Controller
+from orchestrator.serving.tenancy import RequestEngine, RequestVerifier, Rows
 from orchestrator.storage.result_lines import result_line
 from orchestrator.stored.engine import SampleEngine, StoredEngineConfig
 from orchestrator.stored.samples import StoredRun, read_stored
@@ -65,6 +66,23 @@ def texts(results: Iterable[ProblemResult]) -> list[list[str]]:
     return [
         [c["text"] for c in sorted(result_line(r)["candidates"], key=lambda c: c["text"])] for r in results
     ]
+
+
+def test_the_samples_of_a_problem_are_found_at_any_home(run: Path) -> None:
+    """As the endpoint requests them: two searches of one problem do not share a home."""
+    engine = StoredEngineConfig(path=str(run), seed=3).build()
+    task = StoredTask(path=str(run), answer_kind="integer")
+    verifier = StoredVerifierConfig(path=str(run)).open(DirectBackend(engine), task, {})
+    problem = replace(next(task.problems(0, 1)), question="in other words: found by its id")
+    strategy, rows = BestOfN(num_samples=5, sampling=MANY), Rows()
+    found = []
+    for home in ("p0", "p0#1", "p0#2"):
+        judge = RequestVerifier(verifier, home, rows)
+        controller = Controller(strategy, RequestEngine(engine, home, rows), judge, task, 3)
+        found.append(asyncio.run(controller.solve(problem)))
+    assert [result.error for result in found] == [None] * 3
+    assert texts(found[1:]) == texts(found[:1]) * 2
+    assert not engine._numbers
 
 
 def test_every_sample_is_served_once_with_its_rewards(run: Path) -> None:

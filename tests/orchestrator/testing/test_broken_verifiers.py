@@ -120,6 +120,11 @@ BROKEN: list[tuple[Law[VerifierCase], Callable[[], FakeVerifier], str]] = [
         "step by step",
     ),
     (
+        verifiers.a_reward_depends_on_its_request_alone,
+        lambda: Broken(answer=moved(lambda r: 0.1 * len(r.home))),
+        "with another home",
+    ),
+    (
         verifiers.a_reward_does_not_depend_on_later_steps,
         lambda: Broken(answer=moved(lambda r: 0.1 * len(r.steps))),
         "with a third step",

@@ -41,7 +41,7 @@ SCORE = Template("{question}\n{constraints}\n{answer}\nScore", instruction="")
 
 
 class Judge(EngineBase):
-    """Lists ``Reach =.``, and says ``said`` of a text, or a score that its digest gives."""
+    """Lists ``Reach =.``, and says ``said`` of a text, or a score: its digest's, or one that is drawn."""
 
     def __init__(self, said: str | None = None, special: tuple[str, ...] = ()) -> None:
         self.said, self.special = said, special
@@ -60,7 +60,8 @@ class Judge(EngineBase):
         if request.question.endswith("List"):
             text = "Reach =."
         elif self.said is None:
-            digest = hashlib.blake2b(request.question.encode(), digest_size=2).digest()
+            drawn = str(request.seed) if request.params.temperature > 0 else ""
+            digest = hashlib.blake2b((request.question + drawn).encode(), digest_size=2).digest()
             text = f"It reaches it.\nScore: {int.from_bytes(digest, 'big') % 201 - 100}"
         else:
             text = self.said
@@ -209,9 +210,11 @@ async def test_a_mixture_shows_the_list_and_the_reasons() -> None:
     assert session._ledger.account.by_role.keys() == {"constraints", "score", "select", "revise"}
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("readout", ["per_step", "whole"])
-async def test_it_keeps_the_laws_of_verifiers(readout: Any) -> None:
-    verifier = config_of(readout=readout).open(DirectBackend(Judge()), FakeTask(), {})
+async def test_it_keeps_the_laws_of_verifiers(readout: Any, temperature: float) -> None:
+    config = config_of(readout=readout, sampling=Sampling(temperature))
+    verifier = config.open(DirectBackend(Judge()), FakeTask(), {})
     await check_verifier(verifier, question="abca", steps=("a\n", "b\n", "c\n", "=abc\n"))
 
 
