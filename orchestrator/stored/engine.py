@@ -86,7 +86,8 @@ class SampleEngine(EngineBase):
         num = len(stored.samples)
         number = self._number(request, num)
         if number is None:
-            return Failure("NotStored", f"the stored run has {num} samples of this problem: set budget={num}")
+            allowed = f"set budget={num} or less, and seed={self._seed}"
+            return Failure("NotStored", f"the stored run has {num} samples of this problem: {allowed}")
         completion = completion_of(stored.samples[number])
         if (length := completion.usage.generated_tokens) > request.params.max_tokens:
             allowed = f"and max_tokens is {request.params.max_tokens}: set task.max_tokens"

@@ -119,7 +119,7 @@ def test_another_seed_than_the_runs_finds_no_sample(run: Path) -> None:
     task, engine = StoredTask(path=str(run)), StoredEngineConfig(path=str(run), seed=1).build()
     controller = Controller(SelfConsistency(num_samples=2, sampling=MANY), engine, None, task, seed=2)
     result = asyncio.run(controller.solve(next(task.problems(0, 1))))
-    assert "NotStored" in str(result.error)
+    assert "set budget=5 or less, and seed=1" in str(result.error)
 
 
 def test_problems_are_found_by_their_questions_too(run: Path) -> None:
