@@ -23,13 +23,13 @@ from actors.vllm_engine import config as vllm_config
 from orchestrator.calibrate import __main__ as calibrate
 from orchestrator.config.arguments import without_comment
 from orchestrator.config.command_line import (
-    check_flags,
     continued_command,
     folder_names,
     is_sweep,
     with_open_keys,
 )
 from orchestrator.config.compose import only_composed
+from orchestrator.config.flags import check_flags
 from orchestrator.config.plan import plan_of
 from orchestrator.exchange import __main__ as exchange
 from orchestrator.planning import command as planning

@@ -19,7 +19,7 @@ from orchestrator.config.calibrated import inlined
 from orchestrator.config.files import TARGET
 from orchestrator.config.knob_types import plain_type
 from orchestrator.config.planned import with_floors, with_plan
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.observe.tracing import Tracing
 from orchestrator.protocols import step_rule_of
 from orchestrator.renamed import renamed
@@ -124,8 +124,8 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
 
     The content of a fitted file takes the place of its path.
 
-    Raises ConfigError for an unknown key, a group that is not a node of keys and a secret, and OmegaConf's
-    errors for a value that is missing or cannot be resolved.
+    Raises ConfigError for an unknown key, a group that is not a node of keys and a secret, MurmurationError
+    for a key that was deleted, and OmegaConf's errors for a value that is missing or cannot be resolved.
     """
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
@@ -138,6 +138,10 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
             raise ConfigError(key, value, "must be keys below it, such as +engine@policies.draft=NAME")
         if key not in RunSettings.model_fields and not isinstance(value, Mapping):
             raise ConfigError(key, value, f"must be one of the files of conf/{key}, or keys below {key}")
+    required = [name for name, field in RunSettings.model_fields.items() if field.is_required()]
+    for key in (*GROUPS, "limits", *required):
+        if key not in plain:
+            raise MurmurationError(f"{key}: a run needs this key, and the configuration does not have it")
     check_config(plain)
     return with_floors(with_plan(inlined(renamed(plain))))
 

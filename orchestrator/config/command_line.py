@@ -13,16 +13,15 @@ from hydra.core.override_parser.types import Override, QuotedString
 
 from orchestrator.config.build import EXPERIMENT, GROUPS
 from orchestrator.config.files import CONF
-from orchestrator.config.flags import FLAGS, MULTIRUN, config_dirs, continued_flags, split_flags, takes
+from orchestrator.config.flags import MULTIRUN, config_dirs, continued_flags, split_flags, takes
 from orchestrator.config.spelling import quote, spelled
 from orchestrator.config.trust import Wish, refuse, shipped, wishes_of_overrides
-from orchestrator.errors import ConfigError, MurmurationError
+from orchestrator.errors import ConfigError
 from orchestrator.storage.folders import in_home
 from orchestrator.storage.json_reading import NOT_OURS, BadJson, parse_object
 from orchestrator.storage.run_directory import FREE_KEYS
 from orchestrator.storage.run_files import COMMAND
 from orchestrator.storage.signing import is_own, sign, signed_bytes
-from orchestrator.terminal import program
 
 _SWITCHES = {"true", "false"}
 _MAX_COMMAND = 50_000
@@ -92,18 +91,6 @@ def _spelled_overrides(arguments: Sequence[str], *, is_sweep: bool) -> list[str]
         else spelled(argument, is_sweep=is_sweep)
         for before, argument in zip(["", *arguments], arguments, strict=False)
     ]
-
-
-def check_flags(arguments: Sequence[str]) -> None:
-    """Raise MurmurationError for an unknown flag: Hydra would print its own usage."""
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name.startswith("-") and name not in FLAGS and not name.startswith("-c"):
-            key = name.lstrip("-").replace("-", "_")
-            hint = (
-                f"keys have no dashes: {key}={value or '...'}" if len(key) > 1 else f"see {program()} --help"
-            )
-            raise MurmurationError(f"{argument}: unknown flag; {hint}")
 
 
 def take_trust(arguments: Sequence[str]) -> tuple[bool, list[str]]:

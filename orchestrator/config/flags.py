@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from orchestrator.errors import MurmurationError
+from orchestrator.terminal import program
+
 MULTIRUN = ("-m", "--multirun")
 # Those that name configurations, by their long names: a resumed run needs them.
 _NAMES = {
@@ -14,8 +17,12 @@ _NAMES = {
     "-cd": "--config-dir",
     **{name: name for name in ("--config-path", "--config-name", "--config-dir")},
 }
+_SHOWN = ("job", "hydra", "all")
+_ABOUT = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# They take one of these values.
+_CHOICES = {"-c": _SHOWN, "--cfg": _SHOWN, "-i": _ABOUT, "--info": _ABOUT}
 # They take a value; for some it is optional.
-_ASKING = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--experimental-rerun")
+_ASKING = (*_CHOICES, "-p", "--package", "--experimental-rerun")
 _DIR = "--config-dir"
 FLAGS = {
     *MULTIRUN,
@@ -24,6 +31,25 @@ FLAGS = {
     *("--resolve", "-r", "--run", "--shell-completion"),
 }
 """Hydra's flags that are allowed; its ``--experimental-rerun`` unpickles a file."""
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise MurmurationError for a flag that is unknown or has a wrong value: Hydra would print its usage."""
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-"):
+            continue
+        if name not in FLAGS and not name.startswith("-c"):
+            key = name.lstrip("-").replace("-", "_")
+            hint = (
+                f"keys have no dashes: {key}={value or '...'}" if len(key) > 1 else f"see {program()} --help"
+            )
+            raise MurmurationError(f"{argument}: unknown flag; {hint}")
+        if equals and name not in (*_NAMES, *_ASKING):
+            raise MurmurationError(f"{argument}: {name} takes no value")
+        choice = value if equals else after if takes(name, after) else ""
+        if name in _CHOICES and choice and not choice.startswith("-") and choice not in _CHOICES[name]:
+            raise MurmurationError(f"{name}={choice}: must be one of {', '.join(_CHOICES[name])}")
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

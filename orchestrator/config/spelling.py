@@ -44,7 +44,7 @@ def spelled(argument: str, *, is_sweep: bool) -> str:
     name = key.lstrip("+")
     if key.startswith("~") or name.startswith("hydra"):
         return argument
-    if not equals:
+    if not equals or not name:
         allowed = "must be KEY=VALUE; a value with a space in it needs quotes around the argument"
         raise MurmurationError(f"{argument}: {allowed}")
     if name in _FOLDERS:

@@ -20,7 +20,6 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.config.arguments import without_comment
 from orchestrator.config.command_line import (
     check_choices,
-    check_flags,
     continued_command,
     folder_names,
     is_sweep,
@@ -29,7 +28,7 @@ from orchestrator.config.command_line import (
 )
 from orchestrator.config.compose import folders_claimed, known_keys, with_config
 from orchestrator.config.explain import explain
-from orchestrator.config.flags import kept_flags
+from orchestrator.config.flags import check_flags, kept_flags
 from orchestrator.config.plan import plan_of
 from orchestrator.errors import MurmurationError
 from orchestrator.observe.events import StderrHandler

@@ -33,7 +33,7 @@ def expand(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list
     """Return every combination of the values, in all of Hydra's syntax for values that can be listed.
 
     Of a key that is given twice the last value counts. ``loader`` resolves globs. Raises ConfigError for a
-    range that cannot be listed, and Hydra's error for what it cannot parse.
+    range that cannot be listed or holds nothing, and Hydra's error for what it cannot parse.
     """
     choices: dict[str, list[str]] = {}
     varied: dict[str, bool] = {}
@@ -47,10 +47,13 @@ def expand(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list
 def _values(key: str, override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
+    written = str(override.input_line).partition("=")[2]
     if not override.is_discrete_sweep():
-        value = str(override.input_line).partition("=")[2]
-        raise ConfigError(key, value, "cannot be listed: use choice(...) or range(...)")
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        raise ConfigError(key, written, "cannot be listed: use choice(...) or range(...)")
+    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise ConfigError(key, written, "must have at least one value, and has none")
+    return values
 
 
 def shared(overrides: Sequence[str]) -> list[str]:

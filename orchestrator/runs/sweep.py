@@ -44,6 +44,7 @@ class PlannedPoint:
     folder: str
     models: str
     is_ours: bool = True  # the folder is named after the overrides
+    is_dry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def _plan_point(point: Point, config_name: str, models_of: ModelsOf, flags: Sequ
         folder, by_overrides = str(config.hydra.sweep.subdir), str(config.hydra.job.override_dirname)
         with open_dict(config):
             config.pop("hydra")
-        return PlannedPoint(point, folder, models_of(config), is_ours=folder == by_overrides)
+        is_ours, is_dry = folder == by_overrides, bool(config.get("dry_run"))
+        return PlannedPoint(point, folder, models_of(config), is_ours, is_dry)
     except (MurmurationError, HydraException, OmegaConfBaseException) as mistake:
         return RefusedPoint(point, explain(mistake, known_keys([*flags, *point.overrides]), point.overrides))
 
@@ -166,12 +168,13 @@ def run_sweep(
 
     ``run`` takes a point's command line; what it raises ends that point only. An interruption ends the sweep:
     a point reports it by its status, or ``interrupted`` does if the point still finished. ``points.json`` in
-    the folder records the progress. Raises ConfigError if another process runs this sweep.
+    the folder records the progress; a dry run of all points writes nothing. Raises ConfigError if another
+    process runs this sweep.
     """
     _report_mistakes(sweep)
     statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
-    if not sweep.in_order:
-        return max(statuses)
+    if all(p.is_dry for p in sweep.planned):
+        return max([*statuses, *_dry_run(sweep, run, console, interrupted)])
     with claimed(sweep.folder) as place:
         index, ended = _open_index(sweep), list[PlannedPoint]()
         try:
@@ -180,12 +183,11 @@ def run_sweep(
                     statuses.append(signalled)
                     break
                 place.check()  # or the point would make a new folder
-                console.print(
-                    f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False
-                )
+                _announce(console, number, sweep)
                 statuses.append(_run_one(sweep, p, run))
                 place.check()
-                index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
+                if not p.is_dry:
+                    index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
                 if sweep.summary_of(p).exists():
                     ended.append(p)
                 if statuses[-1] in _ENDS:
@@ -196,6 +198,28 @@ def run_sweep(
             statuses.append(Status.SOME_ERRORS)
         _conclude(sweep, console, interrupted=any(status in _ENDS for status in statuses))
     return max(statuses)
+
+
+def _dry_run(
+    sweep: Sweep,
+    run: Callable[[list[str]], Status],
+    console: Console,
+    interrupted: Callable[[], Status | None],
+) -> Iterable[Status]:
+    """Yield the status of each point; an interruption ends it."""
+    for number, p in enumerate(sweep.in_order, 1):
+        if (signalled := interrupted()) is not None:
+            yield signalled
+            return
+        _announce(console, number, sweep)
+        yield (status := _run_one(sweep, p, run))
+        if status in _ENDS:
+            return
+
+
+def _announce(console: Console, number: int, sweep: Sweep) -> None:
+    name, num_points = sweep.in_order[number - 1].point.name, len(sweep.in_order)
+    console.print(f"[{number}/{num_points}] {name}", markup=False, highlight=False)
 
 
 def _report_mistakes(sweep: Sweep) -> None:

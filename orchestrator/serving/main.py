@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.backend import Backend
 from orchestrator.config.arguments import without_comment
-from orchestrator.config.command_line import check_choices, check_flags, with_open_keys
+from orchestrator.config.command_line import check_choices, with_open_keys
 from orchestrator.config.compose import WRITE_NOTHING, known_keys, with_config
 from orchestrator.config.explain import explain
+from orchestrator.config.flags import check_flags
 from orchestrator.config.plan import Plan
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.observe.events import StderrHandler, warnings_shown

@@ -11,7 +11,8 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.config.command_line import check_flags, continued_command
+from orchestrator.config.command_line import continued_command
+from orchestrator.config.flags import check_flags
 from orchestrator.config.spelling import spelled, with_line_breaks
 from orchestrator.errors import MurmurationError
 
@@ -115,6 +116,7 @@ def test_a_file_whose_name_has_a_comma_is_one(tmp_path: Path) -> None:
         ("engine.template=a (b),c", True, "may be one value or several"),
         (r"task.delimiter=choice('\n','x')", True, "one after another, with commas"),
         ("rows.jsonl", False, "rows.jsonl: must be KEY=VALUE"),
+        ("=1", False, "=1: must be KEY=VALUE"),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_asked(argument: str, is_sweep: bool, line: str) -> None:
@@ -128,6 +130,23 @@ def test_a_flag_that_is_none(flag: str) -> None:
     with pytest.raises(MurmurationError, match=f"^{flag}: unknown flag"):
         check_flags(["-m", flag])
     check_flags(["-m", "--multirun", "--cfg", "job", "--config-dir=x", "-cd", "x", "--help"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--cfg=bad"], "--cfg=bad: must be one of job, hydra, all"),
+        (["-c", "bad", "-m"], "-c=bad: must be one of job, hydra, all"),
+        (["--info", "x"], "--info=x: must be one of all, config"),
+        (["-m=1"], "-m=1: -m takes no value"),
+        (["--help=foo"], "--help=foo: --help takes no value"),
+    ],
+)
+def test_a_flag_with_a_value_that_it_does_not_take(flags: list[str], line: str) -> None:
+    with pytest.raises(MurmurationError) as caught:
+        check_flags(flags)
+    assert line in str(caught.value)
+    check_flags(["--info", "-m", "seed=1,2", "-i", "--cfg=hydra", "--info=defaults", "--info", "budget=2"])
 
 
 @given(TEXT)

@@ -118,6 +118,31 @@ def test_an_interruption_ends_the_sweep_and_the_index_tells_what_is_left(tmp_pat
     assert sweep_folder(tmp_path.parent / "elsewhere") is None
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_dry_run_leaves_a_sweep_as_it_is(tmp_path: Path, *, before: bool) -> None:
+    if before:
+        run_sweep(planned(tmp_path, "seed=0,1"), lambda _: Status.INTERRUPTED, console())
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    shown: list[list[str]] = []
+
+    def run(arguments: list[str]) -> Status:
+        shown.append(arguments)
+        return Status.FINISHED
+
+    assert run_sweep(planned(tmp_path, "seed=0,1", "dry_run=true"), run, console()) == Status.FINISHED
+    assert len(shown) == 2 and all("dry_run=true" in arguments for arguments in shown)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_an_interruption_ends_a_dry_run(tmp_path: Path) -> None:
+    statuses = iter([Status.FINISHED, Status.INTERRUPTED])
+    sweep = planned(tmp_path, "seed=0,1,2", "dry_run=true")
+    assert run_sweep(sweep, lambda _: next(statuses), console()) == Status.INTERRUPTED
+    assert (
+        run_sweep(sweep, lambda _: next(statuses), console(), lambda: Status.TERMINATED) == Status.TERMINATED
+    )
+
+
 @pytest.mark.heavy
 def test_a_signal_that_a_finished_point_has_met_ends_the_sweep(tmp_path: Path) -> None:
     """Its last problems ended in the grace, so its own status tells nothing."""
