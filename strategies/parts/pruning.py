@@ -64,6 +64,8 @@ async def pruned(
     texts, done = [Trajectory()] * len(params), 0
     for step, num_kept in points:
         for _ in range(done, step):
+            if not any(t.active for t in texts):
+                break
             texts = await _extend(session, texts, params)
         texts, done = await session.score(texts), step
         if session.exhausted:

@@ -240,6 +240,12 @@ async def test_a_text_that_has_ended_is_not_pruned() -> None:
     assert [t.text for t in solution.trajectories].count("a\n=2\n") == 1
 
 
+async def test_a_step_after_every_end_is_not_waited_for() -> None:
+    world = World(Table({}, {"=1\n": 1.0}), lambda _, steps: 0.5)
+    solution = await world.solve(BestOfN(4, PARAMS, prune={10**12: 1}))
+    assert [t.finished for t in solution.trajectories] == [True] * 4
+
+
 async def test_an_answers_bound_holds_over_its_steps() -> None:
     """Step by step a text gets no more room than at once."""
     endless = Table({}, {"a\n": 1.0})
