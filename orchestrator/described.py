@@ -18,10 +18,13 @@ _NO_VERIFIER = "orchestrator.NoVerifier"
 
 @runtime_checkable
 class Described(Protocol):
-    """A model that says what the files of a run hold of it."""
+    """A model that says what the files of a run hold of it.
+
+    The name is no word that a user's class would have for something else.
+    """
 
     @property
-    def description(self) -> Mapping[str, Any]:
+    def run_description(self) -> Mapping[str, Any]:
         """The keys of its node in config.json, without its class."""
         ...
 
@@ -77,7 +80,7 @@ def node_of(part: object) -> dict[str, Any]:
     """Return an object's node: its class, and the fields that its representation shows."""
     target = {_TARGET: _name_of_class(type(part))}
     if isinstance(part, Described):
-        return {**target, **part.description}
+        return {**target, **part.run_description}
     if not is_dataclass(part):
         return target
     shown = [field.name for field in fields(part) if field.repr and field.init]

@@ -131,7 +131,7 @@ def _models(
 class _Started:
     """A model of a backend: it refuses another event loop, where a call would wait forever."""
 
-    description: Mapping[str, Any]
+    run_description: Mapping[str, Any]
     inner: Any = field(repr=False)
     loop: asyncio.AbstractEventLoop = field(repr=False)
 

@@ -105,7 +105,7 @@ class TextEngine(EngineBase):
         return ModelInfo(step_modes=self._modes, tokenizer="utf-8")
 
     @property
-    def description(self) -> Mapping[str, Any]:
+    def run_description(self) -> Mapping[str, Any]:
         """What the files of a run hold of it."""
         return {"propose": self._propose.reference, "by_steps": self._by_steps}
 

@@ -63,7 +63,7 @@ class TextVerifier(VerifierBase):
         return self._info
 
     @property
-    def description(self) -> Mapping[str, Any]:
+    def run_description(self) -> Mapping[str, Any]:
         """What the files of a run hold of it."""
         return {"reward": self._reward.reference, "readout": self._info.readout}
 

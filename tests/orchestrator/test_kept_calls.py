@@ -1,0 +1,50 @@
+"""Library calls that keep a run directory: any part fits, and the files say what has happened in the call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import ProblemResult, TextEngine, TextTask, TextVerifier, solve_many
+from strategies import BestOfN, Mixture, MixtureArm, SelfConsistency
+
+
+def propose(question: str, written: str, *, seed: int, params: Any) -> str:
+    return f"#{seed % 10}"
+
+
+async def all_of(problems: Sequence[Any], run_dir: Path, **how: Any) -> list[ProblemResult]:
+    settings = {"strategy": SelfConsistency(3), "engine": TextEngine(propose), **how}
+    return [r async for r in solve_many(problems, task=TextTask("#"), run_dir=run_dir, **settings)]
+
+
+@dataclass(frozen=True)
+class Noted(SelfConsistency):
+    """A strategy of a user, with a word of its own."""
+
+    description: str = "three votes"
+
+
+@pytest.mark.parametrize(
+    "strategy", [Noted(3), Mixture({"best": MixtureArm(BestOfN(2), "Draws two.")}, num_samples=4)]
+)
+async def test_a_part_may_have_a_description_of_its_own(strategy: Any, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"strategy": strategy, "verifier": TextVerifier(lambda question, steps: 0.5)}
+    (first,) = await all_of(["?"], tmp_path, **how)
+    (again,) = await all_of(["?"], tmp_path, **how)
+    assert first.answer is not None and first.answer == again.answer
+    (said,) = descriptions(json.loads((tmp_path / "config.json").read_text())["strategy"])
+    assert said in ("three votes", "Draws two.")
+
+
+def descriptions(node: Any) -> list[str]:
+    """Return the descriptions in a configuration, at any depth."""
+    if isinstance(node, Mapping):
+        own = [node["description"]] if "description" in node else []
+        return own + [found for value in node.values() for found in descriptions(value)]
+    return [found for value in node for found in descriptions(value)] if isinstance(node, list) else []
