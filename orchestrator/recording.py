@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import JournalError
+from orchestrator.errors import ConfigError, JournalError
 from orchestrator.observe import milestones
 from orchestrator.observe.tracking import NoTracker, Tracker
 from orchestrator.outcome import ProblemResult
@@ -79,20 +78,32 @@ class Recording:
         self.tracker.start(self.run_dir, config, self.totals)
         milestones.run_begins(self.labels, num_problems, self.totals.num_problems, is_resumed=is_resumed)
         self.results, begun = ResultLog(self.run_dir), time.monotonic()
-        complete = False
+        complete, failure = False, None
         try:
-            yield
-            self.results.sync()
-            complete = self.reached_end
-            if complete and not self.totals.num_errors:
-                drop_samples(self.run_dir)
-        except OSError:
-            self.results.check()  # that the directory is gone is the better message
+            with self._displacement_first():
+                yield
+                self.results.sync()
+                complete = self.reached_end
+                if complete and not self.totals.num_errors:
+                    drop_samples(self.run_dir)
+        except _STOPPED:
+            raise
+        except BaseException as error:
+            failure = error
             raise
         finally:
             seconds = None if earlier_seconds is None else earlier_seconds + time.monotonic() - begun
             self.summary = self._summary(complete, seconds)
-            self._conclude()
+            self._conclude(failure)
+
+    @contextmanager
+    def _displacement_first(self) -> Iterator[None]:
+        """Raise DisplacedError for an OSError of the block if the directory is gone: it says more."""
+        try:
+            yield
+        except OSError:
+            self.results.check()
+            raise
 
     def add(self, result: ProblemResult) -> None:
         """Append a result's line; its journal is closed when the line is on disk. Raises OSError."""
@@ -117,23 +128,22 @@ class Recording:
         else:
             journals.pause(problem_id)
 
-    def _conclude(self) -> None:
+    def _conclude(self, failure: BaseException | None) -> None:
         """Write summary.json, unless another directory is in its place, and close everything."""
-        error, is_there = sys.exception(), self.results.is_in_its_folder
-        if isinstance(error, _STOPPED):
-            error = None
+        is_there = self.results.is_in_its_folder
         self.results.close()
         if self.journals is not None:
             self.journals.close()
         try:
             if is_there:
                 write_json(self.run_dir / SUMMARY, self.summary)
-        except OSError:
-            if error is None:  # a full disk has stopped the run already, and is what to report
+        except (OSError, ConfigError) as unwritten:
+            if failure is None:  # else a full disk has stopped the run already, and is what to report
+                failure = unwritten
                 raise
         finally:
             self.tracker.finish(self.summary)
-            milestones.run_ends(self.summary, error)
+            milestones.run_ends(self.summary, failure)
 
     @property
     def _is_resumed(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 
 from orchestrator import ProblemResult, TextEngine, TextTask, TextVerifier, solve_many
+from orchestrator.errors import ConfigError
+from orchestrator.observe.events import EVENTS
+from orchestrator.storage.run_files import SUMMARY
 from strategies import BestOfN, Mixture, MixtureArm, SelfConsistency
 
 
@@ -21,6 +25,10 @@ def propose(question: str, written: str, *, seed: int, params: Any) -> str:
 async def all_of(problems: Sequence[Any], run_dir: Path, **how: Any) -> list[ProblemResult]:
     settings = {"strategy": SelfConsistency(3), "engine": TextEngine(propose), **how}
     return [r async for r in solve_many(problems, task=TextTask("#"), run_dir=run_dir, **settings)]
+
+
+def events_of(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / EVENTS).read_text().splitlines()]
 
 
 @dataclass(frozen=True)
@@ -48,3 +56,30 @@ def descriptions(node: Any) -> list[str]:
         own = [node["description"]] if "description" in node else []
         return own + [found for value in node.values() for found in descriptions(value)]
     return [found for value in node for found in descriptions(value)] if isinstance(node, list) else []
+
+
+async def test_an_exception_that_the_caller_handles_is_no_failure_of_the_run(tmp_path: Path) -> None:
+    try:
+        raise ValueError("the first server is down")
+    except ValueError:
+        await all_of(["x"], tmp_path)
+    assert events_of(tmp_path)[-1]["event"] == "run_finished"
+
+
+@pytest.mark.parametrize("mistake", [OSError("no space"), ConfigError("file", SUMMARY, "must be plain")])
+async def test_a_summary_that_cannot_be_written_is_a_failure_of_the_run(
+    mistake: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the caller handles an exception of its own."""
+
+    def refuse(path: Path, value: Any) -> None:
+        raise mistake
+
+    monkeypatch.setattr("orchestrator.recording.write_json", refuse)
+    try:
+        raise ValueError("the first server is down")
+    except ValueError:
+        with pytest.raises(type(mistake), match=re.escape(str(mistake))):
+            await all_of(["x"], tmp_path)
+    last = events_of(tmp_path)[-1]
+    assert last["event"] == "run_failed" and str(mistake) in last["error"]
