@@ -24,6 +24,7 @@ from orchestrator.config.parts import check_engines, check_parts
 from orchestrator.described import described, labels_of
 from orchestrator.errors import ConfigError
 from orchestrator.observe.events import recorded
+from orchestrator.observe.scopes import apart
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.recording import Recording, model_labels
@@ -172,7 +173,7 @@ async def solve_many(
     )
     asked = list(problems_of(problems))
     found = controller.results(asked) if run_dir is None else _kept(controller, asked, Path(run_dir))
-    async with aclosing(found):
+    async with aclosing(apart(found)) as found:
         async for result in found:
             yield result
 

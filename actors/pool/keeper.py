@@ -7,6 +7,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -274,8 +275,11 @@ class Keeper(ABC):
             self.give_up(f"{self.name} is no longer watched: {error!r}")
 
     def _emit(self, level: int, event: str, text: str, **fields: object) -> None:
-        """Log one line about this replica (docs/observability.md lists the events)."""
-        emit(event, "%s", text, level=level, replica=self.name, **fields)
+        """Log one line about this replica (docs/observability.md lists the events).
+
+        Runs of one process may share it: whichever call has found its state out, the line is for all of them.
+        """
+        Context().run(emit, event, "%s", text, level=level, replica=self.name, **fields)
 
 
 async def within(seconds: float, reply: Awaitable[T]) -> T:

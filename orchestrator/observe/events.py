@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.observe.scopes import own_scope
 from orchestrator.storage.appending import AppendedFile, end_line
 from orchestrator.storage.sweep_index import INDEX
 from orchestrator.streams import write_error
@@ -30,8 +32,6 @@ LEVELS: dict[str, int | None] = {
 }
 """The values of ``log_level``: the least that ``events.jsonl`` holds. ``none`` keeps no file."""
 
-_PACKAGES = ("actors", "orchestrator")
-
 
 def run_names(run_dir: Path) -> dict[str, str | None]:
     """Return the folder names of a directory's run and point; a run outside a sweep has no point."""
@@ -45,27 +45,17 @@ def run_names(run_dir: Path) -> dict[str, str | None]:
 def recorded(run_dir: Path, level: str) -> Iterator[None]:
     """Record what this project's loggers report, from ``level`` (a key of LEVELS) up, in ``events.jsonl``.
 
-    Warnings and errors also go to stderr, whatever the level.
+    What happens in another run at work is left out (``scopes``). Warnings and errors also go to stderr,
+    whatever the level, and once, however many runs are at work.
     """
     least = LEVELS[level]
-    handlers: list[logging.Handler] = [StderrHandler()]
-    if least is not None:
-        handlers.append(EventFile(run_dir, least))
-    loggers = [logging.getLogger(name) for name in _PACKAGES]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(min(logging.WARNING, least or logging.WARNING))
-        for handler in handlers:
-            logger.addHandler(handler)
-    try:
+    with own_scope() as scope, ExitStack() as listening:
+        listening.enter_context(warnings_shown())
+        if least is not None:
+            file = listening.enter_context(closing(EventFile(run_dir, least)))
+            file.addFilter(scope.may_hold)
+            listening.enter_context(_LOGGERS.heard_by(file))
         yield
-    finally:
-        for logger, earlier in zip(loggers, before, strict=True):
-            logger.setLevel(earlier)
-            for handler in handlers:
-                logger.removeHandler(handler)
-        for handler in handlers:
-            handler.close()
 
 
 class StderrHandler(logging.Handler):
@@ -93,17 +83,49 @@ class _Printable(logging.Formatter):
         return printable(super().formatException(ei))
 
 
+class _Loggers:
+    """This project's loggers, which all runs of the process share.
+
+    Their level is the lowest of the handlers at work; after the last it is what it was before the first.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._loggers = [logging.getLogger(name) for name in names]
+        self._before = [logger.level for logger in self._loggers]
+        self._handlers: list[logging.Handler] = []  # a handler is in it once for each use
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def heard_by(self, handler: logging.Handler) -> Iterator[None]:
+        """Give a handler what the loggers report inside the block."""
+        with self._lock:
+            if not self._handlers:
+                self._before = [logger.level for logger in self._loggers]
+            self._handlers.append(handler)
+            self._update(handler)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._handlers.remove(handler)
+                self._update(handler)
+
+    def _update(self, handler: logging.Handler) -> None:
+        """Add or remove a handler, as it is at work or not, and set the level."""
+        for logger, before in zip(self._loggers, self._before, strict=True):
+            logger.setLevel(min((at_work.level for at_work in self._handlers), default=before))
+            (logger.addHandler if handler in self._handlers else logger.removeHandler)(handler)
+
+
+_LOGGERS = _Loggers("actors", "orchestrator")
+_STDERR = StderrHandler()
+
+
 @contextmanager
 def warnings_shown() -> Iterator[None]:
-    """Show warnings of this project's loggers on stderr: for the tools beside run.py."""
-    handler, loggers = StderrHandler(), [logging.getLogger(name) for name in _PACKAGES]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
+    """Show warnings of this project's loggers on stderr."""
+    with _LOGGERS.heard_by(_STDERR):
         yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
 
 
 class EventFile(logging.Handler):

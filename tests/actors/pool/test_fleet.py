@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,15 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.pool.fleet import Fleet
+from actors.pool.handles import Host
 from actors.pool.jobs import Died, Life
+from actors.pool.member import Member
+from actors.pool.placement import ClusterConfig, ReplicaSpec
 from actors.pool.pool import PooledEngine
 from actors.pool.replica import Raised
 from actors.pool.routing import ranking
+from orchestrator.observe.events import EVENTS as EVENTS_FILE
+from orchestrator.observe.events import recorded
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import NO_REPLICA, Completion, Failure, GenerateRequest
 from orchestrator.search.account import Limits
 from orchestrator.search.controller import Controller
-from orchestrator.testing import FakeTask, FakeVerifier
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from orchestrator.types import Overhead, Sampling, Usage
 from strategies.best_of_n import BestOfN
 from tests.actors.fake_members import FakeMember, fake_fleet
@@ -224,3 +231,18 @@ async def test_replies_that_a_cancelled_call_had_received_are_overhead() -> None
             await call
     assert await fleet.release("a") == Overhead(speculated_tokens=6)
     await fleet.close()
+
+
+def test_what_becomes_of_a_replica_is_an_event_of_every_run_that_shares_it(tmp_path: Path) -> None:
+    """Though the call of one run has found it out."""
+    spec = ReplicaSpec("engine", FakeEngine, 1)
+    member = Member("engine-0", spec, ClusterConfig(), lambda: None, cast(Host, None))
+    runs = [tmp_path / name for name in "ab"]
+    for run_dir in runs:
+        run_dir.mkdir()
+    with recorded(runs[0], "info"), recorded(runs[1], "info"):
+        member.give_up("engine-0 is lost")
+    told = [
+        [json.loads(line)["event"] for line in (run / EVENTS_FILE).read_text().splitlines()] for run in runs
+    ]
+    assert told == [["replica_lost"]] * 2
