@@ -185,8 +185,9 @@ async def _kept(
     config = described(controller)
     with claimed(run_dir):
         earlier = _opened(run_dir, config, problems)
+        asked = {problem.id: problem for problem in problems}
         for line in list(stream_results(run_dir)):
-            yield stored_result(line)
+            yield stored_result(line, asked.get(line["problem_id"]))
         journals = Journals(run_dir)
         labels = _labels(config, controller)
         recording = Recording(run_dir, labels, earlier, journals, lengths=Lengths.from_config(config))

@@ -222,8 +222,11 @@ def log_weight_of(candidate: Mapping[str, Any]) -> float:
     return math.inf if candidate["reward"] == 1.0 else -math.inf
 
 
-def stored_result(line: Mapping[str, Any]) -> ProblemResult:
-    """Return the result of a line without an error; token ids are not stored (see ``trajectory_of``)."""
+def stored_result(line: Mapping[str, Any], problem: Problem | None = None) -> ProblemResult:
+    """Return the result of a line without an error, with its problem: a line holds the texts of one alone.
+
+    Neither token ids (see ``trajectory_of``) nor decoding parameters are stored.
+    """
     recorded = in_recorded_order(line)
     solution = Solution(
         answer_index=line["answer_index"],
@@ -233,9 +236,9 @@ def stored_result(line: Mapping[str, Any]) -> ProblemResult:
         usage=spent(line),
     )
     return ProblemResult(
-        problem=Problem(line["problem_id"], line["question"], line["reference"]),
+        problem=problem or Problem(line["problem_id"], line["question"], line["reference"]),
         candidates=tuple(
-            Candidate(trajectory_of(c), log_weight_of(c), c["answer"], c["correct"])
+            Candidate(trajectory_of(c), log_weight_of(c), c["answer"], c["correct"], group=c.get("group"))
             for c in line["candidates"]
         ),
         has_answer=line["answer_index"] is not None,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator import ProblemResult, TextEngine, TextTask, TextVerifier, solve_many
+from orchestrator import Problem, ProblemResult, TextEngine, TextTask, TextVerifier, solve_many
 from orchestrator.errors import ConfigError
 from orchestrator.observe.events import EVENTS
 from orchestrator.storage.run_files import SUMMARY
-from strategies import BestOfN, Mixture, MixtureArm, SelfConsistency
+from orchestrator.types import Turn
+from strategies import BestOfN, Mixture, MixtureArm, ParticleFilter, SelfConsistency
 
 
 def propose(question: str, written: str, *, seed: int, params: Any) -> str:
@@ -83,3 +84,27 @@ async def test_a_summary_that_cannot_be_written_is_a_failure_of_the_run(
             await all_of(["x"], tmp_path)
     last = events_of(tmp_path)[-1]
     assert last["event"] == "run_failed" and str(mistake) in last["error"]
+
+
+@pytest.mark.parametrize("strategy", [BestOfN(4), SelfConsistency(4), ParticleFilter(4, max_steps=3)])
+async def test_a_stored_result_differs_in_what_is_not_stored_alone(strategy: Any, tmp_path: Path) -> None:
+    """As docs/library.md lists it; the seconds are rounded to a millionth."""
+    problem = Problem("p", "q", "2", {"level": 3}, (Turn("system", "Be brief."),))
+    how: dict[str, Any] = {"strategy": strategy, "verifier": TextVerifier(lambda question, steps: 0.5)}
+    (first,) = await all_of([problem], tmp_path, **how)
+    (again,) = await all_of([problem], tmp_path, **how)
+    assert differing(first, again) <= {"token_ids", "finish", "params", "seconds"}
+    assert again.problem == problem
+    ended = [[c.trajectory.finished for c in result.candidates] for result in (first, again)]
+    assert ended[0] == ended[1]
+
+
+def differing(a: Any, b: Any, name: str = "") -> set[str]:
+    """Return the names of the fields in which two values differ, the innermost ones."""
+    if is_dataclass(a) and type(a) is type(b):
+        pairs = [(getattr(a, f.name), getattr(b, f.name), f.name) for f in fields(a)]
+    elif isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+        pairs = [(x, y, name) for x, y in zip(a, b, strict=True)]
+    else:
+        return set() if a == b else {name}
+    return set().union(*(differing(*pair) for pair in pairs))
