@@ -13,8 +13,8 @@ from orchestrator.backend import AnyVerifierConfig, Backend, Cluster, asked_poli
 from orchestrator.config.build import build_node
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.compose import chosen_node
-from orchestrator.config.parts import check_configs
-from orchestrator.config.policies import check_name
+from orchestrator.config.naming import placed
+from orchestrator.config.parts import check_configs, check_named
 from orchestrator.described import node_of
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.protocols import (
@@ -76,13 +76,12 @@ async def start(
             result = await solve(question, strategy=ParticleFilter(), engine=models.engine,
                                  verifier=models.verifier)
     """
-    policy: EngineConfig = _built("engine", engine)
+    check_named(policies)
+    policy: EngineConfig = _built(ENGINE, engine)
     judge: AnyVerifierConfig = _built("verifier", _NO_VERIFIER if verifier is None else verifier)
     where = _cluster(cluster, replicas, replicas if verifier_replicas is None else verifier_replicas)
-    check_configs(policy, judge, where)
-    others: dict[str, EngineConfig] = {name: _built("engine", node) for name, node in policies.items()}
-    for name in others:
-        check_name(name)
+    others = {name: _policy(name, part) for name, part in policies.items()}
+    check_configs(policy, judge, where, others)
     if judge.knows_answers:
         raise ConfigError("verifier", node_of(judge)["_target_"], "knows the answers: only a run may use it")
     try:
@@ -93,6 +92,14 @@ async def start(
             await backend.close()
     finally:
         where.stop()
+
+
+def _policy(name: str, part: EngineConfig | str) -> EngineConfig:
+    try:
+        policy: EngineConfig = _built(ENGINE, part)
+    except ConfigError as error:
+        raise placed(name, error) from None
+    return policy
 
 
 def _built(group: str, part: Any) -> Any:

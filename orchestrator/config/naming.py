@@ -1,7 +1,8 @@
-"""Which policies a strategy names: each must be one of the run's."""
+"""The names of policies: those that they may have, and those that a strategy names."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -10,6 +11,16 @@ from orchestrator.errors import ConfigError
 from orchestrator.search.strategy import Asking
 from orchestrator.suggest import nearest
 from orchestrator.types import ENGINE
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_TAKEN = (ENGINE, "verifier")  # the other kinds of replicas
+
+
+def check_name(name: object) -> None:
+    """Raise ConfigError for a name that no further policy can have."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _TAKEN:
+        allowed = f"must be a name in small letters, digits and _, other than {' and '.join(_TAKEN)}"
+        raise ConfigError("policies", name, allowed)
 
 
 def check_policies(part: object, known: Collection[str], key: str = "strategy") -> None:

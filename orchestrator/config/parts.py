@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator.config.naming import check_name
 from orchestrator.errors import ConfigError
 from orchestrator.search.account import Limits
 from orchestrator.search.prices import Price
@@ -46,10 +47,21 @@ def check_engines(policies: object, prices: object, limits: Limits) -> None:
         raise ConfigError("limits.cost", limits.cost, "needs prices={'engine': Price(...)}")
 
 
-def check_configs(engine: object, verifier: object, cluster: object) -> None:
+def check_named(policies: object) -> None:
+    """Raise ConfigError unless the further engines of ``start`` have names that a policy can have."""
+    if not isinstance(policies, Mapping):
+        allowed = "must be configurations of engines by name, such as {'draft': 'embedded'}"
+        raise ConfigError("policies", _shown(policies), allowed)
+    for name in policies:
+        check_name(name)
+
+
+def check_configs(engine: object, verifier: object, cluster: object, policies: Mapping[str, object]) -> None:
     """Raise ConfigError for the first part of ``start`` that is no configuration."""
     name = "or the name of a file in conf/"
-    _check("engine", engine, ("build",), f"a configuration, such as actors.VllmEngineConfig(...), {name}")
+    engines = {ENGINE: engine, **{f"policies.{policy}": other for policy, other in policies.items()}}
+    for key, config in engines.items():
+        _check(key, config, ("build",), f"a configuration, such as actors.VllmEngineConfig(...), {name}")
     wanted = f"a configuration, such as actors.VllmVerifierConfig(...), {name}, or None"
     _check("verifier", verifier, ("knows_answers", "of_replicas", "open"), wanted)
     _check("cluster", cluster, ("start", "stop"), "local, inprocess, or such as actors.RayCluster(...)")

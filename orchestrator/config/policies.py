@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from orchestrator.backend import AnyVerifierConfig
 from orchestrator.config.build import build, build_node
 from orchestrator.config.files import TARGET
-from orchestrator.config.naming import placed
+from orchestrator.config.naming import check_name, placed
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import Engine, EngineConfig
 from orchestrator.search.account import Limits
@@ -22,8 +21,6 @@ from orchestrator.suggest import nearest
 from orchestrator.types import ENGINE
 
 POLICIES, PRICE = "policies", "price"
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_TAKEN = (ENGINE, "verifier")  # the other kinds of replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +83,6 @@ def read_policies(plain: Mapping[str, Any], limits: Limits) -> Policies:
         raise ConfigError("limits.cost", limits.cost, allowed)
     configs = {name: _built(name, node) for name, node in own.items()}
     return Policies(configs, aliases, prices | {a: prices[t] for a, t in aliases.items() if t in prices})
-
-
-def check_name(name: str) -> None:
-    """Raise ConfigError for a name that no further policy can have."""
-    if not _NAME.fullmatch(name) or name in _TAKEN:
-        allowed = f"must be a name in small letters, digits and _, other than {' and '.join(_TAKEN)}"
-        raise ConfigError(POLICIES, name, allowed)
 
 
 def _check_node(name: str, node: object) -> None:

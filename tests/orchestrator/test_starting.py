@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,23 @@ async def test_what_is_no_configuration_is_named_at_once(key: str, value: Any) -
     parts: dict[str, Any] = {"engine": FakeEngineConfig(), "cluster": InProcessCluster(), key: value}
     with pytest.raises(ConfigError, match=f"^{key}=.*: must be "):
         async with start(**parts):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("policies", "named"),
+    [
+        ([1], "policies=an object of list: must be configurations of engines by name"),
+        ({"draft": 5}, "policies.draft=5: must be a configuration, such as"),
+        ({"draft": None}, "policies.draft=None: must be a configuration, such as"),
+        ({"draft": "nope"}, "policies.draft=nope: must be one of"),
+        ({5: "embedded"}, "policies=5: must be a name in small letters"),
+        ({"engine": "embedded"}, "policies=engine: must be a name in small letters"),
+    ],
+)
+async def test_what_is_no_further_policy_is_named_at_once(policies: Any, named: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(named)}"):
+        async with start(FakeEngineConfig(), cluster=InProcessCluster(), policies=policies):
             pass
 
 
