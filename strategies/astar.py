@@ -115,6 +115,7 @@ class AStar:
     async def solve(self, session: Session) -> Solution:
         tree = SearchTree()
         tree.add(None, Trajectory(), cost=0.0, heuristic=0.0, is_open=True)
+        session.note(tree.records, begins=True)
         goals = await self._search(session, tree)
         ended = [n for n in tree.frontier if n.trajectory.finished]
         last = [] if goals or ended else await self._finish_best(session, tree)
@@ -202,6 +203,7 @@ class AStar:
         elected = vote(keys, scores)
         if elected is None and voters:
             elected = argmax(scores)
+        session.note(tree.records)
         return Solution(
             answer_index=elected,
             trajectories=tuple(n.trajectory for n in offered),

@@ -132,6 +132,7 @@ class _Cascade:
         self.ended: list[tuple[Lineage, tuple[Trajectory, float]]] = []
 
     async def run(self) -> None:
+        self._session.note(self.history, begins=True)
         try:
             async with asyncio.TaskGroup() as self._group:
                 num_initial = self._knobs.num_initial

@@ -75,7 +75,7 @@ class QuickSession:
     def meet(self, _branches: Sequence[Session]) -> None:
         """Note nothing: sequential tokens are not counted."""
 
-    def note(self, _: object) -> None:
+    def note(self, _: object, *, begins: bool = False) -> None:
         """No search is drawn."""
 
     def as_session(self) -> Session:

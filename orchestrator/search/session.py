@@ -331,10 +331,13 @@ class Session:
         ledger.spend(policy, [replies[0].usage])
         return list(replies[0].logprobs)
 
-    def note(self, history: Callable[[], Sequence[StepRecord | NodeRecord]]) -> None:
-        """Show this scope's history so far to what watches the search; called only if anything does."""
+    def note(self, history: Callable[[], Sequence[StepRecord | NodeRecord]], *, begins: bool = False) -> None:
+        """Show this scope's history so far to what watches the search; called only if anything does.
+
+        One that ``begins`` is another history of the scope, such as that of the next sweep.
+        """
         if self._ledger.watch is not None:
-            self._ledger.watch.noted(self._scope, history())
+            self._ledger.watch.noted(self._scope, history(), begins=begins)
 
     def _has_texts(self, policy: str) -> bool:
         return self._ledger.policy(policy).info.sampler == "stream"

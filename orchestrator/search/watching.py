@@ -20,6 +20,6 @@ class Watch(Protocol):
         """See what a call has returned: the trajectories, extended or scored."""
         ...
 
-    def noted(self, scope: str, history: Sequence[StepRecord | NodeRecord]) -> None:
-        """See the history of a scope so far, which replaces what was seen of that scope before."""
+    def noted(self, scope: str, history: Sequence[StepRecord | NodeRecord], *, begins: bool) -> None:
+        """See a history of a scope so far: the one that was seen last, or one that ``begins`` after it."""
         ...

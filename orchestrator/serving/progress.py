@@ -32,8 +32,7 @@ class Progress:
     num_alive: int = 0
     ess: float | None = None
     best: Trajectory | None = None
-    _histories: dict[tuple[str, int], list[StepRecord | NodeRecord]] = field(default_factory=dict)
-    _sweeps: Counter[str] = field(default_factory=Counter)
+    _histories: dict[str, list[list[StepRecord | NodeRecord]]] = field(default_factory=dict)
     _new: dict[tuple[str, int, int], dict[str, Any]] = field(default_factory=dict)
     _answers: list[dict[str, Any]] = field(default_factory=list)
     _votes: Counter[str] = field(default_factory=Counter)
@@ -55,17 +54,17 @@ class Progress:
                 self.best = trajectory
         self.changed.set()
 
-    def noted(self, scope: str, history: Sequence[StepRecord | NodeRecord]) -> None:
+    def noted(self, scope: str, history: Sequence[StepRecord | NodeRecord], *, begins: bool) -> None:
         if not self.shown:
             return
-        known = self._histories.get((scope, self._sweeps[scope]), [])
-        if len(history) < len(known):  # another sweep of the same scope
-            self._sweeps[scope] += 1
-            known = []
+        sweeps = self._histories.setdefault(scope, [])
+        if begins or not sweeps:
+            sweeps.append([])
+        known = sweeps[-1]
         for i, record in enumerate(history):
             if i >= len(known) or known[i] != record:
-                self._new[scope, self._sweeps[scope], i] = record_line(record)
-        self._histories[scope, self._sweeps[scope]] = list(history)
+                self._new[scope, len(sweeps) - 1, i] = record_line(record)
+        sweeps[-1] = list(history)
         if history and isinstance(last := history[-1], StepRecord):
             self.ess, self.num_alive = last.ess, last.num_alive
         self.changed.set()

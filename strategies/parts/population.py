@@ -99,7 +99,7 @@ async def propagate(
         last = session.exhausted or step == max_steps or not population.num_active
         choice = keep(population) if last and not final_choice else await choose(step, population)
         history.append(_record(step, population, choice))
-        session.note(lambda: history)
+        session.note(lambda: history, begins=step == 1)
         population = choice.population
         if last:
             break
