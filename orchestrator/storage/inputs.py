@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from orchestrator.errors import ConfigError
 from orchestrator.storage.atomic import write_json
 from orchestrator.storage.json_reading import read_object
 from orchestrator.storage.results import stream_results
-from orchestrator.types import Problem
+from orchestrator.types import Problem, Turn
 
 INPUTS = "inputs.json"
 _WAY_OUT = "put back what there was, or choose another run_dir"
+_HISTORY = slice(16, None)
+_PARTS = {"question": slice(8), "reference": slice(8, 16), "history": _HISTORY}
+"""Where the digest of a problem has each part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,17 @@ class Inputs:
         source = ("task.path", path) if path else ("task", config["task"].get("_target_"))
         keys = dotted(config)
         names = {group: keys.get(f"{group}.model") for group in models}
-        return cls({p.id: problem_digest(p.question, p.answer) for p in problems}, models, source, names)
+        digests = {p.id: problem_digest(p.question, p.answer, p.history) for p in problems}
+        return cls(digests, models, source, names)
 
 
-def problem_digest(question: str, reference: str) -> str:
-    """Return the digest of a problem: 8 hexadecimal digits of its question, and 8 of its reference."""
-    return _digest(question) + _digest(reference)
+def problem_digest(question: str, reference: str, history: Sequence[Turn] = ()) -> str:
+    """Return the digest of a problem: 8 hexadecimal digits of its question, of its reference, of its turns.
+
+    A problem without earlier turns has none of the last.
+    """
+    turns = _digest(json.dumps([[turn.role, turn.text] for turn in history])) if history else ""
+    return _digest(question) + _digest(reference) + turns
 
 
 def _digest(text: str) -> str:
@@ -65,11 +74,17 @@ def check_inputs(run_dir: Path, inputs: Inputs, *, has_begun: bool) -> None:
         _check_problems(inputs, before["problems"], run_dir)
         _check_models(inputs, before["models"], run_dir)
     elif has_begun:
-        lines = (line for line in stream_results(run_dir) if {"question", "reference"} <= line.keys())
-        known = {line["problem_id"]: problem_digest(line["question"], line["reference"]) for line in lines}
-        _check_problems(inputs, {**inputs.problems, **known}, run_dir)
+        now = inputs.problems
+        _check_problems(inputs, {**now, **_of_results(run_dir, now)}, run_dir)
     if before is None:
         write_json(run_dir / INPUTS, {"problems": inputs.problems, "models": inputs.models})
+
+
+def _of_results(run_dir: Path, now: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of the problems that have results; these do not hold the turns: taken as ``now``."""
+    lines = (line for line in stream_results(run_dir) if {"question", "reference"} <= line.keys())
+    known = {line["problem_id"]: problem_digest(line["question"], line["reference"]) for line in lines}
+    return {name: digest + now.get(name, "")[_HISTORY] for name, digest in known.items()}
 
 
 def model_digest(run_dir: Path, group: str) -> str | None:
@@ -108,8 +123,8 @@ def _change(problem_id: str, before: Mapping[str, str], now: Mapping[str, str]) 
         return f"problem {problem_id} is new"
     if problem_id not in now:
         return f"problem {problem_id} is gone"
-    is_other = [before[problem_id][part] != now[problem_id][part] for part in (slice(8), slice(8, None))]
-    what = " and ".join(w for w, other in zip(("question", "reference"), is_other, strict=True) if other)
+    was, is_now = before[problem_id], now[problem_id]
+    what = " and ".join(name for name, part in _PARTS.items() if was[part] != is_now[part])
     return f"problem {problem_id} has another {what}"
 
 

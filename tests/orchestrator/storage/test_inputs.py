@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from orchestrator.config.plan import plan_of
 from orchestrator.errors import ConfigError
 from orchestrator.storage.inputs import INPUTS, Inputs, check_inputs
 from orchestrator.storage.run_files import RESULTS
-from orchestrator.types import Problem
+from orchestrator.types import Problem, Turn
 from tests.orchestrator.report.made_runs import line
 
 OLD = [Problem(f"rows-{i}", f"question {i}", str(i)) for i in range(3)]
@@ -61,6 +62,19 @@ def test_other_problems_are_refused(now: list[Problem], said: str, tmp_path: Pat
     assert said in line
 
 
+TALKS = [replace(OLD[0], history=(Turn("system", "Be brief."), Turn("user", "1+1?"))), *OLD[1:]]
+
+
+def test_other_turns_before_a_question_are_another_problem(tmp_path: Path) -> None:
+    check_inputs(tmp_path, inputs(TALKS), has_begun=False)
+    check_inputs(tmp_path, inputs(TALKS), has_begun=True)
+    others = [(), (Turn("system", "Be brief."),), (Turn("user", "Be brief."), Turn("user", "1+1?"))]
+    for history in others:
+        line = refusal(tmp_path, inputs([replace(OLD[0], history=history), *OLD[1:]]))
+        assert "problem rows-0 has another history;" in line
+    assert inputs(OLD).problems["rows-0"] == "f8a6954834069224", "as before problems could have turns"
+
+
 def test_other_weights_are_refused_where_both_are_known(tmp_path: Path) -> None:
     check_inputs(tmp_path, inputs(OLD), has_begun=False)
     assert refusal(tmp_path, inputs(OLD, engine="sha256:2")).startswith("engine.model=policy: its files have")
@@ -85,6 +99,8 @@ def test_a_directory_of_an_older_release_is_compared_by_its_results(tmp_path: Pa
         tmp_path, inputs([Problem(f"rows-{i}", f"question {i - 1}", "1") for i in range(3)])
     )
     assert "problem rows-1 is gone" in refusal(tmp_path, inputs(OLD[:1]))
+    talks = [OLD[0], replace(OLD[1], history=TALKS[0].history), OLD[2]]
+    check_inputs(tmp_path, inputs(talks), has_begun=True)  # a result does not hold the turns
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"problems": 3, "models": {}}'])
