@@ -8,7 +8,8 @@ number of an answer to the seed, so the first n of N answers are those of a requ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -22,7 +23,7 @@ from actors.openai_engine.shared import guarded, load_tokenizer, without_key
 from actors.text.tokens import InnerTokenizer
 from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest, ModelInfo
 from orchestrator.steps.rule import MODES
-from orchestrator.types import Sampling
+from orchestrator.types import Sampling, Turn
 
 # What OpenAI allows in one request.
 _MOST_ANSWERS = 128
@@ -51,7 +52,12 @@ class ChatEngine(EngineBase):
     @property
     def info(self) -> ModelInfo:
         """Not batch-invariant: a server promises nothing about its batches."""
-        return ModelInfo(batch_invariant=False, seeds_honoured=self._probed.seeds_honoured, step_modes=MODES)
+        return ModelInfo(
+            batch_invariant=False,
+            takes_history=True,
+            seeds_honoured=self._probed.seeds_honoured,
+            step_modes=MODES,
+        )
 
     @property
     def progress(self) -> int:
@@ -110,7 +116,7 @@ class ChatEngine(EngineBase):
         assert isinstance(params, Sampling)
         return {
             **self._body,
-            "messages": self._messages(first.question, first.instruction),
+            "messages": self._messages(first.question, first.instruction, first.history),
             "temperature": params.temperature,
             "top_p": params.top_p,
             "seed": first.seed,
@@ -118,19 +124,19 @@ class ChatEngine(EngineBase):
             **({"logprobs": True} if self._logprobs else {}),
         }
 
-    def _messages(self, question: str, instruction: str) -> list[dict[str, str]]:
-        system, user = self._style.turns(question, instruction)
-        turns: Mapping[str, str] = {"system": system, "user": user}
-        return [{"role": role, "content": text} for role, text in turns.items() if text or role == "user"]
+    def _messages(
+        self, question: str, instruction: str, history: Sequence[Turn] = ()
+    ) -> list[dict[str, str]]:
+        system, earlier, user = self._style.turns(question, instruction, history)
+        turns = (*([Turn("system", system)] if system else ()), *earlier, Turn("user", user))
+        return [{"role": turn.role, "content": turn.text} for turn in turns]
 
 
 def _groups(requests: Sequence[GenerateRequest]) -> list[list[int]]:
     """Return the rows of requests that differ in their seed alone, in their order."""
-    groups: dict[Any, list[int]] = {}
-    for i, r in enumerate(requests):
-        texts = (r.question, r.instruction, r.ends, r.answer_marker)
-        key = (*texts, r.token_ids, r.params, r.to_end)
-        groups.setdefault(key, []).append(i)
+    groups: dict[GenerateRequest, list[int]] = {}
+    for i, request in enumerate(requests):
+        groups.setdefault(replace(request, seed=0), []).append(i)
     return list(groups.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -83,11 +83,18 @@ class PromptStyle:
             return self.template.format(question=question, instruction=instruction)
         return f"{instruction}\n{question}\n" if instruction else f"{question}\n"
 
-    def turns(self, question: str, instruction: str) -> tuple[str, str]:
-        """Return the system message of a chat (empty: none) and the user's message."""
+    def turns(
+        self, question: str, instruction: str, history: Sequence[Turn] = ()
+    ) -> tuple[str, tuple[Turn, ...], str]:
+        """Return the system message of a chat (empty: none), its earlier turns, and the user's message.
+
+        A system message of the ``history`` comes before the style's own.
+        """
         values = {"question": question, "instruction": instruction}
         user = question if self.template is None else self.template.format(**values)
-        return self._system.format(**values), user
+        given = [turn.text for turn in history if turn.role == "system"]
+        system = "\n\n".join(filter(None, (*given, self._system.format(**values))))
+        return system, tuple(turn for turn in history if turn.role != "system"), user
 
     @property
     def _system(self) -> str:
@@ -121,8 +128,7 @@ def check_template(template: str, key: str = "engine.template", *, needs_questio
 class Prompter:
     """Renders prompts for one tokenizer, and caches them: a problem requests the same prompt many times.
 
-    Earlier turns of a conversation come before the question, as the chat template renders them. A system
-    message among them comes before the style's own.
+    Earlier turns of a conversation come before the question, as the chat template renders them.
     """
 
     def __init__(self, tokenizer: Any, style: PromptStyle, vocab_size: int | None = None) -> None:
@@ -175,10 +181,8 @@ class Prompter:
             raise EngineError("this policy has no chat template: it takes a question without earlier turns")
         if self._chat is None:
             return self._tokenizer.ids(self._style.text(question, instruction))
-        system, user = self._style.turns(question, instruction)
-        given = [turn.text for turn in history if turn.role == "system"]
-        earlier = [turn for turn in history if turn.role != "system"]
-        return self._chat.ids("\n\n".join(filter(None, (*given, system))), user, earlier)
+        system, earlier, user = self._style.turns(question, instruction, history)
+        return self._chat.ids(system, user, earlier)
 
     def _check_vocabulary(self, tokenizer: Any, vocab_size: int) -> None:
         highest = max(self._token_ids("1", "1"), default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from actors.openai_engine.config import OpenAIEngineConfig
 from actors.openai_engine.messages import shares
 from actors.verifiers.config import LikelihoodVerifierConfig
 from orchestrator.errors import ConfigError
-from orchestrator.protocols import Completion, Failure, GenerateRequest
-from orchestrator.types import Denoising, Finish, Sampling, Usage
+from orchestrator.protocols import Completion, Failure, GenerateInChat, GenerateRequest
+from orchestrator.types import Denoising, Finish, Sampling, Turn, Usage
 from tests.actors.openai_engine.scripted import IDS, KEY, Reply, Scripted
 
 
@@ -81,6 +82,38 @@ async def test_rows_that_differ_in_their_seed_are_one_request(server: Scripted, 
     first, second, third = (reply.usage for reply in replies)
     assert (first + second).generated_tokens == 8, "what the server counted, and no more"
     assert (first.prompt_tokens, second.prompt_tokens, third.prompt_tokens) == (9, 0, 9)
+
+
+TURNS = (Turn("system", "Be brief."), Turn("user", "1+1"), Turn("assistant", "2"))
+
+
+def in_chat(seed: int = 0, history: tuple[Turn, ...] = TURNS) -> GenerateInChat:
+    plain = request(seed)
+    values = {field.name: getattr(plain, field.name) for field in fields(plain)}
+    return GenerateInChat(**values, history=history)
+
+
+async def test_earlier_turns_are_messages_before_the_question(server: Scripted, engine: Any) -> None:
+    """A system message among them comes before the instruction, as with a chat template."""
+    server.replies = [said(answer("a"))]
+    policy = chat(engine)
+    assert policy.info.takes_history
+    await policy.generate([in_chat()])
+    (body,) = server.bodies
+    assert [(m["role"], m["content"]) for m in body["messages"]] == [
+        ("system", "Be brief.\n\nThink."),
+        ("user", "1+1"),
+        ("assistant", "2"),
+        ("user", "2+3"),
+    ]
+
+
+async def test_rows_after_other_turns_are_another_request(server: Scripted, engine: Any) -> None:
+    server.replies = [lambda body: said(*[answer(body["messages"][-2]["content"])] * body.get("n", 1))]
+    other = (*TURNS[:2], Turn("assistant", "3"))
+    replies = await chat(engine).generate([in_chat(1), in_chat(2, other), in_chat(3), request(4)])
+    assert [reply.steps[0].text for reply in replies] == ["2", "3", "2", "Think."]
+    assert sorted(body.get("n", 1) for body in server.bodies) == [1, 1, 2]
 
 
 async def test_a_server_that_ignores_n_gets_a_request_for_each(server: Scripted, engine: Any) -> None:
