@@ -25,7 +25,7 @@ from orchestrator.prompts.replies import read_shares
 from orchestrator.prompts.template import Filled, Template
 from orchestrator.schema import Count, CountOrZero, NotEmpty, Words, checked
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Chatting, Prompting, Strategy, Whole, knows_answers
+from orchestrator.search.strategy import Prompting, Strategy, Whole, in_chat, knows_answers
 from orchestrator.types import ENGINE, Prompt, Reward, Sampling, Solution, Trajectory
 from strategies.parts import bandit, checks
 from strategies.parts.answering import Answering
@@ -107,7 +107,7 @@ class Mixture:
     @property
     def in_chat(self) -> bool:
         """Whether an arm shows earlier turns of a chat."""
-        return any(isinstance(each, Chatting) and each.in_chat for each in self._strategies)
+        return any(map(in_chat, self._strategies))
 
     @property
     def knows_answers(self) -> bool:

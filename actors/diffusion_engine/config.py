@@ -59,6 +59,10 @@ class DiffusionEngineConfig(StoredModel):
     def takes(self) -> type[Params]:
         return Denoising
 
+    @property
+    def takes_history(self) -> bool:
+        return self.chat
+
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
         from actors.diffusion_engine.engine import DiffusionEngine

@@ -89,6 +89,10 @@ class OpenAIEngineConfig:
     def takes(self) -> type[Params]:
         return Sampling
 
+    @property
+    def takes_history(self) -> bool:
+        return self.style().chat
+
     def build(self) -> Any:
         """Reach the server and load the tokenizer. Raises ConfigError."""
         if self.api == "chat":

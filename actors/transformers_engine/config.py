@@ -48,6 +48,10 @@ class TransformersEngineConfig(StoredModel):
     def takes(self) -> type[Params]:
         return Sampling
 
+    @property
+    def takes_history(self) -> bool:
+        return self.chat
+
     def build(self) -> Any:
         """Load the model. Raises ConfigError."""
         from actors.transformers_engine.engine import TransformersEngine

@@ -71,6 +71,10 @@ class VllmEngineConfig(StoredModel):
         return Sampling
 
     @property
+    def takes_history(self) -> bool:
+        return self.chat
+
+    @property
     def num_stages(self) -> int:
         return num_stages("engine", self.args)
 

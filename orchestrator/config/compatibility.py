@@ -15,13 +15,13 @@ from orchestrator.protocols import (
     EngineConfig,
     LimitsSteps,
     MadeForTask,
-    MayChat,
     MayLackPrefixes,
+    MayTakeHistory,
     Task,
     step_rule_of,
 )
 from orchestrator.search.budgets import independent_knob_of
-from orchestrator.search.strategy import Budgeted, Chatting, Prompting, Strategy, Whole
+from orchestrator.search.strategy import Budgeted, Prompting, Strategy, Whole, in_chat
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
@@ -119,8 +119,7 @@ def check_prompts(names: Names, strategy: Strategy, engine: object, verifier: ob
         if made_for is not None and _prompts(part):
             reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
             raise ConfigError(group, names[group], f"{reason}: choose another engine=")
-    chats = isinstance(strategy, Chatting) and strategy.in_chat
-    if chats and isinstance(engine, MayChat) and not engine.chat:
+    if in_chat(strategy) and isinstance(engine, MayTakeHistory) and not engine.takes_history:
         reason = f"strategy={names['strategy']} shows earlier turns, for which a prompt needs a chat template"
         raise ConfigError("engine.chat", "false", f"{reason}: set true, or choose another strategy")
 

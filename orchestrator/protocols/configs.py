@@ -58,11 +58,13 @@ class MadeForTask(Protocol):
 
 
 @runtime_checkable
-class MayChat(Protocol):
+class MayTakeHistory(Protocol):
     """A configuration of an engine that renders prompts with a chat template, or without one."""
 
     @property
-    def chat(self) -> bool: ...
+    def takes_history(self) -> bool:
+        """Whether they hold earlier turns, as the engine's ``ModelInfo`` will say."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

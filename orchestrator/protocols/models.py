@@ -45,7 +45,8 @@ class ModelInfo:
     ``sampling`` a verifier draws what it judges by, and is given the run's seed. One that
     ``lists_constraints`` is asked for a problem's constraints before its first reward (``ScoreRequest``).
     ``special`` are the strings that mark a chat: the tokenizer reads them as one token wherever they stand.
-    ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can.
+    ``takes_history`` says whether an engine's prompt can hold earlier turns, as a chat template's can; no
+    other engine is asked a question that comes after some.
     ``seeds_honoured`` is what a probe of a server found: whether one seed gives one text. None: not probed.
     ``step_modes`` are the ways of ending a step (``GenerateRequest.step``) that an engine knows.
     ``reads`` is the name of the policy whose prefix a verifier is given (``ScoreRequest.prefix``); None: it

@@ -32,7 +32,7 @@ from orchestrator.search.gate import Gate
 from orchestrator.search.grants import Granting
 from orchestrator.search.prices import Billing, Price
 from orchestrator.search.reading import Reading
-from orchestrator.search.requests import check_constraints, generate_requests, score_request
+from orchestrator.search.requests import check_constraints, check_history, generate_requests, score_request
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal
@@ -102,7 +102,9 @@ class Ledger:
             return False
         if not self.journal.num_left and not self.gate.closed and not self._is_over:
             starts = [Trajectory()] * len(seeds)
-            self._ahead.begin(generate_requests(self.problem, self.task, starts, params, seeds, to_end=True))
+            requests = generate_requests(self.problem, self.task, starts, params, seeds, to_end=True)
+            check_history(ENGINE, self.engine.info, requests)
+            self._ahead.begin(requests)
         return True
 
     def policy(self, name: str) -> Engine:

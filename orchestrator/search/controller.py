@@ -23,7 +23,7 @@ from orchestrator.search.gate import Gate
 from orchestrator.search.grants import Block, Granting, Slots, blocks_of, in_blocks
 from orchestrator.search.prices import Price
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Budgeted, Strategy
+from orchestrator.search.strategy import Budgeted, Strategy, in_chat
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal, Journals
@@ -62,11 +62,17 @@ class Controller:
     prices: Mapping[str, Price] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for an engine that does not know how the task's steps end."""
+        """Raise ConfigError for an engine that cannot do what the task or the strategy asks of its prompts.
+
+        That is to end steps as the task says, and to hold the earlier turns that the strategy shows.
+        """
         step = step_rule_of(self.task)
         if not isinstance(step, UnsetType) and step.mode not in (known := self.engine.info.step_modes):
             allowed = f"this engine ends steps by {' or '.join(known)} alone (ModelInfo.step_modes)"
             raise ConfigError("task.step.mode", step.mode, allowed)
+        if in_chat(self.strategy) and not self.engine.info.takes_history:
+            allowed = "shows earlier turns, and this engine's prompt holds none (ModelInfo.takes_history)"
+            raise ConfigError("strategy", type(self.strategy).__name__, allowed)
 
     async def run(self, problems: Iterable[Problem], on_result: Callable[[ProblemResult], None]) -> None:
         """Call ``on_result`` for each problem as it ends. Unexpected exceptions propagate."""

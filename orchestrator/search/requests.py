@@ -18,6 +18,7 @@ from orchestrator.protocols import (
     Loglik,
     LoglikInChat,
     LoglikRequest,
+    ModelInfo,
     PolicyPrefix,
     Readout,
     ScoreReply,
@@ -131,6 +132,15 @@ def loglik_request(problem: Problem, task: Task, prefix: Trajectory, steps: Sequ
         token_ids=prefix.token_ids,
         steps=tuple(s.token_ids for s in steps),
     )
+
+
+def check_history(
+    policy: str, info: ModelInfo, asked: Iterable[GenerateRequest | LoglikRequest | PolicyPrefix]
+) -> None:
+    """Raise EngineError if a policy is to read earlier turns, and its prompt can hold none."""
+    if not info.takes_history and any(each.history for each in asked):
+        reason = "its prompt holds no earlier turns (ModelInfo.takes_history), and this question has some"
+        raise EngineError(f"policy={policy}: {reason}; choose a policy with a chat template")
 
 
 def per_row(params: Params | Sequence[Params], num_rows: int) -> list[Params]:

@@ -20,6 +20,7 @@ from orchestrator.search.clock import Clock
 from orchestrator.search.overflow import fitting, sparing
 from orchestrator.search.requests import (
     check_completion,
+    check_history,
     check_logprobs,
     check_numbers,
     check_rewards,
@@ -149,6 +150,7 @@ class Session:
         taken = rows.take(len(reserved.rows))
         requests = rows.requests(ledger.problem, ledger.task, taken, reserved.rows)
         try:
+            check_history(rows.policy, ledger.policy(rows.policy).info, requests)
             method = fitting(ledger.generate(rows.policy))
             replies = await ledger.ask(name, method, requests, check_completion, EngineError, rows.policy)
         finally:
@@ -278,7 +280,9 @@ class Session:
         if policy is None:
             return [UNSET] * len(trajectories)
         read = await ledger.read_by(policy, trajectories)
-        return [policy_prefix(ledger.problem, ledger.task, t) for t in read]
+        prefixes = [policy_prefix(ledger.problem, ledger.task, t) for t in read]
+        check_history(policy, ledger.policy(policy).info, prefixes)
+        return prefixes
 
     async def constraints(self) -> str:
         """Return the constraints that the verifier lists for the problem, once; empty where it lists none."""
@@ -317,6 +321,7 @@ class Session:
         (whole,) = await ledger.read_by(policy, [prefix.with_steps((*prefix.steps, *steps))])
         prefix, steps = prefix.with_steps(whole.steps[:num_before]), whole.steps[num_before:]
         requests = [loglik_request(ledger.problem, ledger.task, prefix, steps)]
+        check_history(policy, engine.info, requests)
         name = await self._enter_call(f"loglik {self._count('loglik')}")
         reserved = await ledger.account.reserve_cost(ledger.billing.of_reading(policy, prefix, steps))
         if reserved is None:

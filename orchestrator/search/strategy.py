@@ -116,3 +116,8 @@ class Labelled(Protocol):
 def knows_answers(strategy: Strategy) -> bool:
     """Return whether a strategy uses the reference answers."""
     return isinstance(strategy, Labelled) and strategy.knows_answers
+
+
+def in_chat(strategy: Strategy) -> bool:
+    """Return whether a strategy shows the policy earlier turns of a chat."""
+    return isinstance(strategy, Chatting) and strategy.in_chat

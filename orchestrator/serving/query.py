@@ -8,26 +8,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from orchestrator.config.naming import named_policies
 from orchestrator.search.account import Limits
-from orchestrator.search.strategy import Strategy
+from orchestrator.search.strategy import Strategy, in_chat
 from orchestrator.serving.errors import ApiError, bad
 from orchestrator.serving.offers import Decoding, Offer, Offers
 from orchestrator.serving.requests import ChatRequest, Common, CompletionRequest, Message, SearchLimits
-from orchestrator.types import Denoising, Problem, Role, Turn
+from orchestrator.types import ENGINE, Denoising, Problem, Role, Turn
 
 Kind = Literal["chat", "text"]
 
 
 @dataclass(frozen=True)
 class Caps:
-    """What the server adds to a request: its budget and seed by default, and the most that it may take."""
+    """What the server adds to a request: its budget and seed by default, and the most that it may take.
+
+    ``without_history`` are the policies whose prompts hold no earlier turns, ``reads`` is the verifier's.
+    """
 
     budget: int = 8
     seed: int = 0
     limits: Limits = Limits()
     max_budget: int = 256
     most: Limits = Limits()
-    takes_history: bool = False
+    without_history: frozenset[str] = frozenset()
+    reads: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,6 @@ class Query:
 def read_chat(request: ChatRequest, offers: Offers, caps: Caps, path: str | None = None) -> Query:
     """Return the search of a chat request; ``path`` is the strategy that its address names."""
     question, history = conversation(request.messages)
-    if history and not caps.takes_history:
-        allowed = "the policy has no chat template: one user message, without history or a system message"
-        raise ApiError(400, f"messages: {allowed}", "messages")
     limits = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise bad("max_completion_tokens", request.max_completion_tokens, "differs from max_tokens")
@@ -109,6 +111,7 @@ def _query(
     budget = _budget(request, caps)
     strategy = offers.build(offer, budget, request.search.knobs, Decoding(request.temperature, request.top_p))
     _check_canvas(strategy, max_tokens)
+    _check_history(strategy, offer, history, caps)
     if request.stream_options is not None and not request.stream:
         raise bad("stream_options", request.stream_options.model_dump(), "needs stream=true")
     options = request.stream_options
@@ -185,6 +188,19 @@ def _check_canvas(strategy: Strategy, max_tokens: int | None) -> None:
     if isinstance(denoising, Denoising) and max_tokens is not None and max_tokens < denoising.gen_length:
         allowed = f"the canvas has {denoising.gen_length} positions: set search.knobs.denoising.gen_length"
         raise bad("max_tokens", max_tokens, allowed)
+
+
+def _check_history(strategy: Strategy, offer: Offer, history: Sequence[Turn], caps: Caps) -> None:
+    """Raise ApiError where a policy would be asked without the turns before, for want of a place for them."""
+    if in_chat(strategy) and ENGINE in caps.without_history:
+        raise bad("search.strategy", offer.name, "shows earlier turns, and the policy has no chat template")
+    read = caps.reads if strategy.readouts else None
+    asked = [ENGINE, *(name for _, name in named_policies(strategy, "strategy")), read]
+    lacking = next((name for name in asked if name in caps.without_history), None)
+    if history and lacking is not None:
+        policy = "the policy" if lacking == ENGINE else f"policy={lacking}, which {offer.name} asks,"
+        allowed = f"{policy} has no chat template: one user message, without history or a system message"
+        raise ApiError(400, f"messages: {allowed}", "messages")
 
 
 def problem_id(question: str, history: Sequence[Turn]) -> str:

@@ -95,14 +95,16 @@ class Service:
     @property
     def caps(self) -> Caps:
         """What the server adds to a request. Raises ApiError while there are no models."""
-        served = self.served
+        served, loaded = self.served, self.loaded
+        policies = {**loaded.backend.policies, **served.policies.engines(loaded.backend.policies)}
         return Caps(
             budget=served.budget,
             seed=served.seed,
             limits=served.limits,
             max_budget=served.settings.max_budget,
             most=served.settings.limits,
-            takes_history=self.loaded.engine.info.takes_history,
+            without_history=frozenset(n for n, each in policies.items() if not each.info.takes_history),
+            reads=None if loaded.verifier is None else loaded.verifier.info.reads,
         )
 
     def gauges(self) -> dict[str, float]:

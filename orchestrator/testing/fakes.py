@@ -104,7 +104,7 @@ class FakeEngine(EngineBase):
     latency: Callable[[GenerateRequest, Completion], float] | None = None
     batch_invariant: bool = True
     sampler: Sampler = "step"
-    takes_history: bool = False
+    takes_history: bool = True
     opinion: RewardFunction = letters_right
     tokenizer: str | None = "characters"
     drawn: list[tuple[int, int]] = field(default_factory=list, init=False)

@@ -44,7 +44,7 @@ class ScriptedReviser(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(batch_invariant=True)
+        return ModelInfo(batch_invariant=True, takes_history=True)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         return [self._reply(request) for request in requests]

@@ -62,7 +62,7 @@ class Reviser(EngineBase):
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(batch_invariant=True, special=self.special)
+        return ModelInfo(batch_invariant=True, special=self.special, takes_history=True)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         self.requests += requests

@@ -82,6 +82,7 @@ HINTS = ("strategy=sequential_hints", "budget=5", "engine=transformers", "engine
 def test_a_strategy_that_chats_needs_a_chat_template_and_marks_its_run() -> None:
     with pytest.raises(ConfigError, match=r"^engine\.chat=false: strategy=sequential_hints shows"):
         planned(*HINTS)
+    assert planned(*CHAT, *HINTS[:2], "verifier=none").engine.takes_history  # its server has the template
     plan = planned(*HINTS, "engine.chat=true")
     assert plan.knows_answers
     assert plan.references == {}  # they are for a verifier

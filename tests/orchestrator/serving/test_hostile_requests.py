@@ -13,6 +13,7 @@ from orchestrator.serving.bodies import parse_body
 from orchestrator.serving.errors import ApiError
 from orchestrator.serving.offers import Decoding, decoded
 from orchestrator.serving.replies import failed
+from orchestrator.testing.fakes import FakeEngine
 from tests.orchestrator.serving.served import Server, fake_served, running
 
 GOOD: dict[str, Any] = {"model": "murmuration", "messages": [{"role": "user", "content": "abca"}]}
@@ -25,7 +26,8 @@ def user(content: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running(fake_served(max_budget=16, max_request_bytes=100_000)) as server:
+    served = fake_served(max_budget=16, max_request_bytes=100_000)
+    with running(served, FakeEngine(takes_history=False)) as server:
         yield server
 
 
