@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from orchestrator.protocols import Completion, Engine, Failure, GenerateRequest, LoglikRequest
+from orchestrator.protocols import (
+    Completion,
+    Engine,
+    Failure,
+    GenerateInChat,
+    GenerateRequest,
+    LoglikRequest,
+)
 from orchestrator.testing.laws import require
-from orchestrator.types import Params, Sampling, Step
+from orchestrator.types import Params, Sampling, Step, Turn
 
 SEEDS = range(12)
 _CLOSE = 1e-3  # of log-probabilities, where an engine promises no more than rounding
@@ -51,6 +58,12 @@ class EngineCase:
             answer_marker=self.answer_marker,
         )
         return replace(request, **changes)
+
+    def in_chat(self, seed: int) -> GenerateRequest:
+        """Return a request for one step after earlier turns: the question, and a word in reply."""
+        plain = self.request(seed)
+        turns = (Turn("user", self.question), Turn("assistant", "Wait."))
+        return GenerateInChat(**{f.name: getattr(plain, f.name) for f in fields(plain)}, history=turns)
 
     def requests(self) -> list[GenerateRequest]:
         """Return requests for one step, with different seeds and problems."""

@@ -159,6 +159,15 @@ async def usage_counts_what_was_generated(case: EngineCase) -> None:
         require(read >= len(prefix), f"a prefix of {len(prefix)} tokens is counted as {read} prompt tokens")
 
 
+async def the_turns_before_a_question_are_read(case: EngineCase) -> None:
+    """An engine that takes earlier turns counts more prompt tokens with them than without."""
+    if not case.engine.info.takes_history:
+        return
+    alone, after = [c.usage.prompt_tokens for c in await case.complete(case.request(0), case.in_chat(0))]
+    shown = f"a question is counted as {alone} prompt tokens, and after earlier turns as {after}"
+    require(alone < after, f"{shown} (ModelInfo.takes_history=False for an engine that reads no turns)")
+
+
 async def a_failure_is_a_value_in_its_place(case: EngineCase) -> None:
     """A request that cannot be answered fails itself and no other of its call."""
     if case.impossible is None:
@@ -204,6 +213,7 @@ ENGINE_LAWS: tuple[Law[EngineCase], ...] = (
     a_solution_continues_from_its_tokens,
     with_a_stream_a_solution_continues_under_its_seed,
     usage_counts_what_was_generated,
+    the_turns_before_a_question_are_read,
     likelihoods_agree_with_what_was_drawn,
     a_failure_is_a_value_in_its_place,
     a_problem_is_released_once_and_can_come_again,

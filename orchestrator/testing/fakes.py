@@ -211,7 +211,7 @@ class FakeEngine(EngineBase):
         )
         splitter, tokens = generated(request, language, rng_of, lambda p: _reshape(p, request.params))
         num_begun = len(request.begun.token_ids)
-        num_read = len(request.question) + len(request.token_ids) + num_begun
+        num_read = len(_conversation(request)) + len(request.token_ids) + num_begun
         return Completion(tuple(splitter.steps), Usage(len(tokens) - num_begun, num_read))
 
     def _draw_step(self, request: GenerateRequest, rng: np.random.Generator, prefix: str, room: int) -> Step:
@@ -340,7 +340,7 @@ def _ends(step: Step, request: GenerateRequest) -> bool:
 
 
 def _usage(request: GenerateRequest, steps: Sequence[Step]) -> Usage:
-    prompt_tokens = len(request.question) + len(request.token_ids)
+    prompt_tokens = len(_conversation(request)) + len(request.token_ids)
     if isinstance(request.params, Denoising):
         num_steps = request.params.num_steps
         return Usage(request.params.gen_length, prompt_tokens, denoising_passes=num_steps)

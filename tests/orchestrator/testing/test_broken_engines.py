@@ -232,6 +232,11 @@ BROKEN: list[tuple[Law[EngineCase], Callable[[], FakeEngine], str]] = [
         "is counted as 0 prompt tokens",
     ),
     (
+        engines.the_turns_before_a_question_are_read,
+        lambda: Broken(ask=lambda i, r: replace(r, history=()) if r.history else r),
+        "is counted as 4 prompt tokens, and after earlier turns as 4",
+    ),
+    (
         engines.likelihoods_agree_with_what_was_drawn,
         lambda: Unlike(lambda r: r, 1.01),
         "was drawn with logprob",
