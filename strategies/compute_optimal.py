@@ -19,8 +19,9 @@ from typing import ClassVar, cast
 
 from orchestrator.schema import Count, checked
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Budgeted, Strategy, Whole
+from orchestrator.search.strategy import Budgeted, Strategy
 from orchestrator.types import Sampling, Solution, Trajectory
+from strategies.parts.nested import Nested
 from strategies.parts.plan import Continued, Plan
 from strategies.parts.population import Population, fresh
 from strategies.parts.selection import conclude
@@ -47,19 +48,32 @@ class ComputeOptimal:
     @property
     def readouts(self) -> tuple[str, ...]:
         """Those that every setting can use; the probes take either."""
-        needed = [setting.readouts for setting in self._settings if setting.readouts]
-        if self.plan is None and not needed:
-            return ()
-        return tuple(name for name in ("per_step", "whole") if all(name in each for each in needed))
+        needs_rewards = self.plan is not None or self._nested.needs_rewards
+        return self._nested.readouts(("per_step", "whole")) if needs_rewards else ()
 
     @property
     def whole_answers(self) -> bool:
         """Whether every setting requests whole answers alone, as the probes are."""
-        return all(isinstance(setting, Whole) and setting.whole_answers for setting in self._settings)
+        return self._nested.whole_answers
 
     @property
-    def _settings(self) -> Sequence[Strategy]:
-        return self.plan.settings if self.plan else (self.otherwise,)
+    def prompts(self) -> bool:
+        """Whether a setting asks anything else than the task's question."""
+        return self._nested.prompts
+
+    @property
+    def in_chat(self) -> bool:
+        """Whether a setting shows earlier turns of a chat."""
+        return self._nested.in_chat
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether a setting uses the reference answers."""
+        return self._nested.knows_answers
+
+    @property
+    def _nested(self) -> Nested:
+        return Nested(self.plan.settings if self.plan else (self.otherwise,))
 
     async def solve(self, session: Session) -> Solution:
         if self.plan is None:

@@ -15,7 +15,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -25,11 +25,12 @@ from orchestrator.prompts.replies import read_shares
 from orchestrator.prompts.template import Filled, Template
 from orchestrator.schema import Count, CountOrZero, NotEmpty, Words, checked
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Prompting, Strategy, Whole, in_chat, knows_answers
+from orchestrator.search.strategy import Strategy
 from orchestrator.types import ENGINE, Prompt, Reward, Sampling, Solution, Trajectory
 from strategies.parts import bandit, checks
 from strategies.parts.answering import Answering
 from strategies.parts.drafts import Drafts, Trial
+from strategies.parts.nested import Nested
 from strategies.parts.prompted import Shown, reply_to
 from strategies.parts.weights import Aggregation, log_odds_of, readouts_for
 
@@ -90,37 +91,35 @@ class Mixture:
     @property
     def readouts(self) -> tuple[str, ...]:
         """Those that the mixture and every arm can use."""
-        needed = [strategy.readouts for strategy in self._strategies if strategy.readouts]
-        return tuple(n for n in readouts_for(self.aggregation) if all(n in each for each in needed))
+        return self._nested.readouts(readouts_for(self.aggregation))
 
     @property
     def whole_answers(self) -> bool:
         """Whether every arm requests whole answers alone, as the first draft is."""
-        return all(isinstance(each, Whole) and each.whole_answers for each in self._strategies)
+        return self._nested.whole_answers
 
     @property
     def prompts(self) -> bool:
         """Whether it, or an arm, asks anything else than the task's question."""
-        asks = self.prompt is not None or self._asks_for_prior
-        return asks or any(isinstance(each, Prompting) and each.prompts for each in self._strategies)
+        return self.prompt is not None or self._asks_for_prior or self._nested.prompts
 
     @property
     def in_chat(self) -> bool:
         """Whether an arm shows earlier turns of a chat."""
-        return any(map(in_chat, self._strategies))
+        return self._nested.in_chat
 
     @property
     def knows_answers(self) -> bool:
         """Whether an arm uses the reference answers."""
-        return any(map(knows_answers, self._strategies))
+        return self._nested.knows_answers
 
     @property
     def _named(self) -> tuple[tuple[str, MixtureArm], ...]:
         return tuple(self.arms.items()) if isinstance(self.arms, Mapping) else self.arms
 
     @property
-    def _strategies(self) -> Sequence[Strategy]:
-        return [arm.strategy for _, arm in self._named]
+    def _nested(self) -> Nested:
+        return Nested([arm.strategy for _, arm in self._named])
 
     @property
     def _asks_for_prior(self) -> bool:

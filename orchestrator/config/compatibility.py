@@ -21,7 +21,7 @@ from orchestrator.protocols import (
     step_rule_of,
 )
 from orchestrator.search.budgets import independent_knob_of
-from orchestrator.search.strategy import Budgeted, Prompting, Strategy, Whole, in_chat
+from orchestrator.search.strategy import Budgeted, Strategy, Whole, in_chat, prompts
 from orchestrator.types import Params, Sampling
 
 Names = Mapping[str, str]
@@ -116,18 +116,12 @@ def check_prompts(names: Names, strategy: Strategy, engine: object, verifier: ob
     """
     made_for = engine.knows_task if isinstance(engine, MadeForTask) else None
     for group, part in {"strategy": strategy, "verifier": verifier if strategy.readouts else None}.items():
-        if made_for is not None and _prompts(part):
+        if made_for is not None and prompts(part):
             reason = f"prompts the policy in words, and engine={names['engine']} knows task={made_for} alone"
             raise ConfigError(group, names[group], f"{reason}: choose another engine=")
     if in_chat(strategy) and isinstance(engine, MayTakeHistory) and not engine.takes_history:
         reason = f"strategy={names['strategy']} shows earlier turns, for which a prompt needs a chat template"
         raise ConfigError("engine.chat", "false", f"{reason}: set true, or choose another strategy")
-
-
-def _prompts(part: object) -> bool:
-    """Return whether a part prompts in words, or a knob of it does, such as a selection by a checklist."""
-    names: list[str] = [f.name for f in fields(part)] if is_dataclass(part) else []
-    return any(isinstance(p, Prompting) and p.prompts for p in (part, *(getattr(part, n) for n in names)))
 
 
 def module_of(task: Task) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from orchestrator.errors import ConfigError
-from orchestrator.search.strategy import Asking
+from orchestrator.search.strategy import Asking, parts_of
 from orchestrator.suggest import nearest
 from orchestrator.types import ENGINE
 
@@ -37,16 +35,9 @@ def check_policies(part: object, known: Collection[str], key: str = "strategy") 
 
 def named_policies(part: object, key: str) -> Iterator[tuple[str, str]]:
     """Yield each policy that a part names, with the key of the knob that names it."""
-    if isinstance(part, Mapping):
-        items: list[tuple[Any, Any]] = list(part.items())
-    elif isinstance(part, list | tuple):
-        items = list(enumerate(part))
-    elif is_dataclass(part) and not isinstance(part, type):
-        items = [(knob.name, getattr(part, knob.name)) for knob in fields(part)]
-        if isinstance(part, Asking) and "policies" not in dict(items):
-            items.append(("policies", tuple(part.policies)))
-    else:
-        items = [("policies", tuple(part.policies))] if isinstance(part, Asking) else []
+    items = parts_of(part)
+    if isinstance(part, Asking) and "policies" not in dict(items):
+        items.append(("policies", tuple(part.policies)))
     for name, value in items:
         if name == "policy" and isinstance(value, str):
             yield f"{key}.policy", value

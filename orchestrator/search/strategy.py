@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Collection, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from orchestrator.search.session import Session
 from orchestrator.types import Solution
@@ -121,3 +122,20 @@ def knows_answers(strategy: Strategy) -> bool:
 def in_chat(strategy: Strategy) -> bool:
     """Return whether a strategy shows the policy earlier turns of a chat."""
     return isinstance(strategy, Chatting) and strategy.in_chat
+
+
+def prompts(part: object) -> bool:
+    """Return whether a part prompts in words, or one that it holds does, such as a checklist."""
+    asks = isinstance(part, Prompting) and part.prompts is True  # an engine's ``prompts`` are a text
+    return asks or any(prompts(each) for _, each in parts_of(part))
+
+
+def parts_of(part: object) -> list[tuple[Any, Any]]:
+    """Return what a strategy, or a part of one, holds: each with its name, or with its place in a list."""
+    if isinstance(part, Mapping):
+        return list(part.items())
+    if isinstance(part, list | tuple):
+        return list(enumerate(part))
+    if is_dataclass(part) and not isinstance(part, type):
+        return [(knob.name, getattr(part, knob.name)) for knob in fields(part)]
+    return []
