@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from orchestrator.prompts.template import Template
 from orchestrator.search.strategy import Strategy
 from orchestrator.testing import FakeEngine, World
-from orchestrator.types import Solution
+from orchestrator.types import Overhead, Prompt, Solution, Trajectory
 from strategies import BestOfN, ComputeOptimal, SelfConsistency
 from strategies.compute_optimal import mean_reward
-from strategies.parts.plan import Plan
+from strategies.parts.answering import Answering
+from strategies.parts.checklist import Checklist
+from strategies.parts.chooser import Chooser
+from strategies.parts.mbr import Mbr
+from strategies.parts.plan import Continued, Plan
+from strategies.parts.stopping import Stop
 from tests.toy import BRANCHING, EVEN, load, sampling, uneven
 
 WHOLE = sampling(max_tokens=16)
@@ -79,6 +86,65 @@ async def test_a_setting_that_prunes_continues_the_probes() -> None:
         assert worlds[2].engine.usage.generated_tokens == by_plan.usage.generated_tokens
         num_cut += beyond
     assert num_cut > 0
+
+
+LISTING, PICK = Template("{question}\nlist"), Template("{question}\n{answers}\n{notes}\npick")
+CHOOSERS = {
+    "checklist": Checklist(LISTING, PICK, sampling(max_tokens=16)),
+    "evidence": Mbr(evidence=2, evidence_prompt=Template("{question}\nmore"), sampling=WHOLE),
+    "evidence of another policy": Mbr(
+        evidence=2, evidence_prompt=Template("{question}\nmore"), sampling=WHOLE, policy="other"
+    ),
+}
+
+
+@pytest.mark.parametrize("chooser", CHOOSERS.values(), ids=CHOOSERS)
+@pytest.mark.parametrize("setting", [BestOfN, SelfConsistency])
+async def test_a_setting_may_choose_by_prompts(setting: type[Strategy], chooser: Chooser) -> None:
+    """They are beside the samples, and as many as those of the setting alone."""
+    choosing: Any = setting(8, WHOLE, selection=chooser)  # type: ignore[call-arg]
+    strategy = planned((2.0,), (0, 1), BestOfN(4, WHOLE), choosing)
+    found = []
+    for each in (choosing, strategy):
+        world = World(EVEN, uneven, policies={"other": FakeEngine(language=EVEN)})
+        solution = await world.solve(each)
+        engines = (world.engine, world.policies["other"])
+        asked = [[r.question.splitlines()[-1] for r in engine.requests] for engine in engines]
+        found.append(([t.text for t in solution.trajectories], asked))
+    assert found[0] == found[1]
+
+
+async def test_what_is_generated_ahead_begins_after_the_probes() -> None:
+    """No sample is drawn twice, and with a rule that never holds nothing is discarded."""
+    setting = BestOfN(8, WHOLE, stop=Stop("threshold", 1.5, ahead=2))
+    worlds = [World(EVEN, uneven, engine=FakeEngine(latency=lambda *_: 0.0)) for _ in range(2)]
+    session, alone = worlds[0].session(), await worlds[1].solve(setting)
+    by_plan = await planned((2.0,), (0, 1), BestOfN(4, WHOLE), setting).solve(session)
+    await session._ledger.release()
+    assert by_plan.trajectories == alone.trajectories
+    assert [len({r.seed for r in w.engine.requests}) for w in worlds] == [8, 8]
+    assert len(worlds[0].engine.requests) == 8
+    assert session._ledger.overhead == Overhead()
+
+
+async def test_under_a_prompt_a_setting_that_prunes_continues_the_answers_to_it() -> None:
+    strategy = planned((2.0,), (0, 1), BestOfN(4, WHOLE), BestOfN(6, WHOLE, prune={1: 4}))
+    world = World(BRANCHING, uneven, engine=FakeEngine(sampler="stream"))
+    prompt = Prompt("bbaa", role="revise")
+    solution = await strategy.solve(Answering(prompt).within(world.session(1)))
+    assert {t.prompt for t in solution.trajectories} == {prompt}
+    assert {r.question for r in world.engine.requests} == {"bbaa"}
+    assert any(r.token_ids for r in world.engine.requests)
+
+
+async def test_a_drawn_sample_answers_no_other_prompt() -> None:
+    world = World(EVEN, uneven)
+    drawn = await world.session().generate([Trajectory()] * 2, WHOLE, to_end=True, samples=[0, 1])
+    session, asked = Continued(world.session(), drawn, WHOLE), len(world.engine.requests)
+    starts = [Trajectory(), Trajectory(prompt=Prompt("bbaa"))]
+    first, second = await session.generate(starts, WHOLE, to_end=True, samples=[0, 1])
+    assert first == drawn[0] and len(world.engine.requests) == asked + 1
+    assert second.prompt == Prompt("bbaa")
 
 
 async def test_a_search_begins_anew_and_the_probes_are_charged() -> None:
