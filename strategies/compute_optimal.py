@@ -72,6 +72,13 @@ class ComputeOptimal:
         return self._nested.knows_answers
 
     @property
+    def num_answers(self) -> int | None:
+        """Those of the setting that draws most, and the probes, which not every setting continues."""
+        own = self._nested.num_answers
+        has_probes = self.plan is not None and not self.plan.is_one_setting
+        return None if own is None else own + has_probes * self.probes
+
+    @property
     def _nested(self) -> Nested:
         return Nested(self.plan.settings if self.plan else (self.otherwise,))
 

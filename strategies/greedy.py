@@ -28,6 +28,7 @@ class Greedy:
     budget_knob: ClassVar[str | None] = None
     independent_samples: ClassVar[bool] = False
     whole_answers: ClassVar[bool] = True
+    num_answers: ClassVar[int] = 1
 
     max_tokens: Count = 2048
 

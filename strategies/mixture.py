@@ -15,17 +15,19 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
+from orchestrator.errors import ConfigError
 from orchestrator.prompts.replies import read_shares
 from orchestrator.prompts.template import Filled, Template
 from orchestrator.schema import Count, CountOrZero, NotEmpty, Words, checked
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Strategy
+from orchestrator.search.strategy import Budgeted, Strategy, most_answers
 from orchestrator.types import ENGINE, Prompt, Reward, Sampling, Solution, Trajectory
 from strategies.parts import bandit, checks
 from strategies.parts.answering import Answering
@@ -57,10 +59,11 @@ class Mixture:
     """At most ``trials`` runs of the ``arms``, chosen one after another, until a draft is good enough.
 
     Budget N: ``num_samples`` = N answers in all, the first draft among them: a trial's own budget is cut to
-    what is left, and the search ends when nothing is. The selection call, to ``policy``, is beside the N and
-    counted under its role. ``prompt`` shows an arm the best draft; None: it answers the question alone.
-    ``prior`` None: no call, and 0.5 for every arm. ``Solution.log_weights``: the aggregated reward's
-    log-odds; -inf where a candidate is not rewarded. The history leaves out the arms' steps and nodes.
+    what is left, an arm that needs more is passed over, and the search ends when none fits. The selection
+    call, to ``policy``, is beside the N and counted under its role. ``prompt`` shows an arm the best draft;
+    None: it answers the question alone. ``prior`` None: no call, and 0.5 for every arm.
+    ``Solution.log_weights``: the aggregated reward's log-odds; -inf where a candidate is not rewarded. The
+    history leaves out the arms' steps and nodes.
     """
 
     budget_knob: ClassVar[str] = "num_samples"
@@ -83,10 +86,23 @@ class Mixture:
     def __post_init__(self) -> None:
         object.__setattr__(self, "arms", self._named)
         checks.require(bool(self.arms), "arms", {}, "must hold one arm or more: {name: {strategy: ...}}")
+        for name, arm in self._named:
+            self._check(f"arms.{name}.strategy", arm.strategy)
         if self.prompt is not None:
             self.prompt.check("strategy.prompt", _SHOWN, {"question", "answer"})
         if self.prior is not None:
             self.prior.check("strategy.prior", _ASKED, {"question", "methods"})
+
+    def _check(self, key: str, strategy: Strategy) -> None:
+        """Raise ConfigError for an arm that could exceed N, or that would never have a trial."""
+        name, left = type(strategy).__name__, self.num_samples - 1
+        allowed = (
+            "must declare how many answers it draws: budget_knob and independent_samples, or num_answers"
+        )
+        checks.require(most_answers(strategy) is not None, key, name, allowed)
+        fits = not left or not self.trials or cut(strategy, left) is not None
+        reason = f"draws more answers than the {left} that num_samples={self.num_samples} leaves to a trial"
+        checks.require(fits, key, name, f"{reason}: raise the budget, lower the arm's numbers, or remove it")
 
     @property
     def readouts(self) -> tuple[str, ...]:
@@ -130,15 +146,14 @@ class Mixture:
         begun = [t for t in await session.generate([Trajectory()], self.sampling, to_end=True) if t.steps]
         await self._offer(session, drafts, Solution(0 if begun else None, tuple(begun), (0.0,) * len(begun)))
         arms = await self._priors(session, drafts) if self._continues(session, drafts, 1, left) else []
-        while arms and self._continues(session, drafts, number, left):
+        while self._continues(session, drafts, number, left) and (fitting := self._fitting(left)):
             weights = bandit.Weights(self.prior_weight, self.diversity_weight, self.recovery_weight)
-            chosen, bound = bandit.choose(arms, weights)
-            name, arm = self._named[chosen]
-            strategy, cost = cut(arm.strategy, left)
+            chosen, bound = bandit.choose(arms, weights, fitting)
+            (name, _), (strategy, cost) = self._named[chosen], fitting[chosen]
             trial = await self._trial(session, strategy, drafts, number)
             arms[chosen] = arms[chosen].played(trial.score, trial.is_better)
             drafts.history.append(trial.record(name, bound))
-            left, number = left - cost, number + 1
+            left, number = left - max(cost, trial.num_answers), number + 1
         return Solution(
             answer_index=drafts.best,
             trajectories=tuple(drafts.trajectories),
@@ -151,6 +166,11 @@ class Mixture:
         """Return whether there is a ``number``-th trial."""
         is_good = drafts.best is not None and self._is_good(drafts.draft)
         return number <= self.trials and left > 0 and not is_good and not session.exhausted
+
+    def _fitting(self, left: int) -> dict[int, tuple[Strategy, int]]:
+        """Return the arms that draw at most ``left`` answers, by their places: each cut, and its cost."""
+        arms = {i: cut(arm.strategy, left) for i, (_, arm) in enumerate(self._named)}
+        return {i: fitted for i, fitted in arms.items() if fitted is not None}
 
     def _is_good(self, draft: Trajectory) -> bool:
         """Return whether a draft is finished and reaches the threshold, by log-odds: these are exact."""
@@ -168,7 +188,8 @@ class Mixture:
         solution = await strategy.solve(answering.within(branch) if answering else branch)
         score, is_better = await self._offer(branch, drafts, solution)
         session.meet([session])  # the next trial begins after this one
-        return Trial(number, score, is_better, shown, num_removed, answering.num_dropped if answering else 0)
+        num_dropped = answering.num_dropped if answering else 0
+        return Trial(number, len(solution.trajectories), score, is_better, shown, num_removed, num_dropped)
 
     async def _offer(self, session: Session, drafts: Drafts, solution: Solution) -> tuple[float, bool]:
         """Add what a run has found; return its answer's score, and whether that answer is the best."""
@@ -204,16 +225,29 @@ class Mixture:
         return prompt.fill({"question": session.question, "score": score}, written, session.special)
 
 
-def cut(strategy: Strategy, most: int) -> tuple[Strategy, int]:
-    """Return a strategy with a budget of at most ``most`` answers, and that budget; 1 if it reads none."""
-    knob = getattr(strategy, "budget_knob", None)
-    if knob is None:
-        return strategy, 1
-    own: int = getattr(strategy, knob)
-    if own <= most:
+def cut(strategy: Strategy, most: int) -> tuple[Strategy, int] | None:
+    """Return a strategy with the greatest budget that draws at most ``most`` answers, and their number.
+
+    None where there is none: a knob needs more answers, or fixes how many there are.
+    """
+    own = most_answers(strategy)
+    if own is not None and own <= most:
         return strategy, own
-    changed: Any = replace(strategy, **{knob: most})  # type: ignore[type-var]
-    return changed, most
+    for changed in _smaller(strategy, most):
+        num = most_answers(changed)
+        if num is not None and num <= most:
+            return changed, num
+    return None
+
+
+def _smaller(strategy: Any, most: int) -> Iterator[Strategy]:
+    """Yield a strategy with each smaller budget that its other knobs allow, from ``most`` down to 1."""
+    if not isinstance(strategy, Budgeted) or (knob := strategy.budget_knob) is None:
+        return
+    for budget in range(min(most, getattr(strategy, knob)), 0, -1):
+        with suppress(ConfigError):
+            changed: Any = replace(strategy, **{knob: budget})  # type: ignore[type-var]
+            yield changed
 
 
 async def _listed(session: Session, template: Template) -> str:

@@ -17,6 +17,8 @@ from typing import ClassVar
 from orchestrator.schema import Count, checked
 from orchestrator.search.session import Session
 from orchestrator.types import ENGINE, Sampling, Solution
+from strategies.components.fuse import Fuse
+from strategies.components.generate import Generate
 from strategies.components.layers import Layer, Layers, LayersKnob, layers_of, scaled
 from strategies.components.progress import Progress
 from strategies.components.select import Select
@@ -68,6 +70,13 @@ class Pipeline:
     def prompts(self) -> bool:
         """Whether a component asks the main policy anything else than the task's question."""
         return any(c.roles and ENGINE in c.calls for layer in self._scaled() for c in layer)
+
+    @property
+    def num_answers(self) -> int:
+        """How many samples and fusions there are at most: fixed numbers may be more than N."""
+        components = [component for layer in self._scaled() for component in layer]
+        samples = sum((c.samples or 1) * len(c.policies) for c in components if isinstance(c, Generate))
+        return samples + sum(c.copies for c in components if isinstance(c, Fuse))
 
     @property
     def _scores(self) -> bool:

@@ -115,6 +115,13 @@ class Refine:
         return self._num_iterations > 1
 
     @property
+    def num_answers(self) -> int:
+        """How many attempts it makes at most: N, unless the iterations are fixed."""
+        if self.iterations is None:
+            return self.num_samples
+        return self.iterations * self.width * self._num_chains
+
+    @property
     def policies(self) -> tuple[str, ...]:
         """The policies that it asks, the main one first."""
         asks = self.prompts and self.feedback in PROMPTED

@@ -67,6 +67,16 @@ class Budgeted(Protocol):
 
 
 @runtime_checkable
+class Bounded(Protocol):
+    """A strategy that declares how many answers it draws, where its budget's knob alone does not say so."""
+
+    @property
+    def num_answers(self) -> int | None:
+        """How many at most, with these knobs; None where nothing bounds them."""
+        ...
+
+
+@runtime_checkable
 class Whole(Protocol):
     """A strategy that declares whether it requests whole answers alone."""
 
@@ -122,6 +132,14 @@ def knows_answers(strategy: Strategy) -> bool:
 def in_chat(strategy: Strategy) -> bool:
     """Return whether a strategy shows the policy earlier turns of a chat."""
     return isinstance(strategy, Chatting) and strategy.in_chat
+
+
+def most_answers(strategy: Strategy) -> int | None:
+    """Return how many answers a strategy draws at most; None where neither it nor its budget says so."""
+    if isinstance(strategy, Bounded):
+        return strategy.num_answers
+    knob = strategy.budget_knob if isinstance(strategy, Budgeted) else None
+    return None if knob is None else int(getattr(strategy, knob))
 
 
 def prompts(part: object) -> bool:

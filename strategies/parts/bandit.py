@@ -13,7 +13,7 @@ greatest score there is; Rec(a) is the share of C(a) whose trial bettered the be
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from strategies.parts.voting import argmax
@@ -57,8 +57,8 @@ class Arm:
         )
 
 
-def choose(arms: Sequence[Arm], weights: Weights) -> tuple[int, float]:
-    """Return the arm of the greatest bound, and the bound; a tie goes to the first."""
+def choose(arms: Sequence[Arm], weights: Weights, among: Collection[int]) -> tuple[int, float]:
+    """Return the arm of the greatest bound ``among`` some, and the bound; a tie goes to the first."""
     num_trials = sum(arm.count - 1 for arm in arms)
-    bounds = [arm.bound(num_trials, weights) for arm in arms]
+    bounds = [a.bound(num_trials, weights) if i in among else -math.inf for i, a in enumerate(arms)]
     return (best := argmax(bounds)), bounds[best]

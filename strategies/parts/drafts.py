@@ -41,6 +41,7 @@ class Trial:
     """What a trial has come to; the last three are as in its record."""
 
     number: int
+    num_answers: int
     score: float
     is_better: bool
     draft: int | None = None

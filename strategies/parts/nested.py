@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.search.strategy import Strategy, Whole, in_chat, knows_answers, prompts
+from orchestrator.search.strategy import Strategy, Whole, in_chat, knows_answers, most_answers, prompts
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,10 @@ class Nested:
     def knows_answers(self) -> bool:
         """Whether any of them uses the reference answers."""
         return any(map(knows_answers, self.strategies))
+
+    @property
+    def num_answers(self) -> int | None:
+        """How many answers the one that draws most does; None where nothing bounds those of one."""
+        each = [most_answers(strategy) for strategy in self.strategies]
+        bounds = [most for most in each if most is not None]
+        return max(bounds) if len(bounds) == len(each) else None

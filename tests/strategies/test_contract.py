@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.schema import converted, hints_of
-from orchestrator.search.strategy import Budgeted, Whole
+from orchestrator.search.strategy import Budgeted, Whole, most_answers
 from orchestrator.testing import STRATEGY_LAWS, Law, StrategyCase, World, hold, name_of, strategies
 from tests.toy import STRATEGIES, TASK, knobs_of, load
 
@@ -65,6 +65,16 @@ async def test_it_says_whether_it_samples_whole_answers_alone(name: str) -> None
     assert asked
     says_so = isinstance(strategy, Whole) and strategy.whole_answers
     assert says_so == all(request.to_end and not request.token_ids for request in asked)
+
+
+@pytest.mark.parametrize("budget", [1, 5])
+async def test_it_says_how_many_answers_it_draws(name: str, budget: int) -> None:
+    """A strategy that runs others divides its own budget by it."""
+    strategy = load(name, budget)
+    solution, most = await World().solve(strategy), most_answers(strategy)
+    assert most is not None and most <= budget
+    if name not in ARRIVAL_DEPENDENT:  # the number of a cascade's particles varies; its tokens are bounded
+        assert sum(t.finished for t in solution.trajectories) <= most
 
 
 def test_two_of_one_configuration_are_equal(name: str) -> None:

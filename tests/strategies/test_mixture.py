@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -38,10 +38,22 @@ from orchestrator.types import (
     TrialRecord,
     Usage,
 )
-from strategies import BestOfN, Greedy, Mixture, MixtureArm, Refine, SelfConsistency, TreeOfThoughts
+from strategies import (
+    BeamSearch,
+    BestOfN,
+    ComputeOptimal,
+    Greedy,
+    Mixture,
+    MixtureArm,
+    Pipeline,
+    Refine,
+    SelfConsistency,
+    TreeOfThoughts,
+)
 from strategies.mixture import cut
 from strategies.parts import bandit
 from strategies.parts.answering import Answering
+from strategies.parts.plan import Plan
 from tests.laws import assert_sound
 from tests.toy import sampling
 
@@ -70,11 +82,12 @@ def test_which_arm_is_chosen() -> None:
     arms, weights = [bandit.Arm(0.5), bandit.Arm(0.7), bandit.Arm(0.7)], bandit.Weights()
     chosen = list[int]()
     for score in (0.3, 0.9, 0.0, 0.0):
-        best, bound = bandit.choose(arms, weights)
+        best, bound = bandit.choose(arms, weights, range(len(arms)))
         assert bound == max(arm.bound(len(chosen), weights) for arm in arms)
         chosen.append(best)
         arms[best] = arms[best].played(score, is_better=score > 0.5)
     assert chosen == [1, 2, 2, 0]
+    assert bandit.choose(arms, weights, {0, 1})[0] == bandit.choose(arms[:2], weights, range(2))[0]
     assert arms[2] == bandit.Arm(0.7, 0.9, 3, 1)
 
 
@@ -220,10 +233,82 @@ async def test_a_trial_is_cut_to_what_is_left(num_samples: int, sizes: list[int]
     assert len(trials_of(solution)) == len(sizes)
 
 
-def test_what_a_run_of_an_arm_costs() -> None:
-    assert cut(Greedy(), 4) == (Greedy(), 1)
-    assert cut(BestOfN(3), 4) == (BestOfN(3), 3)
-    assert cut(BestOfN(8), 4) == (BestOfN(4), 4)
+REVISE = Template("{question}\nbest {answer}")
+FIXED: Sequence[Any] = [[{"generate": {"samples": 3}}], [{"select": {}}]]
+SHARED: Sequence[Any] = [[{"generate": {}}, {"generate": {}}], [{"select": {}}]]
+
+
+@pytest.mark.parametrize(
+    ("arm", "most", "fitted"),
+    [
+        (Greedy(), 4, (Greedy(), 1)),
+        (BestOfN(3), 4, (BestOfN(3), 3)),
+        (BestOfN(8), 4, (BestOfN(4), 4)),
+        (BeamSearch(8, num_subtrees=3), 4, (BeamSearch(4, num_subtrees=3), 4)),
+        (BeamSearch(8, num_subtrees=3), 2, None),
+        (Pipeline(8, FIXED), 3, (Pipeline(8, FIXED), 3)),
+        (Pipeline(8, FIXED), 2, None),
+        (Pipeline(8, SHARED), 5, (Pipeline(5, SHARED), 4)),
+        (Pipeline(8, SHARED), 1, None),
+        (Refine(8, prompt=REVISE), 4, (Refine(4, prompt=REVISE), 4)),
+        (Refine(8, iterations=2, width=2, prompt=REVISE), 3, None),
+        (Refine(9, 1, 2, chains=None, prompt=REVISE), 5, (Refine(5, 1, 2, chains=None, prompt=REVISE), 4)),
+        (ComputeOptimal(Sampling(), BestOfN(3)), 3, (ComputeOptimal(Sampling(), BestOfN(3)), 3)),
+        (ComputeOptimal(Sampling(), BestOfN(3)), 2, None),
+    ],
+)
+def test_an_arm_is_cut_to_the_greatest_budget_that_fits(
+    arm: Strategy, most: int, fitted: tuple[Strategy, int] | None
+) -> None:
+    assert cut(arm, most) == fitted
+
+
+@pytest.mark.parametrize("num_samples", [5, 10, 12])
+@pytest.mark.parametrize(
+    "arm",
+    [
+        BeamSearch(8, 7, sampling(), num_subtrees=4),
+        Pipeline(8, SHARED, sampling(max_tokens=32)),
+        Pipeline(8, FIXED, sampling(max_tokens=32)),
+        Refine(8, iterations=1, width=4, sampling=sampling(max_tokens=32)),
+        ComputeOptimal(sampling(max_tokens=32), BestOfN(4, sampling(max_tokens=32))),
+        ComputeOptimal(
+            sampling(max_tokens=32),
+            Greedy(32),
+            Plan((2.0,), (0, 1), (Greedy(32), BestOfN(2, sampling(max_tokens=32))), 2.0, probes=2),
+            probes=2,
+        ),
+    ],
+    ids=["beams", "shared", "fixed", "refine", "compute_optimal", "plan"],
+)
+async def test_all_trials_together_draw_n_answers_at_most(arm: Strategy, num_samples: int) -> None:
+    """Each arm has a trial at the least, and ends where what is left does not do for another."""
+    world = World()
+    mixture = Mixture(arms_of(arm), num_samples, threshold=1.5, sampling=sampling(max_tokens=32))
+    solution = await world.solve(mixture)
+    assert trials_of(solution)
+    begun = [r for r in world.engine.requests if not r.token_ids]
+    assert len(solution.trajectories) <= len(begun) <= num_samples
+
+
+@pytest.mark.parametrize(("num_samples", "played"), [(9, "aba"), (8, "abb"), (7, "abb"), (6, "ab")])
+async def test_an_arm_that_needs_more_than_is_left_is_passed_over(num_samples: int, played: str) -> None:
+    """Of 3 and of 2 answers, the last of which may be cut to 1; rewards are equal, so that they alternate."""
+    arms = arms_of(BeamSearch(3, num_subtrees=3), BestOfN(2))
+    solution = await World(reward=lambda *_: 0.5).solve(Mixture(arms, num_samples, trials=3, threshold=2.0))
+    assert "".join(record.arm for record in trials_of(solution)) == played
+
+
+async def test_an_arm_that_draws_more_than_it_declares_is_charged_for_it() -> None:
+    """As a particle cascade may, whose answers are short then."""
+
+    @dataclass(frozen=True)
+    class Twice(BestOfN):
+        async def solve(self, session: Session) -> Solution:
+            return await replace(BestOfN(), num_samples=2 * self.num_samples).solve(session)
+
+    solution = await World().solve(Mixture(arms_of(Twice(2)), 6, threshold=2.0))
+    assert len(trials_of(solution)) == 2 and len(solution.trajectories) == 1 + 4 + 2
 
 
 async def test_attempts_of_an_arm_are_numbered_among_all_candidates() -> None:
@@ -257,6 +342,29 @@ def arm_with(**knobs: Any) -> dict[str, Any]:
     return {**NODE, "arms": {"a": {**arm, "strategy": {**arm["strategy"], **knobs}}}}
 
 
+def arm_of(name: str, **knobs: Any) -> dict[str, Any]:
+    strategy = {"_target_": f"strategies.{name}", **knobs}
+    return {**NODE, "num_samples": 2, "arms": {"a": {**NODE["arms"]["a"], "strategy": strategy}}}
+
+
+REVISE_NODE = {"_target_": "orchestrator.Template", "text": REVISE.text}
+
+
+def test_an_arm_whose_answers_nothing_bounds_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Unbounded:
+        readouts: tuple[str, ...] = ()
+
+        async def solve(self, session: Session) -> Solution:
+            raise NotImplementedError
+
+    for arm in (Unbounded(), ComputeOptimal(Sampling(), Unbounded())):
+        with pytest.raises(
+            ConfigError, match=r"^strategy\.arms\.a\.strategy=.*: must declare how many answers"
+        ):
+            Mixture(arms_of(arm))
+
+
 def test_arms_are_built_from_a_configuration() -> None:
     assert build_node(arm_with(num_samples=5), "strategy") == Mixture(
         {"a": MixtureArm(BestOfN(5))}, sampling=Sampling()
@@ -268,6 +376,14 @@ def test_arms_are_built_from_a_configuration() -> None:
     [
         (arm_with(num_sample=3), r"strategy\.arms\.a\.strategy\.num_sample=3: unknown key"),
         ({**NODE, "arms": {}}, r"strategy\.arms=\{\}: must hold one arm or more"),
+        (
+            arm_of("BeamSearch", num_beams=8, num_subtrees=2),
+            r"strategy\.arms\.a\.strategy=BeamSearch: draws more answers than the 1 that num_samples=2",
+        ),
+        (
+            arm_of("Refine", iterations=2, width=2, prompt=REVISE_NODE),
+            r"strategy\.arms\.a\.strategy=Refine: draws more",
+        ),
         ({**NODE, "threshold": -1.0}, r"strategy\.threshold=-1\.0: must be a number of 0 or more"),
         (
             {**NODE, "prompt": {"_target_": "orchestrator.Template", "text": "{question} {answers}"}},
