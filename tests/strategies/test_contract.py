@@ -5,12 +5,13 @@ The laws are those that ``check_strategy`` ships.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from orchestrator.schema import converted, hints_of
+from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Whole, most_answers
 from orchestrator.testing import STRATEGY_LAWS, Law, StrategyCase, World, hold, name_of, strategies
 from tests.toy import STRATEGIES, TASK, knobs_of, load
@@ -75,6 +76,14 @@ async def test_it_says_how_many_answers_it_draws(name: str, budget: int) -> None
     assert most is not None and most <= budget
     if name not in ARRIVAL_DEPENDENT:  # the number of a cascade's particles varies; its tokens are bounded
         assert sum(t.finished for t in solution.trajectories) <= most
+
+
+def test_independent_samples_come_in_any_number(name: str) -> None:
+    """An import, and a what-if of one, run the strategy on as many samples as a question has."""
+    strategy: Any = load(name, 8)
+    knob = independent_knob_of(strategy)
+    for num in range(1, 13) if knob else ():
+        assert most_answers(replace(strategy, **{str(knob): num})) == num
 
 
 def test_two_of_one_configuration_are_equal(name: str) -> None:
