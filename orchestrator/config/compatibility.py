@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UnsetType
 
 from orchestrator.allocation.rounds import Rounds
-from orchestrator.config.naming import placed
+from orchestrator.config.naming import key_of, placed, step_writers
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     EngineConfig,
@@ -22,7 +22,7 @@ from orchestrator.protocols import (
 )
 from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Strategy, Whole, in_chat, prompts
-from orchestrator.types import Params, Sampling
+from orchestrator.types import ENGINE, Params, Sampling
 
 Names = Mapping[str, str]
 """The chosen file of each group: ``{"strategy": "greedy", "engine": "embedded", ...}``."""
@@ -90,15 +90,18 @@ def check_whole(names: Names, strategy: Strategy, engine: object) -> None:
         raise ConfigError(because.key, because.value, f"{reason}: choose another strategy, such as best_of_n")
 
 
-def check_steps(names: Names, task: Task, strategy: Strategy, engine: object) -> None:
-    """Raise ConfigError if the engine cannot end steps as the task says, or a step would be cut off."""
+def check_steps(names: Names, task: Task, strategy: Strategy, engine: object, policy: str = ENGINE) -> None:
+    """Raise ConfigError if the engine cannot end steps as the task says, or a step would be cut off.
+
+    ``policy`` is the engine's name among the run's.
+    """
     step = step_rule_of(task)
     if isinstance(step, UnsetType):
         return
     if isinstance(engine, LimitsSteps) and (because := engine.no_steps_by(step)) is not None:
         key, value, why = because
         value = str(value).lower() if isinstance(value, bool) else value
-        shown = f"{key}={value}" if key != "engine" else f"engine={names['engine']}"
+        shown = f"{key_of(policy, key)}={value if key != ENGINE else names[ENGINE]}"
         part = "markers" if isinstance(step.markers, str) else "mode"
         allowed = f"does not go with {shown}: {why}"
         raise ConfigError(f"task.step.{part}", getattr(step, part), allowed)
@@ -146,8 +149,12 @@ def check_language(names: Names, task: Task, strategy: Strategy, engine: object,
 
 def check_policy(names: Names, name: str, config: EngineConfig, strategy: Strategy, task: Task) -> None:
     """Raise ConfigError where a further policy cannot decode as the strategy asks, or knows another task."""
+    own = {**names, ENGINE: type(config).__name__}
     try:
-        check_params({**names, "engine": type(config).__name__}, strategy, config.takes)
+        check_params(own, strategy, config.takes)
+        if name in step_writers(strategy):
+            check_whole(own, strategy, config)
+            check_steps(own, task, strategy, config, name)
     except ConfigError as error:
         raise placed(name, error) from None
     made_for = config.knows_task if isinstance(config, MadeForTask) else None

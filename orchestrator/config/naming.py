@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from orchestrator.errors import ConfigError
-from orchestrator.search.strategy import Asking, parts_of
+from orchestrator.search.strategy import Asking, Strategy, Whole, parts_of
 from orchestrator.suggest import nearest
 from orchestrator.types import ENGINE
 
@@ -47,7 +47,22 @@ def named_policies(part: object, key: str) -> Iterator[tuple[str, str]]:
             yield from named_policies(value, f"{key}.{name}")
 
 
+def step_writers(part: object) -> set[str]:
+    """Return the policies by which a strategy declares that it writes texts step by step.
+
+    One that asks for whole answers alone has none, and what only chooses or criticises writes no steps.
+    """
+    by_steps = isinstance(part, Strategy) and not (isinstance(part, Whole) and part.whole_answers)
+    own = set(part.policies) if by_steps and isinstance(part, Asking) else set()
+    return own.union(*(step_writers(each) for _, each in parts_of(part)))
+
+
+def key_of(name: str, key: str) -> str:
+    """Return the key of a policy's configuration, as an engine has it, among the policies."""
+    head, dot, rest = key.partition(".")
+    return f"policies.{name}{dot}{rest}" if head == ENGINE != name else key
+
+
 def placed(name: str, error: ConfigError) -> ConfigError:
     """Return an engine's error with its key among the policies: an engine only knows ``engine.model``."""
-    head, dot, rest = error.key.partition(".")
-    return ConfigError(f"policies.{name}{dot}{rest}", error.value, error.allowed) if head == ENGINE else error
+    return ConfigError(key_of(name, error.key), error.value, error.allowed)

@@ -6,19 +6,24 @@ from typing import Any
 
 import pytest
 
+from actors import OpenAIEngineConfig
 from orchestrator.config.compatibility import check_policy
-from orchestrator.config.naming import check_policies
+from orchestrator.config.naming import check_policies, step_writers
 from orchestrator.config.policies import Policies, check_name, read_policies
 from orchestrator.errors import ConfigError
 from orchestrator.prompts.question import PrefixQuestion
+from orchestrator.prompts.template import Template
 from orchestrator.search.account import Limits
 from orchestrator.search.prices import Price
+from orchestrator.search.strategy import Strategy
+from orchestrator.steps.rule import StepRule
 from orchestrator.storage.run_directory import differing_keys
 from orchestrator.tasks.chain import ChainTask
 from orchestrator.testing import FakeEngine
 from orchestrator.types import Denoising, Params, Sampling
 from orchestrator.verifiers.oracle import OracleConfig
 from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
+from strategies import ComputeOptimal, Mixture, MixtureArm, ParticleFilter, Refine, Speculative
 
 STORED = {"_target_": "orchestrator.StoredEngineConfig", "path": "outputs/mine"}
 
@@ -152,3 +157,48 @@ def test_a_policy_decodes_as_the_strategy_asks_and_knows_its_task() -> None:
         check_policy(names, "draft", Made(Denoising), Layered(), ChainTask())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"^policies\.draft\.model=m: knows task=countdown alone"):
         check_policy(names, "draft", Made(knows_task="countdown"), Layered(), ChainTask())  # type: ignore[arg-type]
+
+
+CHAT = OpenAIEngineConfig("m", "http://127.0.0.1:1/v1", api="chat")
+TEXT = OpenAIEngineConfig("m", "http://127.0.0.1:1/v1", prompts="text")
+BY_TOKENS = ChainTask(step=StepRule("tokens", 8))
+ASKED = Template("{question}")
+DRAFTS = Speculative(draft="draft")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "writers"),
+    [
+        (DRAFTS, {"draft", "engine"}),
+        (replace(DRAFTS, accept=2.0), {"engine"}),
+        (Mixture({"a": MixtureArm(ComputeOptimal(Sampling(), DRAFTS))}), {"draft", "engine"}),
+        (Refine(4, prompt=ASKED, feedback="critique", critique=ASKED, teacher="draft"), set()),
+        (ParticleFilter(4), set()),
+        (Critique("draft"), set()),
+    ],
+)
+def test_a_strategy_of_steps_declares_who_writes_them(strategy: object, writers: set[str]) -> None:
+    assert step_writers(strategy) == writers
+
+
+@pytest.mark.parametrize("strategy", [DRAFTS, ComputeOptimal(Sampling(), DRAFTS)])
+@pytest.mark.parametrize(
+    ("config", "task", "error"),
+    [
+        (
+            CHAT,
+            ChainTask(),
+            r"^policies\.draft\.api=chat: makes whole answers alone, and strategy=mine extends",
+        ),
+        (TEXT, BY_TOKENS, r"^task\.step\.mode=tokens: does not go with policies\.draft\.prompts=text: "),
+    ],
+    ids=["whole", "steps"],
+)
+def test_a_policy_that_writes_steps_must_be_able_to(
+    strategy: Strategy, config: OpenAIEngineConfig, task: ChainTask, error: str
+) -> None:
+    names = {"strategy": "mine", "engine": "vllm"}
+    with pytest.raises(ConfigError, match=error):
+        check_policy(names, "draft", config, strategy, task)
+    check_policy(names, "judge", config, strategy, task)  # which writes none
+    check_policy(names, "draft", replace(config, api="completions", prompts="tokens"), strategy, task)
