@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from msgspec import UnsetType
@@ -21,7 +20,7 @@ from orchestrator.protocols import (
     step_rule_of,
 )
 from orchestrator.search.budgets import independent_knob_of
-from orchestrator.search.strategy import Budgeted, Strategy, Whole, in_chat, prompts
+from orchestrator.search.strategy import Budgeted, Strategy, Whole, in_chat, parts_of, prompts, strategies_in
 from orchestrator.types import ENGINE, Params, Sampling
 
 Names = Mapping[str, str]
@@ -64,15 +63,17 @@ def check_params(names: Names, strategy: Strategy, takes: type[Params]) -> None:
     """Raise ConfigError if the engine, which takes these parameters, cannot do what the strategy requests.
 
     A strategy's decoding parameters are among its knobs, and their type says which kind they are; a strategy
-    without any uses Sampling.
+    without any uses Sampling. Those that it runs are asked for too.
     """
-    names_of_knobs: list[str] = [f.name for f in fields(strategy)] if is_dataclass(strategy) else []
-    knobs = (getattr(strategy, name) for name in names_of_knobs)
-    asked: set[type[Params]] = {type(knob) for knob in knobs if isinstance(knob, Params)} or {Sampling}
+    asked = {kind for each in strategies_in(strategy) for kind in _params_of(each)}
     for kind in asked - {takes}:
         reason = f"takes {takes.__name__}, and strategy={names['strategy']} asks for {kind.__name__}"
         allowed = f"{reason}: choose another engine, or another strategy"
         raise ConfigError("engine", names["engine"], allowed)
+
+
+def _params_of(strategy: Strategy) -> set[type[Params]]:
+    return {type(knob) for _, knob in parts_of(strategy) if isinstance(knob, Params)} or {Sampling}
 
 
 def check_whole(names: Names, strategy: Strategy, engine: object) -> None:

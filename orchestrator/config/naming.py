@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from orchestrator.errors import ConfigError
-from orchestrator.search.strategy import Asking, Strategy, Whole, parts_of
+from orchestrator.search.strategy import Asking, Whole, parts_of, strategies_in
 from orchestrator.suggest import nearest
 from orchestrator.types import ENGINE
 
@@ -52,9 +52,8 @@ def step_writers(part: object) -> set[str]:
 
     One that asks for whole answers alone has none, and what only chooses or criticises writes no steps.
     """
-    by_steps = isinstance(part, Strategy) and not (isinstance(part, Whole) and part.whole_answers)
-    own = set(part.policies) if by_steps and isinstance(part, Asking) else set()
-    return own.union(*(step_writers(each) for _, each in parts_of(part)))
+    by_steps = (s for s in strategies_in(part) if not (isinstance(s, Whole) and s.whole_answers))
+    return {name for each in by_steps if isinstance(each, Asking) for name in each.policies}
 
 
 def key_of(name: str, key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -146,6 +146,14 @@ def prompts(part: object) -> bool:
     """Return whether a part prompts in words, or one that it holds does, such as a checklist."""
     asks = isinstance(part, Prompting) and part.prompts is True  # an engine's ``prompts`` are a text
     return asks or any(prompts(each) for _, each in parts_of(part))
+
+
+def strategies_in(part: object) -> Iterator[Strategy]:
+    """Yield a strategy, and each one that it runs, at any depth."""
+    if isinstance(part, Strategy):
+        yield part
+    for _, each in parts_of(part):
+        yield from strategies_in(each)
 
 
 def parts_of(part: object) -> list[tuple[Any, Any]]:

@@ -9,14 +9,24 @@ from typing import Any, get_args
 import pytest
 
 import strategies
-from orchestrator.config.compatibility import check_prompts
+from orchestrator.config.compatibility import check_params, check_prompts
 from orchestrator.config.naming import named_policies
 from orchestrator.errors import ConfigError
 from orchestrator.prompts.template import Template
 from orchestrator.schema import hints_of
 from orchestrator.search.strategy import Strategy, Whole, in_chat, knows_answers, parts_of, prompts
 from orchestrator.types import Sampling
-from strategies import BestOfN, ComputeOptimal, Greedy, Mixture, MixtureArm, Pipeline, Refine, TreeOfThoughts
+from strategies import (
+    BestOfN,
+    ComputeOptimal,
+    Greedy,
+    Hex,
+    Mixture,
+    MixtureArm,
+    Pipeline,
+    Refine,
+    TreeOfThoughts,
+)
 from strategies.parts.checklist import Checklist
 from strategies.parts.plan import Plan
 from strategies.refine import RefineStop
@@ -98,6 +108,16 @@ def test_a_nested_checklist_is_refused_where_the_policy_reads_no_words(
     check_prompts(names, wrap(BestOfN()), OfOneTask())
     with pytest.raises(ConfigError, match=r"^strategy=own: prompts the policy in words"):
         check_prompts(names, wrap(BestOfN(selection=CHECKLIST)), OfOneTask())
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_nested_strategy_of_another_kind_of_model_is_refused(wrap: Callable[[Strategy], Strategy]) -> None:
+    names = {"strategy": "own", "engine": "vllm"}
+    check_params(names, wrap(BestOfN()), Sampling)
+    with pytest.raises(
+        ConfigError, match=r"^engine=vllm: takes Sampling, and strategy=own asks for Denoising"
+    ):
+        check_params(names, wrap(Hex()), Sampling)
 
 
 def test_a_part_that_prompts_is_found_at_any_depth() -> None:

@@ -23,7 +23,7 @@ from orchestrator.testing import FakeEngine
 from orchestrator.types import Denoising, Params, Sampling
 from orchestrator.verifiers.oracle import OracleConfig
 from orchestrator.verifiers.self_evaluation import SelfEvaluationVerifierConfig
-from strategies import ComputeOptimal, Mixture, MixtureArm, ParticleFilter, Refine, Speculative
+from strategies import ComputeOptimal, Greedy, Mixture, MixtureArm, ParticleFilter, Refine, Speculative
 
 STORED = {"_target_": "orchestrator.StoredEngineConfig", "path": "outputs/mine"}
 
@@ -150,13 +150,13 @@ class Made:
 
 def test_a_policy_decodes_as_the_strategy_asks_and_knows_its_task() -> None:
     names = {"strategy": "mine", "engine": "vllm"}
-    check_policy(names, "draft", Made(), Layered(), ChainTask())  # type: ignore[arg-type]
+    check_policy(names, "draft", Made(), Greedy(), ChainTask())  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=r"^policies\.draft=Made: takes Denoising, and strategy=mine asks for"
     ):
-        check_policy(names, "draft", Made(Denoising), Layered(), ChainTask())  # type: ignore[arg-type]
+        check_policy(names, "draft", Made(Denoising), Greedy(), ChainTask())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"^policies\.draft\.model=m: knows task=countdown alone"):
-        check_policy(names, "draft", Made(knows_task="countdown"), Layered(), ChainTask())  # type: ignore[arg-type]
+        check_policy(names, "draft", Made(knows_task="countdown"), Greedy(), ChainTask())  # type: ignore[arg-type]
 
 
 CHAT = OpenAIEngineConfig("m", "http://127.0.0.1:1/v1", api="chat")
