@@ -124,7 +124,7 @@ class Recording:
         if result.error is None:
             journals.done(problem_id)
         elif isinstance(result.error, JournalError):
-            journals.discard(problem_id)
+            journals.set_aside(problem_id)
         else:
             journals.pause(problem_id)
 

@@ -168,7 +168,7 @@ class Controller:
             return result
 
     async def _solve(self, problem: Problem, granting: Granting | None) -> ProblemResult:
-        journal = self.journals.open(problem.id) if self.journals else Journal()
+        journal = await self.journals.open(problem.id) if self.journals else Journal()
         milestones.problem_begins(problem, journal.num_left)
         ledger = self._ledger(problem, journal, granting)
         if granting is not None:

@@ -40,6 +40,8 @@ _GRANT = "granted "  # begins the names of lines that are grants, as no call's n
 # A recorded call is repeated within milliseconds; a search that does not repeat it has taken another way.
 PATIENCE = 60.0
 """Seconds."""
+_WAITS = 10  # in which patience is counted
+_UNREPEATED = ".unrepeated"  # ends the names of journals that were set aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,23 @@ class Journal:
 
     While recorded ones are left, calls and replies follow each other in their first order, so that a method
     whose result depends on arrival, and branches that compete for the last tokens, end as they did then.
-    A new call waits until every recorded reply was returned; it fails if that takes more than ``patience``
-    seconds. Without a ``path`` nothing is kept.
+    A new call waits until every recorded reply was returned; it fails if the search repeats nothing for
+    ``patience`` seconds. Without a ``path`` nothing is kept. ``content`` is what the file holds, if it has
+    been read already.
     """
 
     def __init__(
-        self, path: Path | None = None, files: OpenFiles | None = None, *, patience: float = PATIENCE
+        self,
+        path: Path | None = None,
+        files: OpenFiles | None = None,
+        *,
+        patience: float = PATIENCE,
+        content: Content | None = None,
     ) -> None:
         self._path = path
         self._patience = patience
         self._files = files or OpenFiles()
-        found, self._checksum = ([], 0) if path is None else _read(path)
+        found, self._checksum = ([], 0) if path is None else _sound(path, content or read_content(path))
         self._records = [record for record in found if not _is_grant(record)]
         self._grants = _standing(found)
         self._index = {record.call: i for i, record in enumerate(self._records)}
@@ -131,13 +139,27 @@ class Journal:
     async def _wait(self, turn: asyncio.Future[None]) -> None:
         # Soon and not now: all that continue together must be waiting, to continue in their order.
         asyncio.get_running_loop().call_soon(self._continue)
-        try:
-            async with asyncio.timeout(self._patience):
-                await turn
-        except TimeoutError:
+        if not await self._comes(turn):
             expected = self._records[min(self._num_given, len(self._records) - 1)].call
-            message = f"{self._path}: call {expected!r} was answered, but is not repeated now"
-            raise JournalError(message) from None
+            raise JournalError(f"{self._path}: call {expected!r} was answered, but is not repeated now")
+
+    async def _comes(self, turn: asyncio.Future[None]) -> bool:
+        """Return whether the turn comes; False once the search has repeated nothing for its patience.
+
+        Patience is counted in short waits. One that ends late does not count: the event loop was blocked, by
+        other problems for instance, and this search could repeat nothing.
+        """
+        loop, seconds = asyncio.get_running_loop(), self._patience / _WAITS
+        left = _WAITS
+        while left:
+            begun, repeated = loop.time(), self._num_given + self._num_events
+            if (await asyncio.wait((turn,), timeout=seconds))[0]:
+                return True
+            if self._num_given + self._num_events > repeated:
+                left = _WAITS
+            elif loop.time() - begun < 2 * seconds:
+                left -= 1
+        return False
 
     def _continue(self) -> None:
         """Continue everything whose turn it is. What arrived together continues together."""
@@ -206,15 +228,26 @@ def _release(turn: asyncio.Future[None]) -> None:
         turn.set_result(None)
 
 
-def _read(path: Path) -> tuple[list[Record], int]:
-    """Return the records up to the first bad line, and the checksum of the last one.
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The records up to the first bad line, with their bytes and the checksum of the last one.
 
-    What follows them, such as a line that was cut short, is cut off.
+    ``num_cut`` bytes follow them, in which ``num_damaged`` lines are whole.
     """
+
+    records: list[Record]
+    size: int
+    checksum: int
+    num_cut: int
+    num_damaged: int
+
+
+def read_content(path: Path) -> Content:
+    """Read a journal's file and leave it as it is, so that any thread may do it."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return [], 0
+        data = b""
     records, size, checksum = [], 0, 0
     for line in data.splitlines(keepends=True):
         try:
@@ -222,12 +255,17 @@ def _read(path: Path) -> tuple[list[Record], int]:
         except (ValueError, KeyError, TypeError, AttributeError):
             break
         size, checksum = size + len(line), checksum_of(line)
-    if size < len(data):
-        if num_whole := data.count(b"\n", size):  # more than the last line that a death cut short
+    return Content(records, size, checksum, len(data) - size, data.count(b"\n", size))
+
+
+def _sound(path: Path, content: Content) -> tuple[list[Record], int]:
+    """Return the records and the checksum of the last one; cut off what follows them, as a torn line."""
+    if content.num_cut:
+        if content.num_damaged:  # more than the last line that a death cut short
             text = "%s: %d lines are damaged, or of another release: their calls are repeated"
-            log.warning(text, path, num_whole)
-        os.truncate(path, size)
-    return records, checksum
+            log.warning(text, path, content.num_damaged)
+        os.truncate(path, content.size)
+    return content.records, content.checksum
 
 
 class Journals:
@@ -237,10 +275,19 @@ class Journals:
         self._folder = run_dir / JOURNAL
         self._keep = keep
         self._files = OpenFiles()
+        self._reading = asyncio.Lock()
 
-    def open(self, problem_id: str) -> Journal:
-        """Return the journal of a problem, with what an earlier part of the run has left."""
-        return Journal(self._path(problem_id), self._files)
+    async def open(self, problem_id: str) -> Journal:
+        """Return the journal of a problem, with what an earlier part of the run has left.
+
+        A thread reads it, and one at a time: a large run has thousands, which would block the event loop.
+        """
+        path = self._path(problem_id)
+        if not path.exists():
+            return Journal(path, self._files)
+        async with self._reading:
+            content = await asyncio.to_thread(read_content, path)
+        return Journal(path, self._files, content=content)
 
     def done(self, problem_id: str) -> None:
         """Close the journal of a problem whose result is on disk; remove it unless they are kept."""
@@ -248,16 +295,18 @@ class Journals:
         self._files.close(path)
         if not self._keep:
             path.unlink(missing_ok=True)
+            _aside(path).unlink(missing_ok=True)
 
     def pause(self, problem_id: str) -> None:
         """Close the journal of a problem that ended in an error: a retry resumes from where it was."""
         self._files.close(self._path(problem_id))
 
-    def discard(self, problem_id: str) -> None:
-        """Remove the journal of a problem that a retry must solve from its beginning."""
+    def set_aside(self, problem_id: str) -> None:
+        """Rename the journal of a problem that a retry must solve from its beginning."""
         path = self._path(problem_id)
         self._files.close(path)
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            path.replace(_aside(path))
 
     def forget(self, problem_ids: Collection[str]) -> None:
         """Remove the journals of problems that are done: a run may be killed between result and ``done``."""
@@ -268,7 +317,11 @@ class Journals:
     def others(self, problem_ids: Collection[str]) -> list[str]:
         """Return the names of the journals that belong to none of these problems."""
         own = {self._path(problem_id).name for problem_id in problem_ids}
-        return sorted({p.name for p in self._folder.iterdir()} - own) if self._folder.is_dir() else []
+        return (
+            sorted({p.name.removesuffix(_UNREPEATED) for p in self._folder.iterdir()} - own)
+            if self._folder.is_dir()
+            else []
+        )
 
     def close(self) -> None:
         """Close every file, and remove the folder where it is empty."""
@@ -278,6 +331,10 @@ class Journals:
 
     def _path(self, problem_id: str) -> Path:
         return self._folder / f"{_file_name(problem_id)}.jsonl"
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_UNREPEATED}")
 
 
 def _file_name(problem_id: str) -> str:

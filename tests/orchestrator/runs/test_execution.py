@@ -163,17 +163,23 @@ def test_a_problem_that_ended_in_an_error_goes_on_from_there(
 def test_a_journal_of_another_search_costs_its_problem_one_try(
     tmp_path: Path, undisturbed: dict[str, dict[str, Any]]
 ) -> None:
-    """As when the code has changed: the error names the call, and the next try begins anew."""
+    """As when the code has changed: the error names the call, and the next try begins anew.
+
+    What it had paid for stays on disk until then.
+    """
     problem = next(TASK.problems(3, 1))
     run(tmp_path, BreaksDown(problem.question), seed=1)
+    paid = (tmp_path / "journal" / f"{problem.id}.jsonl").read_bytes()
     (tmp_path / "results.jsonl").unlink()
     assert run(tmp_path) is Status.SOME_ERRORS
     lines = lines_of(tmp_path)
     assert lines[problem.id]["error"]["type"] == "JournalError"
     assert "call 'generate 1' requests something else" in lines[problem.id]["error"]["message"]
     assert [k for k, line in lines.items() if line["error"]] == [problem.id]
+    assert (tmp_path / "journal" / f"{problem.id}.jsonl.unrepeated").read_bytes() == paid
     assert run(tmp_path) is Status.FINISHED
     assert lines_of(tmp_path) == undisturbed
+    assert not (tmp_path / "journal").exists()
 
 
 def test_journals_are_kept_when_asked(tmp_path: Path, undisturbed: dict[str, dict[str, Any]]) -> None:

@@ -189,7 +189,8 @@ async def test_each_grant_is_one_line_of_the_journal(tmp_path: Path) -> None:
     journals.close()
     for problem_id, result in results.items():
         assert result.solution is not None
-        assert tuple(Journals(tmp_path).open(problem_id).grants) == result.solution.history
+        kept = (await Journals(tmp_path).open(problem_id)).grants
+        assert tuple(kept) == result.solution.history
 
 
 async def test_improvement_bids_by_the_pooled_first_samples_of_its_block() -> None:
@@ -282,7 +283,7 @@ async def test_a_failed_problem_that_is_retried_takes_what_is_left(tmp_path: Pat
     failed = await solve(limit=4, engine=engine, journals=journals)
     assert failed[victim].error is not None
     done = {i: r for i, r in failed.items() if i != victim}
-    num_lost = sum(r.granted for r in journals.open(victim).grants)
+    num_lost = sum(r.granted for r in (await journals.open(victim)).grants)
     assert num_lost == 0  # it failed at its first parcel, and gave it back
     assert sum(len(r.candidates) for r in done.values()) + ROUNDS.first == 4 * BUDGET
     again = await solve(granted(done), limit=4, journals=Journals(tmp_path))

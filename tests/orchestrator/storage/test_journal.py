@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import resource
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from orchestrator.errors import EngineError, JournalError
 from orchestrator.protocols import ScoreRequest
 from orchestrator.search.asking import Ledger
 from orchestrator.search.session import Session
+from orchestrator.storage import journal as journal_module
 from orchestrator.storage.appending import OpenFiles
-from orchestrator.storage.journal import Journal, Journals
+from orchestrator.storage.journal import Content, Journal, Journals, read_content
 from orchestrator.storage.journal_lines import Record, checksum_of, read_record, write_record
 from orchestrator.testing import RandomLatency
 from orchestrator.types import RoundRecord, Solution, Trajectory, Usage
@@ -187,6 +190,19 @@ async def test_a_search_that_goes_another_way_is_not_waited_for(tmp_path: Path) 
         await case.solve()
 
 
+@pytest.mark.parametrize("name", ["particle_filter", "parallel_tempering", "speculative"])
+async def test_a_search_on_a_loop_that_is_always_late_has_not_gone_another_way(
+    name: str, tmp_path: Path
+) -> None:
+    """As where thousands of problems resume at once: each wait is over before the search has its turn."""
+    case = Case(tmp_path, name)
+    whole, _ = await case.solve()
+    case.patience = 1e-9
+    again, world = await case.solve()
+    assert again == whole
+    assert num_asked(world) == 0
+
+
 async def test_a_failed_call_is_not_written_down(tmp_path: Path) -> None:
     """A problem that ended in an error goes on before it, should the fault have been a passing one."""
     case = Case(tmp_path, "particle_filter")
@@ -336,13 +352,13 @@ ODD_IDS = [
 async def test_every_problem_has_a_file_of_its_own_in_the_folder(tmp_path: Path) -> None:
     journals = Journals(tmp_path)
     for problem_id in ODD_IDS:
-        journal = journals.open(problem_id)
+        journal = await journals.open(problem_id)
         journal.record(await journal.ask(problem_id, [REQUEST]), 0.0, [])
     files = list((tmp_path / "journal").iterdir())
     assert len({f.name.lower() for f in files}) == len(ODD_IDS)
     assert (tmp_path / "journal" / "plain-1.jsonl").exists()
     for problem_id in ODD_IDS:
-        assert (await journals.open(problem_id).ask(problem_id, [REQUEST])).record is not None
+        assert (await (await journals.open(problem_id)).ask(problem_id, [REQUEST])).record is not None
         journals.done(problem_id)
     journals.close()
     assert not (tmp_path / "journal").exists()
@@ -351,7 +367,7 @@ async def test_every_problem_has_a_file_of_its_own_in_the_folder(tmp_path: Path)
 async def test_kept_journals_stay_and_forgotten_ones_go(tmp_path: Path) -> None:
     async def write(journals: Journals) -> None:
         for problem_id in ("a", "b"):
-            journal = journals.open(problem_id)
+            journal = await journals.open(problem_id)
             journal.record(await journal.ask("c", [REQUEST]), 0.0, [])
 
     kept = Journals(tmp_path, keep=True)
@@ -362,9 +378,40 @@ async def test_kept_journals_stay_and_forgotten_ones_go(tmp_path: Path) -> None:
     journals = Journals(tmp_path)
     journals.forget({"a", "never begun"})
     assert {f.name for f in (tmp_path / "journal").iterdir()} == {"b.jsonl"}
-    journals.discard("b")
+    written = (tmp_path / "journal" / "b.jsonl").read_bytes()
+    journals.set_aside("b")
+    assert (tmp_path / "journal" / "b.jsonl.unrepeated").read_bytes() == written
+    assert journals.others(()) == ["b.jsonl"] and journals.others({"b"}) == []
+    assert not (await journals.open("b")).num_left
+    journals.done("b")
     journals.close()
     assert not (tmp_path / "journal").exists()
+
+
+async def test_journals_are_read_one_at_a_time_while_the_loop_runs_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large run has a gigabyte of them, and all its problems begin at once."""
+    (tmp_path / "journal").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "journal" / f"{name}.jsonl").touch()
+    runs_on, alone = threading.Event(), threading.Lock()
+    read: list[str] = []
+
+    def slowly(path: Path) -> Content:
+        assert alone.acquire(blocking=False)
+        assert runs_on.wait(0.5)
+        read.append(path.stem)
+        alone.release()
+        return read_content(path)
+
+    async def go_on() -> None:
+        runs_on.set()
+
+    monkeypatch.setattr(journal_module, "read_content", slowly)
+    journals = Journals(tmp_path)
+    await asyncio.gather(*map(journals.open, "abc"), go_on())
+    assert read == ["a", "b", "c"]
 
 
 def test_few_files_are_open_at_once(tmp_path: Path) -> None:
