@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.config.calibrated import inlined
 from orchestrator.config.files import TARGET
+from orchestrator.config.kept import NOTHING_KEPT, Kept, with_kept
 from orchestrator.config.knob_types import plain_type
 from orchestrator.config.planned import with_floors, with_plan
 from orchestrator.errors import ConfigError, MurmurationError
@@ -119,10 +120,10 @@ class Suggested:
     """For denoising: the temperature of ``hex``."""
 
 
-def as_plain(config: DictConfig) -> dict[str, Any]:
+def as_plain(config: DictConfig, kept: Kept = NOTHING_KEPT) -> dict[str, Any]:
     """Return the resolved configuration as plain containers, with classes under their present names.
 
-    The content of a fitted file takes the place of its path.
+    The content of a fitted file takes the place of its path; ``kept`` is what the run has of it already.
 
     Raises ConfigError for an unknown key, a group that is not a node of keys and a secret, MurmurationError
     for a key that was deleted, and OmegaConf's errors for a value that is missing or cannot be resolved.
@@ -143,7 +144,7 @@ def as_plain(config: DictConfig) -> dict[str, Any]:
         if key not in plain:
             raise MurmurationError(f"{key}: a run needs this key, and the configuration does not have it")
     check_config(plain)
-    return with_floors(with_plan(inlined(renamed(plain))))
+    return with_floors(with_plan(inlined(with_kept(renamed(plain), kept))))
 
 
 def read_settings(plain: Mapping[str, Any]) -> RunSettings:

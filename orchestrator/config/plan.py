@@ -40,6 +40,7 @@ from orchestrator.config.compatibility import (
     check_steps,
     check_whole,
 )
+from orchestrator.config.kept import NOTHING_KEPT, kept_of
 from orchestrator.config.naming import check_policies
 from orchestrator.config.planned import check_planned
 from orchestrator.config.policies import (
@@ -134,7 +135,8 @@ class Plan:
 
 def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overrides: Sequence[str]) -> Plan:
     """Return a configuration's plan, validated as far as possible without a model. Raises ConfigError."""
-    plain = as_plain(config)
+    is_resumed = config.get("resume") is True
+    plain = as_plain(config, kept_of(Path(run_dir), overrides) if is_resumed else NOTHING_KEPT)
     settings = read_settings(plain)
     check_tracing(settings.tracing)
     limits = read_limits(plain)
