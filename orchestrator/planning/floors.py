@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from orchestrator.allocation.floors import Floor, fit_floors, never_solved
+from orchestrator.allocation.floors import NUM_FOLDS, Floor, fit_floors, never_solved
 from orchestrator.config.arguments import read_arguments
 from orchestrator.config.planned import FLOORS
 from orchestrator.errors import ConfigError
@@ -36,6 +36,9 @@ def fit_file(arguments: list[str]) -> tuple[list[Floor], float, Path]:
 
 
 def _floors(stored: StoredSamples, folder: Path) -> list[Floor]:
+    if (num := len(stored.samples.right)) < NUM_FOLDS:
+        allowed = f"has {num} problem with samples, and the floors of one half are judged on the other: "
+        raise ConfigError("RUN_DIR", folder, f"{allowed}give {NUM_FOLDS} or more")
     sizes = {len(each) for each in stored.samples.right}
     if not stored.has_rewards:
         raise ConfigError("RUN_DIR", folder, "was run without rewards")

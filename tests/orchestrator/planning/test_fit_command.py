@@ -17,7 +17,7 @@ from orchestrator.planning.command import main
 from orchestrator.planning.surface import first_gains
 from orchestrator.storage.fitted_files import DIGEST, digest_text
 from strategies import BestOfN, ComputeOptimal, ParticleFilter
-from tests.orchestrator.allocation.made_samples import sampled_line
+from tests.orchestrator.allocation.made_samples import sampled_line, write_samples
 from tests.orchestrator.report.made_runs import line, write_run
 
 NUM = 40
@@ -174,6 +174,14 @@ def test_a_bad_option_is_one_line(
 ) -> None:
     assert fit(sweep, reference, *options) == 2
     assert said in capsys.readouterr().err
+
+
+def test_floors_of_one_problem_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are judged on the problems of another half."""
+    one = write_samples(tmp_path / "one", num_problems=1)
+    assert main(["floors", str(one), f"to={tmp_path / 'floors.json'}"]) == 2
+    assert "has 1 problem with samples" in (said := capsys.readouterr().err)
+    assert said.endswith("give 2 or more\n") and not (tmp_path / "floors.json").exists()
 
 
 def test_another_word_than_fit_is_refused(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
