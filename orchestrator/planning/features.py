@@ -21,11 +21,12 @@ from orchestrator.config.planned import VOTES
 from orchestrator.errors import ConfigError
 from orchestrator.intervals import mean_interval
 from orchestrator.report.traces import feature_names, features_of, word_lists
+from orchestrator.samples.stored import check_independent
 from orchestrator.storage.fitted_files import write_fitted
 from orchestrator.storage.quoted import GROUP, elect
 from orchestrator.storage.result_lines import in_recorded_order
 from orchestrator.storage.results import stream_results
-from orchestrator.storage.run_files import read_config
+from orchestrator.storage.run_files import read_config, read_summary
 
 USAGE = """usage: python -m orchestrator.allocation features RUN_DIR to=FILE [ridge=1] [folds=5]
 
@@ -74,6 +75,7 @@ class Coefficients:
 
 def read_marked(folder: Path) -> list[Marked]:
     """Return the problems of a run of independent samples. Raises ConfigError for any other run."""
+    check_independent(read_config(folder, "RUN_DIR"), read_summary(folder, "RUN_DIR"), folder)
     found = list(map(_marked, _sampled(stream_results(folder))))
     if not any(each.is_mixed for each in found):
         allowed = "has no problem with right and wrong samples: give a run of self_consistency or best_of_n"

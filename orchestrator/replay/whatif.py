@@ -12,11 +12,12 @@ from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.outcome import Candidate
 from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.search.asking import Ledger
-from orchestrator.search.budgets import independent_knob
+from orchestrator.search.budgets import independent_knob, prunes, stops
 from orchestrator.search.grants import Granting
 from orchestrator.search.requests import sample_seeds
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Strategy
+from orchestrator.storage.quoted import GROUP
 from orchestrator.storage.result_lines import (
     candidate_line,
     finite,
@@ -114,7 +115,9 @@ class Replayer:
         if self.strategy is not None:
             solution = await self._fitting(self.strategy, len(samples)).solve(session)
             index, log_weights = solution.answer_index, solution.log_weights
-            stored = _regrouped([_cut(c, t) for c, t in zip(stored, solution.trajectories, strict=False)])
+            stored = [_cut(c, t) for c, t in zip(stored, solution.trajectories, strict=False)]
+            if granting or prunes(self.strategy) or stops(self.strategy):
+                stored = [{k: v for k, v in c.items() if k != GROUP} for c in stored]
         else:
             assert self.selector is not None
             index = await self.selector.choose(session, samples, log_weights)
@@ -142,17 +145,6 @@ def _cut(candidate: Mapping[str, Any], sample: Trajectory) -> Mapping[str, Any]:
     if not sample.pruned:
         return candidate
     return {**candidate, **candidate_line(Candidate(sample, 0.0, None, False), SEARCH)}
-
-
-def _regrouped(stored: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return candidates that name the first equivalent among those that kept their answer."""
-    first: dict[int, int] = {}
-    return [
-        c
-        if "group" not in c
-        else {**c, "group": i if c["answer"] is None else first.setdefault(c["group"], i)}
-        for i, c in enumerate(stored)
-    ]
 
 
 def _answered(

@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.config.files import TARGET
 from orchestrator.report.equal_cost import Cell, at_budgets
-from orchestrator.report.levels import is_sampled
+from orchestrator.report.levels import is_whole
 from orchestrator.report.measures import Measured
 from orchestrator.report.settings import Setting
 
@@ -56,10 +55,6 @@ def exchanged(
 
 def _answer_tokens(setting: Setting) -> float:
     """Return the mean tokens of an independent sample, or of a greedy answer; 0 without any."""
-    runs = [
-        run
-        for run in setting.runs
-        if run.strategy == "greedy" or is_sampled(str(run.config["strategy"].get(TARGET)))
-    ]
+    runs = [run for run in setting.runs if run.strategy == "greedy" or is_whole(run)]
     num = sum(sum(run.columns.num_candidates) for run in runs)
     return sum(sum(run.columns.generated_tokens) for run in runs) / num if num else 0.0

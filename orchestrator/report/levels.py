@@ -17,7 +17,7 @@ from orchestrator.intervals import difficulty_levels
 from orchestrator.report.measures import mean_by_problem
 from orchestrator.report.runs import SavedRun
 from orchestrator.report.settings import ReportPoint, Setting
-from orchestrator.search.budgets import independent_knob
+from orchestrator.search.budgets import cut_by, independent_knob
 from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_files import SUMMARY, sound_summary
 
@@ -103,7 +103,7 @@ def samples_of(setting: Setting) -> Samples | None:
         (_num_samples(point), series, point)
         for series in setting.series
         for point in series.points
-        if all(_is_sampled(run) for run in point.runs)
+        if all(is_whole(run) for run in point.runs)
     ]
     if not found:
         return None
@@ -117,8 +117,16 @@ def samples_of(setting: Setting) -> Samples | None:
 
 @cache
 def is_sampled(target: str) -> bool:
-    """Return whether a strategy draws independent samples. Only classes of shipped groups are imported."""
+    """Return whether a strategy draws numbered samples, the same ones in each run with a seed.
+
+    Only classes of shipped groups are imported.
+    """
     return target in shipped_strategies() and independent_knob(target) is not None
+
+
+def is_whole(run: SavedRun) -> bool:
+    """Return whether the candidates of a run are N independent samples of each problem."""
+    return _is_sampled(run) and cut_by(run.config) is None
 
 
 def _is_sampled(run: SavedRun) -> bool:

@@ -10,6 +10,7 @@ from statistics import fmean
 from orchestrator.intervals import mean_interval, wilson_interval
 from orchestrator.report.runs import SavedRun
 from orchestrator.report.settings import ReportPoint, Series, Setting
+from orchestrator.search.budgets import cut_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,11 @@ def measure(series: Series, point: ReportPoint) -> Measured:
 
 
 def _quoted(runs: Sequence[SavedRun]) -> dict[str, float]:
-    """Return the figures that papers quote, means over the runs; those that every run has."""
-    found = [run.summary.get("quoted", {}) for run in runs]
+    """Return the figures that papers quote, means over the runs; those that every run has.
+
+    Summaries of earlier releases have some of samples that were cut, where they say something else.
+    """
+    found = [run.summary.get("quoted", {}) if cut_by(run.config) is None else {} for run in runs]
     return {name: fmean(each[name] for each in found) for name in found[0] if all(name in q for q in found)}
 
 

@@ -13,10 +13,9 @@ from orchestrator.allocation.calibration import sigmoid
 from orchestrator.allocation.reliability import Bin, Quality, bins, by_step, last_rewards
 from orchestrator.allocation.saturation_study import Study, study
 from orchestrator.allocation.surface import Surface, surface
-from orchestrator.config.files import TARGET
 from orchestrator.errors import ConfigError
 from orchestrator.report.figures import Drawing
-from orchestrator.report.levels import is_sampled
+from orchestrator.report.levels import is_whole
 from orchestrator.report.sample_figures import draw_reliability, draw_saturation, draw_surface
 from orchestrator.report.settings import Setting
 from orchestrator.samples.stored import StoredSamples, read_stored
@@ -46,7 +45,7 @@ def sampled(setting: Setting, prefix: str) -> Sampled | None:
         for series in setting.series
         for point in series.points
         for run in point.runs[:1]
-        if run.budget >= PILOT and is_sampled(str(run.config["strategy"].get(TARGET)))
+        if run.budget >= PILOT and is_whole(run)
     ]
     if not runs:
         return None

@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.allocation.saturation_study import Samples
 from orchestrator.allocation.subsets import NO_ANSWER, Ints
 from orchestrator.errors import ConfigError
-from orchestrator.search.budgets import independent_knob
+from orchestrator.search.budgets import cut_by, independent_knob
 from orchestrator.storage.result_lines import in_recorded_order
 from orchestrator.storage.results import stream_results
 from orchestrator.storage.run_files import read_config, read_summary
@@ -56,11 +56,7 @@ def read_stored(folder: Path, key: str = "RUN_DIR", keys: Keys = as_written) -> 
     Raises ConfigError for any other directory.
     """
     config, summary = read_config(folder, key), read_summary(folder, key)
-    target = str(config["strategy"].get(TARGET))
-    # A class that this repository does not ship could run code as it is imported.
-    if not target.startswith(_PACKAGE) or independent_knob(target) is None:
-        allowed = f"is a run of strategy={summary['strategy']}, whose candidates are not independent: "
-        raise ConfigError(key, folder, allowed + "give one of best_of_n, self_consistency or hex")
+    check_independent(config, summary, folder, key)
     lines = [line for line in stream_results(folder) if line["error"] is None and line["candidates"]]
     if not lines:
         raise ConfigError(key, folder, "has no result with a candidate")
@@ -79,6 +75,20 @@ def read_stored(folder: Path, key: str = "RUN_DIR", keys: Keys = as_written) -> 
         steps=[[_steps(c) for c in each] for each in candidates],
         tokens=[np.asarray([c["num_tokens"] for c in each], dtype=np.int64) for each in candidates],
     )
+
+
+def check_independent(
+    config: Mapping[str, Any], summary: Mapping[str, Any], folder: Path, key: str = "RUN_DIR"
+) -> None:
+    """Raise ConfigError unless the candidates of a run are N independent samples of each problem."""
+    target = str(config["strategy"].get(TARGET))
+    # A class that this repository does not ship could run code as it is imported.
+    if not target.startswith(_PACKAGE) or independent_knob(target) is None:
+        allowed = f"is a run of strategy={summary['strategy']}, whose candidates are not independent: "
+        raise ConfigError(key, folder, allowed + "give one of best_of_n, self_consistency or hex")
+    if (cut := cut_by(config)) is not None:
+        allowed = f"is a run whose samples {cut} has cut, by their rewards or answers: "
+        raise ConfigError(key, folder, allowed + "give one with N samples of each problem")
 
 
 def _steps(candidate: Mapping[str, Any]) -> tuple[float, ...]:

@@ -1,9 +1,10 @@
-"""How a strategy reads ``budget=N``: which knob is N, and whether N counts independent samples."""
+"""How a strategy reads ``budget=N``: which knob is N, and whether N counts independent samples, all drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pkgutil import resolve_name
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 from orchestrator.search.strategy import Budgeted
 
@@ -23,16 +24,41 @@ def independent_knob_of(strategy: object) -> str | None:
     return strategy.budget_knob
 
 
-@runtime_checkable
-class Prunes(Protocol):
-    """A strategy that may give samples up on the way: they depend on each other then."""
+def cut_by(config: Mapping[str, Any]) -> str | None:
+    """Return the key by which a run cuts independent samples; None where each problem has N of them.
 
-    prune: object
+    Which samples are left depends on their rewards or answers, so that they have no rates of the policy's.
+    """
+    if prunes(config["strategy"]):
+        return "strategy.prune"
+    if stops(config["strategy"]):
+        return "strategy.stop"
+    return "allocator" if grants(config) else None
 
 
 def prunes(strategy: object) -> bool:
-    """Return whether a strategy gives samples up, by comparison with the others."""
-    return isinstance(strategy, Prunes) and not isinstance(strategy, type) and strategy.prune is not None
+    """Return whether a strategy, or its node in a configuration, gives samples up on the way."""
+    return not isinstance(strategy, type) and _knob(strategy, "prune") is not None
+
+
+def stops(strategy: object) -> bool:
+    """Return whether a strategy, or its node, may stop by a rule before N samples.
+
+    At a level above 1 no rule does.
+    """
+    stop = _knob(strategy, "stop")
+    rule, level = _knob(stop, "rule"), _knob(stop, "at")
+    in_waves = rule in ("threshold", "beta") or bool(_knob(strategy, "wave_size"))
+    return in_waves and rule != "none" and not (isinstance(level, float | int) and level > 1)
+
+
+def grants(config: Mapping[str, Any]) -> bool:
+    """Return whether a run grants samples across problems."""
+    return _knob(config.get("allocator"), "_target_") not in (None, "orchestrator.Uniform")
+
+
+def _knob(holder: object, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
 
 
 def reads_budget(target: str) -> bool:

@@ -18,12 +18,13 @@ from orchestrator.outcome import Candidate, ProblemResult
 from orchestrator.protocols import Engine, Task, Verifier, step_rule_of
 from orchestrator.search.account import Limits
 from orchestrator.search.asking import Ledger
+from orchestrator.search.budgets import independent_knob_of, stops
 from orchestrator.search.extending import NOTHING_DRAWN, drawn_of, with_samples
 from orchestrator.search.gate import Gate
 from orchestrator.search.grants import Block, Granting, Slots, blocks_of, in_blocks
 from orchestrator.search.prices import Price
 from orchestrator.search.session import Session
-from orchestrator.search.strategy import Budgeted, Strategy, in_chat
+from orchestrator.search.strategy import Strategy, in_chat
 from orchestrator.search.watching import Watch
 from orchestrator.spans import span
 from orchestrator.storage.journal import Journal, Journals
@@ -260,8 +261,8 @@ class Controller:
         )
 
     async def _groups(self, answers: Sequence[str | None]) -> list[int]:
-        """Return by index the first answer that is equivalent; nothing unless samples are independent."""
-        if not (isinstance(self.strategy, Budgeted) and self.strategy.independent_samples):
+        """Return by index the first answer that is equivalent; nothing unless all N samples are drawn."""
+        if self.rounds is not None or independent_knob_of(self.strategy) is None or stops(self.strategy):
             return []
         first: dict[str, int] = {}
         keys = await self.task.keys(answers)

@@ -112,6 +112,15 @@ def test_bad_arguments_are_one_line(
     assert said in capsys.readouterr().err
 
 
+def test_samples_that_a_search_has_cut_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = {"strategy": {"_target_": "strategies.SelfConsistency", "prune": {"1": 2}}}
+    lines = [problem(i, np.random.default_rng(0)) for i in range(4)]
+    assert main(["features", str(write_run(tmp_path / "run", lines, config=cut)), "to=x"]) == 2
+    assert "is a run whose samples strategy.prune has cut" in capsys.readouterr().err
+
+
 def test_a_run_without_right_samples_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(tmp_path / "run", [line("p", False, candidates=[sample(False, "0", 1)])])
     assert main(["features", str(folder), "to=x"]) == 2

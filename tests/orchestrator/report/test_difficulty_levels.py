@@ -66,6 +66,21 @@ def test_the_largest_point_of_samples_tells_over_all_its_seeds(tmp_path: Path) -
     assert samples.rates == {"p0": 1.0, "p1": 0.25, "p2": 0.125}
 
 
+PRUNED = {"strategy": {"_target_": "strategies.BestOfN", "prune": {"1": 2}}}
+
+
+def test_samples_that_a_search_has_cut_tell_nothing(tmp_path: Path) -> None:
+    """Where they are all there is, there are none; with the seed of others they are partly those."""
+    sampled(tmp_path / "pruned", [0, 1, 2, 3, 3], num=8, config=PRUNED)
+    assert samples_of(setting(tmp_path)) is None
+    sampled(tmp_path / "whole", [0, 2, 2, 4, 4], num=4)
+    found = setting(tmp_path)
+    samples = samples_of(found)
+    assert samples is not None and samples.rates == {"p0": 0, "p1": 0.5, "p2": 0.5, "p3": 1, "p4": 1}
+    table = by_difficulty(found, samples)
+    assert table is not None and [row.is_circular for row in table.rows] == [True, True]
+
+
 def test_a_run_elsewhere_tells_the_levels_of_these_problems(tmp_path: Path) -> None:
     """Ten problems, number i right in i of nine samples; the run solves the seven easiest and one more."""
     samples = read_samples(sampled(tmp_path / "samples", list(range(10)), num=9))

@@ -73,6 +73,15 @@ def make_point(accuracy: float, tokens: float) -> Measured:
     return Measured("s", "N=1", 1, 1, 1, estimate, estimate, 1.0, costs, 0, 0, 0, True)
 
 
+def test_the_quoted_figures_of_an_earlier_release_are_those_of_whole_runs(tmp_path: Path) -> None:
+    pruned = {"strategy": {"_target_": "strategies.BestOfN", "prune": {"1": 1}}}
+    for name, config in (("whole", None), ("pruned", pruned)):
+        found = [candidate("1", right=True, group=0), candidate("0", group=1)]
+        write_run(tmp_path / name, [line("p", True, candidates=found)], budget=2, config=config)
+    points = [point for points in measure_all(setting(tmp_path)).values() for point in points]
+    assert sorted(point.quoted.get("pass@1", -1) for point in points) == [-1, 0.5]
+
+
 def test_the_pareto_frontier_rises() -> None:
     points = [make_point(*p) for p in [(0.5, 10), (0.4, 20), (0.6, 20), (0.6, 30), (0.9, 40), (0.2, 5)]]
     frontier = pareto(points, "generated_tokens")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.report.larger_model import exchanged
 from orchestrator.report.page import make_section, write_report
 from orchestrator.report.runs import read_runs
 from orchestrator.report.settings import arrange
@@ -38,6 +39,14 @@ def test_the_largest_run_of_samples_counts(tmp_path: Path) -> None:
     assert (found.num_samples, found.study.num_problems) == (16, 12)
     assert found.surface is not None
     assert found.surface.ks == (1, 2, 4, 8, 16)
+
+
+def test_samples_that_a_search_has_cut_show_nothing(tmp_path: Path) -> None:
+    pruned = {"strategy": {"_target_": "strategies.BestOfN", "prune": {"1": 2}}}
+    write_samples(tmp_path / "run", num_samples=16, num_problems=12, config=pruned)
+    (setting,) = arrange(read_runs(tmp_path, 0))
+    assert make_section(setting, "s0").sampled is None
+    assert exchanged(setting, {}, 2.0) is None  # nor what one answer costs
 
 
 def test_few_samples_show_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,23 @@ def test_candidates_of_a_search_are_no_samples(tmp_path: Path, capsys: pytest.Ca
     run = write_run(tmp_path / "pf", [line("p", True)], strategy="particle_filter", config=strategy)
     assert main([str(run)]) == 2
     assert "strategy=particle_filter, whose candidates are not independent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "config"),
+    [
+        ("strategy.prune", {"strategy": {"_target_": "strategies.BestOfN", "prune": {"1": 2}}}),
+        ("strategy.stop", {"strategy": {"_target_": "strategies.BestOfN", "stop": {"rule": "beta"}}}),
+        ("allocator", {"allocator": {"_target_": "orchestrator.Rounds"}}),
+    ],
+)
+def test_samples_that_a_search_has_cut_are_refused(
+    key: str, config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by each command that reads samples: ``read_stored`` is theirs too."""
+    run = write_samples(tmp_path / "run", config=config)
+    assert main([str(run)]) == 2
+    assert f"is a run whose samples {key} has cut, by their rewards or answers" in capsys.readouterr().err
 
 
 def test_a_foreign_class_is_not_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
