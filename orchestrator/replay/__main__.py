@@ -115,7 +115,7 @@ def summarise(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]]) -
     for line in lines:
         totals.add(line)
     budget = run.budget if what.budget is None else what.budget
-    return {**run.summary, "budget": budget, **totals.summary(), "wall_seconds": 0.0}
+    return {**run.labels, "budget": budget, **totals.summary(), "wall_seconds": 0.0}
 
 
 def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source: Path, out: Path) -> None:
@@ -125,7 +125,7 @@ def save(run: Recorded, what: WhatIf, lines: Sequence[Mapping[str, Any]], source
         raise ConfigError("out", out, f"holds results in {folder.name}; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     summary = {**summarise(run, what, lines), REPLAYED: str(source)}
-    strategy = what.node({TARGET: run.target, **run.config["strategy"]})
+    strategy = what.node({TARGET: run.target, **run.config["strategy"]}, run.knob)
     node = allocator_node(run, what)
     allocator = {} if node is None else {"allocator": node}
     config = {**run.config, "budget": summary["budget"], "strategy": strategy, **allocator}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from orchestrator.config.build import build_node, build_task
@@ -12,7 +13,7 @@ from orchestrator.errors import ConfigError, ProblemError
 from orchestrator.outcome import Candidate
 from orchestrator.protocols import READOUTS, Readout, Task
 from orchestrator.search.asking import Ledger
-from orchestrator.search.budgets import independent_knob, prunes, stops
+from orchestrator.search.budgets import grants, independent_knob, prunes, stops
 from orchestrator.search.grants import Granting
 from orchestrator.search.requests import sample_seeds
 from orchestrator.search.session import Session
@@ -27,8 +28,9 @@ from orchestrator.storage.result_lines import (
     trajectory_of,
 )
 from orchestrator.storage.silence import SEARCH
+from orchestrator.storage.totals import Totals
 from orchestrator.stored.repeating import NEEDED, StoredEngine, StoredVerifier
-from orchestrator.types import Problem, Trajectory, Usage
+from orchestrator.types import Overhead, Problem, Trajectory, Usage
 
 CHOICES = ("selection", "aggregation", "weight", "tie_break")
 DRAWN = ("strategy.stop.rule", "strategy.stop.at", "strategy.wave_size", "strategy.prune")
@@ -70,9 +72,13 @@ class WhatIf:
         given = {**self.changes, **dict(self.drawn), **dict(self.granted), **budget}
         return " ".join(f"{key}={value}" for key, value in given.items())
 
-    def node(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a strategy's node with these knobs; ``strategy.stop.at`` is below its key ``stop``."""
-        node = {**own, **self.changes}
+    def node(self, own: Mapping[str, Any], knob: str | None = None) -> dict[str, Any]:
+        """Return a strategy's node with these knobs, and the budget as its ``knob``.
+
+        ``strategy.stop.at`` is below its key ``stop``.
+        """
+        budget = {} if knob is None or self.budget is None else {knob: self.budget}
+        node = {**own, **self.changes, **budget}
         for key, value in self.drawn:
             first, _, rest = key.removeprefix("strategy.").partition(".")
             node[first] = {**(node.get(first) or {}), rest: value} if rest else value
@@ -84,7 +90,8 @@ class Replayer:
     """Selects again, for one problem after another.
 
     A strategy whose candidates are independent samples runs again unchanged, on the stored samples; for any
-    other strategy only the last selection is repeated, among its candidates.
+    other strategy only the last selection is repeated, among its candidates. ``own_rule`` is that by which
+    the run itself may have stopped before N samples.
     """
 
     task: Task
@@ -95,12 +102,14 @@ class Replayer:
     strategy: Strategy | None
     selector: Selector | None
     knob: str | None = None
+    own_rule: str | None = None
 
     async def replay(self, line: Mapping[str, Any], granting: Granting | None = None) -> dict[str, Any]:
         """Return the result line with the new answer; one with an error or without candidates is kept.
 
-        If some samples are left out, ``usage`` counts the tokens and reward calls of the others. With
-        ``granting`` as many are drawn as it grants; raises ConfigError where the run has fewer.
+        If some samples are left out, ``usage`` counts the tokens and reward calls of the others, and what
+        stored samples do not say of their cost is left out. With ``granting`` as many are drawn as it
+        grants; raises ConfigError where the run has fewer.
         """
         if line["error"] is not None or not line["candidates"]:
             return dict(line)
@@ -121,23 +130,34 @@ class Replayer:
         else:
             assert self.selector is not None
             index = await self.selector.choose(session, samples, log_weights)
-        usage = line["usage"]
-        if self.is_smaller:
-            usage = asdict(session.usage) if self.strategy else _usage(stored)
-        return {**line, **_answered(stored, index, log_weights), "usage": usage}
+        answered = _answered(stored, index, log_weights)
+        if not self.is_smaller:
+            return {**line, **answered}
+        usage = session.usage if self.strategy else _usage(stored)
+        known = {key: value for key, value in line.items() if key not in _OF_ALL_SAMPLES}
+        return {**known, **answered, **_NOT_KNOWN, "usage": asdict(usage)}
 
     def _fitting(self, strategy: Strategy, num_samples: int) -> Strategy:
-        """Return the strategy for a problem with fewer samples than N, as an import may have."""
+        """Return the strategy for a problem with fewer samples than N, where that is all there were.
+
+        An import may have such problems; in a run that stopped, they are those that its rule stopped.
+        """
         comes_in_waves = bool(getattr(strategy, "wave_size", False))
-        if self.knob is None or not 0 < num_samples < self.budget or comes_in_waves:
+        is_whole = self.own_rule is not None or not 0 < num_samples < self.budget
+        if self.knob is None or is_whole or comes_in_waves:
             return strategy
         fitted: Any = replace(strategy, **{self.knob: num_samples})  # type: ignore[type-var]
         return fitted  # type: ignore[no-any-return]
 
 
-def _usage(stored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+_OF_ALL_SAMPLES = ("cost", "usage_by_policy", "usage_by_role")
+_NOT_KNOWN = {"overhead": asdict(Overhead()), "seconds": 0.0}
+"""What the samples that are left have cost is not stored by sample."""
+
+
+def _usage(stored: Sequence[Mapping[str, Any]]) -> Usage:
     calls = sum(any(x is not None for x in c["step_log_odds"]) for c in stored)
-    return asdict(Usage(generated_tokens=sum(c["num_tokens"] for c in stored), reward_calls=calls))
+    return Usage(generated_tokens=sum(c["num_tokens"] for c in stored), reward_calls=calls)
 
 
 def _cut(candidate: Mapping[str, Any], sample: Trajectory) -> Mapping[str, Any]:
@@ -183,6 +203,27 @@ class Recorded:
         return int(self.config["budget"])
 
     @property
+    def knob(self) -> str | None:
+        """The knob that is N, where candidates are the first of N samples: none is pruned, none granted."""
+        is_list = not prunes(self.config["strategy"]) and not grants(self.config)
+        return independent_knob(self.target) if is_list else None
+
+    @property
+    def own_rule(self) -> str | None:
+        """The rule by which the run may have stopped before N samples, if there is one."""
+        strategy = self.config["strategy"]
+        return str((strategy.get("stop") or {}).get("rule", "decided")) if stops(strategy) else None
+
+    @cached_property
+    def labels(self) -> Mapping[str, Any]:
+        """The entries of the summary that do not come from the results."""
+        totals = Totals()
+        for line in self.lines:
+            totals.add(line)
+        figures = totals.summary()
+        return {key: value for key, value in self.summary.items() if key not in figures}
+
+    @property
     def has_rewards(self) -> bool:
         return any(c["reward"] is not None for line in self.lines for c in line["candidates"])
 
@@ -211,7 +252,7 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         raise ConfigError(
             "aggregation", "model", f"needs a verifier with read-out whole; the run's is {readout}"
         )
-    knob = independent_knob(run.target) if _is_list(run) else None
+    knob = run.knob
     _check_drawn(run, what, knob, readout)
     budget = _checked_budget(run, what, knob)
     strategy = _strategy(run, what, knob, budget) if knob else None
@@ -224,14 +265,9 @@ def make_replayer(run: Recorded, what: WhatIf) -> Replayer:
         strategy=strategy,
         selector=None,
         knob=knob,
+        own_rule=run.own_rule,
     )
     return base if strategy else replace(base, selector=_selector(run, what, replay_selector(), bool(knob)))
-
-
-def _is_list(run: Recorded) -> bool:
-    """Return whether a problem's candidates are the first N of its samples: all whole, and not granted."""
-    granted = run.config.get("allocator", {}).get(TARGET, "orchestrator.Uniform") != "orchestrator.Uniform"
-    return not run.config["strategy"].get("prune") and not granted
 
 
 def _check_drawn(run: Recorded, what: WhatIf, knob: str | None, readout: str | None) -> None:
@@ -282,8 +318,7 @@ def _is_stopped(run: Recorded) -> bool:
 
 def _may_be_fewer(run: Recorded) -> bool:
     """Return whether problems may rightly have fewer samples than the budget."""
-    stop = run.config["strategy"].get("stop") or {}
-    return _is_stopped(run) or stop.get("rule", "none") != "none"
+    return _is_stopped(run) or run.own_rule is not None
 
 
 def _strategy(run: Recorded, what: WhatIf, knob: str, budget: int) -> Strategy | None:
@@ -348,6 +383,11 @@ async def replay_line(
     try:
         return await replayer.replay(line, granting)
     except ProblemError as failure:
+        if replayer.own_rule is not None and len(line["candidates"]) < replayer.budget:
+            num, wish = len(line["candidates"]), what.name or "the same again"
+            allowed = f"stopped {line['problem_id']} after {num} of {replayer.budget} samples, and "
+            allowed += f"{wish} needs more: give a run without a rule"
+            raise ConfigError("strategy.stop.rule", replayer.own_rule, allowed) from failure
         raise ConfigError("replay", what.name, f"{type(failure).__name__}: {failure}") from failure
     except (
         ArithmeticError,

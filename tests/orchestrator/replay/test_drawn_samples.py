@@ -116,6 +116,65 @@ def test_mistakes(knobs: tuple[str, ...], message: str, folder: Path, chosen: li
     assert message in capsys.readouterr().err
 
 
+STOPPED = ("strategy.stop.rule=threshold", "strategy.stop.at=.3")
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        ("strategy.stop.at=.9",),
+        ("strategy.stop.rule=beta", "strategy.stop.at=.95"),
+        ("strategy.stop.rule=none", "strategy.stop.at=null"),
+    ],
+)
+def test_what_a_run_that_stopped_has_not_drawn_is_refused(
+    knobs: tuple[str, ...], folder: Path, chosen: list[str], capsys: Any
+) -> None:
+    stopped = real(capsys, chosen, folder / "stopped", "budget=8", *STOPPED)
+    capsys.readouterr()
+    assert main([str(stopped), *TRUST, *knobs]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: strategy.stop.rule=threshold: stopped fake-") and error.count("\n") == 1
+    assert "of 8 samples, and strategy.stop." in error and "needs more" in error
+
+
+@pytest.mark.parametrize("knobs", [("strategy.stop.at=.1",), ("budget=3",)])
+@pytest.mark.heavy
+def test_a_run_that_stopped_holds_what_a_stricter_one_draws(
+    knobs: tuple[str, ...], folder: Path, chosen: list[str], capsys: Any
+) -> None:
+    stopped, name = real(capsys, chosen, folder / "stopped", "budget=8", *STOPPED), f"stricter-{knobs[0]}"
+    truth = real(capsys, chosen, folder / name, "budget=8", *STOPPED, *knobs)
+    assert main([str(stopped), *TRUST, *knobs, f"out={folder / 'out' / name}"]) == 0
+    (replayed,) = (folder / "out" / name).iterdir()
+    assert lines_of(replayed) == lines_of(truth) != lines_of(stopped)
+
+
+def test_a_smaller_n_is_saved_as_the_run_with_it(folder: Path, chosen: list[str], capsys: Any) -> None:
+    """What stored samples do not say of their cost is left out, and not that of all of them."""
+    knobs = ("+engine.price.generated=1000",)
+    whole, small = (real(capsys, chosen, folder / f"priced-{n}", *knobs, f"budget={n}") for n in (8, 2))
+    assert main([str(whole), *TRUST, "budget=2", f"out={folder / 'out' / 'priced'}"]) == 0
+    (replayed,) = (folder / "out" / "priced").iterdir()
+    assert lines_of(replayed) == lines_of(small)
+    saved, truth = (json.loads((d / "config.json").read_text()) for d in (replayed, small))
+    assert saved["strategy"] == truth["strategy"] and saved["budget"] == truth["budget"]
+    before, after = (json.loads((d / "summary.json").read_text()) for d in (whole, replayed))
+    assert "cost" in before and "cost" not in after
+    assert all("cost" in line for line in read_results(whole))
+    assert not any("cost" in line or line["seconds"] for line in read_results(replayed))
+
+
+def test_figures_of_samples_that_are_cut_are_not_those_of_the_run(
+    folder: Path, chosen: list[str], capsys: Any
+) -> None:
+    whole = real(capsys, chosen, folder / "best_of_n", "budget=8")
+    assert main([str(whole), *TRUST, "strategy.prune={1: 2}", f"out={folder / 'out' / 'pruned'}"]) == 0
+    (replayed,) = (folder / "out" / "pruned").iterdir()
+    before, after = (json.loads((d / "summary.json").read_text()) for d in (whole, replayed))
+    assert "quoted" in before and "quoted" not in after
+
+
 def test_a_search_has_no_samples_to_leave_out(folder: Path, chosen: list[str], capsys: Any) -> None:
     plain = [k for k in chosen if not k.startswith("strategy")]
     knobs = (
