@@ -15,6 +15,7 @@ from orchestrator import Problem, ProblemResult, TextEngine, TextTask, TextVerif
 from orchestrator.errors import ConfigError
 from orchestrator.observe.events import EVENTS
 from orchestrator.storage.run_files import SUMMARY
+from orchestrator.testing import FakeEngine, FakeTask, FakeVerifier
 from orchestrator.types import Turn
 from strategies import BestOfN, Mixture, MixtureArm, ParticleFilter, SelfConsistency
 
@@ -24,8 +25,8 @@ def propose(question: str, written: str, *, seed: int, params: Any) -> str:
 
 
 async def all_of(problems: Sequence[Any], run_dir: Path, **how: Any) -> list[ProblemResult]:
-    settings = {"strategy": SelfConsistency(3), "engine": TextEngine(propose), **how}
-    return [r async for r in solve_many(problems, task=TextTask("#"), run_dir=run_dir, **settings)]
+    settings = {"strategy": SelfConsistency(3), "engine": TextEngine(propose), "task": TextTask("#"), **how}
+    return [r async for r in solve_many(problems, run_dir=run_dir, **settings)]
 
 
 def events_of(run_dir: Path) -> list[dict[str, Any]]:
@@ -89,11 +90,12 @@ async def test_a_summary_that_cannot_be_written_is_a_failure_of_the_run(
 @pytest.mark.parametrize("strategy", [BestOfN(4), SelfConsistency(4), ParticleFilter(4, max_steps=3)])
 async def test_a_stored_result_differs_in_what_is_not_stored_alone(strategy: Any, tmp_path: Path) -> None:
     """As docs/library.md lists it; the seconds are rounded to a millionth."""
-    problem = Problem("p", "q", "2", {"level": 3}, (Turn("system", "Be brief."),))
-    how: dict[str, Any] = {"strategy": strategy, "verifier": TextVerifier(lambda question, steps: 0.5)}
+    problem = Problem("p", "abca", "abca", {"level": 3}, (Turn("system", "Be brief."),))
+    how: dict[str, Any] = {"strategy": strategy, "engine": FakeEngine(), "verifier": FakeVerifier()}
+    how["task"] = FakeTask()
     (first,) = await all_of([problem], tmp_path, **how)
     (again,) = await all_of([problem], tmp_path, **how)
-    assert differing(first, again) <= {"token_ids", "finish", "params", "seconds"}
+    assert first.error is None and differing(first, again) <= {"token_ids", "finish", "params", "seconds"}
     assert again.problem == problem
     ended = [[c.trajectory.finished for c in result.candidates] for result in (first, again)]
     assert ended[0] == ended[1]
