@@ -51,6 +51,10 @@ def posterior(*, ancestor_sampling: bool) -> Callable[[], None]:
     return partial(test_particle_gibbs.test_a_sweep_leaves_the_posterior_as_it_is, ancestor_sampling)
 
 
+def before_markers() -> None:
+    test_particle_gibbs.test_a_sweep_leaves_the_posterior_before_markers_as_it_is(ancestor_sampling=True)
+
+
 def targets(weighting: str) -> Callable[[], None]:
     law = test_particle_filter.test_weighted_particles_match_the_enumerated_target
     return partial(law, EVEN, 3, weighting)
@@ -195,6 +199,18 @@ MUTATIONS = [
         "tests.quick_session:QuickSession.loglik",
         flattened_odds,
         posterior(ancestor_sampling=True),
+    ),
+    Mutation(
+        "ancestor sampling that counts what a particle carries twice",
+        "strategies.parts.sweeps:_log_carried",
+        lambda _: lambda particle, rest: 0.0,
+        before_markers,
+    ),
+    Mutation(
+        "ancestor sampling that joins what another marker begins",
+        "strategies.parts.sweeps:_may_continue",
+        lambda _: lambda particle, step, rest: particle.active and len(particle.steps) == step,
+        before_markers,
     ),
     Mutation(
         "a swap with its sign turned",

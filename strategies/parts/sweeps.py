@@ -6,13 +6,15 @@ Andrieu, Doucet, Holenstein (2010), https://doi.org/10.1111/j.1467-9868.2009.007
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from operator import eq
 
 import numpy as np
 
 from orchestrator.search.session import Session
-from orchestrator.types import Params, StepRecord, Trajectory
+from orchestrator.types import Params, Step, StepRecord, Trajectory
 from strategies.parts.choosing import redraw
 from strategies.parts.population import Choice, Population, extend_and_score, fresh, propagate
 from strategies.parts.resampling import multinomial
@@ -71,15 +73,18 @@ async def sweep(
 
 
 async def _redraw_past(session: Session, held: _Reference, step: int, population: Population) -> int:
-    """Draw the slot that the rest of the reference continues from, and make that the reference."""
+    """Draw the slot that the rest of the reference continues from, and make that the reference.
+
+    A slot's weight grows by the likelihood of the rest given all that the slot has drawn, the tokens that
+    it carries into its next step included.
+    """
     rest = tuple(replace(s, reward=None) for s in held.trajectory.steps[step:])
     if not rest:
         return 0
-    open_slots = [i for i, t in enumerate(population.particles) if i and t.active and len(t.steps) == step]
-    slots = [0, *open_slots]
+    slots = [0, *(i for i, t in enumerate(population.particles) if i and _may_continue(t, step, rest))]
     particles = [population.particles[i] for i in slots]
     scored = await session.score([t.extend(*rest) for t in particles[1:]])
-    log_liks = [sum(await session.loglik(t, rest)) for t in particles]
+    log_liks = [sum(await session.loglik(t, rest)) - _log_carried(t, rest) for t in particles]
     if session.exhausted:
         return 0
     joined = [held.trajectory, *scored]
@@ -88,6 +93,23 @@ async def _redraw_past(session: Session, held: _Reference, step: int, population
     drawn = draw(session.rng, log_weights.tolist())
     held.trajectory = joined[drawn]
     return slots[drawn]
+
+
+def _may_continue(particle: Trajectory, step: int, rest: Sequence[Step]) -> bool:
+    """Return whether ``rest`` can follow a particle: it is open, and ``rest`` begins with what it carries."""
+    if not particle.active or len(particle.steps) != step:
+        return False
+    return particle.carried is None or all(map(eq, particle.carried.token_ids, _ids(rest)))
+
+
+def _log_carried(particle: Trajectory, rest: Sequence[Step]) -> float:
+    """Return the log-probability of the tokens of ``rest`` that a particle has drawn with its last step."""
+    carried = particle.carried
+    return 0.0 if carried is None else sum(x for x, _ in zip(carried.logprobs, _ids(rest), strict=False))
+
+
+def _ids(steps: Sequence[Step]) -> Iterator[int]:
+    return chain.from_iterable(step.token_ids for step in steps)
 
 
 def sweep_sizes(num_samples: int, num_iterations: int, min_slots: int) -> list[int]:

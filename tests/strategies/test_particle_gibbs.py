@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from orchestrator.errors import ConfigError
+from orchestrator.search.session import Session
 from orchestrator.testing import RewardFunction
-from orchestrator.types import Trajectory
+from orchestrator.types import Carried, Finish, Reward, Step, Trajectory
 from strategies.particle_gibbs import ParticleGibbs, draw_several
 from strategies.parts.population import Population
 from strategies.parts.selection import draw
@@ -80,6 +85,103 @@ def test_a_sweep_leaves_the_posterior_as_it_is(ancestor_sampling: bool) -> None:
     counts = after_one_sweep(
         BRANCHING, steep, target, NUM_SWEEPS, weighting=Incremental(), ancestor_sampling=ancestor_sampling
     )
+    assert chi_square_excess(counts, target) < 4
+
+
+BEFORE_A_MARKER: dict[Steps, float] = {
+    ("a",): 0.04,
+    ("a", "#"): 0.4,
+    ("a", "*"): 0.06,
+    ("c",): 0.4,
+    ("c", "#"): 0.02,
+    ("c", "*"): 0.08,
+}
+"""A policy's texts. A step ends once "#" or "*" is generated, the first token of the next one."""
+
+REWARDS = {("a",): 0.3, ("a", "#"): 0.1, ("a", "*"): 0.9, ("c",): 0.1, ("c", "#"): 0.9, ("c", "*"): 0.3}
+
+
+@cache
+def share(beginning: str) -> float:
+    """The probability of the texts that begin so; "." is the end of text."""
+    return sum(p for path, p in BEFORE_A_MARKER.items() if f"{''.join(path)}.".startswith(beginning))
+
+
+@cache
+def before_a_marker(path: Steps, num_steps: int) -> Trajectory:
+    """The first steps of a text, without rewards; those that are open carry the marker."""
+    steps, before = [], ""
+    for text, following in zip(path[:num_steps], [*path[1:], "."], strict=False):
+        logprob = math.log(share(before + text + following) / share(before + text))
+        if following == ".":
+            steps.append(Step(text, (*map(ord, text), ord(".")), finish=Finish.EOS))
+        else:
+            steps.append(Step(text, tuple(map(ord, text)), carried=Carried((ord(following),), (logprob,))))
+        before += text
+    return Trajectory(tuple(steps))
+
+
+def rewarded(trajectory: Trajectory) -> Trajectory:
+    path = path_of(trajectory)
+    rewards = [Reward.from_value(REWARDS[path[: i + 1]]) for i in range(len(path))]
+    rows = zip(trajectory.steps, rewards, strict=True)
+    return trajectory.with_steps([replace(step, reward=reward) for step, reward in rows])
+
+
+class BeforeAMarker:
+    """A session whose steps end before a marker. A character is a token."""
+
+    exhausted = False
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    async def generate(self, trajectories: Sequence[Trajectory], _: object) -> list[Trajectory]:
+        return [self._next(t) if t.active else t for t in trajectories]
+
+    def _next(self, parent: Trajectory) -> Trajectory:
+        begun = parent.text + ("" if parent.carried is None else chr(*parent.carried.token_ids))
+        paths = [path for path in BEFORE_A_MARKER if "".join(path).startswith(begun)]
+        ends = np.cumsum([BEFORE_A_MARKER[path] for path in paths])
+        path = paths[int(np.searchsorted(ends, self.rng.random() * ends[-1], side="right"))]
+        return before_a_marker(path, len(parent.steps) + 1)
+
+    async def score(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        return [rewarded(t) for t in trajectories]
+
+    async def loglik(self, prefix: Trajectory, steps: Sequence[Step]) -> list[float]:
+        found, before = [], prefix.text
+        for step in steps:
+            after = before + "".join(map(chr, step.token_ids))
+            found.append(math.log(share(after) / share(before)) if share(after) else -math.inf)
+            before = after
+        return found
+
+    def note(self, _: object, *, begins: bool = False) -> None:
+        """No search is drawn."""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("ancestor_sampling", [False, True])
+def test_a_sweep_leaves_the_posterior_before_markers_as_it_is(ancestor_sampling: bool) -> None:
+    """What a particle carries has been drawn: it is no part of how likely the rest is from there."""
+    target = normalised({x: p * REWARDS[x] for x, p in BEFORE_A_MARKER.items()})
+    session, paths, rng = BeforeAMarker(11), list(target), np.random.default_rng(7)
+
+    async def move(start: int) -> Steps:
+        population, _ = await sweep(
+            cast(Session, session),
+            4,
+            [rewarded(before_a_marker(paths[start], 2))],
+            max_steps=2,
+            params=sampling(),
+            weighting=Incremental(),
+            ancestor_sampling=ancestor_sampling,
+        )
+        return path_of(population.particles[draw(session.rng, population.log_weights)])
+
+    starts = rng.choice(len(paths), size=NUM_SWEEPS, p=list(target.values()))
+    counts = Counter(at_once(move(int(start))) for start in starts)
     assert chi_square_excess(counts, target) < 4
 
 
