@@ -25,7 +25,7 @@ from strategies.parts.nested import Nested
 from strategies.parts.plan import Continued, Plan
 from strategies.parts.population import Population, fresh
 from strategies.parts.selection import conclude
-from strategies.parts.weights import log_odds_of
+from strategies.parts.weights import log_odds_of, reward_of
 
 
 @dataclass(frozen=True)
@@ -104,4 +104,4 @@ class ComputeOptimal:
 
 def mean_reward(samples: Sequence[Trajectory]) -> float:
     """Return the mean of the last rewards in [0, 1]; a sample without an end or a reward counts as 0."""
-    return fmean(t.reward.value if t.finished and t.reward is not None else 0.0 for t in samples)
+    return fmean(reward_of(t, "last").value for t in samples)

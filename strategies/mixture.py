@@ -28,13 +28,13 @@ from orchestrator.prompts.template import Filled, Template
 from orchestrator.schema import Count, CountOrZero, NotEmpty, Words, checked
 from orchestrator.search.session import Session
 from orchestrator.search.strategy import Budgeted, Strategy, most_answers
-from orchestrator.types import ENGINE, Prompt, Reward, Sampling, Solution, Trajectory
+from orchestrator.types import ENGINE, Prompt, Sampling, Solution, Trajectory
 from strategies.parts import bandit, checks
 from strategies.parts.answering import Answering
 from strategies.parts.drafts import Drafts, Trial
 from strategies.parts.nested import Nested
 from strategies.parts.prompted import Shown, reply_to
-from strategies.parts.weights import Aggregation, log_odds_of, readouts_for
+from strategies.parts.weights import Aggregation, log_odds_of, readouts_for, reward_of
 
 _SHOWN = ("question", "answer", "notes", "score", "constraints")
 _ASKED = ("question", "constraints", "methods")
@@ -173,10 +173,8 @@ class Mixture:
         return {i: fitted for i, fitted in arms.items() if fitted is not None}
 
     def _is_good(self, draft: Trajectory) -> bool:
-        """Return whether a draft is finished and reaches the threshold, by log-odds: these are exact."""
-        if not draft.finished or self.threshold > 1:
-            return False
-        return log_odds_of(draft, self.aggregation) >= Reward.from_value(self.threshold).log_odds
+        """Return whether a draft is finished and reaches the threshold."""
+        return draft.finished and reward_of(draft, self.aggregation).reaches(self.threshold)
 
     async def _trial(self, session: Session, strategy: Strategy, drafts: Drafts, number: int) -> Trial:
         """Run a strategy in a branch, where with a prompt every text answers it."""
@@ -196,7 +194,7 @@ class Mixture:
         if solution.answer_index is None:
             return 0.0, drafts.add(solution, None, 0.0)
         (answer,) = await session.score([solution.trajectories[solution.answer_index]])
-        value = Reward(log_odds_of(answer, self.aggregation)).value if answer.finished else 0.0
+        value = reward_of(answer, self.aggregation).value
         return value, drafts.add(solution, answer, value)
 
     async def _priors(self, session: Session, drafts: Drafts) -> list[bandit.Arm]:

@@ -26,7 +26,7 @@ from orchestrator.prompts.replies import finds_no_error
 from orchestrator.prompts.template import Template
 from orchestrator.schema import Count, Words, checked
 from orchestrator.search.session import Session
-from orchestrator.types import ENGINE, Prompt, Record, Reward, Sampling, Solution, Trajectory
+from orchestrator.types import ENGINE, Prompt, Record, Sampling, Solution, Trajectory
 from strategies.parts import checks
 from strategies.parts.attempts import Carry, Chain, carried, fields_of, kept, show, turns
 from strategies.parts.chooser import Chooser
@@ -34,7 +34,7 @@ from strategies.parts.concurrent import concurrently
 from strategies.parts.feedback import PROMPTED, Feedback, Notes
 from strategies.parts.prompted import Shown, reply_to
 from strategies.parts.selection import SelectionName, choose, reads_rewards
-from strategies.parts.weights import Aggregation, log_odds_of, readouts_for
+from strategies.parts.weights import Aggregation, log_odds_of, readouts_for, reward_of
 
 RefineRule = Literal["none", "threshold", "no_error", "oracle"]
 _NEEDS_PROMPT = "must be a template, such as prompts@strategy.prompt=revise, for more than one iteration"
@@ -45,8 +45,9 @@ _NEEDS_CRITIQUE = "must be a template, such as prompts@strategy.critique={0}, wi
 class RefineStop:
     """When a chain ends before its last iteration.
 
-    ``threshold``: an attempt has a reward of ``at`` or more (null: 0.9). ``no_error``: a critique finds none.
-    ``oracle``: the latest attempt is right by the reference answer, and the files of the run say so.
+    ``threshold``: a finished attempt has a reward of ``at`` or more (null: 0.9). ``no_error``: a critique
+    finds none. ``oracle``: the latest attempt is right by the reference answer, and the files of the run say
+    so.
     """
 
     rule: RefineRule = "none"
@@ -209,8 +210,7 @@ class Refine:
             return await session.is_right(chain.attempts[-1])
         if self.stop.rule != "threshold":
             return False
-        best = max(log_odds_of(t, self.aggregation) for t in chain.attempts)
-        return Reward(best).value >= self.stop.level
+        return any(reward_of(t, self.aggregation).reaches(self.stop.level) for t in chain.attempts)
 
     async def _attempt(self, session: Session, starts: Sequence[Trajectory]) -> list[Trajectory]:
         return await self._score(session, await session.generate(starts, self.sampling, to_end=True))

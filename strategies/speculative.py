@@ -19,7 +19,7 @@ from annotated_types import Ge
 
 from orchestrator.schema import Count, CountOrZero, NotEmpty, Words, checked
 from orchestrator.search.session import Session
-from orchestrator.types import DraftRecord, Sampling, Solution, Trajectory
+from orchestrator.types import DraftRecord, Reward, Sampling, Solution, Trajectory
 from strategies.parts.concurrent import concurrently
 from strategies.parts.population import Population
 from strategies.parts.selection import Selection, conclude
@@ -110,8 +110,9 @@ class Speculative:
         if len(drafted.steps) == len(path.steps):
             return path
         judged, reward = await self._judged(session, path, drafted)
-        accepted, last = reward is None or reward >= self.accept, judged.steps[-1]
-        records.append(DraftRecord(number, len(judged.steps), accepted, reward, len(last.token_ids)))
+        accepted, last = reward is None or reward.reaches(self.accept), judged.steps[-1]
+        value = None if reward is None else reward.value
+        records.append(DraftRecord(number, len(judged.steps), accepted, value, len(last.token_ids)))
         if accepted:
             return judged
         # What the judge has read of the path keeps its rewards.
@@ -130,17 +131,18 @@ class Speculative:
 
     async def _judged(
         self, session: Session, path: Trajectory, drafted: Trajectory
-    ) -> tuple[Trajectory, float | None]:
+    ) -> tuple[Trajectory, Reward | None]:
         """Return the draft with what the verifier said, and its reward; None where nothing judged it."""
         if self._verifies:
             (judged,) = await session.score([drafted])
-            reward = judged.steps[-1].reward
-            return judged, None if reward is None else reward.value
+            return judged, judged.steps[-1].reward
         if self.accept <= 0:
             return drafted, None
         step = drafted.steps[-1]
         (loglik,) = await session.loglik(path, [step], policy=self.base)
-        return drafted, None if math.isnan(loglik) else math.exp(loglik / max(1, len(step.token_ids)))
+        if math.isnan(loglik):
+            return drafted, None
+        return drafted, Reward.from_value(min(1.0, math.exp(loglik / max(1, len(step.token_ids)))))
 
     def _is_stuck(self, path: Trajectory) -> bool:
         if self.repeats is None or len(path.steps) < self.repeats:

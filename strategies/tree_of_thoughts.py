@@ -63,7 +63,6 @@ class TreeOfThoughts:
         particles, log_odds = population.particles, population.log_weights
         breadth = max(1, self.num_thoughts // self.branching)
         best = survivors(particles, log_odds, range(len(particles)), breadth)
-        bar = Reward.from_value(self.threshold).log_odds
-        kept = [i for i in best if log_odds[i] >= bar] or best[:1]
+        kept = [i for i in best if Reward(log_odds[i]).reaches(self.threshold)] or best[:1]
         thoughts = min(self.branching, self.num_thoughts)
         return pick(population, [i for i in kept for _ in range(thoughts if particles[i].active else 1)])

@@ -94,8 +94,7 @@ class Rounds:
         """Return the gain of one more parcel to a problem with these rewards: its need, or improvement."""
         return improvement(rewards, prior, self.prior_weight) if self.pools else need(rewards)
 
-    def gives_up(self, rewards: Sequence[float]) -> bool:
-        """Return whether the greatest reward is below the floor for this number of samples."""
+    def floor(self, num_samples: int) -> float:
+        """Return the least reward to go on with after so many samples; 0 before the first floor."""
         floors = floors_of(self.give_up) if self.give_up is not None else ()
-        due = [level for num, level in floors or () if num <= len(rewards)]
-        return bool(due) and max(rewards, default=0.0) < due[-1]
+        return max(((num, level) for num, level in floors or () if num <= num_samples), default=(0, 0.0))[1]

@@ -24,6 +24,15 @@ class Reward:
             return 1.0 / (1.0 + math.exp(-self.log_odds))
         return math.exp(self.log_odds) / (1.0 + math.exp(self.log_odds))
 
+    def reaches(self, level: float) -> bool:
+        """Return whether the value is ``level`` or more; it always reaches 0 or less, and never above 1.
+
+        Values and log-odds are rounded each in its own way: those that are equal in one form are equal.
+        """
+        if not 0.0 <= level <= 1.0:
+            return level < 0.0
+        return self.value >= level or self.log_odds >= Reward.from_value(level).log_odds
+
     @classmethod
     def from_value(cls, value: float) -> Reward:
         """Return the reward of a value in [0, 1]; 0 and 1 have infinite log-odds. Raises VerifierError."""

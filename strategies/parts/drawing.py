@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
 from orchestrator.allocation.bids import Bid
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.search.session import Session
-from orchestrator.types import P, Reward, Trajectory
+from orchestrator.types import P, Trajectory
 from strategies.parts.pruning import Points, pruned
 from strategies.parts.stopping import NEVER, Stop, confidence_of
-from strategies.parts.weights import Aggregation, log_odds_of
+from strategies.parts.weights import Aggregation, reward_of
 
 Drawn = Mapping[int, Trajectory]
 """Samples by their numbers, in their order; without those that a limit withheld."""
@@ -59,7 +58,7 @@ class Drawing(Generic[P]):
         if rounds.pools and not session.exhausted:
             prior = await session.prior(self._rewards(drawn))
         while not session.exhausted and session.num_left >= rounds.parcel:
-            if rounds.gives_up(self._rewards(drawn)):
+            if not self._reaches(drawn, rounds.floor(len(drawn))):
                 break
             bid = Bid(await self._gain(session, drawn, rounds, prior), rounds.parcel)
             num_more = rounds.parcel * await session.grant(bid)
@@ -74,9 +73,12 @@ class Drawing(Generic[P]):
         return rounds.worth(self._rewards(drawn), prior)
 
     def _rewards(self, drawn: Drawn) -> list[float]:
-        """Return the reward of each sample; 0 for a text without an end, which is no answer."""
-        found = [(t.finished, log_odds_of(t, self.aggregation)) for t in drawn.values()]
-        return [Reward(log_odds).value if is_whole else 0.0 for is_whole, log_odds in found]
+        """Return the reward of each sample, as a value."""
+        return [reward_of(t, self.aggregation).value for t in drawn.values()]
+
+    def _reaches(self, drawn: Drawn, level: float) -> bool:
+        """Return whether a sample's reward is the level or more; at 0 any sample is enough."""
+        return any(reward_of(t, self.aggregation).reaches(level) for t in drawn.values())
 
     async def sample(self, session: Session, wave: range) -> dict[int, Trajectory]:
         """Return some samples by number, without those that a limit withheld."""
@@ -95,16 +97,5 @@ class Drawing(Generic[P]):
         if self.stop.rule == "decided":
             return await decided(session, drawn, num_left)
         if self.stop.rule == "threshold":
-            return self._reaches(drawn.values())
+            return self._reaches(drawn, self.stop.level)
         return confidence_of(await session.answers(list(drawn.values()))) >= self.stop.level
-
-    def _reaches(self, samples: Iterable[Trajectory]) -> bool:
-        """Return whether the best reward reaches the level, of 1 or less.
-
-        A text without an end is no answer, whatever its reward; at 0 one sample is enough, whatever it is.
-        """
-        if self.stop.level > 1:
-            return False
-        level = Reward.from_value(self.stop.level).log_odds
-        found = (log_odds_of(t, self.aggregation) for t in samples if t.finished or level == -math.inf)
-        return any(log_odds >= level for log_odds in found)

@@ -122,6 +122,11 @@ def log_odds_of(trajectory: Trajectory, how: Aggregation) -> float:
     return aggregate(rewards, how).log_odds if rewards else -math.inf
 
 
+def reward_of(answer: Trajectory, how: Aggregation) -> Reward:
+    """Return the aggregated reward of an answer; 0 for a text without an end, which is none."""
+    return Reward(log_odds_of(answer, how) if answer.finished else -math.inf)
+
+
 def _checked(log_weights: npt.ArrayLike) -> Weights:
     lw = np.asarray(log_weights, dtype=np.float64)
     if lw.size == 0 or math.isnan(lw.max()):  # the greatest of numbers with a NaN is NaN

@@ -27,6 +27,32 @@ def test_reward_edges() -> None:
     assert Reward(-800.0).value == 0.0
 
 
+@given(st.floats(0, 1))
+def test_a_reward_reaches_the_value_that_it_was_made_from(value: float) -> None:
+    assert Reward.from_value(value).reaches(value)
+
+
+@given(st.floats(-40, 40))
+def test_a_reward_reaches_the_value_that_is_written_of_it(log_odds: float) -> None:
+    assert Reward(log_odds).reaches(Reward(log_odds).value)
+
+
+@pytest.mark.parametrize(
+    ("value", "level", "reached"),
+    [
+        (0.9, 0.9, True),  # whose log-odds have a value below it
+        (0.9, 0.900001, False),
+        (0.0, 0.0, True),
+        (0.0, 1e-300, False),
+        (1.0, 1.0, True),
+        (1.0, 1.000001, False),
+        (0.0, -1.0, True),
+    ],
+)
+def test_whether_a_reward_reaches_a_level(value: float, level: float, reached: bool) -> None:
+    assert Reward.from_value(value).reaches(level) is reached
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_a_reward_outside_is_an_error(value: float) -> None:
     with pytest.raises(VerifierError, match=r"must be a number in \[0, 1\]"):

@@ -44,7 +44,7 @@ from orchestrator.types import (
 from strategies import BestOfN, Refine, RefineStop
 from strategies.parts.attempts import Chain, carried
 from tests.strategies.hostile_replies import MARKS, REPLIES, Hostile
-from tests.toy import PROBLEM
+from tests.toy import PROBLEM, Table, sampling
 
 SHOW_ALL = Template("{question}\n{attempts}\n{notes}")
 CRITIQUE = Template("{question}\n{answer}\nErrors?", instruction="")
@@ -198,6 +198,28 @@ async def test_when_a_chain_ends(stop: RefineStop, num_attempts: list[int]) -> N
         strategy = Refine(4, prompt=SHOW_ALL, feedback="critique", critique=CRITIQUE, stop=stop)
         solution = await solve(strategy, Reviser(first, 0.0, 0.0))
         assert len(solution.trajectories) == number
+
+
+@pytest.mark.parametrize("level", [0.75, 0.9, 0.95, 0.975])
+async def test_an_attempt_whose_reward_is_the_level_ends_its_chain(level: float) -> None:
+    strategy = Refine(6, prompt=SHOW_ALL, stop=RefineStop("threshold", level), sampling=sampling())
+    solution = await World(reward=lambda _, steps: level).solve(strategy)
+    assert len(solution.trajectories) == 1
+
+
+async def test_a_text_without_an_end_does_not_end_a_chain() -> None:
+    """It is no answer, whatever its reward."""
+    language = Table({}, {"a" * 40 + "\n": 0.5, "=1\n": 0.5})
+    world = World(language, lambda _, steps: 0.95)
+    strategy = Refine(4, prompt=SHOW_ALL, stop=RefineStop("threshold"), sampling=sampling())
+    firsts = set()
+    for seed in range(8):
+        solution = await world.solve(strategy, seed)
+        firsts.add(solution.trajectories[0].finished)
+        *before, last = [t.finished for t in solution.trajectories]
+        assert not any(before)
+        assert last or len(solution.trajectories) == 4
+    assert firsts == {True, False}
 
 
 async def test_a_critique_is_beside_the_budget_and_counted_by_its_role() -> None:

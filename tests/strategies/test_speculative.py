@@ -113,6 +113,12 @@ async def test_its_cost_is_the_closed_form() -> None:
     assert math.isclose(cost / of_the_base, expected)
 
 
+@pytest.mark.parametrize("level", [0.75, 0.9])
+async def test_a_draft_whose_reward_is_the_level_is_accepted(level: float) -> None:
+    solution = await world_of(ENDLESS, ENDLESS, lambda _, steps: level).solve(both(accept=level))
+    assert [record.accepted for record in drafts_of(solution)] == [True] * 7
+
+
 async def test_a_refused_draft_is_recorded_and_in_no_candidate() -> None:
     world = world_of(ENDLESS, Table({}, {"c\n": 1.0}), lambda _, steps: 0.8 if steps[-1] == "a\n" else 0.2)
     solution = await world.solve(both(num_paths=4, accept=0.5))

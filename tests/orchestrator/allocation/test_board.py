@@ -236,20 +236,10 @@ def test_floors(give_up: object, floors: object) -> None:
     assert floors_of(give_up) == floors
 
 
-@pytest.mark.parametrize(
-    ("rewards", "gives_up"),
-    [
-        ([0.0], False),
-        ([0.0, 0.09], True),
-        ([0.1, 0.0], False),
-        ([0.4] * 3, False),
-        ([0.4] * 4, True),
-        ([0.5] * 9, False),
-    ],
-)
-def test_the_floor_of_the_most_samples_counts(rewards: list[float], gives_up: bool) -> None:
-    assert Rounds(give_up={2: 0.1, 4: 0.5}).gives_up(rewards) is gives_up
-    assert not Rounds().gives_up(rewards)
+@pytest.mark.parametrize(("num_samples", "floor"), [(1, 0.0), (2, 0.5), (3, 0.5), (4, 0.1), (9, 0.1)])
+def test_the_floor_of_the_most_samples_counts(num_samples: int, floor: float) -> None:
+    assert Rounds(give_up={2: 0.5, 4: 0.1}).floor(num_samples) == floor
+    assert Rounds().floor(num_samples) == 0
 
 
 def test_floors_give_up_the_share_that_is_never_solved() -> None:

@@ -231,6 +231,13 @@ async def test_a_problem_is_given_up_below_the_floor() -> None:
     assert sum(counts(results).values()) == BUDGET * TASK.num_problems
 
 
+@pytest.mark.parametrize("level", [0.75, 0.9, 0.95])
+async def test_a_problem_at_the_floor_goes_on(level: float) -> None:
+    parts = {"engine": FakeEngine(), "verifier": FakeVerifier(reward=lambda _, steps: level)}
+    results = await solve(rounds=replace(ROUNDS, give_up={1: level}), **parts)
+    assert counts(results) == counts(await solve(**parts))
+
+
 @pytest.mark.parametrize("how", ["need", "improvement", "vote"])
 async def test_equal_rewards_everywhere(how: str) -> None:
     """A tie goes to the first problem; where nothing can be gained, nothing is granted."""
