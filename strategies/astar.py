@@ -159,7 +159,7 @@ class AStar:
         rows = [
             (parent, child)
             for parent, child in zip(parents, drawn, strict=True)
-            if child is not parent.trajectory
+            if len(child.steps) > len(parent.trajectory.steps)
         ]
         if self.merge_equal:  # equal states have the same parent: a state is expanded once
             known = [child for node in dict.fromkeys(parents) for child in tree.children(node)]

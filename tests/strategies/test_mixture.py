@@ -39,6 +39,7 @@ from orchestrator.types import (
     Usage,
 )
 from strategies import (
+    AStar,
     BeamSearch,
     BestOfN,
     ComputeOptimal,
@@ -425,6 +426,14 @@ async def test_reasons_reach_the_next_prompt() -> None:
     session = Session(Ledger(PROBLEM, engine, Says(reward=counted), FakeTask()))
     await Mixture(arms_of(BestOfN(1)), 2, prompt=SHOW).solve(session)
     assert "said Line 1 is wrong.\n" in engine.requests[-1].question
+
+
+@pytest.mark.parametrize("limit", [*range(5, 60, 4)])
+async def test_an_arm_ends_where_a_limit_withholds_its_texts(limit: int) -> None:
+    """A text without steps has the prompt when it comes back, and is as withheld as any other."""
+    mixture = Mixture(arms_of(AStar(4, 7, sampling())), 16, trials=3, threshold=1.5, prompt=SHOW)
+    solution = await World().solve(mixture, generated_tokens=limit)
+    assert all(t.steps for t in solution.trajectories)
 
 
 async def test_a_prompt_without_room_leaves_the_question() -> None:
