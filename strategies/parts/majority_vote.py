@@ -131,7 +131,7 @@ class MajorityVote(Generic[P]):
         if self.weight == "count":
             return 0.0
         if self.weight == "likelihood":
-            return log_likelihood(trajectory) / trajectory.num_tokens
+            return log_likelihood(trajectory) / max(1, trajectory.num_tokens)
         if self.weight == "shortness":
             return -math.log(max(1, trajectory.num_tokens))
         return log_sigmoid(log_odds_of(trajectory, self.aggregation))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.types import Denoising, Solution
+from orchestrator.protocols import Completion, EngineBase, Failure, GenerateRequest
+from orchestrator.types import Denoising, Finish, Solution, Step, Usage
 from strategies.best_of_n import BestOfN
 from strategies.greedy import Greedy
 from strategies.parts.majority_vote import MajorityVote
@@ -98,6 +100,23 @@ async def test_votes_weighted_by_shortness() -> None:
 async def test_rewards_of_zero_still_vote_by_count() -> None:
     world = World(POLL, lambda q, steps: 0.0)
     assert chosen(await world.solve(SelfConsistency(60, sampling(), weight="reward"))) == ("=1\n",)
+
+
+class Silent(EngineBase):
+    """Every other reply is empty, as that of a server whose model has spent its tokens on a thought."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        empty = Step("", (), finish=Finish.LENGTH)
+        answer = Step("=1\n", (1, 2), math.log(0.25), finish=Finish.EOS)
+        return [Completion((empty if i % 2 else answer,), Usage()) for i in range(len(requests))]
+
+
+@pytest.mark.parametrize(("weight", "votes"), [("likelihood", [0.5, 0.0]), ("shortness", [0.5, 1.0])])
+async def test_an_empty_reply_is_no_answer_and_ends_no_run(weight: Any, votes: list[float]) -> None:
+    world = World(engine=Silent())  # type: ignore[arg-type]
+    solution = await world.solve(SelfConsistency(4, sampling(), weight=weight))
+    assert chosen(solution) == ("=1\n",)
+    assert [math.exp(x) for x in solution.log_weights] == pytest.approx(votes * 2)
 
 
 async def test_no_sample_has_an_answer() -> None:
