@@ -36,11 +36,12 @@ def rounded_up(values: Sequence[float], temperature: float, num_slots: int) -> l
 
     The greatest value is served first (a tie goes to the first), and the others share what it leaves.
     """
-    weights = normalise(np.asarray(values) / temperature)
     order = np.argsort(-np.asarray(values), kind="stable")
+    ranked = np.asarray(values)[order]
     shares, num_left = [0] * len(values), num_slots
     for rank, i in enumerate(order):
-        part = weights[i] / weights[order[rank:]].sum()
+        # Against the greatest that is left: however low the temperature, its own weight is 1.
+        part = 1.0 / np.exp((ranked[rank:] - ranked[rank]) / temperature).sum()
         # A product that rounding alone puts above an integer is that integer.
         shares[i] = min(num_left, math.ceil(num_left * part - 1e-9))
         num_left -= shares[i]

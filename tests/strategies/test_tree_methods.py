@@ -176,6 +176,8 @@ async def test_the_best_thought_survives_where_none_reaches_the_threshold() -> N
         ([0.1, 0.5, 0.9], 1.0, 8, [1, 3, 4], [2, 2, 4]),  # 1.70, 2.53, 3.77; the best first: 3.77, 2.39 of 4
         ([0.9, 0.7, 0.1], 100.0, 9, [4, 3, 2], [3, 3, 3]),  # 3.01, 3.00, 2.98: rounding up favours the best
         ([0.3], 0.2, 3, [3], [3]),
+        ([0.1, 0.9, 0.0], 0.001, 8, [0, 8, 0], [0, 8, 0]),  # the others' weights are 0 beside the best
+        ([0.9, 0.1, 0.9], 0.0001, 8, [4, 0, 4], [4, 0, 4]),
     ],
 )
 def test_shares(
@@ -188,7 +190,7 @@ def test_shares(
 @pytest.mark.parametrize("share_out", [rounded_up, by_remainder])
 @given(
     values=st.lists(st.integers(0, 100).map(lambda x: x / 100), min_size=1, max_size=12),
-    temperature=st.floats(0.01, 10),
+    temperature=st.floats(0.0001, 10),
     num_slots=st.integers(0, 40),
 )
 def test_shares_add_up(share_out: Any, values: list[float], temperature: float, num_slots: int) -> None:
