@@ -32,7 +32,7 @@ from strategies.parts.population import Population, extend_and_score
 from strategies.parts.resampling import Scheme
 from strategies.parts.tempering import Annealing, AnnealingName, Schedule
 from strategies.parts.weighting import weighting
-from strategies.parts.weights import LogWeights
+from strategies.parts.weights import LogWeights, log_product
 
 _LOG_FLOOR = math.log(0.05)
 
@@ -90,7 +90,7 @@ class EntropicParticleFilter(FilterBase):
             present = weighed_by.weigh(parents, parents.particles)
             # Before the first step there is no reward to multiply by.
             now = [x if t.steps else 0.0 for x, t in zip(present, parents.particles, strict=True)]
-        return tuple(self.beta * (a + b) for a, b in zip(now, ahead, strict=True))
+        return tuple(self.beta * log_product(a, b) for a, b in zip(now, ahead, strict=True))
 
 
 def _up_to(trajectory: Trajectory, num_steps: int) -> Trajectory:

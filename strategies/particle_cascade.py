@@ -32,6 +32,7 @@ from strategies.parts.weights import (
     Aggregation,
     effective_sample_size,
     log_mean_exp,
+    log_product,
     normalise,
     normalised_entropy,
     readouts_for,
@@ -84,8 +85,7 @@ class ParticleCascade:
         if self.weighting != "absolute":
             start = Population((parent,), (log_weight,))
             return weighting(self.weighting, self.aggregation, self.epsilon).weigh(start, [child])[0]
-        growth = Absolute(self.aggregation, self.epsilon).log_weight(child)
-        return -math.inf if -math.inf in (log_weight, growth) else log_weight + growth
+        return log_product(log_weight, Absolute(self.aggregation, self.epsilon).log_weight(child))
 
 
 Lineage = tuple[int, ...]

@@ -71,6 +71,11 @@ def log_sigmoid(log_odds: float) -> float:
     return min(log_odds, 0.0) - math.log1p(math.exp(-abs(log_odds)))
 
 
+def log_product(a: float, b: float) -> float:
+    """Return the log of a product, a + b; a factor of 0 decides, whatever the other is."""
+    return -math.inf if -math.inf in (a, b) else a + b
+
+
 def _log_odds(log_value: float, log_complement: float) -> float:
     """Return log-odds from log v and log(1 - v), where at most one of them is -inf."""
     return math.inf if log_complement == -math.inf else log_value - log_complement

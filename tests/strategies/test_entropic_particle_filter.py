@@ -209,6 +209,14 @@ async def test_whatever_has_weight_can_be_drawn(beta: float) -> None:
     assert modulated == pytest.approx([0.4**beta + 0.05 * 0.4, 0.05 * 0.4, 0.0])
 
 
+@pytest.mark.parametrize("look_ahead", ["reuse", "fresh"])
+async def test_a_reward_of_zero_rules_out_one_beside(look_ahead: Any) -> None:
+    """Without a clip the log-odds of 0 and 1 are infinite: of their sum the 0 decides."""
+    world = World(EVEN, lambda _, steps: float(len(steps) != 2))
+    solution = await world.solve(entropic(4, 3, epsilon=0.0, look_ahead=look_ahead))
+    assert {len(path) for path in steps_of(solution)} == {3}
+
+
 @pytest.mark.parametrize(
     ("knobs", "key"),
     [

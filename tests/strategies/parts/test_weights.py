@@ -16,6 +16,7 @@ from strategies.parts.weights import (
     aggregate,
     effective_sample_size,
     log_mean_exp,
+    log_product,
     log_sigmoid,
     log_sum_exp,
     normalise,
@@ -112,6 +113,14 @@ def test_nothing_to_aggregate_is_an_error_and_so_is_nan() -> None:
         aggregate([], "min")
     with pytest.raises(VerifierError):
         Reward(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "product"),
+    [(1.0, 2.0, 3.0), (INF, 1.0, INF), (INF, -INF, -INF), (-INF, INF, -INF)],
+)
+def test_a_product_with_zero_is_zero(a: float, b: float, product: float) -> None:
+    assert log_product(a, b) == product
 
 
 def test_log_sigmoid() -> None:
