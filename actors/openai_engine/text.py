@@ -201,10 +201,10 @@ class TextGeneration:
         """Return the texts of the steps: each keeps its delimiter, and the answer's is the last."""
         delimiter = self.request.delimiter
         parts = self.text.split(delimiter)
-        texts = [part + delimiter for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
-        texts = texts or [""]
-        if self._finish is Finish.EOS and self.text.endswith(delimiter):
-            texts.append("")  # a step that is nothing but the end of the text
+        texts = [part + delimiter for part in parts[:-1]]
+        # After a delimiter the end of the text is a step of its own, with or without a text.
+        if parts[-1] or not texts or self._finish is Finish.EOS:
+            texts.append(parts[-1])
         for i, text in enumerate(texts):
             if self.request.answered_by(text):
                 return texts[: i + 1]

@@ -187,6 +187,26 @@ async def test_as_text_the_stop_text_comes_back_into_the_step(server: Scripted, 
     assert server.bodies[3]["prompt"] == "5 a+1\na5\n#"
 
 
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("b6", ["b6"]),
+        ("b6\n\n", ["b6\n\n", ""]),
+        ("b6\n\n\n", ["b6\n\n", "\n"]),
+        ("b6\n\n\n\n", ["b6\n\n", "\n\n", ""]),
+        ("", [""]),
+    ],
+)
+async def test_as_text_the_end_of_text_after_a_delimiter_is_one_step(
+    server: Scripted, engine: Any, text: str, steps: list[str]
+) -> None:
+    server.replies = [said(text)]
+    policy = engine(prompts="text", logprobs=False)
+    (whole,) = completed([await one(policy, to_end=True, delimiter="\n\n", marker=None)])
+    assert [s.text for s in whole.steps] == steps
+    assert [s.finish for s in whole.steps] == [*[Finish.STEP] * (len(steps) - 1), Finish.EOS]
+
+
 async def test_as_text_a_step_with_the_marker_and_no_answer_is_not_the_last(
     server: Scripted, engine: Any
 ) -> None:
