@@ -17,10 +17,10 @@ from ray import serve
 
 from orchestrator.errors import ConfigError
 from orchestrator.serving.app import make_app
-from orchestrator.serving.composing import composed
+from orchestrator.serving.composing import composed, loaded
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.proxied import PROXY_CALLBACK
-from orchestrator.serving.service import Loaded, Service
+from orchestrator.serving.service import Service
 
 log = logging.getLogger(__name__)
 MAX_ONGOING_REQUESTS = 512
@@ -39,7 +39,7 @@ class Endpoint:
         self._service = Service(served)
         # In a replica Ray runs already: the replicas of cluster=local are other actors of the same Ray.
         backend = await plan.cluster.start(plan.policies, plan.verifier.of_replicas)
-        self._loaded = Loaded(backend, plan.verifier.open(backend, plan.task, {}))
+        self._loaded = loaded(plan, backend)
         self._service.has(self._loaded)
 
     def __serve_build_asgi_app__(self) -> Any:

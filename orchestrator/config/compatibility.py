@@ -8,7 +8,9 @@ from typing import Any
 from msgspec import UnsetType
 
 from orchestrator.allocation.rounds import Rounds
-from orchestrator.config.naming import key_of, placed, step_writers
+from orchestrator.backend import AnyVerifierConfig
+from orchestrator.config.naming import check_policies, key_of, placed, step_writers
+from orchestrator.config.policies import Policies
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     EngineConfig,
@@ -25,6 +27,29 @@ from orchestrator.types import ENGINE, Params, Sampling
 
 Names = Mapping[str, str]
 """The chosen file of each group: ``{"strategy": "greedy", "engine": "embedded", ...}``."""
+
+
+def check_together(
+    names: Names,
+    task: Task,
+    strategy: Strategy,
+    engine: EngineConfig,
+    verifier: AnyVerifierConfig,
+    others: Policies,
+) -> None:
+    """Raise ConfigError where a strategy does not go with the task, or with the models that it would ask.
+
+    A run is held to it before it starts, and every request of a server.
+    """
+    check_readout(names, strategy, verifier.readout)
+    check_policies(strategy, others.names)
+    check_params(names, strategy, engine.takes)
+    check_whole(names, strategy, engine)
+    check_steps(names, task, strategy, engine)
+    check_prompts(names, strategy, engine, verifier)
+    check_language(names, task, strategy, engine, verifier)
+    for name, other in others.configs.items():
+        check_policy(names, name, other, strategy, task)
 
 
 def check_allocator(allocator: object, strategy: Strategy, node: Mapping[str, Any], budget: int) -> None:

@@ -30,19 +30,10 @@ from orchestrator.config.calibrated import (
     check_calibration,
     read_calibration,
 )
-from orchestrator.config.compatibility import (
-    check_allocator,
-    check_language,
-    check_params,
-    check_policy,
-    check_prompts,
-    check_readout,
-    check_steps,
-    check_whole,
-)
+from orchestrator.config.compatibility import check_allocator, check_together
 from orchestrator.config.kept import NOTHING_KEPT, kept_of
 from orchestrator.config.naming import check_policies
-from orchestrator.config.planned import check_planned
+from orchestrator.config.planned import check_planned, warn_unplanned
 from orchestrator.config.policies import (
     NO_POLICIES,
     POLICIES,
@@ -146,19 +137,11 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     check_allocator(allocator, strategy, plain["strategy"], settings.budget)
     calibration = read_calibration(plain["verifier"])
     verifier: AnyVerifierConfig = build_node(_without_calibration(plain["verifier"]), "verifier")
-    check_readout(names, strategy, verifier.readout)
     engine = build_engine(plain["engine"])
     others = read_policies(plain, limits)
-    check_policies(strategy, others.names)
     check_policies(verifier, others.names, "verifier")
     verifier = others.resolved(verifier)
-    check_params(names, strategy, engine.takes)
-    check_whole(names, strategy, engine)
-    check_steps(names, task, strategy, engine)
-    check_prompts(names, strategy, engine, verifier)
-    check_language(names, task, strategy, engine, verifier)
-    for name, other in others.configs.items():
-        check_policy(names, name, other, strategy, task)
+    check_together(names, task, strategy, engine, verifier, others)
     asked_policies({ENGINE: engine, **others.configs}, verifier)
     plan = Plan(
         plain=plain,
@@ -180,7 +163,8 @@ def make_plan(config: DictConfig, names: Mapping[str, str], run_dir: str, overri
     )
     if calibration is not None:
         _check_calibration(plan, calibration)
-    check_planned(plan.plain)
+    check_planned(plain["strategy"], settings.budget)
+    warn_unplanned(plain["strategy"])
     return plan
 
 

@@ -86,16 +86,18 @@ def read_plan(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_planned(plain: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a budget or a number of probes that the plan was not fitted for."""
-    node = plain["strategy"]
-    if KEY not in node or _votes(node):
-        return
-    plan = node[KEY]
-    if plan is None:
+def warn_unplanned(node: Mapping[str, Any]) -> None:
+    """Warn where a strategy that would follow a plan has none."""
+    if KEY in node and not _votes(node) and node[KEY] is None:
         log.warning("compute_optimal without plan=FILE: every problem is solved as strategy.otherwise")
+
+
+def check_planned(node: Mapping[str, Any], budget: int) -> None:
+    """Raise ConfigError for a budget or a number of probes that a strategy's plan was not fitted for."""
+    plan = node.get(KEY)
+    if plan is None or _votes(node):
         return
-    for key, value in (("budget", plain["budget"]), ("strategy.probes", node["probes"])):
+    for key, value in (("budget", budget), ("strategy.probes", node["probes"])):
         fitted = plan[key.rpartition(".")[2]]
         if value != fitted:
             raise ConfigError(key, value, f"must be {fitted:g}, for which the plan was fitted")

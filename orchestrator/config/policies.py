@@ -78,11 +78,16 @@ def read_policies(plain: Mapping[str, Any], limits: Limits) -> Policies:
     prices = {name: _price(f"{POLICIES}.{name}", node) for name, node in own.items() if node.get(PRICE)}
     if plain[ENGINE].get(PRICE):
         prices[ENGINE] = _price(ENGINE, plain[ENGINE])
-    if limits.cost is not None and not prices:
-        allowed = "needs the price of a policy, such as engine.price.generated=2 (of a million tokens)"
-        raise ConfigError("limits.cost", limits.cost, allowed)
+    check_priced("limits", limits, prices)
     configs = {name: _built(name, node) for name, node in own.items()}
     return Policies(configs, aliases, prices | {a: prices[t] for a, t in aliases.items() if t in prices})
+
+
+def check_priced(key: str, limits: Limits, prices: Mapping[str, Price]) -> None:
+    """Raise ConfigError for a limit of cost where no policy has a price: it would never be reached."""
+    if limits.cost is not None and not prices:
+        allowed = "needs the price of a policy, such as engine.price.generated=2 (of a million tokens)"
+        raise ConfigError(f"{key}.cost", limits.cost, allowed)
 
 
 def _check_node(name: str, node: object) -> None:

@@ -10,8 +10,15 @@ from typing import NamedTuple
 from orchestrator.backend import Backend, Cluster
 from orchestrator.config.plan import Plan
 from orchestrator.observe.progress import run_console
+from orchestrator.protocols import Verifier
 from orchestrator.runs.execution import BY_SIGNAL, TERMINATING, Status, heed_signals
 from orchestrator.runs.stopping import unless_stopped
+from orchestrator.verifiers.calibrated import calibrated
+
+
+def verifier_of(plan: Plan, backend: Backend) -> Verifier | None:
+    """Return a plan's verifier on replicas that are ready, with its rewards mapped as the plan says."""
+    return calibrated(plan.verifier.open(backend, plan.task, plan.references), plan.calibration)
 
 
 class _Kept(NamedTuple):

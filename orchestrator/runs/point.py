@@ -20,7 +20,7 @@ from orchestrator.observe.progress import run_console, summary_table
 from orchestrator.observe.tracing import traced
 from orchestrator.observe.tracking import GuardedTracker, Tracker, Trackers
 from orchestrator.runs.execution import Run, Status, heed_signals
-from orchestrator.runs.models import Models
+from orchestrator.runs.models import Models, verifier_of
 from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.controller import Controller
 from orchestrator.storage.hydra_record import write_record
@@ -34,7 +34,6 @@ from orchestrator.storage.silence import Lengths
 from orchestrator.storage.totals import finished_summary
 from orchestrator.stored.engine import StoredEngineConfig
 from orchestrator.types import Granted
-from orchestrator.verifiers.calibrated import calibrated
 
 
 def run_point(plan: Plan, models: Models, record: Mapping[str, str]) -> Status:
@@ -121,7 +120,7 @@ def make_run(plan: Plan, backend: Backend, earlier: Earlier) -> Run:
     controller = Controller(
         strategy=plan.strategy,
         engine=backend.engine,
-        verifier=calibrated(plan.verifier.open(backend, plan.task, plan.references), plan.calibration),
+        verifier=verifier_of(plan, backend),
         task=plan.task,
         seed=plan.settings.seed,
         limits=plan.limits,

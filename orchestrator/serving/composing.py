@@ -6,25 +6,35 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.config.build import build_node
-from orchestrator.config.compatibility import check_language, check_params, check_prompts, check_readout
+from orchestrator.backend import Backend
+from orchestrator.config.build import as_plain, build_node
+from orchestrator.config.compatibility import check_together
 from orchestrator.config.compose import each_choice, only_composed
-from orchestrator.config.naming import check_policies
+from orchestrator.config.files import CONF
 from orchestrator.config.plan import Plan, plan_of
+from orchestrator.config.planned import KEY as PLAN
+from orchestrator.config.policies import check_priced
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.renamed import renamed
+from orchestrator.runs.models import verifier_of
 from orchestrator.search.strategy import Strategy, knows_answers
 from orchestrator.serving.offers import Offer, Offers
-from orchestrator.serving.service import Served
+from orchestrator.serving.service import Loaded, Served
 from orchestrator.serving.settings import ServeSettings, read_serve
 
 SERVE = "serve"
 CONFIG = "serve"
 """The file of ``conf/`` that a server is composed from."""
+OF_A_RUN = (
+    "run_dir", "resume", "keep_journal", "dry_run", "log_level", "tracing", "cassette", "cassette_only",
+)  # fmt: skip
+NO_USE = {"allocator": "uniform", "tracker": "none"}
+"""The files of groups that a server has no use for, which request nothing of it."""
 
 
 def composed(arguments: Sequence[str]) -> tuple[Served, Plan]:
@@ -37,11 +47,32 @@ def served_of(config: DictConfig, arguments: Sequence[str]) -> tuple[Served, Pla
     node = OmegaConf.to_container(config[SERVE], resolve=True, throw_on_missing=True)
     assert isinstance(node, dict)
     settings = read_serve({str(key): value for key, value in node.items()})
-    plan = plan_of(OmegaConf.masked_copy(config, [str(key) for key in config if key != SERVE]))
+    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != SERVE])
+    check_served(config)
+    plan = plan_of(config)
+    check_priced("serve.limits", settings.limits, plan.others.prices)
     if plan.verifier.knows_answers:
         allowed = "rewards by the reference answer, and a question that is asked here has none"
         raise ConfigError("verifier", plan.names["verifier"], allowed)
     return served(plan, settings, config, arguments), plan
+
+
+def check_served(config: DictConfig) -> None:
+    """Raise ConfigError for a key of a run that a server would not obey."""
+    allowed = "is for a run, and a server has no use for it: leave it out"
+    given, usual = (OmegaConf.to_container(c) for c in (config, OmegaConf.load(CONF / "config.yaml")))
+    assert isinstance(given, dict) and isinstance(usual, dict)
+    for key in OF_A_RUN:
+        if given.get(key, usual[key]) != usual[key]:
+            raise ConfigError(key, given[key], allowed)
+    for group, nothing in NO_USE.items():
+        if (name := HydraConfig.get().runtime.choices[group]) != nothing:
+            raise ConfigError(group, name, allowed)
+
+
+def loaded(plan: Plan, backend: Backend) -> Loaded:
+    """Return the models of a plan, whose replicas are ready."""
+    return Loaded(backend, verifier_of(plan, backend))
 
 
 def served(plan: Plan, settings: ServeSettings, config: DictConfig, arguments: Sequence[str]) -> Served:
@@ -54,6 +85,7 @@ def served(plan: Plan, settings: ServeSettings, config: DictConfig, arguments: S
         seed=plan.settings.seed,
         limits=plan.limits,
         concurrency=plan.settings.concurrency,
+        range=plan.range,
         policies=plan.others,
     )
 
@@ -74,18 +106,19 @@ def offers_of(plan: Plan, config: DictConfig, arguments: Sequence[str]) -> Offer
 
 
 def _with_strategy(config: DictConfig, composed: DictConfig | Exception) -> DictConfig:
-    """Return the server's own configuration with the strategy of another one."""
+    """Return the server's own configuration with the strategy of another one, and without a plan for it."""
     if isinstance(composed, Exception):
         raise composed
     result = config.copy()
     OmegaConf.set_struct(result, False)
-    result.strategy = composed.strategy
+    result.strategy, result.plan = composed.strategy, None
     return result
 
 
 def _offer(plan: Plan, name: str, config: DictConfig) -> Offer:
-    # Resolving takes a millisecond, and every request reads it.
-    return Offer(name, lru_cache(maxsize=64)(partial(_node, config)), partial(check, plan, name))
+    # Resolving takes a millisecond, and every request reads it; the file of a plan is read once.
+    fitted = {key: value for key, value in as_plain(config)["strategy"].items() if key == PLAN}
+    return Offer(name, lru_cache(maxsize=64)(partial(_node, config, fitted)), partial(check, plan, name))
 
 
 _MANY = 64
@@ -97,12 +130,12 @@ def _checked(offer: Offer) -> Offer:
     return offer
 
 
-def _node(config: DictConfig, budget: int) -> Mapping[str, Any]:
-    """Return the node of the strategy at a budget, resolved."""
+def _node(config: DictConfig, fitted: Mapping[str, Any], budget: int) -> Mapping[str, Any]:
+    """Return the node of the strategy at a budget, resolved, with what a file was read for."""
     config.budget = budget
     node = OmegaConf.to_container(config.strategy, resolve=True, throw_on_missing=True)
     assert isinstance(node, dict)
-    return dict(renamed({str(key): value for key, value in node.items()}))
+    return {**renamed({str(key): value for key, value in node.items()}), **fitted}
 
 
 def check(plan: Plan, name: str, strategy: Strategy) -> None:
@@ -110,8 +143,4 @@ def check(plan: Plan, name: str, strategy: Strategy) -> None:
     names = {**plan.names, "strategy": name}
     if knows_answers(strategy):
         raise ConfigError("strategy", name, "knows the answers, and a question that is asked here has none")
-    check_readout(names, strategy, plan.verifier.readout)
-    check_params(names, strategy, plan.engine.takes)
-    check_policies(strategy, plan.others.names)
-    check_prompts(names, strategy, plan.engine)
-    check_language(names, plan.task, strategy, plan.engine, plan.verifier)
+    check_together(names, plan.task, strategy, plan.engine, plan.verifier, plan.others)

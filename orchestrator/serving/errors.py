@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +64,10 @@ def bad(param: str, value: object, allowed: str) -> ApiError:
     return ApiError(400, f"{param}={shown}: {allowed}", param)
 
 
-def refused(error: ConfigError, key: str, param: str) -> ApiError:
-    """Return a configuration's error as that of the request's field: its ``key`` is ``param`` there."""
-    name = f"{param}{error.key.removeprefix(key)}" if error.key.startswith(key) else error.key
+def refused(error: ConfigError, fields: Mapping[str, str]) -> ApiError:
+    """Return a configuration's error as that of a request: ``fields`` has the request's names of its keys."""
+    key, dot, rest = error.key.partition(".")
+    name = f"{fields.get(key, key)}{dot}{rest}"
     return ApiError(400, str(ConfigError(name, error.value, error.allowed)), name)
 
 

@@ -23,7 +23,7 @@ from orchestrator.config.plan import Plan
 from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.observe.events import StderrHandler, warnings_shown
 from orchestrator.observe.progress import stdout_console
-from orchestrator.serving.composing import CONFIG, served_of
+from orchestrator.serving.composing import CONFIG, loaded, served_of
 from orchestrator.serving.http import HttpServer, listen, stopped_by_signals
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.service import Loaded, Served, Service
@@ -99,8 +99,7 @@ async def _run(
 
 
 async def _load(plan: Plan, starting: Coroutine[Any, Any, Backend]) -> Loaded:
-    backend = await starting
-    return Loaded(backend, plan.verifier.open(backend, plan.task, {}))
+    return loaded(plan, await starting)
 
 
 @contextmanager

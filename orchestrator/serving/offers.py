@@ -11,6 +11,8 @@ from typing import Any
 
 from orchestrator.config.build import build_node
 from orchestrator.config.files import TARGET
+from orchestrator.config.planned import KEY as PLAN
+from orchestrator.config.planned import check_planned
 from orchestrator.errors import ConfigError
 from orchestrator.search.strategy import Budgeted, Strategy
 from orchestrator.serving.errors import ApiError, bad, refused
@@ -23,6 +25,8 @@ MAX_KNOB = 10_000
 MIN_KNOB = 1e-6
 """The smallest fraction: a model's numbers divided by a smaller temperature have no place in a float."""
 _MAX_TEXT = 64
+_FIELDS = {"strategy": "search.knobs", "budget": "search.budget"}
+"""What a request calls the keys of a run."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +92,17 @@ class Offers:
 
     def _make(self, name: str, budget: int, knobs_json: str, decoding: Decoding) -> Strategy:
         offer, knobs = self.all[name], json.loads(knobs_json)
-        knob = offer.budget_knob(budget)
-        if knob is not None and knob in knobs:
-            raise bad(f"search.knobs.{knob}", knobs[knob], "is set by search.budget")
-        node = decoded(merged(offer.node(budget), knobs, "search.knobs"), decoding, name)
+        node = offer.node(budget)
+        set_by = {offer.budget_knob(budget): "search.budget", PLAN: "plan= of the server"}
+        for knob in node.keys() & set_by.keys() & knobs.keys():
+            raise bad(f"search.knobs.{knob}", knobs[knob], f"is set by {set_by[knob]}")
+        node = decoded(merged(node, knobs, "search.knobs"), decoding, name)
         try:
             strategy: Strategy = build_node(node, "strategy")
             offer.check(strategy)
+            check_planned(node, budget)
         except ConfigError as error:
-            raise refused(error, "strategy", "search.knobs") from None
+            raise refused(error, _FIELDS) from None
         return strategy
 
 

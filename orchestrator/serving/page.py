@@ -76,9 +76,11 @@ def _json(value: Any) -> str:
 
 
 def _examples(served: Served) -> list[dict[str, str]]:
-    """Return the first problems of the task; none where its data is not there."""
+    """Return the first problems of the range; none where the task's data is not there."""
+    offset, limit = served.range.offset, served.range.limit
+    num = _NUM_EXAMPLES if limit is None else min(limit, _NUM_EXAMPLES)
     try:
-        problems = itertools.islice(served.task.problems(0, _NUM_EXAMPLES), _NUM_EXAMPLES)
+        problems = itertools.islice(served.task.problems(offset, num), num)
         return [{"id": problem.id, "question": problem.question} for problem in problems]
     except ConfigError:
         return []

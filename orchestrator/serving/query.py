@@ -33,6 +33,7 @@ class Caps:
     most: Limits = Limits()
     without_history: frozenset[str] = frozenset()
     reads: str | None = None
+    has_prices: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,10 @@ def _budget(request: Common, caps: Caps) -> int:
 
 def limited(stated: SearchLimits, caps: Caps) -> Limits:
     """Return the limits of a request: what it states must be below the caps, the rest is clipped to them."""
+    if stated.cost is not None and not caps.has_prices:
+        raise bad(
+            "search.limits.cost", stated.cost, "cannot be honoured: no policy of this server has a price"
+        )
     values = {}
     for name in (f.name for f in fields(Limits)):
         own, usual, most = (getattr(each, name) for each in (stated, caps.limits, caps.most))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator.backend import Backend
+from orchestrator.config.build import Range
 from orchestrator.config.policies import NO_POLICIES, Policies
 from orchestrator.outcome import ProblemResult
 from orchestrator.protocols import Engine, Task, Verifier
@@ -28,6 +29,7 @@ from orchestrator.serving.tenancy import RequestEngine, RequestVerifier, Rows, U
 from orchestrator.types import ENGINE
 
 T = TypeVar("T")
+EVERY_PROBLEM = Range(0, None)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Served:
     seed: int
     limits: Limits
     concurrency: int
+    range: Range = EVERY_PROBLEM
     policies: Policies = NO_POLICIES
 
 
@@ -105,6 +108,7 @@ class Service:
             most=served.settings.limits,
             without_history=frozenset(n for n, each in policies.items() if not each.info.takes_history),
             reads=None if loaded.verifier is None else loaded.verifier.info.reads,
+            has_prices=bool(served.policies.prices),
         )
 
     def gauges(self) -> dict[str, float]:

@@ -65,7 +65,6 @@ def throughput(num_problems: int, budget: int, at_once: int, num_rounds: int = 4
     """The median ratio, and the tokens a second of the endpoint."""
     served, plan = composed(["cluster=inprocess", f"concurrency={at_once}"])
     problems = list(plan.task.problems(0, num_problems))
-    start = plan.cluster.start
 
     async def in_a_run(server: Server) -> float:
         loaded, tokens = server.service.loaded, 0
@@ -80,7 +79,7 @@ def throughput(num_problems: int, budget: int, at_once: int, num_rounds: int = 4
         await run.run(problems, count)
         return tokens / (time.monotonic() - begun)
 
-    with running(served, start=lambda: start(plan.policies, plan.verifier.of_replicas)) as server:
+    with running(served, plan=plan) as server:
         ratios, speeds = [], []
         for i in range(num_rounds + 1):  # the first warms up
             batch = asyncio.run_coroutine_threadsafe(in_a_run(server), server.loop).result(600)

@@ -14,8 +14,10 @@ from openai import AsyncOpenAI, OpenAI
 
 import strategies
 from orchestrator.backend import Backend, DirectBackend
+from orchestrator.config.plan import Plan
 from orchestrator.protocols import Engine, Task, Verifier
 from orchestrator.search.account import Limits
+from orchestrator.serving.composing import loaded
 from orchestrator.serving.http import HttpServer, listen
 from orchestrator.serving.keys import Keys
 from orchestrator.serving.offers import Offer, Offers
@@ -115,23 +117,24 @@ def running(
     engine: Engine | None = None,
     verifier: Verifier | None = None,
     *,
+    plan: Plan | None = None,
     start: Callable[[], Any] | None = None,
     keys: tuple[str, ...] = (),
 ) -> Iterator[Server]:
-    """Serve inside the block, on fakes unless models are given; ``start`` makes a coroutine of a backend."""
+    """Serve inside the block, on fakes unless there are models: of a plan, or of a coroutine of a backend."""
     served = served or fake_served()
     listening = listen("127.0.0.1", 0)
     ready, found, failures = threading.Event(), list[Any](), list[BaseException]()
 
     async def load() -> Loaded:
-        backend: Backend
-        if start is not None:
-            backend = await start()
+        if plan is not None:
+            models = loaded(plan, await plan.cluster.start(plan.policies, plan.verifier.of_replicas))
         else:
-            backend = DirectBackend(engine or FakeEngine(), verifier or FakeVerifier())
-        loaded = Loaded(backend, backend.verifier)
+            direct = DirectBackend(engine or FakeEngine(), verifier or FakeVerifier())
+            backend: Backend = direct if start is None else await start()
+            models = Loaded(backend, backend.verifier)
         asyncio.get_running_loop().call_soon(ready.set)
-        return loaded
+        return models
 
     async def serve() -> None:
         service = Service(served)

@@ -48,7 +48,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     served, plan = shipped()
-    with running(served, start=lambda: plan.cluster.start(plan.policies, plan.verifier.of_replicas)) as it:
+    with running(served, plan=plan) as it:
         yield it
 
 

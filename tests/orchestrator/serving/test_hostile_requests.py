@@ -77,6 +77,7 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"search": {"strategy": "astra"}}, "search.strategy=astra: no such strategy; did you mean 'astar'?"),
     ({"search": {"strategy": "astar"}, "model": "murmuration/greedy"}, "name different strategies"),
     ({"search": {"limits": {"seconds": 0}}}, "search.limits.seconds=0: must be greater than 0"),
+    ({"search": {"limits": {"cost": 1e-12}}}, "search.limits.cost=1e-12: cannot be honoured: no policy"),
     ({"search": {"limits": {"second": 1}}}, "search.limits.second: unknown key; did you mean 'seconds'?"),
     ({"search": {"problem_id": "x" * 300}}, "search.problem_id="),
     ({"search": {"knobs": {"resamplin": "x"}}}, "search.knobs.resamplin: unknown knob; did you"),

@@ -7,24 +7,34 @@ particle cascade is left out: its answers depend on the order in which its own p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from orchestrator.config.build import build_node
-from orchestrator.config.plan import Plan
-from orchestrator.outcome import ProblemResult
+from orchestrator.config.compose import only_composed
+from orchestrator.config.plan import Plan, plan_of
+from orchestrator.config.spelling import quote
 from orchestrator.prompts.template import Template
 from orchestrator.protocols import Engine, Verifier
+from orchestrator.runs.execution import Status
+from orchestrator.runs.main import process_as_it_was
+from orchestrator.runs.models import Models
+from orchestrator.runs.point import run_point
 from orchestrator.search.controller import Controller
 from orchestrator.serving.composing import composed
 from orchestrator.serving.offers import Offer, Offers
 from orchestrator.serving.service import Served
+from orchestrator.storage.result_lines import result_line
+from orchestrator.storage.results import read_results
 from orchestrator.testing.fakes import FakeTask
 from orchestrator.types import Problem, Sampling
 from orchestrator.verifiers.constraints import ConstraintsVerifier, ConstraintsVerifierConfig
+from tests.orchestrator.serving.fitted import write_calibration, write_plan, write_votes
 from tests.orchestrator.serving.served import ANSWERS, Server, fake_served, running
 from tests.scripted import ScriptedEngine
 
@@ -48,27 +58,20 @@ def shipped(*arguments: str) -> tuple[Served, Plan]:
     return composed(["cluster=inprocess", *arguments])
 
 
-async def in_a_run(
-    served: Served, plan: Plan, names: Sequence[str], problems: Sequence[Problem], budget: int
-) -> dict[str, dict[str, ProblemResult]]:
-    """What a run finds, by strategy and problem, on models of its own."""
-    backend = await plan.cluster.start(plan.policies, plan.verifier.of_replicas)
-    found: dict[str, dict[str, ProblemResult]] = {}
-    try:
-        for name in names:
-            controller = Controller(
-                build_node(served.offers.all[name].node(budget), "strategy"),
-                backend.engine,
-                plan.verifier.open(backend, plan.task, {}),
-                plan.task,
-                seed=SEED,
-            )
-            results: dict[str, ProblemResult] = {}
-            await controller.run(problems, lambda result, to=results: to.update({result.problem.id: result}))  # type: ignore[misc]
-            found[name] = results
-    finally:
-        await backend.close()
-    return found
+def planned(name: str, *arguments: str) -> Plan:
+    """The plan of a run with a strategy, whichever the arguments choose for the server."""
+    others = [a for a in arguments if not a.startswith("strategy=")]
+    return only_composed(["cluster=inprocess", "tracker=none", *others, f"strategy={name}"], plan_of)
+
+
+def in_a_run(
+    folder: Path, name: str, num_problems: int, budget: int, *arguments: str
+) -> dict[str, dict[str, Any]]:
+    """The lines of a run's results.jsonl by problem."""
+    own = (f"budget={budget}", f"seed={SEED}", f"task.limit={num_problems}", f"run_dir={quote(str(folder))}")
+    with process_as_it_was(), closing(Models()) as models:
+        assert run_point(planned(name, *arguments, *own), models, {}) is Status.FINISHED
+    return {line["problem_id"]: line for line in read_results(folder)}
 
 
 async def through_the_endpoint(
@@ -91,24 +94,24 @@ async def through_the_endpoint(
     return {problem.id: reply for problem, reply in zip(problems, replies, strict=True)}
 
 
-def check_same(reply: Any, result: ProblemResult) -> None:
+def check_same(reply: Any, line: Mapping[str, Any]) -> None:
     search = reply.model_extra["search"]
-    assert reply.choices[0].message.content == (result.candidates[0].trajectory.text)
-    assert [c["text"] for c in search["candidates"]] == [c.trajectory.text for c in result.candidates]
-    rewards = [c.trajectory.reward for c in result.candidates]
-    assert [c["reward"] for c in search["candidates"]] == [r and r.value for r in rewards]
-    assert {k: search["usage"][k] for k in EXACT} == {k: getattr(result.usage, k) for k in EXACT}
-    assert reply.usage.completion_tokens == result.usage.generated_tokens
+    assert search["answer"] == line["answer"]
+    assert reply.choices[0].message.content == line["candidates"][0]["text"]
+    for each in ("text", "reward"):
+        assert [c[each] for c in search["candidates"]] == [c[each] for c in line["candidates"]]
+    assert {k: search["usage"][k] for k in EXACT} == {k: line["usage"][k] for k in EXACT}
+    assert reply.usage.completion_tokens == line["usage"]["generated_tokens"]
 
 
-def check_strategies(names: Sequence[str], num_problems: int, budget: int, *arguments: str) -> None:
-    served, plan = shipped(*arguments)
+def check_strategies(
+    folder: Path, names: Sequence[str], num_problems: int, budget: int, *arguments: str
+) -> None:
+    served, plan = shipped(*arguments, f"budget={budget}")
     assert set(names) <= served.offers.all.keys()
     problems = list(plan.task.problems(0, num_problems))
-    expected = asyncio.run(in_a_run(served, plan, names, problems, budget))
-    with running(
-        served, start=lambda: plan.cluster.start(plan.policies, plan.verifier.of_replicas)
-    ) as server:
+    expected = {name: in_a_run(folder / name, name, num_problems, budget, *arguments) for name in names}
+    with running(served, plan=plan) as server:
         for name in names:
             for at_once in (1, 16):
                 replies = asyncio.run(through_the_endpoint(server, name, problems, budget, at_once))
@@ -117,23 +120,42 @@ def check_strategies(names: Sequence[str], num_problems: int, budget: int, *argu
 
 
 @pytest.mark.slow
-def test_a_few_strategies() -> None:
+def test_a_few_strategies(tmp_path: Path) -> None:
     """One of steps and one of whole answers; the slow tests hold each strategy to it."""
-    check_strategies(("particle_filter", "self_consistency"), 2, 2)
+    check_strategies(tmp_path, ("particle_filter", "self_consistency"), 2, 2)
+
+
+@pytest.mark.slow
+def test_calibrated_rewards(tmp_path: Path) -> None:
+    file = write_calibration(tmp_path / "map.json", planned("best_of_n"))
+    check_strategies(tmp_path, ("best_of_n", "particle_filter"), 2, 4, f"verifier.calibration={file}")
+
+
+@pytest.mark.slow
+def test_a_plan(tmp_path: Path) -> None:
+    chosen = ("strategy=compute_optimal", f"plan={write_plan(tmp_path / 'plan.json', 4)}")
+    check_strategies(tmp_path, ("compute_optimal",), 2, 4, *chosen)
+
+
+@pytest.mark.slow
+def test_votes_by_the_text(tmp_path: Path) -> None:
+    votes = f"plan={write_votes(tmp_path / 'votes.json')}"
+    chosen = ("strategy=self_consistency", "strategy.weight=features", votes)
+    check_strategies(tmp_path, ("self_consistency",), 2, 4, *chosen)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CHAIN)
-def test_more_problems(name: str) -> None:
-    check_strategies((name,), NUM_MORE, 4)
+def test_more_problems(name: str, tmp_path: Path) -> None:
+    check_strategies(tmp_path, (name,), NUM_MORE, 4)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", HEX)
-def test_more_problems_of_diffusion(name: str) -> None:
-    check_strategies((name,), NUM_MORE, 4, *DIFFUSION)
+def test_more_problems_of_diffusion(name: str, tmp_path: Path) -> None:
+    check_strategies(tmp_path, (name,), NUM_MORE, 4, *DIFFUSION)
 
 
 def test_a_verifier_that_samples() -> None:
@@ -154,7 +176,7 @@ def test_a_verifier_that_samples() -> None:
     with running(served, engine=engine, verifier=verifier) as server:
         for _ in range(3):
             replies = asyncio.run(through_the_endpoint(server, "best_of_n", [problem], 4, 1))
-            check_same(replies[problem.id], result)
+            check_same(replies[problem.id], result_line(result))
 
 
 def test_every_strategy_is_in_the_table() -> None:

@@ -17,6 +17,7 @@ from orchestrator.serving.composing import composed
 from orchestrator.serving.main import main
 
 ROOT = Path(__file__).parents[3]
+FOR_A_RUN = "is for a run, and a server has no use for it: leave it out"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,17 @@ ROOT = Path(__file__).parents[3]
         ("serve.key_tokens=5", "serve.key_tokens=5: needs serve.api_keys_env"),
         ("serve.limits.seconds=0", "serve.limits.seconds=0: must be above 0"),
         ("serve.api_keys_env=sk-12345", "serve.api_keys_env=(not shown): must be the name of an environment"),
+        ("serve.limits.cost=1", "serve.limits.cost=1.0: needs the price of a policy, such as engine.price"),
+        ("run_dir=here", f"run_dir=here: {FOR_A_RUN}"),
+        ("resume=true", f"resume=True: {FOR_A_RUN}"),
+        ("keep_journal=true", f"keep_journal=True: {FOR_A_RUN}"),
+        ("dry_run=true", f"dry_run=True: {FOR_A_RUN}"),
+        ("log_level=debug", f"log_level=debug: {FOR_A_RUN}"),
+        ("tracing=file", f"tracing=file: {FOR_A_RUN}"),
+        ("cassette=tapes", f"cassette=tapes: {FOR_A_RUN}"),
+        ("cassette_only=true", f"cassette_only=True: {FOR_A_RUN}"),
+        ("allocator=rounds", f"allocator=rounds: {FOR_A_RUN}"),
+        ("tracker=jsonl", f"tracker=jsonl: {FOR_A_RUN}"),
         ("verifier=oracle", "verifier=oracle: rewards by the reference answer"),
         ("strategy=astra", "strategy=astra: must be one of"),
         ("budgt=1", "budgt=1: unknown key; did you mean 'budget'?"),
