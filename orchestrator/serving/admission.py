@@ -68,8 +68,8 @@ class _Spent:
 class Allowances:
     """What each key has in flight, and what it has generated in this window of time.
 
-    A request reserves its whole limit of tokens, and releases what it has not used: the allowance is never
-    exceeded.
+    A request reserves its whole limit of tokens, and releases what was not generated for it: what searches
+    request never exceeds the allowance. What engines generate beside it (``Overhead``) is charged at the end.
     """
 
     settings: ServeSettings

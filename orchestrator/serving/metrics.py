@@ -18,12 +18,17 @@ class Metrics:
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: float = 0.0
     usage: Usage = Usage()
+    discarded_tokens: int = 0
 
-    def ended(self, strategy: str, outcome: str, seconds: float, usage: Usage) -> None:
-        """Count one request: ``outcome`` is ok, error, cancelled or the status it was refused with."""
+    def ended(self, strategy: str, outcome: str, seconds: float, usage: Usage, discarded_tokens: int) -> None:
+        """Count one request: ``outcome`` is ok, error, cancelled or the status it was refused with.
+
+        ``discarded_tokens`` were generated beside its ``usage``, as far as the engines have counted them.
+        """
         self.requests[strategy, outcome] += 1
         self.seconds += seconds
         self.usage += usage
+        self.discarded_tokens += discarded_tokens
 
     def text(self, gauges: Mapping[str, float]) -> str:
         """Return the page of metrics; ``gauges`` are figures of this moment."""
@@ -36,6 +41,7 @@ class Metrics:
         counters = {
             "search_seconds": self.seconds,
             "generated_tokens": self.usage.generated_tokens,
+            "discarded_tokens": self.discarded_tokens,
             "prompt_tokens": self.usage.prompt_tokens,
             "cached_tokens": self.usage.cached_tokens,
             "reward_calls": self.usage.reward_calls,

@@ -25,7 +25,7 @@ from orchestrator.serving.offers import Offers
 from orchestrator.serving.progress import Progress
 from orchestrator.serving.query import Caps, Query
 from orchestrator.serving.settings import ServeSettings
-from orchestrator.serving.tenancy import RequestEngine, RequestVerifier, Rows, Ungraded
+from orchestrator.serving.tenancy import Generated, RequestEngine, RequestVerifier, Rows, Ungraded
 from orchestrator.types import ENGINE
 
 T = TypeVar("T")
@@ -126,35 +126,40 @@ class Service:
 
         Raises ApiError where the query is refused, or no replica is left.
         """
-        begun, outcome = time.monotonic(), "cancelled"
+        begun, outcome, generated = time.monotonic(), "cancelled", Generated()
         try:
-            with self._admitted(query, holder, progress) as limits:
+            with self._admitted(query, holder, generated) as limits:
                 self.queue.check()  # at once: a stream that is refused has not begun
-                result = await self._unless_broken(self._placed(query, limits, progress))
+                result = await self._unless_broken(self._placed(query, limits, progress, generated))
             outcome = "ok" if result.error is None else "error"
             return result
         except ApiError as refusal:
             outcome = str(refusal.status)
             raise
         finally:
-            seconds = time.monotonic() - begun
-            self.metrics.ended(query.strategy_name, outcome, seconds, progress.usage)
+            seconds, usage = time.monotonic() - begun, progress.usage
+            discarded = generated.counted - usage.generated_tokens
+            self.metrics.ended(query.strategy_name, outcome, seconds, usage, discarded)
 
     @contextmanager
-    def _admitted(self, query: Query, holder: int, progress: Progress) -> Iterator[Limits]:
+    def _admitted(self, query: Query, holder: int, generated: Generated) -> Iterator[Limits]:
         """Count a request and its tokens as its key's inside the block; yield its limits. Raises ApiError."""
         reserved = self.allowances.tokens(holder, query.limits, stated=query.states_tokens)
         with self.allowances.request(holder), reserved as (limits, took):
             try:
                 yield limits
             finally:
-                took(progress.usage.generated_tokens)
+                took(generated.charged)
 
-    async def _placed(self, query: Query, limits: Limits, progress: Progress) -> ProblemResult:
+    async def _placed(
+        self, query: Query, limits: Limits, progress: Progress, generated: Generated
+    ) -> ProblemResult:
         async with self.queue.place():
-            return await self._controller(query, limits, progress).solve(query.problem)
+            return await self._controller(query, limits, progress, generated).solve(query.problem)
 
-    def _controller(self, query: Query, limits: Limits, progress: Progress) -> Controller:
+    def _controller(
+        self, query: Query, limits: Limits, progress: Progress, generated: Generated
+    ) -> Controller:
         loaded, home = self.loaded, f"{query.problem.id}#{next(self._numbers)}"
         verifier, declared = loaded.verifier, self.served.policies
         on_reply = progress.replied if query.shows_progress else None
@@ -163,6 +168,7 @@ class Service:
                 engine,
                 home,
                 self.rows,
+                generated,
                 query.max_tokens,
                 query.stops,
                 on_reply if name == ENGINE else None,

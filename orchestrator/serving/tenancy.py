@@ -48,21 +48,61 @@ class Rows:
 
 
 @dataclass
+class Generated:
+    """How many tokens the policies have generated for one request, whether its search has used them or not.
+
+    ``overhead`` is the engines', known once the search has ended.
+    """
+
+    overhead: Overhead = Overhead()
+    _delivered: int = 0
+    _unanswered: int = 0
+
+    @property
+    def counted(self) -> int:
+        """As the engines have counted them: an estimate for a call that was cut off, or nothing."""
+        return self._delivered + self.overhead.retried_tokens + self.overhead.speculated_tokens
+
+    @property
+    def charged(self) -> int:
+        """As they count for a key: a call that was cut off with the most that it may have generated."""
+        return self.counted + max(0, self._unanswered - self.overhead.speculated_tokens)
+
+    async def by(self, engine: Engine, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        """Return an engine's replies, counted."""
+        most = sum(request.params.max_tokens for request in requests)
+        self._unanswered += (
+            most  # and remains so where no reply comes: no engine counts a part of one exactly
+        )
+        replies = await engine.generate(requests)
+        self._unanswered -= most
+        self._delivered += sum(num_generated(reply) for reply in replies)
+        return replies
+
+
+def num_generated(reply: Completion | Failure) -> int:
+    """Return the tokens of a reply that has arrived; a failure has none."""
+    return reply.usage.generated_tokens if isinstance(reply, Completion) else 0
+
+
+@dataclass
 class RequestEngine(EngineBase):
     """A policy for one request. Two requests of one problem are two homes: neither releases the other's.
 
     ``max_tokens`` bounds a whole text, and a text ends with the step that completes one of ``stops``. With
     ``on_reply`` whole answers are requested one by one, and it is called with each as it ends: replies do not
-    depend on what is requested with them.
+    depend on what is requested with them. ``generated`` counts the tokens of all replies.
     """
 
     engine: Engine
     home: str
     rows: Rows
+    generated: Generated = field(default_factory=Generated)
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
     on_reply: OnReply | None = None
     _tails: dict[tuple[int, ...], str] = field(default_factory=dict, init=False)
+    _discarded: Overhead = field(default=Overhead(), init=False)
 
     @property
     def info(self) -> ModelInfo:
@@ -81,16 +121,23 @@ class RequestEngine(EngineBase):
 
     async def _replies(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         if self.on_reply is None or not all(request.to_end for request in requests):
-            return await self.engine.generate(requests)
-        calls = [asyncio.ensure_future(self._one(request, self.on_reply)) for request in requests]
+            return await self.generated.by(self.engine, requests)
+        replies = list[Completion | Failure]()
+        calls = [asyncio.ensure_future(self._one(request, self.on_reply, replies)) for request in requests]
         try:
             return list(await asyncio.gather(*calls))
+        except asyncio.CancelledError:
+            self._discarded += Overhead(speculated_tokens=sum(map(num_generated, replies)))
+            raise
         finally:
             for call in calls:
                 call.cancel()
 
-    async def _one(self, request: GenerateRequest, on_reply: OnReply) -> Completion | Failure:
-        (reply,) = await self.engine.generate([request])
+    async def _one(
+        self, request: GenerateRequest, on_reply: OnReply, replies: list[Completion | Failure]
+    ) -> Completion | Failure:
+        (reply,) = await self.generated.by(self.engine, [request])
+        replies.append(reply)
         if isinstance(reply, Completion):
             on_reply(request, reply)
         return reply
@@ -103,7 +150,9 @@ class RequestEngine(EngineBase):
         return await self.engine.encode(texts)
 
     async def release(self, home: str) -> Overhead:
-        return await self.engine.release(self.home)
+        overhead = await self.engine.release(self.home)
+        self.generated.overhead += overhead
+        return overhead + self._discarded
 
     async def close(self) -> None:
         """Do nothing: the engine is the server's."""
