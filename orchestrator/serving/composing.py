@@ -23,7 +23,7 @@ from orchestrator.errors import ConfigError, MurmurationError
 from orchestrator.renamed import renamed
 from orchestrator.runs.models import verifier_of
 from orchestrator.search.strategy import Strategy, knows_answers
-from orchestrator.serving.offers import Offer, Offers
+from orchestrator.serving.offers import Offer, Offers, overlaid
 from orchestrator.serving.service import Loaded, Served
 from orchestrator.serving.settings import ServeSettings, read_serve
 
@@ -118,7 +118,8 @@ def _with_strategy(config: DictConfig, composed: DictConfig | Exception) -> Dict
 def _offer(plan: Plan, name: str, config: DictConfig) -> Offer:
     # Resolving takes a millisecond, and every request reads it; the file of a plan is read once.
     fitted = {key: value for key, value in as_plain(config)["strategy"].items() if key == PLAN}
-    return Offer(name, lru_cache(maxsize=64)(partial(_node, config, fitted)), partial(check, plan, name))
+    node = lru_cache(maxsize=64)(partial(_node, config, fitted))
+    return Offer(name, node, partial(check, plan, name), partial(changed, config, fitted))
 
 
 _MANY = 64
@@ -136,6 +137,17 @@ def _node(config: DictConfig, fitted: Mapping[str, Any], budget: int) -> Mapping
     node = OmegaConf.to_container(config.strategy, resolve=True, throw_on_missing=True)
     assert isinstance(node, dict)
     return {**renamed({str(key): value for key, value in node.items()}), **fitted}
+
+
+def changed(
+    config: DictConfig, fitted: Mapping[str, Any], budget: int, knobs: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the node of the strategy with other values of knobs, set before it is resolved."""
+    result = config.copy()
+    OmegaConf.set_struct(result, False)
+    written: Any = OmegaConf.to_container(config.strategy)
+    result.strategy = overlaid(written, _node(config, fitted, budget), knobs)
+    return _node(result, fitted, budget)
 
 
 def check(plan: Plan, name: str, strategy: Strategy) -> None:

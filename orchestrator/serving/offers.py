@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pkgutil import resolve_name
@@ -27,18 +28,21 @@ MIN_KNOB = 1e-6
 _MAX_TEXT = 64
 _FIELDS = {"strategy": "search.knobs", "budget": "search.budget"}
 """What a request calls the keys of a run."""
+_RESOLVED = ("${", "???")  # what OmegaConf replaces, or misses
 
 
 @dataclass(frozen=True)
 class Offer:
     """One strategy: ``node`` gives its configuration for a budget, resolved.
 
-    ``check`` raises ConfigError for a strategy that the server's models cannot serve.
+    ``changed`` gives the same with other values of knobs, which what refers to them follows; None: nothing
+    refers to any. ``check`` raises ConfigError for a strategy that the server's models cannot serve.
     """
 
     name: str
     node: Callable[[int], Mapping[str, Any]]
     check: Callable[[Strategy], None] = field(default=lambda _: None)
+    changed: Callable[[int, Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     @property
     def model(self) -> str:
@@ -48,6 +52,14 @@ class Offer:
         """Return the knob that the budget sets; None for a strategy that has no use for it."""
         cls = resolve_name(str(self.node(budget)[TARGET]))
         return cls.budget_knob if isinstance(cls, Budgeted) else None
+
+    def with_knobs(self, budget: int, knobs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the configuration with other values of knobs. Raises ApiError for one that it has not."""
+        node = self.node(budget)
+        check_known(node, knobs, "search.knobs")
+        if self.changed is None or not knobs:
+            return overlaid(node, node, knobs)
+        return self.changed(budget, knobs)
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ class Offers:
         set_by = {offer.budget_knob(budget): "search.budget", PLAN: "plan= of the server"}
         for knob in node.keys() & set_by.keys() & knobs.keys():
             raise bad(f"search.knobs.{knob}", knobs[knob], f"is set by {set_by[knob]}")
-        node = decoded(merged(node, knobs, "search.knobs"), decoding, name)
+        node = decoded(offer.with_knobs(budget, knobs), decoding, name)
         try:
             strategy: Strategy = build_node(node, "strategy")
             offer.check(strategy)
@@ -118,44 +130,85 @@ def check_knobs(value: Any, place: str) -> None:
             check_knobs(each, f"{place}.{i}")
         if len(value) > _MAX_TEXT:
             raise bad(place, value, f"must hold at most {_MAX_TEXT} values")
-    elif isinstance(value, str) and len(value) > _MAX_TEXT:
-        raise bad(place, value, f"must be at most {_MAX_TEXT} characters")
+    elif isinstance(value, str):
+        _check_text(value, place)
     elif isinstance(value, int | float) and not -MAX_KNOB <= value <= MAX_KNOB:
         raise bad(place, value, f"must be a number between {-MAX_KNOB:,} and {MAX_KNOB:,}")
     elif isinstance(value, float) and 0 < abs(value) < MIN_KNOB:
         raise bad(place, value, f"must be 0, or at least {MIN_KNOB:g} in size")
 
 
-def merged(node: Mapping[str, Any], knobs: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return a node with other values of knobs that it has. Raises ApiError for any other knob."""
-    result = dict(node)
+def _check_text(value: str, place: str) -> None:
+    if len(value) > _MAX_TEXT:
+        raise bad(place, value, f"must be at most {_MAX_TEXT} characters")
+    if any(sign in value for sign in _RESOLVED):
+        raise bad(place, value, "must be a plain value: nothing in a request is resolved")
+
+
+def check_known(node: Mapping[str, Any], knobs: Mapping[str, Any], place: str) -> None:
+    """Raise ApiError for a knob that a node does not have, or whose value has another form there."""
+    known = [key for key in node if key != TARGET]
     for name, value in knobs.items():
-        known = [key for key in node if key != TARGET]
         if name not in known:
             hint = nearest(name[:_MAX_TEXT], known) or f"; known: {', '.join(known)}"
             place = f"{place}.{name[:_MAX_TEXT]}"
             raise ApiError(400, f"{place}: unknown knob{hint}", place)
-        before = node[name]
+        before, below = node[name], f"{place}.{name}"
         if isinstance(value, dict) != isinstance(before, dict):
-            raise bad(f"{place}.{name}", value, "must be keys below it" if isinstance(before, dict) else
+            raise bad(below, value, "must be keys below it" if isinstance(before, dict) else
                       "must be a value without keys below it")  # fmt: skip
-        result[name] = merged(before, value, f"{place}.{name}") if isinstance(before, dict) else value
+        if isinstance(before, dict):
+            check_known(before, value, below)
+
+
+def overlaid(
+    written: Mapping[str, Any], resolved: Mapping[str, Any], knobs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a node as it is ``written`` with other values of knobs that it has once it is ``resolved``.
+
+    Where keys below a reference change, a copy of what it refers to takes its place.
+    """
+    result = dict(written)
+    for name, value in knobs.items():
+        own, below = written[name], resolved[name]
+        if isinstance(below, dict):
+            result[name] = overlaid(own if isinstance(own, dict) else below, below, value)
+        else:
+            result[name] = value
     return result
+
+
+_DECODING = ("sampling", "draft_sampling", "denoising")
+"""Knobs of a strategy by which policies write answers; the calls of roles have theirs."""
 
 
 def decoded(node: Mapping[str, Any], decoding: Decoding, strategy: str) -> dict[str, Any]:
-    """Return a node that decodes as a request says. Raises ApiError where the strategy cannot."""
-    result = dict(node)
-    place = next((name for name in ("sampling", "denoising") if isinstance(node.get(name), dict)), None)
-    for name in ("temperature", "top_p"):
-        value = getattr(decoding, name)
-        if value is None:
-            continue
+    """Return a node that decodes as a request says, with the strategies in it. Raises ApiError."""
+    stated = {name: value for name, value in vars(decoding).items() if value is not None}
+    for name, value in stated.items():
         check_knobs(value, name)
-        if place is None and name == "temperature" and value > 0:
+        found = list(_decoding_in(node))
+        if not found and name == "temperature" and value > 0:
             raise bad(name, value, f"strategy {strategy} decodes at temperature 0")
-        if place is not None and name not in result[place]:
+        if any(name not in place for place in found):
             raise bad(name, value, f"cannot be honoured by strategy {strategy}")
-        if place is not None:
-            result[place] = {**result[place], name: value}
+    result = deepcopy(dict(node))
+    for place in _decoding_in(result):
+        place.update(stated)
     return result
+
+
+def _decoding_in(value: Any, *, is_strategy: bool = True) -> Iterator[dict[str, Any]]:
+    """Yield how a strategy's node decodes answers, and the strategies below it."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _decoding_in(each, is_strategy=False)
+    if isinstance(value, Mapping):
+        is_strategy = is_strategy or isinstance(
+            resolve_name(str(value.get(TARGET, "builtins.dict"))), Strategy
+        )
+        for name, each in value.items():
+            if is_strategy and name in _DECODING and isinstance(each, dict):
+                yield each
+            else:
+                yield from _decoding_in(each, is_strategy=False)

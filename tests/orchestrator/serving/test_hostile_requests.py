@@ -87,7 +87,7 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"search": {"knobs": {"_target_": "os.system"}}}, "search.knobs._target_='os.system': is no knob"),
     ({"search": {"knobs": {"sampling": {"_target_": "os.system"}}}}, "search.knobs.sampling._target_="),
     ({"search": {"knobs": {"sampling": 3}}}, "search.knobs.sampling=3: must be keys below it"),
-    ({"search": {"knobs": {"resampling": "${oc.env:HOME}"}}}, "search.knobs.resampling=${oc.env:HOME}: must"),
+    ({"search": {"knobs": {"resampling": "${oc.env:HOME}"}}}, "${oc.env:HOME}': must be a plain value"),
     ({"search": {"knobs": {"sampling": {"temperature": -1.0}}}}, "search.knobs.sampling.temperature=-1.0"),
     ({"search": {"knobs": {"sampling": {"temperature": 1e-320}}}}, "must be 0, or at least 1e-06 in size"),
     ({"search": {"knobs": {"sampling": {"temperature": 1e300}}}}, "temperature=1e+300: must be a number"),
