@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any
 
-from orchestrator.search.strategy import Budgeted
+from orchestrator.search.strategy import Budgeted, most_answers, parts_of
 
 
 def independent_knob(target: str) -> str | None:
@@ -65,6 +65,11 @@ def reads_budget(target: str) -> bool:
     """Return whether ``budget=N`` sets a knob of a strategy. Imports the class."""
     strategy = _class(target)
     return isinstance(strategy, Budgeted) and strategy.budget_knob is not None
+
+
+def most_answers_in(part: object) -> int:
+    """Return the most answers that a strategy draws, or a part of it, whatever its budget; 0 if unknown."""
+    return max([most_answers(part) or 0, *(most_answers_in(each) for _, each in parts_of(part))])
 
 
 def _class(target: str) -> object:

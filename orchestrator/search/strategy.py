@@ -68,7 +68,7 @@ class Budgeted(Protocol):
 
 @runtime_checkable
 class Bounded(Protocol):
-    """A strategy that declares how many answers it draws, where its budget's knob alone does not say so."""
+    """A strategy, or a part, that declares how many answers it draws, where no budget knob alone says so."""
 
     @property
     def num_answers(self) -> int | None:
@@ -134,12 +134,12 @@ def in_chat(strategy: Strategy) -> bool:
     return isinstance(strategy, Chatting) and strategy.in_chat
 
 
-def most_answers(strategy: Strategy) -> int | None:
+def most_answers(part: object) -> int | None:
     """Return how many answers a strategy draws at most; None where neither it nor its budget says so."""
-    if isinstance(strategy, Bounded):
-        return strategy.num_answers
-    knob = strategy.budget_knob if isinstance(strategy, Budgeted) else None
-    return None if knob is None else int(getattr(strategy, knob))
+    if isinstance(part, Bounded):
+        return part.num_answers
+    knob = part.budget_knob if isinstance(part, Budgeted) else None
+    return None if knob is None else int(getattr(part, knob))
 
 
 def prompts(part: object) -> bool:

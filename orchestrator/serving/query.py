@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.config.naming import named_policies
 from orchestrator.search.account import Limits
+from orchestrator.search.budgets import most_answers_in
 from orchestrator.search.strategy import Strategy, in_chat
 from orchestrator.serving.errors import ApiError, bad
 from orchestrator.serving.offers import Decoding, Offer, Offers
@@ -111,6 +112,8 @@ def _query(
     offer = chosen(request, offers, path)
     budget = _budget(request, caps)
     strategy = offers.build(offer, budget, request.search.knobs, Decoding(request.temperature, request.top_p))
+    if request.search.knobs and (num := most_answers_in(strategy)) > caps.max_budget:
+        _check_answers(request.search.knobs, num, offers.build(offer, budget, {}, Decoding()), caps)
     _check_canvas(strategy, max_tokens)
     _check_history(strategy, offer, history, caps)
     if request.stream_options is not None and not request.stream:
@@ -159,6 +162,13 @@ def _budget(request: Common, caps: Caps) -> int:
     if budget is not None and budget > caps.max_budget:
         raise bad("search.budget", budget, f"must be at most {caps.max_budget} (serve.max_budget)")
     return min(caps.budget, caps.max_budget) if budget is None else budget
+
+
+def _check_answers(knobs: Mapping[str, Any], num: int, usual: Strategy, caps: Caps) -> None:
+    """Raise ApiError where knobs request more answers than a budget may, and than without them."""
+    most = max(caps.max_budget, most_answers_in(usual))
+    if num > most:
+        raise bad("search.knobs", dict(knobs), f"request {num} answers: at most {most} (serve.max_budget)")
 
 
 def limited(stated: SearchLimits, caps: Caps) -> Limits:

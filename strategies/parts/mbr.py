@@ -64,6 +64,11 @@ class Mbr(Chooser):
     def prompts(self) -> bool:
         return self.evidence > 0 and self.policy == ENGINE
 
+    @property
+    def num_answers(self) -> int:
+        """The samples that it draws beside the candidates."""
+        return self.evidence
+
     async def choose(self, session: Session, offered: Offered) -> Chosen:
         if len(offered.trajectories) == 1:
             return Chosen(0)
