@@ -24,23 +24,29 @@ class Queue:
         self._places = asyncio.Semaphore(num_places)
         self._num_places, self._max_queue = num_places, max_queue
         self._seconds = 1.0
-        self.num_waiting = self.num_running = 0
+        self._num_joined = self.num_running = 0
 
-    def check(self) -> None:
-        """Raise ApiError where too many wait already."""
-        if self._places.locked() and self.num_waiting >= self._max_queue:
-            allowed = f"{self._num_places} searches run and {self.num_waiting} wait (serve.max_queue)"
+    @property
+    def num_waiting(self) -> int:
+        """How many have joined and have no place yet."""
+        return self._num_joined - self.num_running
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Count one more at once, until the block ends: ``place`` is for what has joined. Raises ApiError."""
+        if self._num_joined >= self._num_places + self._max_queue:
+            allowed = f"{self._num_places} searches run and {self._max_queue} wait (serve.max_queue)"
             raise ApiError(429, f"the server is full: {allowed}", code="queue_full", retry_after=self._wait_s)
+        self._num_joined += 1
+        try:
+            yield
+        finally:
+            self._num_joined -= 1
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Wait for a place, and hold it inside the block. Raises ApiError where too many wait already."""
-        self.check()
-        self.num_waiting += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self.num_waiting -= 1
+        """Wait for a place, and hold it inside the block."""
+        await self._places.acquire()
         begun = time.monotonic()
         self.num_running += 1
         try:

@@ -128,8 +128,8 @@ class Service:
         """
         begun, outcome, generated = time.monotonic(), "cancelled", Generated()
         try:
-            with self._admitted(query, holder, generated) as limits:
-                self.queue.check()  # at once: a stream that is refused has not begun
+            # At once, before anything waits: a stream that is refused has not begun.
+            with self._admitted(query, holder, generated) as limits, self.queue.joined():
                 result = await self._unless_broken(self._placed(query, limits, progress, generated))
             outcome = "ok" if result.error is None else "error"
             return result
