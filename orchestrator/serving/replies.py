@@ -94,6 +94,8 @@ class Reply:
         """Yield the end of a stream: the texts step by step, why each ended, and then the usage."""
         choices = self.choices()
         for i, (text, _) in enumerate(choices):
+            if i > 0 and (first := opening(self.query, i)):
+                yield self.chunk(first)
             for piece in self._pieces(i, text):
                 yield self.chunk([_delta(self.query.kind, i, piece)])
         for i, (_, reason) in enumerate(choices):
@@ -135,14 +137,12 @@ def _delta(kind: str, index: int, text: str | None, reason: str | None = None) -
     return {"index": index, **said, "logprobs": None, "finish_reason": reason}
 
 
-def opening(query: Query) -> list[dict[str, Any]]:
-    """Return the choices of a stream's first chunk, which names the role."""
+def opening(query: Query, index: int = 0) -> list[dict[str, Any]]:
+    """Return the choices of the chunk that begins one and names the role. The first is always there."""
     if query.kind == "text":
         return []
-    return [
-        {"index": i, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
-        for i in range(query.num_choices)
-    ]
+    delta = {"role": "assistant", "content": ""}
+    return [{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}]
 
 
 def silent(query: Query) -> list[dict[str, Any]]:

@@ -143,6 +143,25 @@ def test_n_are_the_best_candidates(server: Server) -> None:
         assert "".join(said) == text
 
 
+def test_a_stream_opens_the_choices_that_it_ends(server: Server) -> None:
+    how: Any = {
+        "model": "murmuration/best_of_n",
+        "messages": MESSAGES,
+        "n": 4,
+        "seed": 1,
+        "extra_body": {"search": {"limits": {"generated_tokens": 30}}},
+    }
+    whole = server.openai().chat.completions.create(**how)
+    assert len(whole.choices) < 4  # the limit withheld some
+    roles, reasons = dict[int, Any](), dict[int, Any]()
+    for chunk in server.openai().chat.completions.create(**how, stream=True):
+        for choice in chunk.choices:
+            roles.setdefault(choice.index, choice.delta.role)
+            reasons[choice.index] = choice.finish_reason
+    assert reasons == {choice.index: choice.finish_reason for choice in whole.choices}
+    assert roles == dict.fromkeys(reasons, "assistant")
+
+
 def test_max_tokens_bounds_each_candidate(server: Server) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
         reply = server.openai().chat.completions.create(
