@@ -108,6 +108,8 @@ def bound(settings: ServeSettings) -> Iterator[socket.socket]:
     host, port = settings.host, settings.port
     try:
         listening = listen(host, port)
+    except (socket.gaierror, ValueError):
+        raise ConfigError("serve.host", host, "must be an address, or a name that has one") from None
     except OSError as failure:
         raise ConfigError("serve.port", port, f"cannot listen at {host}: {failure.strerror}") from None
     with listening:

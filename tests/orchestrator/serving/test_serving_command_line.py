@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,8 +14,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from orchestrator.errors import ConfigError
 from orchestrator.serving.composing import composed
-from orchestrator.serving.main import main
+from orchestrator.serving.main import bound, main
+from orchestrator.serving.settings import ServeSettings
 
 ROOT = Path(__file__).parents[3]
 FOR_A_RUN = "is for a run, and a server has no use for it: leave it out"
@@ -57,10 +60,25 @@ def test_help_says_how_to_serve(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m orchestrator.serving" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_a_host_that_cannot_be_one(host: str) -> None:
+    refused = pytest.raises(ConfigError, match=rf"^serve\.host={re.escape(host)}: must be an address")
+    with refused, bound(ServeSettings(host=host, api_keys_env="K")):
+        pass
+
+
+def test_a_host_that_has_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", find)
+    named = pytest.raises(ConfigError, match=r"^serve\.host=no\.such\.host: must be an address")
+    with named, bound(ServeSettings(host="no.such.host", api_keys_env="K")):
+        pass
+
+
 @pytest.mark.heavy
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["cluster=inprocess", f"serve.port={port}"]) == 2
