@@ -169,6 +169,7 @@ class Service:
                 home,
                 self.rows,
                 generated,
+                self.served.task.answer_marker,
                 query.max_tokens,
                 query.stops,
                 on_reply if name == ENGINE else None,

@@ -89,15 +89,17 @@ def num_generated(reply: Completion | Failure) -> int:
 class RequestEngine(EngineBase):
     """A policy for one request. Two requests of one problem are two homes: neither releases the other's.
 
-    ``max_tokens`` bounds a whole text, and a text ends with the step that completes one of ``stops``. With
-    ``on_reply`` whole answers are requested one by one, and it is called with each as it ends: replies do not
-    depend on what is requested with them. ``generated`` counts the tokens of all replies.
+    ``max_tokens`` bounds a whole answer, and an answer ends with the step that completes one of ``stops``.
+    With ``on_reply`` whole texts are requested one by one, and it is called with each answer as it ends:
+    replies do not depend on what is requested with them. A text for a role, which has no ``answer_marker``
+    where the task has one, is no answer. ``generated`` counts the tokens of all replies.
     """
 
     engine: Engine
     home: str
     rows: Rows
     generated: Generated = field(default_factory=Generated)
+    answer_marker: str | None = None
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
     on_reply: OnReply | None = None
@@ -115,7 +117,9 @@ class RequestEngine(EngineBase):
         if self.max_tokens is None and not self.stops:
             return replies
         return [
-            reply if isinstance(reply, Failure) else self._bounded(request, reply)
+            self._bounded(request, reply)
+            if isinstance(reply, Completion) and self._is_answer(request)
+            else reply
             for request, reply in zip(requests, replies, strict=True)
         ]
 
@@ -138,7 +142,7 @@ class RequestEngine(EngineBase):
     ) -> Completion | Failure:
         (reply,) = await self.generated.by(self.engine, [request])
         replies.append(reply)
-        if isinstance(reply, Completion):
+        if isinstance(reply, Completion) and self._is_answer(request):
             on_reply(request, reply)
         return reply
 
@@ -157,8 +161,12 @@ class RequestEngine(EngineBase):
     async def close(self) -> None:
         """Do nothing: the engine is the server's."""
 
+    def _is_answer(self, request: GenerateRequest) -> bool:
+        """Return whether a text may state an answer: a critique, a choice or a verdict does not."""
+        return self.answer_marker is None or request.answer_marker is not None
+
     def _params(self, request: GenerateRequest) -> Params:
-        if self.max_tokens is None:
+        if self.max_tokens is None or not self._is_answer(request):
             return request.params
         return request.params.clip(max(1, self.max_tokens - len(request.token_ids)))
 
