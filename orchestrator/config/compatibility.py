@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UnsetType
 
 from orchestrator.allocation.rounds import Rounds
 from orchestrator.backend import AnyVerifierConfig
 from orchestrator.config.naming import check_policies, key_of, placed, step_writers
-from orchestrator.config.policies import Policies
 from orchestrator.errors import ConfigError
 from orchestrator.protocols import (
     EngineConfig,
@@ -24,6 +23,9 @@ from orchestrator.protocols import (
 from orchestrator.search.budgets import independent_knob_of
 from orchestrator.search.strategy import Budgeted, Strategy, Whole, in_chat, parts_of, prompts, strategies_in
 from orchestrator.types import ENGINE, Params, Sampling
+
+if TYPE_CHECKING:  # it loads Hydra, which the library does without
+    from orchestrator.config.policies import Policies
 
 Names = Mapping[str, str]
 """The chosen file of each group: ``{"strategy": "greedy", "engine": "embedded", ...}``."""
