@@ -71,9 +71,8 @@ class Generated:
     async def by(self, engine: Engine, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
         """Return an engine's replies, counted."""
         most = sum(request.params.max_tokens for request in requests)
-        self._unanswered += (
-            most  # and remains so where no reply comes: no engine counts a part of one exactly
-        )
+        # It remains so where no reply comes: no engine counts a part of one exactly.
+        self._unanswered += most
         replies = await engine.generate(requests)
         self._unanswered -= most
         self._delivered += sum(num_generated(reply) for reply in replies)
