@@ -35,7 +35,7 @@ FLAGS = {
 
 def check_flags(arguments: Sequence[str]) -> None:
     """Raise MurmurationError for a flag that is unknown or has a wrong value: Hydra would print its usage."""
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         if not name.startswith("-"):
             continue

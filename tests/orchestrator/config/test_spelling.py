@@ -146,7 +146,14 @@ def test_a_flag_with_a_value_that_it_does_not_take(flags: list[str], line: str) 
     with pytest.raises(MurmurationError) as caught:
         check_flags(flags)
     assert line in str(caught.value)
-    check_flags(["--info", "-m", "seed=1,2", "-i", "--cfg=hydra", "--info=defaults", "--info", "budget=2"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[], ["--info"], ["-m", "seed=1,2", "-i", "--cfg=hydra", "--info=defaults", "--info", "budget=2"]],
+)
+def test_flags_that_hydra_takes(given: list[str]) -> None:
+    check_flags(given)
 
 
 @given(TEXT)
