@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -174,24 +174,20 @@ def run_sweep(
     _report_mistakes(sweep)
     statuses = [Status.BAD_CONFIGURATION if sweep.mistakes else Status.FINISHED]
     if all(p.is_dry for p in sweep.planned):
-        return max([*statuses, *_dry_run(sweep, run, console, interrupted)])
+        return max([*statuses, *(status for _, status in _each(sweep, run, console, interrupted))])
     with claimed(sweep.folder) as place:
         index, ended = _open_index(sweep), list[PlannedPoint]()
         try:
-            for number, p in enumerate(sweep.in_order, 1):
-                if (signalled := interrupted()) is not None:
-                    statuses.append(signalled)
+            # Where the folder is gone, the next point would make a new one.
+            for p, status in _each(sweep, run, console, interrupted, place.check):
+                statuses.append(status)
+                if p is None:
                     break
-                place.check()  # or the point would make a new folder
-                _announce(console, number, sweep)
-                statuses.append(_run_one(sweep, p, run))
                 place.check()
                 if not p.is_dry:
-                    index.record(p.point.overrides, folder=p.folder, status=statuses[-1])
+                    index.record(p.point.overrides, folder=p.folder, status=status)
                 if sweep.summary_of(p).exists():
                     ended.append(p)
-                if statuses[-1] in _ENDS:
-                    break
             statuses += _missing(sweep, ended)
         except OSError as failure:
             complain(stopped(failure, sweep.folder))
@@ -200,26 +196,26 @@ def run_sweep(
     return max(statuses)
 
 
-def _dry_run(
+def _each(
     sweep: Sweep,
     run: Callable[[list[str]], Status],
     console: Console,
     interrupted: Callable[[], Status | None],
-) -> Iterable[Status]:
-    """Yield the status of each point; an interruption ends it."""
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[PlannedPoint | None, Status]]:
+    """Run the points in turn, after ``check``, and yield each with its status.
+
+    An interruption is the last: the status of its point, or without a point that of a signal between two.
+    """
     for number, p in enumerate(sweep.in_order, 1):
         if (signalled := interrupted()) is not None:
-            yield signalled
+            yield None, signalled
             return
-        _announce(console, number, sweep)
-        yield (status := _run_one(sweep, p, run))
+        check()
+        console.print(f"[{number}/{len(sweep.in_order)}] {p.point.name}", markup=False, highlight=False)
+        yield p, (status := _run_one(sweep, p, run))
         if status in _ENDS:
             return
-
-
-def _announce(console: Console, number: int, sweep: Sweep) -> None:
-    name, num_points = sweep.in_order[number - 1].point.name, len(sweep.in_order)
-    console.print(f"[{number}/{num_points}] {name}", markup=False, highlight=False)
 
 
 def _report_mistakes(sweep: Sweep) -> None:

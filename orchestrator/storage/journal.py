@@ -317,11 +317,8 @@ class Journals:
     def others(self, problem_ids: Collection[str]) -> list[str]:
         """Return the names of the journals that belong to none of these problems."""
         own = {self._path(problem_id).name for problem_id in problem_ids}
-        return (
-            sorted({p.name.removesuffix(_UNREPEATED) for p in self._folder.iterdir()} - own)
-            if self._folder.is_dir()
-            else []
-        )
+        files = self._folder.iterdir() if self._folder.is_dir() else ()
+        return sorted({file.name.removesuffix(_UNREPEATED) for file in files} - own)
 
     def close(self) -> None:
         """Close every file, and remove the folder where it is empty."""

@@ -134,6 +134,11 @@ def test_a_dry_run_leaves_a_sweep_as_it_is(tmp_path: Path, *, before: bool) -> N
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
+def test_a_dry_point_among_others_has_not_run(tmp_path: Path) -> None:
+    run_sweep(planned(tmp_path, "dry_run=true,false"), lambda _: Status.FINISHED, console())
+    assert [entry["status"] for entry in read_index(tmp_path)] == [None, 0]
+
+
 def test_an_interruption_ends_a_dry_run(tmp_path: Path) -> None:
     statuses = iter([Status.FINISHED, Status.INTERRUPTED])
     sweep = planned(tmp_path, "seed=0,1,2", "dry_run=true")
